@@ -1,0 +1,59 @@
+# make demo   train several models at once, fairly and unfairly, and draw the result
+# make test   lint, types, import contracts, then every test
+# Both set everything up themselves on the first call and reuse it afterwards.
+
+VENV    := .venv
+BIN     := $(VENV)/bin
+PYTHON  ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+PIP     := $(BIN)/python -m pip --disable-pip-version-check
+# pip's own progress output hides what matters; its errors still show.
+INSTALL := $(PIP) install --quiet --constraint constraints.txt
+OUT     ?= runs/demo
+
+# Small matrices and small models: one thread is several times faster than many.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test lint format bench clean
+
+demo: $(VENV)/runtime.stamp
+	$(BIN)/python -m fl_runtime run experiments/demo.toml --out $(OUT) --fresh
+
+test: lint
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/dev.stamp
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is newer than what it was made from, so a second call installs nothing.
+$(VENV)/python.stamp:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed (python3 on the path, or make PYTHON=/path/to/python)"; exit 1; }
+	@echo "Creating $(VENV) with $(PYTHON)"
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/runtime.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
+	@echo "Installing PyTorch, pinned (the largest part: a minute or two)"
+	$(INSTALL) torch==2.13.0
+	@echo "Installing fairopt and its runtime"
+	$(INSTALL) --editable '.[runtime]'
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/runtime.stamp
+	@echo "Installing the test tools"
+	$(INSTALL) --editable '.[dev]'
+	@touch $@

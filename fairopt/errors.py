@@ -1,0 +1,42 @@
+"""The two ways a call can fail: the question was wrong, or the answer was not found."""
+
+from __future__ import annotations
+
+
+class FairoptError(Exception):
+    """Base class of every error this library raises on purpose."""
+
+
+class InvalidInput(FairoptError, ValueError):
+    """An argument does not meet its requirement.
+
+    Args:
+        argument: Name of the argument as the caller spells it.
+        value: What was passed, or the part of it that is wrong.
+        requirement: What would have been accepted, in words.
+
+    Example:
+        >>> raise InvalidInput("alpha", -1.0, "a number in [0, inf]")
+        Traceback (most recent call last):
+        ...
+        fairopt.errors.InvalidInput: alpha = -1.0, but it must be a number in [0, inf]
+    """
+
+    def __init__(self, argument: str, value: object, requirement: str) -> None:
+        self.argument = argument
+        self.value = value
+        self.requirement = requirement
+        super().__init__(f"{argument} = {_shown(value)}, but it must be {requirement}")
+
+    def __reduce__(self) -> tuple[type[InvalidInput], tuple[str, object, str]]:
+        return type(self), (self.argument, self.value, self.requirement)
+
+
+class NotSolved(FairoptError, RuntimeError):
+    """`require()` was called on a result that is not an answer."""
+
+
+def _shown(value: object) -> str:
+    """A one-line picture of a value, cut where it is long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else text[:77] + "..."
