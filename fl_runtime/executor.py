@@ -1,0 +1,165 @@
+"""Where local training happens: jobs go in, updates come out.
+
+`SequentialExecutor` trains one client after the other. It is the reference, and the debugger: an
+error inside a job says which task, client and round it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fairopt.errors import InvalidInput
+from fl_runtime.choices import choose
+from fl_runtime.local_training import train_locally
+from fl_runtime.task import Params, Task
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work for one client.
+
+    Attributes:
+        task: Name of the task to train.
+        client: Index of the client.
+        version: Version of the model it starts from (the server round in synchronous systems).
+        sent_at: Virtual time of dispatch.
+        payload: Parameters to start from.
+        seed: Seed of all randomness of this job.
+        client_state: What the client keeps between its jobs (personal parts, optimiser state).
+    """
+
+    task: str
+    client: int
+    version: int
+    sent_at: float
+    payload: Params
+    seed: int
+    client_state: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a client sends back.
+
+    Attributes:
+        task: Name of the task.
+        client: Index of the client.
+        version: Version the client started from.
+        delta: Trained parameters minus the payload.
+        num_examples: Size of the client's shard, the weight of this update in a mean.
+        client_state: What the client keeps.
+        metrics: Figures of the training, at least `train_loss`.
+    """
+
+    task: str
+    client: int
+    version: int
+    delta: Params
+    num_examples: int
+    client_state: Mapping[str, Tensor] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every entry of the difference is a finite number."""
+        return all(bool(torch.isfinite(value).all()) for value in self.delta.values())
+
+
+class Executor(Protocol):
+    """Runs jobs. `submit` takes them, `poll` returns updates that have arrived."""
+
+    def submit(self, jobs: Iterable[Job]) -> None:
+        """Take jobs; they start in this order."""
+        ...
+
+    def poll(self) -> list[Update]:
+        """Updates that are ready, each once; an empty list means nothing is under way."""
+        ...
+
+
+class SequentialExecutor:
+    """One job at a time, in the order of submission."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks = {task.name: task for task in tasks}
+        self._queue: list[Job] = []
+
+    def submit(self, jobs: Iterable[Job]) -> None:
+        """Queue jobs."""
+        self._queue.extend(jobs)
+
+    def poll(self) -> list[Update]:
+        """Run everything that is queued."""
+        jobs, self._queue = self._queue, []
+        with torch.random.fork_rng(devices=[]):
+            return [self._run(job) for job in jobs]
+
+    def _run(self, job: Job) -> Update:
+        """Train one client; an error says where it happened."""
+        task = self._tasks[job.task]
+        torch.manual_seed(job.seed)
+        try:
+            delta, loss = train_locally(
+                task.model,
+                job.payload,
+                task.shards[job.client],
+                task.training,
+                np.random.default_rng(job.seed),
+            )
+        except Exception as error:
+            error.add_note(
+                f"in local training: task {job.task}, client {job.client}, round {job.version}"
+            )
+            raise
+        return Update(
+            task=job.task,
+            client=job.client,
+            version=job.version,
+            delta=delta,
+            num_examples=len(task.shards[job.client]),
+            client_state=job.client_state,
+            metrics={"train_loss": loss},
+        )
+
+
+EXECUTORS: Mapping[str, type[SequentialExecutor]] = {"sequential": SequentialExecutor}
+"""Executors by name."""
+
+
+def resolve_executor(name: str) -> str:
+    """The executor that `name` stands for; `auto` follows a fixed rule that a run records.
+
+    The rule today: `sequential`, the only one there is.
+
+    Raises:
+        InvalidInput: Not an executor of this version.
+
+    Example:
+        >>> resolve_executor("auto")
+        'sequential'
+    """
+    if name == "auto":
+        return "sequential"
+    choose("executor", name, EXECUTORS)
+    return name
+
+
+def check_device(name: str) -> torch.device:
+    """The device of that name, if this machine has it.
+
+    Raises:
+        InvalidInput: CUDA was asked for and there is none.
+
+    Example:
+        >>> check_device("cpu")
+        device(type='cpu')
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InvalidInput("device", name, "cpu: this machine has no usable CUDA device")
+    return torch.device(name)

@@ -1,0 +1,182 @@
+"""A task: a model to train, the clients' shards, and two held-out sets with different jobs.
+
+`validation` feeds decisions (which task gets the next client); `test` is only ever reported. They
+are disjoint, so a rule can not improve its reported figures by looking at them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fairopt.errors import InvalidInput
+from fl_runtime.data import Dataset
+from fl_runtime.partitions import Partition
+from fl_runtime.streams import stream
+
+Params = Mapping[str, Tensor]
+"""Floating-point entries of a model's state by name."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Features and labels as tensors on one device."""
+
+    features: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return int(self.labels.shape[0])
+
+
+@dataclass(frozen=True)
+class LocalTraining:
+    """How a client trains: plain SGD with the usual three knobs.
+
+    Attributes:
+        learning_rate: Step size.
+        local_epochs: Passes over the client's shard.
+        batch_size: Examples per step; the last batch of a pass may be smaller.
+        momentum: Heavy-ball momentum, started afresh in every round.
+        weight_decay: L2 penalty.
+    """
+
+    learning_rate: float
+    local_epochs: int
+    batch_size: int
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean cross-entropy (nats) and accuracy (0..1) of one model on one set."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """One learning problem shared by all clients.
+
+    Attributes:
+        name: Unique within a federation.
+        model: The module; its current weights are scratch space, only its structure matters.
+        initial: Initial parameters.
+        shards: One set of examples per client.
+        validation: Held-out examples for decisions.
+        test: Held-out examples for reports.
+        training: Settings of the local optimiser.
+    """
+
+    name: str
+    model: nn.Module
+    initial: Params
+    shards: tuple[Examples, ...]
+    validation: Examples
+    test: Examples
+    training: LocalTraining
+
+    def __post_init__(self) -> None:
+        empty = [client for client, shard in enumerate(self.shards) if len(shard) == 0]
+        if empty:
+            raise InvalidInput(
+                f"task {self.name}", f"client {empty[0]} without examples", "no empty client shard"
+            )
+
+    def evaluate(self, params: Params, examples: Examples) -> Evaluation:
+        """Loss and accuracy of a model of this task."""
+        load_params(self.model, params)
+        self.model.eval()
+        with torch.no_grad():
+            logits = self.model(examples.features)
+            loss = nn.functional.cross_entropy(logits, examples.labels)
+            hits = (logits.argmax(dim=1) == examples.labels).double().mean()
+        return Evaluation(float(loss), float(hits))
+
+
+def make_task(
+    name: str,
+    dataset: Dataset,
+    model: nn.Module,
+    training: LocalTraining,
+    partition: Partition,
+    *,
+    num_clients: int,
+    seed: int,
+    validation_fraction: float = 0.2,
+    test_fraction: float = 0.2,
+    device: torch.device | str = "cpu",
+) -> Task:
+    """Split a data set three ways, stratified by class, and deal its training part to clients.
+
+    Raises:
+        InvalidInput: A class has too few examples for three parts, or there are more clients than
+            training examples.
+    """
+    parts = _stratified(dataset, validation_fraction, test_fraction, seed, name)
+    train, validation, test = parts
+    shards = partition.split(dataset.labels[train], num_clients, stream(seed, "partition", name))
+    model = model.to(device)
+    return Task(
+        name=name,
+        model=model,
+        initial={key: value.clone() for key, value in float_state(model).items()},
+        shards=tuple(_examples(dataset, train[shard], device) for shard in shards),
+        validation=_examples(dataset, validation, device),
+        test=_examples(dataset, test, device),
+        training=training,
+    )
+
+
+def float_state(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and floating-point buffers, which is what is sent and averaged."""
+    state = model.state_dict()
+    return {key: value for key, value in state.items() if value.is_floating_point()}
+
+
+def load_params(model: nn.Module, params: Params) -> None:
+    """Copy parameters into a module; entries that are not sent stay as they are."""
+    state = model.state_dict()
+    with torch.no_grad():
+        for key, value in params.items():
+            state[key].copy_(value)
+
+
+
+
+def _examples(
+    dataset: Dataset, index: NDArray[np.int64], device: torch.device | str
+) -> Examples:
+    """Those examples as tensors on the device."""
+    return Examples(
+        torch.from_numpy(dataset.features[index]).to(device),
+        torch.from_numpy(dataset.labels[index]).to(device),
+    )
+
+
+def _stratified(
+    dataset: Dataset, validation_fraction: float, test_fraction: float, seed: int, name: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Train, validation and test indices, each class cut by the same fractions."""
+    rng = stream(seed, "split", name)
+    train, validation, test = [], [], []
+    for label in range(dataset.num_classes):
+        members = rng.permutation(np.flatnonzero(dataset.labels == label))
+        held = [round(fraction * members.size) for fraction in (validation_fraction, test_fraction)]
+        if min(held) < 1 or members.size - sum(held) < 1:
+            raise InvalidInput(
+                f"task {name}",
+                f"{members.size} examples of class {label}",
+                "enough for a training, a validation and a test part",
+            )
+        validation.append(members[: held[0]])
+        test.append(members[held[0] : sum(held)])
+        train.append(members[sum(held) :])
+    return tuple(np.sort(np.concatenate(part)) for part in (train, validation, test))  # type: ignore[return-value]
