@@ -1,0 +1,144 @@
+"""The only input validation: words and types here, array facts in the kernels.
+
+A public function calls these helpers once at its boundary and trusts their results from there on.
+Nothing is clipped or repaired; what does not fit raises `InvalidInput` with the argument, the
+value and the requirement.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairopt.errors import InvalidInput
+
+Array = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+_REAL_KINDS = "fiu"  # floats, signed and unsigned integers
+
+
+def _foreign(value: object) -> bool:
+    """Whether the value is an array of another library (torch, JAX, CuPy)."""
+    return hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray)
+
+
+def _as_numpy(argument: str, value: object, requirement: str) -> NDArray[Any]:
+    """The value as a NumPy array, without copies of other libraries' arrays."""
+    if _foreign(value):
+        kind = f"{type(value).__module__.partition('.')[0]} {type(value).__name__}"
+        raise InvalidInput(
+            argument, kind, f"{requirement}; convert it first, for example numpy.asarray(x.cpu())"
+        )
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise InvalidInput(argument, value, f"{requirement}, not ragged") from None
+
+
+def real_array(argument: str, value: object, requirement: str = "real numbers") -> Array:
+    """Any shape of real numbers as float64; complex, text, bool, objects are refused.
+
+    Example:
+        >>> real_array("losses", [1, 2])
+        array([1., 2.])
+        >>> real_array("losses", ["1"])
+        Traceback (most recent call last):
+        ...
+        fairopt.errors.InvalidInput: losses = ['1'], but it must be real numbers (got dtype <U1)
+    """
+    array = _as_numpy(argument, value, requirement)
+    if array.dtype.kind not in _REAL_KINDS and array.size:
+        raise InvalidInput(argument, value, f"{requirement} (got dtype {array.dtype})")
+    return array.astype(np.float64, copy=False)
+
+
+def vector(argument: str, value: object, length: int | None = None) -> Array:
+    """Real numbers with at least one axis, whose last axis is not empty and has `length`."""
+    array = real_array(argument, value)
+    if array.ndim == 0 or array.shape[-1] == 0:
+        raise InvalidInput(argument, value, "an array with at least one entry on its last axis")
+    if length is not None and array.shape[-1] != length:
+        raise InvalidInput(argument, f"array of shape {array.shape}", f"of length {length}")
+    return array
+
+
+def all_where(argument: str, array: Array, good: BoolArray, requirement: str) -> None:
+    """Raise with the first entry for which `good` does not hold."""
+    if not good.all():
+        raise InvalidInput(argument, array[~good].flat[0].item(), requirement)
+
+
+def nonnegative_vector(argument: str, value: object, length: int | None = None) -> Array:
+    """A vector of finite numbers >= 0."""
+    array = vector(argument, value, length)
+    all_where(argument, array, np.isfinite(array) & (array >= 0.0), "finite and >= 0")
+    return array
+
+
+def positive_vector(argument: str, value: object, length: int | None = None) -> Array:
+    """A vector of finite numbers > 0."""
+    array = vector(argument, value, length)
+    all_where(argument, array, np.isfinite(array) & (array > 0.0), "finite and > 0")
+    return array
+
+
+def finite_vector(argument: str, value: object, length: int | None = None) -> Array:
+    """A vector of finite numbers."""
+    array = vector(argument, value, length)
+    all_where(argument, array, np.isfinite(array), "finite")
+    return array
+
+
+def bool_array(argument: str, value: object, length: int) -> BoolArray:
+    """An array of booleans whose last axis has `length`."""
+    requirement = f"booleans with a last axis of length {length}"
+    array = _as_numpy(argument, value, requirement)
+    if array.dtype != np.bool_ or array.ndim == 0 or array.shape[-1] != length:
+        raise InvalidInput(
+            argument, f"array of shape {array.shape}, dtype {array.dtype}", requirement
+        )
+    return array
+
+
+def number(argument: str, value: object, low: float, high: float, requirement: str) -> float:
+    """One real number in [low, high]; the ends say with their own value whether inf is allowed."""
+    array = real_array(argument, value, requirement)
+    if array.ndim != 0 or not low <= array <= high:
+        raise InvalidInput(argument, value, requirement)
+    return float(array)
+
+
+def positive_number(argument: str, value: object) -> float:
+    """One finite number > 0."""
+    array = real_array(argument, value, "a finite number > 0")
+    if array.ndim != 0 or not np.isfinite(array) or array <= 0.0:
+        raise InvalidInput(argument, value, "a finite number > 0")
+    return float(array)
+
+
+def count(argument: str, value: object, at_least: int) -> int:
+    """One whole number >= at_least; floats and booleans are refused."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < at_least:  # type: ignore[operator]
+        raise InvalidInput(argument, value, f"a whole number >= {at_least}")
+    return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def choice(argument: str, value: object, allowed: tuple[str, ...]) -> str:
+    """One of the allowed words."""
+    if not isinstance(value, str) or value not in allowed:
+        raise InvalidInput(argument, value, "one of " + ", ".join(map(repr, allowed)))
+    return value
+
+
+def broadcastable(argument: str, shape: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    """The common shape of two batches, or a refusal that names both."""
+    try:
+        return np.broadcast_shapes(shape, other)
+    except ValueError:
+        raise InvalidInput(
+            argument, f"batch shape {shape}", f"broadcastable with batch shape {other}"
+        ) from None
