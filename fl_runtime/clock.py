@@ -31,7 +31,8 @@ class Constant:
     mean: float = 1.0
 
     def __post_init__(self) -> None:
-        _require_nonnegative("mean", self.mean)
+        if not (math.isfinite(self.mean) and self.mean > 0.0):
+            raise InvalidInput("mean", self.mean, "finite and > 0")
 
     def draw(self, rng: Generator) -> float:
         """The constant."""
@@ -52,9 +53,10 @@ class ShiftedExponential:
     mean: float
 
     def __post_init__(self) -> None:
-        _require_nonnegative("shift", self.shift)
-        if not (math.isfinite(self.mean) and self.mean >= self.shift):
-            raise InvalidInput("delay.mean", self.mean, f"finite and at least shift {self.shift}")
+        if not (math.isfinite(self.shift) and self.shift >= 0.0):
+            raise InvalidInput("shift", self.shift, "finite and >= 0")
+        if not (math.isfinite(self.mean) and self.mean >= self.shift and self.mean > 0.0):
+            raise InvalidInput("mean", self.mean, f"finite, > 0 and at least shift {self.shift}")
 
     def draw(self, rng: Generator) -> float:
         """One delay."""
@@ -67,8 +69,3 @@ DELAY_MODELS: Mapping[str, type[Constant] | type[ShiftedExponential]] = {
 }
 """Delay models by their names in a configuration."""
 
-
-def _require_nonnegative(name: str, value: float) -> None:
-    """A duration is finite and not negative."""
-    if not (math.isfinite(value) and value >= 0.0):
-        raise InvalidInput(f"delay.{name}", value, "finite and >= 0")

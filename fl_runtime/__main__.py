@@ -1,0 +1,167 @@
+"""Command line: ``python -m fl_runtime run|resume|compare|plot|list``.
+
+Bad input ends with one line on standard error and exit status 2; nothing is written by then.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fairopt.errors import FairoptError
+
+app = typer.Typer(
+    help="Train several models at once, with clients recruited and shared fairly.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON, and nothing else.")]
+Override = Annotated[
+    list[str], typer.Option("--set", help="key=value, a dotted path or a leaf name that is unique.")
+]
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="Configuration (TOML).")],
+    set_: Override = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
+    fresh: Annotated[bool, typer.Option(help="Replace an earlier run at that place.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a configuration: every arm with every seed, then tables and a picture."""
+    with complaints():
+        from fl_runtime import experiment
+        from fl_runtime.config_files import read_config
+
+        checked = read_config(config, set_)
+        folder = out or free_folder(Path("runs"), config.stem)
+        _finish(
+            folder,
+            lambda watch: experiment.run(checked, on_event=watch, out=folder, fresh=fresh),
+            experiment.total_rounds(checked),
+            as_json,
+        )
+
+
+@app.command()
+def resume(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a stopped run.")],
+    as_json: Json = False,
+) -> None:
+    """Go on with a run that was stopped, to the same history it would have had."""
+    with complaints():
+        from fl_runtime import experiment
+        from fl_runtime.run_folder import RunFolder
+
+        _finish(
+            folder,
+            lambda watch: experiment.resume(folder, on_event=watch),
+            experiment.total_rounds(RunFolder(folder).config()),
+            as_json,
+        )
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs.")],
+    as_json: Json = False,
+) -> None:
+    """Tables over the arms of several runs, paired by seed with the first arm."""
+    with complaints():
+        from fl_runtime.comparison import compare_runs
+
+        _show(compare_runs(folders), as_json)
+
+
+@app.command()
+def plot(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")],
+) -> None:
+    """Draw the picture of a run again."""
+    with complaints():
+        from fl_runtime.report import draw, read_run
+
+        config, history = read_run(folder)
+        typer.echo(draw(folder, history, config))
+
+
+@app.command("list")
+def list_names(as_json: Json = False) -> None:
+    """Names a configuration can use: algorithms, data, models, partitions, rules, delays."""
+    from fl_runtime.catalogue import catalogue
+
+    known = catalogue()
+    if as_json:
+        typer.echo(json.dumps(known, indent=2))
+        return
+    console = _console()
+    for kind, entries in known.items():
+        table = Table(title=kind, show_header=False, title_justify="left")
+        for name, note in entries.items():
+            table.add_row(name, note)
+        console.print(table)
+
+
+@contextmanager
+def complaints() -> Iterator[None]:
+    """Errors a user can mend, in one line, with exit status 2."""
+    try:
+        yield
+    except FairoptError as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(2) from None
+
+
+def free_folder(parent: Path, name: str) -> Path:
+    """``parent/name``, or the first of ``parent/name-2``, ``-3``, ... that does not exist."""
+    folder, number = parent / name, 1
+    while folder.exists():
+        number += 1
+        folder = parent / f"{name}-{number}"
+    return folder
+
+
+def _finish(
+    folder: Path, go: Callable[[Any], Any], rounds: int | None, as_json: bool
+) -> None:
+    """Run with a progress bar, write the report, show it."""
+    from fl_runtime.progress import progress_bar
+    from fl_runtime.report import write_report
+    from fl_runtime.run_folder import HISTORY, PLOTS, RunFolder
+
+    with progress_bar(rounds, folder / HISTORY) as watch:
+        history = go(watch)
+    summary = write_report(folder, history, RunFolder(folder).config())
+    _show(summary, as_json)
+    if not as_json:
+        _console().print(f"Files in {folder}, picture in {folder / PLOTS / 'accuracy.png'}")
+
+
+def _show(summary: dict[str, Any], as_json: bool) -> None:
+    """The summary for a machine or for a person."""
+    if as_json:
+        typer.echo(json.dumps(summary, indent=2))
+        return
+    from fl_runtime.report import print_tables
+
+    print_tables(summary, _console())
+
+
+def _console() -> Console:
+    """Standard output; wide enough for the tables when it is a file or a pipe."""
+    return Console(width=None if sys.stdout.isatty() else 150)
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m fl_runtime")

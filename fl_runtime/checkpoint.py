@@ -1,0 +1,91 @@
+"""Everything needed to go on after a kill, in one file that is always whole.
+
+A checkpoint is one safetensors file: tensors by path, and the rest of the tree as JSON in its
+header (so reading one never executes code). It is written to a temporary name and renamed, which a
+process kill cannot split. It does not wait for the disk, so a power cut may cost the last rounds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fairopt.errors import InvalidInput
+
+FORMAT = "1"
+"""Version of the layout; another one is refused rather than guessed at."""
+
+_TENSOR = "$tensor"
+
+
+def save_checkpoint(path: Path, tree: Mapping[str, Any]) -> None:
+    """Write a tree of dictionaries, lists, numbers, words and tensors.
+
+    Args:
+        path: The file; its folder exists.
+        tree: Plain values; keys are strings.
+    """
+    tensors: dict[str, Tensor] = {}
+    header = {"format": FORMAT, "tree": json.dumps(_strip(tree, "", tensors))}
+    temporary = path.with_name(path.name + ".partial")
+    save_file(tensors, temporary, metadata=header)
+    os.replace(temporary, path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a tree back.
+
+    Raises:
+        InvalidInput: The file is missing, damaged, or of another layout.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if header.get("format") != FORMAT:
+            raise InvalidInput("checkpoint", header.get("format"), f"of format {FORMAT}")
+        return _fill(json.loads(header["tree"]), tensors)  # type: ignore[no-any-return]
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput("checkpoint", str(path), f"a whole checkpoint file ({error})") from error
+
+
+def _strip(node: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """The tree with tensors moved into `tensors`, their paths left behind."""
+    if isinstance(node, Tensor):
+        tensors[path] = node.detach().to("cpu").contiguous().clone()
+        return {_TENSOR: path}
+    if isinstance(node, Mapping):
+        return {key: _strip(value, f"{path}/{key}", tensors) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_strip(value, f"{path}/{index}", tensors) for index, value in enumerate(node)]
+    return node
+
+
+def _fill(node: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """The tree with its tensors back in place."""
+    if isinstance(node, dict) and node.keys() == {_TENSOR}:
+        return tensors[node[_TENSOR]]
+    if isinstance(node, dict):
+        return {key: _fill(value, tensors) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_fill(value, tensors) for value in node]
+    return node
+
+
+def to_device(node: Any, device: torch.device) -> Any:
+    """The tree with all tensors on a device."""
+    if isinstance(node, Tensor):
+        return node.to(device)
+    if isinstance(node, dict):
+        return {key: to_device(value, device) for key, value in node.items()}
+    return node

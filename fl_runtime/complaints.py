@@ -1,0 +1,99 @@
+"""One-line complaints about configuration values, in the spelling of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from fairopt.errors import InvalidInput
+from fl_runtime.choices import suggestion
+
+Record = TypeVar("Record")
+
+
+def kebab(name: str) -> str:
+    """A field's spelling in files.
+
+    Example:
+        >>> kebab("num_server_rounds")
+        'num-server-rounds'
+    """
+    return name.replace("_", "-")
+
+
+def record_from_table(
+    table_name: str, kind: Callable[..., Record], table: Mapping[str, Any]
+) -> Record:
+    """A frozen record from a table whose keys are its fields.
+
+    Args:
+        table_name: Dotted name of the table, for messages.
+        kind: A dataclass with type hints.
+        table: Its fields with snake_case keys.
+
+    Raises:
+        InvalidInput: An unknown key (the nearest field is named), a missing one, or a wrong value.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass
+        ... class Delay:
+        ...     mean: float
+        >>> record_from_table("clients.delay", Delay, {"maen": 1.0})
+        Traceback (most recent call last):
+        ...
+        fairopt.errors.InvalidInput: clients.delay.maen = 1.0, but it must be a known key of
+        [clients.delay] (did you mean mean?): mean
+    """
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    for key, value in table.items():
+        if key not in known:
+            raise unknown_key([table_name, key], value, known)
+    try:
+        return TypeAdapter(kind).validate_python(dict(table))  # type: ignore[arg-type, no-any-return]
+    except ValidationError as error:
+        raise first_complaint(error, lambda path: known, prefix=[table_name]) from None
+
+
+def first_complaint(
+    error: ValidationError,
+    known_keys: Callable[[Sequence[str]], Iterable[str]],
+    prefix: Sequence[str] = (),
+) -> InvalidInput:
+    """Pydantic's first finding as `InvalidInput`.
+
+    Args:
+        error: What pydantic raised.
+        known_keys: The keys of the table at a path, for suggestions.
+        prefix: Where the validated value itself stands in the file.
+    """
+    found = error.errors()[0]
+    path = [*prefix, *(str(part) for part in found["loc"])]
+    shown = kebab(".".join(path)) or "CONFIG"
+    if found["type"] == "extra_forbidden":
+        return unknown_key(path, found["input"], known_keys(path[:-1]))
+    if found["type"].startswith("missing"):
+        return InvalidInput(shown, "nothing", "given: this key is required")
+    cause = found.get("ctx", {}).get("error")
+    if isinstance(cause, InvalidInput):
+        return InvalidInput(f"{shown}.{kebab(cause.argument)}", cause.value, cause.requirement)
+    return InvalidInput(shown, found["input"], _requirement(found["msg"]))
+
+
+def unknown_key(path: Sequence[str], value: object, known: Iterable[str]) -> InvalidInput:
+    """The complaint about a key that no table has, with the nearest one that it has."""
+    names = [kebab(name) for name in known]
+    table = f"[{kebab('.'.join(path[:-1]))}]" if path[:-1] else "the file"
+    near = suggestion(kebab(path[-1]), names)
+    listing = f": {', '.join(names)}" if names else ", and it has none"
+    return InvalidInput(kebab(".".join(path)), value, f"a known key of {table}{near}{listing}")
+
+
+def _requirement(message: str) -> str:
+    """Pydantic's sentence as the end of ours."""
+    for lead in ("Value error, ", "Input should be "):
+        message = message.removeprefix(lead)
+    return message[:1].lower() + message[1:]

@@ -1,0 +1,163 @@
+"""What a run is: the records behind a configuration file, each key with its meaning.
+
+Keys are kebab-case in files (snake_case is accepted) and snake_case here. An unknown key is an
+error that names the nearest known one. Reading files, overrides and arms is in `config_files`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fl_runtime.complaints import kebab
+
+Name = Annotated[str, Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
+HeldOut = Annotated[float, Field(gt=0.0, lt=0.5)]
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, strict about unknown keys and about types."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=kebab, populate_by_name=True
+    )
+
+
+class RunSection(Section):
+    """``[run]``: what is run and for how long.
+
+    Attributes:
+        algorithm: Name of the algorithm.
+        seeds: One run per seed; all arms share the seeds, which makes comparisons paired.
+        num_server_rounds: Rounds, or None to go by `time_limit`.
+        time_limit: Virtual time after which no new round starts.
+        device: Where models train.
+        executor: How local training is run; `auto` follows a fixed rule and is recorded resolved.
+        threads: Intra-op threads of PyTorch; one is fastest for small models.
+        report_rounds: The summary averages each metric over this many last rounds.
+    """
+
+    algorithm: Name
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    num_server_rounds: Annotated[int, Field(ge=1)] | None = None
+    time_limit: Positive | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
+    executor: Literal["auto", "sequential", "stacked", "flower"] = "auto"
+    threads: Annotated[int, Field(ge=1)] = 1
+    report_rounds: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _ends(self) -> RunSection:
+        """A run needs an end and different seeds."""
+        if self.num_server_rounds is None and self.time_limit is None:
+            raise ValueError("needs num-server-rounds or time-limit")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("needs seeds that differ")
+        return self
+
+
+class TaskSection(Section):
+    """``[[task]]``: one model to train.
+
+    Attributes:
+        name: Unique name, used in metric names.
+        data: Data set, see `fl_runtime.data.load_dataset`.
+        model: Model family, see `fl_runtime.models.build_model`.
+        hidden: Widths of hidden layers.
+        learning_rate: Step size of local SGD.
+        momentum: Heavy-ball momentum of local SGD.
+        weight_decay: L2 penalty of local SGD.
+        target_accuracy: Test accuracy whose first round the summary reports.
+        validation_fraction: Share of the examples that feeds decisions.
+        test_fraction: Share of the examples that is only reported.
+    """
+
+    name: Name
+    data: Name
+    model: Name
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    learning_rate: Positive = 0.05
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    target_accuracy: Fraction | None = None
+    validation_fraction: HeldOut = 0.2
+    test_fraction: HeldOut = 0.2
+
+
+class ClientsSection(Section):
+    """``[clients]``: the population, its data and its speed.
+
+    Attributes:
+        num_clients: Number of clients.
+        fraction_train: Share of the clients that is active in a round.
+        partition: How a task's examples are dealt to clients.
+        concentration: Parameter of the `dirichlet` partition, per class.
+        class_ratio: Share of the classes a client holds under `missing-classes`.
+        local_epochs: Passes over a client's shard per job.
+        batch_size: Examples per step.
+        dropout: Chance that a client never answers a job.
+        delay: Duration of a job in virtual time, a table with `model` and its parameters.
+    """
+
+    num_clients: Annotated[int, Field(ge=1)]
+    fraction_train: Fraction = 1.0
+    partition: Name = "iid"
+    concentration: Positive = 0.5
+    class_ratio: Fraction = 0.8
+    local_epochs: Annotated[int, Field(ge=1)] = 1
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    delay: dict[str, Any] = {"model": "constant"}
+
+
+class RecruitmentSection(Section):
+    """``[recruitment]``: which clients agree to which tasks, and at what price.
+
+    Attributes:
+        rule: Auction or baseline; `everyone` recruits all clients at no cost.
+        budget: What the server may spend in all.
+        costs: Private cost of each client for each task: a table with `distribution` and its
+            parameters, or with `file`, a CSV of clients x tasks.
+    """
+
+    rule: Name = "everyone"
+    budget: float | None = None
+    costs: dict[str, Any] = {"distribution": "uniform"}
+
+
+class ArmSection(BaseModel):
+    """``[[arm]]``: a name, and overrides by dotted key."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: Name
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """Dotted keys and their values."""
+        return dict(self.model_extra or {})
+
+
+class Config(Section):
+    """A whole configuration, before arms are expanded.
+
+    Attributes:
+        run: What and how long.
+        task: The tasks.
+        clients: The population.
+        algorithm: Hyper-parameters of the chosen algorithm, checked against its record.
+        recruitment: Who takes part, for how much.
+        arm: Side-by-side variants; without any, the configuration itself is the only arm.
+        versions: Written into a run's own copy; ignored when a file is read.
+    """
+
+    run: RunSection
+    task: Annotated[tuple[TaskSection, ...], Field(min_length=1)]
+    clients: ClientsSection
+    algorithm: dict[str, Any] = {}
+    recruitment: RecruitmentSection = RecruitmentSection()
+    arm: tuple[ArmSection, ...] = ()
+    versions: dict[str, str] = {}

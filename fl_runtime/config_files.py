@@ -1,0 +1,248 @@
+"""From a TOML file and overrides to checked records, and back to a file.
+
+All of it works on plain nested dictionaries with snake_case keys until the very end, when pydantic
+checks types and ranges and every complaint becomes one line with the key as the file spells it.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+
+from fairopt.errors import InvalidInput
+from fl_runtime.algorithms import ALGORITHMS
+from fl_runtime.choices import suggestion
+from fl_runtime.complaints import first_complaint, kebab
+from fl_runtime.config import (
+    ClientsSection,
+    Config,
+    RecruitmentSection,
+    RunSection,
+    TaskSection,
+)
+
+Tree = dict[str, Any]
+
+ARM_MAY_CHANGE = ("algorithm.", "recruitment.", "clients.", "run.algorithm")
+"""Keys an arm may override; seeds, rounds and tasks are common, or arms could not be compared."""
+
+_SECTIONS: Mapping[str, type[BaseModel]] = {
+    "run": RunSection,
+    "task": TaskSection,
+    "clients": ClientsSection,
+    "recruitment": RecruitmentSection,
+}
+
+
+def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read and check a configuration file.
+
+    Args:
+        path: A TOML file.
+        overrides: ``key=value`` with a dotted path or a leaf name that occurs once; the value is
+            read as TOML, and as plain text where that fails.
+
+    Raises:
+        InvalidInput: The file is missing or is not TOML, or any key or value is wrong.
+    """
+    tree = snake_keys(read_toml(path))
+    for override in overrides:
+        set_key(tree, *_parse_override(override))
+    return check_config(tree)
+
+
+def read_toml(path: Path) -> Tree:
+    """The file's tables as nested dictionaries."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput("CONFIG", str(path), f"a readable file ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput("CONFIG", str(path), f"a TOML file ({error})") from error
+
+
+def check_config(tree: Tree) -> Config:
+    """Records from nested dictionaries.
+
+    Raises:
+        InvalidInput: With the dotted key, its value, and what it must be.
+
+    Example:
+        >>> check_config({"run": {"algorithm": "random", "rounds": 3}})
+        Traceback (most recent call last):
+        ...
+        fairopt.errors.InvalidInput: run.rounds = 3, but it must be a known key of [run]...
+    """
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise first_complaint(error, _known_keys) from None
+
+
+def arm_configs(config: Config) -> dict[str, Config]:
+    """One complete configuration per arm, in order; without arms, the configuration itself.
+
+    An arm that changes ``run.algorithm`` starts from that algorithm's defaults, since the common
+    hyper-parameters belong to another algorithm.
+
+    Raises:
+        InvalidInput: Two arms have one name, or an arm overrides a key it may not or that is wrong.
+    """
+    if not config.arm:
+        return {config.run.algorithm: config}
+    names = [arm.name for arm in config.arm]
+    if len(set(names)) < len(names):
+        raise InvalidInput("arm", names, "arms with different names")
+    return {arm.name: _arm_config(config, arm.name, arm.overrides) for arm in config.arm}
+
+
+def set_key(tree: Tree, key: str, value: Any) -> None:
+    """Set a dotted key, or a leaf name that occurs exactly once.
+
+    Raises:
+        InvalidInput: The leaf is not found or not unique, or the path leads through a value.
+
+    Example:
+        >>> tree = {"run": {"seeds": [0]}, "algorithm": {"alpha": 1.0}}
+        >>> set_key(tree, "alpha", 3.0)
+        >>> tree["algorithm"]
+        {'alpha': 3.0}
+    """
+    parts = [part.replace("-", "_") for part in key.split(".")]
+    if len(parts) == 1:
+        parts = _unique_leaf(tree, parts[0])
+    node: Any = tree
+    for part in parts[:-1]:
+        node = node.setdefault(part, {}) if isinstance(node, dict) else _item(node, part, key)
+    if not isinstance(node, dict):
+        raise InvalidInput("--set", key, "a path to a key of a table")
+    node[parts[-1]] = value
+
+
+def dump_toml(config: Config) -> str:
+    """The configuration as TOML in the spelling of files, without empty values."""
+    tree = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    tree["arm"] = [{"name": arm.name, **_kebab_tree(arm.overrides)} for arm in config.arm]
+    return tomli_w.dumps(_kebab_tree({key: value for key, value in tree.items() if value}))
+
+
+def digest(config: Config) -> str:
+    """A fingerprint of everything that decides the history (hence not of versions)."""
+    tree = config.model_dump(mode="json", exclude={"versions"})
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+
+
+def snake_keys(tree: Any) -> Any:
+    """The same nested value with snake_case keys; dotted keys of arms keep their dots.
+
+    Raises:
+        InvalidInput: A table holds one key in both spellings.
+
+    Example:
+        >>> snake_keys({"run": {"num-server-rounds": 3}})
+        {'run': {'num_server_rounds': 3}}
+    """
+    if isinstance(tree, list):
+        return [snake_keys(item) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    renamed = {key.replace("-", "_"): snake_keys(value) for key, value in tree.items()}
+    if len(renamed) < len(tree):
+        raise InvalidInput("CONFIG", sorted(tree), "a table with every key in one spelling only")
+    return renamed
+
+
+def _kebab_tree(tree: Any) -> Any:
+    """The same nested value with kebab-case keys."""
+    if isinstance(tree, Mapping):
+        return {kebab(key): _kebab_tree(value) for key, value in tree.items()}
+    return [_kebab_tree(item) for item in tree] if isinstance(tree, list | tuple) else tree
+
+
+def _arm_config(config: Config, name: str, overrides: Mapping[str, Any]) -> Config:
+    """The base configuration with one arm's overrides applied."""
+    tree = config.model_dump(exclude={"arm", "versions"})
+    if overrides.get("run.algorithm", config.run.algorithm) != config.run.algorithm:
+        tree["algorithm"] = {}
+    try:
+        for key, value in overrides.items():
+            if not key.startswith(ARM_MAY_CHANGE):
+                raise InvalidInput(
+                    kebab(key), value, f"a key an arm may change: {', '.join(ARM_MAY_CHANGE)}"
+                )
+            set_key(tree, key, copy.deepcopy(value))
+        return check_config(tree)
+    except InvalidInput as error:
+        raise InvalidInput(
+            f'arm "{name}", {error.argument}', error.value, error.requirement
+        ) from None
+
+
+def _parse_override(text: str) -> tuple[str, Any]:
+    """``key=value`` taken apart; the value as TOML if it is TOML."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise InvalidInput("--set", text, "key=value")
+    try:
+        return key.strip(), snake_keys(tomllib.loads(f"value = {value}")["value"])
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _unique_leaf(tree: Tree, leaf: str) -> list[str]:
+    """The path of the only key of that name, among keys present and keys of the sections."""
+    paths = sorted(set(_leaf_paths(tree)) | set(_field_paths()))
+    found = [path for path in paths if path[-1] == leaf]
+    if len(found) == 1:
+        return list(found[0])
+    if found:
+        where = ", ".join(kebab(".".join(path)) for path in found)
+        raise InvalidInput("--set", kebab(leaf), f"a dotted path, since it occurs as {where}")
+    near = suggestion(kebab(leaf), {kebab(path[-1]) for path in paths})
+    raise InvalidInput("--set", kebab(leaf), f"a known key{near}")
+
+
+def _leaf_paths(tree: Any, prefix: tuple[str, ...] = ()) -> Iterable[tuple[str, ...]]:
+    """Paths of all values that are not tables."""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(tree, dict):
+        items = tree.items()
+    elif isinstance(tree, list) and prefix == ("task",):
+        items = enumerate(tree)
+    for key, value in items:
+        if isinstance(value, dict) or (prefix == () and key == "task"):
+            yield from _leaf_paths(value, (*prefix, str(key)))
+        elif not (prefix == () and key == "arm"):
+            yield (*prefix, str(key))
+
+
+def _field_paths() -> Iterable[tuple[str, ...]]:
+    """Paths of every key that a file may hold once."""
+    for section, kind in _SECTIONS.items():
+        if section != "task":
+            yield from ((section, leaf) for leaf in kind.model_fields)
+    for record in ALGORITHMS.values():
+        yield from (("algorithm", field.name) for field in dataclasses.fields(record))
+
+
+def _item(node: Any, part: str, key: str) -> Any:
+    """An entry of an array of tables, by index or by its name."""
+    entries = node if isinstance(node, list | tuple) else []
+    for index, entry in enumerate(entries):
+        if isinstance(entry, dict) and part in (str(index), str(entry.get("name"))):
+            return entry
+    raise InvalidInput("--set", key, f"a path that exists ({part} does not)")
+
+
+def _known_keys(path: Sequence[str]) -> list[str]:
+    """Keys of the file's top level, or of the section a path leads into."""
+    return list(_SECTIONS[path[0]].model_fields) if path else list(Config.model_fields)

@@ -1,0 +1,75 @@
+"""Figures of one round, and of several tasks at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fl_runtime.executor import Update
+from fl_runtime.task import Evaluation
+
+Row = dict[str, float | int | str | None]
+"""One line of a history: metric names and values."""
+
+
+def across_tasks(accuracy: Sequence[float]) -> Row:
+    r"""How a vector of task accuracies looks to somebody who cares about fairness.
+
+    Returns:
+        `min_task_acc`, `mean_task_acc`, `var_task_acc` (population variance), and `jain`, Jain's
+        index :math:`(\sum a)^2 / (S \sum a^2)`, 1 when all are equal and 1/S when one has it all.
+
+    Example:
+        >>> across_tasks([0.5, 1.0])
+        {'min_task_acc': 0.5, 'mean_task_acc': 0.75, 'var_task_acc': 0.0625, 'jain': 0.9}
+    """
+    a = np.asarray(accuracy, dtype=np.float64)
+    squares = float(a.size * np.square(a).sum())
+    return {
+        "min_task_acc": float(a.min()),
+        "mean_task_acc": float(a.mean()),
+        "var_task_acc": float(a.var()),
+        "jain": float(a.sum() ** 2 / squares) if squares > 0.0 else 1.0,
+    }
+
+
+def held_out_metrics(
+    validation: Mapping[str, Evaluation], test: Mapping[str, Evaluation]
+) -> Row:
+    """Loss and accuracy of every task on both held-out sets, then the figures across tasks."""
+    row: Row = {}
+    for task, seen in test.items():
+        row[f"{task}/eval_acc"] = seen.accuracy
+        row[f"{task}/eval_loss"] = seen.loss
+        row[f"{task}/val_acc"] = validation[task].accuracy
+        row[f"{task}/val_loss"] = validation[task].loss
+    return row | across_tasks([seen.accuracy for seen in test.values()])
+
+
+def training_metrics(tasks: Sequence[str], updates: Sequence[Update]) -> Row:
+    """Clients, examples and training loss of each task in one round; None where nobody trained."""
+    row: Row = {}
+    for task in tasks:
+        mine = [update for update in updates if update.task == task]
+        row[f"{task}/num-clients"] = len(mine)
+        row[f"{task}/num-examples"] = sum(update.num_examples for update in mine)
+        row[f"{task}/train_loss"] = _weighted_loss(mine)
+    row["num-clients"] = len(updates)
+    row["num-examples"] = sum(update.num_examples for update in updates)
+    row["train_loss"] = _weighted_loss(updates)
+    return row
+
+
+def staleness_metrics(server_round: int, updates: Sequence[Update]) -> Row:
+    """How many versions old the updates were when they arrived."""
+    ages = [server_round - update.version for update in updates] or [0]
+    return {"staleness_mean": float(np.mean(ages)), "staleness_max": max(ages)}
+
+
+def _weighted_loss(updates: Sequence[Update]) -> float | None:
+    """Mean training loss, weighted by examples."""
+    total = sum(update.num_examples for update in updates)
+    if total == 0:
+        return None
+    return sum(u.metrics["train_loss"] * u.num_examples for u in updates) / total

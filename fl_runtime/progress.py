@@ -1,0 +1,54 @@
+"""A progress bar that watches a run's events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fl_runtime.experiment import Event, Watcher
+
+_ROUND = b'{"event":"round"'
+
+
+@contextmanager
+def progress_bar(rounds: int | None, history: Path) -> Iterator[Watcher]:
+    """Show a bar on standard error while a run goes on.
+
+    Args:
+        rounds: Rounds over all arms and seeds; None when only virtual time is limited.
+        history: History of the run; rounds already in it count as done.
+
+    Yields:
+        The function to call with each event.
+    """
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    with bar:
+        task = bar.add_task("starting", total=rounds, completed=_rounds_in(history))
+
+        def watch(event: Event) -> None:
+            worst = event.row.get("min_task_acc")
+            figure = "" if worst is None else f"  worst task {worst:.2f}"
+            bar.update(
+                task,
+                advance=event.kind == "round",
+                description=f"seed {event.seed}, {event.arm}{figure}",
+            )
+
+        yield watch
+
+
+def _rounds_in(history: Path) -> int:
+    """Round rows that an earlier part of the run has left."""
+    if not history.exists():
+        return 0
+    return sum(line.startswith(_ROUND) for line in history.read_bytes().splitlines())

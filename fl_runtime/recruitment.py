@@ -1,0 +1,133 @@
+"""Before training: costs are drawn, a rule recruits, and the result says who may train what."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mechanisms
+import numpy as np
+from fairopt.errors import InvalidInput
+from mechanisms import Outcome
+from mechanisms.scenarios import DISTRIBUTIONS
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from fl_runtime.choices import choose
+from fl_runtime.complaints import record_from_table
+from fl_runtime.config import RecruitmentSection
+from fl_runtime.streams import stream
+
+Costs = NDArray[np.float64]
+Rule = Callable[[Costs, float, Generator], Outcome]
+
+RULES: Mapping[str, Rule] = {
+    "max-min-fair": lambda bids, budget, rng: mechanisms.max_min_fair(bids, budget),
+    "budget-fair": lambda bids, budget, rng: mechanisms.budget_fair(bids, budget),
+    "random-recruitment": mechanisms.random_recruitment,
+    "cheapest-first": lambda bids, budget, rng: mechanisms.cheapest_first(bids, budget),
+    "greedy-max-min": lambda bids, budget, rng: mechanisms.greedy_max_min(bids, budget),
+}
+"""Rules that spend a budget, by name. Clients bid their true costs, which is their best reply under
+the truthful ones and gives the baselines their most favourable reading."""
+
+RULE_NOTES: Mapping[str, str] = {
+    "max-min-fair": "truthful; evens out the number of recruits per task",
+    "budget-fair": "truthful; the same budget for every task",
+    "random-recruitment": "client-task pairs in random order, paid what they ask",
+    "cheapest-first": "cheapest pairs first, paid what they ask",
+    "greedy-max-min": "the full-information optimum, paid what they ask",
+}
+"""A line for people about each rule."""
+
+EVERYONE = "everyone"
+"""The rule without an auction: all clients train all tasks and nobody is paid."""
+
+
+@dataclass(frozen=True)
+class Recruitment:
+    """Who agreed to what.
+
+    Attributes:
+        rule: Name of the rule.
+        eligible: (num_clients, num_tasks) bool.
+        take_up: (num_tasks,) recruited clients per task.
+        spend: Total payments.
+        cost: Total true cost of the recruited pairs.
+    """
+
+    rule: str
+    eligible: NDArray[np.bool_]
+    take_up: NDArray[np.int64]
+    spend: float
+    cost: float
+
+
+def recruit(
+    section: RecruitmentSection, num_clients: int, num_tasks: int, seed: int
+) -> Recruitment:
+    """Draw costs and run the rule of a configuration.
+
+    Raises:
+        InvalidInput: Unknown rule or distribution, a missing or non-positive budget, or costs that
+            are NaN, negative or of the wrong shape.
+
+    Example:
+        >>> section = RecruitmentSection(rule="budget-fair", budget=4.0)
+        >>> recruit(section, 10, 2, seed=0).spend <= 4.0
+        True
+    """
+    if section.rule == EVERYONE:
+        return _everyone(num_clients, num_tasks)
+    rule = choose("recruitment.rule", section.rule, {EVERYONE: None, **RULES})
+    assert rule is not None
+    if section.budget is None:
+        raise InvalidInput("recruitment.budget", "nothing", f"given for rule {section.rule}")
+    costs = draw_costs(section.costs, num_clients, num_tasks, stream(seed, "costs"))
+    outcome = rule(costs, section.budget, stream(seed, "recruitment"))
+    return Recruitment(
+        rule=section.rule,
+        eligible=outcome.winners,
+        take_up=outcome.take_up,
+        spend=float(outcome.spend),
+        cost=float(costs[outcome.winners].sum()),
+    )
+
+
+def draw_costs(
+    table: Mapping[str, Any], num_clients: int, num_tasks: int, rng: Generator
+) -> Costs:
+    """Private costs from a distribution's table, or from a CSV file of clients x tasks."""
+    if "file" in table:
+        return _costs_of_file(Path(str(table["file"])), num_clients, num_tasks)
+    fields = {key: value for key, value in table.items() if key != "distribution"}
+    kind = choose("costs.distribution", str(table.get("distribution")), DISTRIBUTIONS)
+    law = record_from_table("recruitment.costs", kind, fields)
+    return law.draw(rng, num_clients, num_tasks)
+
+
+def _everyone(num_clients: int, num_tasks: int) -> Recruitment:
+    """All clients, no payments."""
+    return Recruitment(
+        rule=EVERYONE,
+        eligible=np.ones((num_clients, num_tasks), dtype=np.bool_),
+        take_up=np.full(num_tasks, num_clients),
+        spend=0.0,
+        cost=0.0,
+    )
+
+
+def _costs_of_file(path: Path, num_clients: int, num_tasks: int) -> Costs:
+    """Numbers of a CSV file without header; an empty cell means no bid."""
+    try:
+        with path.open(newline="") as lines:
+            rows = [[float(cell or "inf") for cell in row] for row in csv.reader(lines)]
+        costs = np.array(rows, dtype=np.float64)
+    except (OSError, ValueError, csv.Error) as error:
+        raise InvalidInput("costs.file", str(path), f"a CSV file of numbers ({error})") from error
+    if costs.shape != (num_clients, num_tasks):
+        raise InvalidInput("costs.file", costs.shape, f"clients x tasks {num_clients, num_tasks}")
+    return costs

@@ -1,0 +1,59 @@
+"""After a run: the summary file, the picture, and the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from fl_runtime import tables
+from fl_runtime.config import Config
+from fl_runtime.history import History, read_history
+from fl_runtime.plots import plot_run
+from fl_runtime.run_folder import HISTORY, PLOTS, RunFolder, write_summary
+from fl_runtime.summary import summarise
+
+
+def summary_of(history: History, config: Config) -> dict[str, Any]:
+    """Figures per arm with the targets and the averaging the configuration asks for."""
+    targets = {task.name: task.target_accuracy for task in config.task}
+    return summarise(history, targets=targets, last=config.run.report_rounds)
+
+
+def write_report(folder: Path, history: History, config: Config) -> dict[str, Any]:
+    """Write `summary.json` and the picture of a run; return the summary."""
+    summary = summary_of(history, config)
+    write_summary(folder, summary)
+    draw(folder, history, config)
+    return summary
+
+
+def draw(folder: Path, history: History, config: Config) -> Path:
+    """Draw the picture of a run into its folder."""
+    seeds = len(config.run.seeds)
+    title = f"{len(history.tasks)} models, {config.clients.num_clients} clients, {seeds} seeds"
+    return plot_run(history, folder / PLOTS / "accuracy.png", title=title)
+
+
+def print_tables(summary: Mapping[str, Any], console: Console) -> None:
+    """All tables of a summary."""
+    shown = (
+        tables.fairness_table(summary),
+        tables.tasks_table(summary),
+        tables.targets_table(summary),
+        tables.recruitment_table(summary),
+    )
+    for table in shown:
+        if table is not None:
+            console.print(table)
+
+
+def read_run(path: Path) -> tuple[Config, History]:
+    """Configuration and history of a run folder.
+
+    Raises:
+        InvalidInput: The folder is not a run, or a file of it is damaged.
+    """
+    return RunFolder(path).config(), read_history(path / HISTORY)

@@ -1,0 +1,76 @@
+"""Means with their uncertainty, and differences between arms that share their seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+CONFIDENCE = 0.95
+"""Coverage of every interval in tables and plots."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and the half-width of its confidence interval (NaN for a single value).
+
+    Attributes:
+        mean: Sample mean.
+        half_width: Student-t half-width at `CONFIDENCE`.
+        count: Number of values.
+    """
+
+    mean: float
+    half_width: float
+    count: int
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether zero lies outside the interval, hence the sign is established."""
+        return abs(self.mean) > self.half_width
+
+    def __format__(self, spec: str) -> str:
+        spread = f" ± {self.half_width:{spec}}" if np.isfinite(self.half_width) else ""
+        return f"{self.mean:{spec}}{spread}"
+
+
+def interval(values: ArrayLike) -> Interval:
+    """Mean and Student-t interval of independent values, one per seed.
+
+    Example:
+        >>> format(interval([0.5, 0.6, 0.7]), ".3f")
+        '0.600 ± 0.248'
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if x.size < 2:
+        return Interval(float(x.mean()), float("nan"), x.size)
+    quantile = float(stats.t.ppf(0.5 + CONFIDENCE / 2, x.size - 1))
+    return Interval(float(x.mean()), quantile * float(x.std(ddof=1)) / x.size**0.5, x.size)
+
+
+def paired_difference(values: ArrayLike, baseline: ArrayLike) -> Interval:
+    """Interval of value minus baseline over seeds that both share.
+
+    The seed fixes data split, costs, active clients and initial models in both arms, so what they
+    have in common cancels and the interval is narrower than that of two separate means.
+
+    Example:
+        >>> paired_difference([0.6, 0.7], [0.5, 0.6]).mean.__round__(3)
+        0.1
+    """
+    return interval(np.asarray(values, dtype=np.float64) - np.asarray(baseline, dtype=np.float64))
+
+
+def first_reach(accuracies: Sequence[float], target: float) -> int | None:
+    """The first round (counted from 1) whose accuracy is at least the target.
+
+    Example:
+        >>> first_reach([0.2, 0.6, 0.5], 0.6)
+        2
+        >>> first_reach([0.2], 0.6) is None
+        True
+    """
+    return next((n for n, value in enumerate(accuracies, start=1) if value >= target), None)

@@ -1,0 +1,118 @@
+"""The figures of a finished run, per arm, as plain data: what tables show and machines read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from fl_runtime.history import History
+from fl_runtime.statistics import Interval, first_reach, interval, paired_difference
+
+HEADLINE = ("min_task_acc", "mean_task_acc", "var_task_acc", "jain")
+"""Figures across tasks that are compared between arms."""
+
+
+def summarise(
+    history: History, *, targets: Mapping[str, float | None], last: int = 1
+) -> dict[str, Any]:
+    """Figures per arm, and paired differences from the first arm.
+
+    Args:
+        history: One or several runs.
+        targets: Test accuracy to reach, by task.
+        last: Rounds that a final figure averages over.
+
+    Returns:
+        ``{"arms": {arm: {...}}, "baseline": arm, "last": last}``; each arm holds intervals of the
+        headline metrics, `difference` (the same, minus the first arm on common seeds), accuracy per
+        task, rounds to reach the targets, take-up, spend, and clients per round.
+    """
+    arms = history.arms
+    return {
+        "baseline": arms[0],
+        "last": last,
+        "tasks": history.tasks,
+        "arms": {arm: _arm(history, arm, arms[0], targets, last) for arm in arms},
+    }
+
+
+def _arm(
+    history: History, arm: str, baseline: str, targets: Mapping[str, float | None], last: int
+) -> dict[str, Any]:
+    """All figures of one arm."""
+    seeds = history.seeds(arm)
+    recruited = [history.recruitment(arm, seed) for seed in seeds]
+    return {
+        "seeds": seeds,
+        "rounds": int(history.series(arm, "mean_task_acc").shape[1]),
+        **{m: asdict(interval(history.final(arm, m, last))) for m in HEADLINE},
+        "difference": {m: _difference(history, arm, baseline, m, last) for m in HEADLINE},
+        "accuracy": {
+            task: asdict(interval(history.final(arm, f"{task}/eval_acc", last)))
+            for task in history.tasks
+        },
+        "rounds_to_target": {
+            task: rounds_to_target(history, arm, task, target)
+            for task, target in targets.items()
+            if target is not None
+        },
+        "take_up": {
+            task: float(np.mean([row["take_up"][task] for row in recruited]))
+            for task in history.tasks
+        },
+        "min_take_up": asdict(interval([row["min_take_up"] for row in recruited])),
+        "spend": asdict(interval([row["spend"] for row in recruited])),
+        "cost": asdict(interval([row["cost"] for row in recruited])),
+        "budget": recruited[0]["budget"],
+        "clients_per_round": {
+            task: float(history.series(arm, f"{task}/num-clients").mean())
+            for task in history.tasks
+        },
+    }
+
+
+def rounds_to_target(history: History, arm: str, task: str, target: float) -> dict[str, Any]:
+    """How soon an arm brings a task to a test accuracy.
+
+    Returns:
+        `target`, `median` round over all seeds (None if fewer than half of them get there),
+        `reached` and `seeds`, the number that did and the number there are.
+    """
+    series = history.series(arm, f"{task}/eval_acc")
+    reached = [first_reach(accuracies, target) for accuracies in series.tolist()]
+    never = float("inf")
+    middle = median([never if n is None else n for n in reached])
+    return {
+        "target": target,
+        "median": None if middle == never else middle,
+        "reached": sum(n is not None for n in reached),
+        "seeds": len(reached),
+    }
+
+
+def _difference(
+    history: History, arm: str, baseline: str, metric: str, last: int
+) -> dict[str, Any] | None:
+    """Paired difference from the baseline on common seeds; None for the baseline itself."""
+    if arm == baseline:
+        return None
+    common = [seed for seed in history.seeds(arm) if seed in history.seeds(baseline)]
+    if not common:
+        return None
+    mine = _of_seeds(history.final(arm, metric, last), history.seeds(arm), common)
+    base = _of_seeds(history.final(baseline, metric, last), history.seeds(baseline), common)
+    return asdict(paired_difference(mine, base))
+
+
+def _of_seeds(values: Any, seeds: Sequence[int], wanted: Sequence[int]) -> list[float]:
+    """The values of the wanted seeds, in their order."""
+    return [float(values[seeds.index(seed)]) for seed in wanted]
+
+
+def as_interval(record: Mapping[str, Any]) -> Interval:
+    """An interval from its plain form."""
+    return Interval(record["mean"], record["half_width"], record["count"])

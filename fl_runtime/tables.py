@@ -1,0 +1,109 @@
+"""Summaries as tables a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from fl_runtime.summary import as_interval
+
+
+def fairness_table(summary: Mapping[str, Any]) -> Table:
+    """One line per arm: figures across tasks with intervals, and the change from the first arm."""
+    last = summary["last"]
+    when = "last round" if last == 1 else f"mean of the last {last} rounds"
+    table = Table(title=f"Test accuracy across tasks ({when}, 95 % intervals over seeds)")
+    for header in ("arm", "minimum", "mean", "variance", "min vs first arm", "mean vs first arm"):
+        table.add_column(header, justify="left" if header == "arm" else "right", no_wrap=True)
+    for arm, figures in summary["arms"].items():
+        table.add_row(
+            arm,
+            *(
+                format(as_interval(figures[metric]), spec)
+                for metric, spec in (
+                    ("min_task_acc", ".3f"),
+                    ("mean_task_acc", ".3f"),
+                    ("var_task_acc", ".4f"),
+                )
+            ),
+            _change(figures["difference"]["min_task_acc"]),
+            _change(figures["difference"]["mean_task_acc"]),
+        )
+    table.caption = "* the paired 95 % interval excludes zero"
+    return table
+
+
+def tasks_table(summary: Mapping[str, Any]) -> Table:
+    """One line per arm: test accuracy of each task."""
+    table = Table(title="Test accuracy per task")
+    table.add_column("arm", no_wrap=True)
+    for task in summary["tasks"]:
+        table.add_column(task, justify="right")
+    for arm, figures in summary["arms"].items():
+        cells = (as_interval(figures["accuracy"][task]) for task in summary["tasks"])
+        table.add_row(arm, *(format(cell, ".3f") for cell in cells))
+    return table
+
+
+def targets_table(summary: Mapping[str, Any]) -> Table | None:
+    """One line per arm: median round in which a task first reaches its target; None without any."""
+    targets = {
+        task: entry["target"]
+        for figures in summary["arms"].values()
+        for task, entry in figures["rounds_to_target"].items()
+    }
+    if not targets:
+        return None
+    table = Table(title="Rounds to reach the target accuracy (median over seeds; seeds that did)")
+    table.add_column("arm", no_wrap=True)
+    for task, target in targets.items():
+        table.add_column(f"{task} ≥ {target:g}", justify="right")
+    for arm, figures in summary["arms"].items():
+        reached = figures["rounds_to_target"]
+        table.add_row(arm, *(_reached(reached.get(task)) for task in targets))
+    return table
+
+
+def recruitment_table(summary: Mapping[str, Any]) -> Table:
+    """One line per arm: recruited clients per task, money, and clients that trained per round."""
+    table = Table(title="Recruited clients per task, and clients that trained it per round")
+    table.add_column("arm", no_wrap=True)
+    for task in summary["tasks"]:
+        table.add_column(task, justify="right")
+    for header in ("min", "spend", "budget", "true cost"):
+        table.add_column(header, justify="right")
+    for arm, figures in summary["arms"].items():
+        pairs = (
+            f"{figures['take_up'][task]:.1f} | {figures['clients_per_round'][task]:.1f}"
+            for task in summary["tasks"]
+        )
+        table.add_row(arm, *pairs, *_money(figures))
+    return table
+
+
+def _money(figures: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Smallest take-up, spend, budget and true cost; dashes where nothing is paid."""
+    least = format(as_interval(figures["min_take_up"]), ".1f")
+    if figures["budget"] is None or figures["spend"]["mean"] == 0.0:
+        return least, "-", "-", "-"
+    spend, cost = (format(as_interval(figures[key]), ".1f") for key in ("spend", "cost"))
+    return least, spend, f"{figures['budget']:g}", cost
+
+
+def _change(record: Mapping[str, Any] | None) -> str:
+    """A signed difference, starred when its sign is established."""
+    if record is None:
+        return "-"
+    difference = as_interval(record)
+    star = "*" if difference.excludes_zero else " "
+    return f"{difference.mean:+.3f} ± {difference.half_width:.3f}{star}"
+
+
+def _reached(entry: Mapping[str, Any] | None) -> str:
+    """Median round and how many seeds got there."""
+    if entry is None:
+        return "-"
+    middle = "never" if entry["median"] is None else f"{entry['median']:g}"
+    return f"{middle} ({entry['reached']}/{entry['seeds']})"
