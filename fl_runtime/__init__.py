@@ -1,14 +1,14 @@
-"""Train several models at once on shared clients, fairly: a thin runtime over small exact decisions.
+"""Train several models at once on shared clients, fairly: a thin runtime over exact decisions.
 
-    >>> from fl_runtime import check_config, run
-    >>> config = check_config({
-    ...     "run": {"algorithm": "fed-fair-mmfl", "num_server_rounds": 2},
-    ...     "task": [{"name": "wine", "data": "wine", "model": "linear"}],
-    ...     "clients": {"num_clients": 4},
-    ... })
-    >>> history = run(config)
-    >>> history.series("fed-fair-mmfl", "mean_task_acc").shape
-    (1, 2)
+>>> from fl_runtime import check_config, run
+>>> config = check_config({
+...     "run": {"algorithm": "fed-fair-mmfl", "num_server_rounds": 2},
+...     "task": [{"name": "wine", "data": "wine", "model": "linear"}],
+...     "clients": {"num_clients": 4},
+... })
+>>> history = run(config)
+>>> history.series("fed-fair-mmfl", "mean_task_acc").shape
+(1, 2)
 """
 
 from fl_runtime.config import Config

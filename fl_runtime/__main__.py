@@ -132,9 +132,7 @@ def free_folder(parent: Path, name: str) -> Path:
     return folder
 
 
-def _finish(
-    folder: Path, go: Callable[[Any], Any], rounds: int | None, as_json: bool
-) -> None:
+def _finish(folder: Path, go: Callable[[Any], Any], rounds: int | None, as_json: bool) -> None:
     """Run with a progress bar, write the report, show it."""
     from fl_runtime.progress import progress_bar
     from fl_runtime.report import write_report

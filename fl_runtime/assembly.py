@@ -68,9 +68,7 @@ def assemble(config: Config, seed: int) -> Parts:
     )
 
 
-def _task(
-    section: TaskSection, clients: ClientsSection, seed: int, device: torch.device
-) -> Task:
+def _task(section: TaskSection, clients: ClientsSection, seed: int, device: torch.device) -> Task:
     """One task of the configuration."""
     dataset = load_dataset(section.data)
     model = build_model(
@@ -115,5 +113,7 @@ def _partition(clients: ClientsSection) -> Partition:
 def _delay(clients: ClientsSection) -> DelayModel:
     """The delay model a configuration names."""
     fields = {key: value for key, value in clients.delay.items() if key != "model"}
-    kind = choose("clients.delay.model", str(clients.delay.get("model")), DELAY_MODELS)
+    kind: Callable[..., DelayModel] = choose(
+        "clients.delay.model", str(clients.delay.get("model")), DELAY_MODELS
+    )
     return record_from_table("clients.delay", kind, fields)

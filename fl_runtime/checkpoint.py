@@ -8,7 +8,6 @@ process kill cannot split. It does not wait for the disk, so a power cut may cos
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ def save_checkpoint(path: Path, tree: Mapping[str, Any]) -> None:
     header = {"format": FORMAT, "tree": json.dumps(_strip(tree, "", tensors))}
     temporary = path.with_name(path.name + ".partial")
     save_file(tensors, temporary, metadata=header)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -68,4 +68,3 @@ DELAY_MODELS: Mapping[str, type[Constant] | type[ShiftedExponential]] = {
     "shifted-exponential": ShiftedExponential,
 }
 """Delay models by their names in a configuration."""
-

@@ -23,7 +23,9 @@ def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
     for label, config, history in runs:
         if [task.name for task in config.task] != tasks:
             raise InvalidInput("DIR", label, f"a run with the tasks {', '.join(tasks)}")
-        if any(not history.rounds(arm, seed) for arm in history.arms for seed in history.seeds(arm)):
+        if any(
+            not history.rounds(arm, seed) for arm in history.arms for seed in history.seeds(arm)
+        ):
             raise InvalidInput("DIR", label, "a run with at least one round of every arm and seed")
     targets = {task.name: task.target_accuracy for task in runs[0][1].task}
     merged = merge((label, history) for label, _, history in runs)

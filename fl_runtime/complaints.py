@@ -53,7 +53,7 @@ def record_from_table(
         if key not in known:
             raise unknown_key([table_name, key], value, known)
     try:
-        return TypeAdapter(kind).validate_python(dict(table))  # type: ignore[arg-type, no-any-return]
+        return TypeAdapter(kind).validate_python(dict(table))  # type: ignore[arg-type]
     except ValidationError as error:
         raise first_complaint(error, lambda path: known, prefix=[table_name]) from None
 

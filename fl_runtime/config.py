@@ -129,11 +129,17 @@ class RecruitmentSection(Section):
 
 
 class ArmSection(BaseModel):
-    """``[[arm]]``: a name, and overrides by dotted key."""
+    """``[[arm]]``: a name, what to compare it with, and overrides by dotted key.
+
+    Attributes:
+        name: Unique name.
+        versus: Arms that it is compared with, seed by seed; the first arm if none is given.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: Name
+    versus: tuple[Name, ...] = ()
 
     @property
     def overrides(self) -> dict[str, Any]:

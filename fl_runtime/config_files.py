@@ -20,9 +20,10 @@ from pydantic import BaseModel, ValidationError
 
 from fairopt.errors import InvalidInput
 from fl_runtime.algorithms import ALGORITHMS
-from fl_runtime.choices import suggestion
+from fl_runtime.choices import choose, suggestion
 from fl_runtime.complaints import first_complaint, kebab
 from fl_runtime.config import (
+    ArmSection,
     ClientsSection,
     Config,
     RecruitmentSection,
@@ -102,6 +103,9 @@ def arm_configs(config: Config) -> dict[str, Config]:
     names = [arm.name for arm in config.arm]
     if len(set(names)) < len(names):
         raise InvalidInput("arm", names, "arms with different names")
+    for arm in config.arm:
+        for other in arm.versus:
+            choose(f'arm "{arm.name}".versus', other, dict.fromkeys(names))
     return {arm.name: _arm_config(config, arm.name, arm.overrides) for arm in config.arm}
 
 
@@ -131,7 +135,7 @@ def set_key(tree: Tree, key: str, value: Any) -> None:
 def dump_toml(config: Config) -> str:
     """The configuration as TOML in the spelling of files, without empty values."""
     tree = config.model_dump(mode="json", by_alias=True, exclude_none=True)
-    tree["arm"] = [{"name": arm.name, **_kebab_tree(arm.overrides)} for arm in config.arm]
+    tree["arm"] = [_arm_table(arm) for arm in config.arm]
     return tomli_w.dumps(_kebab_tree({key: value for key, value in tree.items() if value}))
 
 
@@ -166,6 +170,12 @@ def _kebab_tree(tree: Any) -> Any:
     if isinstance(tree, Mapping):
         return {kebab(key): _kebab_tree(value) for key, value in tree.items()}
     return [_kebab_tree(item) for item in tree] if isinstance(tree, list | tuple) else tree
+
+
+def _arm_table(arm: ArmSection) -> Tree:
+    """An arm in the spelling of files."""
+    versus = {"versus": list(arm.versus)} if arm.versus else {}
+    return {"name": arm.name, **versus, **_kebab_tree(arm.overrides)}
 
 
 def _arm_config(config: Config, name: str, overrides: Mapping[str, Any]) -> Config:

@@ -231,7 +231,9 @@ def _read_idx_folder(folder: Path) -> Dataset:
     labels = _matching(folder, "*labels*idx1*")
     if len(images) != len(labels):
         raise InvalidInput(
-            "data", f"idx:{folder}", f"as many label files ({len(labels)}) as images ({len(images)})"
+            "data",
+            f"idx:{folder}",
+            f"as many label files ({len(labels)}) as images ({len(images)})",
         )
     pixels = np.concatenate([_read_idx(path) for path in images])
     return Dataset.from_arrays(

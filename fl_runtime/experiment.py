@@ -1,4 +1,4 @@
-"""The only loop: recruit, dispatch, wait, absorb, measure, record, checkpoint; for every arm and seed.
+"""The only loop: recruit, dispatch, wait, absorb, measure, record, checkpoint.
 
 Seeds are the outer loop, so after the first seed there is one run of every arm to look at. All
 state lives in frozen records that are passed along; files are written by `run_folder` alone.
@@ -21,12 +21,11 @@ from fl_runtime.assembly import Parts, assemble
 from fl_runtime.checkpoint import to_device
 from fl_runtime.config import Config
 from fl_runtime.config_files import arm_configs, digest
-from fl_runtime.executor import Job, Update, resolve_executor
+from fl_runtime.executor import Job, resolve_executor
 from fl_runtime.history import History, read_history
 from fl_runtime.metrics import held_out_metrics, staleness_metrics, training_metrics
 from fl_runtime.run_folder import HISTORY, RunFolder, Writer
 from fl_runtime.streams import stream
-from fl_runtime.task import Evaluation
 
 
 @dataclass(frozen=True)
@@ -293,5 +292,3 @@ def _recruitment_row(parts: Parts, config: Config) -> dict[str, Any]:
         "min_take_up": int(result.take_up.min()),
         "num-recruited": int(result.eligible.any(axis=1).sum()),
     }
-
-

@@ -61,9 +61,7 @@ class History:
 
     def series(self, arm: str, metric: str) -> Series:
         """A metric over rounds, (seeds, rounds), cut to the shortest seed; NaN where it is None."""
-        runs = [
-            [row[metric] for row in self.rounds(arm, seed)] for seed in self.seeds(arm)
-        ]
+        runs = [[row[metric] for row in self.rounds(arm, seed)] for seed in self.seeds(arm)]
         length = min(map(len, runs))
         return np.array([run[:length] for run in runs], dtype=np.float64)
 
@@ -90,11 +88,11 @@ def read_history(path: Path) -> History:
 
 
 def encode_row(row: Mapping[str, Any]) -> bytes:
-    """One line of a history file; floats in their shortest exact form.
+    r"""One line of a history file; floats in their shortest exact form.
 
     Example:
         >>> encode_row({"seed": 0, "loss": 0.1})
-        b'{"seed":0,"loss":0.1}\\n'
+        b'{"seed":0,"loss":0.1}\n'
     """
     return json.dumps(row, separators=(",", ":")).encode() + b"\n"
 

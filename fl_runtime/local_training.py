@@ -39,9 +39,7 @@ def train_locally(
     total = torch.zeros((), device=examples.labels.device)
     for batch in _batches(len(examples), settings, rng):
         index = batch.to(examples.labels.device)
-        loss = nn.functional.cross_entropy(
-            model(examples.features[index]), examples.labels[index]
-        )
+        loss = nn.functional.cross_entropy(model(examples.features[index]), examples.labels[index])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -55,5 +53,5 @@ def _batches(count: int, settings: LocalTraining, rng: Generator) -> list[Tensor
     return [
         batch
         for _ in range(settings.local_epochs)
-        for batch in torch.from_numpy(rng.permutation(count)).split(settings.batch_size)
+        for batch in torch.split(torch.from_numpy(rng.permutation(count)), settings.batch_size)
     ]

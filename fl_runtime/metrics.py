@@ -34,9 +34,7 @@ def across_tasks(accuracy: Sequence[float]) -> Row:
     }
 
 
-def held_out_metrics(
-    validation: Mapping[str, Evaluation], test: Mapping[str, Evaluation]
-) -> Row:
+def held_out_metrics(validation: Mapping[str, Evaluation], test: Mapping[str, Evaluation]) -> Row:
     """Loss and accuracy of every task on both held-out sets, then the figures across tasks."""
     row: Row = {}
     for task, seen in test.items():

@@ -142,7 +142,7 @@ def _gamma_mixtures(shape: NDArray[np.float64], count: int, rng: Generator) -> N
     """Dirichlet rows; a row that underflows to zero everywhere becomes one class."""
     rows = rng.standard_gamma(shape, size=(count, shape.size))
     rows[rows.sum(axis=1) == 0.0, int(shape.argmax())] = 1.0
-    return rows / rows.sum(axis=1, keepdims=True)
+    return np.asarray(rows / rows.sum(axis=1, keepdims=True))
 
 
 def _draw_class(mixture: NDArray[np.float64], left: NDArray[np.int64], rng: Generator) -> int:

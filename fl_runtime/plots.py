@@ -4,30 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fl_runtime.history import History, Series
+from fl_runtime.recruitment import EVERYONE
 from fl_runtime.statistics import interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = ("#7f7f7f", "#0072B2", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#56B4E9", "#000000")
+COLOURS = ("#6e6e6e", "#0072B2", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#56B4E9", "#000000")
 """Okabe and Ito's palette, which colour-blind readers can tell apart; grey for the first arm."""
 
 COLUMNS = 3
-"""Panels side by side."""
+"""Task panels side by side, beside the panel of the worst task, which is twice as wide."""
 
 
-def plot_run(history: History, path: Path, *, title: str) -> Path:
-    """Draw one picture: a panel per task, the minimum over tasks, and two bar charts of clients.
+def plot_run(history: History, path: Path, *, title: str, smooth: int = 1) -> Path:
+    """Draw one picture: the worst task large, a small panel per task, and two charts of clients.
 
     Args:
-        history: What to draw; arms are lines, the band around a line is the 95 % interval.
+        history: What to draw. Lines are means over seeds, solid for arms that recruit under a
+            budget and dashed for arms that train with everyone.
         path: PNG file to write; its folder is made.
         title: Line on top.
+        smooth: Rounds that each point averages over (it and those before it).
 
     Returns:
         The path.
@@ -37,71 +40,103 @@ def plot_run(history: History, path: Path, *, title: str) -> Path:
     matplotlib.use("Agg", force=False)
     from matplotlib import pyplot as plt
 
-    panels = [*history.tasks, ""]
-    rows = -(-len(panels) // COLUMNS)
-    figure = plt.figure(figsize=(4.6 * COLUMNS, 3.1 * (rows + 1.1)), layout="constrained")
-    grid = figure.add_gridspec(rows + 1, COLUMNS * 2)
-    for index, task in enumerate(panels):
+    rows = max(2, -(-len(history.tasks) // COLUMNS))
+    figure = plt.figure(figsize=(16, 2.9 * (rows + 1)), layout="constrained")
+    grid = figure.add_gridspec(rows + 1, 2 * COLUMNS + 4)
+    worst = figure.add_subplot(grid[:rows, :4])
+    _accuracy_panel(worst, history, "min_task_acc", smooth, banded=True)
+    worst.set_title("worst task (minimum over tasks, with 95 % intervals)", fontweight="bold")
+    for index, task in enumerate(history.tasks):
         row, column = divmod(index, COLUMNS)
-        axes = figure.add_subplot(grid[row, 2 * column : 2 * column + 2])
-        _accuracy_panel(axes, history, task)
-    _bars(figure.add_subplot(grid[rows, :COLUMNS]), history, recruited=True)
-    _bars(figure.add_subplot(grid[rows, COLUMNS:]), history, recruited=False)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 5))
-    figure.suptitle(title, fontweight="bold")
+        axes = figure.add_subplot(grid[row, 4 + 2 * column : 6 + 2 * column])
+        _accuracy_panel(axes, history, f"{task}/eval_acc", smooth, banded=False)
+        axes.set_title(task)
+    _take_up_bars(figure.add_subplot(grid[rows, : COLUMNS + 2]), history)
+    _training_bars(figure.add_subplot(grid[rows, COLUMNS + 2 :]), history)
+    handles, labels = worst.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
+    averaged = f"; each point averages {smooth} rounds" if smooth > 1 else ""
+    figure.suptitle(f"{title}: test accuracy over server rounds{averaged}", fontweight="bold")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=100)
     plt.close(figure)
     return path
 
 
-def _accuracy_panel(axes: Axes, history: History, task: str) -> None:
-    """Lines of all arms for one task, or for the worst task where the name is empty."""
-    metric = f"{task}/eval_acc" if task else "min_task_acc"
+def _accuracy_panel(
+    axes: Axes, history: History, metric: str, smooth: int, *, banded: bool
+) -> None:
+    """Lines of all arms, with bands where there is room for them."""
     for arm, colour in _coloured(history.arms):
-        mean, band = _bands(history.series(arm, metric))
+        mean, band = _bands(_rolling(history.series(arm, metric), smooth))
         rounds = np.arange(1, mean.size + 1)
-        axes.plot(rounds, mean, color=colour, label=arm, linewidth=1.8)
-        if np.isfinite(band).all():
-            axes.fill_between(rounds, mean - band, mean + band, color=colour, alpha=0.15, lw=0)
-    axes.set_title(task or "worst task (minimum)", fontweight="normal" if task else "bold")
-    axes.set(xlabel="server round", ylabel="test accuracy")
+        style = "--" if _unpaid(history, arm) else "-"
+        axes.plot(rounds, mean, style, color=colour, label=arm, linewidth=2 if banded else 1.6)
+        if banded and np.isfinite(band).all():
+            axes.fill_between(rounds, mean - band, mean + band, color=colour, alpha=0.12, lw=0)
+    axes.set_xlabel("server round" if banded else "")
+    axes.set_ylabel("test accuracy" if banded else "")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _bars(axes: Axes, history: History, *, recruited: bool) -> None:
-    """Groups of bars per task: recruited clients, or clients that trained it per round."""
-    arms = history.arms
-    width = 0.8 / len(arms)
+def _take_up_bars(axes: Axes, history: History) -> None:
+    """Recruited clients per task, for arms that recruit; for all arms if none does."""
+    arms = [arm for arm in history.arms if not _unpaid(history, arm)] or history.arms
+    samples = {
+        arm: [
+            [float(history.recruitment(arm, seed)["take_up"][task]) for seed in history.seeds(arm)]
+            for task in history.tasks
+        ]
+        for arm in arms
+    }
+    _bars(axes, history, samples)
+    axes.set_title("clients recruited under the budget (take-up)")
+
+
+def _training_bars(axes: Axes, history: History) -> None:
+    """Clients that trained each task, per round."""
+    samples = {
+        arm: [
+            history.series(arm, f"{task}/num-clients").mean(axis=1).tolist()
+            for task in history.tasks
+        ]
+        for arm in history.arms
+    }
+    _bars(axes, history, samples)
+    axes.set_title("clients training per round")
+
+
+def _bars(axes: Axes, history: History, samples: dict[str, list[list[float]]]) -> None:
+    """Groups of bars per task with 95 % intervals, in the colours of the arms."""
+    colours = dict(_coloured(history.arms))
+    width = 0.8 / len(samples)
     places = np.arange(len(history.tasks))
-    for index, (arm, colour) in enumerate(_coloured(arms)):
-        samples = _clients(history, arm, recruited=recruited)
-        heights = [interval(values) for values in samples]
+    for index, (arm, per_task) in enumerate(samples.items()):
+        heights = [interval(values) for values in per_task]
         axes.bar(
-            places + (index - (len(arms) - 1) / 2) * width,
+            places + (index - (len(samples) - 1) / 2) * width,
             [h.mean for h in heights],
             width * 0.92,
             yerr=[np.nan_to_num(h.half_width) for h in heights],
-            color=colour,
+            color=colours[arm],
             error_kw={"elinewidth": 0.8, "ecolor": "#444444"},
         )
     axes.set_xticks(places, history.tasks)
-    axes.set_title("clients recruited (take-up)" if recruited else "clients training per round")
     axes.set_ylabel("clients")
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _clients(history: History, arm: str, *, recruited: bool) -> list[list[float]]:
-    """Per task, one figure per seed."""
-    seeds = history.seeds(arm)
-    if recruited:
-        rows = [history.recruitment(arm, seed)["take_up"] for seed in seeds]
-        return [[float(row[task]) for row in rows] for task in history.tasks]
-    return [
-        history.series(arm, f"{task}/num-clients").mean(axis=1).tolist() for task in history.tasks
-    ]
+def _unpaid(history: History, arm: str) -> bool:
+    """Whether an arm trains with everyone."""
+    return bool(history.recruitment(arm, history.seeds(arm)[0])["rule"] == EVERYONE)
+
+
+def _rolling(series: Series, window: int) -> Series:
+    """Mean of each value and the ones before it, as many as there are up to the window."""
+    total = np.cumsum(series, axis=1)
+    total[:, window:] = total[:, window:] - total[:, :-window]
+    return np.asarray(total / np.minimum(np.arange(1, series.shape[1] + 1), window))
 
 
 def _bands(series: Series) -> tuple[Series, Series]:
@@ -110,6 +145,6 @@ def _bands(series: Series) -> tuple[Series, Series]:
     return np.array([c.mean for c in columns]), np.array([c.half_width for c in columns])
 
 
-def _coloured(arms: Sequence[str]) -> list[tuple[str, Any]]:
+def _coloured(arms: Sequence[str]) -> list[tuple[str, str]]:
     """Each arm with its colour; colours repeat when there are very many arms."""
     return [(arm, COLOURS[index % len(COLOURS)]) for index, arm in enumerate(arms)]

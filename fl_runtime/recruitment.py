@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mechanisms
 import numpy as np
-from fairopt.errors import InvalidInput
-from mechanisms import Outcome
 from mechanisms.scenarios import DISTRIBUTIONS
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+import mechanisms
+from fairopt.errors import InvalidInput
 from fl_runtime.choices import choose
 from fl_runtime.complaints import record_from_table
 from fl_runtime.config import RecruitmentSection
 from fl_runtime.streams import stream
+from mechanisms import Outcome
 
 Costs = NDArray[np.float64]
 Rule = Callable[[Costs, float, Generator], Outcome]
@@ -97,9 +97,7 @@ def recruit(
     )
 
 
-def draw_costs(
-    table: Mapping[str, Any], num_clients: int, num_tasks: int, rng: Generator
-) -> Costs:
+def draw_costs(table: Mapping[str, Any], num_clients: int, num_tasks: int, rng: Generator) -> Costs:
     """Private costs from a distribution's table, or from a CSV file of clients x tasks."""
     if "file" in table:
         return _costs_of_file(Path(str(table["file"])), num_clients, num_tasks)

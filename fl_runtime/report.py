@@ -18,8 +18,12 @@ from fl_runtime.summary import summarise
 
 def summary_of(history: History, config: Config) -> dict[str, Any]:
     """Figures per arm with the targets and the averaging the configuration asks for."""
-    targets = {task.name: task.target_accuracy for task in config.task}
-    return summarise(history, targets=targets, last=config.run.report_rounds)
+    return summarise(
+        history,
+        targets={task.name: task.target_accuracy for task in config.task},
+        versus={arm.name: arm.versus for arm in config.arm},
+        last=config.run.report_rounds,
+    )
 
 
 def write_report(folder: Path, history: History, config: Config) -> dict[str, Any]:
@@ -34,13 +38,15 @@ def draw(folder: Path, history: History, config: Config) -> Path:
     """Draw the picture of a run into its folder."""
     seeds = len(config.run.seeds)
     title = f"{len(history.tasks)} models, {config.clients.num_clients} clients, {seeds} seeds"
-    return plot_run(history, folder / PLOTS / "accuracy.png", title=title)
+    path = folder / PLOTS / "accuracy.png"
+    return plot_run(history, path, title=title, smooth=config.run.report_rounds)
 
 
 def print_tables(summary: Mapping[str, Any], console: Console) -> None:
     """All tables of a summary."""
     shown = (
         tables.fairness_table(summary),
+        tables.differences_table(summary),
         tables.tasks_table(summary),
         tables.targets_table(summary),
         tables.recruitment_table(summary),

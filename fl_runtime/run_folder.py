@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,11 +29,6 @@ from fl_runtime.checkpoint import load_checkpoint, save_checkpoint
 from fl_runtime.config import Config
 from fl_runtime.config_files import check_config, digest, dump_toml, read_toml, snake_keys
 from fl_runtime.history import encode_row
-
-try:
-    import fcntl
-except ImportError:  # not on Windows, where two writers are not detected
-    fcntl = None  # type: ignore[assignment]
 
 CONFIG = "config.toml"
 HISTORY = "history.jsonl"
@@ -104,11 +100,17 @@ class RunFolder:
         Raises:
             InvalidInput: Another process is writing, or the history is shorter than it should be.
         """
-        with (self.path / HISTORY).open("r+b") as history, (self.path / TIMING).open("ab") as timing:
+        with (
+            (self.path / HISTORY).open("r+b") as history,
+            (self.path / TIMING).open("ab") as timing,
+        ):
             _lock(history.fileno(), self.path)
             if os.fstat(history.fileno()).st_size < history_bytes:
-                raise InvalidInput("history", str(self.path / HISTORY), "at least as long as when "
-                                   f"the checkpoint was made ({history_bytes} bytes)")
+                raise InvalidInput(
+                    "history",
+                    str(self.path / HISTORY),
+                    f"at least as long as when the checkpoint was made ({history_bytes} bytes)",
+                )
             history.truncate(history_bytes)
             history.seek(history_bytes)
             yield Writer(self, history, timing)
@@ -147,7 +149,7 @@ def write_whole(path: Path, text: str) -> None:
     """Write a text file that is never seen half-written."""
     temporary = path.with_name(path.name + ".partial")
     temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
@@ -157,8 +159,10 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
 
 def _lock(descriptor: int, path: Path) -> None:
     """Refuse a second writer; the operating system lets go when a process ends, however it ends."""
-    if fcntl is None:
+    if sys.platform == "win32":  # no advisory locks: two writers are not detected there
         return
+    import fcntl
+
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

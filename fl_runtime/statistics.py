@@ -33,7 +33,7 @@ class Interval:
         return abs(self.mean) > self.half_width
 
     def __format__(self, spec: str) -> str:
-        spread = f" ± {self.half_width:{spec}}" if np.isfinite(self.half_width) else ""
+        spread = f" ± {self.half_width:{spec.lstrip('+')}}" if np.isfinite(self.half_width) else ""
         return f"{self.mean:{spec}}{spread}"
 
 

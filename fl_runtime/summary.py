@@ -17,31 +17,43 @@ HEADLINE = ("min_task_acc", "mean_task_acc", "var_task_acc", "jain")
 
 
 def summarise(
-    history: History, *, targets: Mapping[str, float | None], last: int = 1
+    history: History,
+    *,
+    targets: Mapping[str, float | None],
+    versus: Mapping[str, Sequence[str]] | None = None,
+    last: int = 1,
 ) -> dict[str, Any]:
-    """Figures per arm, and paired differences from the first arm.
+    """Figures per arm, and paired differences between arms.
 
     Args:
         history: One or several runs.
         targets: Test accuracy to reach, by task.
+        versus: Arms that an arm is compared with; the first arm where none is named.
         last: Rounds that a final figure averages over.
 
     Returns:
-        ``{"arms": {arm: {...}}, "baseline": arm, "last": last}``; each arm holds intervals of the
-        headline metrics, `difference` (the same, minus the first arm on common seeds), accuracy per
-        task, rounds to reach the targets, take-up, spend, and clients per round.
+        ``{"last", "tasks", "arms", "differences"}``. Each arm holds intervals of the headline
+        metrics, accuracy per task, rounds to reach the targets, take-up, spend, and clients per
+        round; each difference holds `arm`, `versus` and the intervals of arm minus versus over the
+        seeds they share.
     """
     arms = history.arms
+    pairs = [
+        (arm, other)
+        for arm in arms
+        for other in (versus or {}).get(arm) or arms[:1]
+        if arm != other and set(history.seeds(arm)) & set(history.seeds(other))
+    ]
     return {
-        "baseline": arms[0],
         "last": last,
         "tasks": history.tasks,
-        "arms": {arm: _arm(history, arm, arms[0], targets, last) for arm in arms},
+        "arms": {arm: _arm(history, arm, targets, last) for arm in arms},
+        "differences": [_difference(history, arm, other, last) for arm, other in pairs],
     }
 
 
 def _arm(
-    history: History, arm: str, baseline: str, targets: Mapping[str, float | None], last: int
+    history: History, arm: str, targets: Mapping[str, float | None], last: int
 ) -> dict[str, Any]:
     """All figures of one arm."""
     seeds = history.seeds(arm)
@@ -50,7 +62,6 @@ def _arm(
         "seeds": seeds,
         "rounds": int(history.series(arm, "mean_task_acc").shape[1]),
         **{m: asdict(interval(history.final(arm, m, last))) for m in HEADLINE},
-        "difference": {m: _difference(history, arm, baseline, m, last) for m in HEADLINE},
         "accuracy": {
             task: asdict(interval(history.final(arm, f"{task}/eval_acc", last)))
             for task in history.tasks
@@ -69,8 +80,7 @@ def _arm(
         "cost": asdict(interval([row["cost"] for row in recruited])),
         "budget": recruited[0]["budget"],
         "clients_per_round": {
-            task: float(history.series(arm, f"{task}/num-clients").mean())
-            for task in history.tasks
+            task: float(history.series(arm, f"{task}/num-clients").mean()) for task in history.tasks
         },
     }
 
@@ -94,18 +104,15 @@ def rounds_to_target(history: History, arm: str, task: str, target: float) -> di
     }
 
 
-def _difference(
-    history: History, arm: str, baseline: str, metric: str, last: int
-) -> dict[str, Any] | None:
-    """Paired difference from the baseline on common seeds; None for the baseline itself."""
-    if arm == baseline:
-        return None
-    common = [seed for seed in history.seeds(arm) if seed in history.seeds(baseline)]
-    if not common:
-        return None
-    mine = _of_seeds(history.final(arm, metric, last), history.seeds(arm), common)
-    base = _of_seeds(history.final(baseline, metric, last), history.seeds(baseline), common)
-    return asdict(paired_difference(mine, base))
+def _difference(history: History, arm: str, other: str, last: int) -> dict[str, Any]:
+    """Paired differences of the headline figures on common seeds."""
+    common = [seed for seed in history.seeds(arm) if seed in history.seeds(other)]
+    mine, theirs = (
+        {m: _of_seeds(history.final(name, m, last), history.seeds(name), common) for m in HEADLINE}
+        for name in (arm, other)
+    )
+    figures = {m: asdict(paired_difference(mine[m], theirs[m])) for m in HEADLINE}
+    return {"arm": arm, "versus": other, "seeds": common, **figures}
 
 
 def _of_seeds(values: Any, seeds: Sequence[int], wanted: Sequence[int]) -> list[float]:

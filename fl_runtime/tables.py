@@ -9,29 +9,39 @@ from rich.table import Table
 
 from fl_runtime.summary import as_interval
 
+SPECS = {"min_task_acc": ".3f", "mean_task_acc": ".3f", "var_task_acc": ".4f"}
+"""Columns of the tables across tasks, with their precision."""
+
+HEADERS = ("minimum", "mean", "variance")
+
 
 def fairness_table(summary: Mapping[str, Any]) -> Table:
-    """One line per arm: figures across tasks with intervals, and the change from the first arm."""
+    """One line per arm: figures across tasks with their intervals."""
     last = summary["last"]
     when = "last round" if last == 1 else f"mean of the last {last} rounds"
     table = Table(title=f"Test accuracy across tasks ({when}, 95 % intervals over seeds)")
-    for header in ("arm", "minimum", "mean", "variance", "min vs first arm", "mean vs first arm"):
-        table.add_column(header, justify="left" if header == "arm" else "right", no_wrap=True)
+    table.add_column("arm", no_wrap=True)
+    for header in HEADERS:
+        table.add_column(header, justify="right", no_wrap=True)
     for arm, figures in summary["arms"].items():
-        table.add_row(
-            arm,
-            *(
-                format(as_interval(figures[metric]), spec)
-                for metric, spec in (
-                    ("min_task_acc", ".3f"),
-                    ("mean_task_acc", ".3f"),
-                    ("var_task_acc", ".4f"),
-                )
-            ),
-            _change(figures["difference"]["min_task_acc"]),
-            _change(figures["difference"]["mean_task_acc"]),
-        )
-    table.caption = "* the paired 95 % interval excludes zero"
+        cells = (format(as_interval(figures[metric]), spec) for metric, spec in SPECS.items())
+        table.add_row(arm, *cells)
+    return table
+
+
+def differences_table(summary: Mapping[str, Any]) -> Table | None:
+    """One line per compared pair: paired differences with their intervals; None without pairs."""
+    if not summary["differences"]:
+        return None
+    table = Table(title="Paired differences (same seeds, same data, same active clients)")
+    table.add_column("arm", no_wrap=True)
+    table.add_column("compared with", no_wrap=True)
+    for header in HEADERS:
+        table.add_column(header, justify="right", no_wrap=True)
+    for pair in summary["differences"]:
+        cells = (_change(pair[metric], spec) for metric, spec in SPECS.items())
+        table.add_row(pair["arm"], pair["versus"], *cells)
+    table.caption = "* the 95 % interval excludes zero"
     return table
 
 
@@ -92,13 +102,10 @@ def _money(figures: Mapping[str, Any]) -> tuple[str, str, str, str]:
     return least, spend, f"{figures['budget']:g}", cost
 
 
-def _change(record: Mapping[str, Any] | None) -> str:
+def _change(record: Mapping[str, Any], spec: str) -> str:
     """A signed difference, starred when its sign is established."""
-    if record is None:
-        return "-"
     difference = as_interval(record)
-    star = "*" if difference.excludes_zero else " "
-    return f"{difference.mean:+.3f} ± {difference.half_width:.3f}{star}"
+    return f"{difference:+{spec}}{'*' if difference.excludes_zero else ' '}"
 
 
 def _reached(entry: Mapping[str, Any] | None) -> str:

@@ -149,11 +149,7 @@ def load_params(model: nn.Module, params: Params) -> None:
             state[key].copy_(value)
 
 
-
-
-def _examples(
-    dataset: Dataset, index: NDArray[np.int64], device: torch.device | str
-) -> Examples:
+def _examples(dataset: Dataset, index: NDArray[np.int64], device: torch.device | str) -> Examples:
     """Those examples as tensors on the device."""
     return Examples(
         torch.from_numpy(dataset.features[index]).to(device),

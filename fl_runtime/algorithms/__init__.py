@@ -1,4 +1,4 @@
-"""Algorithms by name: each is a frozen record of hyper-parameters with pure functions of a state."""
+"""Algorithms by name: frozen records of hyper-parameters with pure functions of a state."""
 
 from collections.abc import Mapping
 
@@ -21,6 +21,7 @@ __all__ = [
     "ALGORITHMS",
     "Algorithm",
     "FedFairMMFL",
+    "OneTaskPerClient",
     "RandomAllocation",
     "RoundRobin",
     "ServerState",

@@ -92,7 +92,10 @@ class FedFairMMFL(OneTaskPerClient):
 
     def init(self, federation: Federation, seed: int) -> ServerState:
         """Initial models, if the priorities fit the tasks."""
-        if len(self.priority) not in (0, len(federation.tasks)) or min(self.priority, default=1) <= 0:
+        if (
+            len(self.priority) not in (0, len(federation.tasks))
+            or min(self.priority, default=1) <= 0
+        ):
             requirement = f"empty or {len(federation.tasks)} positive numbers, one per task"
             raise InvalidInput("algorithm.priority", self.priority, requirement)
         return super().init(federation, seed)
@@ -160,9 +163,7 @@ def draw_tasks(probabilities: Probabilities, draws: NDArray[np.float64]) -> NDAr
     return np.where(total > 0.0, np.minimum(passed, last), -1).astype(np.int64)
 
 
-def make_job(
-    state: ServerState, federation: Federation, client: int, task: int, now: float
-) -> Job:
+def make_job(state: ServerState, federation: Federation, client: int, task: int, now: float) -> Job:
     """The work order for one client on one task, seeded by round, client and task."""
     name = federation.tasks[task].name
     return Job(

@@ -79,7 +79,9 @@ class Algorithm(Protocol):
         ...
 
 
-def weighted_mean_step(models: Mapping[str, Params], updates: Sequence[Update]) -> dict[str, Params]:
+def weighted_mean_step(
+    models: Mapping[str, Params], updates: Sequence[Update]
+) -> dict[str, Params]:
     r"""The one aggregation rule of all arms: data-weighted mean of the updates, task by task.
 
     .. math:: w_s \leftarrow w_s + \sum_{k \in K_s} n_{k,s} \Delta_{k,s} / \sum_{k \in K_s} n_{k,s}
