@@ -1,0 +1,39 @@
+"""Budget-feasible auctions that recruit clients for several tasks, and audits of their honesty.
+
+Importing the package loads NumPy only; compiled kernels are loaded by the first float auction.
+
+Example:
+    Four clients ask for pay to work on two tasks; 24 units of money are there.
+
+    >>> import numpy as np
+    >>> from mechanisms import max_min_fair
+    >>> bids = np.array([[2.0, 9.0], [3.0, 4.0], [5.0, 1.0], [8.0, 6.0]])
+    >>> outcome = max_min_fair(bids, 24.0)
+    >>> outcome.take_up, outcome.spend
+    (array([2, 2]), 22.0)
+    >>> outcome.utilities(bids)
+    array([3., 4., 5., 0.])
+"""
+
+from mechanisms.baselines import cheapest_first, random_recruitment
+from mechanisms.bids import exactly
+from mechanisms.budget_fair import budget_fair
+from mechanisms.greedy_max_min import greedy_max_min
+from mechanisms.max_min_fair import max_min_fair
+from mechanisms.outcome import Mechanism, Outcome
+from mechanisms.proportional_share import proportional_share
+from mechanisms.scenarios import draw_costs, scenario
+
+__all__ = [
+    "Mechanism",
+    "Outcome",
+    "budget_fair",
+    "cheapest_first",
+    "draw_costs",
+    "exactly",
+    "greedy_max_min",
+    "max_min_fair",
+    "proportional_share",
+    "random_recruitment",
+    "scenario",
+]

@@ -1,0 +1,215 @@
+"""Reading bids and budgets: the one place where an auction's input is checked.
+
+A table of bids is either float64, and then computed fast, or an object array of `Fraction` and
+integers, and then computed exactly. In both cases a decision is the one that exact arithmetic
+takes on the numbers given: a float is its exact binary value.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fairopt.errors import InvalidInput
+
+ASK = "at least 0, or inf for a client that does not bid"
+LARGEST_INTEGER = 2**53
+"""Integers above it need not be float64 numbers, so they are refused rather than rounded."""
+
+
+@dataclass(frozen=True, eq=False)
+class Auction:
+    """Checked input of an auction.
+
+    Args:
+        asks: (N, S) float64, or object array of exact numbers; `inf` = does not bid, which is
+            also what an ask above the reserve price becomes.
+        budget: A float, or a Fraction where the asks are exact.
+        outside: (S,) price of the outside seller of each task; `inf` where there is none.
+    """
+
+    asks: NDArray[Any]
+    budget: Any
+    outside: NDArray[Any]
+
+    @property
+    def exact(self) -> bool:
+        """Whether to compute in exact numbers."""
+        return self.asks.dtype == object
+
+    @property
+    def num_clients(self) -> int:
+        """N."""
+        return int(self.asks.shape[0])
+
+    @property
+    def num_tasks(self) -> int:
+        """S."""
+        return int(self.asks.shape[1])
+
+
+def read_auction(bids: ArrayLike, budget: Any, reserve: Any = None) -> Auction:
+    """Check an auction's input once and bring it into one form.
+
+    Args:
+        bids: (N, S) cost asked by client i for task s, >= 0; `inf` = does not bid.
+        budget: Money available, finite and > 0.
+        reserve: Price of an inexhaustible outside seller, a scalar or (S,); asks above it are
+            ignored. `None`: no such seller.
+
+    Raises:
+        InvalidInput: Names the argument (with client and task for a bid), the value and the
+            requirement.
+
+    Example:
+        >>> read_auction([[1.0, float("inf")], [2.0, 0.5]], 3).num_clients
+        2
+        >>> read_auction([[1.0, -2.0]], 3)
+        Traceback (most recent call last):
+        ...
+        fairopt.errors.InvalidInput: bids[client 0, task 1] = -2.0, but it must be at least 0, ...
+    """
+    asks = checked_bids(bids)
+    exact = asks.dtype == object
+    outside = _checked_reserve(reserve, asks.shape[1], exact)
+    if reserve is not None:
+        asks = np.where(asks > outside, math.inf, asks)
+    return Auction(asks, checked_budget(budget, exact=exact), outside)
+
+
+def checked_bids(bids: ArrayLike) -> NDArray[Any]:
+    """Bids as a C-contiguous (N, S) table of float64 or of exact numbers."""
+    table = _as_array("bids", bids)
+    if table.ndim != 2 or 0 in table.shape:
+        requirement = "a table (clients, tasks) with at least one client and one task"
+        raise InvalidInput("bids", table.shape, requirement)
+    return _nonnegative("bids", table, ASK)
+
+
+def checked_budget(budget: Any, *, exact: bool) -> Any:
+    """The budget as a float, or as a Fraction for an exact auction."""
+    requirement = "a finite number > 0"
+    if isinstance(budget, bool | np.bool_) or not isinstance(budget, numbers.Real):
+        raise InvalidInput("budget", budget, requirement)
+    if not math.isfinite(budget) or budget <= 0:
+        raise InvalidInput("budget", budget, requirement)
+    value = exact_number(budget)
+    if exact:
+        return value
+    return _representable("budget", value)
+
+
+def exactly(table: ArrayLike) -> NDArray[Any]:
+    """The same numbers as an object array of Fractions (`inf` stays), so that rules are exact.
+
+    Example:
+        >>> exactly([[0.5, float("inf")]])
+        array([[Fraction(1, 2), inf]], dtype=object)
+    """
+    array = np.asarray(table)
+    out = np.empty(array.shape, dtype=object)
+    for flat, value in enumerate(array.flat):
+        out.flat[flat] = exact_number(value)
+    return out
+
+
+def exact_number(value: Any) -> Any:
+    """A number without rounding: Fraction, `inf`, or another ordered field's own element.
+
+    Raises:
+        TypeError: Not a real number.
+    """
+    if isinstance(value, Fraction):
+        return value
+    if isinstance(value, (float, np.floating)):
+        return Fraction(float(value)) if math.isfinite(value) else float(value)
+    if isinstance(value, (int, np.integer)):
+        return Fraction(int(value))
+    if isinstance(value, numbers.Real):
+        return value
+    raise TypeError(f"{value!r} is not a real number")
+
+
+def _representable(argument: str, value: Fraction) -> float:
+    """A number as float, refused where that would round it."""
+    try:
+        rounded = float(value)
+    except OverflowError:
+        rounded = math.inf
+    if not math.isfinite(rounded) or Fraction(rounded) != value:
+        raise InvalidInput(argument, value, "a float64 number, unless the bids are exact too")
+    return rounded
+
+
+def _as_array(argument: str, values: ArrayLike) -> NDArray[Any]:
+    """An array of floats or objects; text, complex numbers and booleans are refused."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InvalidInput(argument, values, "a rectangular table of numbers") from error
+    if array.dtype.kind not in "iufO" or array.dtype.itemsize > 8:
+        raise InvalidInput(argument, array.dtype, "real numbers: float64, integers or Fractions")
+    return array
+
+
+def _nonnegative(argument: str, array: NDArray[Any], requirement: str) -> NDArray[Any]:
+    """Floats or exact numbers >= 0, or the first cell that is not, by name."""
+    if array.dtype == object:
+        return _exact_nonnegative(argument, array, requirement)
+    if array.dtype.kind in "iu" and np.abs(array).max() > LARGEST_INTEGER:
+        where = _cell(argument, int(np.argmax(np.abs(array))), array)
+        raise InvalidInput(where, array.max(), "at most 2^53, or use an object array")
+    table = np.require(array, np.float64, ["C", "A", "W"])  # what compiled kernels take
+    if not table.min() >= 0:  # NaN propagates through min and fails the comparison
+        flat = int(np.argmax(~(table >= 0)))
+        raise InvalidInput(_cell(argument, flat, table), float(table.flat[flat]), requirement)
+    return table
+
+
+def _exact_nonnegative(argument: str, array: NDArray[Any], requirement: str) -> NDArray[Any]:
+    """The cells of an object array as exact numbers >= 0."""
+    out = np.empty(array.shape, dtype=object)
+    for flat, value in enumerate(array.flat):
+        if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+            raise InvalidInput(_cell(argument, flat, array), value, "a real number")
+        number = exact_number(value)
+        if not number >= 0:
+            raise InvalidInput(_cell(argument, flat, array), value, requirement)
+        out.flat[flat] = number
+    return out
+
+
+def _cell(argument: str, flat: int, array: NDArray[Any]) -> str:
+    """Name of one cell: client and task for a table, task for a row."""
+    where = np.unravel_index(flat, array.shape)
+    words = ("client", "task")[-len(where) :]
+    return f"{argument}[{', '.join(f'{w} {int(i)}' for w, i in zip(words, where, strict=True))}]"
+
+
+def _checked_reserve(reserve: Any, num_tasks: int, exact: bool) -> NDArray[Any]:
+    """(S,) outside prices, `inf` where there is no outside seller."""
+    if reserve is None:
+        return np.full(num_tasks, math.inf, dtype=object if exact else np.float64)
+    array = _as_array("reserve", reserve)
+    if array.shape not in ((), (num_tasks,)):
+        raise InvalidInput(
+            "reserve", array.shape, f"one price, or one for each of {num_tasks} tasks"
+        )
+    prices = np.array(np.broadcast_to(array, (num_tasks,)))
+    if exact and prices.dtype != object:
+        prices = prices.astype(object)
+    if not exact and prices.dtype == object:
+        exact_prices = _exact_nonnegative("reserve", prices, "at least 0")
+        return np.array([_outside_price(price) for price in exact_prices])
+    return _nonnegative("reserve", prices, "at least 0, or inf for no outside seller")
+
+
+def _outside_price(price: Any) -> float:
+    """An exact reserve price as float."""
+    return price if isinstance(price, float) else _representable("reserve", price)

@@ -1,0 +1,1 @@
+"""Compiled float kernels of the auctions. Public functions import them on their first call."""

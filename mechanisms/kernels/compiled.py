@@ -1,0 +1,31 @@
+"""How kernels are compiled: ahead of the first call, remembered on disk where that is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from numba import njit
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def compiled(*signatures: str) -> Callable[[F], F]:
+    """Compile a function for explicit signatures.
+
+    The machine code is cached next to the source; where no folder can be written (a read-only
+    installation) the function is compiled again in every process instead of failing.
+    """
+
+    def decorate(function: F) -> F:
+        try:
+            return cast(F, _jit(list(signatures), cache=True)(function))
+        except RuntimeError:  # numba: "no locator available", nothing is writable
+            return cast(F, _jit(list(signatures), cache=False)(function))
+
+    return decorate
+
+
+def _jit(signatures: list[str], *, cache: bool) -> Any:
+    """Numba's decorator with the options that every kernel shares."""
+    return njit(signatures, cache=cache, nogil=True, error_model="numpy")

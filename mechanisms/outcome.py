@@ -1,0 +1,106 @@
+"""What an auction decides: who is recruited for which task, and at what pay."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fairopt.errors import InvalidInput
+
+Mechanism = Callable[[Any, Any], "Outcome"]
+"""A mechanism is any callable `(bids, budget) -> Outcome`; users bring their own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """Result of one auction among N clients for S tasks.
+
+    Payments are floats, or exact `Fraction` objects where the bids were exact. Who is not
+    recruited is paid 0.
+
+    Args:
+        winners: (N, S) bool, client i works on task s.
+        payments: (N, S) money paid to client i for task s.
+        level: (S,) what the rule calls its level; the rule's docstring says which number it is.
+
+    Example:
+        >>> outcome = Outcome(np.array([[True], [False]]), np.array([[2.0], [0.0]]), np.array([1]))
+        >>> outcome.spend, outcome.take_up, outcome.min_take_up
+        (2.0, array([1]), 1)
+        >>> outcome.utilities(np.array([[0.5], [1.0]]))
+        array([1.5, 0. ])
+    """
+
+    winners: NDArray[np.bool_]
+    payments: NDArray[Any]
+    level: NDArray[np.int64]
+
+    @property
+    def exact(self) -> bool:
+        """Whether the payments are exact numbers rather than floats."""
+        return self.payments.dtype == object
+
+    @property
+    def spend(self) -> Any:
+        """Total payment: exact for exact payments, correctly rounded for floats."""
+        paid = self.payments[self.payments != 0]
+        return sum(paid, Fraction(0)) if self.exact else math.fsum(paid)
+
+    @property
+    def take_up(self) -> NDArray[np.int64]:
+        """(S,) number of clients recruited for each task."""
+        return np.asarray(self.winners.sum(axis=0, dtype=np.int64))
+
+    @property
+    def min_take_up(self) -> int:
+        """Number of recruits of the task that got fewest: what max-min auctions maximise."""
+        return int(self.take_up.min())
+
+    def utilities(self, costs: ArrayLike) -> NDArray[Any]:
+        """(N,) payments minus costs, summed over the tasks that a client won.
+
+        Args:
+            costs: (N, S) true costs; `inf` where a client cannot do a task.
+
+        Raises:
+            InvalidInput: `costs` has another shape than the outcome.
+        """
+        table = np.asarray(costs)
+        if table.shape != self.winners.shape:
+            raise InvalidInput("costs", table.shape, f"a table of shape {self.winners.shape}")
+        if not (self.exact or table.dtype == object):
+            return np.asarray(np.where(self.winners, self.payments - table, 0.0).sum(axis=1))
+        rows = zip(self.winners, self.payments, table, strict=True)
+        return np.array([_exact_utility(*row) for row in rows], dtype=object)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Outcome):
+            return NotImplemented
+        return (
+            np.array_equal(self.winners, other.winners)
+            and np.array_equal(self.payments, other.payments)
+            and np.array_equal(self.level, other.level)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _exact_utility(won: NDArray[np.bool_], paid: NDArray[Any], cost: NDArray[Any]) -> Any:
+    """Utility of one client, with floats read as the binary numbers they are."""
+    terms = (_exactly(p) - _exactly(c) for w, p, c in zip(won, paid, cost, strict=True) if w)
+    return sum(terms, Fraction(0))
+
+
+def _exactly(value: Any) -> Any:
+    """A finite float or integer as a Fraction; everything else unchanged."""
+    if isinstance(value, (int, np.integer)):
+        return Fraction(int(value))
+    if isinstance(value, float) and math.isfinite(value):
+        return Fraction(value)
+    return value

@@ -1,0 +1,50 @@
+"""Steps that several float rules share; the compiled parts are loaded on the first call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mechanisms.outcome import Outcome
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+def recruit_cheapest(asks: Floats, columns: Floats, level: Integers, price: Floats) -> Outcome:
+    """Recruit the `level[s]` cheapest clients of every task at one price per task.
+
+    Args:
+        asks: (N, S) asks.
+        columns: (S, N) the same, each task sorted.
+        level: (S,) recruits per task; each has that many finite asks.
+        price: (S,) pay of every recruit.
+    """
+    from mechanisms.kernels.shares import recruit
+
+    winners, payments = empty_tables(asks.shape)
+    cutoff = np.array([b[k - 1] if k else -1.0 for b, k in zip(columns, level, strict=True)])
+    below = [np.searchsorted(b, v) for b, v in zip(columns, cutoff, strict=True)]
+    recruit(asks, cutoff, level - np.array(below, dtype=np.int64), price, winners, payments)
+    return Outcome(winners, payments, level)
+
+
+def sorted_columns(asks: Floats) -> Floats:
+    """(S, N) asks of each task, cheapest first."""
+    columns = np.array(asks.T, order="C", copy=True)
+    columns.sort(axis=1)
+    return columns
+
+
+def empty_tables(shape: tuple[Any, ...]) -> tuple[NDArray[np.bool_], Floats]:
+    """Nobody recruited, nothing paid."""
+    return np.zeros(shape, dtype=np.bool_), np.zeros(shape)
+
+
+def pay_asks(asks: Floats, columns: Floats, level: Integers) -> Outcome:
+    """Recruit the `level[s]` cheapest clients of every task, each paid what it asks."""
+    chosen = recruit_cheapest(asks, columns, level, np.zeros(level.size))
+    payments = np.where(chosen.winners, asks, 0.0)
+    return Outcome(chosen.winners, payments, level)

@@ -1,0 +1,102 @@
+"""Rules exactly as their definitions read, with every level tried: evident, slow, independent.
+
+They share no code with the package. Two broken relatives of the default rule are here too; each
+drops one of its tests and must be caught.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+
+def others(bids, client, task):
+    """Sorted asks of the other clients as (ask, client)."""
+    column = [(row[task], i) for i, row in enumerate(bids) if i != client]
+    return sorted(pair for pair in column if pair[0] != math.inf)
+
+
+def ask(pairs, k):
+    """a(k): 0 at k = 0 and inf after the end."""
+    if k == 0:
+        return Fraction(0)
+    return pairs[k - 1][0] if k <= len(pairs) else math.inf
+
+
+def water_level(x, r):
+    """Root of sum_t min(x_t, level) = r by trying every number of capped tasks."""
+    finite = sorted(v for v in x if v != math.inf)
+    if len(finite) == len(x) and sum(finite) <= r:
+        return math.inf
+    for uncapped in range(len(finite) + 1):
+        capped = len(x) - uncapped
+        if capped == 0:
+            continue
+        level = Fraction(r - sum(finite[:uncapped])) / capped
+        fits_below = uncapped == 0 or finite[uncapped - 1] <= level
+        fits_above = uncapped == len(finite) or finite[uncapped] >= level
+        if fits_below and fits_above:
+            return level
+    raise AssertionError("a continuous increasing function has a root")
+
+
+def offers(bids, budget, client, task, *, test_others=True, optimistic=False):
+    """(level, price, owner of the price) at every open level; the owner of a cap is inf.
+
+    Broken on request: without the tests on the other tasks, or optimistic, with the ranks that
+    the other tasks would have if the client were among their winners too.
+    """
+    tasks = range(len(bids[0]))
+    pairs = [others(bids, client, t) for t in tasks]
+    found = []
+    for k in range(1, len(bids) + 1):
+        early = 1 if optimistic else 0
+        x = [ask(pairs[t], k if t == task else k + 1 - early) for t in tasks]
+        cap = water_level(x, Fraction(budget) / k)
+        rest = [ask(pairs[t], k - early) for t in tasks if t != task]
+        tested = rest if test_others else []
+        if ask(pairs[task], k - 1) <= cap and all(v <= cap and v != math.inf for v in tested):
+            price = ask(pairs[task], k)
+            owner = pairs[task][k - 1][1] if price != math.inf else math.inf
+            found.append((k, price, owner) if price <= cap else (k, cap, math.inf))
+    return found
+
+
+def max_min_fair(bids, budget, **broken):
+    """{(client, task): price} of the leave-one-out auction, maximising over every open level."""
+    recruits = {}
+    for client, row in enumerate(bids):
+        for task, own in enumerate(row):
+            for _, price, owner in offers(bids, budget, client, task, **broken):
+                if own != math.inf and (own, client) < (price, owner):
+                    best = max(price, recruits.get((client, task), 0))
+                    recruits[client, task] = best
+    return recruits
+
+
+def leave_client_out(bids, budget):
+    """{(client, task): price} of the simpler rule with one level per client (Design M)."""
+    recruits = {}
+    for client, row in enumerate(bids):
+        pairs = [others(bids, client, t) for t in range(len(row))]
+        levels = [
+            k
+            for k in range(1, len(bids) + 1)
+            if math.inf not in (x := [ask(p, k + 1) for p in pairs]) and k * sum(x) <= budget
+        ]
+        if levels:
+            k = max(levels)
+            for task, own in enumerate(row):
+                if own != math.inf and (own, client) < pairs[task][k - 1]:
+                    recruits[client, task] = ask(pairs[task], k)
+    return recruits
+
+
+def proportional_share(asks, budget):
+    """{client: price} for one task: the longest affordable prefix, paid its critical ask."""
+    ranking = sorted((a, i) for i, a in enumerate(asks) if a != math.inf)
+    k = 0
+    while k < len(ranking) and (k + 1) * ranking[k][0] <= budget:
+        k += 1
+    price = min(Fraction(budget) / k, ask(ranking, k + 1)) if k else None
+    return {i: price for _, i in ranking[:k]}

@@ -1,0 +1,55 @@
+"""Random auctions for tests: ties, missing bids, more tasks than bidders, awkward floats."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+from hypothesis import strategies as st
+
+TIED = [Fraction(n, 2) for n in range(7)]
+"""Few different asks, so that ties and exactly exhausted budgets are frequent."""
+AWKWARD = [k / 10 for k in range(1, 9)] + [1 / 3, 2 / 3, 0.0, 1e-3, 5e-324, 1e300]
+"""Floats whose sums round: 0.1 + 0.2 is above 0.3, and extreme exponents."""
+
+
+@st.composite
+def float_auctions(draw, max_clients=7, max_tasks=4, asks=None):
+    """(bids, budget) as float64, with missing bids; every third from awkward numbers."""
+    clients = draw(st.integers(1, max_clients))
+    tasks = draw(st.integers(1, max_tasks))
+    pool = draw(st.sampled_from([[float(x) for x in TIED], AWKWARD])) if asks is None else asks
+    cell = st.sampled_from([*pool, math.inf] if draw(st.booleans()) else pool)
+    bids = draw(st.lists(cell, min_size=clients * tasks, max_size=clients * tasks))
+    table = np.array(bids).reshape(clients, tasks)
+    return table, draw(budgets(pool, clients * tasks))
+
+
+@st.composite
+def budgets(draw, pool, cells):
+    """A positive budget that often equals a sum of asks to the last bit."""
+    terms = draw(st.lists(st.sampled_from(pool), min_size=1, max_size=cells + 1))
+    total = math.fsum(terms) * draw(st.sampled_from([1.0, 1.0, 2.0, 0.5]))
+    return total if 0 < total < math.inf else 1.0
+
+
+def table(*rows):
+    """Bids from rows of numbers or strings of fractions; '-' = no bid."""
+    return np.array(
+        [[math.inf if cell == "-" else Fraction(cell) for cell in row] for row in rows],
+        dtype=object,
+    )
+
+
+def as_floats(bids):
+    """The same table as float64."""
+    return np.array([[float(cell) for cell in row] for row in bids])
+
+
+def paid(outcome):
+    """Recruits per task as {client: payment}, the notation of the worked examples."""
+    return [
+        {int(i): outcome.payments[i, s] for i in np.flatnonzero(outcome.winners[:, s])}
+        for s in range(outcome.winners.shape[1])
+    ]

@@ -1,0 +1,128 @@
+"""Every refusal of an auction's input names the argument, the value and the requirement."""
+
+import subprocess
+import sys
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from fairopt import errors
+from mechanisms import (
+    Outcome,
+    budget_fair,
+    cheapest_first,
+    exactly,
+    greedy_max_min,
+    max_min_fair,
+    proportional_share,
+    random_recruitment,
+)
+
+RULES = [budget_fair, max_min_fair, greedy_max_min, cheapest_first]
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    ("bids", "argument"),
+    [
+        ([[1.0, 2.0], [NAN, 1.0]], "bids[client 1, task 0]"),
+        ([[1.0, -0.5]], "bids[client 0, task 1]"),
+        ([[Fraction(1), Fraction(-1, 2)]], "bids[client 0, task 1]"),
+        ([[Fraction(1), NAN]], "bids[client 0, task 1]"),
+        ([[Fraction(1), "2"]], "bids[client 0, task 1]"),
+        ([[Fraction(1), True]], "bids[client 0, task 1]"),
+        ([[2**60, 1]], "bids[client 0, task 0]"),
+        ([1.0, 2.0], "bids"),
+        ([[[1.0]]], "bids"),
+        (np.zeros((0, 2)), "bids"),
+        (np.zeros((2, 0)), "bids"),
+        ([[1.0], [1.0, 2.0]], "bids"),
+        ([["a", "b"]], "bids"),
+        ([[1j]], "bids"),
+        ([[True]], "bids"),
+        (None, "bids"),
+    ],
+)
+def test_bad_bids(rule, bids, argument):
+    with pytest.raises(errors.InvalidInput) as caught:
+        rule(bids, 1.0)
+    assert caught.value.argument == argument
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    "budget", [0, -1.0, NAN, float("inf"), "3", None, True, 1j, [1.0], Fraction(1, 3)]
+)
+def test_bad_budget(rule, budget):
+    with pytest.raises(errors.InvalidInput) as caught:
+        rule([[1.0]], budget)
+    assert caught.value.argument == "budget"
+
+
+@pytest.mark.parametrize("reserve", [-1.0, NAN, [1.0, 2.0, 3.0], "x", [[1.0, 2.0]], [1.0, -1.0]])
+def test_bad_reserve(reserve):
+    with pytest.raises(errors.InvalidInput) as caught:
+        max_min_fair([[1.0, 2.0]], 1.0, reserve=reserve)
+    assert caught.value.argument.startswith("reserve")
+
+
+def test_bad_row_and_generator():
+    with pytest.raises(errors.InvalidInput, match="row"):
+        proportional_share([[1.0]], 1.0)
+    with pytest.raises(errors.InvalidInput, match="rng"):
+        random_recruitment([[1.0]], 1.0, 7)
+    with pytest.raises(errors.InvalidInput, match="shape"):
+        budget_fair([[1.0]], 1.0).utilities([1.0])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_any_layout_and_number_type_gives_the_same_answer(rule):
+    bids = np.array([[2.0, 9.0], [3.0, 4.0], [5.0, 1.0], [8.0, 6.0]])
+    frozen = bids.copy()
+    frozen.flags.writeable = False
+    expected = rule(bids, 24.0)
+    for same in (
+        np.asfortranarray(bids),
+        bids.astype(np.float32),
+        bids.astype(int),
+        bids.astype(">f8"),
+        bids.tolist(),
+        frozen,
+        np.repeat(bids, 2, axis=0)[::2],
+    ):
+        assert rule(same, 24) == expected
+    assert (bids == frozen).all()
+
+
+def test_exact_numbers_may_be_mixed():
+    bids = [[Fraction(1, 3), 2], [np.int64(1), 0.5], [np.float64(0.25), float("inf")]]
+    outcome = budget_fair(np.array(bids, dtype=object), Fraction(7, 3))
+    assert outcome.exact
+    assert isinstance(outcome.spend, Fraction)
+    assert outcome.spend <= Fraction(7, 3)
+
+
+def test_utilities_of_floats_and_fractions():
+    bids = np.array([[2.0, 9.0], [3.0, np.inf], [5.0, 1.0], [8.0, 6.0]])
+    for table in (bids, exactly(bids)):
+        outcome = max_min_fair(table, 24)
+        by_hand = [
+            sum(Fraction(outcome.payments[i, s]) - Fraction(bids[i, s]) for s in range(2) if won[s])
+            for i, won in enumerate(outcome.winners)
+        ]
+        assert outcome.utilities(table).tolist() == by_hand
+
+
+def test_a_winner_that_cannot_do_the_task_loses_everything():
+    assert Outcome(np.array([[True]]), np.array([[1.0]]), np.array([1])).utilities([[np.inf]]) == [
+        -np.inf
+    ]
+
+
+def test_importing_the_package_loads_numpy_only():
+    heavy = "numba scipy torch z3 rich typer matplotlib joblib cvxpy hypothesis"
+    code = f"import sys, mechanisms; print([m for m in {heavy.split()!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
