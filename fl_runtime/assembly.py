@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from fairopt.choices import choose
 from fl_runtime.algorithms import ALGORITHMS, OneTaskPerClient
-from fl_runtime.choices import choose
 from fl_runtime.clock import DELAY_MODELS, DelayModel
 from fl_runtime.complaints import record_from_table
 from fl_runtime.config import ClientsSection, Config, TaskSection

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from fairopt.choices import suggestion
 from fairopt.errors import InvalidInput
-from fl_runtime.choices import suggestion
 
 Record = TypeVar("Record")
 

@@ -18,9 +18,9 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
+from fairopt.choices import choose, suggestion
 from fairopt.errors import InvalidInput
 from fl_runtime.algorithms import ALGORITHMS
-from fl_runtime.choices import choose, suggestion
 from fl_runtime.complaints import first_complaint, kebab
 from fl_runtime.config import (
     ArmSection,

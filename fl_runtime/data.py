@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fairopt.choices import choose
 from fairopt.errors import InvalidInput
-from fl_runtime.choices import choose
 from fl_runtime.streams import stream
 
 PIXEL_NOISE = 0.5

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fairopt.choices import choose
 from fairopt.errors import InvalidInput
-from fl_runtime.choices import choose
 from fl_runtime.local_training import train_locally
 from fl_runtime.task import Params, Task
 

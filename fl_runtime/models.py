@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from fairopt.choices import choose
 from fairopt.errors import InvalidInput
-from fl_runtime.choices import choose
 from fl_runtime.data import load_object
 
 CHANNELS = (8, 16)

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mechanisms.scenarios import DISTRIBUTIONS
 from numpy.random import Generator
 from numpy.typing import NDArray
 
 import mechanisms
+from fairopt.choices import choose
 from fairopt.errors import InvalidInput
-from fl_runtime.choices import choose
-from fl_runtime.complaints import record_from_table
 from fl_runtime.config import RecruitmentSection
 from fl_runtime.streams import stream
 from mechanisms import Outcome
+from mechanisms.scenarios import scenario
 
 Costs = NDArray[np.float64]
 Rule = Callable[[Costs, float, Generator], Outcome]
@@ -101,10 +101,24 @@ def draw_costs(table: Mapping[str, Any], num_clients: int, num_tasks: int, rng: 
     """Private costs from a distribution's table, or from a CSV file of clients x tasks."""
     if "file" in table:
         return _costs_of_file(Path(str(table["file"])), num_clients, num_tasks)
-    fields = {key: value for key, value in table.items() if key != "distribution"}
-    kind = choose("costs.distribution", str(table.get("distribution")), DISTRIBUTIONS)
-    law = record_from_table("recruitment.costs", kind, fields)
-    return law.draw(rng, num_clients, num_tasks)
+    try:
+        return scenario(_for_tasks(table, num_tasks)).draw(rng, num_clients, num_tasks)
+    except InvalidInput as error:
+        name = f"recruitment.costs.{error.argument.replace('_', '-')}"
+        raise InvalidInput(name, error.value, error.requirement) from None
+
+
+def _for_tasks(table: Mapping[str, Any], num_tasks: int) -> dict[str, Any]:
+    """The table with a scale per task; scales of tasks that are not there are left out, aloud."""
+    scale = table.get("task_scale", ())
+    if not isinstance(scale, list | tuple) or len(scale) <= num_tasks:
+        return dict(table)
+    warnings.warn(
+        f"recruitment.costs.task-scale has {len(scale)} entries for {num_tasks} tasks: "
+        f"the last {len(scale) - num_tasks} have no effect",
+        stacklevel=2,
+    )
+    return {**table, "task_scale": scale[:num_tasks]}
 
 
 def _everyone(num_clients: int, num_tasks: int) -> Recruitment:

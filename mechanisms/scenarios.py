@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fairopt.choices import choose, suggestion
 from fairopt.errors import InvalidInput
 
 Costs = NDArray[np.float64]
@@ -215,15 +216,13 @@ def scenario(settings: Mapping[str, Any]) -> CostDistribution:
         Uniform(low=0.0, high=2.0, task_scale=(1.0, 2.0))
     """
     given = {key.replace("-", "_"): value for key, value in settings.items()}
-    name = given.pop("distribution", None)
-    if name not in DISTRIBUTIONS:
-        raise InvalidInput("distribution", name, f"one of {', '.join(DISTRIBUTIONS)}")
+    kind = choose("distribution", given.pop("distribution", None), DISTRIBUTIONS)
     abstention = given.pop("abstention", None)
-    kind = DISTRIBUTIONS[name]
-    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    for key in given:
-        if key not in known:
-            raise InvalidInput(key, given[key], f"one of {', '.join(known)}, for {name}")
+    known = [field.name.replace("_", "-") for field in fields(kind)]  # type: ignore[arg-type]
+    for key, value in given.items():
+        if (name := key.replace("_", "-")) not in known:
+            requirement = f"a known key{suggestion(name, known)}: {', '.join(known)}"
+            raise InvalidInput(key, value, requirement)
     costs = kind(**given)
     return costs if abstention is None else Abstaining(costs, abstention)
 

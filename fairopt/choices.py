@@ -11,7 +11,7 @@ from fairopt.errors import InvalidInput
 Value = TypeVar("Value")
 
 
-def choose(argument: str, name: str, table: Mapping[str, Value]) -> Value:
+def choose(argument: str, name: object, table: Mapping[str, Value]) -> Value:
     """The entry of that name.
 
     Raises:
@@ -24,8 +24,9 @@ def choose(argument: str, name: str, table: Mapping[str, Value]) -> Value:
         fairopt.errors.InvalidInput: rule = 'max-min-fare', but it must be one of max-min-fair,
         budget-fair (did you mean max-min-fair?)
     """
-    if name not in table:
-        raise InvalidInput(argument, name, f"one of {', '.join(table)}{suggestion(name, table)}")
+    if not isinstance(name, str) or name not in table:
+        near = suggestion(str(name), table)
+        raise InvalidInput(argument, name, f"one of {', '.join(table)}{near}")
     return table[name]
 
 
