@@ -9,10 +9,10 @@ no generator state: the round number finds the stream again.
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 
 import numpy as np
-from numpy.random import Generator, SeedSequence
+from numpy.random import Generator
 
 Key = str | int
 
@@ -25,7 +25,8 @@ def stream(seed: int, *keys: Key) -> Generator:
         *keys: What the draws are for, words and nonnegative counters.
 
     Returns:
-        A fresh PCG64 generator at the start of that stream.
+        A fresh PCG64 generator at the start of that stream, seeded by a 128-bit hash of seed and
+        keys (a plain seed sequence would not tell ``("a",)`` from ``("a", 0)``).
 
     Example:
         >>> stream(0, "costs").random() == stream(0, "costs").random()
@@ -33,7 +34,9 @@ def stream(seed: int, *keys: Key) -> Generator:
         >>> stream(0, "costs").random() == stream(0, "split").random()
         False
     """
-    return np.random.default_rng(SeedSequence([seed, *map(_number, keys)]))
+    name = repr((int(seed), *(key if isinstance(key, str) else int(key) for key in keys)))
+    digest = hashlib.blake2b(name.encode(), digest_size=16).digest()
+    return np.random.default_rng(int.from_bytes(digest, "big"))
 
 
 def torch_seed(seed: int, *keys: Key) -> int:
@@ -44,8 +47,3 @@ def torch_seed(seed: int, *keys: Key) -> int:
         True
     """
     return int(stream(seed, *keys).integers(2**63))
-
-
-def _number(key: Key) -> int:
-    """Words become their checksum, so that a stream's name is part of its seed."""
-    return zlib.crc32(key.encode()) if isinstance(key, str) else key
