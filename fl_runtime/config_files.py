@@ -134,14 +134,14 @@ def set_key(tree: Tree, key: str, value: Any) -> None:
 
 def dump_toml(config: Config) -> str:
     """The configuration as TOML in the spelling of files, without empty values."""
-    tree = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    tree = config.model_dump(by_alias=True, exclude_none=True)
     tree["arm"] = [_arm_table(arm) for arm in config.arm]
     return tomli_w.dumps(_kebab_tree({key: value for key, value in tree.items() if value}))
 
 
 def digest(config: Config) -> str:
     """A fingerprint of everything that decides the history (hence not of versions)."""
-    tree = config.model_dump(mode="json", exclude={"versions"})
+    tree = config.model_dump(exclude={"versions"})
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 

@@ -7,6 +7,7 @@ clients and the same uniform numbers from the same streams, so arms with one see
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -92,10 +93,8 @@ class FedFairMMFL(OneTaskPerClient):
 
     def init(self, federation: Federation, seed: int) -> ServerState:
         """Initial models, if the priorities fit the tasks."""
-        if (
-            len(self.priority) not in (0, len(federation.tasks))
-            or min(self.priority, default=1) <= 0
-        ):
+        fits = len(self.priority) in (0, len(federation.tasks))
+        if not (fits and all(0.0 < share < math.inf for share in self.priority)):
             requirement = f"empty or {len(federation.tasks)} positive numbers, one per task"
             raise InvalidInput("algorithm.priority", self.priority, requirement)
         return super().init(federation, seed)
