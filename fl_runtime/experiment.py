@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,11 +21,12 @@ from fl_runtime.assembly import Parts, assemble
 from fl_runtime.checkpoint import to_device
 from fl_runtime.config import Config
 from fl_runtime.config_files import arm_configs, digest
-from fl_runtime.executor import Job, resolve_executor
+from fl_runtime.executor import Job, Update, resolve_executor
 from fl_runtime.history import History, read_history
 from fl_runtime.metrics import held_out_metrics, staleness_metrics, training_metrics
 from fl_runtime.run_folder import HISTORY, RunFolder, Writer
 from fl_runtime.streams import stream
+from fl_runtime.task import Evaluation
 
 
 @dataclass(frozen=True)
@@ -216,11 +217,9 @@ def one_round(parts: Parts, moment: Moment) -> tuple[Moment, dict[str, Any]]:
     answered, duration = _barrier(parts, state, jobs)
     parts.executor.submit(answered)
     arrived = parts.executor.poll()
-    updates = [update for update in arrived if update.is_finite]
     before = state.server_round
-    state = parts.algorithm.absorb(state, updates)
     tasks = parts.federation.tasks
-    validation = {t.name: t.evaluate(state.models[t.name], t.validation) for t in tasks}
+    state, updates, validation = _absorb(parts, state, arrived)
     test = {t.name: t.evaluate(state.models[t.name], t.test) for t in tasks}
     after = Moment(state.observe(validation), moment.now + duration)
     counts = {
@@ -235,6 +234,31 @@ def one_round(parts: Parts, moment: Moment) -> tuple[Moment, dict[str, Any]]:
         **staleness_metrics(before, updates),
         **held_out_metrics(validation, test),
     }
+
+
+def _absorb(
+    parts: Parts, state: ServerState, arrived: Sequence[Update]
+) -> tuple[ServerState, list[Update], dict[str, Evaluation]]:
+    """Aggregate what is sound, so that no model is ever poisoned.
+
+    Left out are updates that are not finite, and all updates of a task whose model would have no
+    finite validation loss afterwards (a step that overflows).
+
+    Returns:
+        The new state, the updates that went into it, and the validation of its models.
+    """
+    updates = [update for update in arrived if update.is_finite]
+    while True:
+        after = parts.algorithm.absorb(state, updates)
+        validation = {
+            task.name: task.evaluate(after.models[task.name], task.validation)
+            for task in parts.federation.tasks
+        }
+        broken = {name for name, seen in validation.items() if not math.isfinite(seen.loss)}
+        kept = [update for update in updates if update.task not in broken]
+        if len(kept) == len(updates):
+            return after, updates, validation
+        updates = kept
 
 
 @contextmanager

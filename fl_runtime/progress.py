@@ -32,19 +32,23 @@ def progress_bar(rounds: int | None, history: Path) -> Iterator[Watcher]:
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
-    with bar:
-        task = bar.add_task("starting", total=rounds, completed=_rounds_in(history))
+    task = bar.add_task("starting", total=rounds, completed=_rounds_in(history))
 
-        def watch(event: Event) -> None:
-            worst = event.row.get("min_task_acc")
-            figure = "" if worst is None else f"  worst task {worst:.2f}"
-            bar.update(
-                task,
-                advance=event.kind == "round",
-                description=f"seed {event.seed}, {event.arm}{figure}",
-            )
+    def watch(event: Event) -> None:
+        bar.start()  # at the first event, so that a refused configuration shows no bar
+        worst = event.row.get("min_task_acc")
+        figure = "" if worst is None else f"  worst task {worst:.2f}"
+        bar.update(
+            task,
+            advance=event.kind == "round",
+            description=f"seed {event.seed}, {event.arm}{figure}",
+        )
 
+    try:
         yield watch
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def _rounds_in(history: Path) -> int:

@@ -1,0 +1,144 @@
+"""The command line: what it prints, what it refuses, and SIGKILL at random moments."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fl_runtime.__main__ import app, free_folder
+from fl_runtime.run_folder import HISTORY
+from tests.fl_runtime.small import TOML
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Path:
+    path = tmp_path / "small.toml"
+    path.write_text(TOML)
+    return path
+
+
+def call(*words: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_run_prints_tables_and_leaves_all_files(toml: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    code, text, _ = call("run", toml, "--out", out, "--set", "num-server-rounds=2")
+    assert code == 0
+    assert "Test accuracy across tasks" in text
+    found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert found == {
+        "config.toml",
+        "history.jsonl",
+        "timing.jsonl",
+        "summary.json",
+        "checkpoint/state.safetensors",
+        "plots/accuracy.png",
+    }
+    summary = json.loads((out / "summary.json").read_text())
+    code, text, _ = call("resume", out, "--json")
+    assert (code, json.loads(text)) == (0, summary)
+    code, text, _ = call("compare", out, "--json")
+    assert (code, json.loads(text)["arms"]) == (0, summary["arms"])
+    assert call("plot", out)[:2] == (0, f"{out}/plots/accuracy.png\n")
+
+
+def test_compare_pairs_two_runs(toml: Path, tmp_path: Path) -> None:
+    for name, alpha in (("a", 1), ("b", 5)):
+        rounds = "num-server-rounds=1"
+        call("run", toml, "--out", tmp_path / name, "--set", rounds, "--set", f"alpha={alpha}")
+    code, text, _ = call("compare", tmp_path / "a", tmp_path / "b", "--json")
+    assert code == 0
+    arms = [f"{tmp_path / name}:{arm}" for name in "ab" for arm in ("fair", "random")]
+    assert list(json.loads(text)["arms"]) == arms
+
+
+def test_list_names_everything(toml: Path) -> None:
+    code, text, _ = call("list")
+    assert code == 0
+    for word in ("fed-fair-mmfl", "digits-noisy", "max-min-fair", "dirichlet", "shifted-exp"):
+        assert word in text
+    code, text, _ = call("list", "--json")
+    assert set(json.loads(text)) >= {"algorithms", "data", "models", "recruitment rules"}
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["run", "absent.toml"], "a readable file"),
+        (["run", "TOML", "--set", "algorithm.alpa=3"], "did you mean alpha?"),
+        (["run", "TOML", "--set", "run.algorithm=fedavg"], "one of fed-fair-mmfl"),
+        (["run", "TOML", "--set", "budget=0"], "a finite number > 0"),
+        (["run", "TOML", "--set", "costs={ distribution = 'uniform', low = -1 }"], "low"),
+        (["run", "TOML", "--set", "num-clients=5000"], "some client shard is empty"),
+        (["run", "TOML", "--out", "."], "a new or empty folder"),
+        (["resume", "absent"], "a readable file"),
+        (["compare", "absent"], "a readable file"),
+        (["plot", "absent"], "a readable file"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    toml: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], reason: str
+) -> None:
+    monkeypatch.chdir(toml.parent)
+    code, out, err = call(*(str(toml) if word == "TOML" else word for word in words))
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert reason in err
+    assert [path.name for path in toml.parent.iterdir()] == [toml.name]
+
+
+def test_default_folders_do_not_collide(tmp_path: Path) -> None:
+    assert free_folder(tmp_path, "demo") == tmp_path / "demo"
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo-2").mkdir()
+    assert free_folder(tmp_path, "demo") == tmp_path / "demo-3"
+
+
+def start(*words: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "fl_runtime", *map(str, words)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def rows_in(folder: Path) -> int:
+    history = folder / HISTORY
+    return history.read_bytes().count(b"\n") if history.exists() else 0
+
+
+def kill_after_rows(process: subprocess.Popen[bytes], folder: Path, rows: int) -> None:
+    """SIGKILL a little after the history has that many rows (or let the process end)."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None and rows_in(folder) < rows and time.monotonic() < deadline:
+        time.sleep(0.0005)
+    time.sleep(random.Random(rows).uniform(0.0, 0.02))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.slow
+def test_sigkill_and_resume_give_the_same_bytes(toml: Path, tmp_path: Path) -> None:
+    assert start("run", toml, "--out", tmp_path / "whole").wait() == 0
+    killed = tmp_path / "killed"
+    kill_after_rows(start("run", toml, "--out", killed), killed, rows=2)
+    for rows in (6, 9, 13, 17):
+        kill_after_rows(start("resume", killed), killed, rows)
+    assert start("resume", killed).wait() == 0
+    assert (killed / HISTORY).read_bytes() == (tmp_path / "whole" / HISTORY).read_bytes()
