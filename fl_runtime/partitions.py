@@ -150,7 +150,8 @@ def _draw_class(mixture: NDArray[np.float64], left: NDArray[np.int64], rng: Gene
     weights = mixture * (left > 0)
     if weights.sum() == 0.0:
         weights = left.astype(np.float64)
-    return int(rng.choice(left.size, p=weights / weights.sum()))
+    cumulative = np.cumsum(weights)
+    return int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
 
 
 def _deal(pools: list[list[int]], held: int, size: int, rng: Generator) -> list[int]:

@@ -19,7 +19,8 @@ def fairness_table(summary: Mapping[str, Any]) -> Table:
     """One line per arm: figures across tasks with their intervals."""
     last = summary["last"]
     when = "last round" if last == 1 else f"mean of the last {last} rounds"
-    table = Table(title=f"Test accuracy across tasks ({when}, 95 % intervals over seeds)")
+    table = Table(title="Test accuracy across tasks")
+    table.caption = f"{when} ± 95 % interval over seeds"
     table.add_column("arm", no_wrap=True)
     for header in HEADERS:
         table.add_column(header, justify="right", no_wrap=True)
