@@ -93,6 +93,16 @@ def test_the_common_level_is_honest_for_one_task_per_client(asks, budget):
         assert find_profitable_misreport(level_max_min, bids, budget, client=client) is None
 
 
+def test_the_common_level_falls_to_an_ask_for_a_task_that_the_client_cannot_do():
+    rows = [(0, "-"), ("-", "3/2"), (0, "-"), ("-", 0), ("5/2", "-"), ("-", 0)]
+    bids = table(*rows)
+    assert find_profitable_misreport(level_max_min, bids, 7, client=0) is None
+    found = find_profitable_misreport(level_max_min, bids, 7, client=0, feigned=True)
+    assert found.replay(level_max_min) == found.gain > 0
+    for rule in HONEST:
+        assert find_profitable_misreport(rule, bids, 7, client=0, feigned=True) is None
+
+
 def test_pay_as_asked_is_gamed_by_the_exact_amount():
     bids = table((5,), (6,), (7,), (20,))
     found = find_profitable_misreport(greedy_max_min, bids, 20, client=0)
@@ -192,7 +202,7 @@ def test_germs_are_an_ordered_space():
     assert 1 < ask <= ask + 0
     assert ask < math.inf
     assert ask + math.inf == math.inf
-    assert (3 - ask) * 2 == 4 - 2 * ask
+    assert (3 - ask) * 2 == 6 - 2 * ask
     assert (ask / 2 + ask / 2) == ask
     assert horizon.limit == math.inf
     assert ask < 4
