@@ -161,7 +161,8 @@ def _constant(number: Any) -> Fraction:
     """A finite constant without rounding."""
     if isinstance(number, Germ):
         raise NotAffine(f"product of two bids: not {REQUIREMENT}")
-    try:
+    if isinstance(number, numbers.Rational):
         return Fraction(number)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise NotAffine(f"{number!r} met a bid: not {REQUIREMENT}") from error
+    if isinstance(number, float) and math.isfinite(number):
+        return Fraction(number)
+    raise NotAffine(f"{number!r} met a bid: not {REQUIREMENT}")
