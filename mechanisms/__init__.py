@@ -19,6 +19,7 @@ from mechanisms.baselines import cheapest_first, random_recruitment
 from mechanisms.bids import exactly
 from mechanisms.budget_fair import budget_fair
 from mechanisms.greedy_max_min import greedy_max_min
+from mechanisms.level_rules import leave_one_out_level, level_max_min
 from mechanisms.max_min_fair import max_min_fair
 from mechanisms.outcome import Mechanism, Outcome
 from mechanisms.proportional_share import proportional_share
@@ -32,6 +33,8 @@ __all__ = [
     "draw_costs",
     "exactly",
     "greedy_max_min",
+    "leave_one_out_level",
+    "level_max_min",
     "max_min_fair",
     "proportional_share",
     "random_recruitment",

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mechanisms.bids import Auction, read_auction
 from mechanisms.outcome import Outcome
@@ -20,7 +20,7 @@ from mechanisms.ranking import (
     water_level,
     without,
 )
-from mechanisms.recruiting import empty_tables, sorted_columns
+from mechanisms.recruiting import leave_one_out
 
 
 def max_min_fair(bids: ArrayLike, budget: Any, *, reserve: Any = None) -> Outcome:
@@ -73,7 +73,7 @@ def max_min_fair(bids: ArrayLike, budget: Any, *, reserve: Any = None) -> Outcom
                [0., 0.]])
     """
     auction = read_auction(bids, budget, reserve)
-    return _exact(auction) if auction.exact else _fast(auction)
+    return _exact(auction) if auction.exact else leave_one_out(auction, caps=True)
 
 
 def _exact(auction: Auction) -> Outcome:
@@ -112,29 +112,3 @@ def exact_offer(others: list[Ranking], task: int, auction: Auction) -> tuple[int
 def within_level(cap: Any, losers: list[Any], k: int, budget: Any) -> bool:
     """Whether cap <= lambda(losers, budget / k): the capped sum fits, since it grows with cap."""
     return bool(k * sum(min(ask, cap) for ask in losers) <= budget)
-
-
-def _fast(auction: Auction) -> Outcome:
-    """The same decisions on float64 asks."""
-    from mechanisms.kernels.shares import common_level
-    from mechanisms.kernels.water_filling import WINDOW, leave_one_out
-
-    columns = sorted_columns(auction.asks)
-    level = common_level(columns, auction.outside, auction.budget)
-    window = rank_window(columns, auction.outside, level - 2, WINDOW)
-    less = [np.searchsorted(b, row) for b, row in zip(columns, window, strict=True)]
-    winners, payments = empty_tables(auction.asks.shape)
-    leave_one_out(auction.asks, window, np.array(less), level, auction.budget, winners, payments)
-    return Outcome(winners, payments, np.count_nonzero(winners, axis=0).astype(np.int64))
-
-
-def rank_window(
-    columns: NDArray[np.float64], outside: NDArray[np.float64], first: int, width: int
-) -> NDArray[np.float64]:
-    """(S, width) asks b_s(first), ...: 0 before rank 1, `outside` after the last."""
-    clients = columns.shape[1]
-    window = np.zeros((columns.shape[0], width))
-    for j, rank in enumerate(range(first, first + width)):
-        if rank > 0:
-            window[:, j] = np.minimum(columns[:, rank - 1], outside) if rank <= clients else outside
-    return window

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mechanisms.bids import Auction
 from mechanisms.outcome import Outcome
 
 Floats = NDArray[np.float64]
@@ -48,3 +49,31 @@ def pay_asks(asks: Floats, columns: Floats, level: Integers) -> Outcome:
     chosen = recruit_cheapest(asks, columns, level, np.zeros(level.size))
     payments = np.where(chosen.winners, asks, 0.0)
     return Outcome(chosen.winners, payments, level)
+
+
+def leave_one_out(auction: Auction, *, caps: bool) -> Outcome:
+    """The leave-one-out rules on float64 asks, with water-filling caps or without.
+
+    Only the levels next to the common level of `level_max_min` decide, hence one window of six
+    order statistics per task and one pass over the clients.
+    """
+    from mechanisms.kernels.shares import common_level
+    from mechanisms.kernels.water_filling import WINDOW, leave_one_out
+
+    columns = sorted_columns(auction.asks)
+    level = common_level(columns, auction.outside, auction.budget)
+    window = rank_window(columns, auction.outside, level - 2, WINDOW)
+    less = np.array([np.searchsorted(b, row) for b, row in zip(columns, window, strict=True)])
+    winners, payments = empty_tables(auction.asks.shape)
+    leave_one_out(auction.asks, window, less, level, auction.budget, caps, winners, payments)
+    return Outcome(winners, payments, np.asarray(winners.sum(axis=0, dtype=np.int64)))
+
+
+def rank_window(columns: Floats, outside: Floats, first: int, width: int) -> Floats:
+    """(S, width) asks b_s(first), ...: 0 before rank 1, `outside` after the last."""
+    clients = columns.shape[1]
+    window = np.zeros((columns.shape[0], width))
+    for j, rank in enumerate(range(first, first + width)):
+        if rank > 0:
+            window[:, j] = np.minimum(columns[:, rank - 1], outside) if rank <= clients else outside
+    return window

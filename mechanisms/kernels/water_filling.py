@@ -1,4 +1,4 @@
-"""Float kernel of the leave-one-out auction with water-filling caps.
+"""Float kernel of the leave-one-out auctions, with water-filling caps or without.
 
 Letters: b_t(j) j-th cheapest ask of task t, a_t(j) the same without client i; k level; x, lambda
 as in `mechanisms.max_min_fair`. The order statistics come as a window of consecutive ranks
@@ -91,6 +91,16 @@ def offer(
     return water_level_down(k, x, scratch, budget)
 
 
+@compiled("float64(float64[:, ::1], int64[::1], int64, int64, int64, float64, float64[::1])")
+def plain_offer(
+    b: Floats, rank: Integers, s: int, j: int, k: int, budget: float, x: Floats
+) -> float:
+    """a_s(k) where k (a_s(k) + sum of the others' a_t(k+1)) <= budget, or -1."""
+    for t in range(x.size):
+        x[t] = other(b, rank, t, j if t == s else j + 1)
+    return float(x[s]) if fits(k, x, x.size, budget) else -1.0
+
+
 @compiled("int64(float64[:, ::1], int64[:, ::1], int64[:, ::1], int64, int64, float64)")
 def window_rank(b: Floats, less: Integers, seen: Integers, base: int, t: int, ask: float) -> int:
     """Row of the window at which a client stands; clients are met in the order of their index."""
@@ -106,7 +116,7 @@ def window_rank(b: Floats, less: Integers, seen: Integers, base: int, t: int, as
 
 
 @compiled(
-    "void(float64[:, ::1], float64[:, ::1], int64[:, ::1], int64, float64, "
+    "void(float64[:, ::1], float64[:, ::1], int64[:, ::1], int64, float64, boolean, "
     "boolean[:, ::1], float64[:, ::1])"
 )
 def leave_one_out(
@@ -115,12 +125,14 @@ def leave_one_out(
     less: Integers,
     level: int,
     budget: float,
+    caps: bool,
     winners: NDArray[np.bool_],
     payments: Floats,
 ) -> None:
     """Fill winners and payments, client by client, from the window b of shape (S, 6).
 
-    `less[t, j]` counts the asks of task t strictly below `b[t, j]`; `level` is k_A.
+    `less[t, j]` counts the asks of task t strictly below `b[t, j]`; `level` is k_A. `caps` chooses
+    the water-filling offers over the plain ones.
     """
     clients, tasks = asks.shape
     base = level - 2
@@ -136,7 +148,10 @@ def leave_one_out(
                 k = base + j
                 if k < 1 or rank[s] > j:
                     break
-                price = offer(b, rank, s, j, k, budget, x, scratch)
+                if caps:
+                    price = offer(b, rank, s, j, k, budget, x, scratch)
+                else:
+                    price = plain_offer(b, rank, s, j, k, budget, x)
                 if price >= 0.0:
                     if asks[i, s] <= price:
                         winners[i, s] = True

@@ -92,6 +92,33 @@ def leave_client_out(bids, budget):
     return recruits
 
 
+def leave_one_out_level(bids, budget):
+    """{(client, task): price} of the rule with one level per client and task (M+)."""
+    recruits = {}
+    for client, row in enumerate(bids):
+        pairs = [others(bids, client, t) for t in range(len(row))]
+        for task, own in enumerate(row):
+            for k in range(1, len(bids) + 1):
+                x = [ask(p, k if t == task else k + 1) for t, p in enumerate(pairs)]
+                if math.inf in x or k * sum(x) > budget:
+                    continue
+                if own != math.inf and (own, client) < pairs[task][k - 1]:
+                    recruits[client, task] = x[task]
+    return recruits
+
+
+def level_max_min(bids, budget):
+    """(level, {(client, task): price}) of the common-level rule (Design A)."""
+    columns = [others(bids, None, t) for t in range(len(bids[0]))]
+    levels = [0]
+    for k in range(1, len(bids) + 1):
+        x = [ask(column, k + 1) for column in columns]
+        if math.inf not in x and k * sum(x) <= budget:
+            levels.append(k)
+    k = max(levels)
+    return k, {(i, t): ask(c, k + 1) for t, c in enumerate(columns) for _, i in c[:k]}
+
+
 def proportional_share(asks, budget):
     """{client: price} for one task: the longest affordable prefix, paid its critical ask."""
     ranking = sorted((a, i) for i, a in enumerate(asks) if a != math.inf)

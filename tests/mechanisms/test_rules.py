@@ -13,6 +13,8 @@ from mechanisms import (
     cheapest_first,
     exactly,
     greedy_max_min,
+    leave_one_out_level,
+    level_max_min,
     max_min_fair,
     proportional_share,
     random_recruitment,
@@ -71,6 +73,32 @@ def test_max_min_fair_with_a_reserve(auction, reserve):
     assert_sound(exact, bids, budget)
     assert (bids[exact.winners] <= reserve).all()
     assert (exact.payments[exact.winners] <= reserve).all()
+
+
+@SETTINGS
+@given(float_auctions())
+def test_common_level_rules_are_their_definitions(auction):
+    bids, budget = auction
+    rows, money = exactly(bids).tolist(), Fraction(budget)
+    exact = level_max_min(exactly(bids), budget)
+    assert (exact.level[0], recruits(exact)) == literal.level_max_min(rows, money)
+    assert_rounded_copy(level_max_min(bids, budget), exact)
+    assert_sound(level_max_min(bids, budget), bids, budget)
+    single = leave_one_out_level(exactly(bids), budget)
+    assert recruits(single) == literal.leave_one_out_level(rows, money)
+    assert_rounded_copy(leave_one_out_level(bids, budget), single)
+    assert_sound(leave_one_out_level(bids, budget), bids, budget)
+
+
+@SETTINGS
+@given(float_auctions(max_clients=9, max_tasks=3), st.sampled_from([0.0, 0.5, 1.0, 2.5, math.inf]))
+def test_common_level_rules_with_a_reserve(auction, reserve):
+    bids, budget = auction
+    for rule in (level_max_min, leave_one_out_level):
+        exact = rule(exactly(bids), budget, reserve=reserve)
+        assert_rounded_copy(rule(bids, budget, reserve=reserve), exact)
+        assert_sound(exact, bids, budget)
+        assert (exact.payments[exact.winners] <= reserve).all()
 
 
 @settings(max_examples=60, deadline=None)
@@ -191,7 +219,14 @@ def test_dropping_a_test_overspends(broken, bids, budget, spend):
 
 @pytest.mark.parametrize(
     "rule",
-    [budget_fair, max_min_fair, greedy_max_min, cheapest_first],
+    [
+        budget_fair,
+        max_min_fair,
+        leave_one_out_level,
+        level_max_min,
+        greedy_max_min,
+        cheapest_first,
+    ],
 )
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1), (3, 5)])
 def test_nobody_bids(rule, shape):

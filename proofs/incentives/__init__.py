@@ -1,0 +1,1 @@
+"""Honesty of the auctions: truthful, individually rational, within budget, and how good."""

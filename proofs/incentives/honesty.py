@@ -1,0 +1,70 @@
+"""An honest rule is truthful against joint misreports, individually rational, within budget."""
+
+from __future__ import annotations
+
+from mechanisms import Mechanism, budget_fair, leave_one_out_level, level_max_min, max_min_fair
+from proofs.claim import THEOREM, Check, Claim
+from proofs.incentives import laws, wrong_rules
+
+SINGER = "Singer, arXiv 1002.2334, applied per task"
+OWN = "own"
+
+
+def truthful(name: str, rule: Mechanism, source: str, broken: Mechanism) -> Claim:
+    """No client gains by any misreport of all its asks together."""
+    return Claim(
+        name=f"{name}-truthful",
+        statement="no client gains by misreporting all its costs at once",
+        source=source,
+        kind=THEOREM,
+        how="every profile and joint misreport of grids, exact",
+        scope=laws.GRID_SCOPE,
+        deep_scope=laws.DEEP_GRID_SCOPE,
+        check=laws.truthful,
+        subject=rule,
+        broken=broken,
+    )
+
+
+def sampled(
+    name: str, statement: str, source: str, check: Check, rule: Mechanism, broken: Mechanism
+) -> Claim:
+    """A law that random exact auctions check."""
+    scopes = (laws.SAMPLE_SCOPE, laws.DEEP_SAMPLE_SCOPE)
+    how = "random auctions with ties, exact"
+    return Claim(name, statement, source, THEOREM, how, *scopes, check, rule, broken)
+
+
+def honest(
+    name: str, rule: Mechanism, source: str, liar: Mechanism, spender: Mechanism
+) -> tuple[Claim, Claim, Claim]:
+    """The three laws of one rule, with the broken twins of the first and the second."""
+    statements = (
+        "payments sum to at most the budget on every profile",
+        "every recruit is paid at least what it asks",
+    )
+    return (
+        truthful(name, rule, source, liar),
+        sampled(f"{name}-within-budget", statements[0], source, laws.within_budget, rule, spender),
+        sampled(
+            f"{name}-individually-rational",
+            statements[1],
+            source,
+            laws.rational,
+            rule,
+            wrong_rules.underpaying,
+        ),
+    )
+
+
+CLAIMS = (
+    *honest("budget-fair", budget_fair, SINGER, wrong_rules.roll_over, wrong_rules.unlimited),
+    *honest("max-min-fair", max_min_fair, OWN, level_max_min, wrong_rules.without_other_tests),
+    *honest(
+        "leave-one-out-level",
+        leave_one_out_level,
+        OWN,
+        level_max_min,
+        wrong_rules.optimistic_others,
+    ),
+)

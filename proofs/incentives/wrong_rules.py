@@ -1,0 +1,146 @@
+"""Rules that are one step away from an honest one: the broken twins of the claims.
+
+All take exact bids and an exact budget, like any mechanism. None is meant for use.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+from mechanisms import Outcome
+from mechanisms.proportional_share import exact_share
+from mechanisms.ranking import (
+    Prices,
+    Ranking,
+    among_cheapest,
+    exact_outcome,
+    kth,
+    largest,
+    ranked,
+    water_level,
+    without,
+)
+from proofs.incentives.instances import Bids
+
+
+def unlimited(bids: Bids, budget: Any) -> Outcome:
+    """Everybody is recruited at its own ask, whatever the budget."""
+    prices = {cell: ask for cell, ask in _cells(bids) if ask < math.inf}
+    return _outcome(prices, bids)
+
+
+def underpaying(bids: Bids, budget: Any) -> Outcome:
+    """Everybody is recruited for nothing."""
+    return _outcome({cell: Fraction(0) for cell, ask in _cells(bids) if ask < math.inf}, bids)
+
+
+def roll_over(bids: Bids, budget: Any) -> Outcome:
+    """Budget-fair, but money that a task leaves is given to the next one."""
+    share = Fraction(budget) / bids.shape[1]
+    left, prices = Fraction(0), {}
+    for task, column in enumerate(bids.T):
+        recruits, price = exact_share(column, share + left)
+        left += share - len(recruits) * (price or 0)
+        prices.update({(client, task): price for client in recruits})
+    return _outcome(prices, bids)
+
+
+def without_other_tests(bids: Bids, budget: Any) -> Outcome:
+    """The default rule without its tests on the other tasks."""
+    return _leave_one_out(bids, budget, test_others=False, early=0)
+
+
+def optimistic_others(bids: Bids, budget: Any) -> Outcome:
+    """The default rule, as if the client were among the other tasks' winners too."""
+    return _leave_one_out(bids, budget, test_others=True, early=1)
+
+
+def next_price_per_rank(bids: Bids, budget: Any) -> Outcome:
+    """The j-th cheapest client of a task is paid the next ask, while the task's share lasts."""
+    prices: Prices = {}
+    for task, column in enumerate(bids.T):
+        ranking, left = ranked(column), Fraction(budget) / bids.shape[1]
+        for place, (_, client) in enumerate(ranking):
+            price = kth(ranking, place + 2)
+            if price > left:
+                break
+            prices[client, task] = price
+            left -= price
+    return _outcome(prices, bids)
+
+
+def capped_by_winners(bids: Bids, budget: Any) -> Outcome:
+    """A common level whose caps look at the winning asks of the other tasks."""
+    rankings = [ranked(column) for column in bids.T]
+
+    def cost(k: int) -> Any:
+        asks = [kth(ranking, k) for ranking in rankings]
+        return math.inf if math.inf in asks else k * sum(asks)
+
+    level = largest(len(bids), lambda k: k == 0 or cost(k) <= budget)
+    if level == 0:
+        return _outcome({}, bids)
+    last = [kth(ranking, level) for ranking in rankings]
+    prices: Prices = {}
+    for task, ranking in enumerate(rankings):
+        cap = Fraction(budget) / level - (sum(last) - last[task])
+        price = min(kth(ranking, level + 1), cap)
+        prices.update({(client, task): price for _, client in ranking[:level]})
+    return _outcome(prices, bids)
+
+
+def partial_last_round(bids: Bids, budget: Any) -> Outcome:
+    """The common level, then one more recruit for each task in turn while money lasts."""
+    rankings = [ranked(column) for column in bids.T]
+    level = _common_level(rankings, len(bids), budget)
+    left = budget - level * sum(kth(ranking, level + 1) for ranking in rankings)
+    prices: Prices = {}
+    for task, ranking in enumerate(rankings):
+        k = level
+        extra = (k + 1) * kth(ranking, k + 2) - k * kth(ranking, k + 1)
+        if extra <= left:
+            k, left = k + 1, left - extra
+        prices.update({(client, task): kth(ranking, k + 1) for _, client in ranking[:k]})
+    return _outcome(prices, bids)
+
+
+def _common_level(rankings: list[Ranking], top: int, budget: Any) -> int:
+    """Level of the common-level rule."""
+
+    def fits(k: int) -> bool:
+        asks = [kth(ranking, k + 1) for ranking in rankings]
+        return max(asks) < math.inf and bool(k * sum(asks) <= budget)
+
+    return largest(top, lambda k: k == 0 or fits(k))
+
+
+def _leave_one_out(bids: Bids, budget: Any, *, test_others: bool, early: int) -> Outcome:
+    """Relatives of the default rule: best price over its open levels, all tried."""
+    prices: Prices = {}
+    rankings = [ranked(column) for column in bids.T]
+    for client, asks in enumerate(bids):
+        others = [without(ranking, client) for ranking in rankings]
+        for task, own in enumerate(asks):
+            for k in range(1, len(bids) + 1):
+                losers = [kth(r, k if t == task else k + 1 - early) for t, r in enumerate(others)]
+                cap = water_level(losers, Fraction(budget) / k)
+                tested = [kth(r, k - early) for t, r in enumerate(others) if t != task]
+                tested = [kth(others[task], k - 1), *(tested if test_others else [])]
+                if max(tested) == math.inf or max(tested) > cap:
+                    continue
+                if among_cheapest(others[task], k, own, client) and own <= cap:
+                    prices[client, task] = min(losers[task], cap)
+    return _outcome(prices, bids)
+
+
+def _cells(bids: Bids) -> list[tuple[tuple[int, int], Any]]:
+    """All ((client, task), ask)."""
+    return [((i, s), ask) for i, row in enumerate(bids) for s, ask in enumerate(row)]
+
+
+def _outcome(prices: Prices, bids: Bids) -> Outcome:
+    """Outcome whose level is the number of recruits per task."""
+    outcome = exact_outcome(prices, bids.shape, [0] * bids.shape[1])
+    return Outcome(outcome.winners, outcome.payments, outcome.take_up)

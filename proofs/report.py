@@ -1,0 +1,60 @@
+"""Verdicts as a table that a person reads, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from proofs.claim import Claim, Verdict
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PLAIN_WIDTH = 180
+"""Columns of text where the output is a file or a pipe and has no width of its own."""
+COLUMNS = ("claim", "source", "kind", "how checked", "scope", "verdict", "s", "broken twin")
+
+
+def judge_all(claims: Iterable[Claim], *, deep: bool = False) -> Iterator[Verdict]:
+    """Judge claims one after the other."""
+    for claim in claims:
+        yield claim.judge(deep=deep)
+
+
+def table(verdicts: Sequence[Verdict]) -> Table:
+    """One row per claim."""
+    from rich.table import Table
+
+    out = Table(title=_summary(verdicts), title_justify="left", show_lines=True)
+    for column in COLUMNS:
+        out.add_column(column, no_wrap=column == "verdict" and all(v.holds for v in verdicts))
+    for verdict in verdicts:
+        out.add_row(*_cells(verdict))
+    return out
+
+
+def as_json(verdicts: Sequence[Verdict]) -> str:
+    """`{"claims": [...]}`."""
+    return json.dumps({"claims": [verdict.record() for verdict in verdicts]}, indent=2)
+
+
+def _cells(verdict: Verdict) -> tuple[str, ...]:
+    """Cells of one row; what went wrong stands in the verdict."""
+    claim = verdict.claim
+    holds = "holds" if verdict.holds else f"[bold red]FAILS[/]: {_plain(verdict.witness)}"
+    twin = "rejected" if verdict.rejects_broken else "[bold red]ACCEPTED[/]"
+    name = f"{claim.name}\n[dim]{_plain(claim.statement)}[/]"
+    seconds = f"{verdict.seconds:.2f}"
+    return name, claim.source, claim.kind, claim.how, verdict.scope, holds, seconds, twin
+
+
+def _plain(text: str | None) -> str:
+    """Text in which rich sees no markup."""
+    return (text or "").replace("[", r"\[")
+
+
+def _summary(verdicts: Sequence[Verdict]) -> str:
+    """Count of claims that passed."""
+    passed = sum(verdict.passed for verdict in verdicts)
+    return f"{passed} of {len(verdicts)} claims hold and reject their broken twin"
