@@ -1,8 +1,24 @@
 """Exact, fast solvers for sharing fairly, whose answers judge themselves.
 
+Three task gradients, two of which agree; which direction serves all of them fairly?
+
+    >>> import numpy as np
+    >>> import fairopt
+    >>> gradients = np.array([[1.0, 0.2, 0.0], [0.9, 0.1, 0.1], [-0.5, 1.0, 0.0]])
+    >>> solution = fairopt.fairgrad(gradients @ gradients.T, alpha=2.0).require()
+    >>> direction = solution.weights @ gradients
+    >>> (gradients @ direction > 0).all()  # progress on every task
+    np.True_
+    >>> solution.residual < 1e-10  # recomputed from the problem, not taken from the solver
+    True
+
+Opposite gradients have no such direction, and the answer says so instead of inventing one:
+
+    >>> fairopt.fairgrad([[1.0, -1.0], [-1.0, 1.0]], alpha=2.0).status.name
+    'PARETO_STATIONARY'
+
 Send clients to the tasks that need them (the loss of the second task is twice the first):
 
-    >>> import fairopt
     >>> fairopt.client_task_probabilities([0.5, 1.0], alpha=3.0)
     array([0.2, 0.8])
 
@@ -11,6 +27,25 @@ one, PyTorch by `fairopt.torch`, and cvxpy by `fairopt.reference`.
 """
 
 from fairopt.client_allocation import client_task_probabilities
+from fairopt.dual_cone import dual_cone_residual
 from fairopt.errors import InvalidInput, NotSolved
+from fairopt.fairgrad import fairgrad, fairgrad_residual
+from fairopt.min_norm import min_norm, min_norm_residual
+from fairopt.pareto import ParetoCertificate, Verdict, pareto_certificate
+from fairopt.solution import Solution, Status
 
-__all__ = ["InvalidInput", "NotSolved", "client_task_probabilities"]
+__all__ = [
+    "fairgrad",
+    "fairgrad_residual",
+    "min_norm",
+    "min_norm_residual",
+    "dual_cone_residual",
+    "pareto_certificate",
+    "ParetoCertificate",
+    "Verdict",
+    "Solution",
+    "Status",
+    "client_task_probabilities",
+    "InvalidInput",
+    "NotSolved",
+]

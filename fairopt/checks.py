@@ -16,6 +16,7 @@ from fairopt.errors import InvalidInput
 
 Array = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 _REAL_KINDS = "fiu"  # floats, signed and unsigned integers
 
@@ -142,3 +143,94 @@ def broadcastable(argument: str, shape: tuple[int, ...], other: tuple[int, ...])
         raise InvalidInput(
             argument, f"batch shape {shape}", f"broadcastable with batch shape {other}"
         ) from None
+
+
+FAULT = 100  # kernels return a status below it, or a code of `fairopt.kernels.faults`
+_FLOAT64 = np.dtype(np.float64)
+DEFAULT_ERROR = -1.0  # tells a kernel to assume 4 K eps of float64
+
+
+def gram_matrix(value: object, argument: str = "gram") -> tuple[Array, float]:
+    """A (..., K, K) array in float64, and the error of its entries: 4 K eps of its dtype.
+
+    The shape is checked here, the entries by the kernels (`gram_fault`).
+    """
+    error = DEFAULT_ERROR
+    if type(value) is np.ndarray and value.dtype == _FLOAT64:
+        array = value
+    else:
+        given = _as_numpy(argument, value, "a (..., K, K) array of real numbers")
+        array = real_array(argument, value, "a (..., K, K) array of real numbers")
+        if given.dtype.kind == "f" and given.dtype.itemsize < 8 and given.ndim:
+            error = 4.0 * given.shape[-1] * float(np.finfo(given.dtype).eps)
+    shape = array.shape
+    if len(shape) < 2 or shape[-1] != shape[-2] or shape[-1] == 0:
+        raise InvalidInput(argument, f"array of shape {shape}", "of shape (..., K, K) with K >= 1")
+    return array, error
+
+
+def gram_fault(gram: Array, code: Any, argument: str = "gram") -> None:
+    """Raise for the first matrix whose kernel returned a fault code; do nothing if none did."""
+    if type(code) is np.int64:  # a single problem: the fast path
+        if code < FAULT:
+            return
+    elif code.max(initial=0) < FAULT:
+        return
+    from fairopt.kernels import faults
+
+    codes = np.asarray(code)
+    index = tuple(int(i) for i in np.argwhere(codes >= FAULT)[0])
+    matrix = np.broadcast_to(gram, codes.shape + gram.shape[-2:])[index]
+    where = f" in problem {index if len(index) > 1 else index[0]}" if index else ""
+    entry, requirement = faults.words(matrix, int(codes[index]))
+    raise InvalidInput(argument + entry, _entry(matrix, entry), requirement + where)
+
+
+def _entry(matrix: Array, entry: str) -> object:
+    """The value at '[i, j]', or the whole matrix for ''."""
+    if not entry:
+        return matrix
+    i, j = (int(k) for k in entry.strip("[]").split(","))
+    return float(matrix[i, j])
+
+
+def tolerance(value: object) -> float:
+    """A residual tolerance in (0, 1)."""
+    if type(value) is float and 0.0 < value < 1.0:
+        return value
+    result = real_array("tol", value, "a number in (0, 1)")
+    if result.ndim != 0 or not 0.0 < result < 1.0:
+        raise InvalidInput("tol", value, "a number in (0, 1)")
+    return float(result)
+
+
+def gram_precision(value: object, default: float) -> float | Array:
+    """The relative error of Gram entries, in [0, 1]; scalar or one per problem."""
+    if value is None:
+        return default
+    array = real_array("gram_error", value, "a number in [0, 1]")
+    all_where("gram_error", array, (array >= 0.0) & (array <= 1.0), "a number in [0, 1]")
+    return array
+
+
+def task_array(argument: str, value: object, tasks: int) -> Array:
+    """(..., K) real numbers for K tasks; signs and NaN are the caller's or a kernel's business."""
+    array = real_array(argument, value)
+    if array.ndim == 0 or array.shape[-1] != tasks:
+        raise InvalidInput(
+            argument, f"array of shape {array.shape}", f"of shape (..., {tasks}), one per task"
+        )
+    return array
+
+
+def scalar_array(argument: str, value: object) -> float | Array:
+    """A number, or an array with one number per problem."""
+    return value if type(value) is float else real_array(argument, value)
+
+
+def batch_shape(**shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The common batch shape of several arguments, or a refusal that names the one that clashes."""
+    common: tuple[int, ...] = ()
+    for argument, shape in shapes.items():
+        common = broadcastable(argument, shape, common)
+    return common

@@ -1,0 +1,56 @@
+"""The decorators of all kernels, in one place.
+
+Compiled code is cached on disk next to the source or in the user's cache folder. Where neither can
+be written (a read-only installation) the kernel is compiled in memory instead. numba notices a
+change of a kernel's own file only, not of the files of its helpers; so the name under which it
+caches carries a digest of the whole folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+
+# Division by zero gives inf or NaN as in NumPy; helpers are called by kernels only, so the wrappers
+# that let Python call them would double the compile time for nothing.
+_HELPER: dict[str, Any] = {
+    "error_model": "numpy",
+    "nogil": True,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+helper: Callable[..., Any] = numba.njit(**_HELPER)
+
+# Sums may be reordered and fused; nothing may be assumed about NaN, inf or signed zeros.
+summing: Callable[..., Any] = numba.njit(fastmath={"reassoc", "contract"}, **_HELPER)
+
+
+def source_digest(folder: Path) -> str:
+    """Digest of every source file in a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def gufunc(types: str, layout: str) -> Callable[[Callable[..., None]], Any]:
+    """A NumPy generalised ufunc with one explicit signature, cached where possible."""
+
+    def decorate(function: Callable[..., None]) -> Any:
+        function.__qualname__ += "_" + source_digest(Path(__file__).parent)
+        try:
+            return _build(function, types, layout, cache=True)
+        except (RuntimeError, OSError):  # numba: "cannot cache function", or no space to write
+            return _build(function, types, layout, cache=False)
+
+    return decorate
+
+
+def _build(function: Callable[..., None], types: str, layout: str, *, cache: bool) -> Any:
+    """Compile now; the bare NumPy ufunc has the smallest call overhead."""
+    built = numba.guvectorize([types], layout, cache=cache)(function)
+    return getattr(built, "ufunc", built)

@@ -1,0 +1,378 @@
+"""FairGrad for one Gram matrix: checks, scaling, solve, verdict and residual in one pass."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fairopt.checks import Array, Ints
+from fairopt.kernels.compiling import gufunc, helper
+from fairopt.kernels.corner_newton import (
+    CONVERGED,
+    LIMIT,
+    VANISHING,
+    cold_start,
+    newton,
+    warm_start,
+)
+from fairopt.kernels.faults import INDEFINITE
+from fairopt.kernels.gram import correlation, powers_of_two
+from fairopt.kernels.judging import dual_cone_gap, fairgrad_gap
+from fairopt.kernels.linear import copy_rows, dot, fill
+from fairopt.kernels.nonnegative import (
+    NEGATIVE_LIMIT,
+    NOT_CONVEX,
+    clear,
+    nonnegative_minimum,
+    step_cap,
+    warm_support,
+)
+from fairopt.kernels.stationarity import (
+    NOT_STATIONARY,
+    STATIONARY,
+    UNDECIDED,
+    default_error,
+    rounding,
+    to_gradients,
+    unit_min_norm,
+    verdict,
+    zero_gradient,
+)
+
+# Values of fairopt.solution.Status.
+OPTIMAL = 0
+PARETO_STATIONARY = 1
+UNDECIDED_INPUT = 2
+STEP_LIMIT = 3
+OUT_OF_RANGE = 6
+ROUNDING_LIMITED = 7
+
+SUSPECT_AFTER = 20  # Newton steps after which stationarity is checked before going on
+ATTEMPT = 40  # Newton steps of one attempt
+OTHER_ZONES = (0.3, 3.0)  # widths of the corner zone to try when 1 fails
+ROUGH = 0.3  # tolerance of the intermediate problems of the continuation
+SHRINK = 0.3  # of a jump in log alpha that failed
+SAFETY = 0.1  # Newton aims at this fraction of tol, since C and w are rounded once more
+# Newton accepts a componentwise backward error of 4 n eps, which is 8 n half ulps.
+FLOOR_FACTOR = 8.0
+DIRECT_RANGE = 1e250  # between its inverse and itself products of a few scales are safe
+
+PRIORITY_GIVEN = 1.0
+START_GIVEN = 2.0
+BOTH_GIVEN = 3.0
+
+PROOF_KNOWN, PROOF_QUAD, PROOF_LEAST = 0, 1, 2
+
+
+@helper
+def fill_beta(alpha: float, log_p: Array, log_d: Array, beta: Array) -> float:
+    """The right-hand sides of the curves, centred; return the shift c with log v = x + c."""
+    n = beta.shape[0]
+    theta = alpha / (1.0 + alpha)
+    low, high = math.inf, -math.inf
+    for i in range(n):
+        beta[i] = (1.0 - theta) * log_p[i] + (1.0 - 2.0 * theta) * log_d[i]
+        low = min(low, beta[i])
+        high = max(high, beta[i])
+    shift = 0.5 * low + 0.5 * high
+    for i in range(n):
+        beta[i] -= shift
+    return shift
+
+
+@helper
+def judge(C: Array, proof: Array, work: Array, L: Array, ints: Ints) -> bool:
+    """Decide stationarity by the min-norm point, kept in work[0]; False if C is not convex."""
+    if proof[PROOF_KNOWN] == 0.0:
+        code, quad, least = unit_min_norm(C, work[0], work[1], work[2], L, ints)
+        proof[0], proof[1], proof[2] = 1.0, quad, least
+        return code != NOT_CONVEX and quad >= -NEGATIVE_LIMIT
+    return True
+
+
+@helper
+def continuation(
+    C: Array,
+    alpha: float,
+    log_p: Array,
+    log_d: Array,
+    tol: float,
+    budget: int,
+    H: Array,
+    state: Array,
+) -> tuple[int, int]:
+    """Follow the solution from alpha = 1 in log alpha; beta of the last alpha is left in state."""
+    x, tau, beta = state[0], state[1], state[11]
+    target = math.log(alpha)
+    shift = fill_beta(1.0, log_p, log_d, beta)
+    cold_start(C, beta, 0.5, x, tau)
+    code, used = newton(C, beta, 0.5, 1.0, ROUGH, -math.inf, min(ATTEMPT, budget), H, state)
+    now, jump = 0.0, target
+    while code == CONVERGED and now != target and used < budget and abs(jump) > 1e-3:
+        copy_rows(state, 0, 12, 2)
+        following = target if abs(target - now) <= abs(jump) else now + jump
+        theta = 1.0 / (1.0 + math.exp(-following))
+        new_shift = fill_beta(math.exp(following), log_p, log_d, beta)
+        for i in range(x.shape[0]):
+            x[i] += shift - new_shift
+            tau[i] += shift - new_shift
+            if tau[i] - following > x[i]:
+                x[i] = (beta[i] - theta * tau[i]) / (1.0 - theta)
+            else:
+                tau[i] = (beta[i] - (1.0 - theta) * x[i]) / theta
+        aim = tol if following == target else ROUGH
+        code, steps = newton(
+            C, beta, theta, 1.0, aim, -math.inf, min(ATTEMPT, budget - used), H, state
+        )
+        used += steps
+        if code == CONVERGED:
+            now, shift = following, new_shift
+        else:
+            copy_rows(state, 12, 0, 2)
+            jump *= SHRINK
+            code = CONVERGED
+    return (CONVERGED if now == target and code == CONVERGED else LIMIT), used
+
+
+@helper
+def interior(
+    C: Array,
+    alpha: float,
+    log_p: Array,
+    log_d: Array,
+    tol: float,
+    warm: bool,
+    budget: int,
+    H: Array,
+    state: Array,
+    work: Array,
+    ints: Ints,
+    proof: Array,
+) -> tuple[int, int]:
+    """Newton for 0 < alpha < inf, with fallbacks; return (code, steps)."""
+    n = C.shape[0]
+    beta = state[11]
+    theta = alpha / (1.0 + alpha)
+    fill_beta(alpha, log_p, log_d, beta)
+    if warm:
+        warm_start(C, beta, theta, state[0], state[1], state[2])
+    else:
+        cold_start(C, beta, theta, state[0], state[1])
+    code, used = newton(C, beta, theta, 1.0, tol, rounding(n), min(SUSPECT_AFTER, budget), H, state)
+    if code == CONVERGED:
+        return code, used
+    if not judge(C, proof, work, H, ints):
+        return INDEFINITE, used
+    if proof[PROOF_QUAD] <= rounding(n):
+        return VANISHING, used
+    if code == LIMIT and used < budget:
+        code, steps = newton(
+            C, beta, theta, 1.0, tol, -math.inf, min(ATTEMPT, budget - used), H, state
+        )
+        used += steps
+    for zone in OTHER_ZONES:
+        if code != CONVERGED and used < budget:
+            cold_start(C, beta, theta, state[0], state[1])
+            code, steps = newton(
+                C, beta, theta, zone, tol, -math.inf, min(ATTEMPT, budget - used), H, state
+            )
+            used += steps
+    if code != CONVERGED and used < budget:
+        code, steps = continuation(C, alpha, log_p, log_d, tol, budget - used, H, state)
+        used += steps
+    return code, used
+
+
+@helper
+def interior_weights(x: Array, v: Array, d: Array, log_d: Array, shift: float, w: Array) -> bool:
+    """Fill w = v e^shift / d, through logarithms only where a product could leave float64."""
+    factor = math.exp(shift)
+    good = True
+    for i in range(w.shape[0]):
+        product = v[i] * factor
+        if 1.0 / DIRECT_RANGE < product < DIRECT_RANGE:
+            w[i] = product / d[i]
+        else:
+            w[i] = math.exp(x[i] + shift - log_d[i])
+        good = good and math.isfinite(w[i])
+    return good
+
+
+@helper
+def start_logs(start: Array, d: Array, log_d: Array, shift: float, x: Array) -> bool:
+    """Fill x from old weights; False if there are none to use."""
+    for i in range(x.shape[0]):
+        if not start[i] > 0.0:
+            return False
+        x[i] = math.log(start[i]) + log_d[i] - shift
+    return True
+
+
+@helper
+def boundary(
+    C: Array,
+    alpha: float,
+    p: Array,
+    d: Array,
+    start: Array,
+    warm: bool,
+    cap: int,
+    w: Array,
+    L: Array,
+    work: Array,
+    ints: Ints,
+) -> tuple[int, int]:
+    """Both limits by the nonnegative programme: alpha = 0 and alpha = inf."""
+    n = w.shape[0]
+    q, u = work[1], work[3]
+    scale = math.inf if alpha > 0.0 else 0.0
+    for i in range(n):
+        scale = min(scale, d[i]) if alpha > 0.0 else max(scale, d[i] * p[i])
+    for i in range(n):
+        work[4, i] = d[i] * (p[i] / scale) if alpha == 0.0 else 0.0
+        u[i] = 0.0
+        if warm:
+            u[i] = d[i] * (start[i] * scale) if alpha > 0.0 else d[i] * ((start[i] - p[i]) / scale)
+    for i in range(n):
+        q[i] = -scale / d[i] if alpha > 0.0 else dot(C[i], work[4], n)
+    clear(ints)
+    m = warm_support(C, u, L, ints) if warm else 0
+    code, m, steps = nonnegative_minimum(C, q, u, L, ints, work[2], m, cap)
+    for i in range(n):
+        w[i] = (u[i] / d[i]) / scale if alpha > 0.0 else p[i] + u[i] * (scale / d[i])
+    return code, steps
+
+
+@helper
+def least_slope(C: Array, u: Array) -> float:
+    """Smallest (Cu)_i over sum u: positive beyond the error of C proves a common descent."""
+    n = u.shape[0]
+    least = math.inf
+    total = 0.0
+    for i in range(n):
+        least = min(least, dot(C[i], u, n))
+        total += abs(u[i])
+    return least / total
+
+
+@gufunc(
+    "void(float64[:,:], float64, float64[:], float64[:], float64, float64, float64, float64,"
+    " float64[:], float64[:], int64[:], float64[:], int64[:], float64[:], int64[:], float64[:],"
+    " float64[:])",
+    "(n,n),(),(n),(n),(),(),(),()->(n),(n),(),(),(),(),(),(),()",
+)
+def fairgrad(
+    A: Array,
+    alpha: float,
+    priority: Array,
+    start: Array,
+    given: float,
+    tol: float,
+    budget: float,
+    error: float,
+    w: Array,
+    certificate: Array,
+    status: Ints,
+    residual: Array,
+    steps: Ints,
+    floor: Array,
+    worst: Ints,
+    bound: Array,
+    margin: Array,
+) -> None:
+    """Solve one problem.
+
+    `given` says which arrays to use: 1 priority, 2 start, 3 both.
+
+    Outputs: weights, certificate (NaN if none), status or fault, residual, steps, half-ulp floor,
+    worst task, error assumed of C, v'Cv of the min-norm point of the unit gradients (NaN if not
+    computed).
+    """
+    n = A.shape[0]
+    C = np.empty((n, n))
+    H = np.empty((n, n))
+    floats = np.empty((6, n))
+    state = np.empty((14, n))
+    work = np.empty((5, n))
+    ints = np.empty((3, n), np.int64)
+    d, r, log_d, log_p, u, p = (
+        floats[0],
+        floats[1],
+        floats[2],
+        floats[3],
+        floats[4],
+        floats[5],
+    )
+    proof = np.empty(3)
+    fill(proof, 0.0)
+    fill(w, 0.0)
+    fill(certificate, math.nan)
+    residual[0], floor[0], margin[0] = math.inf, 0.0, math.nan
+    steps[0], worst[0] = 0, -1
+    status[0], seen = correlation(A, C, d)
+    bound[0] = default_error(error, seen, n)
+    if status[0] != 0:
+        return
+    if zero_gradient(d, certificate):
+        status[0], margin[0] = PARETO_STATIONARY, 0.0
+        return
+    powers_of_two(d, r)
+    inside = 0.0 < alpha < math.inf
+    warmed = given >= START_GIVEN
+    for i in range(n):
+        p[i] = priority[i] if given in (PRIORITY_GIVEN, BOTH_GIVEN) else 1.0
+    cap = int(budget)
+    if inside:
+        for i in range(n):
+            log_d[i] = math.log(d[i])
+            log_p[i] = math.log(p[i])
+        shift = fill_beta(alpha, log_p, log_d, state[11])
+        warmed = warmed and start_logs(start, d, log_d, shift, state[0])
+        code, steps[0] = interior(
+            C, alpha, log_p, log_d, SAFETY * tol, warmed, cap, H, state, work, ints, proof
+        )
+        fits = interior_weights(state[0], state[2], d, log_d, shift, w)
+        slope = least_slope(C, state[2])
+    else:
+        code, steps[0] = boundary(
+            C, alpha, p, d, start, warmed, min(cap, step_cap(n)), w, H, work, ints
+        )
+        fits = True
+        for i in range(n):
+            fits = fits and math.isfinite(w[i])
+            u[i] = work[3, i] + work[4, i]
+        slope = least_slope(C, u)
+        if code == NOT_CONVEX:
+            code = INDEFINITE
+    if code != INDEFINITE and not slope > bound[0] and not judge(C, proof, work, H, ints):
+        code = INDEFINITE
+    if code == INDEFINITE:
+        status[0] = INDEFINITE
+        return
+    known = NOT_STATIONARY
+    if proof[PROOF_KNOWN] != 0.0:
+        margin[0] = proof[PROOF_QUAD]
+        bound[0] = max(bound[0], -margin[0])
+        known = verdict(margin[0], proof[PROOF_LEAST], bound[0], n)
+        if known != NOT_STATIONARY:
+            to_gradients(work[0], d, certificate)
+    if known == STATIONARY:
+        fill(w, 0.0)
+        status[0] = PARETO_STATIONARY
+        return
+    if not fits:
+        fill(w, 0.0)
+        status[0] = OUT_OF_RANGE
+        return
+    if alpha == 0.0:
+        residual[0], worst[0] = dual_cone_gap(A, p, w, d, r, u)
+    else:
+        residual[0], floor[0], worst[0] = fairgrad_gap(A, alpha, p, w, d, r, u)
+    status[0] = STEP_LIMIT
+    if residual[0] + floor[0] <= tol:  # another order of summation moves it by about the floor
+        status[0] = OPTIMAL
+    elif code == CONVERGED and residual[0] <= FLOOR_FACTOR * (n + 4.0) * floor[0]:
+        status[0] = ROUNDING_LIMITED
+    if known == UNDECIDED:
+        status[0] = UNDECIDED_INPUT

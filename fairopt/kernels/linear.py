@@ -1,0 +1,76 @@
+"""Small dense linear algebra on rows of preallocated arrays."""
+
+from __future__ import annotations
+
+import math
+
+from fairopt.checks import Array
+from fairopt.kernels.compiling import helper, summing
+
+EPS = 2.0**-52
+
+
+@summing
+def dot(a: Array, b: Array, n: int) -> float:
+    """Sum of a[k] b[k] over the first n entries."""
+    total = 0.0
+    for k in range(n):
+        total += a[k] * b[k]
+    return total
+
+
+@summing
+def dot_abs(a: Array, b: Array, n: int) -> tuple[float, float]:
+    """Sums of a[k] b[k] and of |a[k] b[k]|."""
+    total = 0.0
+    size = 0.0
+    for k in range(n):
+        product = a[k] * b[k]
+        total += product
+        size += abs(product)
+    return total, size
+
+
+@summing
+def subtract_multiple(y: Array, factor: float, a: Array, n: int) -> None:
+    """Subtract factor times a from y, on the first n entries."""
+    for k in range(n):
+        y[k] -= factor * a[k]
+
+
+@helper
+def fill(y: Array, value: float) -> None:
+    """Set every entry (slices and broadcasting would triple the compile time)."""
+    for k in range(y.shape[0]):
+        y[k] = value
+
+
+@helper
+def copy_rows(state: Array, source: int, target: int, rows: int) -> None:
+    """Copy rows of one array to other rows of it."""
+    for a in range(rows):
+        for k in range(state.shape[1]):
+            state[target + a, k] = state[source + a, k]
+
+
+@helper
+def cholesky(H: Array, n: int) -> bool:
+    """Overwrite the lower triangle of H by its factor; False if a pivot is not positive."""
+    for i in range(n):
+        for j in range(i):
+            H[i, j] = (H[i, j] - dot(H[i], H[j], j)) / H[j, j]
+        pivot = H[i, i] - dot(H[i], H[i], i)
+        if not pivot > 0.0:
+            return False
+        H[i, i] = math.sqrt(pivot)
+    return True
+
+
+@helper
+def solve_factored(L: Array, y: Array, n: int) -> None:
+    """Overwrite y by the solution x of L L' x = y."""
+    for i in range(n):
+        y[i] = (y[i] - dot(L[i], y, i)) / L[i, i]
+    for i in range(n - 1, -1, -1):
+        y[i] /= L[i, i]
+        subtract_multiple(y, y[i], L[i], i)

@@ -1,0 +1,133 @@
+"""Is there a convex combination of unit gradients that vanishes? Decide it from C alone."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fairopt.checks import Array, Ints
+from fairopt.kernels.compiling import gufunc, helper
+from fairopt.kernels.faults import INDEFINITE
+from fairopt.kernels.gram import correlation
+from fairopt.kernels.linear import EPS, dot, fill
+from fairopt.kernels.nonnegative import (
+    NEGATIVE_LIMIT,
+    NOT_CONVEX,
+    clear,
+    nonnegative_minimum,
+    step_cap,
+)
+
+STATIONARY = 0
+UNDECIDED = 1
+NOT_STATIONARY = 2
+
+
+@helper
+def rounding(n: int) -> float:
+    """Rounding of v'Cv for convex v: a few units for the entries, one per addition."""
+    return (n + 2.0) * EPS
+
+
+@helper
+def default_error(error: float, seen: float, n: int) -> float:
+    """The error of C to assume: as given (4 n eps if negative), or as seen if that is more."""
+    given = 4.0 * n * EPS if error < 0.0 else error
+    return max(given, seen, rounding(n))
+
+
+@helper
+def curvature(C: Array, v: Array, z: Array) -> tuple[float, float]:
+    """Fill z = Cv; return v'Cv and min z."""
+    n = v.shape[0]
+    quad = 0.0
+    least = math.inf
+    for i in range(n):
+        z[i] = dot(C[i], v, n)
+        quad += v[i] * z[i]
+        least = min(least, z[i])
+    return quad, least
+
+
+@helper
+def unit_min_norm(
+    C: Array, v: Array, q: Array, x: Array, L: Array, ints: Ints
+) -> tuple[int, float, float]:
+    """The convex v with the smallest v'Cv; return (code, v'Cv, min Cv)."""
+    n = v.shape[0]
+    fill(v, 0.0)
+    fill(q, -1.0)
+    clear(ints)
+    code, _, _ = nonnegative_minimum(C, q, v, L, ints, x, 0, step_cap(n))
+    total = 0.0
+    for i in range(n):
+        total += v[i]
+    for i in range(n):
+        v[i] /= total
+    quad, least = curvature(C, v, x)
+    return code, quad, least
+
+
+@helper
+def verdict(quad: float, least: float, error: float, n: int) -> int:
+    """What v'Cv and min Cv of a convex v prove about every matrix within `error` of C."""
+    if least > error:
+        return NOT_STATIONARY
+    return STATIONARY if abs(quad) <= rounding(n) else UNDECIDED
+
+
+@helper
+def to_gradients(v: Array, d: Array, out: Array) -> None:
+    """Convex weights of the gradients themselves from those of the unit gradients."""
+    n = d.shape[0]
+    least = math.inf
+    for i in range(n):
+        if v[i] > 0.0:
+            least = min(least, d[i])
+    total = 0.0
+    for i in range(n):
+        out[i] = v[i] * (least / d[i]) if v[i] > 0.0 else 0.0
+        total += out[i]
+    for i in range(n):
+        out[i] /= total
+
+
+@helper
+def zero_gradient(d: Array, out: Array) -> bool:
+    """If a gradient is zero: fill out with the vertex of the first one, and say so."""
+    for i in range(d.shape[0]):
+        if d[i] == 0.0:
+            fill(out, 0.0)
+            out[i] = 1.0
+            return True
+    return False
+
+
+@gufunc(
+    "void(float64[:,:], float64, float64[:], int64[:], float64[:], float64[:])",
+    "(n,n),()->(n),(),(),()",
+)
+def pareto(A: Array, error: float, weights: Array, code: Ints, quad: Array, bound: Array) -> None:
+    """Convex weights of the gradients, verdict or fault, v'Cv of the unit gradients, its error."""
+    n = A.shape[0]
+    C = np.empty((n, n))
+    L = np.empty((n, n))
+    work = np.empty((5, n))
+    ints = np.empty((3, n), np.int64)
+    d, v = work[0], work[1]
+    code[0], seen = correlation(A, C, d)
+    bound[0] = default_error(error, seen, n)
+    quad[0] = 0.0
+    if code[0] != 0:
+        return
+    if zero_gradient(d, weights):
+        code[0] = STATIONARY
+        return
+    outcome, quad[0], least = unit_min_norm(C, v, work[2], work[3], L, ints)
+    if outcome == NOT_CONVEX or quad[0] < -NEGATIVE_LIMIT:
+        code[0] = INDEFINITE
+        return
+    bound[0] = max(bound[0], -quad[0])
+    code[0] = verdict(quad[0], least, bound[0], n)
+    to_gradients(v, d, weights)

@@ -1,0 +1,205 @@
+"""What every K x K solver returns: an answer, what it is worth, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairopt.checks import Array
+from fairopt.errors import NotSolved
+
+
+class Status(IntEnum):
+    """How a solve ended; each member carries the sentence a person reads.
+
+    Example:
+        >>> Status.OPTIMAL.sentence
+        'solved: the residual is at or below the tolerance'
+    """
+
+    OPTIMAL = 0
+    PARETO_STATIONARY = 1
+    UNDECIDED = 2
+    STEP_LIMIT = 3
+    INFEASIBLE = 4
+    UNBOUNDED = 5
+    OUT_OF_RANGE = 6
+    ROUNDING_LIMITED = 7
+
+    @property
+    def sentence(self) -> str:
+        """One line in plain words."""
+        return _SENTENCES[self]
+
+    @property
+    def advice(self) -> str:
+        """What a person can do about it."""
+        return _ADVICE[self]
+
+
+_SENTENCES = (
+    "solved: the residual is at or below the tolerance",
+    "Pareto stationary: a convex combination of the gradients vanishes, no direction helps all",
+    "undecided: the precision of the input cannot tell Pareto stationary from not",
+    "stopped at the step limit: this is the best point found",
+    "infeasible: no point meets the constraints",
+    "unbounded: something that nothing limits",
+    "out of range: the exact answer is not representable in float64",
+    "solved as far as float64 weights can show: the residual is at its rounding floor",
+)
+_ADVICE = (
+    "nothing",
+    "stop here or change the tasks; the certificate shows the vanishing combination",
+    "compute the Gram matrix more precisely or pass a smaller gram_error if it is justified",
+    "raise max_iterations, loosen tol or pass a start",
+    "relax the constraints",
+    "limit what is unlimited",
+    "rescale the priorities or gradients, or use alpha in [0, 200] or inf",
+    "nothing",
+)
+_MEMBERS = tuple(Status)
+_GOOD = (Status.OPTIMAL, Status.ROUNDING_LIMITED)
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The answer of a K x K problem, or of a batch of them.
+
+    Attributes:
+        weights: (..., K); the direction is d = sum_k weights[k] g_k.
+        status: `Status`; for a batch an integer array of its values.
+        residual: Relative and scale-free violation of the problem by `weights` as returned
+            (recomputed from the Gram matrix, 0 is exact, inf where there is no answer).
+        iterations: Steps used.
+        certificate: (..., K) convex v with ||sum_k v_k g_k|| ~ 0 where (nearly) stationary, NaN
+            rows elsewhere; None if nowhere.
+        dual: (..., K) simplex multipliers where the problem has them, else None.
+        floor: The smallest residual that half an ulp in the weights can already cause (FairGrad).
+        worst: Index of the task with the largest residual (FairGrad; -1 elsewhere).
+        gram_error: The precision of the Gram matrix that was assumed, or observed if worse.
+
+    Example:
+        >>> from fairopt import fairgrad
+        >>> print(fairgrad([[1.0, 0.0], [0.0, 4.0]], alpha=1.0))
+        Solution: solved: the residual is at or below the tolerance
+          weights    [1.  0.5]
+          residual   ...
+          iterations ...
+    """
+
+    weights: Array
+    status: Status | NDArray[np.int64]
+    residual: float | Array
+    iterations: int | NDArray[np.int64]
+    certificate: Array | None = None
+    dual: Array | None = None
+    floor: float | Array = 0.0
+    worst: int | NDArray[np.int64] = -1
+    gram_error: float | Array = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """OPTIMAL or ROUNDING_LIMITED, everywhere for a batch."""
+        return bool(np.isin(self.status, _GOOD).all())
+
+    @property
+    def sentence(self) -> str:
+        """The status of the first problem without an answer (else of the first), with numbers."""
+        index = self._first_bad() or (0,) * np.ndim(self.status)
+        if np.size(self.status) == 0:
+            return "an empty batch"
+        status = _MEMBERS[int(np.asarray(self.status)[index])]
+        return status.sentence + _numbers(status, *self._facts(index))
+
+    def require(self) -> Solution:
+        """This solution if it is an answer.
+
+        Raises:
+            NotSolved: with the first bad index, the sentence, the residual and what to do.
+        """
+        if self.ok:
+            return self
+        index = self._first_bad()
+        status = _MEMBERS[int(np.asarray(self.status)[index])]
+        where = f"problem {index if len(index) > 1 else index[0]}: " if index else ""
+        residual = float(np.asarray(self.residual)[index])
+        raise NotSolved(f"{where}{self.sentence} (residual {residual:.2g}); {status.advice}")
+
+    def _first_bad(self) -> tuple[int, ...]:
+        """Index of the first problem without an answer."""
+        bad = np.argwhere(~np.isin(self.status, _GOOD))
+        return tuple(int(i) for i in bad[0]) if len(bad) else ()
+
+    def _facts(self, index: tuple[int, ...]) -> tuple[int, float, float]:
+        """Worst task, floor and Gram error of one problem."""
+        worst, floor, error = (
+            np.asarray(x)[index] if np.ndim(x) else x
+            for x in (self.worst, self.floor, self.gram_error)
+        )
+        return int(worst), float(floor), float(error)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Solution):
+            return NotImplemented
+        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+
+    __hash__ = None  # type: ignore[assignment]  # holds arrays
+
+    def __str__(self) -> str:
+        rows = [f"Solution: {self.sentence}"]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in ("weights", "residual", "iterations", "certificate", "dual"):
+                rows += [] if value is None else [f"  {field.name:<10} {_short(value)}"]
+        return "\n".join(rows)
+
+
+def single(weights: Array, status: Any, residual: Any, iterations: Any, **others: Any) -> Solution:
+    """The solution of one problem from a kernel's scalars, several times faster than __init__."""
+    solution = object.__new__(Solution)
+    solution.__dict__.update(
+        weights=weights,
+        status=_MEMBERS[status],
+        residual=float(residual),
+        iterations=int(iterations),
+        certificate=None,
+        dual=None,
+        floor=0.0,
+        worst=-1,
+        gram_error=0.0,
+    )
+    solution.__dict__.update(others)
+    return solution
+
+
+def member(code: int) -> Status:
+    """The status of a kernel's code."""
+    return _MEMBERS[code]
+
+
+def _numbers(status: Status, worst: int, floor: float, error: float) -> str:
+    """What a sentence adds about this very problem."""
+    if status is Status.ROUNDING_LIMITED:
+        return f" of {floor:.1e}, met by task {worst}"
+    if status is Status.UNDECIDED:
+        return f" (squared norm of the best convex combination within {error:.1e})"
+    return ""
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Equality of two fields, NaN equal to NaN."""
+    if left is None or right is None:
+        return left is right
+    return bool(np.array_equal(left, right, equal_nan=True))
+
+
+def _short(value: Any) -> str:
+    """A value on at most a few lines."""
+    if np.ndim(value) == 0:
+        return f"{value:.3g}"
+    with np.printoptions(threshold=24, edgeitems=3, precision=6):
+        return str(value).replace("\n", "\n             ")

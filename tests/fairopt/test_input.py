@@ -1,0 +1,164 @@
+"""Every kind of garbage is refused by name, and harmless oddities are not."""
+
+import math
+
+import numpy as np
+import pytest
+
+import fairopt
+from fairopt import InvalidInput, Status
+
+GOOD = np.array([[2.0, 0.5], [0.5, 1.0]])
+SOLVERS = {
+    "fairgrad": lambda A: fairopt.fairgrad(A, 2.0),
+    "fairgrad at 0": lambda A: fairopt.fairgrad(A, 0.0),
+    "fairgrad at inf": lambda A: fairopt.fairgrad(A, math.inf),
+    "min_norm": fairopt.min_norm,
+    "pareto_certificate": fairopt.pareto_certificate,
+}
+
+
+def spoiled(i, j, value):
+    A = np.array([[2.0, 0.5, 0.1], [0.5, 1.0, 0.2], [0.1, 0.2, 3.0]])
+    A[i, j] = value
+    return A
+
+
+class Tensor:
+    """Stands for an array of another library."""
+
+    def __dlpack__(self):
+        raise NotImplementedError
+
+
+GARBAGE = {
+    "NaN": (spoiled(0, 1, math.nan), "finite"),
+    "NaN below": (spoiled(2, 0, math.nan), "finite"),
+    "NaN diagonal": (spoiled(1, 1, math.nan), "finite"),
+    "inf": (spoiled(1, 1, math.inf), "finite"),
+    "complex": (GOOD.astype(complex), "real"),
+    "text": ([["a", "b"], ["c", "d"]], "real"),
+    "bool": ([[True, False], [False, True]], "real"),
+    "None": (None, "real"),
+    "objects": ([[object()]], "real"),
+    "ragged": ([[1.0, 2.0], [3.0]], "ragged"),
+    "K = 0": (np.zeros((0, 0)), "K >= 1"),
+    "batch of K = 0": (np.zeros((4, 0, 0)), "K >= 1"),
+    "scalar": (1.0, "K >= 1"),
+    "vector": ([1.0, 2.0], "K >= 1"),
+    "3 x 2": (np.ones((3, 2)), "K >= 1"),
+    "not symmetric": (spoiled(0, 1, 0.9), "mirror"),
+    "negative diagonal": (spoiled(1, 1, -1.0), "squared norm"),
+    "beyond Cauchy-Schwarz": ([[1.0, 1.01], [1.01, 1.0]], "Cauchy-Schwarz"),
+    "zero diagonal, nonzero row": ([[0.0, 0.1], [0.1, 1.0]], "Cauchy-Schwarz"),
+    "another library": (Tensor(), "convert"),
+}
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("case", GARBAGE)
+def test_garbage_is_refused(case, solver):
+    value, word = GARBAGE[case]
+    with pytest.raises(InvalidInput) as caught:
+        SOLVERS[solver](value)
+    assert caught.value.argument.startswith("gram")
+    assert word in str(caught.value)
+
+
+def test_the_place_in_the_matrix_and_in_the_batch_is_named():
+    batch = np.array([spoiled(0, 0, 1.0), spoiled(2, 1, math.nan)])
+    with pytest.raises(InvalidInput, match=r"gram\[2, 1\] = nan, .* in problem 1"):
+        fairopt.fairgrad(batch, 1.0)
+
+
+@pytest.mark.parametrize("solver", ["fairgrad", "min_norm", "pareto_certificate"])
+def test_negative_curvature_that_is_met_is_refused(solver):
+    A = np.full((3, 3), -0.9)
+    np.fill_diagonal(A, 1.0)
+    with pytest.raises(InvalidInput, match="positive semidefinite"):
+        SOLVERS[solver](A)
+
+
+@pytest.mark.parametrize(
+    ("argument", "call"),
+    [
+        ("alpha", lambda: fairopt.fairgrad(GOOD, -1.0)),
+        ("alpha", lambda: fairopt.fairgrad(GOOD, math.nan)),
+        ("alpha", lambda: fairopt.fairgrad(GOOD, "1")),
+        ("alpha", lambda: fairopt.fairgrad(GOOD, None)),
+        ("alpha", lambda: fairopt.fairgrad(GOOD, [1.0, -1.0])),
+        ("alpha", lambda: fairopt.fairgrad(np.array([GOOD, GOOD]), [1.0, 2.0, 3.0])),
+        ("priority", lambda: fairopt.fairgrad(GOOD, 1.0, priority=[1.0, 0.0])),
+        ("priority", lambda: fairopt.fairgrad(GOOD, 1.0, priority=[1.0, math.nan])),
+        ("priority", lambda: fairopt.fairgrad(GOOD, 1.0, priority=[1.0])),
+        ("priority", lambda: fairopt.fairgrad(GOOD, 1.0, priority=2.0)),
+        ("start", lambda: fairopt.fairgrad(GOOD, 1.0, start=[math.nan, 1.0])),
+        ("start", lambda: fairopt.fairgrad(GOOD, 1.0, start=[-1.0, 1.0])),
+        ("start", lambda: fairopt.min_norm(GOOD, start=[1.0, 1.0, 1.0])),
+        ("tol", lambda: fairopt.fairgrad(GOOD, 1.0, tol=0.0)),
+        ("tol", lambda: fairopt.fairgrad(GOOD, 1.0, tol=math.nan)),
+        ("tol", lambda: fairopt.min_norm(GOOD, tol="a")),
+        ("max_iterations", lambda: fairopt.fairgrad(GOOD, 1.0, max_iterations=-1)),
+        ("max_iterations", lambda: fairopt.fairgrad(GOOD, 1.0, max_iterations=2.5)),
+        ("max_iterations", lambda: fairopt.min_norm(GOOD, max_iterations=None)),
+        ("gram_error", lambda: fairopt.fairgrad(GOOD, 1.0, gram_error=-1e-3)),
+        ("gram_error", lambda: fairopt.pareto_certificate(GOOD, gram_error=math.nan)),
+        ("weights", lambda: fairopt.fairgrad_residual(GOOD, 1.0, [1.0])),
+        ("weights", lambda: fairopt.min_norm_residual(GOOD, ["a", "b"])),
+    ],
+)
+def test_other_arguments_are_refused_by_name(argument, call):
+    with pytest.raises(InvalidInput) as caught:
+        call()
+    assert caught.value.argument == argument
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_integers_lists_and_low_precision_are_computed_in_float64(solver):
+    expected = SOLVERS[solver](np.array([[4.0, 1.0], [1.0, 2.0]])).weights
+    for A in (
+        [[4, 1], [1, 2]],
+        np.array([[4, 1], [1, 2]], dtype=np.int8),
+        np.array([[4, 1], [1, 2]], dtype=np.uint64),
+        np.array([[4, 1], [1, 2]], dtype=np.float16),
+        np.array([[4, 1], [1, 2]], dtype=np.float32),
+        np.array([[4, 1], [1, 2]], dtype=np.longdouble),
+        np.asfortranarray(np.array([[4.0, 1.0], [1.0, 2.0]])),
+        np.array([[4.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 2.0]])[::2, ::2],
+        np.array([[4.0, 1.0], [1.0, 2.0]]).astype(">f8"),
+    ):
+        weights = SOLVERS[solver](A).weights
+        assert weights.dtype == np.float64
+        np.testing.assert_array_equal(weights, expected)
+
+
+def test_rounding_of_low_precision_never_raises():
+    rng = np.random.default_rng(0)
+    for dtype in (np.float16, np.float32):
+        for _ in range(50):
+            G = rng.normal(size=(6, 40)).astype(dtype)
+            G[3:] = G[:3] * dtype(1.7)  # parallel: the worst case for Cauchy-Schwarz
+            A = (G @ G.T).astype(dtype)
+            fairopt.fairgrad(A, 2.0)
+            fairopt.min_norm(A)
+            fairopt.fairgrad(A.astype(np.float64), 2.0)
+
+
+def test_small_asymmetry_is_averaged_and_counted_as_error():
+    A = np.array([[1.0, 0.5], [0.5 + 1e-5, 1.0]])
+    solution = fairopt.fairgrad(A, 2.0)
+    assert solution.status == Status.OPTIMAL
+    assert solution.gram_error == pytest.approx(1e-5)
+    np.testing.assert_array_equal(solution.weights, fairopt.fairgrad(0.5 * (A + A.T), 2.0).weights)
+
+
+def test_importing_the_package_loads_numpy_only():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, fairopt; heavy = {'numba', 'scipy', 'torch', 'cvxpy', 'networkx'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

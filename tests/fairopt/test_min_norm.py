@@ -1,0 +1,125 @@
+"""Min-norm weights and the stationarity certificate."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import nnls
+
+from fairopt import Status, Verdict, min_norm, min_norm_residual, pareto_certificate
+from tests import laws
+from tests.fairopt import problems
+
+
+@pytest.mark.parametrize("family", problems.SOLVABLE)
+def test_every_family_is_exact(family):
+    rng = np.random.default_rng(0)
+    for K in (1, 2, 3, 8, 40, 120):
+        A = laws.gram(problems.SOLVABLE[family](K, rng))
+        solution = min_norm(A)
+        assert solution.status == Status.OPTIMAL
+        assert min_norm_residual(A, solution.weights) <= 1e-12
+        assert solution.residual == pytest.approx(min_norm_residual(A, solution.weights), abs=1e-13)
+        if family != "mixed_scale":  # there the rounding of a large task's row exceeds v'Av
+            v = solution.weights
+            assert v @ A @ v - (A @ v).min() <= 1e-9 * (v @ A @ v)
+
+
+def test_laws_it_claims():
+    rng = np.random.default_rng(1)
+    for K in (1, 2, 5, 12, 40):
+        G = problems.conflicting(K, rng)
+        A = laws.gram(G)
+        laws.permutation_equivariance(min_norm, A, rng.permutation(K))
+        for factor in (1e-6, 1e6, 1e-100, 1e100):
+            laws.scale_equivariance(min_norm, A, factor, 0.0)
+        laws.common_descent(min_norm, G, slack=1e-13)
+        laws.input_is_untouched(min_norm, A)
+    batch = np.array([laws.gram(problems.well(4, rng)) for _ in range(6)]).reshape(2, 3, 4, 4)
+    laws.batch_agrees_with_loop(min_norm, batch)
+
+
+def test_agrees_with_nonnegative_least_squares():
+    rng = np.random.default_rng(2)
+    for K in (2, 5, 9):
+        G = problems.conflicting(K, rng)
+        u, _ = nnls(np.vstack([G.T, 1e3 * np.ones(K)]), np.r_[np.zeros(G.shape[1]), 1e3])
+        v = min_norm(laws.gram(G)).weights
+        assert np.linalg.norm(v @ G) == pytest.approx(np.linalg.norm(u @ G / u.sum()), rel=1e-9)
+
+
+@given(st.floats(0.1, 10.0), st.floats(0.1, 10.0), st.floats(-0.99, 0.99))
+def test_two_tasks_in_closed_form(a, b, cosine):
+    A = np.array([[a * a, a * b * cosine], [a * b * cosine, b * b]])
+    first = (A[1, 1] - A[0, 1]) / (A[0, 0] + A[1, 1] - 2.0 * A[0, 1])
+    expected = min(max(first, 0.0), 1.0)
+    assert min_norm(A).weights[0] == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_vertex_is_reached_exactly():
+    np.testing.assert_array_equal(min_norm([[1.0, 2.0], [2.0, 9.0]]).weights, [1.0, 0.0])
+    np.testing.assert_array_equal(min_norm([[0.0, 0.0], [0.0, 9.0]]).weights, [1.0, 0.0])
+
+
+def test_stationary_points_are_optimal_and_their_own_certificate():
+    rng = np.random.default_rng(3)
+    for K in (2, 3, 8, 30):
+        G = problems.stationary(K, rng)
+        solution = min_norm(laws.gram(G)).require()
+        laws.certificate_is_valid(G, solution.weights)
+        np.testing.assert_array_equal(solution.certificate, solution.weights)
+        assert pareto_certificate(laws.gram(G)).verdict == Verdict.STATIONARY
+
+
+def test_step_limit_and_warm_start():
+    A = laws.gram(problems.conflicting(9, np.random.default_rng(4)))
+    assert min_norm(A, max_iterations=0).status == Status.STEP_LIMIT
+    assert min_norm(A, max_iterations=2).status == Status.STEP_LIMIT
+    cold = min_norm(A)
+    warm = min_norm(A, start=cold.weights)
+    assert warm.iterations < cold.iterations
+    np.testing.assert_allclose(warm.weights, cold.weights, rtol=1e-9)
+
+
+def test_the_judge_rejects_wrong_points():
+    A = laws.gram(problems.well(4, np.random.default_rng(5)))
+    assert min_norm_residual(A, np.eye(4)[0]) > 0.1
+    assert min_norm_residual(A, 1.01 * min_norm(A).weights) > 1e-3
+    assert min_norm_residual(A, np.array([1.5, -0.5, 0.0, 0.0])) >= 0.5
+    assert min_norm_residual(A, np.full(4, np.nan)) == np.inf
+
+
+def test_certificate_verdicts_over_margins_and_scales():
+    rng = np.random.default_rng(6)
+    for K in (2, 3, 8, 20):
+        scales = 10.0 ** rng.uniform(-6, 6, size=(K, 1))
+        for margin, verdict in ((1e-3, 2), (1e-6, 2), (1e-12, 0)):
+            G = problems.near_stationary(K, rng, margin) * scales
+            found = pareto_certificate(laws.gram(G))
+            assert found.verdict == verdict
+            if verdict == 0:
+                laws.certificate_is_valid(G, found.weights)
+            else:
+                assert found.norm > found.bound
+        loose = pareto_certificate(laws.gram(problems.near_stationary(K, rng)), gram_error=1e-4)
+        assert loose.verdict == Verdict.UNDECIDED
+        assert loose.norm <= loose.bound
+
+
+def test_certificate_of_a_batch():
+    rng = np.random.default_rng(7)
+    batch = np.array([laws.gram(f(3, rng)) for f in (problems.well, problems.stationary)])
+    found = pareto_certificate(batch)
+    np.testing.assert_array_equal(found.verdict, [2, 0])
+    assert found.weights.shape == (2, 3)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 6), st.floats(-150, 150), st.floats(0, 150))
+def test_fuzz_gradients_of_any_size(seed, K, centre, spread):
+    rng = np.random.default_rng(seed)
+    decades = np.clip(centre + spread * rng.uniform(-1, 1, size=(K, 1)), -149.0, 149.0)
+    G = rng.normal(size=(K, rng.integers(1, 7))) * 10.0**decades
+    A = laws.gram(G)
+    solution = min_norm(A).require()
+    assert min_norm_residual(A, solution.weights) <= 1e-12

@@ -1,0 +1,72 @@
+"""The record every solver returns."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from fairopt import NotSolved, Solution, Status, fairgrad
+from tests import laws
+from tests.fairopt import problems
+
+OPPOSITE = np.array([[1.0, -1.0], [-1.0, 1.0]])
+
+
+def test_pickles_and_compares():
+    for solution in (fairgrad(np.eye(2), 2.0), fairgrad(OPPOSITE, 2.0)):
+        assert pickle.loads(pickle.dumps(solution)) == solution
+        assert solution != "something else"
+    assert fairgrad(np.eye(2), 2.0) != fairgrad(np.eye(2), 3.0 * 1.1)
+    batch = fairgrad(np.array([np.eye(2), OPPOSITE]), 1.0)
+    assert pickle.loads(pickle.dumps(batch)) == batch
+    with pytest.raises(TypeError):
+        hash(batch)
+
+
+def test_is_frozen():
+    with pytest.raises(AttributeError):
+        fairgrad(np.eye(2), 2.0).residual = 0.0
+
+
+def test_require_returns_itself_or_says_what_to_do():
+    solution = fairgrad(np.eye(2), 2.0)
+    assert solution.require() is solution
+    with pytest.raises(NotSolved, match=r"stationary.*change the tasks"):
+        fairgrad(OPPOSITE, 2.0).require()
+    batch = fairgrad(np.array([[np.eye(2), np.eye(2)], [np.eye(2), OPPOSITE]]), 2.0)
+    assert not batch.ok
+    with pytest.raises(NotSolved, match=r"problem \(1, 1\): Pareto stationary"):
+        batch.require()
+
+
+def test_every_status_has_a_sentence_and_advice():
+    for status in Status:
+        assert status.sentence
+        assert "\n" not in status.sentence
+        assert status.advice
+    assert [int(s) for s in Status] == list(range(8))
+
+
+def test_prints_on_one_screen():
+    batch = fairgrad(np.broadcast_to(np.eye(50), (300, 50, 50)), 2.0)
+    for solution in (fairgrad(OPPOSITE, 1.0), batch):
+        lines = str(solution).splitlines()
+        assert len(lines) <= 24
+        assert max(map(len, lines)) <= 120
+
+
+def test_rounding_limited_names_the_task_and_the_floor():
+    rng = np.random.default_rng(0)
+    A = laws.gram(problems.near_stationary(3, rng, 1e-4))
+    solution = fairgrad(A, 2.0)
+    assert solution.status == Status.ROUNDING_LIMITED
+    assert solution.ok
+    assert f"met by task {solution.worst}" in str(solution)
+    assert f"{solution.floor:.1e}" in solution.sentence
+
+
+def test_empty_batch_is_fine():
+    empty = fairgrad(np.zeros((0, 2, 2)), 1.0)
+    assert empty.ok
+    assert "empty" in str(empty)
+    assert isinstance(empty, Solution)

@@ -1,0 +1,73 @@
+"""Named properties that several methods share; a test says which ones its method claims.
+
+`solve` is a function from a Gram matrix to a `Solution`. Tolerances are relative.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+SAME_DIGITS = 1e-9  # the scaling law of the design: same digits after scaling by 1e-6 or 1e6
+
+
+def gram(gradients):
+    return gradients @ gradients.T
+
+
+def unit(vector):
+    return vector / np.linalg.norm(vector)
+
+
+def permutation_equivariance(solve, A, order, rtol=1e-8):
+    """Renumbering the tasks renumbers the weights."""
+    inner = solve(A).weights
+    outer = solve(A[np.ix_(order, order)]).weights
+    np.testing.assert_allclose(outer, inner[order], rtol=rtol, atol=rtol * np.abs(inner).max())
+
+
+def scale_equivariance(solve, A, factor, exponent, rtol=SAME_DIGITS):
+    """Gradients times factor multiply the weights by factor^exponent."""
+    plain = solve(A).weights
+    scaled = solve(A * factor * factor).weights / factor**exponent
+    np.testing.assert_allclose(scaled, plain, rtol=rtol, atol=rtol * np.abs(plain).max())
+
+
+def common_descent(solve, gradients, slack=0.0):
+    """The direction makes progress on every task (up to slack, relative to the lengths)."""
+    d = solve(gram(gradients)).weights @ gradients
+    scale = np.linalg.norm(gradients, axis=1) * np.linalg.norm(d)
+    assert (gradients @ d >= -slack * scale).all()
+
+
+def duplicated_tasks_share(solve, gradients, rtol=1e-7):
+    """A task that appears twice gets the same weight twice."""
+    doubled = np.concatenate([gradients, gradients])
+    w = solve(gram(doubled)).weights
+    K = len(gradients)
+    np.testing.assert_allclose(w[:K], w[K:], rtol=rtol, atol=rtol * np.abs(w).max())
+
+
+def batch_agrees_with_loop(solve, batch):
+    """A batch gives what its members give alone, bit for bit."""
+    together = solve(batch)
+    for index in np.ndindex(batch.shape[:-2]):
+        alone = solve(batch[index])
+        np.testing.assert_array_equal(together.weights[index], alone.weights)
+        assert together.status[index] == alone.status
+        assert together.residual[index] == alone.residual
+
+
+def input_is_untouched(solve, A):
+    """The caller's array is read only."""
+    kept = A.copy()
+    A.setflags(write=False)
+    solve(A)
+    np.testing.assert_array_equal(A, kept)
+
+
+def certificate_is_valid(gradients, v, bound=1e-6):
+    """Convex, and the combination of the gradients vanishes relative to its terms."""
+    assert (v >= 0.0).all()
+    assert abs(v.sum() - 1.0) < 1e-12
+    total = np.abs(v @ gradients).max()
+    assert total <= bound * max((v * np.abs(gradients).max(axis=1)).max(), 1e-300)
