@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from numba import njit
+
+from fairopt.kernels.compiling import source_digest
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -13,11 +16,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 def compiled(*signatures: str) -> Callable[[F], F]:
     """Compile a function for explicit signatures.
 
-    The machine code is cached next to the source; where no folder can be written (a read-only
-    installation) the function is compiled again in every process instead of failing.
+    The machine code is cached next to the source, under a name with a digest of this folder, since
+    numba does not notice changes of the files that helpers come from. Where no folder can be
+    written (a read-only installation) the function is compiled in every process instead of failing.
     """
 
     def decorate(function: F) -> F:
+        function.__qualname__ += "_" + source_digest(Path(__file__).parent)
         try:
             return cast(F, _jit(list(signatures), cache=True)(function))
         except RuntimeError:  # numba: "no locator available", nothing is writable
