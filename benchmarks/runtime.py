@@ -1,7 +1,7 @@
 """What the runtime adds to a plain PyTorch loop, as a ratio measured in one process.
 
 Peer: the loop a user would write for one round of federated averaging on digits (a model, an
-optimiser, minibatches), nothing else. Ours: the same clients as jobs of the sequential executor plus
+optimiser, minibatches), nothing else. Ours: the same clients as jobs of the sequential executor and
 the weighted mean. Both are timed in turn, round after round; medians and quartiles are printed.
 
     python benchmarks/runtime.py [--rounds 15] [--clients 20] [--json]

@@ -97,13 +97,13 @@ class SequentialExecutor:
     def poll(self) -> list[Update]:
         """Run everything that is queued."""
         jobs, self._queue = self._queue, []
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng():
             return [self._run(job) for job in jobs]
 
     def _run(self, job: Job) -> Update:
         """Train one client; an error says where it happened."""
         task = self._tasks[job.task]
-        torch.manual_seed(job.seed)
+        _seed_torch(job.seed)
         try:
             delta, loss = train_locally(
                 task.model,
@@ -126,6 +126,17 @@ class SequentialExecutor:
             client_state=job.client_state,
             metrics={"train_loss": loss},
         )
+
+
+def _seed_torch(seed: int) -> None:
+    """Seed the global generators, on GPUs only where CUDA is in use.
+
+    `torch.manual_seed` does the same, but formats a stack trace per call while CUDA is not in use,
+    which cost a tenth of a training run.
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(seed)
 
 
 EXECUTORS: Mapping[str, type[SequentialExecutor]] = {"sequential": SequentialExecutor}
