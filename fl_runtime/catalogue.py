@@ -6,8 +6,6 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from mechanisms.scenarios import DISTRIBUTIONS
-
 from fl_runtime.algorithms import ALGORITHMS
 from fl_runtime.clock import DELAY_MODELS
 from fl_runtime.data import BUNDLED
@@ -15,6 +13,7 @@ from fl_runtime.executor import EXECUTORS
 from fl_runtime.models import MODELS
 from fl_runtime.partitions import PARTITIONS
 from fl_runtime.recruitment import EVERYONE, RULE_NOTES
+from mechanisms.scenarios import DISTRIBUTIONS
 
 
 def catalogue() -> dict[str, dict[str, str]]:
