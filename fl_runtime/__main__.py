@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,12 +116,26 @@ def list_names(as_json: Json = False) -> None:
 
 @contextmanager
 def complaints() -> Iterator[None]:
-    """Errors a user can mend, in one line, with exit status 2."""
+    """Errors a user can mend, in one line, with exit status 2; warnings in one line each."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = _warning_printer()
+            yield
     except FairoptError as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(2) from None
+
+
+def _warning_printer() -> Callable[..., None]:
+    """A hook that prints each warning once, as a line on standard error."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in shown:
+            shown.add(str(message))
+            typer.echo(f"warning: {message}", err=True)
+
+    return show
 
 
 def free_folder(parent: Path, name: str) -> Path:

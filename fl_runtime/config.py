@@ -156,7 +156,7 @@ class Config(Section):
         clients: The population.
         algorithm: Hyper-parameters of the chosen algorithm, checked against its record.
         recruitment: Who takes part, for how much.
-        arm: Side-by-side variants; without any, the configuration itself is the only arm.
+        arm: Variants beside the configuration as it stands, see `config_files.arm_configs`.
         versions: Written into a run's own copy; ignored when a file is read.
     """
 

@@ -90,23 +90,26 @@ def check_config(tree: Tree) -> Config:
 
 
 def arm_configs(config: Config) -> dict[str, Config]:
-    """One complete configuration per arm, in order; without arms, the configuration itself.
+    """One complete configuration per arm, in order.
 
-    An arm that changes ``run.algorithm`` starts from that algorithm's defaults, since the common
-    hyper-parameters belong to another algorithm.
+    The configuration as it stands is an arm too: an arm without overrides gives it a name and a
+    place; where there is none it comes first, under the name of its algorithm. An arm that changes
+    ``run.algorithm`` starts from that algorithm's defaults, since the common hyper-parameters
+    belong to another one.
 
     Raises:
         InvalidInput: Two arms have one name, or an arm overrides a key it may not or that is wrong.
     """
-    if not config.arm:
-        return {config.run.algorithm: config}
-    names = [arm.name for arm in config.arm]
+    arms = list(config.arm)
+    if all(arm.overrides for arm in arms):
+        arms.insert(0, ArmSection(name=config.run.algorithm))
+    names = [arm.name for arm in arms]
     if len(set(names)) < len(names):
         raise InvalidInput("arm", names, "arms with different names")
-    for arm in config.arm:
+    for arm in arms:
         for other in arm.versus:
             choose(f'arm "{arm.name}".versus', other, dict.fromkeys(names))
-    return {arm.name: _arm_config(config, arm.name, arm.overrides) for arm in config.arm}
+    return {arm.name: _arm_config(config, arm.name, arm.overrides) for arm in arms}
 
 
 def set_key(tree: Tree, key: str, value: Any) -> None:

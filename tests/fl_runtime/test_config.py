@@ -62,8 +62,11 @@ def written(folder: Path, text: str) -> Path:
 def test_the_documented_file_is_read_with_its_arm(tmp_path: Path) -> None:
     read = read_config(written(tmp_path, DOCUMENTED))
     assert read.clients.delay == {"model": "shifted-exponential", "shift": 0.074, "mean": 0.148}
-    (arm,) = arm_configs(read).values()
-    assert arm.algorithm == {"alpha": 1.0}
+    arms = arm_configs(read)
+    assert {name: arm.algorithm for name, arm in arms.items()} == {
+        "fed-fair-mmfl": {"alpha": 3.0},
+        "random": {"alpha": 1.0},
+    }
     check_all_arms(read)
 
 
@@ -240,6 +243,7 @@ def test_an_arm_that_changes_the_algorithm_starts_from_its_defaults() -> None:
     ("arm", "reason"),
     [
         ({"name": "fair"}, "arms with different names"),
+        ({"name": "random", "algorithm.alpha": 2.0}, "arms with different names"),
         ({"name": "x", "run.seeds": [3]}, "a key an arm may change"),
         ({"name": "x", "algorithm.alpa": 3.0}, "did you mean alpha?"),
         ({"name": "x", "recruitment.budgte": 3.0}, "did you mean budget?"),
