@@ -1,0 +1,27 @@
+"""The page on configurations names every key, every default that is a plain value, and every choice."""
+
+from pathlib import Path
+
+import pytest
+
+from fl_runtime.algorithms import ALGORITHMS
+from fl_runtime.complaints import kebab
+from fl_runtime.config import ClientsSection, RecruitmentSection, RunSection, TaskSection
+from fl_runtime.models import MODELS
+from fl_runtime.partitions import PARTITIONS
+from fl_runtime.recruitment import RULES
+
+PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+SECTIONS = (RunSection, TaskSection, ClientsSection, RecruitmentSection)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_key_is_documented(section: type) -> None:
+    for name in section.model_fields:  # type: ignore[attr-defined]
+        assert f"`{kebab(name)}`" in PAGE
+
+
+def test_every_choice_is_documented() -> None:
+    for table in (ALGORITHMS, MODELS, PARTITIONS, RULES):
+        for name in table:
+            assert f"`{name}`" in PAGE
