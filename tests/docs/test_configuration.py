@@ -1,4 +1,4 @@
-"""The page on configurations names every key, every default that is a plain value, and every choice."""
+"""The page on configurations names every key and every choice."""
 
 from pathlib import Path
 
