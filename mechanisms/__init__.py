@@ -22,6 +22,8 @@ from mechanisms.greedy_max_min import greedy_max_min
 from mechanisms.level_rules import leave_one_out_level, level_max_min
 from mechanisms.max_min_fair import max_min_fair
 from mechanisms.outcome import Mechanism, Outcome
+from mechanisms.participation_fee import participation_fee
+from mechanisms.posted_price import posted_price, sampled_posted_price
 from mechanisms.proportional_share import proportional_share
 from mechanisms.scenarios import draw_costs, scenario
 
@@ -36,7 +38,10 @@ __all__ = [
     "leave_one_out_level",
     "level_max_min",
     "max_min_fair",
+    "participation_fee",
+    "posted_price",
     "proportional_share",
     "random_recruitment",
+    "sampled_posted_price",
     "scenario",
 ]
