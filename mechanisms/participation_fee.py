@@ -96,7 +96,8 @@ def _menus_at(auction: Auction, ratio: tuple[tuple[Fraction, ...], Fraction]) ->
     direction, fee = ratio
     unit = exact_number(auction.budget) / (sum(direction) - fee)
     if not auction.exact and unit * sum(direction) >= LARGEST_PRICE:
-        raise InvalidInput("fee", float(fee), "further below the sum of the direction")
+        requirement = "such that the largest price, budget sum(w) / (sum(w) - fee), is below 2^1000"
+        raise InvalidInput("budget", auction.budget, requirement)
 
     def menu(k: int) -> Menu:
         scale = _truncated(unit / k)
