@@ -143,14 +143,14 @@ def _leave_out_exact(auction: Auction) -> Outcome:
     for client, asks in enumerate(auction.asks):
         others = [without(ranking, client) for ranking in rankings]
         for task, ask in enumerate(asks):
-            level, price = _offer(others, task, auction)
+            level, price = exact_level_offer(others, task, auction)
             if among_cheapest(others[task], level, ask, client):
                 prices[client, task] = price
     outcome = exact_outcome(prices, auction.asks.shape, np.zeros(auction.num_tasks))
     return Outcome(outcome.winners, outcome.payments, outcome.take_up)
 
 
-def _offer(others: list[Ranking], task: int, auction: Auction) -> tuple[int, Any]:
+def exact_level_offer(others: list[Ranking], task: int, auction: Auction) -> tuple[int, Any]:
     """Largest affordable level of one client and task, and its price."""
 
     def next_asks(k: int) -> list[Any]:
