@@ -233,33 +233,36 @@ def _max_min_fair(market: Market, asked: Sequence[Term], costs: Sequence[Term]) 
     """Utility at the water-filling prices; every cap is a variable with its defining equation."""
     import z3
 
-    prices = {}
+    prices, ties = {}, {}
     tasks = range(len(market.others))
     for s in market.bidding:
-        price: Term = z3.RealVal(0)
+        price, tie = z3.RealVal(0), z3.BoolVal(False)
         for k in range(1, len(market.others[s]) + 2):
             lowest = [market.a(t, k - 1 if t == s else k) for t in tasks]
             if _missing(lowest):
                 break
             x = [market.a(t, k if t == s else k + 1) for t in tasks]
             is_open = k * _capped_sum(x, _max(*lowest)) <= BUDGET
-            price = z3.If(is_open, _capped(market, x, k, s), price)
-        prices[s] = price
-    return _menu_utility(prices, asked, costs)
+            offer, is_cap = _capped(market, x, k, s)
+            price, tie = z3.If(is_open, offer, price), z3.If(is_open, is_cap, tie)
+        prices[s], ties[s] = price, tie
+    return _menu_utility(prices, asked, costs, ties)
 
 
-def _capped(market: Market, x: list[Term], k: int, s: int) -> Term:
-    """min(x_s, water level of x at B / k)."""
+def _capped(market: Market, x: list[Term], k: int, s: int) -> tuple[Term, Term]:
+    """min(x_s, water level of x at B / k), and whether the level is the smaller one."""
     import z3
 
     level = z3.Real(f"level{s}_{k}")
     fill = k * _capped_sum(x, level) == BUDGET
     if _missing(x):
         market.facts.append(fill)
-        return level if x[s] is None else _min(x[s], level)
-    fits = k * sum(x) <= BUDGET
-    market.facts.append(z3.Or(fits, fill))
-    return z3.If(fits, x[s], _min(x[s], level))
+        is_cap = z3.BoolVal(True) if x[s] is None else level < x[s]
+    else:
+        fits = k * sum(x) <= BUDGET
+        market.facts.append(z3.Or(fits, fill))
+        is_cap = z3.And(z3.Not(fits), level < x[s])
+    return (level if x[s] is None else z3.If(is_cap, level, x[s])), is_cap
 
 
 def _capped_sum(x: list[Term], cap: Term) -> Term:
@@ -267,11 +270,22 @@ def _capped_sum(x: list[Term], cap: Term) -> Term:
     return sum(cap if term is None else _min(term, cap) for term in x)
 
 
-def _menu_utility(prices: dict[int, Term], asked: Sequence[Term], costs: Sequence[Term]) -> Term:
-    """The client gets every task whose price is above its ask."""
+def _menu_utility(
+    prices: dict[int, Term],
+    asked: Sequence[Term],
+    costs: Sequence[Term],
+    ties: dict[int, Term] | None = None,
+) -> Term:
+    """The client gets every task priced above its ask, and those where it wins ties."""
     import z3
 
-    return sum(z3.If(asked[s] < price, price - costs[s], 0) for s, price in prices.items())
+    gains = []
+    for s, price in prices.items():
+        won = asked[s] < price
+        if ties is not None:
+            won = z3.Or(won, z3.And(ties[s], asked[s] == price))
+        gains.append(z3.If(won, price - costs[s], 0))
+    return sum(gains)
 
 
 def _missing(asks: list[Term]) -> bool:

@@ -189,9 +189,10 @@ def leave_one_out(
     scratch = np.empty(tasks)
     known = np.full(SLOTS, -1, np.int64)
     memory = np.empty((SLOTS, tasks))
+    memorable = tasks <= PATTERN_BITS
     for i in range(clients):
         pattern = 0
-        ordinary = tasks <= PATTERN_BITS
+        ordinary = memorable
         for t in range(tasks):
             ask = asks[i, t]
             if ask < b[t, 0]:
@@ -206,7 +207,7 @@ def leave_one_out(
                 ordinary = ordinary and (rank[t] <= BELOW or rank[t] >= ABOVE)
         if ordinary and pattern == 0:
             continue
-        place = slot(pattern)
+        place = slot(pattern) if ordinary else 0
         fresh = not ordinary or known[place] != pattern
         if fresh:
             known[place] = pattern if ordinary else -1
