@@ -15,19 +15,26 @@ Example:
     array([3., 4., 5., 0.])
 """
 
+from mechanisms.audit import AuditReport, audit
 from mechanisms.baselines import cheapest_first, random_recruitment
 from mechanisms.bids import exactly
 from mechanisms.budget_fair import budget_fair
 from mechanisms.greedy_max_min import greedy_max_min
 from mechanisms.level_rules import leave_one_out_level, level_max_min
 from mechanisms.max_min_fair import max_min_fair
+from mechanisms.named_rules import RuleOptions, named_rule
 from mechanisms.outcome import Mechanism, Outcome
+from mechanisms.participation_fee import participation_fee
+from mechanisms.posted_price import posted_price, sampled_posted_price
 from mechanisms.proportional_share import proportional_share
 from mechanisms.scenarios import draw_costs, scenario
 
 __all__ = [
+    "AuditReport",
     "Mechanism",
     "Outcome",
+    "RuleOptions",
+    "audit",
     "budget_fair",
     "cheapest_first",
     "draw_costs",
@@ -36,7 +43,11 @@ __all__ = [
     "leave_one_out_level",
     "level_max_min",
     "max_min_fair",
+    "named_rule",
+    "participation_fee",
+    "posted_price",
     "proportional_share",
     "random_recruitment",
+    "sampled_posted_price",
     "scenario",
 ]

@@ -105,6 +105,37 @@ def checked_budget(budget: Any, *, exact: bool) -> Any:
     return _representable("budget", value)
 
 
+def checked_prices(prices: ArrayLike, auction: Auction) -> NDArray[Any]:
+    """(N, S) posted prices in the number type of an auction, from (S,) or (N, S)."""
+    array = _as_array("prices", prices)
+    shape = auction.asks.shape
+    if array.shape not in (shape, shape[1:]):
+        raise InvalidInput("prices", array.shape, f"prices of shape {shape[1:]} or {shape}")
+    table = _in_numbers_of("prices", array, auction.exact, "finite and at least 0")
+    for flat in np.flatnonzero(table == math.inf):
+        raise InvalidInput(_cell("prices", int(flat), array), math.inf, "finite and at least 0")
+    return np.array(np.broadcast_to(table, shape))
+
+
+def checked_direction(
+    direction: ArrayLike, fee: Any, num_tasks: int
+) -> tuple[tuple[Fraction, ...], Fraction]:
+    """A price direction (S,) > 0 and a fee in [0, sum of it), both exact."""
+    array = _as_array("direction", direction)
+    if array.shape != (num_tasks,):
+        raise InvalidInput("direction", array.shape, f"{num_tasks} numbers, one per task")
+    weights = _exact_nonnegative("direction", array.astype(object), "finite and > 0")
+    for task, weight in enumerate(weights):
+        if not 0 < weight < math.inf:
+            raise InvalidInput(f"direction[task {task}]", weight, "finite and > 0")
+    total = sum(weights)
+    if isinstance(fee, bool | np.bool_) or not isinstance(fee, numbers.Real):
+        raise InvalidInput("fee", fee, "a number >= 0")
+    if not 0 <= exact_number(fee) < total:
+        raise InvalidInput("fee", fee, f">= 0 and below the sum of the direction, {total}")
+    return tuple(weights), exact_number(fee)
+
+
 def exactly(table: ArrayLike) -> NDArray[Any]:
     """The same numbers as an object array of Fractions (`inf` stays), so that rules are exact.
 
@@ -202,14 +233,21 @@ def _checked_reserve(reserve: Any, num_tasks: int, exact: bool) -> NDArray[Any]:
             "reserve", array.shape, f"one price, or one for each of {num_tasks} tasks"
         )
     prices = np.array(np.broadcast_to(array, (num_tasks,)))
-    if exact and prices.dtype != object:
-        prices = prices.astype(object)
-    if not exact and prices.dtype == object:
-        exact_prices = _exact_nonnegative("reserve", prices, "at least 0")
-        return np.array([_outside_price(price) for price in exact_prices])
-    return _nonnegative("reserve", prices, "at least 0, or inf for no outside seller")
+    requirement = "at least 0, or inf for no outside seller"
+    return _in_numbers_of("reserve", prices, exact, requirement)
 
 
-def _outside_price(price: Any) -> float:
-    """An exact reserve price as float."""
-    return price if isinstance(price, float) else _representable("reserve", price)
+def _in_numbers_of(
+    argument: str, array: NDArray[Any], exact: bool, requirement: str
+) -> NDArray[Any]:
+    """Prices >= 0 as exact numbers for an exact auction and as floats otherwise."""
+    if exact or array.dtype == object:
+        table = _exact_nonnegative(argument, array.astype(object), requirement)
+        return table if exact else _rounded_nowhere(argument, table)
+    return _nonnegative(argument, array, requirement)
+
+
+def _rounded_nowhere(argument: str, table: NDArray[Any]) -> NDArray[np.float64]:
+    """Exact prices as floats, refused where that would round one."""
+    cells = [x if isinstance(x, float) else _representable(argument, x) for x in table.flat]
+    return np.array(cells, dtype=np.float64).reshape(table.shape)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from mechanisms.bids import Auction, read_auction
+from mechanisms.order_statistics import OrderStatistics, everything, stretch
 from mechanisms.outcome import Outcome
 from mechanisms.proportional_share import exact_share
 from mechanisms.ranking import exact_outcome
-from mechanisms.recruiting import recruit_cheapest, sorted_columns
+from mechanisms.recruiting import recruit_cheapest
 
 
 def budget_fair(bids: ArrayLike, budget: Any) -> Outcome:
@@ -63,10 +64,28 @@ def _exact(auction: Auction) -> Outcome:
 
 def _fast(auction: Auction) -> Outcome:
     """The same decisions on float64 asks."""
-    from mechanisms.kernels.shares import share_level, share_price
+    from mechanisms.kernels.shares import share_price
 
-    columns = sorted_columns(auction.asks)
+    def guess(sample: NDArray[np.float64], ratio: float) -> NDArray[np.int64]:
+        ranks = ratio * auction.num_tasks * np.arange(1, sample.shape[1] + 1)
+        return np.asarray((ranks * sample <= auction.budget).sum(axis=1, dtype=np.int64))
+
+    stats = stretch(auction.asks, guess)
+    level = None if stats is None else _levels(auction, stats)
+    if stats is None or level is None:
+        stats = everything(auction.asks)
+        level = _levels(auction, stats)
+        assert level is not None
+    following = stats.window(level + 1, 1, auction.outside)[:, 0]
     tasks, budget = auction.num_tasks, auction.budget
-    level = np.array([share_level(b, tasks, budget) for b in columns], dtype=np.int64)
-    price = [share_price(b, k, tasks, budget) for b, k in zip(columns, level, strict=True)]
-    return recruit_cheapest(auction.asks, columns, level, np.array(price))
+    price = [share_price(b, k, tasks, budget) for b, k in zip(following, level, strict=True)]
+    return recruit_cheapest(auction, stats, level, np.array(price))
+
+
+def _levels(auction: Auction, stats: OrderStatistics) -> NDArray[np.int64] | None:
+    """(S,) recruits of every task, or None where they lie outside the order statistics."""
+    from mechanisms.kernels.shares import share_level
+
+    of = zip(stats.rows, stats.below, stats.size, stats.complete, strict=True)
+    found = [share_level(*row, auction.num_tasks, auction.budget) for row in of]
+    return np.array(found, dtype=np.int64) if min(found) >= 0 else None

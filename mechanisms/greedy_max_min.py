@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mechanisms.bids import Auction, read_auction
+from mechanisms.order_statistics import everything
 from mechanisms.outcome import Outcome
 from mechanisms.ranking import exact_outcome, kth, ranked
-from mechanisms.recruiting import pay_asks, sorted_columns
+from mechanisms.recruiting import pay_asks
 
 
 def greedy_max_min(bids: ArrayLike, budget: Any) -> Outcome:
@@ -64,6 +65,6 @@ def _fast(auction: Auction) -> Outcome:
     """The same decisions on float64 asks."""
     from mechanisms.kernels.spending import affordable_rounds
 
-    columns = sorted_columns(auction.asks)
-    level = affordable_rounds(columns, auction.budget)
-    return pay_asks(auction.asks, columns, np.full(auction.num_tasks, level))
+    stats = everything(auction.asks)
+    level = affordable_rounds(stats.rows, auction.budget)
+    return pay_asks(auction, stats, np.full(auction.num_tasks, level))

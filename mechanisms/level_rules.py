@@ -19,7 +19,7 @@ from mechanisms.ranking import (
     ranked,
     without,
 )
-from mechanisms.recruiting import leave_one_out, recruit_cheapest, sorted_columns
+from mechanisms.recruiting import around_common_level, leave_one_out, recruit_cheapest
 
 
 def level_max_min(bids: ArrayLike, budget: Any, *, reserve: Any = None) -> Outcome:
@@ -124,16 +124,9 @@ def _fits(asks: list[Any], k: int, auction: Auction) -> bool:
 
 def _level_fast(auction: Auction) -> Outcome:
     """The same decisions on float64 asks."""
-    from mechanisms.kernels.shares import common_level
-
-    columns = sorted_columns(auction.asks)
-    level = common_level(columns, auction.outside, auction.budget)
-    price = columns[:, level] if level < auction.num_clients else auction.outside
-    bidders = np.array([np.searchsorted(b, np.inf) for b in columns])
-    recruited = recruit_cheapest(
-        auction.asks, columns, np.minimum(level, bidders), np.minimum(price, auction.outside)
-    )
-    return Outcome(recruited.winners, recruited.payments, np.full(auction.num_tasks, level))
+    level, stats = around_common_level(auction, reach=1)
+    price = stats.window(level + 1, 1, auction.outside)[:, 0].copy()
+    return recruit_cheapest(auction, stats, np.full(auction.num_tasks, level), price)
 
 
 def _leave_out_exact(auction: Auction) -> Outcome:
@@ -143,14 +136,14 @@ def _leave_out_exact(auction: Auction) -> Outcome:
     for client, asks in enumerate(auction.asks):
         others = [without(ranking, client) for ranking in rankings]
         for task, ask in enumerate(asks):
-            level, price = _offer(others, task, auction)
+            level, price = exact_level_offer(others, task, auction)
             if among_cheapest(others[task], level, ask, client):
                 prices[client, task] = price
     outcome = exact_outcome(prices, auction.asks.shape, np.zeros(auction.num_tasks))
     return Outcome(outcome.winners, outcome.payments, outcome.take_up)
 
 
-def _offer(others: list[Ranking], task: int, auction: Auction) -> tuple[int, Any]:
+def exact_level_offer(others: list[Ranking], task: int, auction: Auction) -> tuple[int, Any]:
     """Largest affordable level of one client and task, and its price."""
 
     def next_asks(k: int) -> list[Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -150,8 +151,9 @@ def find_non_critical_payment(
 ) -> Violation | None:
     """A payment that differs from the highest ask at which the client still wins the task.
 
-    For a client with one task, monotone and critical together are truthfulness. A task that the
-    client wins at every ask has no critical ask and is passed over. Arguments and errors as
+    For a client with one task, monotone and critical together are truthfulness; for several tasks
+    the law is about rules that price each task by itself. A task that the client wins at every
+    ask has no critical ask and is passed over. Arguments and errors as
     `find_profitable_misreport`.
     """
     profile = Profile(mechanism, bids, budget, client)
@@ -161,11 +163,12 @@ def find_non_critical_payment(
 def find_menu_dependence(
     mechanism: Mechanism, bids: ArrayLike, budget: Any, *, client: int
 ) -> Violation | None:
-    """Two bids of one client, one ask apart, that win the same task at different pay.
+    """Two bids of one client, one ask apart, that win the same tasks at different pay.
 
-    A mechanism whose prices do not depend on a client's own bids, and that lets it take what it
-    likes at those prices, is truthful against joint misreports; this looks for a counter-witness
-    along each single ask. Arguments and errors as `find_profitable_misreport`.
+    A mechanism is truthful against joint misreports exactly if a client's own bids move neither
+    the pay for a set of tasks nor which sets it may choose from, and it gets the best one. This
+    looks for a witness against the first half, along each single ask. Arguments and errors as
+    `find_profitable_misreport`.
     """
     profile = Profile(mechanism, bids, budget, client)
     return next(menu_dependence(profile, profile.traces()), None)
@@ -250,35 +253,33 @@ def critical_payments(profile: Profile, traces: Traces) -> Iterator[Violation]:
                     f"it wins at asks up to {edge}"
                 )
                 gap = abs(paid - edge)
-                yield profile.violation(CRITICAL, sentence, gap, task, (ask, ask))
+                found = profile.violation(CRITICAL, sentence, gap, task, (ask, ask))
+                yield replace(found, edge=edge)
                 break
 
 
 def menu_dependence(profile: Profile, traces: Traces) -> Iterator[Violation]:
-    """Tasks whose pay moves with one of the client's own asks."""
+    """Sets of tasks whose pay moves with one of the client's own asks."""
     for varied, pieces in traces.items():
-        first: dict[int, tuple[Any, Any]] = {}
-        for ask, task, pay in _payments(pieces):
-            other, before = first.setdefault(task, (ask, pay))
+        first: dict[tuple[bool, ...], tuple[Any, Any]] = {}
+        for ask, won, pay in _payments(pieces):
+            other, before = first.setdefault(won, (ask, pay))
             if before != pay:
+                tasks = ", ".join(str(task) for task, wins in enumerate(won) if wins)
                 sentence = (
-                    f"client {profile.client} is paid {before} for task {task} when it asks "
+                    f"client {profile.client} is paid {before} for task {tasks} when it asks "
                     f"{other} for task {varied}, and {pay} when it asks {ask}"
                 )
-                gap = abs(pay - before)
-                found = profile.violation(MENU, sentence, gap, varied, (other, ask))
-                yield replace(found, task=task)
+                yield profile.violation(MENU, sentence, abs(pay - before), varied, (other, ask))
                 break
 
 
-def _payments(pieces: list[Piece]) -> Iterator[tuple[Any, int, Any]]:
-    """(ask, task, pay) of every task won: two asks of an interval, since pay is linear there."""
+def _payments(pieces: list[Piece]) -> Iterator[tuple[Any, tuple[bool, ...], Any]]:
+    """(ask, tasks won, pay): two asks of every interval, since pay is linear there."""
     for piece in pieces:
         middle = piece.inside()
         for ask in (middle, (middle + piece.low) / 2):
-            for task, won in enumerate(piece.won):
-                if won:
-                    yield ask, task, at(piece.paid[task], ask - piece.low)
+            yield ask, piece.won, piece.utility((Fraction(0),) * len(piece.won), ask)
 
 
 def _misreport(

@@ -2,52 +2,72 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms.bids import Auction
+from mechanisms.order_statistics import OrderStatistics, everything, stretch
 from mechanisms.outcome import Outcome
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
-def recruit_cheapest(asks: Floats, columns: Floats, level: Integers, price: Floats) -> Outcome:
-    """Recruit the `level[s]` cheapest clients of every task at one price per task.
+def around_common_level(auction: Auction, reach: int) -> tuple[int, OrderStatistics]:
+    """Level of `level_max_min`, and the order statistics up to `reach` ranks around it."""
+
+    def guess(sample: Floats, ratio: float) -> Integers:
+        ranks = np.arange(1, sample.shape[1] + 1)
+        asks = np.minimum(sample, auction.outside[:, np.newaxis]).sum(axis=0)
+        level = np.count_nonzero(ratio * ranks * asks <= auction.budget)
+        return np.full(len(sample), level)
+
+    part = stretch(auction.asks, guess)
+    level = -1 if part is None else _common_level(auction, part)
+    if part is not None and level >= 0 and part.covers(level - reach, level + reach):
+        return level, part
+    whole = everything(auction.asks)
+    return _common_level(auction, whole), whole
+
+
+def _common_level(auction: Auction, stats: OrderStatistics) -> int:
+    """Largest affordable common level, -1 where it is not among the order statistics."""
+    from mechanisms.kernels.shares import common_level
+
+    last = np.where(stats.complete, stats.clients, stats.below + stats.size - 1)
+    top, end = int(last.min()), stats.clients
+    of = (stats.rows, stats.below, stats.size)
+    return int(common_level(*of, top, end, auction.outside, auction.budget))
+
+
+def recruit_cheapest(
+    auction: Auction, stats: OrderStatistics, level: Integers, price: Floats
+) -> Outcome:
+    """Recruit the `level[s]` cheapest clients of every task, or all of them, at one price each.
 
     Args:
-        asks: (N, S) asks.
-        columns: (S, N) the same, each task sorted.
-        level: (S,) recruits per task; each has that many finite asks.
+        auction: Float asks.
+        stats: Order statistics that know the rank `level[s]` of every task.
+        level: (S,) recruits wanted.
         price: (S,) pay of every recruit.
     """
     from mechanisms.kernels.shares import recruit
 
-    winners, payments = empty_tables(asks.shape)
-    cutoff = np.array([b[k - 1] if k else -1.0 for b, k in zip(columns, level, strict=True)])
-    below = [np.searchsorted(b, v) for b, v in zip(columns, cutoff, strict=True)]
-    recruit(asks, cutoff, level - np.array(below, dtype=np.int64), price, winners, payments)
+    winners, payments = empty_tables(auction.asks.shape)
+    index = np.clip(level - stats.below - 1, 0, stats.rows.shape[1] - 1)
+    cutoff = np.take_along_axis(stats.rows, index[:, np.newaxis], axis=1)
+    cutoff = np.where((level > 0)[:, np.newaxis], cutoff, -1.0)
+    quota = level - stats.count_below(cutoff)[:, 0]
+    everybody = level > stats.below + stats.size
+    cutoff[everybody], quota[everybody] = np.inf, 0
+    recruit(auction.asks, cutoff[:, 0].copy(), quota, price, winners, payments)
     return Outcome(winners, payments, level)
 
 
-def sorted_columns(asks: Floats) -> Floats:
-    """(S, N) asks of each task, cheapest first."""
-    columns = np.array(asks.T, order="C", copy=True)
-    columns.sort(axis=1)
-    return columns
-
-
-def empty_tables(shape: tuple[Any, ...]) -> tuple[NDArray[np.bool_], Floats]:
-    """Nobody recruited, nothing paid."""
-    return np.zeros(shape, dtype=np.bool_), np.zeros(shape)
-
-
-def pay_asks(asks: Floats, columns: Floats, level: Integers) -> Outcome:
+def pay_asks(auction: Auction, stats: OrderStatistics, level: Integers) -> Outcome:
     """Recruit the `level[s]` cheapest clients of every task, each paid what it asks."""
-    chosen = recruit_cheapest(asks, columns, level, np.zeros(level.size))
-    payments = np.where(chosen.winners, asks, 0.0)
+    chosen = recruit_cheapest(auction, stats, level, np.zeros(level.size))
+    payments = np.where(chosen.winners, auction.asks, 0.0)
     return Outcome(chosen.winners, payments, level)
 
 
@@ -57,23 +77,18 @@ def leave_one_out(auction: Auction, *, caps: bool) -> Outcome:
     Only the levels next to the common level of `level_max_min` decide, hence one window of six
     order statistics per task and one pass over the clients.
     """
-    from mechanisms.kernels.shares import common_level
     from mechanisms.kernels.water_filling import WINDOW, leave_one_out
 
-    columns = sorted_columns(auction.asks)
-    level = common_level(columns, auction.outside, auction.budget)
-    window = rank_window(columns, auction.outside, level - 2, WINDOW)
-    less = np.array([np.searchsorted(b, row) for b, row in zip(columns, window, strict=True)])
+    level, stats = around_common_level(auction, reach=WINDOW // 2)
+    window = stats.window(level - 2, WINDOW, auction.outside)
+    less = stats.count_below(window)
     winners, payments = empty_tables(auction.asks.shape)
-    leave_one_out(auction.asks, window, less, level, auction.budget, caps, winners, payments)
-    return Outcome(winners, payments, np.asarray(winners.sum(axis=0, dtype=np.int64)))
+    recruits = np.zeros(auction.num_tasks, dtype=np.int64)
+    tables = (winners, payments, recruits)
+    leave_one_out(auction.asks, window, less, level, auction.budget, caps, *tables)
+    return Outcome(*tables)
 
 
-def rank_window(columns: Floats, outside: Floats, first: int, width: int) -> Floats:
-    """(S, width) asks b_s(first), ...: 0 before rank 1, `outside` after the last."""
-    clients = columns.shape[1]
-    window = np.zeros((columns.shape[0], width))
-    for j, rank in enumerate(range(first, first + width)):
-        if rank > 0:
-            window[:, j] = np.minimum(columns[:, rank - 1], outside) if rank <= clients else outside
-    return window
+def empty_tables(shape: tuple[int, ...]) -> tuple[NDArray[np.bool_], Floats]:
+    """Nobody recruited, nothing paid."""
+    return np.zeros(shape, dtype=np.bool_), np.zeros(shape)

@@ -40,6 +40,7 @@ class Violation:
         task: On which task, where the law is about one.
         truth: (S,) the client's bid in `bids`: its true costs.
         report: (S,) what it bids instead.
+        edge: For `CRITICAL`, the highest ask that still wins, which the payment should equal.
     """
 
     law: str
@@ -51,6 +52,7 @@ class Violation:
     task: int | None = None
     truth: tuple[Any, ...] | None = None
     report: tuple[Any, ...] | None = None
+    edge: Any = None
 
     def replay(self, mechanism: Mechanism) -> Any:
         """Run a mechanism on the witness; returns the gain that it allows, <= 0 for none.
@@ -87,9 +89,20 @@ class Violation:
             )
         if self.law == MONOTONE:
             return int(honest.winners[client, task]) - int(other.winners[client, task])
-        pays = [exact_number(outcome.payments[client, task]) for outcome in (honest, other)]
-        both = honest.winners[client, task] and other.winners[client, task]
-        return abs(pays[0] - pays[1]) if both else Fraction(0)
+        return self._pay_gap(honest, other)
+
+    def _pay_gap(self, honest: Outcome, other: Outcome) -> Any:
+        """Gap between a payment and what it should equal."""
+        assert self.truth is not None
+        if self.law == CRITICAL:
+            won = honest.winners[self.client, self.task] and self.edge is not None
+            pay = exact_number(honest.payments[self.client, self.task])
+            return abs(pay - self.edge) if won else Fraction(0)
+        if not np.array_equal(honest.winners[self.client], other.winners[self.client]):
+            return Fraction(0)
+        free = [Fraction(0)] * len(self.truth)
+        pays = [client_utility(outcome, self.client, free) for outcome in (honest, other)]
+        return abs(pays[0] - pays[1])
 
     def within(self, bids: NDArray[Any], budget: Any) -> Violation:
         """The same witness with the bids and the budget under which it was found."""

@@ -12,43 +12,65 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
-@compiled("int64(float64[::1], int64, float64)")
-def share_level(b: Floats, divisor: int, budget: float) -> int:
-    """Largest k with divisor * k * b_(k) <= budget, for sorted asks b."""
-    low, high = 0, b.size
+UNKNOWN = -1
+"""The level lies outside the order statistics that were given."""
+
+
+@compiled("int64(float64[::1], int64, int64, boolean, int64, float64)")
+def share_level(
+    b: Floats, below: int, size: int, complete: bool, divisor: int, budget: float
+) -> int:
+    """Largest k with divisor * k * b_(k) <= budget; b[j] has rank below + j + 1, j < size."""
+    low, high = 0, size
     while low < high:
-        k = (low + high + 1) // 2
-        if b[k - 1] < np.inf and one_fits(divisor * k, b[k - 1], budget):
-            low = k
+        j = (low + high + 1) // 2
+        if one_fits(divisor * (below + j), b[j - 1], budget):
+            low = j
         else:
-            high = k - 1
-    return low
+            high = j - 1
+    if (low == 0 and below > 0) or (low == size and not complete):
+        return UNKNOWN
+    return below + low
 
 
-@compiled("float64(float64[::1], int64, int64, float64)")
-def share_price(b: Floats, k: int, divisor: int, budget: float) -> float:
+@compiled("float64(float64, int64, int64, float64)")
+def share_price(following: float, k: int, divisor: int, budget: float) -> float:
     """min(b_(k+1), budget / (divisor * k)), rounded down; 0 where nobody is recruited."""
-    if k == 0:
-        return 0.0
-    share = share_down(divisor * k, budget)
-    return min(share, b[k]) if k < b.size else share
+    return min(share_down(divisor * k, budget), following) if k > 0 else 0.0
 
 
-@compiled("int64(float64[:, ::1], float64[::1], float64)")
-def common_level(b: Floats, outside: Floats, budget: float) -> int:
-    """Largest k <= N with k * sum_s b_s(k+1) <= budget, for sorted rows b of shape (S, N)."""
-    tasks, clients = b.shape
-    x = np.empty(tasks)
-    low, high = 0, clients
+@compiled(
+    "boolean(float64[:, ::1], int64[::1], int64[::1], float64[::1], int64, float64[::1], float64)"
+)
+def level_fits(
+    b: Floats, below: Integers, size: Integers, outside: Floats, k: int, x: Floats, budget: float
+) -> bool:
+    """Whether k * sum_s b_s(k+1) <= budget; b[s, j] has rank below[s] + j + 1, j < size[s]."""
+    for s in range(x.size):
+        j = k - below[s]
+        x[s] = min(b[s, j], outside[s]) if j < size[s] else outside[s]
+    return fits(k, x, x.size, budget)
+
+
+@compiled("int64(float64[:, ::1], int64[::1], int64[::1], int64, int64, float64[::1], float64)")
+def common_level(
+    b: Floats, below: Integers, size: Integers, top: int, end: int, outside: Floats, budget: float
+) -> int:
+    """Largest k <= top with k * sum_s b_s(k+1) <= budget.
+
+    `top` is the last level whose next asks are known, `end` the last level there is.
+    """
+    x = np.empty(below.size)
+    low, high = below.max(), top
+    if low > high or (low > 0 and not level_fits(b, below, size, outside, low, x, budget)):
+        return UNKNOWN
     while low < high:
         k = (low + high + 1) // 2
-        for s in range(tasks):
-            x[s] = min(b[s, k], outside[s]) if k < clients else outside[s]
-        if fits(k, x, tasks, budget):
+        if level_fits(b, below, size, outside, k, x, budget):
             low = k
         else:
             high = k - 1
-    return low
+    return UNKNOWN if low == top and top < end else int(low)
 
 
 @compiled(

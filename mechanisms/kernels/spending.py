@@ -49,3 +49,24 @@ def spend_in_order(
             chosen[cell] = True
         elif not skip:
             return
+
+
+@compiled("void(float64[:, ::1], boolean[:, ::1], float64, boolean[::1])")
+def offer_in_order(
+    prices: Floats, accepted: NDArray[np.bool_], budget: float, offered: NDArray[np.bool_]
+) -> None:
+    """Mark the clients, in order, whose whole list of prices fits into the money left."""
+    clients, tasks = prices.shape
+    partials = np.empty(PARTIALS)
+    trial = np.empty(PARTIALS)
+    count = add_exactly(partials, 0, -budget)
+    for i in range(clients):
+        trial[:count] = partials[:count]
+        size = count
+        for s in range(tasks):
+            size = add_exactly(trial, size, prices[i, s])
+        if size == 0 or trial[size - 1] < 0.0:
+            offered[i] = True
+            for s in range(tasks):
+                if accepted[i, s]:
+                    count = add_exactly(partials, count, prices[i, s])

@@ -18,8 +18,18 @@ Integers = NDArray[np.int64]
 
 WINDOW = 6
 """Ranks k_A-2 ... k_A+3: a(k-1) at the lowest level k_A-1 up to a(k+1) at the highest, k_A+1."""
-BELOW = -1
-ABOVE = WINDOW + 1
+TOP = 3
+"""Row of the highest level that can sell, k_A+1."""
+SLOTS = 16384
+"""Remembered patterns: all there are for 14 tasks; beyond, a collision only costs time."""
+MIXER = 0x9E3779B97F4A7C1
+"""Odd multiplier near 2^60 over the golden ratio (multiplicative hashing)."""
+PATTERN_BITS = 62
+"""Tasks up to which a pattern fits into an integer."""
+BELOW = 0
+"""Row at and before which a client counts in every a(j) that is looked up, j = 0..4."""
+ABOVE = 5
+"""Row from which on it counts in none."""
 
 
 @compiled("float64(float64[:, ::1], int64[::1], int64, int64)")
@@ -103,21 +113,56 @@ def plain_offer(
 
 @compiled("int64(float64[:, ::1], int64[:, ::1], int64[:, ::1], int64, int64, float64)")
 def window_rank(b: Floats, less: Integers, seen: Integers, base: int, t: int, ask: float) -> int:
-    """Row of the window at which a client stands; clients are met in the order of their index."""
-    if ask > b[t, WINDOW - 1] or ask == np.inf:
-        return ABOVE
-    if ask < b[t, 0]:
-        return BELOW
+    """Row of the window at which a client with one of its asks stands.
+
+    Clients are met in the order of their index, which decides ties.
+    """
     for j in range(WINDOW):
         if ask == b[t, j]:
             seen[t, j] += 1
-            return int(min(less[t, j] + seen[t, j] - base, ABOVE))
+            return int(less[t, j] + seen[t, j] - base)
     return ABOVE
 
 
 @compiled(
+    "float64(float64[:, ::1], int64[::1], int64, int64, float64, boolean, "
+    "float64[::1], float64[::1])"
+)
+def price(
+    b: Floats,
+    rank: Integers,
+    s: int,
+    base: int,
+    budget: float,
+    caps: bool,
+    x: Floats,
+    scratch: Floats,
+) -> float:
+    """Price at the highest open level at which the client is cheap enough for task s, or -1."""
+    for j in range(TOP, 0, -1):
+        k = base + j
+        if k < 1 or rank[s] > j:
+            break
+        if caps:
+            offered = offer(b, rank, s, j, k, budget, x, scratch)
+        else:
+            offered = plain_offer(b, rank, s, j, k, budget, x)
+        if offered >= 0.0:
+            return offered
+    return -1.0
+
+
+@compiled("int64(int64)")
+def slot(pattern: int) -> int:
+    """Place of a pattern in the memory of prices; small patterns have their own."""
+    if pattern < SLOTS:
+        return pattern
+    return ((pattern * MIXER) >> 20) & (SLOTS - 1)
+
+
+@compiled(
     "void(float64[:, ::1], float64[:, ::1], int64[:, ::1], int64, float64, boolean, "
-    "boolean[:, ::1], float64[:, ::1])"
+    "boolean[:, ::1], float64[:, ::1], int64[::1])"
 )
 def leave_one_out(
     asks: Floats,
@@ -128,11 +173,13 @@ def leave_one_out(
     caps: bool,
     winners: NDArray[np.bool_],
     payments: Floats,
+    recruits: Integers,
 ) -> None:
-    """Fill winners and payments, client by client, from the window b of shape (S, 6).
+    """Fill winners, payments and their number, client by client, from the (S, 6) window b.
 
     `less[t, j]` counts the asks of task t strictly below `b[t, j]`; `level` is k_A. `caps` chooses
-    the water-filling offers over the plain ones.
+    the water-filling offers over the plain ones. Clients that stand in no task inside the window
+    share their prices with all that are below it in the same tasks, so these are remembered.
     """
     clients, tasks = asks.shape
     base = level - 2
@@ -140,20 +187,36 @@ def leave_one_out(
     rank = np.empty(tasks, np.int64)
     x = np.empty(tasks)
     scratch = np.empty(tasks)
+    known = np.full(SLOTS, -1, np.int64)
+    memory = np.empty((SLOTS, tasks))
+    memorable = tasks <= PATTERN_BITS
     for i in range(clients):
+        pattern = 0
+        ordinary = memorable
         for t in range(tasks):
-            rank[t] = window_rank(b, less, seen, base, t, asks[i, t])
+            ask = asks[i, t]
+            if ask < b[t, 0]:
+                rank[t] = BELOW
+                pattern |= 1 << t
+            elif ask > b[t, WINDOW - 1] or ask == np.inf:
+                rank[t] = ABOVE
+            else:
+                rank[t] = window_rank(b, less, seen, base, t, ask)
+                if rank[t] <= BELOW:
+                    pattern |= 1 << t
+                ordinary = ordinary and (rank[t] <= BELOW or rank[t] >= ABOVE)
+        if ordinary and pattern == 0:
+            continue
+        place = slot(pattern) if ordinary else 0
+        fresh = not ordinary or known[place] != pattern
+        if fresh:
+            known[place] = pattern if ordinary else -1
         for s in range(tasks):
-            for j in range(3, 0, -1):
-                k = base + j
-                if k < 1 or rank[s] > j:
-                    break
-                if caps:
-                    price = offer(b, rank, s, j, k, budget, x, scratch)
-                else:
-                    price = plain_offer(b, rank, s, j, k, budget, x)
-                if price >= 0.0:
-                    if asks[i, s] <= price:
-                        winners[i, s] = True
-                        payments[i, s] = price
-                    break
+            if rank[s] > TOP:
+                continue
+            if fresh:
+                memory[place, s] = price(b, rank, s, base, budget, caps, x, scratch)
+            if asks[i, s] <= memory[place, s]:
+                winners[i, s] = True
+                payments[i, s] = memory[place, s]
+                recruits[s] += 1

@@ -144,3 +144,67 @@ def _outcome(prices: Prices, bids: Bids) -> Outcome:
     """Outcome whose level is the number of recruits per task."""
     outcome = exact_outcome(prices, bids.shape, [0] * bids.shape[1])
     return Outcome(outcome.winners, outcome.payments, outcome.take_up)
+
+
+def one_level_per_client(bids: Bids, budget: Any) -> Outcome:
+    """An honest but weaker rule: one leave-one-out level for all tasks of a client."""
+    rankings = [ranked(column) for column in bids.T]
+    prices: Prices = {}
+    for client, asks in enumerate(bids):
+        others = [without(ranking, client) for ranking in rankings]
+        level = _common_level(others, len(bids), budget)
+        for task, ask in enumerate(asks):
+            if among_cheapest(others[task], level, ask, client):
+                prices[client, task] = kth(others[task], level)
+    return _outcome(prices, bids)
+
+
+def common_fee_scale(bids: Bids, budget: Any) -> Outcome:
+    """The fee menu at the largest scale that everybody's own choice together can afford."""
+    tasks = bids.shape[1]
+    fee = Fraction(tasks, 4)
+
+    def choice(asks: Any, scale: Fraction) -> list[int]:
+        wanted = [s for s, ask in enumerate(asks) if ask <= scale]
+        return wanted if wanted and sum(scale - asks[s] for s in wanted) >= scale * fee else []
+
+    def spend(scale: Fraction) -> Any:
+        sets = [choice(asks, scale) for asks in bids]
+        return sum(scale * (len(chosen) - fee) for chosen in sets if chosen)
+
+    scales = [Fraction(budget) / (k * (tasks - fee)) for k in range(1, len(bids) + 1)]
+    scale = next((t for t in scales if spend(t) <= budget), Fraction(0))
+    prices: Prices = {}
+    for client, asks in enumerate(bids):
+        due = scale * fee
+        for task in choice(asks, scale):
+            part = min(due, scale - asks[task])
+            prices[client, task], due = scale - part, due - part
+    return _outcome(prices, bids)
+
+
+def price_by_price(bids: Bids, budget: Any) -> Outcome:
+    """A price of 1, 2, ... for the tasks, offered one by one while the money lasts."""
+    left, prices = Fraction(budget), dict[tuple[int, int], Any]()
+    for (client, task), ask in _cells(bids):
+        if ask <= task + 1 <= left:
+            prices[client, task] = Fraction(task + 1)
+            left -= task + 1
+    return _outcome(prices, bids)
+
+
+def own_sample(bids: Bids, budget: Any) -> Outcome:
+    """Prices from everybody's asks, offered to everybody: the last recruit sets its own price."""
+    rankings = [ranked(column) for column in bids.T]
+
+    def fits(k: int) -> bool:
+        asks = [kth(ranking, k) for ranking in rankings]
+        return max(asks) < math.inf and bool(k * sum(asks) <= budget)
+
+    level = largest(len(bids), lambda k: k == 0 or fits(k))
+    prices = {
+        (client, task): kth(ranking, level)
+        for task, ranking in enumerate(rankings)
+        for _, client in ranking[:level]
+    }
+    return _outcome(prices, bids)

@@ -111,7 +111,8 @@ def test_pay_as_asked_is_gamed_by_the_exact_amount():
     assert found.replay(max_min_fair) <= 0
     assert find_menu_dependence(greedy_max_min, bids, 20, client=0).replay(greedy_max_min) > 0
     wrong = find_non_critical_payment(greedy_max_min, bids, 20, client=0)
-    assert wrong.gain > 0
+    assert wrong.replay(greedy_max_min) == wrong.gain > 0
+    assert wrong.replay(max_min_fair) < wrong.gain
 
 
 def test_next_price_per_rank_is_gamed():

@@ -1,0 +1,47 @@
+"""Auctions against sorting the same bids, in one process, interleaved; medians and ratios."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import numpy as np
+
+from mechanisms import budget_fair, leave_one_out_level, level_max_min, max_min_fair
+
+TASKS = 10
+SIZES = {100: 200, 1_000: 100, 10_000: 30, 100_000: 9, 1_000_000: 5}
+"""Clients -> rounds."""
+RULES = {
+    "sort": lambda bids, budget: np.sort(bids, axis=0),
+    "budget_fair": budget_fair,
+    "level_max_min": level_max_min,
+    "leave_one_out_level": leave_one_out_level,
+    "max_min_fair": max_min_fair,
+}
+
+
+def seconds(rule, bids, budget):
+    """Time of one call."""
+    start = time.perf_counter()
+    rule(bids, budget)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Print a table of medians relative to numpy.sort(bids, axis=0)."""
+    print(f"ratio to numpy.sort(bids, axis=0), {TASKS} tasks, lognormal asks; budget 0.05 per ask")
+    print(f"{'clients':>9} {'sort ms':>9} " + " ".join(f"{name:>20}" for name in list(RULES)[1:]))
+    for clients, rounds in SIZES.items():
+        bids = np.random.default_rng(0).lognormal(size=(clients, TASKS))
+        budget = 0.05 * bids.size
+        for rule in RULES.values():
+            rule(bids, budget)
+        times = [[seconds(rule, bids, budget) for rule in RULES.values()] for _ in range(rounds)]
+        sort, *rest = (statistics.median(column) for column in zip(*times, strict=True))
+        ratios = " ".join(f"{each / sort:>20.2f}" for each in rest)
+        print(f"{clients:>9} {1e3 * sort:>9.3f} {ratios}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Command line: `python -m mechanisms run|audit BIDS.csv --budget B --rule max-min-fair`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from fairopt.errors import InvalidInput, NotSolved
+from mechanisms.audit import SAMPLES, audit
+from mechanisms.named_rules import RULES, RuleOptions, named_rule
+from mechanisms.tables import (
+    NamedBids,
+    amount,
+    audit_record,
+    audit_table,
+    number,
+    outcome_record,
+    outcome_table,
+    read_bids,
+)
+
+VIOLATED = 1
+BAD_INPUT = 2
+PLAIN_WIDTH = 140
+"""Columns of text where the output is a file or a pipe and has no width of its own."""
+
+
+class Method(StrEnum):
+    """How an audit looks."""
+
+    auto = "auto"
+    exact = "exact"
+    search = "search"
+    smt = "smt"
+
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+
+Bids = Annotated[
+    Path, typer.Argument(metavar="BIDS.csv", help="Header: task names. Empty: no bid.")
+]
+Budget = Annotated[str, typer.Option(help="Money available.")]
+Rule = Annotated[str, typer.Option(help=", ".join(RULES))]
+Reserve = Annotated[str, typer.Option(help="Outside price: one, or one per task, with commas.")]
+Prices = Annotated[str, typer.Option(help="posted-price: one price per task, with commas.")]
+Direction = Annotated[str, typer.Option(help="participation-fee: relative prices, with commas.")]
+Fee = Annotated[str, typer.Option(help="participation-fee: the fee.")]
+Seed = Annotated[int, typer.Option(help="Of the random rules and of searches.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command()
+def run(
+    bids: Bids,
+    budget: Budget,
+    rule: Rule = "max-min-fair",
+    reserve: Reserve = "",
+    prices: Prices = "",
+    direction: Direction = "",
+    fee: Fee = "",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    plot: Annotated[Path | None, typer.Option(help="Also draw the auction to this file.")] = None,
+) -> None:
+    """Run one auction."""
+    named, money = read_bids(bids), number(budget, "--budget")
+    options = _options(named, reserve, prices, direction, fee, seed)
+    outcome = named_rule(rule, options)(named.bids, money)
+    title = f"{rule}: {amount(outcome.spend)} of {amount(money)} spent"
+    if plot is not None:
+        from mechanisms.plots import save_outcome
+
+        save_outcome(plot, named, outcome, title)
+    if as_json:
+        _print_json(outcome_record(named, outcome, rule, money))
+    else:
+        _console().print(outcome_table(named, outcome, title))
+
+
+@app.command(name="audit")
+def audit_command(
+    bids: Bids,
+    budget: Budget,
+    rule: Rule = "max-min-fair",
+    method: Annotated[Method, typer.Option(help="How to look.")] = Method.auto,
+    samples: Annotated[int, typer.Option(help="Misreports that a search tries.")] = SAMPLES,
+    reserve: Reserve = "",
+    prices: Prices = "",
+    direction: Direction = "",
+    fee: Fee = "",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Ask whether any client gains by lying, taking the bids as true costs.
+
+    Exit status: 0 nothing found, 1 a law is violated, 2 bad input.
+    """
+    import numpy as np
+
+    named, money = read_bids(bids), number(budget, "--budget")
+    mechanism = named_rule(rule, _options(named, reserve, prices, direction, fee, seed))
+    rng = np.random.default_rng(seed)
+    report = audit(mechanism, named.bids, money, method=method.value, samples=samples, rng=rng)
+    if as_json:
+        _print_json(audit_record(named, report, rule))
+    else:
+        _console().print(audit_table(report))
+    raise typer.Exit(0 if report.ok else VIOLATED)
+
+
+def main() -> None:
+    """Run the command line; bad input is one line on the error stream and exit status 2."""
+    try:
+        app()
+    except (InvalidInput, NotSolved) as error:
+        Console(stderr=True).print(f"error: {error}", markup=False, soft_wrap=True)
+        sys.exit(BAD_INPUT)
+
+
+def _options(
+    named: NamedBids, reserve: str, prices: str, direction: str, fee: str, seed: int
+) -> RuleOptions:
+    """Options as exact numbers; empty text means that an option is not given."""
+    return RuleOptions(
+        reserve=_numbers(reserve, "--reserve", len(named.tasks), scalar=True),
+        prices=_numbers(prices, "--prices", len(named.tasks)),
+        direction=_numbers(direction, "--direction", len(named.tasks)),
+        fee=number(fee, "--fee") if fee.strip() else None,
+        seed=seed,
+    )
+
+
+def _numbers(text: str, option: str, count: int, *, scalar: bool = False) -> Any:
+    """Exact numbers from text with commas."""
+    import numpy as np
+
+    if not text.strip():
+        return None
+    values = [number(part, option) for part in text.split(",")]
+    if scalar and len(values) == 1:
+        values *= count
+    if len(values) != count:
+        raise InvalidInput(option, text, f"{count} numbers, one per task")
+    table = np.empty(count, dtype=object)
+    table[:] = values
+    return table
+
+
+def _console() -> Console:
+    """A console; as wide as the terminal, or wide where there is none."""
+    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+
+def _print_json(record: dict[str, Any]) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(record, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

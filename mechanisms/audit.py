@@ -1,0 +1,363 @@
+"""Can anybody gain by lying? One call that answers for any auction, and says how far it looked."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import islice
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fairopt.errors import InvalidInput
+from mechanisms import properties
+from mechanisms.best_response import best_response_of, known_rule, rankings_of
+from mechanisms.bids import checked_bids, checked_budget, exactly, read_auction
+from mechanisms.outcome import Mechanism
+from mechanisms.violation import (
+    CRITICAL,
+    LAWS,
+    MENU,
+    MONOTONE,
+    RATIONAL,
+    TRUTHFUL,
+    WITHIN_BUDGET,
+    Violation,
+)
+
+Method = Literal["auto", "exact", "search", "smt"]
+METHODS = ("auto", "exact", "search", "smt")
+SAMPLES = 10_000
+"""Misreports that a search tries in all, unless told otherwise."""
+ROUNDING = Fraction(1, 2**40)
+"""Relative to the budget: smaller gains by a float mechanism are its rounding, not a lie's."""
+TRACED = (MONOTONE, CRITICAL, MENU)
+"""Laws about a single ask that come with tracing it."""
+TRACED_CELLS = 40
+"""Asks in an auction up to which they are traced beside a joint audit: about a second."""
+SEED = 0
+"""Of the search, when no generator is given: an audit repeats."""
+
+
+@dataclass(frozen=True, eq=False)
+class AuditReport:
+    """What an audit found.
+
+    Args:
+        truthful: True if the method is complete for what `scope` says and found nothing, False if
+            it found a profitable misreport, None if it searched and found nothing.
+        scope: What was covered, in words.
+        method: "exact", "search" or "smt".
+        laws: Law -> True, False, or None for not checked or not complete.
+        violations: Witnesses, the most profitable misreport first.
+    """
+
+    truthful: bool | None
+    scope: str
+    method: str
+    laws: Mapping[str, bool | None]
+    violations: tuple[Violation, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no law was seen broken."""
+        return not self.violations
+
+
+def audit(
+    mechanism: Mechanism,
+    bids: ArrayLike,
+    budget: Any,
+    *,
+    clients: int | Iterable[int] | None = None,
+    joint: bool | None = None,
+    method: Method = "auto",
+    samples: int = SAMPLES,
+    rng: np.random.Generator | None = None,
+    progress: bool = False,
+) -> AuditReport:
+    """Look for misreports by which a client gains, and for the other failures of an auction.
+
+    Bids are taken as the true costs. Beside truthfulness, the payments on these bids are checked
+    (individual rationality, budget), and, where single asks are traced, monotonicity, critical
+    payments and independence of the menu.
+
+    Args:
+        mechanism: Callable `(bids, budget) -> Outcome`: a rule of this package (with a reserve as
+            `functools.partial(rule, reserve=...)`) or your own.
+        bids: (N, S) true costs; `inf` = does not bid, and stays out.
+        budget: Money available.
+        clients: Who may lie: an index, several, or everybody.
+        joint: Vary all asks of a client together. By default whatever is complete.
+        method: "exact" traces every ask, and for `budget_fair`, `max_min_fair`,
+            `leave_one_out_level` and `level_max_min` covers all joint misreports by their
+            structure; other mechanisms must add, scale and compare only, and get exact numbers.
+            "search" tries random joint misreports in the mechanism's own arithmetic. "smt" proves
+            it for all real bids of this shape, for rules that `mechanisms.smt` knows. "auto" is
+            exact where possible and a search otherwise.
+        samples: Misreports tried by a search, over all clients.
+        rng: Source of the search; a fixed seed by default.
+        progress: Show a bar.
+
+    Raises:
+        InvalidInput: Bad input; or an exact joint audit of a mechanism of unknown structure, for
+            which `joint=False` or `method="search"` is the way.
+
+    Example:
+        >>> from mechanisms import level_max_min, max_min_fair
+        >>> costs = [[1, 5], [2, 1], [4, 3]]
+        >>> audit(max_min_fair, costs, 15).truthful
+        True
+        >>> report = audit(level_max_min, costs, 15)
+        >>> report.truthful, report.violations[0].gain, report.violations[0].replay(level_max_min)
+        (False, Fraction(2, 1), Fraction(2, 1))
+    """
+    if method not in METHODS:
+        raise InvalidInput("method", method, f"one of {', '.join(METHODS)}")
+    table = checked_bids(bids)
+    checked_budget(budget, exact=table.dtype == object)
+    liars = _checked_clients(clients, len(table))
+    job = _Job(mechanism, table, budget, liars, progress)
+    if method == "smt":
+        return _by_smt(job, joint)
+    if method == "search" or (method == "auto" and not _traceable(job)):
+        return _by_search(job, joint, samples, rng)
+    return _exactly(job, joint)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """One audit's checked input."""
+
+    mechanism: Mechanism
+    bids: NDArray[Any]
+    budget: Any
+    liars: list[int]
+    progress: bool
+
+    @property
+    def who(self) -> str:
+        """Who may lie, in words."""
+        return _words(self.liars)
+
+    def clients(self) -> Iterable[int]:
+        """Those who may lie, with a bar if asked for."""
+        if not self.progress:
+            return self.liars
+        from rich.progress import track
+
+        return track(self.liars, description="Auditing clients")
+
+    @cached_property
+    def exact_bids(self) -> NDArray[Any]:
+        """Bids without rounding."""
+        return self.bids if self.bids.dtype == object else exactly(self.bids)
+
+    @property
+    def exact_budget(self) -> Any:
+        """The budget without rounding."""
+        return checked_budget(self.budget, exact=True)
+
+
+def _exactly(job: _Job, joint: bool | None) -> AuditReport:
+    """Complete methods."""
+    known = best_response_of(job.mechanism) is not None
+    if joint and not known:
+        requirement = (
+            'joint=False or method="search": exact joint misreports are known for budget_fair, '
+            "max_min_fair, leave_one_out_level and level_max_min only"
+        )
+        raise InvalidInput("joint", joint, requirement)
+    if known and joint is not False:
+        return _by_structure(job)
+    return _by_tracing(job)
+
+
+def _by_structure(job: _Job) -> AuditReport:
+    """All joint misreports for a rule whose best response is known.
+
+    Where a client faces a menu that its bids do not enter, and its outcome is its choice from it,
+    monotonicity, critical payments and menu independence follow; otherwise they are traced if
+    the auction is small.
+    """
+    respond = best_response_of(job.mechanism)
+    assert respond is not None
+    auction = read_auction(job.exact_bids, job.exact_budget, known_rule(job.mechanism)[1])
+    rankings = rankings_of(auction)
+    outcome = job.mechanism(job.exact_bids, job.exact_budget)
+    honest = outcome.utilities(auction.asks)
+    found, by_menu = [], True
+    for client in job.clients():
+        best = respond(auction, rankings, client)
+        if best.utility > honest[client]:
+            found.append(_replayed(job, client, best.report))
+        by_menu &= best.menu is not None and best.explains(
+            tuple(outcome.winners[client]), tuple(outcome.payments[client])
+        )
+    scope = f"every joint misreport of {job.who} at this profile"
+    if by_menu:
+        return _report(job, found, scope, "exact", complete=(TRUTHFUL, *TRACED))
+    if job.bids.size > TRACED_CELLS:
+        return _report(job, found, scope, "exact", complete=(TRUTHFUL,))
+    found += [each for each in _traced(job) if each.law != TRUTHFUL]
+    return _report(job, found, scope, "exact", complete=(TRUTHFUL, *TRACED))
+
+
+def _replayed(job: _Job, client: int, report: tuple[Any, ...]) -> Violation:
+    """A best response as a violation, run on the mechanism."""
+    auction = (job.mechanism, job.exact_bids, job.exact_budget)
+    lie = properties.find_profitable_report(*auction, client=client, reports=[report])
+    assert lie is not None, "a best response must replay"
+    return lie
+
+
+def _by_tracing(job: _Job) -> AuditReport:
+    """Every single ask of a mechanism that adds, scales and compares."""
+    found = _traced(job)
+    scope = f"every misreport of every single ask of {job.who} at this profile"
+    return _report(job, found, scope, "exact", complete=(TRUTHFUL, *TRACED))
+
+
+def _traced(job: _Job) -> list[Violation]:
+    """Worst violation of each law by each client's single asks."""
+    searches = (
+        properties.misreports,
+        properties.monotonicity,
+        properties.critical_payments,
+        properties.menu_dependence,
+    )
+    found: list[Violation] = []
+    for client in job.clients():
+        profile = properties.Profile(job.mechanism, job.bids, job.budget, client)
+        traces = profile.traces()
+        for search in searches:
+            best = max(search(profile, traces), key=lambda each: each.gain, default=None)
+            found.extend([] if best is None else [best])
+    return found
+
+
+def _by_search(
+    job: _Job, joint: bool | None, samples: int, rng: np.random.Generator | None
+) -> AuditReport:
+    """Random misreports in the mechanism's own arithmetic: a lower bound on what lies bring."""
+    if isinstance(samples, bool) or not isinstance(samples, int | np.integer) or samples < 1:
+        raise InvalidInput("samples", samples, "an integer >= 1")
+    generator = np.random.default_rng(SEED) if rng is None else rng
+    each = -(-samples // len(job.liars))
+    threshold = ROUNDING * job.exact_budget if job.bids.dtype != object else 0
+    found = []
+    for client in job.clients():
+        reports = _random_reports(job.bids, client, each, joint is not False, generator)
+        lie = properties.find_profitable_report(
+            job.mechanism, job.bids, job.budget, client=client, reports=reports
+        )
+        if lie is not None and lie.gain > threshold:
+            found.append(lie)
+    kind = "single-ask" if joint is False else "joint"
+    scope = f"{each * len(job.liars):,} sampled {kind} misreports of {job.who}, a lower bound"
+    return _report(job, found, scope, "search", complete=(), tolerance=threshold)
+
+
+def _by_smt(job: _Job, joint: bool | None) -> AuditReport:
+    """Proof for all real bids of the profile's shape."""
+    from mechanisms import smt
+
+    verdict = smt.prove_truthful(job.mechanism, job.bids.shape, joint=joint is not False)
+    found = [] if verdict.violation is None else [verdict.violation]
+    kind = "joint misreports" if joint is not False else "misreports of clients with one task"
+    scope = f"all real bids and {kind}, n = {job.bids.shape[0]}, S = {job.bids.shape[1]}"
+    return _report(job, found, scope, "smt", complete=(TRUTHFUL,) if verdict.proved else ())
+
+
+def _report(
+    job: _Job,
+    found: Sequence[Violation],
+    scope: str,
+    method: str,
+    complete: tuple[str, ...],
+    tolerance: Any = 0,
+) -> AuditReport:
+    """Put everything together with the laws that one outcome shows."""
+    exact = method != "search"
+    bids, budget = (job.exact_bids, job.exact_budget) if exact else (job.bids, job.budget)
+    outcome = job.mechanism(bids.copy(), budget)
+    plain = [
+        properties.find_irrational_payment(outcome, bids),
+        properties.find_overspend(outcome, budget),
+    ]
+    seen = [each.within(bids, budget) for each in plain if each and each.gain > tolerance]
+    ordered = sorted(found, key=lambda each: (LAWS.index(each.law), -each.gain))
+    violations = (*ordered, *seen)
+    broken = {each.law for each in violations}
+    checked = {*complete, RATIONAL, WITHIN_BUDGET}
+    laws = {law: False if law in broken else (True if law in checked else None) for law in LAWS}
+    return AuditReport(laws[TRUTHFUL], scope, method, MappingProxyType(laws), violations)
+
+
+def _random_reports(
+    bids: NDArray[Any], client: int, count: int, joint: bool, rng: np.random.Generator
+) -> list[tuple[Any, ...]]:
+    """Misreports near the places where decisions change: others' asks, and multiples of the truth.
+
+    Each varied ask is another client's ask for the task, a hair below or above it, or the truth
+    times a random factor. Tasks that the client does not bid on stay so.
+    """
+    truth = bids[client]
+    tasks = np.flatnonzero(np.asarray(truth < math.inf, dtype=bool))
+    reports = []
+    for _ in range(count if len(tasks) else 0):
+        report = list(truth)
+        varied = tasks[rng.random(len(tasks)) < (0.6 if joint else 0.0)]
+        for task in varied if len(varied) else [rng.choice(tasks)]:
+            report[task] = _random_ask(bids[:, task], truth[task], rng)
+        reports.append(tuple(report))
+    return reports
+
+
+def _random_ask(column: NDArray[Any], truth: Any, rng: np.random.Generator) -> Any:
+    """One random ask of the same number type as the truth."""
+    number = Fraction if isinstance(truth, Fraction) else float
+    other = column[rng.integers(len(column))]
+    if rng.random() < 0.5 and other < math.inf:
+        nudge = 1 + int(rng.integers(-1, 2)) * Fraction(1, 1024)
+        return other * (nudge if number is Fraction else float(nudge))
+    return truth * number(Fraction(float(rng.uniform(0.0, 3.0))).limit_denominator(1024))
+
+
+def _traceable(job: _Job) -> bool:
+    """Whether a mechanism runs on exact numbers and germs, tried on its first client."""
+    if best_response_of(job.mechanism) is not None:
+        return True
+    profile = properties.Profile(job.mechanism, job.bids, job.budget, job.liars[0])
+    try:
+        deque(islice(profile.trace(0), 2), maxlen=0)  # a point and a germ
+    except (TypeError, ValueError, AttributeError, ArithmeticError):
+        return False
+    return True
+
+
+def _checked_clients(clients: Any, total: int) -> list[int]:
+    """Indices of those who may lie."""
+    if clients is None:
+        return list(range(total))
+    chosen = [clients] if isinstance(clients, int | np.integer) else list(clients)
+    for client in chosen:
+        whole = isinstance(client, int | np.integer) and not isinstance(client, bool)
+        if not whole or not 0 <= client < total:
+            raise InvalidInput("clients", client, f"indices in 0..{total - 1}")
+    if not chosen:
+        raise InvalidInput("clients", clients, "at least one client")
+    return [int(client) for client in chosen]
+
+
+def _words(clients: list[int]) -> str:
+    """Who may lie, in words."""
+    if clients == list(range(clients[0], clients[-1] + 1)) and len(clients) > 1:
+        return f"clients {clients[0]}-{clients[-1]}"
+    return f"client{'s' if len(clients) > 1 else ''} {', '.join(map(str, clients))}"

@@ -1,0 +1,183 @@
+"""How good the honest rules are: comparisons of recruits, prices and minimum take-up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+from mechanisms import (
+    Mechanism,
+    Outcome,
+    budget_fair,
+    greedy_max_min,
+    leave_one_out_level,
+    level_max_min,
+    max_min_fair,
+)
+from proofs.claim import THEOREM, Check, Claim
+from proofs.incentives import laws, wrong_rules
+from proofs.incentives.instances import Bids
+
+Objection = Callable[[Outcome, Bids, Fraction], "str | None"]
+
+
+def on_samples(objection: Objection, *, single_task: bool = False, tasks: int = 0) -> Check:
+    """Check that asks every random auction (with so many tasks, if given) for an objection."""
+
+    def check(mechanism: Mechanism, deep: bool) -> str | None:
+        for table, budget in laws.samples(deep, single_task=single_task):
+            bids = table[:, : tasks or None]
+            if tasks > bids.shape[1]:
+                continue
+            found = objection(mechanism(bids, budget), bids, budget)
+            if found is not None:
+                return f"bids {laws.shown(bids)}, budget {budget}: {found}"
+        return None
+
+    return check
+
+
+def dominates(weaker: Mechanism) -> Objection:
+    """Every recruit of the weaker rule is one here, at a price at least as high."""
+
+    def objection(outcome: Outcome, bids: Bids, budget: Fraction) -> str | None:
+        other = weaker(bids, budget)
+        worse = other.winners & ~outcome.winners | (outcome.payments < other.payments)
+        return f"worse off somewhere: {worse.tolist()}" if worse.any() else None
+
+    return objection
+
+
+def equals(other: Mechanism) -> Objection:
+    """The same recruits at the same prices."""
+
+    def objection(outcome: Outcome, bids: Bids, budget: Fraction) -> str | None:
+        same = outcome.payments.tolist() == other(bids, budget).payments.tolist()
+        return None if same else "another outcome"
+
+    return objection
+
+
+def near_common_level(outcome: Outcome, bids: Bids, budget: Fraction) -> str | None:
+    """Every task recruits k_A - 1, k_A or k_A + 1 clients."""
+    level = level_max_min(bids, budget).level[0]
+    inside = (abs(outcome.take_up - level) <= 1).all()
+    return None if inside else f"recruits {outcome.take_up}, common level {level}"
+
+
+def minimum_at_least(name: str, floor: Callable[[Bids, Fraction], int]) -> Objection:
+    """The smallest number of recruits has a floor."""
+
+    def objection(outcome: Outcome, bids: Bids, budget: Fraction) -> str | None:
+        bound, seen = floor(bids, budget), outcome.min_take_up
+        return None if seen >= bound else f"minimum {seen} is below {name} = {bound}"
+
+    return objection
+
+
+def optimum(bids: Bids, budget: Fraction) -> int:
+    """k*, the full-information optimum."""
+    return int(greedy_max_min(bids, budget).level[0])
+
+
+def better_simple_rule(bids: Bids, budget: Fraction) -> int:
+    """Minimum of the better of the common level and budget-fair."""
+    common = int(level_max_min(bids, budget).level[0])
+    return max(common, budget_fair(bids, budget).min_take_up)
+
+
+def claim(name: str, statement: str, check: Check, subject: Any, broken: Any) -> Claim:
+    """A theorem checked on random exact auctions."""
+    how = "random auctions with ties, exact"
+    scopes = (laws.SAMPLE_SCOPE, laws.DEEP_SAMPLE_SCOPE)
+    return Claim(name, statement, "own", THEOREM, how, *scopes, check, subject, broken)
+
+
+CLAIMS = (
+    claim(
+        "max-min-fair-dominates-one-level-per-client-and-task",
+        "every recruit of leave_one_out_level is one of max_min_fair, at no lower a price",
+        on_samples(dominates(leave_one_out_level)),
+        max_min_fair,
+        wrong_rules.one_level_per_client,
+    ),
+    claim(
+        "one-level-per-client-and-task-dominates-one-per-client",
+        "every recruit with one level per client is one of leave_one_out_level, not paid less",
+        on_samples(dominates(wrong_rules.one_level_per_client)),
+        leave_one_out_level,
+        budget_fair,
+    ),
+    claim(
+        "max-min-fair-with-one-task",
+        "with one task max_min_fair is the proportional share",
+        on_samples(equals(budget_fair), tasks=1),
+        max_min_fair,
+        leave_one_out_level,
+    ),
+    claim(
+        "leave-one-out-level-with-one-task-per-client",
+        "for clients with one task each leave_one_out_level is level_max_min",
+        on_samples(equals(level_max_min), single_task=True),
+        leave_one_out_level,
+        max_min_fair,
+    ),
+    claim(
+        "max-min-fair-dominates-the-common-level-for-one-task-per-client",
+        "for clients with one task each every recruit of level_max_min is kept, not paid less",
+        on_samples(dominates(level_max_min), single_task=True),
+        max_min_fair,
+        wrong_rules.one_level_per_client,
+    ),
+    claim(
+        "max-min-fair-recruits-near-the-common-level",
+        "every task recruits within one of the level of level_max_min",
+        on_samples(near_common_level),
+        max_min_fair,
+        budget_fair,
+    ),
+    claim(
+        "max-min-fair-floor-of-the-simple-rules",
+        "the minimum is at least max(common level, minimum of budget-fair) - 1",
+        on_samples(
+            minimum_at_least("that", lambda bids, budget: better_simple_rule(bids, budget) - 1)
+        ),
+        max_min_fair,
+        wrong_rules.one_level_per_client,
+    ),
+    claim(
+        "max-min-fair-floor-of-the-optimum",
+        "the minimum is at least floor((k* - 1) / 2)",
+        on_samples(
+            minimum_at_least("floor((k*-1)/2)", lambda bids, b: (optimum(bids, b) - 1) // 2)
+        ),
+        max_min_fair,
+        wrong_rules.price_by_price,
+    ),
+    claim(
+        "max-min-fair-floor-with-two-tasks",
+        "with two tasks the minimum is at least floor(k* / 2)",
+        on_samples(minimum_at_least("floor(k*/2)", lambda bids, b: optimum(bids, b) // 2), tasks=2),
+        max_min_fair,
+        wrong_rules.one_level_per_client,
+    ),
+    claim(
+        "common-level-floor",
+        "the common level is at least floor(k* / 2)",
+        on_samples(minimum_at_least("floor(k*/2)", lambda bids, b: optimum(bids, b) // 2)),
+        level_max_min,
+        wrong_rules.one_level_per_client,
+    ),
+    claim(
+        "budget-fair-floor",
+        "the minimum of budget-fair is at least floor((k* + 1) / (S + 1))",
+        on_samples(
+            minimum_at_least(
+                "floor((k*+1)/(S+1))", lambda bids, b: (optimum(bids, b) + 1) // (bids.shape[1] + 1)
+            )
+        ),
+        budget_fair,
+        wrong_rules.one_level_per_client,
+    ),
+)

@@ -1,0 +1,131 @@
+"""`python -m mechanisms` as a person uses it."""
+
+import json
+import subprocess
+import sys
+from fractions import Fraction
+
+import pytest
+
+from fairopt import errors
+from mechanisms import named_rule
+from mechanisms.named_rules import RULES, RuleOptions
+from mechanisms.tables import read_bids
+
+BIDS = "client,mnist,cifar\nann,1,5\nbob,2,1\ncay,4,3\n"
+
+
+def command(*arguments):
+    line = [sys.executable, "-m", "mechanisms", *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def bids(tmp_path):
+    path = tmp_path / "bids.csv"
+    path.write_text(BIDS)
+    return path
+
+
+def test_run_prints_a_table_and_draws(bids, tmp_path):
+    picture = tmp_path / "auction.png"
+    done = command("run", bids, "--budget", "15", "--plot", picture)
+    assert done.returncode == 0, done.stderr
+    assert "1 -> 3.75" in done.stdout
+    assert "max-min-fair: 10.5 of 15 spent" in done.stdout
+    assert picture.stat().st_size > 1000
+
+
+def test_run_as_json_is_exact(bids):
+    done = command("run", bids, "--budget", "15", "--json", "--rule", "budget-fair")
+    record = json.loads(done.stdout)
+    assert record["spend_exact"] == "15"
+    assert record["take_up"] == {"mnist": 2, "cifar": 2}
+    assert record["recruits"][0] == {
+        "client": "ann",
+        "task": "mnist",
+        "ask": 1.0,
+        "payment": 3.75,
+        "payment_exact": "15/4",
+    }
+
+
+def test_audit_status_tells_honest_from_gamed(bids):
+    honest = command("audit", bids, "--budget", "15", "--json")
+    assert honest.returncode == 0
+    assert json.loads(honest.stdout)["truthful"] is True
+    gamed = command("audit", bids, "--budget", "15", "--rule", "level-max-min")
+    assert gamed.returncode == 1
+    assert "client 0 with costs (1, 5) gains 2" in gamed.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--budget", "-1"], "budget"),
+        (["--budget", "many"], "--budget"),
+        (["--budget", "5", "--rule", "best"], "max-min-fair"),
+        (["--budget", "5", "--rule", "posted-price"], "prices"),
+        (["--budget", "5", "--reserve", "1,2,3"], "--reserve"),
+    ],
+)
+def test_bad_options_are_one_line_and_status_2(bids, arguments, words):
+    done = command("run", bids, *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "client\nann\n",
+        "client,a\n",
+        "client,a\nann\n",
+        "client,a\nann,x\n",
+        "client,a\nann,1/0\n",
+    ],
+)
+def test_bad_files(tmp_path, text):
+    path = tmp_path / "bad.csv"
+    path.write_text(text)
+    with pytest.raises(errors.InvalidInput, match="BIDS"):
+        read_bids(path)
+
+
+def test_a_missing_file(tmp_path):
+    assert command("run", tmp_path / "none.csv", "--budget", 1).returncode == 2
+
+
+def test_cells_are_read_exactly(tmp_path):
+    path = tmp_path / "bids.csv"
+    path.write_text("who, a ,b\n ann ,0.1,\n\nbob,1/3,1e-2\n")
+    named = read_bids(path)
+    assert (named.clients, named.tasks) == (("ann", "bob"), ("a", "b"))
+    assert named.bids.tolist() == [
+        [Fraction(1, 10), float("inf")],
+        [Fraction(1, 3), Fraction(1, 100)],
+    ]
+
+
+OPTIONS = {
+    "posted-price": RuleOptions(prices=[3, 3]),
+    "participation-fee": RuleOptions(fee=Fraction(1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_named_rule_runs(name, bids):
+    rule = named_rule(name, OPTIONS.get(name))
+    named = read_bids(bids)
+    outcome = rule(named.bids, 15)
+    assert outcome.spend <= 15
+    assert rule(named.bids, 15) == outcome
+
+
+def test_rules_refuse_options_that_are_not_theirs():
+    with pytest.raises(errors.InvalidInput, match="left out"):
+        named_rule("greedy-max-min", RuleOptions(fee=1))
+    with pytest.raises(errors.InvalidInput, match="given"):
+        named_rule("participation-fee")
