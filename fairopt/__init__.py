@@ -27,25 +27,39 @@ one, PyTorch by `fairopt.torch`, and cvxpy by `fairopt.reference`.
 """
 
 from fairopt.client_allocation import client_task_probabilities
-from fairopt.dual_cone import dual_cone_residual
+from fairopt.conflict_averse import conflict_averse, conflict_averse_residual
+from fairopt.cross_attention import cross_attention_weights
+from fairopt.dual_cone import dual_cone_projection, dual_cone_residual, upgrad
 from fairopt.errors import InvalidInput, NotSolved
 from fairopt.fairgrad import fairgrad, fairgrad_residual
 from fairopt.min_norm import min_norm, min_norm_residual
+from fairopt.multiplicative_weights import multiplicative_weights
 from fairopt.pareto import ParetoCertificate, Verdict, pareto_certificate
+from fairopt.request_allocation import reference_request_allocation, request_allocation
 from fairopt.solution import Solution, Status
+from fairopt.utility import AlphaFair
 
 __all__ = [
     "fairgrad",
     "fairgrad_residual",
     "min_norm",
     "min_norm_residual",
+    "conflict_averse",
+    "conflict_averse_residual",
+    "dual_cone_projection",
     "dual_cone_residual",
+    "upgrad",
     "pareto_certificate",
     "ParetoCertificate",
     "Verdict",
     "Solution",
     "Status",
+    "AlphaFair",
     "client_task_probabilities",
+    "request_allocation",
+    "reference_request_allocation",
+    "multiplicative_weights",
+    "cross_attention_weights",
     "InvalidInput",
     "NotSolved",
 ]

@@ -234,3 +234,12 @@ def batch_shape(**shapes: tuple[int, ...]) -> tuple[int, ...]:
     for argument, shape in shapes.items():
         common = broadcastable(argument, shape, common)
     return common
+
+
+def radius(argument: str, value: object) -> float | Array:
+    """A finite number >= 0, or one per problem."""
+    if type(value) is float and 0.0 <= value < np.inf:
+        return value
+    array = real_array(argument, value)
+    all_where(argument, array, np.isfinite(array) & (array >= 0.0), "finite and >= 0")
+    return array

@@ -238,7 +238,8 @@ def boundary(
         q[i] = -scale / d[i] if alpha > 0.0 else dot(C[i], work[4], n)
     clear(ints)
     m = warm_support(C, u, L, ints) if warm else 0
-    code, m, steps = nonnegative_minimum(C, q, u, L, ints, work[2], m, cap)
+    terms = 0.0 if alpha > 0.0 else math.inf
+    code, m, steps = nonnegative_minimum(C, q, u, L, ints, work[2], m, cap, alpha > 0.0, terms)
     for i in range(n):
         w[i] = (u[i] / d[i]) / scale if alpha > 0.0 else p[i] + u[i] * (scale / d[i])
     return code, steps

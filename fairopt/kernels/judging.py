@@ -7,8 +7,10 @@ import math
 from fairopt.checks import Array
 from fairopt.kernels.compiling import helper
 from fairopt.kernels.gram import scaled_row, scaled_weights
+from fairopt.kernels.linear import EPS
 
 HALF_ULP = 2.0**-53
+ZERO_REFERENCE = 8.0  # times n eps (sum d |r|)^2: below it |g0|^2 is rounding
 SMALLEST_NORMAL = 2.0**-1022
 LOG_TINY = -745.1332191019412  # log of half the smallest float64: below it a number rounds to zero
 
@@ -56,21 +58,22 @@ def relative_gap(s: float, log_scale: float, alpha: float, p: float, w: float) -
 def dual_cone_gap(
     A: Array, reference: Array, w: Array, d: Array, r: Array, u: Array
 ) -> tuple[float, int]:
-    """Largest |min(d (w - reference), A w / d)| over sum d |w|, and the worst task."""
+    """Largest |min(d (w - reference), A w / d)| over sum d max(|w|, |reference|), and its task."""
     n = w.shape[0]
     worst, at, total = 0.0, 0, 0.0
+    scale = 0.0
+    for i in range(n):
+        size = d[i] * max(abs(w[i]), abs(reference[i]))
+        scale = max(scale, size)
+        total += size
+    scale = scale if scale > 0.0 else 1.0
+    total = total / scale if total > 0.0 else 1.0
     unit = scaled_weights(w, r, u)
     for i in range(n):
-        total += d[i] * r[i] * abs(u[i])
-    if total == 0.0:
-        total = 1.0
-    for i in range(n):
         s, _ = scaled_row(A, r, u, i)
-        extra = (w[i] - reference[i]) * unit / r[i]
-        if w[i] != 0.0:
-            extra = (w[i] - reference[i]) / w[i] * u[i]
-        slope = s / (d[i] * r[i]) if d[i] > 0.0 else math.inf
-        gap = abs(min(extra * d[i] * r[i], slope)) / total
+        extra = d[i] * ((w[i] - reference[i]) / scale)
+        slope = s / (d[i] * r[i]) / unit / scale if d[i] > 0.0 else math.inf
+        gap = abs(min(extra, slope)) / total
         if not gap <= worst:
             worst, at = gap, i
     return worst, at
@@ -94,3 +97,48 @@ def min_norm_gap(A: Array, v: Array, d: Array, r: Array, u: Array, s: Array) -> 
         if gap > worst or math.isnan(gap):
             worst = gap
     return worst
+
+
+@helper
+def conflict_averse_gap(
+    A: Array, c: float, reference: Array, w: Array, dual: Array, d: Array
+) -> tuple[float, float]:
+    """(dual value - primal value) / max(|dual value|, |g0|^2) + relative ball violation; its floor.
+
+    If g0 vanishes to rounding, (sum d |w - r|)^2 over (sum d |r|)^2 instead.
+    """
+    n = w.shape[0]
+    square, off, quad, value = 0.0, 0.0, 0.0, 0.0
+    size, off_size, dual_size, noise = 0.0, 0.0, 0.0, 0.0
+    worst = math.inf
+    for i in range(n):
+        at_reference, at_weights, at_dual, at_off, row = 0.0, 0.0, 0.0, 0.0, 0.0
+        for j in range(n):
+            a = 0.5 * A[i, j] + 0.5 * A[j, i]
+            at_reference += a * reference[j]
+            at_weights += a * w[j]
+            at_dual += a * dual[j]
+            at_off += a * (w[j] - reference[j])
+            row += abs(a * w[j]) + abs(a * reference[j]) * dual[i]
+        worst = min(worst, at_weights)
+        noise = max(noise, row)
+        square += reference[i] * at_reference
+        off += (w[i] - reference[i]) * at_off
+        quad += dual[i] * at_dual
+        value += dual[i] * at_reference
+        size += d[i] * abs(reference[i])
+        off_size += d[i] * abs(w[i] - reference[i])
+        dual_size += d[i] * dual[i]
+    if square <= ZERO_REFERENCE * n * EPS * size * size:
+        return (off_size * off_size / (size * size) if size > 0.0 else off_size), 0.0
+    radius = c * math.sqrt(square)
+    if quad > (n + 2.0) * EPS * dual_size * dual_size:  # below it the norm of G dual is rounding
+        value += radius * math.sqrt(quad)
+        noise += radius * (dual_size / math.sqrt(quad) * dual_size)
+    scale = max(abs(value), square)
+    off = math.sqrt(max(off, 0.0))
+    if off > 0.0:
+        ball = off_size / off * off_size + size / math.sqrt(square) * size
+        noise += scale * (ball / math.sqrt(square))
+    gap = max((value - worst) / scale, 0.0) + max(off - radius, 0.0) / math.sqrt(square)
+    return gap, HALF_ULP * noise / scale

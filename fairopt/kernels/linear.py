@@ -67,10 +67,16 @@ def cholesky(H: Array, n: int) -> bool:
 
 
 @helper
-def solve_factored(L: Array, y: Array, n: int) -> None:
-    """Overwrite y by the solution x of L L' x = y."""
+def solve_lower(L: Array, y: Array, n: int) -> None:
+    """Overwrite y by the solution x of L x = y."""
     for i in range(n):
         y[i] = (y[i] - dot(L[i], y, i)) / L[i, i]
+
+
+@helper
+def solve_factored(L: Array, y: Array, n: int) -> None:
+    """Overwrite y by the solution x of L L' x = y."""
+    solve_lower(L, y, n)
     for i in range(n - 1, -1, -1):
         y[i] /= L[i, i]
         subtract_multiple(y, y[i], L[i], i)

@@ -67,7 +67,7 @@ def min_norm(
         u[i] = start[i] * (d[i] / least) if warm != 0.0 else 0.0
     clear(ints)
     m = warm_support(C, u, L, ints) if warm != 0.0 else 0
-    code, m, steps[0] = nonnegative_minimum(C, q, u, L, ints, x, m, int(budget))
+    code, m, steps[0] = nonnegative_minimum(C, q, u, L, ints, x, m, int(budget), True, 0.0)
     total = 0.0
     for i in range(n):
         weights[i] = u[i] * (least / d[i])

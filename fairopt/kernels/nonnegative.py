@@ -179,6 +179,16 @@ def smallest_pivot(L: Array, m: int) -> float:
 
 
 @helper
+def descends(q: Array, terms: float, P: Ints, m: int, x: Array, j: int) -> bool:
+    """Whether the slope along the ray (x on P, 1 on j) is negative beyond its own rounding."""
+    slope, size = q[j], abs(q[j]) + terms
+    for a in range(m):
+        slope += q[P[a]] * x[a]
+        size += (abs(q[P[a]]) + terms) * x[a]
+    return slope < -4.0 * q.shape[0] * EPS * size
+
+
+@helper
 def warm_support(C: Array, u: Array, L: Array, ints: Ints) -> int:
     """The independent part of the support of u as a start; what does not fit is set to zero."""
     m = 0
@@ -202,17 +212,28 @@ def length(x: Array, m: int) -> float:
 
 @helper
 def nonnegative_minimum(
-    C: Array, q: Array, u: Array, L: Array, ints: Ints, x: Array, m: int, cap: int
+    C: Array,
+    q: Array,
+    u: Array,
+    L: Array,
+    ints: Ints,
+    x: Array,
+    m: int,
+    cap: int,
+    guess: bool,
+    terms: float,
 ) -> tuple[int, int, int]:
     """Solve from the state (u, L, ints, m), which is kept for the next q; return (code, m, steps).
 
-    Cold start: u and ints zero, m = 0. On RAY, u holds the ray and the state is not reusable.
+    Cold start: u and ints zero, m = 0; `guess` a support first if most tasks may be in it. On RAY,
+    u holds the ray and the state is not reusable. `terms` is the size of the sums of which q is the
+    result: their rounding must not pass for a ray; inf where the minimum is known to exist.
     """
     n = q.shape[0]
     P, inside, tabu = ints[0], ints[1], ints[2]
     for j in range(n):
         tabu[j] = 0
-    if m == 0 and n >= GUESS_FROM:
+    if guess and m == 0 and n >= GUESS_FROM:
         m = guess_support(C, q, u, L, ints, x)
     entering = -1
     steps = 0
@@ -230,6 +251,9 @@ def nonnegative_minimum(
             if pivot < -NEGATIVE_LIMIT and pivot < -NEGATIVE_LIMIT * length(x, m) ** 2:
                 return NOT_CONVEX, m, steps
             block, t = first_blocker(u, P, m, x)
+            if block < 0 and not descends(q, terms, P, m, x, entering):
+                tabu[entering] = 1
+                break
             if block < 0:
                 for j in range(n):
                     u[j] = 0.0
@@ -245,6 +269,7 @@ def nonnegative_minimum(
             delete(L, P, m, block)
             m -= 1
             steps += 1
-        inside[entering] = 1
-        m += 1
+        if not tabu[entering]:
+            inside[entering] = 1
+            m += 1
     return CAPPED, m, steps

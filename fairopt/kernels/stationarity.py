@@ -59,7 +59,7 @@ def unit_min_norm(
     fill(v, 0.0)
     fill(q, -1.0)
     clear(ints)
-    code, _, _ = nonnegative_minimum(C, q, v, L, ints, x, 0, step_cap(n))
+    code, _, _ = nonnegative_minimum(C, q, v, L, ints, x, 0, step_cap(n), True, 0.0)
     total = 0.0
     for i in range(n):
         total += v[i]

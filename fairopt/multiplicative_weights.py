@@ -1,0 +1,101 @@
+"""One exponentiated update of a probability vector: FedRAM, Group DRO, DoReMi, Hedge."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fairopt import checks
+from fairopt.checks import Array, BoolArray
+
+SUM_TOLERANCE = 1e-5  # of sum weights = 1: weights kept in float32 over thousands of tasks pass
+
+
+def multiplicative_weights(
+    weights: ArrayLike,
+    gains: ArrayLike,
+    rate: float,
+    *,
+    smoothing: float = 0.0,
+    smooth_towards: str = "previous",
+    present: ArrayLike | None = None,
+    absent: str = "frozen",
+) -> Array:
+    r"""Weights moved towards what gains more: w_k exp(rate gain_k), normalised, smoothed.
+
+    Problem: maximise <w, gain> - KL(w || previous) / rate over the simplex. With gains = excess
+    losses this is FedRAM's task update (7), with differential losses its client update (11), with
+    group losses Group DRO, with clipped excess losses and uniform smoothing DoReMi, with rewards
+    Hedge. The caller clips gains where the method does.
+
+    Args:
+        weights: Previous weights, (..., K), >= 0 with sum one.
+        gains: (..., K), finite where present; absent entries may be NaN.
+        rate: Step size, finite; negative rates favour small gains.
+        smoothing: s in [0, 1]: the share of the smoothing target in the result.
+        smooth_towards: "previous" (FedRAM) or "uniform" (DoReMi).
+        present: (..., K) booleans, who takes part; default all.
+        absent: "frozen": absent weights stay and participants keep their total mass (and uniform
+            smoothing shares that mass); "renormalise": absent entries have a gain of zero and all
+            weights are normalised together.
+
+    Returns:
+        (..., K), >= 0, of the same sum as `weights`. An entry of weight zero stays zero (except by
+        uniform smoothing).
+
+    Method: softmax of log w + rate gain with the maximum subtracted; nothing overflows. Adding one
+    constant to every gain changes nothing.
+
+    Raises:
+        InvalidInput: for anything outside these ranges or shapes.
+
+    Source: FedRAM equations (7) and (11) as reconstructed from its text; the treatment of absent
+    clients is our reading of "frozen". Group DRO and DoReMi for their updates.
+
+    Example:
+        >>> multiplicative_weights([0.5, 0.5], [1.0, 2.0], 0.01).round(4)
+        array([0.4975, 0.5025])
+    """
+    w = checks.nonnegative_vector("weights", weights)
+    K = w.shape[-1]
+    total = w.sum(axis=-1)
+    checks.all_where(
+        "sum of weights",
+        np.atleast_1d(total),
+        np.atleast_1d(np.abs(total - 1.0) <= SUM_TOLERANCE),
+        "one",
+    )
+    eta = checks.number("rate", rate, -np.finfo(float).max, np.finfo(float).max, "a finite number")
+    share = checks.number("smoothing", smoothing, 0.0, 1.0, "a number in [0, 1]")
+    uniform = checks.choice("smooth_towards", smooth_towards, ("previous", "uniform")) == "uniform"
+    frozen = checks.choice("absent", absent, ("frozen", "renormalise")) == "frozen"
+    here = np.ones(K, dtype=bool) if present is None else checks.bool_array("present", present, K)
+    gain = checks.task_array("gains", gains, K)
+    checks.batch_shape(weights=w.shape[:-1], gains=gain.shape[:-1], present=here.shape[:-1])
+    w, gain, here = np.broadcast_arrays(w, gain, here)
+    checks.all_where("gains", gain, np.isfinite(gain) | ~here, "finite where present")
+    moving = here if frozen else np.ones_like(here)
+    moved = _exponentiated(w, np.where(here, gain, 0.0), eta, moving)
+    target = _uniform(w, moving) if uniform else w
+    return np.where(moving, (1.0 - share) * moved + share * target, w)
+
+
+def _exponentiated(w: Array, gain: Array, eta: float, moving: BoolArray) -> Array:
+    """Each moving weight times exp(eta gain), with their mass kept."""
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        score = np.log(w) + eta * gain
+    score = np.where(moving & (w > 0.0), score, -np.inf)
+    top = score.max(axis=-1, keepdims=True)
+    raised = np.exp(score - np.where(np.isfinite(top), top, 0.0))
+    norm = raised.sum(axis=-1, keepdims=True)
+    return np.asarray(_mass(w, moving) * raised / np.where(norm > 0.0, norm, 1.0))
+
+
+def _uniform(w: Array, moving: BoolArray) -> Array:
+    """The mass of the moving weights in equal parts."""
+    return np.asarray(_mass(w, moving) / np.maximum(moving.sum(axis=-1, keepdims=True), 1))
+
+
+def _mass(w: Array, moving: BoolArray) -> Array:
+    """Total of the moving weights."""
+    return np.asarray(np.where(moving, w, 0.0).sum(axis=-1, keepdims=True))
