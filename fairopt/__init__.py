@@ -34,7 +34,12 @@ from fairopt.errors import InvalidInput, NotSolved
 from fairopt.fairgrad import fairgrad, fairgrad_residual
 from fairopt.min_norm import min_norm, min_norm_residual
 from fairopt.multiplicative_weights import multiplicative_weights
-from fairopt.pareto import ParetoCertificate, Verdict, pareto_certificate
+from fairopt.pareto import (
+    ParetoCertificate,
+    Verdict,
+    pareto_certificate,
+    pareto_certificate_from_gradients,
+)
 from fairopt.request_allocation import reference_request_allocation, request_allocation
 from fairopt.solution import Solution, Status
 from fairopt.utility import AlphaFair
@@ -50,6 +55,7 @@ __all__ = [
     "dual_cone_residual",
     "upgrad",
     "pareto_certificate",
+    "pareto_certificate_from_gradients",
     "ParetoCertificate",
     "Verdict",
     "Solution",

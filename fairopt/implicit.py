@@ -45,8 +45,7 @@ def min_norm_adjoint(A: Array, solution: Solution, outer: Array) -> Array:
     def single(matrix: Array, v: Array, g: Array, _: Any) -> Array:
         support = v > 0.0
         square = v @ matrix @ v
-        with np.errstate(divide="ignore", invalid="ignore"):
-            w = v / square
+        w = v / square
         wp, block = w[support], matrix[np.ix_(support, support)]
         inner = square * (g - g @ v)[support]
         return _outer(support, wp * _solve(wp[:, None] * block * wp, wp * inner), w)
@@ -104,5 +103,6 @@ def _each(A: Array, solution: Solution, outer: Array, dual: Array | None, single
     for index in np.ndindex(A.shape[:-2]):
         if status[index] in _GOOD:
             extra = None if dual is None else dual[index]
-            result[index] = single(A[index], solution.weights[index], outer[index], extra)
+            with np.errstate(all="ignore"):  # what has no derivative becomes NaN
+                result[index] = single(A[index], solution.weights[index], outer[index], extra)
     return result

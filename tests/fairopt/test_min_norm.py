@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
-from fairopt import Status, Verdict, min_norm, min_norm_residual, pareto_certificate
+from fairopt import (
+    InvalidInput,
+    Status,
+    Verdict,
+    min_norm,
+    min_norm_residual,
+    pareto_certificate,
+    pareto_certificate_from_gradients,
+)
 from tests import laws
 from tests.fairopt import problems
 
@@ -123,3 +131,39 @@ def test_fuzz_gradients_of_any_size(seed, K, centre, spread):
     A = laws.gram(G)
     solution = min_norm(A).require()
     assert min_norm_residual(A, solution.weights) <= 1e-12
+
+
+@pytest.mark.parametrize("margin", [1e-2, 1e-6, 1e-8, 1e-10, 1e-12])
+def test_gradients_decide_what_their_gram_matrix_cannot(margin):
+    rng = np.random.default_rng(8)
+    for K in (2, 3, 8, 20):
+        scales = 10.0 ** rng.uniform(-6, 6, size=(K, 1))
+        G = problems.near_stationary(K, rng, margin) * scales
+        found = pareto_certificate_from_gradients(G)
+        assert found.verdict == Verdict.NOT_STATIONARY
+        assert 0.05 * margin < found.norm < 20.0 * margin
+        laws.certificate_is_valid(G, found.weights, bound=100.0 * margin)
+
+
+def test_stationary_gradients_and_low_precision():
+    rng = np.random.default_rng(9)
+    for K in (2, 3, 8, 20):
+        G = problems.stationary(K, rng)
+        found = pareto_certificate_from_gradients(G)
+        assert found.verdict == Verdict.STATIONARY
+        laws.certificate_is_valid(G, found.weights, bound=1e-13)
+    g = rng.normal(size=100).astype(np.float32)
+    pair = np.stack([g, -g / np.float32(3.0)])
+    found = pareto_certificate_from_gradients(pair)
+    assert found.verdict == Verdict.UNDECIDED
+    assert 1e-9 < found.norm < 1e-7
+    assert pareto_certificate_from_gradients(pair, gradient_error=0.0).verdict == 2
+    np.testing.assert_array_equal(pareto_certificate_from_gradients([[1.0], [0.0]]).weights, [0, 1])
+    tiny = pareto_certificate_from_gradients(np.eye(2) * 1e-300)  # its Gram matrix underflows
+    assert tiny.verdict == Verdict.NOT_STATIONARY
+
+
+@pytest.mark.parametrize("bad", [1.0, [1.0], [[np.nan]], [[]], [["a"]], np.zeros((2, 2, 2))])
+def test_gradients_are_checked(bad):
+    with pytest.raises(InvalidInput):
+        pareto_certificate_from_gradients(bad)

@@ -1,0 +1,277 @@
+"""The K x K solvers beside what people use today: ratios and residuals, from one process.
+
+Two tables. Speed: the time of one call in units of one `numpy.linalg.solve` of the same size, all
+contestants interleaved, medians. Accuracy: the worst residual over several draws of each family,
+judged for everybody by the same functions (0 is exact, "-" a refusal or an error). SciPy recipes
+are those of released code; cvxpy is `fairopt.reference`; TorchJD takes part if it is installed.
+
+Run with: python benchmarks/gradient_solvers.py [--tasks 2 8 64] [--rounds 30] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from scipy.optimize import least_squares, minimize, nnls
+
+import fairopt
+from fairopt import reference
+
+Array = NDArray[np.float64]
+Solve = Callable[[Array], Array]
+
+ALPHA = 2.0  # the default of released FairGrad runs
+C = 0.4  # radius of the conflict-averse ball in released runs
+SLOW = 0.02  # seconds: contestants above it get a tenth of the rounds
+WIDTH = 150  # characters the accuracy table needs
+TINY = 1e-300  # a residual below it prints as 0
+
+
+def _unit(G: Array) -> Array:
+    """Rows of length one."""
+    return np.asarray(G / np.linalg.norm(G, axis=1)[:, None])
+
+
+def families(K: int, rng: np.random.Generator) -> dict[str, Array]:
+    """Gradients by wanted property, one per row."""
+    width = 2 * K + 3
+    well = _unit(rng.normal(size=(K, width)))
+    sign = np.where(np.arange(K) % 2, -1.0, 1.0)[:, None]
+    half = _unit(rng.normal(size=((K + 1) // 2, width)))
+    plane = rng.normal(size=(K, max(2, K // 2)))
+    plane[:, 0] = np.abs(plane[:, 0]) + 0.3 * np.sqrt(plane.shape[1])
+    centred = well - well.mean(axis=0)
+    normal = rng.normal(size=width)
+    normal -= np.linalg.lstsq(centred, centred @ normal, rcond=None)[0]
+    return {
+        "well": well,
+        "ill": _unit(well[:1] + 1e-4 * rng.normal(size=(K, width))),
+        "rank K/2": _unit(plane),
+        "duplicated": np.concatenate([half, half])[:K],
+        "conflicting": _unit(sign * well[:1] + 0.1 * _unit(rng.normal(size=(K, width)))),
+        "near 1e-4": centred + 1e-4 * normal / np.linalg.norm(normal),
+        "mixed scale": well * 10.0 ** rng.uniform(-6.0, 6.0, size=(K, 1)),
+        "x 1e-6": well * 1e-6,
+        "x 1e6": well * 1e6,
+    }
+
+
+def scipy_fairgrad(A: Array) -> Array:
+    """The released recipe: bounded least squares from 1 / K, exit status ignored."""
+    K = len(A)
+    found = least_squares(
+        lambda w: A @ w - (1.0 / w) ** (1.0 / ALPHA), np.full(K, 1.0 / K), bounds=(0.0, np.inf)
+    )
+    return np.asarray(found.x)
+
+
+def slsqp_conflict_averse(A: Array) -> Array:
+    """The released recipe: SLSQP on the dual with absolute smoothing, from 1 / K."""
+    K = len(A)
+    b = A.mean(axis=1)
+    norm = np.sqrt(A.mean() + 1e-8)
+    start = np.full(K, 1.0 / K)
+    found = minimize(
+        lambda v: v @ b + C * norm * np.sqrt(v @ A @ v + 1e-8),
+        start,
+        bounds=[(0.0, 1.0)] * K,
+        constraints={"type": "eq", "fun": lambda v: 1.0 - v.sum()},
+    )
+    return np.asarray(start + C * norm / (np.sqrt(found.x @ A @ found.x) + 1e-8) * found.x)
+
+
+def nnls_min_norm(A: Array) -> Array:
+    """Nonnegative least squares on a factor, with the sum as one heavy row."""
+    G = reference.factor(A)
+    heavy = 1e3 * float(np.sqrt(np.diag(A).max()))
+    u, _ = nnls(np.vstack([G.T, np.full(len(A), heavy)]), np.r_[np.zeros(G.shape[1]), heavy])
+    return np.asarray(u / u.sum())
+
+
+def twin_conflict_averse(A: Array) -> Array:
+    """Weights of the cvxpy direction (the factor is square)."""
+    d = reference.conflict_averse(A, C)
+    return np.asarray(np.linalg.lstsq(reference.factor(A).T, d, rcond=None)[0])
+
+
+def torchjd(name: str, **options: Any) -> Solve | None:
+    """A TorchJD weighting in float64, if the package is there."""
+    if importlib.util.find_spec("torchjd") is None:
+        return None
+    import torch
+
+    weighting = getattr(importlib.import_module("torchjd.aggregation"), name, None)
+    if weighting is None:
+        return None
+    instance = weighting(**options)
+    return lambda A: np.asarray(instance(torch.from_numpy(A)).detach().numpy())
+
+
+def problems() -> dict[str, tuple[Callable[[Array, Array], float], dict[str, Solve | None]]]:
+    """For each problem its judge and its contestants; ours comes first."""
+
+    def uniform(A: Array) -> Array:
+        return np.full(len(A), 1.0 / len(A))
+
+    return {
+        "fairgrad (alpha 2)": (
+            lambda A, w: float(fairopt.fairgrad_residual(A, ALPHA, w)),
+            {
+                "fairopt": lambda A: fairopt.fairgrad(A, ALPHA).weights,
+                "SciPy least_squares": scipy_fairgrad,
+                "cvxpy": lambda A: reference.fairgrad(A, ALPHA),
+            },
+        ),
+        "conflict averse (c 0.4)": (
+            lambda A, w: float(fairopt.conflict_averse_residual(A, C, w)),
+            {
+                "fairopt": lambda A: fairopt.conflict_averse(A, C).weights,
+                "SciPy SLSQP": slsqp_conflict_averse,
+                "cvxpy": twin_conflict_averse,
+                "TorchJD": torchjd("CAGradWeighting", c=C),
+            },
+        ),
+        "min norm": (
+            lambda A, w: float(fairopt.min_norm_residual(A, w)),
+            {
+                "fairopt": lambda A: fairopt.min_norm(A).weights,
+                "SciPy nnls": nnls_min_norm,
+                "cvxpy": reference.min_norm,
+                "TorchJD": torchjd("MGDAWeighting"),
+            },
+        ),
+        "dual cone (mean)": (
+            lambda A, w: float(fairopt.dual_cone_residual(A, uniform(A), w)),
+            {
+                "fairopt": lambda A: fairopt.dual_cone_projection(A, uniform(A)).weights,
+                "cvxpy": lambda A: reference.dual_cone_projection(A, uniform(A)),
+                "TorchJD": torchjd("DualProjWeighting"),
+            },
+        ),
+    }
+
+
+def median_times(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Median seconds of each call, interleaved; slow ones take part in every tenth round."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for k in range(rounds):
+        for name, call in calls.items():
+            if k % 10 and seconds[name][0] > SLOW:
+                continue
+            begin = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - begin)
+    return {name: float(np.median(values)) for name, values in seconds.items()}
+
+
+def speed(tasks: list[int], rounds: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Rows of the first table: ratios to one linear solve, well-conditioned input."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for K in tasks:
+        A = families(K, rng)["well"]
+        A = A @ A.T
+        b = np.ones(K)
+        calls: dict[str, Callable[[], Any]] = {"solve": lambda A=A, b=b: np.linalg.solve(A, b)}
+        for problem, (_, contestants) in problems().items():
+            for name, solve in contestants.items():
+                if solve is not None:
+                    calls[f"{problem}|{name}"] = lambda A=A, solve=solve: solve(A)
+        found = median_times(calls, rounds)
+        for key, value in found.items():
+            problem, _, name = key.partition("|")
+            row = rows.setdefault((problem, name), {"problem": problem, "solver": name})
+            row[f"K={K}"] = value / found["solve"]
+            row[f"us K={K}"] = 1e6 * value
+    return list(rows.values())
+
+
+def accuracy(K: int, draws: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Rows of the second table: the worst residual by family."""
+    grams = [{n: G @ G.T for n, G in families(K, rng).items()} for _ in range(draws)]
+    rows = []
+    for problem, (judge, contestants) in problems().items():
+        for name, solve in contestants.items():
+            if solve is None:
+                continue
+            row: dict[str, Any] = {"problem": problem, "solver": name}
+            for family in grams[0]:
+                row[family] = max(_judged(solve, judge, draw[family]) for draw in grams)
+            rows.append(row)
+    return rows
+
+
+def _judged(solve: Solve, judge: Callable[[Array, Array], float], A: Array) -> float:
+    """Residual of one answer; NaN where the contestant raises."""
+    try:
+        return judge(A, solve(A))
+    except (ValueError, ArithmeticError, RuntimeError, np.linalg.LinAlgError):
+        return float("nan")
+    except Exception as error:  # solvers raise their own types, cvxpy among them
+        if type(error).__module__.partition(".")[0] in ("cvxpy", "torchjd"):
+            return float("nan")
+        raise
+
+
+def _table(title: str, rows: list[dict[str, Any]], columns: list[str], style: str) -> Table:
+    """A rich table of numbers."""
+    table = Table(title=title)
+    for column in ("problem", "solver", *columns):
+        left = column in ("problem", "solver")
+        table.add_column(column, justify="left" if left else "right", no_wrap=True)
+    for row in rows:
+        cells = [_cell(row.get(column, float("nan")), style) for column in columns]
+        table.add_row(row["problem"], row["solver"], *cells)
+    return table
+
+
+def _cell(value: float, style: str) -> str:
+    """One number."""
+    if np.isnan(value):
+        return "-"
+    return "0" if abs(value) < TINY else format(value, style)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--tasks", type=int, nargs="+", default=[2, 8, 64])
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--draws", type=int, default=3, help="draws of each family")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write both tables to this file")
+    arguments = parser.parse_args()
+    rng = np.random.default_rng(arguments.seed)
+    warnings.simplefilter("ignore")  # contestants warn about what the residual shows
+    fast = speed(arguments.tasks, arguments.rounds, rng)
+    exact = accuracy(8, arguments.draws, rng)
+    console = Console()
+    console = Console(width=max(console.width, WIDTH))
+    console.print(
+        _table(
+            "time of one call / one numpy.linalg.solve",
+            fast,
+            [f"K={K}" for K in arguments.tasks],
+            ".2f",
+        )
+    )
+    console.print(_table("worst residual, K = 8", exact, list(exact[0])[2:], ".0e"))
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"speed": fast, "accuracy": exact}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
