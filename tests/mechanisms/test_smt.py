@@ -6,7 +6,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from mechanisms import budget_fair, leave_one_out_level, level_max_min, max_min_fair, smt
+from mechanisms import (
+    budget_fair,
+    leave_one_out_level,
+    level_max_min,
+    max_min_fair,
+    smt,
+    smt_rules,
+)
 from mechanisms.violation import client_utility
 
 RULES = [budget_fair, leave_one_out_level, level_max_min, max_min_fair]
@@ -20,7 +27,7 @@ def test_an_encoding_gives_the_utility_of_the_rule(rule, joint, seed):
 
     rng = np.random.default_rng(seed)
     clients, tasks = int(rng.integers(2, 5)), int(rng.integers(1, 4))
-    market = smt._market(clients, tasks, joint)
+    market = smt_rules.new_market(clients, tasks, joint)
     scale = int(rng.integers(4, 30))
 
     def numbers(count):
@@ -28,7 +35,7 @@ def test_an_encoding_gives_the_utility_of_the_rule(rule, joint, seed):
 
     asked, costs = numbers(tasks), numbers(tasks)
     rng.shuffle(asked)
-    term = smt._UTILITIES[rule](market, list(map(z3_value, asked)), list(map(z3_value, costs)))
+    term = smt_rules.UTILITIES[rule](market, list(map(z3_value, asked)), list(map(z3_value, costs)))
     fixed, rows = [], {}
     for task, asks in enumerate(market.others):
         rows[task] = numbers(len(asks))
@@ -61,10 +68,10 @@ def test_an_honest_encoding_with_a_wrong_price_is_refuted():
 
     import z3
 
-    market = smt._market(3, 2, True)
+    market = smt_rules.new_market(3, 2, True)
     truth, report = ([z3.Real(f"{name}{s}") for s in range(2)] for name in "cr")
     gain = pays_more_for_more(market, report, truth) - pays_more_for_more(market, truth, truth)
-    assert smt._solve([*smt._ordered(market.others), gain > 0]) is not None
+    assert smt._solve([*smt_rules.ordered(market.others), gain > 0]) is not None
 
 
 def test_a_reserve_is_not_encoded():
