@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,17 @@ import numpy as np
 from fairopt.errors import InvalidInput, NotSolved
 from mechanisms.best_response import known_rule
 from mechanisms.outcome import Mechanism
-from mechanisms.properties import find_profitable_report
-from mechanisms.smt_rules import BUDGET, UTILITIES, Market, Term, new_market, ordered
+from mechanisms.properties import find_overspend, find_profitable_report
+from mechanisms.smt_rules import (
+    BUDGET,
+    UTILITIES,
+    Market,
+    Offers,
+    Term,
+    new_market,
+    ordered,
+    sorted_terms,
+)
 from mechanisms.violation import Violation
 
 SECONDS = 120
@@ -80,6 +90,71 @@ def prove_truthful(
     return SmtVerdict(False, _replay(mechanism, model, market, truth, report))
 
 
+def prove_within_budget(mechanism: Mechanism, offers: Offers, shape: tuple[int, int]) -> SmtVerdict:
+    """Prove that a leave-one-out rule never overspends, at any real bids, or give an example.
+
+    All clients are explicit here, in any order, with ties to the lower index.
+
+    Args:
+        mechanism: The rule itself, on which an example is replayed.
+        offers: Its offers, such as `mechanisms.smt_rules.capped_offers` for `max_min_fair`.
+        shape: (N, S); every client bids on every task.
+
+    Raises:
+        NotSolved: The solver gave up, or its example does not replay.
+
+    Example:
+        >>> from mechanisms import max_min_fair
+        >>> from mechanisms.smt_rules import capped_offers
+        >>> prove_within_budget(max_min_fair, capped_offers, (3, 2)).proved
+        True
+    """
+    import z3
+
+    clients, tasks = (range(size) for size in shape)
+    asks = [[z3.Real(f"ask{i}_{s}") for s in tasks] for i in clients]
+    facts = [ask >= 0 for row in asks for ask in row]
+    spend = sum(_payments(asks, client, offers, facts) for client in clients)
+    model = _solve([*facts, spend > BUDGET])
+    if model is None:
+        return SmtVerdict(True, None)
+    bids = np.array([[_number(model, ask) for ask in row] for row in asks], dtype=object)
+    found = find_overspend(mechanism(bids, BUDGET), BUDGET)
+    if found is None:
+        raise NotSolved("the solver's counter-example does not replay: the encoding is wrong")
+    return SmtVerdict(False, found.within(bids, BUDGET))
+
+
+def _payments(asks: list[list[Term]], client: int, offers: Offers, facts: list[Term]) -> Term:
+    """Total pay of one client at the offers that the others' asks make."""
+    import z3
+
+    others = [j for j in range(len(asks)) if j != client]
+    tasks = range(len(asks[0]))
+    columns = [[z3.Real(f"other{client}_{s}_{k}") for k in range(len(others))] for s in tasks]
+    for s, column in enumerate(columns):
+        ordered_asks = sorted_terms([asks[j][s] for j in others])
+        facts.extend(name == ask for name, ask in zip(column, ordered_asks, strict=True))
+    market = Market(columns, tuple(tasks), facts, name=f"_{client}")
+    total = z3.RealVal(0)
+    for s in tasks:
+        own = asks[client][s]
+        before = [asks[j][s] < own if j > client else asks[j][s] <= own for j in others]
+        ahead = sum(z3.If(each, 1, 0) for each in before)
+        pay = z3.RealVal(0)
+        for offer in offers(market, s):
+            won = z3.And(ahead < offer.k, own <= offer.price)
+            pay = z3.If(offer.is_open, z3.If(won, offer.price, 0), pay)
+        total = total + pay
+    return total
+
+
+def _number(model: Any, term: Term) -> Fraction:
+    """Value of a term in a model."""
+    value = model.eval(term, model_completion=True)
+    return Fraction(value.numerator_as_long(), value.denominator_as_long())
+
+
 def _solve(constraints: list[Term]) -> Any:
     """A model, or None if there is none."""
     import z3
@@ -97,11 +172,7 @@ def _replay(
     mechanism: Mechanism, model: Any, market: Market, truth: list[Term], report: list[Term]
 ) -> Violation:
     """The model's auction in fractions, run by the rule itself."""
-
-    def number(term: Term) -> Fraction:
-        value = model.eval(term, model_completion=True)
-        return Fraction(value.numerator_as_long(), value.denominator_as_long())
-
+    number = partial(_number, model)
     rows = _others_rows(market, number)
     stays_out = [s for s in range(len(truth)) if s not in market.bidding]
     lie, costs = ([number(term) for term in asks] for asks in (report, truth))

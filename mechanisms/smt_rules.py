@@ -19,6 +19,7 @@ BUDGET = Fraction(1)
 Term = Any
 Asks = list[list[Term]]
 Utility = Callable[["Market", Sequence[Term], Sequence[Term]], Term]
+Offers = Callable[["Market", int], Iterator["Offer"]]
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,13 @@ class Market:
         others: For every task the others' asks, sorted; S lists of terms.
         bidding: Tasks on which the client bids.
         facts: Where encodings put the definitions of their own variables.
+        name: Tells these variables from those of other clients' markets.
     """
 
     others: Asks
     bidding: tuple[int, ...]
     facts: list[Term]
+    name: str = ""
 
     def a(self, task: int, k: int) -> Term:
         """k-th ask of the others; 0 at k = 0, None after the last."""
@@ -116,6 +119,15 @@ def _level_max_min(market: Market, asked: Sequence[Term], costs: Sequence[Term])
     return total
 
 
+def sorted_terms(terms: Sequence[Term]) -> list[Term]:
+    """Terms in rising order, by a sorting network."""
+    out = list(terms)
+    for done in range(len(out)):
+        for j in range(len(out) - 1 - done):
+            out[j], out[j + 1] = _min(out[j], out[j + 1]), _max(out[j], out[j + 1])
+    return out
+
+
 def plain_offers(market: Market, s: int) -> Iterator[Offer]:
     """Offers of `leave_one_out_level` for one task, level by level."""
     import z3
@@ -127,11 +139,15 @@ def plain_offers(market: Market, s: int) -> Iterator[Offer]:
         yield Offer(k, k * sum(x) <= BUDGET, x[s], z3.BoolVal(False))
 
 
-def capped_offers(market: Market, s: int) -> Iterator[Offer]:
-    """Offers of `max_min_fair` for one task; every cap is a variable with its own equation."""
+def capped_offers(market: Market, s: int, *, test_others: bool = True) -> Iterator[Offer]:
+    """Offers of `max_min_fair` for one task; every cap is a variable with its own equation.
+
+    Without the tests on the other tasks the rule is wrong, which proofs must be able to see.
+    """
     tasks = range(len(market.others))
     for k in range(1, len(market.others[s]) + 2):
-        lowest = [market.a(t, k - 1 if t == s else k) for t in tasks]
+        tested = tasks if test_others else (s,)
+        lowest = [market.a(t, k - 1 if t == s else k) for t in tested]
         if _missing(lowest):
             return
         x = [market.a(t, k if t == s else k + 1) for t in tasks]
@@ -139,7 +155,7 @@ def capped_offers(market: Market, s: int) -> Iterator[Offer]:
         yield Offer(k, is_open, *_capped(market, x, k, s))
 
 
-def _from_offers(offers: Callable[[Market, int], Iterator[Offer]]) -> Utility:
+def _from_offers(offers: Offers) -> Utility:
     """Utility of a client that faces the offer of the highest open level of every task."""
 
     def utility(market: Market, asked: Sequence[Term], costs: Sequence[Term]) -> Term:
@@ -161,7 +177,7 @@ def _capped(market: Market, x: list[Term], k: int, s: int) -> tuple[Term, Term]:
     """min(x_s, water level of x at B / k), and whether the level is the smaller one."""
     import z3
 
-    level = z3.Real(f"level{s}_{k}")
+    level = z3.Real(f"level{market.name}_{s}_{k}")
     fill = k * _capped_sum(x, level) == BUDGET
     if _missing(x):
         market.facts.append(fill)

@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from fairopt import errors
 from mechanisms import (
     budget_fair,
     leave_one_out_level,
@@ -79,3 +80,17 @@ def test_a_reserve_is_not_encoded():
 
     with pytest.raises(ValueError, match="smt"):
         smt.prove_truthful(functools.partial(max_min_fair, reserve=1), (3, 2))
+
+
+def test_budgets_for_all_real_bids_and_a_rule_that_overspends():
+    from functools import partial
+
+    from proofs.incentives.wrong_rules import without_other_tests
+
+    assert smt.prove_within_budget(max_min_fair, smt_rules.capped_offers, (2, 2)).proved
+    untested = partial(smt_rules.capped_offers, test_others=False)
+    found = smt.prove_within_budget(without_other_tests, untested, (3, 2)).violation
+    assert found.replay(without_other_tests) == found.gain > 0
+    assert found.replay(max_min_fair) <= 0
+    with pytest.raises(errors.NotSolved, match="does not replay"):
+        smt.prove_within_budget(max_min_fair, untested, (3, 2))
