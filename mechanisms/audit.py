@@ -126,9 +126,10 @@ class _Job:
         """Those who may lie, with a bar if asked for."""
         if not self.progress:
             return self.liars
+        from rich.console import Console
         from rich.progress import track
 
-        return track(self.liars, description="Auditing clients")
+        return track(self.liars, "Auditing clients", console=Console(stderr=True))
 
     @cached_property
     def exact_bids(self) -> NDArray[Any]:
