@@ -38,6 +38,8 @@ SAMPLES = 10_000
 """Misreports that a search tries in all, unless told otherwise."""
 ROUNDING = Fraction(1, 2**40)
 """Relative to the budget: smaller gains by a float mechanism are its rounding, not a lie's."""
+AUTO_SIZE = 10_000
+"""Liars times asks up to which "auto" traces a mechanism: a few runs for each such pair."""
 TRACED = (MONOTONE, CRITICAL, MENU)
 """Laws about a single ask that come with tracing it."""
 TRACED_CELLS = 40
@@ -76,7 +78,7 @@ def audit(
             structure; other mechanisms must add, scale and compare only, and get exact numbers.
             "search" tries random joint misreports in the mechanism's own arithmetic. "smt" proves
             it for all real bids of this shape, for rules that `mechanisms.smt` knows. "auto" is
-            exact where possible and a search otherwise.
+            exact where that is possible within minutes and a search otherwise.
         samples: Misreports tried by a search, over all clients.
         rng: Source of the search; a fixed seed by default.
         progress: Show a bar.
@@ -104,7 +106,12 @@ def audit(
         return _by_smt(job, joint)
     if method == "search" or (method == "auto" and not _traceable(job)):
         return _by_search(job, joint, samples, rng)
-    return _exactly(job, joint)
+    try:
+        return _exactly(job, joint)
+    except InvalidInput as error:
+        if method == "exact" or error.argument != "mechanism":
+            raise
+    return _by_search(job, joint, samples, rng)  # it was traceable at first, but not everywhere
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,6 +288,8 @@ def _traceable(job: _Job) -> bool:
     """Whether a mechanism runs on exact numbers and germs, tried on its first client."""
     if best_response_of(job.mechanism) is not None:
         return True
+    if len(job.liars) * job.bids.size > AUTO_SIZE:
+        return False
     profile = properties.Profile(job.mechanism, job.bids, job.budget, job.liars[0])
     try:
         deque(islice(profile.trace(0), 2), maxlen=0)  # a point and a germ
