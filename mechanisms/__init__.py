@@ -15,7 +15,8 @@ Example:
     array([3., 4., 5., 0.])
 """
 
-from mechanisms.audit import AuditReport, audit
+from mechanisms.audit import audit
+from mechanisms.audit_report import AuditReport
 from mechanisms.baselines import cheapest_first, random_recruitment
 from mechanisms.bids import exactly
 from mechanisms.budget_fair import budget_fair

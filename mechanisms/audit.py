@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -17,9 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from fairopt.errors import InvalidInput
 from mechanisms import properties
+from mechanisms.audit_report import AuditReport
 from mechanisms.best_response import best_response_of, known_rule, rankings_of
 from mechanisms.bids import checked_bids, checked_budget, exactly, read_auction
 from mechanisms.outcome import Mechanism
+from mechanisms.random_reports import random_reports
 from mechanisms.violation import (
     CRITICAL,
     LAWS,
@@ -37,37 +38,14 @@ SAMPLES = 10_000
 """Misreports that a search tries in all, unless told otherwise."""
 ROUNDING = Fraction(1, 2**40)
 """Relative to the budget: smaller gains by a float mechanism are its rounding, not a lie's."""
+AUTO_SIZE = 10_000
+"""Liars times asks up to which "auto" traces a mechanism: a few runs for each such pair."""
 TRACED = (MONOTONE, CRITICAL, MENU)
 """Laws about a single ask that come with tracing it."""
 TRACED_CELLS = 40
 """Asks in an auction up to which they are traced beside a joint audit: about a second."""
 SEED = 0
 """Of the search, when no generator is given: an audit repeats."""
-
-
-@dataclass(frozen=True, eq=False)
-class AuditReport:
-    """What an audit found.
-
-    Args:
-        truthful: True if the method is complete for what `scope` says and found nothing, False if
-            it found a profitable misreport, None if it searched and found nothing.
-        scope: What was covered, in words.
-        method: "exact", "search" or "smt".
-        laws: Law -> True, False, or None for not checked or not complete.
-        violations: Witnesses, the most profitable misreport first.
-    """
-
-    truthful: bool | None
-    scope: str
-    method: str
-    laws: Mapping[str, bool | None]
-    violations: tuple[Violation, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether no law was seen broken."""
-        return not self.violations
 
 
 def audit(
@@ -100,7 +78,7 @@ def audit(
             structure; other mechanisms must add, scale and compare only, and get exact numbers.
             "search" tries random joint misreports in the mechanism's own arithmetic. "smt" proves
             it for all real bids of this shape, for rules that `mechanisms.smt` knows. "auto" is
-            exact where possible and a search otherwise.
+            exact where that is possible within minutes and a search otherwise.
         samples: Misreports tried by a search, over all clients.
         rng: Source of the search; a fixed seed by default.
         progress: Show a bar.
@@ -128,7 +106,12 @@ def audit(
         return _by_smt(job, joint)
     if method == "search" or (method == "auto" and not _traceable(job)):
         return _by_search(job, joint, samples, rng)
-    return _exactly(job, joint)
+    try:
+        return _exactly(job, joint)
+    except InvalidInput as error:
+        if method == "exact" or error.argument != "mechanism":
+            raise
+    return _by_search(job, joint, samples, rng)  # it was traceable at first, but not everywhere
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,9 +133,10 @@ class _Job:
         """Those who may lie, with a bar if asked for."""
         if not self.progress:
             return self.liars
+        from rich.console import Console
         from rich.progress import track
 
-        return track(self.liars, description="Auditing clients")
+        return track(self.liars, "Auditing clients", console=Console(stderr=True))
 
     @cached_property
     def exact_bids(self) -> NDArray[Any]:
@@ -253,7 +237,7 @@ def _by_search(
     threshold = ROUNDING * job.exact_budget if job.bids.dtype != object else 0
     found = []
     for client in job.clients():
-        reports = _random_reports(job.bids, client, each, joint is not False, generator)
+        reports = random_reports(job.bids, client, each, joint is not False, generator)
         lie = properties.find_profitable_report(
             job.mechanism, job.bids, job.budget, client=client, reports=reports
         )
@@ -300,40 +284,12 @@ def _report(
     return AuditReport(laws[TRUTHFUL], scope, method, MappingProxyType(laws), violations)
 
 
-def _random_reports(
-    bids: NDArray[Any], client: int, count: int, joint: bool, rng: np.random.Generator
-) -> list[tuple[Any, ...]]:
-    """Misreports near the places where decisions change: others' asks, and multiples of the truth.
-
-    Each varied ask is another client's ask for the task, a hair below or above it, or the truth
-    times a random factor. Tasks that the client does not bid on stay so.
-    """
-    truth = bids[client]
-    tasks = np.flatnonzero(np.asarray(truth < math.inf, dtype=bool))
-    reports = []
-    for _ in range(count if len(tasks) else 0):
-        report = list(truth)
-        varied = tasks[rng.random(len(tasks)) < (0.6 if joint else 0.0)]
-        for task in varied if len(varied) else [rng.choice(tasks)]:
-            report[task] = _random_ask(bids[:, task], truth[task], rng)
-        reports.append(tuple(report))
-    return reports
-
-
-def _random_ask(column: NDArray[Any], truth: Any, rng: np.random.Generator) -> Any:
-    """One random ask of the same number type as the truth."""
-    number = Fraction if isinstance(truth, Fraction) else float
-    other = column[rng.integers(len(column))]
-    if rng.random() < 0.5 and other < math.inf:
-        nudge = 1 + int(rng.integers(-1, 2)) * Fraction(1, 1024)
-        return other * (nudge if number is Fraction else float(nudge))
-    return truth * number(Fraction(float(rng.uniform(0.0, 3.0))).limit_denominator(1024))
-
-
 def _traceable(job: _Job) -> bool:
     """Whether a mechanism runs on exact numbers and germs, tried on its first client."""
     if best_response_of(job.mechanism) is not None:
         return True
+    if len(job.liars) * job.bids.size > AUTO_SIZE:
+        return False
     profile = properties.Profile(job.mechanism, job.bids, job.budget, job.liars[0])
     try:
         deque(islice(profile.trace(0), 2), maxlen=0)  # a point and a germ

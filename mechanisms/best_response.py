@@ -84,10 +84,13 @@ def from_menu(price_of: Callable[[list[Ranking], int, Auction], Any]) -> BestRes
 
 
 def share_price(others: list[Ranking], task: int, auction: Auction) -> Any:
-    """Highest ask that still wins a task of budget-fair: max_k min(a(k), B / (S k))."""
-    share = auction.budget / auction.num_tasks
-    levels = range(1, len(others[task]) + 2)
-    return max(min(kth(others[task], k), share / k) for k in levels)
+    """Highest ask that still wins a task of budget-fair: max_k min(a(k), B / (S k)).
+
+    Asks rise and shares fall with k, so the maximum is next to where they cross.
+    """
+    share, asks = auction.budget / auction.num_tasks, others[task]
+    k = largest(len(asks), lambda k: k * kth(asks, k) <= share)
+    return max(kth(asks, k), share / (k + 1))
 
 
 def capped_price(others: list[Ranking], task: int, auction: Auction) -> Any:

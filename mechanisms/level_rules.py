@@ -41,8 +41,9 @@ def level_max_min(bids: ArrayLike, budget: Any, *, reserve: Any = None) -> Outco
         fewer than k bidders recruits all of them.
 
     Guarantee: within budget and individually rational always; truthful when every client bids on
-    at most one task. **Not truthful for clients that bid on several tasks**: a losing ask can be
-    lowered to raise the common level (`proofs.counterexamples` has the instance). k is at least
+    one task and cannot ask for another. **Not truthful for clients that can ask for several
+    tasks**: a losing ask can be lowered to raise the common level, even for a task that the client
+    cannot do (`proofs.counterexamples` has the instances). k is at least
     floor(k* / 2), k* being the level of `greedy_max_min`. Ties go to the lower client index.
 
     Raises:

@@ -29,6 +29,9 @@ class Outcome:
         payments: (N, S) money paid to client i for task s.
         level: (S,) what the rule calls its level; the rule's docstring says which number it is.
 
+    Raises:
+        InvalidInput: Winners are no boolean table, or payments have another shape.
+
     Example:
         >>> outcome = Outcome(np.array([[True], [False]]), np.array([[2.0], [0.0]]), np.array([1]))
         >>> outcome.spend, outcome.take_up, outcome.min_take_up
@@ -40,6 +43,15 @@ class Outcome:
     winners: NDArray[np.bool_]
     payments: NDArray[Any]
     level: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        for name in ("winners", "payments", "level"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name)))
+        if self.winners.ndim != 2 or self.winners.dtype != np.bool_:
+            raise InvalidInput("winners", self.winners.shape, "a boolean table (clients, tasks)")
+        if self.payments.shape != self.winners.shape:
+            requirement = f"a table of shape {self.winners.shape}"
+            raise InvalidInput("payments", self.payments.shape, requirement)
 
     @property
     def exact(self) -> bool:

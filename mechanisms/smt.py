@@ -10,29 +10,32 @@ rule itself. The budget is 1: the rules scale with money.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fairopt.errors import InvalidInput, NotSolved
 from mechanisms.best_response import known_rule
-from mechanisms.budget_fair import budget_fair
-from mechanisms.level_rules import leave_one_out_level, level_max_min
-from mechanisms.max_min_fair import max_min_fair
 from mechanisms.outcome import Mechanism
-from mechanisms.properties import find_profitable_report
+from mechanisms.properties import find_overspend, find_profitable_report
+from mechanisms.smt_rules import (
+    BUDGET,
+    UTILITIES,
+    Market,
+    Offers,
+    Term,
+    new_market,
+    ordered,
+    sorted_terms,
+)
 from mechanisms.violation import Violation
 
 SECONDS = 120
 """Time after which a proof attempt is given up with an error."""
-BUDGET = Fraction(1)
-
-Term = Any
-Asks = list[list[Term]]
-Utility = Callable[["Market", Sequence[Term], Sequence[Term]], Term]
 
 
 @dataclass(frozen=True)
@@ -46,36 +49,6 @@ class SmtVerdict:
 
     proved: bool
     violation: Violation | None
-
-
-@dataclass(frozen=True)
-class Market:
-    """What one client sees.
-
-    Args:
-        others: For every task the others' asks, sorted; S lists of terms.
-        bidding: Tasks on which the client bids.
-        facts: Where encodings put the definitions of their own variables.
-    """
-
-    others: Asks
-    bidding: tuple[int, ...]
-    facts: list[Term]
-
-    def a(self, task: int, k: int) -> Term:
-        """k-th ask of the others; 0 at k = 0, None after the last."""
-        if k == 0:
-            return 0
-        return self.others[task][k - 1] if k <= len(self.others[task]) else None
-
-    def b(self, task: int, k: int, own: Term) -> Term:
-        """k-th ask of all, None after the last."""
-        if task not in self.bidding:
-            return self.a(task, k)
-        below, above = self.a(task, k - 1), self.a(task, k)
-        if above is None:
-            return None if below is None else _max(below, own)
-        return _max(below, _min(own, above))
 
 
 def prove_truthful(
@@ -94,6 +67,7 @@ def prove_truthful(
         NotSolved: The solver gave up.
 
     Example:
+        >>> from mechanisms import level_max_min, max_min_fair
         >>> prove_truthful(max_min_fair, (3, 2)).proved
         True
         >>> prove_truthful(level_max_min, (3, 2)).violation.gain > 0
@@ -102,33 +76,83 @@ def prove_truthful(
     import z3
 
     rule, reserve = known_rule(mechanism)
-    if rule not in _UTILITIES or reserve is not None:
-        names = ", ".join(each.__name__ for each in _UTILITIES)
+    if rule not in UTILITIES or reserve is not None:
+        names = ", ".join(each.__name__ for each in UTILITIES)
         raise InvalidInput("mechanism", mechanism, f'one of {names} for method="smt"')
-    market = _market(int(shape[0]), int(shape[1]), joint)
+    market = new_market(int(shape[0]), int(shape[1]), joint)
     tasks = range(len(market.others))
     truth, report = ([z3.Real(f"{name}{s}") for s in tasks] for name in ("cost", "report"))
-    gain = _UTILITIES[rule](market, report, truth) - _UTILITIES[rule](market, truth, truth)
+    gain = UTILITIES[rule](market, report, truth) - UTILITIES[rule](market, truth, truth)
     positive = [term >= 0 for term in (*truth, *report)]
-    model = _solve([*_ordered(market.others), *positive, *market.facts, gain > 0])
+    model = _solve([*ordered(market.others), *positive, *market.facts, gain > 0])
     if model is None:
         return SmtVerdict(True, None)
     return SmtVerdict(False, _replay(mechanism, model, market, truth, report))
 
 
-def _market(clients: int, tasks: int, joint: bool) -> Market:
-    """Others' asks as variables: one fewer where the client bids."""
+def prove_within_budget(mechanism: Mechanism, offers: Offers, shape: tuple[int, int]) -> SmtVerdict:
+    """Prove that a leave-one-out rule never overspends, at any real bids, or give an example.
+
+    All clients are explicit here, in any order, with ties to the lower index.
+
+    Args:
+        mechanism: The rule itself, on which an example is replayed.
+        offers: Its offers, such as `mechanisms.smt_rules.capped_offers` for `max_min_fair`.
+        shape: (N, S); every client bids on every task.
+
+    Raises:
+        NotSolved: The solver gave up, or its example does not replay.
+
+    Example:
+        >>> from mechanisms import max_min_fair
+        >>> from mechanisms.smt_rules import capped_offers
+        >>> prove_within_budget(max_min_fair, capped_offers, (3, 2)).proved
+        True
+    """
     import z3
 
-    bidding = tuple(range(tasks)) if joint else (0,)
-    counts = [clients - 1 if s in bidding else clients for s in range(tasks)]
-    others = [[z3.Real(f"a{s}_{k}") for k in range(1, n + 1)] for s, n in enumerate(counts)]
-    return Market(others, bidding, [])
+    clients, tasks = (range(size) for size in shape)
+    asks = [[z3.Real(f"ask{i}_{s}") for s in tasks] for i in clients]
+    facts = [ask >= 0 for row in asks for ask in row]
+    spend = sum(_payments(asks, client, offers, facts) for client in clients)
+    model = _solve([*facts, spend > BUDGET])
+    if model is None:
+        return SmtVerdict(True, None)
+    bids = np.array([[_number(model, ask) for ask in row] for row in asks], dtype=object)
+    found = find_overspend(mechanism(bids, BUDGET), BUDGET)
+    if found is None:
+        raise NotSolved("the solver's counter-example does not replay: the encoding is wrong")
+    return SmtVerdict(False, found.within(bids, BUDGET))
 
 
-def _ordered(others: Asks) -> list[Term]:
-    """0 <= a(1) <= a(2) <= ..."""
-    return [low <= high for asks in others for low, high in zip([0, *asks], asks, strict=False)]
+def _payments(asks: list[list[Term]], client: int, offers: Offers, facts: list[Term]) -> Term:
+    """Total pay of one client at the offers that the others' asks make."""
+    import z3
+
+    others = [j for j in range(len(asks)) if j != client]
+    tasks = range(len(asks[0]))
+    columns = [[z3.Real(f"other{client}_{s}_{k}") for k in range(len(others))] for s in tasks]
+    for s, column in enumerate(columns):
+        ordered_asks = sorted_terms([asks[j][s] for j in others])
+        facts.extend(name == ask for name, ask in zip(column, ordered_asks, strict=True))
+    market = Market(columns, tuple(tasks), facts, name=f"_{client}")
+    total = z3.RealVal(0)
+    for s in tasks:
+        own = asks[client][s]
+        before = [asks[j][s] < own if j > client else asks[j][s] <= own for j in others]
+        ahead = sum(z3.If(each, 1, 0) for each in before)
+        pay = z3.RealVal(0)
+        for offer in offers(market, s):
+            won = z3.And(ahead < offer.k, own <= offer.price)
+            pay = z3.If(offer.is_open, z3.If(won, offer.price, 0), pay)
+        total = total + pay
+    return total
+
+
+def _number(model: Any, term: Term) -> Fraction:
+    """Value of a term in a model."""
+    value = model.eval(term, model_completion=True)
+    return Fraction(value.numerator_as_long(), value.denominator_as_long())
 
 
 def _solve(constraints: list[Term]) -> Any:
@@ -148,11 +172,7 @@ def _replay(
     mechanism: Mechanism, model: Any, market: Market, truth: list[Term], report: list[Term]
 ) -> Violation:
     """The model's auction in fractions, run by the rule itself."""
-
-    def number(term: Term) -> Fraction:
-        value = model.eval(term, model_completion=True)
-        return Fraction(value.numerator_as_long(), value.denominator_as_long())
-
+    number = partial(_number, model)
     rows = _others_rows(market, number)
     stays_out = [s for s in range(len(truth)) if s not in market.bidding]
     lie, costs = ([number(term) for term in asks] for asks in (report, truth))
@@ -178,141 +198,3 @@ def _others_rows(market: Market, number: Callable[[Term], Fraction]) -> list[lis
         for task, asks in enumerate(market.others)
         for ask in asks
     ]
-
-
-def _budget_fair(market: Market, asked: Sequence[Term], costs: Sequence[Term]) -> Term:
-    """Utility under budget-fair: the level of each task depends on its own asks."""
-    import z3
-
-    total: Term = z3.RealVal(0)
-    share = BUDGET / len(market.others)
-    for s in market.bidding:
-        gain: Term = z3.RealVal(0)
-        for k in range(1, len(market.others[s]) + 2):
-            price = market.a(s, k)
-            pay = share / k if price is None else _min(price, share / k)
-            among = z3.BoolVal(True) if price is None else asked[s] < price
-            won = z3.If(among, pay - costs[s], 0)
-            gain = z3.If(k * market.b(s, k, asked[s]) <= share, won, gain)
-        total = total + gain
-    return total
-
-
-def _level_max_min(market: Market, asked: Sequence[Term], costs: Sequence[Term]) -> Term:
-    """Utility under the common level, which looks at all asks."""
-    import z3
-
-    total: Term = z3.RealVal(0)
-    tasks = range(len(market.others))
-    for k in range(1, max(map(len, market.others)) + 1):
-        asks = [market.b(s, k + 1, asked[s]) for s in tasks]
-        if _missing(asks):
-            break
-        prices = {s: market.a(s, k) for s in market.bidding}
-        total = z3.If(k * sum(asks) <= BUDGET, _menu_utility(prices, asked, costs), total)
-    return total
-
-
-def _leave_one_out_level(market: Market, asked: Sequence[Term], costs: Sequence[Term]) -> Term:
-    """Utility at the prices of the plain leave-one-out rule."""
-    import z3
-
-    prices = {}
-    for s in market.bidding:
-        price: Term = z3.RealVal(0)
-        for k in range(1, len(market.others[s]) + 1):
-            x = [market.a(t, k if t == s else k + 1) for t in range(len(market.others))]
-            if _missing(x):
-                break
-            price = z3.If(k * sum(x) <= BUDGET, x[s], price)
-        prices[s] = price
-    return _menu_utility(prices, asked, costs)
-
-
-def _max_min_fair(market: Market, asked: Sequence[Term], costs: Sequence[Term]) -> Term:
-    """Utility at the water-filling prices; every cap is a variable with its defining equation."""
-    import z3
-
-    prices, ties = {}, {}
-    tasks = range(len(market.others))
-    for s in market.bidding:
-        price, tie = z3.RealVal(0), z3.BoolVal(False)
-        for k in range(1, len(market.others[s]) + 2):
-            lowest = [market.a(t, k - 1 if t == s else k) for t in tasks]
-            if _missing(lowest):
-                break
-            x = [market.a(t, k if t == s else k + 1) for t in tasks]
-            is_open = k * _capped_sum(x, _max(*lowest)) <= BUDGET
-            offer, is_cap = _capped(market, x, k, s)
-            price, tie = z3.If(is_open, offer, price), z3.If(is_open, is_cap, tie)
-        prices[s], ties[s] = price, tie
-    return _menu_utility(prices, asked, costs, ties)
-
-
-def _capped(market: Market, x: list[Term], k: int, s: int) -> tuple[Term, Term]:
-    """min(x_s, water level of x at B / k), and whether the level is the smaller one."""
-    import z3
-
-    level = z3.Real(f"level{s}_{k}")
-    fill = k * _capped_sum(x, level) == BUDGET
-    if _missing(x):
-        market.facts.append(fill)
-        is_cap = z3.BoolVal(True) if x[s] is None else level < x[s]
-    else:
-        fits = k * sum(x) <= BUDGET
-        market.facts.append(z3.Or(fits, fill))
-        is_cap = z3.And(z3.Not(fits), level < x[s])
-    return (level if x[s] is None else z3.If(is_cap, level, x[s])), is_cap
-
-
-def _capped_sum(x: list[Term], cap: Term) -> Term:
-    """sum_t min(x_t, cap), a missing ask being infinite."""
-    return sum(cap if term is None else _min(term, cap) for term in x)
-
-
-def _menu_utility(
-    prices: dict[int, Term],
-    asked: Sequence[Term],
-    costs: Sequence[Term],
-    ties: dict[int, Term] | None = None,
-) -> Term:
-    """The client gets every task priced above its ask, and those where it wins ties."""
-    import z3
-
-    gains = []
-    for s, price in prices.items():
-        won = asked[s] < price
-        if ties is not None:
-            won = z3.Or(won, z3.And(ties[s], asked[s] == price))
-        gains.append(z3.If(won, price - costs[s], 0))
-    return sum(gains)
-
-
-def _missing(asks: list[Term]) -> bool:
-    """Whether one of some asks does not exist (`in` would ask the solver)."""
-    return any(ask is None for ask in asks)
-
-
-def _min(x: Term, y: Term) -> Term:
-    """Smaller of two terms."""
-    import z3
-
-    return z3.If(x <= y, x, y)
-
-
-def _max(*terms: Term) -> Term:
-    """Largest of some terms."""
-    import z3
-
-    top = terms[0]
-    for term in terms[1:]:
-        top = z3.If(top >= term, top, term)
-    return top
-
-
-_UTILITIES: dict[Any, Utility] = {
-    budget_fair: _budget_fair,
-    max_min_fair: _max_min_fair,
-    leave_one_out_level: _leave_one_out_level,
-    level_max_min: _level_max_min,
-}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
-from mechanisms.audit import AuditReport
+from mechanisms.audit_report import AuditReport
 from mechanisms.outcome import Outcome
 
 if TYPE_CHECKING:

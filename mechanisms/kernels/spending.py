@@ -22,8 +22,8 @@ def affordable_rounds(b: Floats, budget: float) -> int:
             if b[s, k] == np.inf:
                 return int(k)
             count = add_exactly(partials, count, b[s, k])
-        if count > 0 and partials[count - 1] > 0.0:
-            return int(k)
+            if count > 0 and partials[count - 1] > 0.0:  # at once, so that nothing overflows
+                return int(k)
     return int(clients)
 
 
@@ -65,6 +65,8 @@ def offer_in_order(
         size = count
         for s in range(tasks):
             size = add_exactly(trial, size, prices[i, s])
+            if size > 0 and trial[size - 1] > 0.0:  # at once, so that nothing overflows
+                break
         if size == 0 or trial[size - 1] < 0.0:
             offered[i] = True
             for s in range(tasks):

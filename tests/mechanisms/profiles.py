@@ -30,8 +30,9 @@ def float_auctions(draw, max_clients=7, max_tasks=4, asks=None):
 def budgets(draw, pool, cells):
     """A positive budget that often equals a sum of asks to the last bit."""
     terms = draw(st.lists(st.sampled_from(pool), min_size=1, max_size=cells + 1))
-    total = math.fsum(terms) * draw(st.sampled_from([1.0, 1.0, 2.0, 0.5]))
-    return total if 0 < total < math.inf else 1.0
+    scale = draw(st.sampled_from([Fraction(1), Fraction(1), Fraction(2), Fraction(1, 2)]))
+    total = sum(map(Fraction, terms), Fraction(0)) * scale
+    return float(total) if 0 < total < Fraction(1e308) and float(total) else 1.0
 
 
 def table(*rows):

@@ -193,6 +193,22 @@ def test_an_unknown_structure_names_the_way_out():
         audit(cheapest_first, C3, 15, joint=True)
 
 
+def test_a_rule_that_fails_on_one_client_only_is_searched():
+    def picky(bids, budget):
+        bids[2].astype(float)
+        return max_min_fair(bids, budget)
+
+    assert audit(picky, C3, 15, samples=60).method == "search"
+    with pytest.raises(errors.InvalidInput, match="only adds, scales and compares"):
+        audit(picky, C3, 15, method="exact")
+
+
+def test_large_auctions_of_unknown_rules_are_searched():
+    bids = np.random.default_rng(0).random((80, 2))
+    report = audit(lambda b, m: max_min_fair(b, m), bids, 10.0, samples=80)
+    assert (report.method, report.truthful) == ("search", None)
+
+
 def test_progress_and_random_rules():
     def rule(bids, budget):
         return sampled_posted_price(bids, budget, np.random.default_rng(3))

@@ -16,6 +16,7 @@ from mechanisms import (
     leave_one_out_level,
     level_max_min,
     max_min_fair,
+    posted_price,
     proportional_share,
     random_recruitment,
 )
@@ -261,3 +262,27 @@ def test_large_auction_agrees_with_the_exact_form_on_a_sample_of_clients():
     bids = np.round(rng.lognormal(size=(60, 5)), 1)
     for budget in (0.5, 20.0, 100.0, 400.0):
         assert_rounded_copy(max_min_fair(bids, budget), max_min_fair(exactly(bids), budget))
+
+
+HUGE = [1e308, 1.7e308, 3e300, 1.0, 0.0]
+
+
+@SETTINGS
+@given(
+    float_auctions(asks=HUGE),
+    st.sampled_from([1.0, 4e300, 5e307, 1.7e308]),
+)
+def test_sums_beyond_the_largest_float_are_over_budget(auction, budget):
+    bids, _ = auction
+    for rule in (
+        budget_fair,
+        max_min_fair,
+        leave_one_out_level,
+        level_max_min,
+        greedy_max_min,
+        cheapest_first,
+    ):
+        assert_rounded_copy(rule(bids, budget), rule(exactly(bids), budget))
+    prices = np.full(bids.shape[1], 1.5e308)
+    met = posted_price(bids, prices, budget).winners.any()
+    assert not met or budget >= bids.shape[1] * 1.5e308

@@ -6,7 +6,15 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from mechanisms import budget_fair, leave_one_out_level, level_max_min, max_min_fair, smt
+from fairopt import errors
+from mechanisms import (
+    budget_fair,
+    leave_one_out_level,
+    level_max_min,
+    max_min_fair,
+    smt,
+    smt_rules,
+)
 from mechanisms.violation import client_utility
 
 RULES = [budget_fair, leave_one_out_level, level_max_min, max_min_fair]
@@ -20,7 +28,7 @@ def test_an_encoding_gives_the_utility_of_the_rule(rule, joint, seed):
 
     rng = np.random.default_rng(seed)
     clients, tasks = int(rng.integers(2, 5)), int(rng.integers(1, 4))
-    market = smt._market(clients, tasks, joint)
+    market = smt_rules.new_market(clients, tasks, joint)
     scale = int(rng.integers(4, 30))
 
     def numbers(count):
@@ -28,7 +36,7 @@ def test_an_encoding_gives_the_utility_of_the_rule(rule, joint, seed):
 
     asked, costs = numbers(tasks), numbers(tasks)
     rng.shuffle(asked)
-    term = smt._UTILITIES[rule](market, list(map(z3_value, asked)), list(map(z3_value, costs)))
+    term = smt_rules.UTILITIES[rule](market, list(map(z3_value, asked)), list(map(z3_value, costs)))
     fixed, rows = [], {}
     for task, asks in enumerate(market.others):
         rows[task] = numbers(len(asks))
@@ -61,10 +69,10 @@ def test_an_honest_encoding_with_a_wrong_price_is_refuted():
 
     import z3
 
-    market = smt._market(3, 2, True)
+    market = smt_rules.new_market(3, 2, True)
     truth, report = ([z3.Real(f"{name}{s}") for s in range(2)] for name in "cr")
     gain = pays_more_for_more(market, report, truth) - pays_more_for_more(market, truth, truth)
-    assert smt._solve([*smt._ordered(market.others), gain > 0]) is not None
+    assert smt._solve([*smt_rules.ordered(market.others), gain > 0]) is not None
 
 
 def test_a_reserve_is_not_encoded():
@@ -72,3 +80,17 @@ def test_a_reserve_is_not_encoded():
 
     with pytest.raises(ValueError, match="smt"):
         smt.prove_truthful(functools.partial(max_min_fair, reserve=1), (3, 2))
+
+
+def test_budgets_for_all_real_bids_and_a_rule_that_overspends():
+    from functools import partial
+
+    from proofs.incentives.wrong_rules import without_other_tests
+
+    assert smt.prove_within_budget(max_min_fair, smt_rules.capped_offers, (2, 2)).proved
+    untested = partial(smt_rules.capped_offers, test_others=False)
+    found = smt.prove_within_budget(without_other_tests, untested, (3, 2)).violation
+    assert found.replay(without_other_tests) == found.gain > 0
+    assert found.replay(max_min_fair) <= 0
+    with pytest.raises(errors.NotSolved, match="does not replay"):
+        smt.prove_within_budget(max_min_fair, untested, (3, 2))
