@@ -210,7 +210,7 @@ def _by_tracing(job: _Job) -> AuditReport:
 
 def _traced_laws(job: _Job) -> tuple[str, ...]:
     """Laws that tracing decides; critical payments are defined for clients with one task."""
-    asks = np.count_nonzero(np.asarray(job.bids[job.liars] < math.inf, dtype=bool), axis=1)
+    asks = np.count_nonzero(np.asarray(job.bids[job.liars] < np.inf, dtype=bool), axis=1)
     return (TRUTHFUL, MONOTONE, MENU, CRITICAL) if asks.max() <= 1 else (TRUTHFUL, MONOTONE, MENU)
 
 
