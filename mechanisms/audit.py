@@ -190,7 +190,7 @@ def _by_structure(job: _Job) -> AuditReport:
     if job.bids.size > TRACED_CELLS:
         return _report(job, found, scope, "exact", complete=(TRUTHFUL,))
     found += [each for each in _traced(job) if each.law != TRUTHFUL]
-    return _report(job, found, scope, "exact", complete=(TRUTHFUL, *TRACED))
+    return _report(job, found, scope, "exact", complete=_traced_laws(job))
 
 
 def _replayed(job: _Job, client: int, report: tuple[Any, ...]) -> Violation:
@@ -205,7 +205,13 @@ def _by_tracing(job: _Job) -> AuditReport:
     """Every single ask of a mechanism that adds, scales and compares."""
     found = _traced(job)
     scope = f"every misreport of every single ask of {job.who} at this profile"
-    return _report(job, found, scope, "exact", complete=(TRUTHFUL, *TRACED))
+    return _report(job, found, scope, "exact", complete=_traced_laws(job))
+
+
+def _traced_laws(job: _Job) -> tuple[str, ...]:
+    """Laws that tracing decides; critical payments are defined for clients with one task."""
+    asks = np.count_nonzero(np.asarray(job.bids[job.liars] < np.inf, dtype=bool), axis=1)
+    return (TRUTHFUL, MONOTONE, MENU, CRITICAL) if asks.max() <= 1 else (TRUTHFUL, MONOTONE, MENU)
 
 
 def _traced(job: _Job) -> list[Violation]:

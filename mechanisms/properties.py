@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from fairopt.errors import InvalidInput
 from mechanisms.bids import checked_bids, checked_budget, exact_number, exactly
-from mechanisms.germ import Germ, at
 from mechanisms.outcome import Mechanism, Outcome
 from mechanisms.responses import Piece, row_with, trace
 from mechanisms.violation import (
@@ -151,10 +150,9 @@ def find_non_critical_payment(
 ) -> Violation | None:
     """A payment that differs from the highest ask at which the client still wins the task.
 
-    For a client with one task, monotone and critical together are truthfulness; for several tasks
-    the law is about rules that price each task by itself. A task that the client wins at every
-    ask has no critical ask and is passed over. Arguments and errors as
-    `find_profitable_misreport`.
+    The law is about clients that bid on one task, for which monotone and critical together are
+    truthfulness; others are passed over, and so is a task that the client wins at every ask.
+    Arguments and errors as `find_profitable_misreport`.
     """
     profile = Profile(mechanism, bids, budget, client)
     return next(critical_payments(profile, profile.traces()), None)
@@ -238,24 +236,21 @@ def monotonicity(profile: Profile, traces: Traces) -> Iterator[Violation]:
 
 
 def critical_payments(profile: Profile, traces: Traces) -> Iterator[Violation]:
-    """Payments that are not the supremum of the winning asks."""
-    for task, pieces in traces.items():
-        winning = [piece for piece in pieces if piece.won[task]]
-        if not winning or (edge := winning[-1].high) == np.inf:
-            continue
-        for piece in winning:
-            pay = piece.paid[task]
-            if isinstance(pay, Germ) or pay != edge:
-                ask = piece.inside()
-                paid = at(pay, ask - piece.low)
-                sentence = (
-                    f"client {profile.client} asks {ask} for task {task} and is paid {paid}; "
-                    f"it wins at asks up to {edge}"
-                )
-                gap = abs(paid - edge)
-                found = profile.violation(CRITICAL, sentence, gap, task, (ask, ask))
-                yield replace(found, edge=edge)
-                break
+    """A payment that is not the supremum of the winning asks, for a client with one task."""
+    if len(traces) != 1:
+        return
+    [(task, pieces)] = traces.items()
+    winning = [piece for piece in pieces if piece.won[task]]
+    edge = winning[-1].high if winning else np.inf
+    for ask, won, paid in _payments(winning):
+        if won[task] and edge < np.inf and paid != edge:
+            sentence = (
+                f"client {profile.client} asks {ask} for task {task} and is paid {paid}; "
+                f"it wins at asks up to {edge}"
+            )
+            found = profile.violation(CRITICAL, sentence, abs(paid - edge), task, (ask, ask))
+            yield replace(found, edge=edge)
+            return
 
 
 def menu_dependence(profile: Profile, traces: Traces) -> Iterator[Violation]:

@@ -79,7 +79,9 @@ def test_single_asks_of_any_mechanism():
     assert report.truthful is False
     assert report.violations[0].gain == 2
     assert report.scope == "every misreport of every single ask of clients 0, 2 at this profile"
+    assert report.laws["critical payments"] is False
     single = audit(level_max_min, C3, 15, joint=False)
+    assert single.laws["critical payments"] is None
     assert "single ask" in single.scope
     assert single.truthful is False
     assert single.laws["monotone"] is True
@@ -93,6 +95,7 @@ def test_bundles_at_a_fee_are_traced():
     report = audit(rule, C3, 15)
     assert report.truthful is True
     assert report.laws["menu independent"] is True
+    assert report.ok
 
 
 def floats_only(bids, budget):
