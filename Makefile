@@ -32,7 +32,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/dev.stamp
+bench: $(VENV)/peers.stamp
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:
@@ -56,4 +56,9 @@ $(VENV)/runtime.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
 $(VENV)/dev.stamp: $(VENV)/runtime.stamp
 	@echo "Installing the test tools"
 	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/peers.stamp: $(VENV)/dev.stamp
+	@echo "Installing the packages to compare with"
+	$(INSTALL) --editable '.[peers]'
 	@touch $@
