@@ -188,25 +188,38 @@ def _wide(device: torch.device) -> bool:
     return device.type != "mps"
 
 
-def _column_gram(column: list[Tensor | None]) -> Array:
-    """Inner products of the K tensors of one position, accumulated in float64 block by block."""
-    K = len(column)
-    total = np.zeros((K, K))
+def _products(column: list[Tensor | None]) -> Tensor:
+    """Inner products of the K tensors of one position, in float64, still on their device."""
     known = [leaf for leaf in column if leaf is not None]
     if not known:
-        return total
+        return torch.zeros((len(column), len(column)), dtype=torch.float64)
     device = known[0].device if _wide(known[0].device) else torch.device("cpu")
     flat = [
         (torch.zeros_like(known[0]) if leaf is None else leaf).detach().reshape(-1)
         for leaf in column
     ]
-    result = torch.zeros((K, K), dtype=torch.float64, device=device)
+    result = torch.zeros((len(column), len(column)), dtype=torch.float64, device=device)
     for begin in range(0, flat[0].numel(), BLOCK):
         rows = [x[begin : begin + BLOCK].to(device=device, dtype=torch.float64) for x in flat]
         block = torch.stack(rows)
         result += block @ block.T
-    total += result.cpu().numpy()
-    return 0.5 * (total + total.T)
+    return 0.5 * (result + result.T)
+
+
+def _summed(products: list[Tensor]) -> Array:
+    """Their sum as a NumPy array, with one transfer from each device."""
+    totals: dict[torch.device, Tensor] = {}
+    for product in products:
+        before = totals.get(product.device)
+        totals[product.device] = product if before is None else before + product
+    return np.asarray(sum(total.cpu().numpy() for total in totals.values()))
+
+
+def _stacked(products: list[Tensor]) -> Array:
+    """All of them as one NumPy array, with one transfer if they are on one device."""
+    if len({product.device for product in products}) == 1:
+        return np.asarray(torch.stack(products).cpu().numpy())
+    return np.array([product.cpu().numpy() for product in products])
 
 
 def gram(updates: Sequence[Update]) -> Array:
@@ -217,7 +230,7 @@ def gram(updates: Sequence[Update]) -> Array:
             and floating dtype; None in place of a tensor stands for zero (an unused parameter).
 
     Method: accumulated in float64 (on the CPU for devices without it), one tensor position at a
-    time and in blocks, without concatenating the updates.
+    time and in blocks, without concatenating the updates; K x K numbers leave a GPU, once.
 
     Raises:
         InvalidInput: for different structures or shapes, integer or complex tensors.
@@ -227,7 +240,7 @@ def gram(updates: Sequence[Update]) -> Array:
         array([[5., 2.],
                [2., 1.]])
     """
-    return np.asarray(sum(_column_gram(column) for column in _columns(updates)))
+    return _summed([_products(column) for column in _columns(updates)])
 
 
 def gram_error(updates: Sequence[Update]) -> float:
@@ -303,8 +316,9 @@ def aggregate(
     """
     whole = checks.choice("per", per, ("all", "tensor")) == "all"
     columns = _columns(updates)
-    A = np.array([_column_gram(column) for column in columns])
-    solution = method.solve(A.sum(axis=0) if whole else A, gram_error=gram_error(updates))
+    products = [_products(column) for column in columns]
+    A = _summed(products) if whole else _stacked(products)
+    solution = method.solve(A, gram_error=gram_error(updates))
     _report(solution)
     rows = np.broadcast_to(solution.weights, (len(columns), len(updates))).tolist()
     leaves = [_combined(column, row) for column, row in zip(columns, rows, strict=True)]
