@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
-from typing import Any, TypeVar
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -48,14 +48,28 @@ def record_from_table(
         fairopt.errors.InvalidInput: clients.delay.maen = 1.0, but it must be a known key of
         [clients.delay] (did you mean mean?): mean
     """
-    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    hints = get_type_hints(kind)
     for key, value in table.items():
-        if key not in known:
-            raise unknown_key([table_name, key], value, known)
+        if key not in hints:
+            raise unknown_key([table_name, key], value, hints)
+    values = {key: _checked(f"{table_name}.{key}", hints[key], table[key]) for key in table}
+    absent = [f.name for f in fields(kind) if f.default is MISSING and f.name not in table]  # type: ignore[arg-type]
+    if absent:
+        raise missing_key([table_name, absent[0]])
     try:
-        return TypeAdapter(kind).validate_python(dict(table))  # type: ignore[arg-type]
+        return kind(**values)
+    except InvalidInput as error:
+        name = f"{table_name}.{kebab(error.argument)}"
+        raise InvalidInput(name, error.value, error.requirement) from None
+
+
+def _checked(name: str, hint: Any, value: Any) -> Any:
+    """One field's value, of exactly its type (an integer counts as a float, a list as a tuple)."""
+    try:
+        plain = tuple(value) if isinstance(value, list) else value
+        return TypeAdapter(hint).validate_python(plain, strict=True)
     except ValidationError as error:
-        raise first_complaint(error, lambda path: known, prefix=[table_name]) from None
+        raise first_complaint(error, lambda path: (), prefix=[name]) from None
 
 
 def first_complaint(
@@ -75,12 +89,17 @@ def first_complaint(
     shown = kebab(".".join(path)) or "CONFIG"
     if found["type"] == "extra_forbidden":
         return unknown_key(path, found["input"], known_keys(path[:-1]))
-    if found["type"].startswith("missing"):
-        return InvalidInput(shown, "nothing", "given: this key is required")
+    if found["type"] == "missing":
+        return missing_key(path)
     cause = found.get("ctx", {}).get("error")
     if isinstance(cause, InvalidInput):
         return InvalidInput(f"{shown}.{kebab(cause.argument)}", cause.value, cause.requirement)
-    return InvalidInput(shown, found["input"], _requirement(found["msg"]))
+    return InvalidInput(shown, found["input"], _requirement(found["type"], found["msg"]))
+
+
+def missing_key(path: Sequence[str]) -> InvalidInput:
+    """The complaint about a required key that is not there."""
+    return InvalidInput(kebab(".".join(path)), "nothing", "given: this key is required")
 
 
 def unknown_key(path: Sequence[str], value: object, known: Iterable[str]) -> InvalidInput:
@@ -92,8 +111,12 @@ def unknown_key(path: Sequence[str], value: object, known: Iterable[str]) -> Inv
     return InvalidInput(kebab(".".join(path)), value, f"a known key of {table}{near}{listing}")
 
 
-def _requirement(message: str) -> str:
+def _requirement(kind: str, message: str) -> str:
     """Pydantic's sentence as the end of ours."""
+    if kind in ("too_short", "string_too_short"):
+        return "not empty"
+    if kind == "tuple_type":
+        return "a list"
     for lead in ("Value error, ", "Input should be "):
         message = message.removeprefix(lead)
     return message[:1].lower() + message[1:]

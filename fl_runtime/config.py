@@ -6,14 +6,36 @@ error that names the nearest known one. Reading files, overrides and arms is in 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
+from fairopt.errors import InvalidInput
 from fl_runtime.complaints import kebab
 
+LARGEST_STEP = 1e6
+"""Of step sizes and penalties; beyond it float32 overflows whatever the data."""
+
+LARGEST_COUNT = 2**31
+"""Of examples, clients and rounds: what 32-bit indices hold."""
+
+LARGEST_WIDTH = 2**16
+"""Of a hidden layer; wider ones are typing errors on the machines this is made for."""
+
+LARGEST_THREADS = 256
+"""More intra-op threads than that crash PyTorch rather than help."""
+
+Item = TypeVar("Item")
+Listed = Annotated[tuple[Item, ...], Strict(strict=False)]
+"""A list of the file, whose items are checked strictly."""
+
 Name = Annotated[str, Field(min_length=1)]
+Label = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""What tables and pictures show: printable, of readable length."""
+
+Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Step = Annotated[float, Field(gt=0.0, le=LARGEST_STEP)]
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
 HeldOut = Annotated[float, Field(gt=0.0, lt=0.5)]
 
@@ -22,7 +44,7 @@ class Section(BaseModel):
     """A table of the file: frozen, strict about unknown keys and about types."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, alias_generator=kebab, populate_by_name=True
+        extra="forbid", frozen=True, strict=True, alias_generator=kebab, populate_by_name=True
     )
 
 
@@ -41,21 +63,21 @@ class RunSection(Section):
     """
 
     algorithm: Name
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
-    num_server_rounds: Annotated[int, Field(ge=1)] | None = None
+    seeds: Annotated[Listed[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)] = (0,)
+    num_server_rounds: Count | None = None
     time_limit: Positive | None = None
     device: Literal["cpu", "cuda"] = "cpu"
     executor: Literal["auto", "sequential", "stacked", "flower"] = "auto"
-    threads: Annotated[int, Field(ge=1)] = 1
-    report_rounds: Annotated[int, Field(ge=1)] = 1
+    threads: Annotated[int, Field(ge=1, le=LARGEST_THREADS)] = 1
+    report_rounds: Count = 1
 
     @model_validator(mode="after")
     def _ends(self) -> RunSection:
         """A run needs an end and different seeds."""
         if self.num_server_rounds is None and self.time_limit is None:
-            raise ValueError("needs num-server-rounds or time-limit")
+            raise InvalidInput("num_server_rounds", "nothing", "given, or time-limit")
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("needs seeds that differ")
+            raise InvalidInput("seeds", list(self.seeds), "seeds that differ")
         return self
 
 
@@ -75,13 +97,13 @@ class TaskSection(Section):
         test_fraction: Share of the examples that is only reported.
     """
 
-    name: Name
+    name: Label
     data: Name
     model: Name
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    learning_rate: Positive = 0.05
+    hidden: Listed[Annotated[int, Field(ge=1, le=LARGEST_WIDTH)]] = ()
+    learning_rate: Step = 0.05
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    weight_decay: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0.0, le=LARGEST_STEP)] = 0.0
     target_accuracy: Fraction | None = None
     validation_fraction: HeldOut = 0.2
     test_fraction: HeldOut = 0.2
@@ -102,13 +124,13 @@ class ClientsSection(Section):
         delay: Duration of a job in virtual time, a table with `model` and its parameters.
     """
 
-    num_clients: Annotated[int, Field(ge=1)]
+    num_clients: Count
     fraction_train: Fraction = 1.0
     partition: Name = "iid"
     concentration: Positive = 0.5
     class_ratio: Fraction = 0.8
-    local_epochs: Annotated[int, Field(ge=1)] = 1
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    local_epochs: Count = 1
+    batch_size: Count = 32
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     delay: dict[str, Any] = {"model": "constant"}
 
@@ -120,12 +142,12 @@ class RecruitmentSection(Section):
         rule: Auction or baseline; `everyone` recruits all clients at no cost.
         budget: What the server may spend in all.
         costs: Private cost of each client for each task: a table with `distribution` and its
-            parameters, or with `file`, a CSV of clients x tasks.
+            parameters (uniform by default), or with `file`, a CSV of clients x tasks.
     """
 
     rule: Name = "everyone"
     budget: float | None = None
-    costs: dict[str, Any] = {"distribution": "uniform"}
+    costs: dict[str, Any] = {}
 
 
 class ArmSection(BaseModel):
@@ -136,10 +158,10 @@ class ArmSection(BaseModel):
         versus: Arms that it is compared with, seed by seed; the first arm if none is given.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
-    name: Name
-    versus: tuple[Name, ...] = ()
+    name: Label
+    versus: Listed[Name] = ()
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -157,13 +179,15 @@ class Config(Section):
         algorithm: Hyper-parameters of the chosen algorithm, checked against its record.
         recruitment: Who takes part, for how much.
         arm: Variants beside the configuration as it stands, see `config_files.arm_configs`.
-        versions: Written into a run's own copy; ignored when a file is read.
+        versions: Of packages, written into a run's own copy.
+        inputs: Fingerprints of the files and functions that data come from, likewise.
     """
 
     run: RunSection
-    task: Annotated[tuple[TaskSection, ...], Field(min_length=1)]
+    task: Annotated[Listed[TaskSection], Field(min_length=1)]
     clients: ClientsSection
     algorithm: dict[str, Any] = {}
     recruitment: RecruitmentSection = RecruitmentSection()
-    arm: tuple[ArmSection, ...] = ()
+    arm: Listed[ArmSection] = ()
     versions: dict[str, str] = {}
+    inputs: dict[str, str] = {}

@@ -44,7 +44,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
 }
 
 
-def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read and check a configuration file.
 
     Args:
@@ -55,7 +55,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         InvalidInput: The file is missing or is not TOML, or any key or value is wrong.
     """
-    tree = snake_keys(read_toml(path))
+    tree = snake_keys(read_toml(Path(path)))
     for override in overrides:
         set_key(tree, *_parse_override(override))
     return check_config(tree)
@@ -64,7 +64,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 def read_toml(path: Path) -> Tree:
     """The file's tables as nested dictionaries."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InvalidInput("CONFIG", str(path), f"a readable file ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -84,7 +84,7 @@ def check_config(tree: Tree) -> Config:
         fairopt.errors.InvalidInput: run.rounds = 3, but it must be a known key of [run]...
     """
     try:
-        return Config.model_validate(tree)
+        return Config.model_validate(snake_keys(tree))
     except ValidationError as error:
         raise first_complaint(error, _known_keys) from None
 
@@ -143,9 +143,9 @@ def dump_toml(config: Config) -> str:
 
 
 def digest(config: Config) -> str:
-    """A fingerprint of everything that decides the history (hence not of versions)."""
+    """A fingerprint of everything that decides the history, but for versions."""
     tree = config.model_dump(exclude={"versions"})
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def snake_keys(tree: Any) -> Any:
@@ -183,7 +183,7 @@ def _arm_table(arm: ArmSection) -> Tree:
 
 def _arm_config(config: Config, name: str, overrides: Mapping[str, Any]) -> Config:
     """The base configuration with one arm's overrides applied."""
-    tree = config.model_dump(exclude={"arm", "versions"})
+    tree = config.model_dump(exclude={"arm", "versions", "inputs"})
     if overrides.get("run.algorithm", config.run.algorithm) != config.run.algorithm:
         tree["algorithm"] = {}
     try:
@@ -195,9 +195,13 @@ def _arm_config(config: Config, name: str, overrides: Mapping[str, Any]) -> Conf
             set_key(tree, key, copy.deepcopy(value))
         return check_config(tree)
     except InvalidInput as error:
-        raise InvalidInput(
-            f'arm "{name}", {error.argument}', error.value, error.requirement
-        ) from None
+        raise of_arm(name, error) from None
+
+
+def of_arm(name: str, error: InvalidInput) -> InvalidInput:
+    """The same complaint with the name of the arm it is about."""
+    argument = f'arm "{name}", {error.argument}'
+    return InvalidInput(argument, error.value, error.requirement)
 
 
 def _parse_override(text: str) -> tuple[str, Any]:
@@ -220,6 +224,8 @@ def _unique_leaf(tree: Tree, leaf: str) -> list[str]:
     if found:
         where = ", ".join(kebab(".".join(path)) for path in found)
         raise InvalidInput("--set", kebab(leaf), f"a dotted path, since it occurs as {where}")
+    if leaf in TaskSection.model_fields:
+        raise InvalidInput("--set", kebab(leaf), f"a dotted path such as task.0.{kebab(leaf)}")
     near = suggestion(kebab(leaf), {kebab(path[-1]) for path in paths})
     raise InvalidInput("--set", kebab(leaf), f"a known key{near}")
 
@@ -251,7 +257,8 @@ def _item(node: Any, part: str, key: str) -> Any:
     """An entry of an array of tables, by index or by its name."""
     entries = node if isinstance(node, list | tuple) else []
     for index, entry in enumerate(entries):
-        if isinstance(entry, dict) and part in (str(index), str(entry.get("name"))):
+        name = str(entry.get("name")).replace("-", "_") if isinstance(entry, dict) else ""
+        if part in (str(index), name):
             return entry
     raise InvalidInput("--set", key, f"a path that exists ({part} does not)")
 

@@ -11,8 +11,9 @@ import importlib
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +37,14 @@ class Dataset:
         features: (n, ...) float32; images as (n, channels, height, width).
         labels: (n,) int64 in 0 .. num_classes - 1.
         num_classes: Number of classes.
+        standardise: Whether each feature is to be put in units of its own spread. The mean and
+            spread are those of the training examples, hence it is done after the split.
     """
 
     features: NDArray[np.float32]
     labels: NDArray[np.int64]
     num_classes: int
+    standardise: bool = False
 
     @classmethod
     def from_arrays(cls, features: object, labels: object, *, source: str) -> Dataset:
@@ -58,24 +62,26 @@ class Dataset:
             >>> Dataset.from_arrays([[0.0], [1.0]], [0, 1], source="by hand").num_classes
             2
         """
-        x, y = np.asarray(features), np.asarray(labels)
+        x, y = _array(features, f"{source} features"), _array(labels, f"{source} labels")
         if x.dtype.kind not in "fiub" or x.ndim < 2 or x.shape[0] == 0:
             raise InvalidInput(f"{source} features", f"{x.dtype} {x.shape}", "numbers (n, ...)")
         if y.shape != x.shape[:1]:
             raise InvalidInput(f"{source} labels", y.shape, f"one label per example, {x.shape[:1]}")
         if y.dtype.kind not in "iu" or int(y.min()) < 0:
             raise InvalidInput(f"{source} labels", str(y.dtype), "nonnegative integers")
-        if not np.isfinite(x).all():
-            raise InvalidInput(f"{source} features", "NaN or infinity", "finite")
-        classes = int(y.max()) + 1
-        absent = np.flatnonzero(np.bincount(y, minlength=classes) == 0)
-        if classes < 2 or absent.size:
+        with np.errstate(over="ignore"):
+            narrow = x.astype(np.float32)
+        if not np.isfinite(narrow).all():
+            raise InvalidInput(f"{source} features", "NaN, infinity or overflow", "finite float32")
+        found = np.unique(y)
+        absent = np.flatnonzero(found != np.arange(found.size, dtype=found.dtype))
+        if found.size < 2 or absent.size:
             raise InvalidInput(
                 f"{source} labels",
                 f"no example of class {absent[0]}" if absent.size else "a single class",
                 "at least two classes numbered from 0, each with an example",
             )
-        return cls(x.astype(np.float32), y.astype(np.int64), classes)
+        return cls(narrow, y.astype(np.int64), int(found.size))
 
 
 def load_dataset(name: str) -> Dataset:
@@ -117,8 +123,9 @@ def load_object(argument: str, reference: str) -> Callable[..., object]:
     module, _, attribute = reference.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidInput(argument, reference, f"package.module:function ({error})") from error
+    except (Exception, SystemExit) as error:  # whatever the user's module does while it is imported
+        reason = f"package.module:function ({type(error).__name__}: {error})"
+        raise InvalidInput(argument, reference, reason) from error
     if not callable(found):
         raise InvalidInput(argument, reference, "the name of a function")
     return found  # type: ignore[no-any-return]
@@ -180,6 +187,14 @@ BUNDLED: Mapping[str, Callable[[], Dataset]] = {
 """Sets that need no file: bundled with scikit-learn, derived from those, or generated."""
 
 
+def _array(values: object, name: str) -> NDArray[Any]:
+    """Values of unknown origin as an array."""
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InvalidInput(name, type(values).__name__, f"an array of numbers ({error})") from error
+
+
 def _digit_images(label_map: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> Dataset:
     """Digits in 0..1 as one-channel images, relabelled."""
     from sklearn.datasets import load_digits
@@ -191,20 +206,28 @@ def _digit_images(label_map: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -
 
 
 def _measurements(loader: str) -> Dataset:
-    """A table of measurements, each column in units of its own spread."""
+    """A table of measurements, to be put in units of each column's spread."""
     import sklearn.datasets
 
     bunch = getattr(sklearn.datasets, loader)()
-    columns = (bunch.data - bunch.data.mean(axis=0)) / bunch.data.std(axis=0)
     labels = bunch.target.astype(np.int64)
-    return Dataset(columns.astype(np.float32), labels, int(labels.max()) + 1)
+    columns = bunch.data.astype(np.float32)
+    return Dataset(columns, labels, int(labels.max()) + 1, standardise=True)
 
 
 def _call_function(reference: str) -> Dataset:
     """What a user's own function returns, checked."""
-    made = load_object("data", reference)()
+    function = load_object("data", reference)
+    try:
+        made = function()
+    except (Exception, SystemExit) as error:  # whatever the user's function does
+        reason = (
+            f"a function that can be called without arguments ({type(error).__name__}: {error})"
+        )
+        raise InvalidInput("data", reference, reason) from error
     if isinstance(made, Dataset):
-        return Dataset.from_arrays(made.features, made.labels, source=reference)
+        checked = Dataset.from_arrays(made.features, made.labels, source=reference)
+        return replace(checked, standardise=made.standardise)
     if isinstance(made, tuple) and len(made) == 2:
         return Dataset.from_arrays(*made, source=reference)
     raise InvalidInput("data", reference, "a function that returns a Dataset or (features, labels)")
@@ -217,7 +240,7 @@ def _read_npz(path: Path) -> Dataset:
             return Dataset.from_arrays(
                 archive["features"], archive["labels"], source=f"npz:{path.name}"
             )
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput(
@@ -235,7 +258,10 @@ def _read_idx_folder(folder: Path) -> Dataset:
             f"idx:{folder}",
             f"as many label files ({len(labels)}) as images ({len(images)})",
         )
-    pixels = np.concatenate([_read_idx(path) for path in images])
+    parts = [_read_idx(path) for path in images]
+    if len({part.shape[1:] for part in parts}) > 1:
+        raise InvalidInput("data", f"idx:{folder}", "a folder with images of one size")
+    pixels = np.concatenate(parts)
     return Dataset.from_arrays(
         pixels[:, None].astype(np.float32) / 255.0,
         np.concatenate([_read_idx(path) for path in labels]).astype(np.int64),
@@ -245,9 +271,12 @@ def _read_idx_folder(folder: Path) -> Dataset:
 
 def _matching(folder: Path, pattern: str) -> list[Path]:
     """Files of that pattern in the order of their names, at least one."""
-    found = sorted(folder.glob(pattern))
+    found = sorted(path for path in folder.glob(pattern) if path.is_file())
     if not found:
         raise InvalidInput("data", f"idx:{folder}", f"a folder with files named like {pattern}")
+    names = [path.name.removesuffix(".gz") for path in found]
+    if len(set(names)) < len(names):
+        raise InvalidInput("data", f"idx:{folder}", "a folder without a file and its .gz together")
     return found
 
 

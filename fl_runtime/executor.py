@@ -107,7 +107,7 @@ class SequentialExecutor:
         try:
             delta, loss = train_locally(
                 task.model,
-                job.payload,
+                task.complete(job.payload),
                 task.shards[job.client],
                 task.training,
                 np.random.default_rng(job.seed),

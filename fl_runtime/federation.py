@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
 from fl_runtime.task import Task
+
+DECIMAL_SLACK = 1e-9
+"""0.29 x 100 is 28.999999999999996 in binary and 29 to whoever wrote it."""
 
 
 @dataclass(frozen=True)
@@ -43,4 +47,4 @@ class Federation:
     @property
     def num_active(self) -> int:
         """Clients drawn per round, at least one."""
-        return max(1, int(self.fraction_train * self.num_clients))
+        return max(1, math.floor(self.fraction_train * self.num_clients + DECIMAL_SLACK))

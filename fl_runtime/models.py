@@ -59,6 +59,8 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = factory(example_shape, num_classes, hidden)
+    if not any(True for _ in model.parameters()):
+        raise InvalidInput("model", name, "one with parameters to train")
     _check_logits(name, model, example_shape, num_classes)
     return model
 
@@ -143,7 +145,11 @@ def _user_factory(reference: str) -> ModelFactory:
     def factory(
         example_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int]
     ) -> nn.Module:
-        model = found(example_shape, num_classes, hidden)
+        try:
+            model = found(example_shape, num_classes, hidden)
+        except Exception as error:  # whatever the user's factory does
+            reason = f"a factory (example_shape, num_classes, hidden) -> Module ({error})"
+            raise InvalidInput("model", reference, reason) from error
         if not isinstance(model, nn.Module):
             raise InvalidInput("model", reference, "a factory that returns a torch.nn.Module")
         return model
@@ -156,8 +162,12 @@ def _check_logits(
 ) -> None:
     """Run one blank example through the model: its logits must have the right shape."""
     model.eval()
-    with torch.no_grad():
-        got = tuple(model(torch.zeros(1, *example_shape)).shape)
+    try:
+        with torch.no_grad():
+            got = tuple(model(torch.zeros(1, *example_shape)).shape)
+    except Exception as error:  # whatever the user's model does
+        reason = f"one that takes float32 examples of shape {example_shape} ({error})"
+        raise InvalidInput("model", name, reason) from error
     if got != (1, num_classes):
         raise InvalidInput("model", name, f"one with logits (1, {num_classes}), it gives {got}")
 

@@ -100,9 +100,13 @@ def recruit(
 def draw_costs(table: Mapping[str, Any], num_clients: int, num_tasks: int, rng: Generator) -> Costs:
     """Private costs from a distribution's table, or from a CSV file of clients x tasks."""
     if "file" in table:
+        if len(table) > 1:
+            requirement = "alone, or a distribution with its parameters"
+            raise InvalidInput("recruitment.costs.file", str(table["file"]), requirement)
         return _costs_of_file(Path(str(table["file"])), num_clients, num_tasks)
     try:
-        return scenario(_for_tasks(table, num_tasks)).draw(rng, num_clients, num_tasks)
+        law = {"distribution": "uniform", **_for_tasks(table, num_tasks)}
+        return scenario(law).draw(rng, num_clients, num_tasks)
     except InvalidInput as error:
         name = f"recruitment.costs.{error.argument.replace('_', '-')}"
         raise InvalidInput(name, error.value, error.requirement) from None
@@ -135,7 +139,7 @@ def _everyone(num_clients: int, num_tasks: int) -> Recruitment:
 def _costs_of_file(path: Path, num_clients: int, num_tasks: int) -> Costs:
     """Numbers of a CSV file without header; an empty cell means no bid."""
     try:
-        with path.open(newline="") as lines:
+        with path.open(newline="", encoding="utf-8-sig") as lines:
             rows = [[float(cell or "inf") for cell in row] for row in csv.reader(lines)]
         costs = np.array(rows, dtype=np.float64)
     except (OSError, ValueError, csv.Error) as error:

@@ -7,7 +7,7 @@ are disjoint, so a rule can not improve its reported figures by looking at them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -69,6 +69,8 @@ class Task:
         name: Unique within a federation.
         model: The module; its current weights are scratch space, only its structure matters.
         initial: Initial parameters.
+        fixed: Other entries of the model's state (counters), reset before every use, so that
+            nothing leaks from one client to the next.
         shards: One set of examples per client.
         validation: Held-out examples for decisions.
         test: Held-out examples for reports.
@@ -82,6 +84,7 @@ class Task:
     validation: Examples
     test: Examples
     training: LocalTraining
+    fixed: Params = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         empty = [client for client, shard in enumerate(self.shards) if len(shard) == 0]
@@ -90,9 +93,13 @@ class Task:
                 f"task {self.name}", f"client {empty[0]} without examples", "no empty client shard"
             )
 
+    def complete(self, params: Params) -> Params:
+        """Parameters with all other entries of the model's state as they were at the start."""
+        return {**self.fixed, **params}
+
     def evaluate(self, params: Params, examples: Examples) -> Evaluation:
         """Loss and accuracy of a model of this task."""
-        load_params(self.model, params)
+        load_params(self.model, self.complete(params))
         self.model.eval()
         with torch.no_grad():
             logits = self.model(examples.features)
@@ -123,26 +130,38 @@ def make_task(
     parts = _stratified(dataset, validation_fraction, test_fraction, seed, name)
     train, validation, test = parts
     shards = partition.split(dataset.labels[train], num_clients, stream(seed, "partition", name))
+    if dataset.standardise:
+        dataset = _standardised(dataset, train)
     model = model.to(device)
+    initial = {key: value.clone() for key, value in float_state(model).items()}
     return Task(
         name=name,
         model=model,
-        initial={key: value.clone() for key, value in float_state(model).items()},
+        initial=initial,
         shards=tuple(_examples(dataset, train[shard], device) for shard in shards),
         validation=_examples(dataset, validation, device),
         test=_examples(dataset, test, device),
         training=training,
+        fixed={
+            key: value.clone()
+            for key, value in model.state_dict().items()
+            if isinstance(value, Tensor) and key not in initial
+        },
     )
 
 
 def float_state(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and floating-point buffers, which is what is sent and averaged."""
     state = model.state_dict()
-    return {key: value for key, value in state.items() if value.is_floating_point()}
+    return {
+        key: value
+        for key, value in state.items()
+        if isinstance(value, Tensor) and value.is_floating_point()
+    }
 
 
 def load_params(model: nn.Module, params: Params) -> None:
-    """Copy parameters into a module; entries that are not sent stay as they are."""
+    """Copy entries into a module's state; those that are not named stay as they are."""
     state = model.state_dict()
     with torch.no_grad():
         for key, value in params.items():
@@ -155,6 +174,14 @@ def _examples(dataset: Dataset, index: NDArray[np.int64], device: torch.device |
         torch.from_numpy(dataset.features[index]).to(device),
         torch.from_numpy(dataset.labels[index]).to(device),
     )
+
+
+def _standardised(dataset: Dataset, train: NDArray[np.int64]) -> Dataset:
+    """Every feature minus its training mean, over its training spread (1 where that is zero)."""
+    rows = dataset.features[train].astype(np.float64)
+    spread = rows.std(axis=0)
+    scaled = (dataset.features - rows.mean(axis=0)) / np.where(spread > 0.0, spread, 1.0)
+    return replace(dataset, features=scaled.astype(np.float32), standardise=False)
 
 
 def _stratified(

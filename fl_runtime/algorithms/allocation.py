@@ -65,8 +65,8 @@ class FedFairMMFL(OneTaskPerClient):
     proportional to :math:`a_s f_s^{\alpha-1}` over the tasks it agreed to.
 
     Attributes:
-        alpha: Power of the loss, in [1, inf]; 1 is the random allocation, inf sends every client
-            to its worst task.
+        alpha: Power of the loss, in [1, inf]; 1 ignores the losses (with equal priorities it is
+            the random allocation), inf sends every client to its worst task.
         signal: What stands for :math:`f_s`: validation `loss`, or validation `error` (the share of
             misclassified examples, which has the same range in every task).
         priority: One positive weight per task, or empty for equal weights.
@@ -126,8 +126,9 @@ class RandomAllocation(OneTaskPerClient):
 class RoundRobin(OneTaskPerClient):
     """Clients walk through their eligible tasks in turn.
 
-    Clients form equal contiguous blocks, block j starts on its task number j, and every client,
-    active or not, moves on by one task per round.
+    Clients form contiguous blocks, as equal as can be (block j ends before client
+    floor((j+1) N / S)); block j starts on its task number j, and every client, active or not, moves
+    on by one task per round.
 
     Source: the round-robin baseline of the FedFairMMFL experiments (arXiv 2404.13841).
     """
@@ -135,7 +136,8 @@ class RoundRobin(OneTaskPerClient):
     def probabilities(self, state: ServerState, federation: Federation) -> Probabilities:
         """A one at the task whose turn it is."""
         count, tasks = federation.eligible.shape
-        block = np.arange(count) * tasks // count
+        ends = [(j + 1) * count // tasks for j in range(tasks)]
+        block = np.searchsorted(ends, np.arange(count), side="right")
         shares = np.zeros((count, tasks))
         for client in range(count):
             mine = np.flatnonzero(federation.eligible[client])
