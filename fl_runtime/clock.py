@@ -19,6 +19,11 @@ from fairopt.errors import InvalidInput
 class DelayModel(Protocol):
     """How long a job takes, in units of virtual time."""
 
+    @property
+    def mean(self) -> float:
+        """The expected delay, > 0."""
+        ...
+
     def draw(self, rng: Generator) -> float:
         """One delay, finite and nonnegative."""
         ...

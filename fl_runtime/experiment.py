@@ -8,25 +8,32 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from fairopt.errors import InvalidInput
 from fl_runtime.algorithms import ServerState
 from fl_runtime.assembly import Parts, assemble
 from fl_runtime.checkpoint import to_device
 from fl_runtime.config import Config
-from fl_runtime.config_files import arm_configs, digest
+from fl_runtime.config_files import arm_configs, digest, of_arm
 from fl_runtime.executor import Job, Update, resolve_executor
-from fl_runtime.history import History, read_history
+from fl_runtime.history import History, finite_figures, read_history
+from fl_runtime.inputs import check_inputs, with_inputs
+from fl_runtime.local_training import train_locally
 from fl_runtime.metrics import held_out_metrics, staleness_metrics, training_metrics
-from fl_runtime.run_folder import HISTORY, RunFolder, Writer
+from fl_runtime.run_folder import HISTORY, RunFolder, Writer, nothing_done
 from fl_runtime.streams import stream
-from fl_runtime.task import Evaluation
+from fl_runtime.task import Evaluation, Task
+
+MOST_ROUNDS = 1e7
+"""Of a run that ends by virtual time alone; more is a typing error in the delays or the limit."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ def run(
     config: Config,
     *,
     on_event: Watcher | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     fresh: bool = False,
 ) -> History:
     """Run every arm with every seed.
@@ -83,33 +90,74 @@ def run(
     check_all_arms(config)
     if out is None:
         rows: list[dict[str, Any]] = []
-        _execute(config, _Memory(rows), {"finished": 0, "state": None}, on_event)
+        _execute(config, _Memory(rows), nothing_done(config), on_event)
         return History(rows)
-    return _into_folder(RunFolder.create(out, config, fresh=fresh), config, on_event)
+    folder = RunFolder.create(Path(out), config, fresh=fresh)
+    return _into_folder(folder, config, nothing_done(config), on_event)
 
 
-def resume(path: Path, *, on_event: Watcher | None = None) -> History:
+def resume(path: str | Path, *, on_event: Watcher | None = None) -> History:
     """Take up a run where its last checkpoint left it; a finished run is only read.
 
     Raises:
-        InvalidInput: The folder is not a run, its checkpoint is damaged or belongs to another
-            configuration, or another process is writing it.
+        InvalidInput: The folder is not a run, a file of it is damaged or belongs to another
+            configuration, its data have changed, or another process is writing it.
     """
-    folder = RunFolder(path)
-    return _into_folder(folder, folder.config(), on_event)
+    folder = RunFolder(Path(path))
+    config = folder.config()
+    progress = folder.progress(config)
+    check_inputs(config)
+    return _into_folder(folder, config, progress, on_event)
 
 
 def resolved(config: Config) -> Config:
-    """The configuration with `auto` replaced by what it stands for."""
+    """The configuration as a run records it: `auto` replaced, paths absolute, inputs hashed."""
     executor = resolve_executor(config.run.executor)
-    return config.model_copy(update={"run": config.run.model_copy(update={"executor": executor})})
+    run = config.run.model_copy(update={"executor": executor})
+    return with_inputs(config.model_copy(update={"run": run}))
 
 
 def check_all_arms(config: Config) -> None:
-    """Build every arm once, so that what is wrong is found before anything is written."""
-    for arm in arm_configs(config).values():
-        parts = assemble(arm, config.run.seeds[0])
-        parts.algorithm.init(parts.federation, config.run.seeds[0])
+    """Build every arm once, so that what is wrong is found before anything is written.
+
+    Raises:
+        InvalidInput: Parts do not fit, a model cannot train on a client's batch or gives no finite
+            loss, or the time limit is out of proportion to the delays.
+    """
+    seed = config.run.seeds[0]
+    for name, arm in arm_configs(config).items():
+        try:
+            parts = assemble(arm, seed)
+            parts.algorithm.init(parts.federation, seed)
+            _check_time_limit(arm, parts)
+            for task in parts.federation.tasks:
+                _check_trains(task)
+        except InvalidInput as error:
+            raise (of_arm(name, error) if config.arm else error) from None
+
+
+def _check_time_limit(config: Config, parts: Parts) -> None:
+    """A run by virtual time must be able to get there."""
+    limit, mean = config.run.time_limit, parts.delay.mean
+    if limit is not None and config.run.num_server_rounds is None and limit / mean > MOST_ROUNDS:
+        requirement = f"at most {MOST_ROUNDS:g} times the mean delay {mean:g}"
+        raise InvalidInput("run.time-limit", limit, requirement)
+
+
+def _check_trains(task: Task) -> None:
+    """Train on the smallest shard once, and look at the initial validation loss."""
+    shard = min(task.shards, key=len)
+    settings = replace(task.training, local_epochs=1)
+    rng = stream(0, "probe")
+    try:
+        with torch.random.fork_rng():
+            train_locally(task.model, task.complete(task.initial), shard, settings, rng)
+    except Exception as error:  # whatever the user's model does in training
+        reason = f"a model that trains on {len(shard)} examples ({error})"
+        raise InvalidInput(f"task {task.name} model", "this one", reason) from error
+    loss = task.evaluate(task.initial, task.validation).loss
+    if not math.isfinite(loss):
+        raise InvalidInput(f"task {task.name} initial loss", loss, "finite")
 
 
 def total_rounds(config: Config) -> int | None:
@@ -135,10 +183,11 @@ class _Memory:
         """Memory does not survive a kill."""
 
 
-def _into_folder(folder: RunFolder, config: Config, on_event: Watcher | None) -> History:
+def _into_folder(
+    folder: RunFolder, config: Config, progress: Mapping[str, Any], on_event: Watcher | None
+) -> History:
     """Run, or go on running, with files."""
-    progress = folder.progress(config)
-    with folder.writer(progress["history_bytes"]) as writer:
+    with folder.writer(progress) as writer:
         _execute(config, writer, progress, on_event)
     return read_history(folder.path / HISTORY)
 
@@ -170,7 +219,7 @@ class _Recorder:
 
     def event(self, kind: Literal["recruitment", "round"], figures: Mapping[str, Any]) -> None:
         """Append a row and announce it."""
-        row = {"event": kind, "arm": self.arm, "seed": self.seed, **figures}
+        row = {"event": kind, "arm": self.arm, "seed": self.seed, **finite_figures(figures)}
         self.writer.row(row)
         if self.on_event:
             self.on_event(Event(kind, self.arm, self.seed, row))
@@ -196,6 +245,11 @@ def _one_run(
     if saved is None:
         moment = Moment(parts.algorithm.init(parts.federation, seed))
         recorder.event("recruitment", _recruitment_row(parts, config))
+        if not parts.recruitment.eligible.any():
+            warnings.warn(
+                f'arm "{recorder.arm}", seed {seed}: nobody is recruited, so nothing is trained',
+                stacklevel=2,
+            )
     else:
         moment = _restored(saved, torch.device(config.run.device))
     while not _over(config, moment):
@@ -215,6 +269,8 @@ def one_round(parts: Parts, moment: Moment) -> tuple[Moment, dict[str, Any]]:
     """
     state, jobs = parts.algorithm.dispatch(moment.state, parts.federation, moment.now)
     answered, duration = _barrier(parts, state, jobs)
+    if duration > 0.0 and moment.now + duration == moment.now:
+        raise InvalidInput("clients.delay", duration, f"long enough to move time {moment.now:g}")
     parts.executor.submit(answered)
     arrived = parts.executor.poll()
     before = state.server_round

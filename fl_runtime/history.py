@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,30 +46,42 @@ class History:
         """Seeds of an arm, in order."""
         return list(dict.fromkeys(row["seed"] for row in self.rows if row["arm"] == arm))
 
+    @cached_property
+    def _runs(self) -> dict[tuple[str, int, str], list[dict[str, Any]]]:
+        """Rows by arm, seed and event."""
+        found: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
+        for row in self.rows:
+            found.setdefault((row["arm"], row["seed"], row["event"]), []).append(row)
+        return found
+
     def rounds(self, arm: str, seed: int) -> list[dict[str, Any]]:
         """Rows of one run, round by round."""
-        return [
-            row
-            for row in self.rows
-            if row["event"] == "round" and row["arm"] == arm and row["seed"] == seed
-        ]
+        return self._runs.get((arm, seed, "round"), [])
 
     def recruitment(self, arm: str, seed: int) -> dict[str, Any]:
         """The recruitment row of one run."""
-        for row in self.rows:
-            if row["event"] == "recruitment" and row["arm"] == arm and row["seed"] == seed:
-                return row
-        raise KeyError((arm, seed))
+        return self._runs[arm, seed, "recruitment"][0]
+
+    def figures(self, arm: str, metric: str) -> list[Series]:
+        """A metric round by round, one array per seed; NaN where it is undefined."""
+        return [
+            np.array([row[metric] for row in self.rounds(arm, seed)], dtype=np.float64)
+            for seed in self.seeds(arm)
+        ]
 
     def series(self, arm: str, metric: str) -> Series:
-        """A metric over rounds, (seeds, rounds), cut to the shortest seed; NaN where it is None."""
-        runs = [[row[metric] for row in self.rounds(arm, seed)] for seed in self.seeds(arm)]
+        """The same as (seeds, rounds), cut to the shortest run: for pictures."""
+        runs = self.figures(arm, metric)
         length = min(map(len, runs))
-        return np.array([run[:length] for run in runs], dtype=np.float64)
+        return np.array([run[:length] for run in runs])
 
     def final(self, arm: str, metric: str, last: int = 1) -> Series:
-        """A metric averaged over the `last` rounds, one value per seed."""
-        return np.asarray(self.series(arm, metric)[:, -last:].mean(axis=1))
+        """A metric averaged over each seed's own `last` rounds, one value per seed."""
+        return np.array([run[-last:].mean() for run in self.figures(arm, metric)])
+
+    def keep(self, wanted: Callable[[str, int], bool]) -> History:
+        """The history of the (arm, seed) pairs that are wanted."""
+        return History([row for row in self.rows if wanted(row["arm"], row["seed"])])
 
 
 def read_history(path: Path) -> History:
@@ -82,9 +96,40 @@ def read_history(path: Path) -> History:
     except (OSError, ValueError) as error:
         raise InvalidInput("history", str(path), f"a readable history ({error})") from error
     for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict) or not {"event", "arm", "seed"} <= row.keys():
-            raise InvalidInput("history", f"{path} line {number}", "a row with event, arm and seed")
+        if not _is_row(row):
+            raise InvalidInput("history", f"{path} line {number}", "a row that a run writes")
     return History(rows)
+
+
+def _is_row(row: Any) -> bool:
+    """Whether a line has the keys and types that reports rely on."""
+    if not isinstance(row, dict) or not isinstance(row.get("arm"), str):
+        return False
+    if not isinstance(row.get("seed"), int):
+        return False
+    if row.get("event") == "recruitment":
+        money = all(isinstance(row.get(key), int | float) for key in ("spend", "cost"))
+        take_up = row.get("take_up")
+        counts = isinstance(take_up, dict) and all(isinstance(n, int) for n in take_up.values())
+        return money and counts and {"rule", "budget", "min_take_up"} <= row.keys()
+    figures = (value for key, value in row.items() if key not in ("event", "arm"))
+    numeric = all(value is None or isinstance(value, int | float) for value in figures)
+    return (
+        row.get("event") == "round" and numeric and {"min_task_acc", "server_round"} <= row.keys()
+    )
+
+
+def finite_figures(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with None for what is not a finite number, since JSON knows no NaN.
+
+    Example:
+        >>> finite_figures({"loss": float("nan"), "acc": 0.5, "rule": "everyone"})
+        {'loss': None, 'acc': 0.5, 'rule': 'everyone'}
+    """
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
 
 
 def encode_row(row: Mapping[str, Any]) -> bytes:
@@ -94,7 +139,7 @@ def encode_row(row: Mapping[str, Any]) -> bytes:
         >>> encode_row({"seed": 0, "loss": 0.1})
         b'{"seed":0,"loss":0.1}\n'
     """
-    return json.dumps(row, separators=(",", ":")).encode() + b"\n"
+    return json.dumps(row, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
 def merge(histories: Iterable[tuple[str, History]]) -> History:

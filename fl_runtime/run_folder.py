@@ -1,33 +1,37 @@
 """The files of a run: who may write them, what is in them, and how a stopped run is taken up again.
 
-    config.toml     the resolved configuration, with versions
+    config.toml     the resolved configuration, with versions and fingerprints of input files
     history.jsonl   one line per recruitment and round; the same bytes for the same configuration
     timing.jsonl    wall-clock seconds, kept apart because they never repeat
     checkpoint/     state.safetensors: the state after the last whole round
     summary.json    figures per arm, written at the end
     plots/          pictures, written at the end
 
-History lines are written before the checkpoint that counts them. After a kill, lines beyond the
-checkpoint are cut off and the round is done again, to the same bytes.
+A folder appears whole, with a checkpoint of nothing done. History lines are written before the
+checkpoint that counts them and holds their hash. After a kill, lines beyond the checkpoint are cut
+off and the round is done again, to the same bytes; anything else that is missing or differs is
+damage, which is reported and never repaired.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fairopt.errors import InvalidInput
 from fl_runtime.checkpoint import load_checkpoint, save_checkpoint
 from fl_runtime.config import Config
-from fl_runtime.config_files import check_config, digest, dump_toml, read_toml, snake_keys
+from fl_runtime.config_files import check_config, digest, dump_toml, read_toml
 from fl_runtime.history import encode_row
 
 CONFIG = "config.toml"
@@ -35,9 +39,12 @@ HISTORY = "history.jsonl"
 TIMING = "timing.jsonl"
 SUMMARY = "summary.json"
 CHECKPOINT = Path("checkpoint", "state.safetensors")
-PLOTS = "plots"
+PICTURE = Path("plots", "accuracy.png")
 
+_OWN_FILES = {CONFIG, HISTORY, TIMING, SUMMARY, str(CHECKPOINT), str(PICTURE)}
+_PARTIAL = ".partial"
 _VERSIONED = ("fairopt", "numpy", "torch", "scikit-learn")
+_PROGRESS_KEYS = {"digest", "finished", "state", "history_bytes", "history_hash"}
 
 
 @dataclass(frozen=True)
@@ -57,63 +64,68 @@ class RunFolder:
         Args:
             path: A folder that does not exist or is empty.
             config: The configuration to record.
-            fresh: Replace an earlier run at that place (but never any other folder).
+            fresh: Replace an earlier run at that place, if nothing else is in the folder and no
+                process is writing it.
 
         Raises:
-            InvalidInput: The folder holds something.
+            InvalidInput: The folder holds something that may not be replaced, or can not be made.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            earlier_run = path.is_dir() and (path / CONFIG).exists() and (path / HISTORY).exists()
-            if not (fresh and earlier_run):
-                remedy = "--fresh replaces it, resume goes on" if earlier_run else "nothing is lost"
-                raise InvalidInput("--out", str(path), f"a new or empty folder ({remedy})")
-            shutil.rmtree(path)
-        (path / CHECKPOINT).parent.mkdir(parents=True, exist_ok=True)
-        recorded = config.model_copy(update={"versions": versions()})
-        write_whole(path / CONFIG, dump_toml(recorded))
-        (path / HISTORY).touch()
+        path = path.resolve()
+        _refuse_occupied(path, fresh=fresh)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made = _fill(path.with_name(f".{path.name}.{os.getpid()}"), config)
+            _put_in_place(made, path)
+        except OSError as error:
+            reason = f"a folder that can be made ({error.strerror})"
+            raise InvalidInput("--out", str(path), reason) from error
         return cls(path)
 
     def config(self) -> Config:
         """The configuration the run was started with."""
-        return check_config(snake_keys(read_toml(self.path / CONFIG)))
+        return check_config(read_toml(self.path / CONFIG))
 
     def progress(self, config: Config) -> dict[str, Any]:
-        """The last checkpoint, or an empty record before the first.
+        """The last checkpoint.
 
         Raises:
-            InvalidInput: The checkpoint is damaged, or belongs to another configuration.
+            InvalidInput: It is missing, damaged, or belongs to another configuration.
         """
-        if not (self.path / CHECKPOINT).exists():
-            return {"digest": digest(config), "history_bytes": 0, "finished": 0, "state": None}
         record = load_checkpoint(self.path / CHECKPOINT)
-        if record.get("digest") != digest(config):
+        if record.keys() != _PROGRESS_KEYS:
+            raise InvalidInput("checkpoint", sorted(record), "one written by a run")
+        if record["digest"] != digest(config):
             raise InvalidInput(
                 "checkpoint", str(self.path), f"made with the {CONFIG} beside it, which has changed"
             )
+        _warn_of_versions(config.versions)
         return record
 
+    def rounds_done(self, progress: Mapping[str, Any]) -> int:
+        """Rounds that a checkpoint counts."""
+        counted = (self.path / HISTORY).read_bytes()[: progress["history_bytes"]]
+        return sum(line.startswith(b'{"event":"round"') for line in counted.splitlines())
+
     @contextmanager
-    def writer(self, history_bytes: int) -> Iterator[Writer]:
-        """The only writer of this run, from that length of the history on.
+    def writer(self, progress: Mapping[str, Any]) -> Iterator[Writer]:
+        """The only writer of this run, from a checkpoint on.
 
         Raises:
-            InvalidInput: Another process is writing, or the history is shorter than it should be.
+            InvalidInput: Another process is writing, or the history is not what the checkpoint
+                counted; nothing has been cut off then.
         """
-        with (
-            (self.path / HISTORY).open("r+b") as history,
-            (self.path / TIMING).open("ab") as timing,
-        ):
-            _lock(history.fileno(), self.path)
-            if os.fstat(history.fileno()).st_size < history_bytes:
-                raise InvalidInput(
-                    "history",
-                    str(self.path / HISTORY),
-                    f"at least as long as when the checkpoint was made ({history_bytes} bytes)",
-                )
-            history.truncate(history_bytes)
-            history.seek(history_bytes)
-            yield Writer(self, history, timing)
+        try:
+            with (
+                (self.path / HISTORY).open("r+b") as history,
+                (self.path / TIMING).open("ab") as timing,
+            ):
+                _lock(history.fileno(), self.path)
+                counted = _counted(history, progress, self.path)
+                history.truncate()
+                yield Writer(self, history, timing, counted)
+        except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+            reason = f"a run whose files can be written ({error.filename}: {error.strerror})"
+            raise InvalidInput("DIR", str(self.path), reason) from error
 
 
 @dataclass
@@ -121,13 +133,16 @@ class Writer:
     """Appends rows and replaces the checkpoint of a locked run folder."""
 
     folder: RunFolder
-    history: Any
-    timing: Any
+    history: BinaryIO
+    timing: BinaryIO
+    hash: Any
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Append a row to the history."""
-        self.history.write(encode_row(row))
+        line = encode_row(row)
+        self.history.write(line)
         self.history.flush()
+        self.hash.update(line)
 
     def seconds(self, row: Mapping[str, Any]) -> None:
         """Append a row of wall-clock figures."""
@@ -136,8 +151,22 @@ class Writer:
 
     def checkpoint(self, record: Mapping[str, Any]) -> None:
         """Replace the checkpoint by one that counts everything written so far."""
-        whole = {**record, "history_bytes": self.history.tell()}
-        save_checkpoint(self.folder.path / CHECKPOINT, whole)
+        counted = {
+            "history_bytes": self.history.tell(),
+            "history_hash": self.hash.hexdigest(),
+        }
+        save_checkpoint(self.folder.path / CHECKPOINT, {**record, **counted})
+
+
+def nothing_done(config: Config) -> dict[str, Any]:
+    """The checkpoint of a run before its first step."""
+    return {
+        "digest": digest(config),
+        "finished": 0,
+        "state": None,
+        "history_bytes": 0,
+        "history_hash": hashlib.sha256().hexdigest(),
+    }
 
 
 def versions() -> dict[str, str]:
@@ -147,14 +176,72 @@ def versions() -> dict[str, str]:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file that is never seen half-written."""
-    temporary = path.with_name(path.name + ".partial")
+    temporary = path.with_name(path.name + _PARTIAL)
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     """Write the figures of a finished run."""
-    write_whole(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+    write_whole(folder / SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+
+
+def _refuse_occupied(path: Path, *, fresh: bool) -> None:
+    """Raise unless there is nothing at that place, or only an idle run that may be replaced."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not (path.is_dir() and (path / CONFIG).is_file() and (path / HISTORY).is_file()):
+        raise InvalidInput("--out", str(path), "a new or empty folder")
+    if not fresh:
+        requirement = "a new or empty folder (--fresh replaces the run there, resume goes on)"
+        raise InvalidInput("--out", str(path), requirement)
+    found = (file.relative_to(path) for file in path.rglob("*") if not file.is_dir())
+    foreign = sorted(str(f) for f in found if str(f).removesuffix(_PARTIAL) not in _OWN_FILES)
+    if foreign:
+        requirement = f"a folder with nothing but a run in it (there is {foreign[0]})"
+        raise InvalidInput("--out", str(path), requirement)
+    with (path / HISTORY).open("rb") as history:
+        _lock(history.fileno(), path)
+
+
+def _fill(folder: Path, config: Config) -> Path:
+    """A whole new run folder under a temporary name."""
+    (folder / CHECKPOINT).parent.mkdir(parents=True)
+    save_checkpoint(folder / CHECKPOINT, nothing_done(config))
+    recorded = config.model_copy(update={"versions": versions()})
+    (folder / CONFIG).write_text(dump_toml(recorded), encoding="utf-8")
+    (folder / HISTORY).touch()
+    return folder
+
+
+def _put_in_place(made: Path, path: Path) -> None:
+    """Rename a folder to its place; what was there goes away last."""
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    if path.exists():
+        path.rename(old)
+    made.rename(path)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def _counted(history: BinaryIO, progress: Mapping[str, Any], path: Path) -> Any:
+    """The running hash of the lines a checkpoint counts, with the file positioned after them."""
+    prefix = history.read(progress["history_bytes"])
+    counted = hashlib.sha256(prefix)
+    if counted.hexdigest() != progress["history_hash"]:
+        requirement = "one that begins with the lines its checkpoint counted; it was changed"
+        raise InvalidInput("history", str(path / HISTORY), requirement)
+    return counted
+
+
+def _warn_of_versions(recorded: Mapping[str, str]) -> None:
+    """Say so when a run goes on with other packages than it began with."""
+    now = versions()
+    changed = [f"{k} {v} (now {now[k]})" for k, v in recorded.items() if now.get(k, v) != v]
+    if changed:
+        warnings.warn(
+            f"the run began with {', '.join(changed)}: its history may not repeat", stacklevel=3
+        )
 
 
 def _lock(descriptor: int, path: Path) -> None:
