@@ -14,6 +14,7 @@ from fairopt.kernels.judging import dual_cone_gap
 from fairopt.kernels.linear import dot
 from fairopt.kernels.nonnegative import (
     NOT_CONVEX,
+    at_precision,
     clear,
     nonnegative_minimum,
     warm_support,
@@ -22,6 +23,7 @@ from fairopt.kernels.stationarity import default_error
 
 OPTIMAL = 0
 STEP_LIMIT = 3
+ROUNDING_LIMITED = 7
 
 
 @gufunc(
@@ -80,4 +82,8 @@ def dual_cone(
         for i in range(n):
             weights[k, i] = references[k, i] + u[i] * (scale / unit[i])
         residual[k], _ = dual_cone_gap(A, references[k], weights[k], d, r, x)
-        status[k] = OPTIMAL if residual[k] <= tol else STEP_LIMIT
+        status[k] = STEP_LIMIT
+        if residual[k] <= tol:
+            status[k] = OPTIMAL
+        elif residual[k] <= math.sqrt(bound[0]) and at_precision(ints):
+            status[k] = ROUNDING_LIMITED

@@ -56,7 +56,7 @@ SHRINK = 0.3  # of a jump in log alpha that failed
 SAFETY = 0.1  # Newton aims at this fraction of tol, since C and w are rounded once more
 # Newton accepts a componentwise backward error of 4 n eps, which is 8 n half ulps.
 FLOOR_FACTOR = 8.0
-DIRECT_RANGE = 1e250  # between its inverse and itself products of a few scales are safe
+SMALLEST_FULL = 1e-290  # floats above it have all their digits; below, their logarithm has more
 
 PRIORITY_GIVEN = 1.0
 START_GIVEN = 2.0
@@ -186,13 +186,14 @@ def interior(
 
 @helper
 def interior_weights(x: Array, v: Array, d: Array, log_d: Array, shift: float, w: Array) -> bool:
-    """Fill w = v e^shift / d, through logarithms only where a product could leave float64."""
-    factor = math.exp(shift)
+    """Fill w = v e^shift / d, mantissas and exponents apart: nothing overflows on the way."""
+    fs, es = math.frexp(math.exp(shift))
     good = True
     for i in range(w.shape[0]):
-        product = v[i] * factor
-        if 1.0 / DIRECT_RANGE < product < DIRECT_RANGE:
-            w[i] = product / d[i]
+        if v[i] > SMALLEST_FULL:
+            fv, ev = math.frexp(v[i])
+            fd, ed = math.frexp(d[i])
+            w[i] = math.ldexp(fv * fs / fd, ev + es - ed)
         else:
             w[i] = math.exp(x[i] + shift - log_d[i])
         good = good and math.isfinite(w[i])

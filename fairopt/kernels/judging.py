@@ -96,7 +96,7 @@ def min_norm_gap(A: Array, v: Array, d: Array, r: Array, u: Array, s: Array) -> 
         gap = (quad * down - s[i] * up) / (total * max(d[i] * r[i] * up, total * down))
         if gap > worst or math.isnan(gap):
             worst = gap
-    return worst
+    return min(worst, quad / (total * total))  # the minimum is at least zero
 
 
 @helper
