@@ -24,6 +24,7 @@ NEGATIVE_LIMIT = 1e-3  # of v'Cv over (sum |v|)^2; the rounding of a float16 mat
 # Entries of a ray that are negative by less are rounding: a dependent pair of unit gradients agrees
 # with the others to the square root of the machine precision only.
 RAY_SLACK = 1e-7
+SPARSE = 4  # supports below a quarter of the tasks: gathering beats a dense dot product
 GUESS_FROM = 24  # tasks; below it growing the support one by one is faster than guessing it
 GUESS_ROUNDS = 8
 
@@ -124,7 +125,7 @@ def minimise_on_support(
 
 
 @helper
-def cheapest(C: Array, q: Array, u: Array, ints: Ints, lowest_index: bool) -> int:
+def cheapest(C: Array, q: Array, u: Array, ints: Ints, m: int, lowest_index: bool) -> int:
     """The task outside the support with the most negative price (or the first one), or -1."""
     n = q.shape[0]
     inside, tabu = ints[1], ints[2]
@@ -133,7 +134,14 @@ def cheapest(C: Array, q: Array, u: Array, ints: Ints, lowest_index: bool) -> in
     for j in range(n):
         if inside[j] or tabu[j]:
             continue
-        total, size = dot_abs(C[j], u, n)
+        if SPARSE * m < n:
+            total, size = 0.0, 0.0
+            for a in range(m):
+                term = C[j, ints[0, a]] * u[ints[0, a]]
+                total += term
+                size += abs(term)
+        else:
+            total, size = dot_abs(C[j], u, n)
         price = total + q[j]
         if price < best_price and price < -4.0 * n * EPS * (size + abs(q[j])):
             best, best_price = j, price
@@ -254,7 +262,7 @@ def nonnegative_minimum(
     while steps < cap:
         m, deletions = minimise_on_support(C, q, u, L, ints, x, m, entering)
         steps += 1 + deletions
-        entering = cheapest(C, q, u, ints, steps > 5 * n)
+        entering = cheapest(C, q, u, ints, m, steps > 5 * n)
         if entering < 0:
             return SOLVED, m, steps
         while not append(L, P, m, C, entering):
