@@ -17,7 +17,7 @@ from fairopt.kernels.corner_newton import (
     warm_start,
 )
 from fairopt.kernels.faults import INDEFINITE
-from fairopt.kernels.gram import correlation, powers_of_two
+from fairopt.kernels.gram import correlation, powers_of_two, scaled_gram
 from fairopt.kernels.judging import dual_cone_gap, fairgrad_gap
 from fairopt.kernels.linear import copy_rows, dot, fill
 from fairopt.kernels.nonnegative import (
@@ -367,10 +367,11 @@ def fairgrad(
         fill(w, 0.0)
         status[0] = OUT_OF_RANGE
         return
+    scaled_gram(A, r, H)
     if alpha == 0.0:
-        residual[0], worst[0] = dual_cone_gap(A, p, w, d, r, u)
+        residual[0], worst[0] = dual_cone_gap(H, p, w, d, r, u)
     else:
-        residual[0], floor[0], worst[0] = fairgrad_gap(A, alpha, p, w, d, r, u)
+        residual[0], floor[0], worst[0] = fairgrad_gap(H, alpha, p, w, d, r, u)
     status[0] = STEP_LIMIT
     if residual[0] + floor[0] <= tol:  # another order of summation moves it by about the floor
         status[0] = OPTIMAL

@@ -9,7 +9,7 @@ import numpy as np
 from fairopt.checks import Array, Ints
 from fairopt.kernels.compiling import gufunc
 from fairopt.kernels.faults import INDEFINITE
-from fairopt.kernels.gram import correlation, powers_of_two
+from fairopt.kernels.gram import correlation, powers_of_two, scaled_gram
 from fairopt.kernels.judging import min_norm_gap
 from fairopt.kernels.linear import fill
 from fairopt.kernels.nonnegative import (
@@ -93,7 +93,8 @@ def min_norm(
         status[0] = INDEFINITE
         return
     powers_of_two(d, r)
-    residual[0] = min_norm_gap(A, weights, d, r, u, x)
+    scaled_gram(A, r, L)
+    residual[0] = min_norm_gap(L, weights, d, r, u, x)
     status[0] = STEP_LIMIT
     if residual[0] <= tol:
         status[0] = OPTIMAL
