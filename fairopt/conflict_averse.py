@@ -54,7 +54,8 @@ def conflict_averse(
 
     Guarantee: OPTIMAL bounds the gap between the worst progress and that of any direction in the
     ball by tol, relative to max(|dual value|, ||g0||^2); ROUNDING_LIMITED that rounding of the Gram
-    matrix and the weights (`floor`) explains a larger one.
+    matrix and the weights (`floor`) explains a larger one; UNDECIDED that the gap is larger where
+    the Gram matrix cannot tell whether the gradients are Pareto stationary.
 
     Raises:
         InvalidInput: as `fairopt.fairgrad`; c < 0 or not finite.

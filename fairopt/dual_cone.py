@@ -44,6 +44,10 @@ def dual_cone_projection(
         exists; zero weights times zero gradients included. Where gradients are dependent the
         weights are not unique, the direction is.
 
+    Guarantee: OPTIMAL bounds the residual by tol. Where gradients are dependent to the precision
+    of the Gram matrix, slopes are known to the square root of `gram_error` only; a residual below
+    that is then ROUNDING_LIMITED.
+
     Method: argmin u'Cu/2 + (C D r)'u over u >= 0 on the correlation matrix C, exact active set.
 
     Raises:

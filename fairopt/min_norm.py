@@ -46,7 +46,9 @@ def min_norm(
     active set with an updated Cholesky factor of an independent support; v_k ~ u_k / d_k. When
     the programme is unbounded, its ray is the vanishing combination.
 
-    Guarantee: exact up to rounding, finitely many steps; OPTIMAL also at stationary points.
+    Guarantee: exact up to rounding, finitely many steps; OPTIMAL also at stationary points. A
+    matrix of low precision may be slightly indefinite; a residual within its gram_error is then
+    ROUNDING_LIMITED.
 
     Raises:
         InvalidInput: as `fairopt.fairgrad`.
@@ -103,8 +105,8 @@ def min_norm_residual(gram: ArrayLike, weights: ArrayLike) -> float | Array:
 
     With S = sum_k |g_k| v_k the residual is
     :math:`\max_k (v^\top A v - (A v)_k)_+ / (S \max(|g_k|, S))`, the Frank-Wolfe gap task by task,
-    in units of unit-norm gradients (so that it keeps its meaning where v'Av vanishes), plus the
-    distance from the simplex: |sum v - 1| and the largest -v_k.
+    or v'Av / S^2 if that is less (as the minimum is at least zero), plus the distance from the
+    simplex: |sum v - 1| and the largest -v_k.
 
     Args:
         gram: A, (..., K, K).
@@ -124,9 +126,10 @@ def min_norm_residual(gram: ArrayLike, weights: ArrayLike) -> float | Array:
     quad = (v * slopes).sum(axis=-1, keepdims=True)
     size = (np.abs(v) * d).sum(axis=-1, keepdims=True)
     scale = size * np.maximum(d, size)
-    gap = np.maximum(quad - slopes, 0.0) / np.where(scale > 0.0, scale, 1.0)
+    gap = (np.maximum(quad - slopes, 0.0) / np.where(scale > 0.0, scale, 1.0)).max(axis=-1)
+    square = (np.maximum(quad, 0.0) / np.where(size > 0.0, size, 1.0) ** 2)[..., 0]
     outside = np.abs(v.sum(axis=-1) - 1.0)
     outside = np.where(outside <= v.shape[-1] * _ROUNDING, 0.0, outside)
-    result = gap.max(axis=-1) + outside + np.maximum(-v, 0.0).max(axis=-1)
+    result = np.minimum(gap, square) + outside + np.maximum(-v, 0.0).max(axis=-1)
     result = np.where(np.isnan(result), np.inf, result)
     return result if result.ndim else float(result)

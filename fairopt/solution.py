@@ -184,7 +184,7 @@ def member(code: int) -> Status:
 def _numbers(status: Status, worst: int, floor: float, error: float) -> str:
     """What a sentence adds about this very problem."""
     if status is Status.ROUNDING_LIMITED:
-        return f" of {floor:.1e}, met by task {worst}"
+        return f" of {floor:.1e}, met by task {worst}" if worst >= 0 else ""
     if status is Status.UNDECIDED:
         return f" (squared norm of the best convex combination within {error:.1e})"
     return ""

@@ -23,6 +23,7 @@ from fairopt.kernels.nonnegative import (
     NEGATIVE_LIMIT,
     NOT_CONVEX,
     RAY,
+    at_precision,
     clear,
     nonnegative_minimum,
     warm_support,
@@ -36,6 +37,7 @@ from fairopt.kernels.stationarity import (
 )
 
 OPTIMAL = 0
+UNDECIDED = 2
 STEP_LIMIT = 3
 ROUNDING_LIMITED = 7
 FLOOR_FACTOR = 8.0  # as in the FairGrad kernel
@@ -296,3 +298,11 @@ def conflict_averse(
             weights[i] = reference[i] + u[i] * (scale / d[i])
     residual[0], floor[0] = conflict_averse_gap(A, c, reference, weights, dual, d)
     status[0] = graded(residual[0], floor[0], tol, n)
+    if status[0] == STEP_LIMIT and code != CAPPED:
+        if residual[0] <= math.sqrt(bound[0]) and at_precision(ints):
+            status[0] = ROUNDING_LIMITED
+            return
+        clear(ints)
+        _, _, slope = unit_min_norm(C, ray, q, x, L, ints)
+        if slope <= bound[0]:
+            status[0] = UNDECIDED

@@ -9,11 +9,12 @@ import numpy as np
 from fairopt.checks import Array, Ints
 from fairopt.kernels.compiling import gufunc
 from fairopt.kernels.faults import INDEFINITE
-from fairopt.kernels.gram import correlation, powers_of_two
+from fairopt.kernels.gram import correlation, powers_of_two, scaled_gram
 from fairopt.kernels.judging import dual_cone_gap
 from fairopt.kernels.linear import dot
 from fairopt.kernels.nonnegative import (
     NOT_CONVEX,
+    at_precision,
     clear,
     nonnegative_minimum,
     warm_support,
@@ -22,6 +23,7 @@ from fairopt.kernels.stationarity import default_error
 
 OPTIMAL = 0
 STEP_LIMIT = 3
+ROUNDING_LIMITED = 7
 
 
 @gufunc(
@@ -47,12 +49,14 @@ def dual_cone(
     n = A.shape[0]
     C = np.empty((n, n))
     L = np.empty((n, n))
+    S = np.empty((n, n))
     work = np.empty((7, n))
     ints = np.empty((3, n), np.int64)
     d, q, u, x, r, y, unit = work[0], work[1], work[2], work[3], work[4], work[5], work[6]
     fault, seen = correlation(A, C, d)
     bound[0] = default_error(error, seen, n)
     powers_of_two(d, r)
+    scaled_gram(A, r, S)
     for i in range(n):
         unit[i] = d[i] if d[i] > 0.0 else 1.0
     for k in range(references.shape[0]):
@@ -79,5 +83,9 @@ def dual_cone(
             continue
         for i in range(n):
             weights[k, i] = references[k, i] + u[i] * (scale / unit[i])
-        residual[k], _ = dual_cone_gap(A, references[k], weights[k], d, r, x)
-        status[k] = OPTIMAL if residual[k] <= tol else STEP_LIMIT
+        residual[k], _ = dual_cone_gap(S, references[k], weights[k], d, r, x)
+        status[k] = STEP_LIMIT
+        if residual[k] <= tol:
+            status[k] = OPTIMAL
+        elif residual[k] <= math.sqrt(bound[0]) and at_precision(ints):
+            status[k] = ROUNDING_LIMITED

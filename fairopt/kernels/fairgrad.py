@@ -17,7 +17,7 @@ from fairopt.kernels.corner_newton import (
     warm_start,
 )
 from fairopt.kernels.faults import INDEFINITE
-from fairopt.kernels.gram import correlation, powers_of_two
+from fairopt.kernels.gram import correlation, powers_of_two, scaled_gram
 from fairopt.kernels.judging import dual_cone_gap, fairgrad_gap
 from fairopt.kernels.linear import copy_rows, dot, fill
 from fairopt.kernels.nonnegative import (
@@ -56,7 +56,7 @@ SHRINK = 0.3  # of a jump in log alpha that failed
 SAFETY = 0.1  # Newton aims at this fraction of tol, since C and w are rounded once more
 # Newton accepts a componentwise backward error of 4 n eps, which is 8 n half ulps.
 FLOOR_FACTOR = 8.0
-DIRECT_RANGE = 1e250  # between its inverse and itself products of a few scales are safe
+SMALLEST_FULL = 1e-290  # floats above it have all their digits; below, their logarithm has more
 
 PRIORITY_GIVEN = 1.0
 START_GIVEN = 2.0
@@ -186,13 +186,14 @@ def interior(
 
 @helper
 def interior_weights(x: Array, v: Array, d: Array, log_d: Array, shift: float, w: Array) -> bool:
-    """Fill w = v e^shift / d, through logarithms only where a product could leave float64."""
-    factor = math.exp(shift)
+    """Fill w = v e^shift / d, mantissas and exponents apart: nothing overflows on the way."""
+    fs, es = math.frexp(math.exp(shift))
     good = True
     for i in range(w.shape[0]):
-        product = v[i] * factor
-        if 1.0 / DIRECT_RANGE < product < DIRECT_RANGE:
-            w[i] = product / d[i]
+        if v[i] > SMALLEST_FULL:
+            fv, ev = math.frexp(v[i])
+            fd, ed = math.frexp(d[i])
+            w[i] = math.ldexp(fv * fs / fd, ev + es - ed)
         else:
             w[i] = math.exp(x[i] + shift - log_d[i])
         good = good and math.isfinite(w[i])
@@ -366,10 +367,11 @@ def fairgrad(
         fill(w, 0.0)
         status[0] = OUT_OF_RANGE
         return
+    scaled_gram(A, r, H)
     if alpha == 0.0:
-        residual[0], worst[0] = dual_cone_gap(A, p, w, d, r, u)
+        residual[0], worst[0] = dual_cone_gap(H, p, w, d, r, u)
     else:
-        residual[0], floor[0], worst[0] = fairgrad_gap(A, alpha, p, w, d, r, u)
+        residual[0], floor[0], worst[0] = fairgrad_gap(H, alpha, p, w, d, r, u)
     status[0] = STEP_LIMIT
     if residual[0] + floor[0] <= tol:  # another order of summation moves it by about the floor
         status[0] = OPTIMAL

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from fairopt.checks import Array
-from fairopt.kernels.compiling import helper, summing
+from fairopt.kernels.compiling import helper
 from fairopt.kernels.faults import (
     ASYMMETRIC,
     ASYMMETRY_LIMIT,
@@ -78,13 +78,9 @@ def scaled_weights(w: Array, r: Array, u: Array) -> float:
     return math.ldexp(1.0, -top)
 
 
-@summing
-def scaled_row(A: Array, r: Array, u: Array, i: int) -> tuple[float, float]:
-    """Row i of (A + A')/2 w, and of |A| |w|, in units of 2^m / r_i."""
-    total = 0.0
-    size = 0.0
-    for j in range(u.shape[0]):
-        term = ((0.5 * A[i, j] + 0.5 * A[j, i]) * r[i]) * r[j] * u[j]
-        total += term
-        size += abs(term)
-    return total, size
+@helper
+def scaled_gram(A: Array, r: Array, S: Array) -> None:
+    """Fill S = (A + A')/2 with rows and columns times r (powers of two: exact)."""
+    for i in range(A.shape[0]):
+        for j in range(i + 1):
+            S[i, j] = S[j, i] = ((0.5 * A[i, j] + 0.5 * A[j, i]) * r[i]) * r[j]

@@ -1,4 +1,7 @@
-"""Residuals of a point, recomputed from the Gram matrix as it was handed in."""
+"""Residuals of a point, recomputed from the Gram matrix as it was handed in.
+
+S is that matrix symmetrised and scaled by powers of two (`scaled_gram`), which is exact.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ import math
 
 from fairopt.checks import Array
 from fairopt.kernels.compiling import helper
-from fairopt.kernels.gram import scaled_row, scaled_weights
-from fairopt.kernels.linear import EPS
+from fairopt.kernels.gram import scaled_weights
+from fairopt.kernels.linear import EPS, dot_abs
 
 HALF_ULP = 2.0**-53
 ZERO_REFERENCE = 8.0  # times n eps (sum d |r|)^2: below it |g0|^2 is rounding
@@ -17,13 +20,14 @@ LOG_TINY = -745.1332191019412  # log of half the smallest float64: below it a nu
 
 @helper
 def fairgrad_gap(
-    A: Array, alpha: float, p: Array, w: Array, d: Array, r: Array, u: Array
+    S: Array, alpha: float, p: Array, w: Array, d: Array, r: Array, u: Array
 ) -> tuple[float, float, int]:
     """Largest |s / (p/w)^(1/alpha) - 1| for s = Aw, its half-ulp floor, and the worst task."""
+    n = w.shape[0]
     worst, floor, at = 0.0, 0.0, 0
     log_unit = math.log(scaled_weights(w, r, u))
-    for i in range(w.shape[0]):
-        s, size = scaled_row(A, r, u, i)
+    for i in range(n):
+        s, size = dot_abs(S[i], u, n)
         log_scale = -math.log(r[i]) - log_unit
         gap = relative_gap(s, log_scale, alpha, p[i], w[i])
         if not gap <= worst:
@@ -56,7 +60,7 @@ def relative_gap(s: float, log_scale: float, alpha: float, p: float, w: float) -
 
 @helper
 def dual_cone_gap(
-    A: Array, reference: Array, w: Array, d: Array, r: Array, u: Array
+    S: Array, reference: Array, w: Array, d: Array, r: Array, u: Array
 ) -> tuple[float, int]:
     """Largest |min(d (w - reference), A w / d)| over sum d max(|w|, |reference|), and its task."""
     n = w.shape[0]
@@ -70,7 +74,7 @@ def dual_cone_gap(
     total = total / scale if total > 0.0 else 1.0
     unit = scaled_weights(w, r, u)
     for i in range(n):
-        s, _ = scaled_row(A, r, u, i)
+        s, _ = dot_abs(S[i], u, n)
         extra = d[i] * ((w[i] - reference[i]) / scale)
         slope = s / (d[i] * r[i]) / unit / scale if d[i] > 0.0 else math.inf
         gap = abs(min(extra, slope)) / total
@@ -80,13 +84,13 @@ def dual_cone_gap(
 
 
 @helper
-def min_norm_gap(A: Array, v: Array, d: Array, r: Array, u: Array, s: Array) -> float:
+def min_norm_gap(S: Array, v: Array, d: Array, r: Array, u: Array, s: Array) -> float:
     """Largest (v'Av - (Av)_i)+ over S max(d_i, S) with S = sum d v, for v on the simplex."""
     n = v.shape[0]
     unit = scaled_weights(v, r, u)
     quad, total = 0.0, 0.0
     for i in range(n):
-        s[i], _ = scaled_row(A, r, u, i)
+        s[i], _ = dot_abs(S[i], u, n)
         quad += u[i] * s[i]
         total += u[i] * d[i] * r[i]
     worst = 0.0
@@ -96,7 +100,7 @@ def min_norm_gap(A: Array, v: Array, d: Array, r: Array, u: Array, s: Array) -> 
         gap = (quad * down - s[i] * up) / (total * max(d[i] * r[i] * up, total * down))
         if gap > worst or math.isnan(gap):
             worst = gap
-    return worst
+    return min(worst, quad / (total * total))  # the minimum is at least zero
 
 
 @helper

@@ -9,10 +9,11 @@ import numpy as np
 from fairopt.checks import Array, Ints
 from fairopt.kernels.compiling import gufunc
 from fairopt.kernels.faults import INDEFINITE
-from fairopt.kernels.gram import correlation, powers_of_two
+from fairopt.kernels.gram import correlation, powers_of_two, scaled_gram
 from fairopt.kernels.judging import min_norm_gap
 from fairopt.kernels.linear import fill
 from fairopt.kernels.nonnegative import (
+    CAPPED,
     NEGATIVE_LIMIT,
     NOT_CONVEX,
     clear,
@@ -23,6 +24,7 @@ from fairopt.kernels.stationarity import curvature, default_error, zero_gradient
 
 OPTIMAL = 0
 STEP_LIMIT = 3
+ROUNDING_LIMITED = 7
 
 
 @gufunc(
@@ -91,5 +93,10 @@ def min_norm(
         status[0] = INDEFINITE
         return
     powers_of_two(d, r)
-    residual[0] = min_norm_gap(A, weights, d, r, u, x)
-    status[0] = OPTIMAL if residual[0] <= tol else STEP_LIMIT
+    scaled_gram(A, r, L)
+    residual[0] = min_norm_gap(L, weights, d, r, u, x)
+    status[0] = STEP_LIMIT
+    if residual[0] <= tol:
+        status[0] = OPTIMAL
+    elif code != CAPPED and residual[0] <= bound[0]:
+        status[0] = ROUNDING_LIMITED

@@ -21,6 +21,10 @@ CAPPED = 2
 NOT_CONVEX = 3  # a direction with clearly negative curvature: no Gram matrix
 
 NEGATIVE_LIMIT = 1e-3  # of v'Cv over (sum |v|)^2; the rounding of a float16 matrix stays above it
+# Entries of a ray that are negative by less are rounding: a dependent pair of unit gradients agrees
+# with the others to the square root of the machine precision only.
+RAY_SLACK = 1e-7
+SPARSE = 4  # supports below a quarter of the tasks: gathering beats a dense dot product
 GUESS_FROM = 24  # tasks; below it growing the support one by one is faster than guessing it
 GUESS_ROUNDS = 8
 
@@ -121,7 +125,7 @@ def minimise_on_support(
 
 
 @helper
-def cheapest(C: Array, q: Array, u: Array, ints: Ints, lowest_index: bool) -> int:
+def cheapest(C: Array, q: Array, u: Array, ints: Ints, m: int, lowest_index: bool) -> int:
     """The task outside the support with the most negative price (or the first one), or -1."""
     n = q.shape[0]
     inside, tabu = ints[1], ints[2]
@@ -130,7 +134,14 @@ def cheapest(C: Array, q: Array, u: Array, ints: Ints, lowest_index: bool) -> in
     for j in range(n):
         if inside[j] or tabu[j]:
             continue
-        total, size = dot_abs(C[j], u, n)
+        if SPARSE * m < n:
+            total, size = 0.0, 0.0
+            for a in range(m):
+                term = C[j, ints[0, a]] * u[ints[0, a]]
+                total += term
+                size += abs(term)
+        else:
+            total, size = dot_abs(C[j], u, n)
         price = total + q[j]
         if price < best_price and price < -4.0 * n * EPS * (size + abs(q[j])):
             best, best_price = j, price
@@ -180,12 +191,23 @@ def smallest_pivot(L: Array, m: int) -> float:
 
 @helper
 def descends(q: Array, terms: float, P: Ints, m: int, x: Array, j: int) -> bool:
-    """Whether the slope along the ray (x on P, 1 on j) is negative beyond its own rounding."""
+    """Whether (x on P, 1 on j) is a ray to rounding, with a slope negative beyond rounding."""
     slope, size = q[j], abs(q[j]) + terms
     for a in range(m):
+        if x[a] < -RAY_SLACK:
+            return False
         slope += q[P[a]] * x[a]
         size += (abs(q[P[a]]) + terms) * x[a]
     return slope < -4.0 * q.shape[0] * EPS * size
+
+
+@helper
+def at_precision(ints: Ints) -> bool:
+    """Whether a task was left out because its dependence on the others is rounding."""
+    left_out = 0
+    for j in range(ints.shape[1]):
+        left_out += ints[2, j]
+    return left_out > 0
 
 
 @helper
@@ -240,7 +262,7 @@ def nonnegative_minimum(
     while steps < cap:
         m, deletions = minimise_on_support(C, q, u, L, ints, x, m, entering)
         steps += 1 + deletions
-        entering = cheapest(C, q, u, ints, steps > 5 * n)
+        entering = cheapest(C, q, u, ints, m, steps > 5 * n)
         if entering < 0:
             return SOLVED, m, steps
         while not append(L, P, m, C, entering):
@@ -251,14 +273,17 @@ def nonnegative_minimum(
             if pivot < -NEGATIVE_LIMIT and pivot < -NEGATIVE_LIMIT * length(x, m) ** 2:
                 return NOT_CONVEX, m, steps
             block, t = first_blocker(u, P, m, x)
-            if block < 0 and not descends(q, terms, P, m, x, entering):
+            price = dot(C[entering], u, n) + q[entering]
+            # so long a way for this gain that the curvature called zero would end it before
+            endless = block < 0 or t * max(4.0 * n * EPS, abs(pivot)) > -price
+            if endless and not descends(q, terms, P, m, x, entering):
                 tabu[entering] = 1
                 break
-            if block < 0:
+            if endless:
                 for j in range(n):
                     u[j] = 0.0
                 for a in range(m):
-                    u[P[a]] = x[a]
+                    u[P[a]] = max(x[a], 0.0)
                 u[entering] = 1.0
                 return RAY, m, steps
             for a in range(m):
