@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,7 +50,7 @@ def run(
         _finish(
             folder,
             lambda watch: experiment.run(checked, on_event=watch, out=folder, fresh=fresh),
-            experiment.total_rounds(checked),
+            (experiment.total_rounds(checked), 0),
             as_json,
         )
 
@@ -65,10 +65,12 @@ def resume(
         from fl_runtime import experiment
         from fl_runtime.run_folder import RunFolder
 
+        config = RunFolder(folder).config()
+        progress = RunFolder(folder).progress(config)
         _finish(
             folder,
             lambda watch: experiment.resume(folder, on_event=watch),
-            experiment.total_rounds(RunFolder(folder).config()),
+            (experiment.total_rounds(config), RunFolder(folder).rounds_done(progress)),
             as_json,
         )
 
@@ -119,9 +121,10 @@ def complaints() -> Iterator[None]:
     """Errors a user can mend, in one line, with exit status 2; warnings in one line each."""
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
             warnings.showwarning = _warning_printer()
             yield
-    except FairoptError as error:
+    except (FairoptError, OSError) as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(2) from None
 
@@ -147,33 +150,39 @@ def free_folder(parent: Path, name: str) -> Path:
     return folder
 
 
-def _finish(folder: Path, go: Callable[[Any], Any], rounds: int | None, as_json: bool) -> None:
-    """Run with a progress bar, write the report, show it."""
+def _finish(
+    folder: Path, go: Callable[[Any], Any], rounds: tuple[int | None, int], as_json: bool
+) -> None:
+    """Run with a progress bar, write the report, show it.
+
+    What the user's own functions print goes to standard error, so that `--json` stays JSON.
+    """
     from fl_runtime.progress import progress_bar
     from fl_runtime.report import write_report
-    from fl_runtime.run_folder import HISTORY, PLOTS, RunFolder
+    from fl_runtime.run_folder import PICTURE, RunFolder
 
-    with progress_bar(rounds, folder / HISTORY) as watch:
+    with progress_bar(*rounds) as watch, redirect_stdout(sys.stderr):
         history = go(watch)
     summary = write_report(folder, history, RunFolder(folder).config())
     _show(summary, as_json)
     if not as_json:
-        _console().print(f"Files in {folder}, picture in {folder / PLOTS / 'accuracy.png'}")
+        _console().print(f"Files in {folder}, picture in {folder / PICTURE}", markup=False)
 
 
 def _show(summary: dict[str, Any], as_json: bool) -> None:
     """The summary for a machine or for a person."""
     if as_json:
-        typer.echo(json.dumps(summary, indent=2))
+        typer.echo(json.dumps(summary, indent=2, allow_nan=False))
         return
     from fl_runtime.report import print_tables
 
-    print_tables(summary, _console())
+    print_tables(summary, _console(summary["tasks"]))
 
 
-def _console() -> Console:
+def _console(tasks: Sequence[str] = ()) -> Console:
     """Standard output; wide enough for the tables when it is a file or a pipe."""
-    return Console(width=None if sys.stdout.isatty() else 150)
+    width = max(150, 80 + sum(max(16, len(task) + 10) for task in tasks))
+    return Console(width=None if sys.stdout.isatty() else width)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,9 @@ Tree = dict[str, Any]
 ARM_MAY_CHANGE = ("algorithm.", "recruitment.", "clients.", "run.algorithm")
 """Keys an arm may override; seeds, rounds and tasks are common, or arms could not be compared."""
 
+VERBATIM = ("versions", "inputs")
+"""Tables whose keys are names of other things and stay as they are."""
+
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "run": RunSection,
     "task": TaskSection,
@@ -162,7 +165,10 @@ def snake_keys(tree: Any) -> Any:
         return [snake_keys(item) for item in tree]
     if not isinstance(tree, dict):
         return tree
-    renamed = {key.replace("-", "_"): snake_keys(value) for key, value in tree.items()}
+    renamed = {
+        key.replace("-", "_"): value if key in VERBATIM else snake_keys(value)
+        for key, value in tree.items()
+    }
     if len(renamed) < len(tree):
         raise InvalidInput("CONFIG", sorted(tree), "a table with every key in one spelling only")
     return renamed
@@ -171,7 +177,10 @@ def snake_keys(tree: Any) -> Any:
 def _kebab_tree(tree: Any) -> Any:
     """The same nested value with kebab-case keys."""
     if isinstance(tree, Mapping):
-        return {kebab(key): _kebab_tree(value) for key, value in tree.items()}
+        return {
+            kebab(key): value if key in VERBATIM else _kebab_tree(value)
+            for key, value in tree.items()
+        }
     return [_kebab_tree(item) for item in tree] if isinstance(tree, list | tuple) else tree
 
 

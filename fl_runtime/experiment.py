@@ -252,7 +252,7 @@ def _one_run(
             )
     else:
         moment = _restored(saved, torch.device(config.run.device))
-    while not _over(config, moment):
+    while not is_over(config, moment.state.server_round, moment.now):
         began = time.perf_counter()
         moment, row = one_round(parts, moment)
         recorder.event("round", row)
@@ -353,10 +353,10 @@ def _barrier(parts: Parts, state: ServerState, jobs: list[Job]) -> tuple[list[Jo
     return answered, max((delays[job.client] for job in jobs), default=max(delays))
 
 
-def _over(config: Config, moment: Moment) -> bool:
-    """Whether the last round was the last."""
+def is_over(config: Config, server_round: int, now: float) -> bool:
+    """Whether a run ends after that many rounds, at that virtual time."""
     rounds, limit = config.run.num_server_rounds, config.run.time_limit
-    return moment.state.server_round >= (rounds or math.inf) or moment.now >= (limit or math.inf)
+    return server_round >= (rounds or math.inf) or now >= (limit or math.inf)
 
 
 def _recruitment_row(parts: Parts, config: Config) -> dict[str, Any]:

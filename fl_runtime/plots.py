@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fl_runtime.history import History, Series
 from fl_runtime.recruitment import EVERYONE
-from fl_runtime.statistics import interval
+from fl_runtime.statistics import Interval, interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = ("#6e6e6e", "#0072B2", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#56B4E9", "#000000")
 """Okabe and Ito's palette, which colour-blind readers can tell apart; grey for the first arm."""
+
+UPRIGHT_LABELS = 5
+"""Task names that fit side by side under a chart; more are slanted."""
 
 COLUMNS = 3
 """Task panels side by side, beside the panel of the worst task, which is twice as wide."""
@@ -40,6 +44,15 @@ def plot_run(history: History, path: Path, *, title: str, smooth: int = 1) -> Pa
     matplotlib.use("Agg", force=False)
     from matplotlib import pyplot as plt
 
+    with plt.rc_context({"text.parse_math": False, "font.size": 10}):
+        _draw(history, path, title, smooth)
+    return path
+
+
+def _draw(history: History, path: Path, title: str, smooth: int) -> None:
+    """All panels of one picture."""
+    from matplotlib import pyplot as plt
+
     rows = max(2, -(-len(history.tasks) // COLUMNS))
     figure = plt.figure(figsize=(16, 2.9 * (rows + 1)), layout="constrained")
     grid = figure.add_gridspec(rows + 1, 2 * COLUMNS + 4)
@@ -60,20 +73,30 @@ def plot_run(history: History, path: Path, *, title: str, smooth: int = 1) -> Pa
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
     plt.close(figure)
-    return path
 
 
 def _accuracy_panel(
     axes: Axes, history: History, metric: str, smooth: int, *, banded: bool
 ) -> None:
     """Lines of all arms, with bands where there is room for them."""
+    from matplotlib.ticker import MaxNLocator
+
     for arm, colour in _coloured(history.arms):
         mean, band = _bands(_rolling(history.series(arm, metric), smooth))
         rounds = np.arange(1, mean.size + 1)
-        style = "--" if _unpaid(history, arm) else "-"
-        axes.plot(rounds, mean, style, color=colour, label=arm, linewidth=2 if banded else 1.6)
+        axes.plot(
+            rounds,
+            mean,
+            _style(history, arm),
+            color=colour,
+            label=arm,
+            linewidth=2 if banded else 1.6,
+            marker="o" if mean.size == 1 else None,
+        )
         if banded and np.isfinite(band).all():
-            axes.fill_between(rounds, mean - band, mean + band, color=colour, alpha=0.12, lw=0)
+            low, high = np.clip(mean - band, 0.0, 1.0), np.clip(mean + band, 0.0, 1.0)
+            axes.fill_between(rounds, low, high, color=colour, alpha=0.12, lw=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("server round" if banded else "")
     axes.set_ylabel("test accuracy" if banded else "")
     axes.grid(alpha=0.25)
@@ -82,7 +105,8 @@ def _accuracy_panel(
 
 def _take_up_bars(axes: Axes, history: History) -> None:
     """Recruited clients per task, for arms that recruit; for all arms if none does."""
-    arms = [arm for arm in history.arms if not _unpaid(history, arm)] or history.arms
+    paid = [arm for arm in history.arms if not _unpaid(history, arm)]
+    arms = paid or history.arms
     samples = {
         arm: [
             [float(history.recruitment(arm, seed)["take_up"][task]) for seed in history.seeds(arm)]
@@ -91,7 +115,7 @@ def _take_up_bars(axes: Axes, history: History) -> None:
         for arm in arms
     }
     _bars(axes, history, samples)
-    axes.set_title("clients recruited under the budget (take-up)")
+    axes.set_title("clients recruited under the budget (take-up)" if paid else "clients recruited")
 
 
 def _training_bars(axes: Axes, history: History) -> None:
@@ -118,13 +142,27 @@ def _bars(axes: Axes, history: History, samples: dict[str, list[list[float]]]) -
             places + (index - (len(samples) - 1) / 2) * width,
             [h.mean for h in heights],
             width * 0.92,
-            yerr=[np.nan_to_num(h.half_width) for h in heights],
+            yerr=_whiskers(heights),
             color=colours[arm],
             error_kw={"elinewidth": 0.8, "ecolor": "#444444"},
         )
     axes.set_xticks(places, history.tasks)
+    if len(history.tasks) > UPRIGHT_LABELS:
+        axes.tick_params(axis="x", labelrotation=30)
     axes.set_ylabel("clients")
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _whiskers(heights: Sequence[Interval]) -> NDArray[np.float64]:
+    """Half-widths below and above each bar; counts are not negative."""
+    half = np.array([np.nan_to_num(h.half_width) for h in heights])
+    return np.stack([np.minimum(half, [h.mean for h in heights]), half])
+
+
+def _style(history: History, arm: str) -> str:
+    """Dashed without a budget; dotted kinds once the colours are used up."""
+    again = history.arms.index(arm) >= len(COLOURS)
+    return ("-." if again else "--") if _unpaid(history, arm) else (":" if again else "-")
 
 
 def _unpaid(history: History, arm: str) -> bool:

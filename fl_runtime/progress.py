@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fl_runtime.experiment import Event, Watcher
 
-_ROUND = b'{"event":"round"'
-
 
 @contextmanager
-def progress_bar(rounds: int | None, history: Path) -> Iterator[Watcher]:
+def progress_bar(rounds: int | None, done: int = 0) -> Iterator[Watcher]:
     """Show a bar on standard error while a run goes on.
 
     Args:
         rounds: Rounds over all arms and seeds; None when only virtual time is limited.
-        history: History of the run; rounds already in it count as done.
+        done: Rounds that an earlier part of the run has left.
 
     Yields:
         The function to call with each event.
@@ -32,7 +30,7 @@ def progress_bar(rounds: int | None, history: Path) -> Iterator[Watcher]:
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
-    task = bar.add_task("starting", total=rounds, completed=_rounds_in(history))
+    task = bar.add_task("starting", total=rounds, completed=done)
 
     def watch(event: Event) -> None:
         bar.start()  # at the first event, so that a refused configuration shows no bar
@@ -41,7 +39,7 @@ def progress_bar(rounds: int | None, history: Path) -> Iterator[Watcher]:
         bar.update(
             task,
             advance=event.kind == "round",
-            description=f"seed {event.seed}, {event.arm}{figure}",
+            description=f"seed {event.seed}, {escape(event.arm)}{figure}",
         )
 
     try:
@@ -49,10 +47,3 @@ def progress_bar(rounds: int | None, history: Path) -> Iterator[Watcher]:
     finally:
         if bar.live.is_started:
             bar.stop()
-
-
-def _rounds_in(history: Path) -> int:
-    """Round rows that an earlier part of the run has left."""
-    if not history.exists():
-        return 0
-    return sum(line.startswith(_ROUND) for line in history.read_bytes().splitlines())

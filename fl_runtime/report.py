@@ -8,11 +8,12 @@ from typing import Any
 
 from rich.console import Console
 
+from fairopt.errors import InvalidInput
 from fl_runtime import tables
 from fl_runtime.config import Config
 from fl_runtime.history import History, read_history
 from fl_runtime.plots import plot_run
-from fl_runtime.run_folder import HISTORY, PLOTS, RunFolder, write_summary
+from fl_runtime.run_folder import HISTORY, PICTURE, RunFolder, write_summary
 from fl_runtime.summary import summarise
 
 
@@ -35,11 +36,21 @@ def write_report(folder: Path, history: History, config: Config) -> dict[str, An
 
 
 def draw(folder: Path, history: History, config: Config) -> Path:
-    """Draw the picture of a run into its folder."""
-    seeds = len(config.run.seeds)
-    title = f"{len(history.tasks)} models, {config.clients.num_clients} clients, {seeds} seeds"
-    path = folder / PLOTS / "accuracy.png"
-    return plot_run(history, path, title=title, smooth=config.run.report_rounds)
+    """Draw the picture of a run into its folder.
+
+    Raises:
+        InvalidInput: No arm has finished a round with any seed.
+    """
+    begun = history.keep(lambda arm, seed: len(history.rounds(arm, seed)) > 0)
+    if not begun.arms:
+        raise InvalidInput("DIR", str(folder), "a run with at least one round")
+    counts = (
+        (len(begun.tasks), "model"),
+        (config.clients.num_clients, "client"),
+        (len(config.run.seeds), "seed"),
+    )
+    title = ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for n, word in counts)
+    return plot_run(begun, folder / PICTURE, title=title, smooth=config.run.report_rounds)
 
 
 def print_tables(summary: Mapping[str, Any], console: Console) -> None:

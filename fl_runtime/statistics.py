@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -62,6 +63,29 @@ def paired_difference(values: ArrayLike, baseline: ArrayLike) -> Interval:
         0.1
     """
     return interval(np.asarray(values, dtype=np.float64) - np.asarray(baseline, dtype=np.float64))
+
+
+def as_record(found: Interval) -> dict[str, float | int | None]:
+    """An interval as plain data; None for a half-width that one value does not have.
+
+    Example:
+        >>> as_record(interval([0.5]))
+        {'mean': 0.5, 'half_width': None, 'count': 1}
+    """
+    half = found.half_width if np.isfinite(found.half_width) else None
+    mean = found.mean if np.isfinite(found.mean) else None
+    return {"mean": mean, "half_width": half, "count": found.count}
+
+
+def as_interval(record: Mapping[str, Any]) -> Interval:
+    """An interval from its plain form.
+
+    Example:
+        >>> as_interval(as_record(interval([0.5, 0.7]))).mean
+        0.6
+    """
+    mean, half = (float("nan") if record[k] is None else record[k] for k in ("mean", "half_width"))
+    return Interval(mean, half, record["count"])
 
 
 def first_reach(accuracies: Sequence[float], target: float) -> int | None:

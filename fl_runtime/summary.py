@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from statistics import median
 from typing import Any
 
 import numpy as np
 
 from fl_runtime.history import History
-from fl_runtime.statistics import Interval, first_reach, interval, paired_difference
+from fl_runtime.statistics import as_record, first_reach, interval, paired_difference
 
 HEADLINE = ("min_task_acc", "mean_task_acc", "var_task_acc", "jain")
 """Figures across tasks that are compared between arms."""
@@ -60,10 +59,11 @@ def _arm(
     recruited = [history.recruitment(arm, seed) for seed in seeds]
     return {
         "seeds": seeds,
-        "rounds": int(history.series(arm, "mean_task_acc").shape[1]),
-        **{m: asdict(interval(history.final(arm, m, last))) for m in HEADLINE},
+        "rounds": [len(history.rounds(arm, seed)) for seed in seeds],
+        "rule": recruited[0]["rule"],
+        **{m: as_record(interval(history.final(arm, m, last))) for m in HEADLINE},
         "accuracy": {
-            task: asdict(interval(history.final(arm, f"{task}/eval_acc", last)))
+            task: as_record(interval(history.final(arm, f"{task}/eval_acc", last)))
             for task in history.tasks
         },
         "rounds_to_target": {
@@ -75,9 +75,9 @@ def _arm(
             task: float(np.mean([row["take_up"][task] for row in recruited]))
             for task in history.tasks
         },
-        "min_take_up": asdict(interval([row["min_take_up"] for row in recruited])),
-        "spend": asdict(interval([row["spend"] for row in recruited])),
-        "cost": asdict(interval([row["cost"] for row in recruited])),
+        "min_take_up": as_record(interval([row["min_take_up"] for row in recruited])),
+        "spend": as_record(interval([row["spend"] for row in recruited])),
+        "cost": as_record(interval([row["cost"] for row in recruited])),
         "budget": recruited[0]["budget"],
         "clients_per_round": {
             task: float(history.series(arm, f"{task}/num-clients").mean()) for task in history.tasks
@@ -89,11 +89,11 @@ def rounds_to_target(history: History, arm: str, task: str, target: float) -> di
     """How soon an arm brings a task to a test accuracy.
 
     Returns:
-        `target`, `median` round over all seeds (None if fewer than half of them get there),
+        `target`, `median` round over all seeds (None unless more than half of them get there),
         `reached` and `seeds`, the number that did and the number there are.
     """
-    series = history.series(arm, f"{task}/eval_acc")
-    reached = [first_reach(accuracies, target) for accuracies in series.tolist()]
+    runs = history.figures(arm, f"{task}/eval_acc")
+    reached = [first_reach(accuracies.tolist(), target) for accuracies in runs]
     never = float("inf")
     middle = median([never if n is None else n for n in reached])
     return {
@@ -111,15 +111,10 @@ def _difference(history: History, arm: str, other: str, last: int) -> dict[str, 
         {m: _of_seeds(history.final(name, m, last), history.seeds(name), common) for m in HEADLINE}
         for name in (arm, other)
     )
-    figures = {m: asdict(paired_difference(mine[m], theirs[m])) for m in HEADLINE}
+    figures = {m: as_record(paired_difference(mine[m], theirs[m])) for m in HEADLINE}
     return {"arm": arm, "versus": other, "seeds": common, **figures}
 
 
 def _of_seeds(values: Any, seeds: Sequence[int], wanted: Sequence[int]) -> list[float]:
     """The values of the wanted seeds, in their order."""
     return [float(values[seeds.index(seed)]) for seed in wanted]
-
-
-def as_interval(record: Mapping[str, Any]) -> Interval:
-    """An interval from its plain form."""
-    return Interval(record["mean"], record["half_width"], record["count"])

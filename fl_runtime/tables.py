@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
-from fl_runtime.summary import as_interval
+from fl_runtime.recruitment import EVERYONE
+from fl_runtime.statistics import as_interval
 
 SPECS = {"min_task_acc": ".3f", "mean_task_acc": ".3f", "var_task_acc": ".4f"}
 """Columns of the tables across tasks, with their precision."""
@@ -26,7 +28,7 @@ def fairness_table(summary: Mapping[str, Any]) -> Table:
         table.add_column(header, justify="right", no_wrap=True)
     for arm, figures in summary["arms"].items():
         cells = (format(as_interval(figures[metric]), spec) for metric, spec in SPECS.items())
-        table.add_row(arm, *cells)
+        table.add_row(escape(arm), *cells)
     return table
 
 
@@ -34,14 +36,14 @@ def differences_table(summary: Mapping[str, Any]) -> Table | None:
     """One line per compared pair: paired differences with their intervals; None without pairs."""
     if not summary["differences"]:
         return None
-    table = Table(title="Paired differences (same seeds, same data, same active clients)")
+    table = Table(title="Differences, paired by seed")
     table.add_column("arm", no_wrap=True)
     table.add_column("compared with", no_wrap=True)
     for header in HEADERS:
         table.add_column(header, justify="right", no_wrap=True)
     for pair in summary["differences"]:
         cells = (_change(pair[metric], spec) for metric, spec in SPECS.items())
-        table.add_row(pair["arm"], pair["versus"], *cells)
+        table.add_row(escape(pair["arm"]), escape(pair["versus"]), *cells)
     table.caption = "* the 95 % interval excludes zero"
     return table
 
@@ -51,10 +53,10 @@ def tasks_table(summary: Mapping[str, Any]) -> Table:
     table = Table(title="Test accuracy per task")
     table.add_column("arm", no_wrap=True)
     for task in summary["tasks"]:
-        table.add_column(task, justify="right")
+        table.add_column(escape(task), justify="right", no_wrap=True)
     for arm, figures in summary["arms"].items():
         cells = (as_interval(figures["accuracy"][task]) for task in summary["tasks"])
-        table.add_row(arm, *(format(cell, ".3f") for cell in cells))
+        table.add_row(escape(arm), *(format(cell, ".3f") for cell in cells))
     return table
 
 
@@ -70,10 +72,10 @@ def targets_table(summary: Mapping[str, Any]) -> Table | None:
     table = Table(title="Rounds to reach the target accuracy (median over seeds; seeds that did)")
     table.add_column("arm", no_wrap=True)
     for task, target in targets.items():
-        table.add_column(f"{task} ≥ {target:g}", justify="right")
+        table.add_column(escape(f"{task} ≥ {target:g}"), justify="right", no_wrap=True)
     for arm, figures in summary["arms"].items():
         reached = figures["rounds_to_target"]
-        table.add_row(arm, *(_reached(reached.get(task)) for task in targets))
+        table.add_row(escape(arm), *(_reached(reached.get(task)) for task in targets))
     return table
 
 
@@ -82,7 +84,7 @@ def recruitment_table(summary: Mapping[str, Any]) -> Table:
     table = Table(title="Recruited clients per task, and clients that trained it per round")
     table.add_column("arm", no_wrap=True)
     for task in summary["tasks"]:
-        table.add_column(task, justify="right")
+        table.add_column(escape(task), justify="right", no_wrap=True)
     for header in ("min", "spend", "budget", "true cost"):
         table.add_column(header, justify="right")
     for arm, figures in summary["arms"].items():
@@ -90,14 +92,14 @@ def recruitment_table(summary: Mapping[str, Any]) -> Table:
             f"{figures['take_up'][task]:.1f} | {figures['clients_per_round'][task]:.1f}"
             for task in summary["tasks"]
         )
-        table.add_row(arm, *pairs, *_money(figures))
+        table.add_row(escape(arm), *pairs, *_money(figures))
     return table
 
 
 def _money(figures: Mapping[str, Any]) -> tuple[str, str, str, str]:
     """Smallest take-up, spend, budget and true cost; dashes where nothing is paid."""
     least = format(as_interval(figures["min_take_up"]), ".1f")
-    if figures["budget"] is None or figures["spend"]["mean"] == 0.0:
+    if figures["rule"] == EVERYONE:
         return least, "-", "-", "-"
     spend, cost = (format(as_interval(figures[key]), ".1f") for key in ("spend", "cost"))
     return least, spend, f"{figures['budget']:g}", cost

@@ -89,6 +89,17 @@ def test_round_robin_visits_every_task_in_turn() -> None:
     assert turns[0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
+def test_shares_of_clients_are_decimal() -> None:
+    federation = assemble(config(), seed=0).federation
+    for share, count in ((0.29, 29), (0.57, 57), (0.58, 58)):
+        assert replace_clients(federation, 100, share) == count
+
+
+def replace_clients(federation: Federation, clients: int, share: float) -> int:
+    tasks = tuple(replace(task, shards=task.shards[:1] * clients) for task in federation.tasks)
+    return Federation(tasks, clients, share, np.ones((clients, 2), dtype=bool)).num_active
+
+
 @given(
     st.lists(st.floats(0.0, 10.0), min_size=1, max_size=5),
     st.floats(0.0, 1.0, exclude_max=True),

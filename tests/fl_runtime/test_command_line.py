@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -65,6 +66,92 @@ def test_compare_pairs_two_runs(toml: Path, tmp_path: Path) -> None:
     assert list(json.loads(text)["arms"]) == arms
 
 
+def test_compare_leaves_out_what_is_not_finished(toml: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    call("run", toml, "--out", out, "--set", "num-server-rounds=2")
+    lines = (out / HISTORY).read_text().splitlines(keepends=True)
+    (out / HISTORY).write_text("".join(lines[:-1]))
+    code, text, err = call("compare", out, "--json")
+    assert code == 0
+    assert "1 of 4 runs are left out" in err
+    assert json.loads(text)["arms"]["random"]["seeds"] == [0]
+    (out / HISTORY).write_text("".join(lines[:2]))
+    code, _, err = call("compare", out)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "resume it first" in err
+
+
+def test_compare_refuses_other_data_and_announces_other_clients(toml: Path, tmp_path: Path) -> None:
+    for name, override in (("a", "seeds=[0]"), ("b", "num-clients=6"), ("c", "task.0.data=iris")):
+        words = ("--set", "num-server-rounds=1", "--set", override)
+        assert call("run", toml, "--out", tmp_path / name, *words)[0] == 0
+    code, _, err = call("compare", tmp_path / "a", tmp_path / "b")
+    assert code == 0
+    assert "pairs share seeds, but not everything else" in err
+    code, _, err = call("compare", tmp_path / "a", tmp_path / "c")
+    assert code == 2
+    assert "data of the first" in err
+
+
+@pytest.mark.parametrize(
+    "damage", ["no config", "no history", "history folder", "odd row", "empty"]
+)
+def test_damaged_folders_are_one_line(toml: Path, tmp_path: Path, damage: str) -> None:
+    out = tmp_path / "run"
+    call("run", toml, "--out", out, "--set", "num-server-rounds=1", "--set", "seeds=[0]")
+    history = out / HISTORY
+    match damage:
+        case "no config":
+            (out / "config.toml").unlink()
+        case "no history":
+            history.unlink()
+        case "history folder":
+            history.unlink()
+            history.mkdir()
+        case "odd row":
+            history.write_text('{"event":"round","arm":[1],"seed":0}\n')
+        case "empty":
+            history.write_text("")
+    for command in ("resume", "plot", "compare"):
+        code, printed, err = call(command, out)
+        assert (code, printed, err.count("\n")) == (2, "", 1), (command, err)
+
+
+def test_json_is_strict_and_alone_on_standard_output(toml: Path, tmp_path: Path) -> None:
+    words = (
+        "--set",
+        "num-server-rounds=1",
+        "--set",
+        "seeds=[0]",
+        "--set",
+        f"task.0.data={__name__}:loud",
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "fl_runtime",
+            "run",
+            toml,
+            "--out",
+            tmp_path / "r",
+            *words,
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "NaN" not in done.stdout
+    assert json.loads(done.stdout)["arms"]
+    assert "loading" in done.stderr
+
+
+def loud() -> tuple[np.ndarray, np.ndarray]:
+    print("loading")  # noqa: T201
+    return np.random.default_rng(0).normal(size=(90, 3)), np.arange(90) % 3
+
+
 def test_list_names_everything(toml: Path) -> None:
     code, text, _ = call("list")
     assert code == 0
@@ -84,6 +171,7 @@ def test_list_names_everything(toml: Path) -> None:
         (["run", "TOML", "--set", "costs={ distribution = 'uniform', low = -1 }"], "low"),
         (["run", "TOML", "--set", "num-clients=5000"], "some client shard is empty"),
         (["run", "TOML", "--out", "."], "a new or empty folder"),
+        (["run", "TOML", "--out", "small.toml/x"], "a folder that can be made"),
         (["resume", "absent"], "a readable file"),
         (["compare", "absent"], "a readable file"),
         (["plot", "absent"], "a readable file"),

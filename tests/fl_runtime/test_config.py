@@ -117,6 +117,9 @@ def test_overrides(tmp_path: Path, override: str, section: str, key: str, value:
 def test_overrides_reach_tasks_and_hyper_parameters(tmp_path: Path) -> None:
     path = written(tmp_path, TOML)
     assert read_config(path, ["alpha=4"]).algorithm == {"alpha": 4}
+    dashed = path.with_name("dashed.toml")
+    dashed.write_text(TOML.replace('name = "iris"', 'name = "iris-two"'))
+    assert read_config(dashed, ["task.iris-two.hidden=[4]"]).task[1].hidden == (4,)
     by_name = read_config(path, ["task.iris.learning-rate=0.5"])
     by_index = read_config(path, ["task.1.learning-rate=0.5"])
     assert by_name == by_index
@@ -130,6 +133,7 @@ def test_overrides_reach_tasks_and_hyper_parameters(tmp_path: Path) -> None:
         ("=3", "key=value"),
         ("alpa=3", "did you mean alpha?"),
         ("name=x", "occurs as"),
+        ("momentum=0.5", "a dotted path such as task.0.momentum"),
         ("task.cifar.model=cnn", "cifar does not"),
         ("run.seeds.first=3", "a path to a key of a table"),
     ],
@@ -171,6 +175,19 @@ def changed(section: str, key: str, value: Any) -> dict[str, Any]:
         ("task", "learning_rate", 0.0, "greater than 0"),
         ("task", "learning_rate", float("nan"), "task.0.learning-rate"),
         ("task", "hiden", [3], "did you mean hidden?"),
+        ("task", "name", "tab\there", "pattern"),
+        ("task", "hidden", [10**9], "less than or equal to"),
+        ("task", "learning_rate", 1e300, "less than or equal to"),
+        ("run", "threads", 100000, "less than or equal to 256"),
+        ("run", "seeds", ["0"], "valid integer"),
+        ("run", "seeds", [True], "valid integer"),
+        ("run", "seeds", 3, "a list"),
+        ("run", "num_server_rounds", "2", "valid integer"),
+        ("clients", "num_clients", True, "valid integer"),
+        ("algorithm", "alpha", "3", "algorithm.alpha"),
+        ("algorithm", "alpha", True, "algorithm.alpha"),
+        ("recruitment", "budget", "3", "valid number"),
+        ("recruitment", "costs", {"file": "a.csv", "low": 0.1}, "alone, or a distribution"),
         ("clients", "num_clients", 0, "greater than or equal to 1"),
         ("clients", "num_clients", 1000, "some client shard is empty"),
         ("clients", "partition", "dirichlect", "did you mean dirichlet?"),
@@ -224,6 +241,17 @@ def test_cost_files_with_bad_entries(tmp_path: Path, costs: str, reason: str) ->
     with pytest.raises(InvalidInput) as caught:
         check_all_arms(config(recruitment={"costs": {"file": str(file)}}))
     assert reason in str(caught.value)
+
+
+def test_costs_are_uniform_by_default_and_nested_keys_have_both_spellings() -> None:
+    check_all_arms(config(recruitment={"costs": {"low": 0.1}}))
+    check_all_arms(config(recruitment={"costs": {"task-scale": [1.0, 2.0]}}))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(TOML, encoding="utf-8-sig")
+    read_config(str(path))
 
 
 def test_cost_file_with_abstentions(tmp_path: Path) -> None:

@@ -58,6 +58,22 @@ def number() -> int:
     return 3
 
 
+def failing() -> None:
+    raise SystemExit(7)
+
+
+def ragged() -> tuple[object, object]:
+    return [[1.0], [1.0, 2.0]], [0, 1]
+
+
+def far() -> tuple[np.ndarray, np.ndarray]:
+    return np.full((2, 1), 1e300), np.array([0, 1])
+
+
+def sparse_labels() -> tuple[np.ndarray, np.ndarray]:
+    return np.ones((2, 1)), np.array([0, 10**12])
+
+
 def test_function_of_the_user() -> None:
     assert load_dataset(f"{__name__}:pair").features.shape == (4, 2)
 
@@ -71,6 +87,14 @@ def broken_files(folder: Path) -> dict[str, str]:
     np.savez(folder / "gap.npz", features=np.ones((2, 1)), labels=np.array([0, 2]))
     np.savez(folder / "one.npz", features=np.ones((2, 1)), labels=np.array([0, 0]))
     np.savez(folder / "negative.npz", features=np.ones((2, 1)), labels=np.array([0, -1]))
+    np.save(folder / "array.npy", np.ones(3))
+    for name in ("twice", "sizes"):
+        (folder / name).mkdir()
+        write_idx(folder / name / "a-images-idx3-ubyte", np.ones((2, 4, 4)))
+        write_idx(folder / name / "a-labels-idx1-ubyte", np.array([0, 1]))
+    write_idx(folder / "twice" / "a-images-idx3-ubyte.gz", np.ones((2, 4, 4)))
+    write_idx(folder / "sizes" / "b-images-idx3-ubyte", np.ones((2, 5, 5)))
+    write_idx(folder / "sizes" / "b-labels-idx1-ubyte", np.array([0, 1]))
     (folder / "idx").mkdir()
     (folder / "idx" / "a-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03short")
     (folder / "idx" / "a-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01")
@@ -90,6 +114,13 @@ def broken_files(folder: Path) -> dict[str, str]:
         "math:no_such": "package.module:function",
         "math:pi": "the name of a function",
         f"{__name__}:number": "returns a Dataset",
+        f"{__name__}:failing": "SystemExit",
+        f"{__name__}:ragged": "an array of numbers",
+        f"{__name__}:far": "finite float32",
+        f"{__name__}:sparse_labels": "each with an example",
+        "idx:" + str(folder / "twice"): "without a file and its .gz",
+        "idx:" + str(folder / "sizes"): "images of one size",
+        "npz:" + str(folder / "array.npy"): "NumPy archive",
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,17 +11,19 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from fairopt import InvalidInput
 from fl_runtime.checkpoint import load_checkpoint, save_checkpoint
-from fl_runtime.config import Config
+from fl_runtime.config import Config, RecruitmentSection, TaskSection
+from fl_runtime.config_files import check_config
 from fl_runtime.data import Dataset
 from fl_runtime.experiment import Event, resume, run
 from fl_runtime.models import build_model
 from fl_runtime.partitions import IID
 from fl_runtime.run_folder import CHECKPOINT, CONFIG, HISTORY, RunFolder
 from fl_runtime.task import LocalTraining, make_task
-from tests.fl_runtime.small import config
+from tests.fl_runtime.small import config, tree
 
 CONFIG_ = config(
     clients={"dropout": 0.3, "delay": {"model": "shifted-exponential", "shift": 0.5, "mean": 1.0}}
@@ -159,18 +162,135 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
 def test_a_history_that_lost_lines_is_refused(tmp_path: Path) -> None:
     folder = stopped_run(tmp_path)
     (folder / HISTORY).write_bytes(b"")
-    refused(folder, "at least as long as")
+    refused(folder, "begins with the lines")
+
+
+def test_a_history_that_was_edited_is_refused_and_kept(tmp_path: Path) -> None:
+    folder = stopped_run(tmp_path)
+    text = (folder / HISTORY).read_text()
+    (folder / HISTORY).write_text(text.replace('"event"', '"event" '))
+    refused(folder, "begins with the lines")
+
+
+def test_a_missing_checkpoint_is_damage(tmp_path: Path) -> None:
+    folder = stopped_run(tmp_path)
+    kept = history_bytes(folder)
+    (folder / CHECKPOINT).unlink()
+    with pytest.raises(InvalidInput, match="checkpoint"):
+        resume(folder)
+    assert history_bytes(folder) == kept
+
+
+def test_a_checkpoint_without_its_keys_is_refused(tmp_path: Path) -> None:
+    folder = stopped_run(tmp_path)
+    save_checkpoint(folder / CHECKPOINT, {"digest": "", "state": None})
+    refused(folder, "one written by a run")
 
 
 def test_two_writers_are_refused(tmp_path: Path) -> None:
     folder = stopped_run(tmp_path)
-    with RunFolder(folder).writer(0):
-        pass
-    shutil.rmtree(folder)
-    folder = stopped_run(tmp_path)
-    size = len(history_bytes(folder))
-    with RunFolder(folder).writer(size):
+    progress = load_checkpoint(folder / CHECKPOINT)
+    with RunFolder(folder).writer(progress):
         refused(folder, "no other process is writing")
+        with pytest.raises(InvalidInput, match="no other process is writing"):
+            run(CONFIG_, out=folder, fresh=True)
+    resume(folder)
+
+
+def test_fresh_keeps_what_is_not_a_run(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    (folder / "plots").mkdir(exist_ok=True)
+    (folder / "plots" / "mine.png").write_text("kept")
+    with pytest.raises(InvalidInput, match=r"mine\.png"):
+        run(CONFIG_, out=folder, fresh=True)
+    assert (folder / "plots" / "mine.png").read_text() == "kept"
+    assert history_bytes(folder) == history_bytes(whole)
+
+
+def test_fresh_follows_a_link_to_a_run(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    run(config(run={"seeds": [5], "num_server_rounds": 1}), out=tmp_path / "link", fresh=True)
+    assert history_bytes(tmp_path / "run") != history_bytes(whole)
+
+
+def test_going_on_with_other_data_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+
+    def write(rows: int) -> None:
+        labels = np.arange(rows) % 2
+        np.savez(tmp_path / "d.npz", features=rng.normal(size=(rows, 2)), labels=labels)
+
+    write(80)
+    monkeypatch.chdir(tmp_path)
+    tasks = ({"name": "a", "data": "npz:d.npz", "model": "linear"},)
+    settings = check_config({**tree(recruitment={"rule": "everyone"}), "task": list(tasks)})
+    folder = stopped_run(tmp_path, settings)
+    monkeypatch.chdir("/")
+    write(100)
+    refused(folder, "the data that the run began with")
+
+
+def test_other_versions_are_announced(tmp_path: Path) -> None:
+    folder = stopped_run(tmp_path)
+    text = (folder / CONFIG).read_text()
+    (folder / CONFIG).write_text(re.sub(r'torch = ".*"', 'torch = "0.1"', text))
+    with pytest.warns(UserWarning, match="torch 0.1"):
+        resume(folder)
+
+
+class Counting(nn.Module):
+    """Its output depends on an integer buffer that counts batches."""
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(inputs, momentum=None)
+        self.out = nn.Linear(inputs, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.norm(x))
+
+
+def counting(shape: tuple[int, ...], classes: int, hidden: list[int]) -> nn.Module:
+    return Counting(shape[0], classes)
+
+
+def test_integer_buffers_do_not_leak_between_clients_or_runs(tmp_path: Path) -> None:
+    task = TaskSection(name="wine", data="wine", model=f"{__name__}:counting")
+    settings = config(clients={"num_clients": 8, "batch_size": 50}).model_copy(
+        update={"task": (task,), "recruitment": RecruitmentSection(), "arm": ()}
+    )
+    whole = run(settings)
+    events = iter(range(3))
+
+    def kill(event: Event) -> None:
+        if next(events, None) is None:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(settings, out=tmp_path / "run", on_event=kill)
+    assert resume(tmp_path / "run").rows == whole.rows
+
+
+def test_time_that_does_not_move_ends_the_run() -> None:
+    delay = {"model": "constant", "mean": 1e-17}
+    endless = config(run={"num_server_rounds": None, "time_limit": 2.0}, clients={"delay": delay})
+    with pytest.raises(InvalidInput, match=r"run.time-limit"):
+        run(endless)
+
+
+def test_an_arm_without_recruits_is_announced() -> None:
+    poor = config(run={"seeds": [0]}, recruitment={"budget": 1e-9})
+    with pytest.warns(UserWarning, match="nobody is recruited"):
+        history = run(poor)
+    assert history.rounds("fair", 0)[0]["num-clients"] == 0
+
+
+def test_paths_may_be_words(whole: Path) -> None:
+    assert resume(str(whole)).arms == ["random", "fair"]
 
 
 def test_a_folder_with_something_in_it_is_left_alone(whole: Path, tmp_path: Path) -> None:
@@ -203,13 +323,19 @@ def test_time_limit_ends_a_run() -> None:
     assert [row["virtual_time"] for row in history.rounds("fair", 0)] == [1.0, 2.0, 3.0]
 
 
+def huge() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return 1e20 * rng.normal(size=(120, 3)), np.arange(120) % 3
+
+
 def test_updates_that_are_not_finite_are_counted_and_do_not_reach_a_model() -> None:
-    wild = config(run={"seeds": [0]})
-    tasks = tuple(task.model_copy(update={"learning_rate": 1e30}) for task in wild.task)
-    history = run(wild.model_copy(update={"task": tasks}))
-    rows = history.rounds("fair", 0)
+    task = TaskSection(name="huge", data=f"{__name__}:huge", model="linear", learning_rate=1e6)
+    wild = config(run={"seeds": [0]}).model_copy(
+        update={"task": (task,), "recruitment": RecruitmentSection(), "arm": ()}
+    )
+    rows = run(wild).rounds("fed-fair-mmfl", 0)
     assert sum(row["num-rejected"] for row in rows) > 0
-    assert all(np.isfinite(row["wine/eval_loss"]) for row in rows)
+    assert all(row["huge/eval_loss"] is not None for row in rows)
 
 
 def test_checkpoints_keep_trees_exactly(tmp_path: Path) -> None:

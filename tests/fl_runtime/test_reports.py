@@ -1,5 +1,6 @@
 """Statistics, summaries, tables and pictures, on histories written by hand."""
 
+import json
 from io import StringIO
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from fl_runtime.history import History, merge
 from fl_runtime.metrics import across_tasks
 from fl_runtime.plots import _rolling, plot_run
 from fl_runtime.report import print_tables
-from fl_runtime.statistics import first_reach, interval, paired_difference
-from fl_runtime.summary import as_interval, rounds_to_target, summarise
+from fl_runtime.statistics import as_interval, first_reach, interval, paired_difference
+from fl_runtime.summary import rounds_to_target, summarise
 
 
 def written(arms: dict[str, list[list[float]]], rule: str = "budget-fair") -> History:
@@ -80,6 +81,27 @@ def test_rounds_to_target_needs_half_of_the_seeds() -> None:
     never = rounds_to_target(HISTORY, "base", "a", 0.6)
     assert (never["median"], never["reached"], never["seeds"]) == (None, 1, 3)
     assert first_reach([], 0.5) is None
+
+
+def test_final_figures_are_those_of_each_seeds_own_last_rounds() -> None:
+    ragged = written({"a": [[0.1, 0.2, 0.9], [0.1, 0.5]]})
+    assert summarise(ragged, targets={})["arms"]["a"]["min_task_acc"]["mean"] == pytest.approx(0.7)
+    assert rounds_to_target(ragged, "a", "a", 0.9)["reached"] == 1
+    assert ragged.series("a", "min_task_acc").shape == (2, 2)
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
+    name = "[/red] $x^{$"
+    history = written({name: [[0.5]], "[bold]b": [[0.6]]})
+    console = Console(width=150, file=StringIO())
+    print_tables(summarise(history, targets={}), console)
+    assert name in console.file.getvalue()
+    assert "[bold]b" in console.file.getvalue()
+    plot_run(history, tmp_path / "p.png", title=name)
+
+
+def test_summaries_are_strict_json() -> None:
+    json.dumps(summarise(written({"a": [[0.5]], "b": [[0.5]]}), targets={}), allow_nan=False)
 
 
 def test_tables_print_every_arm() -> None:
