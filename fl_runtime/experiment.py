@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,18 +22,15 @@ from fl_runtime.algorithms import ServerState
 from fl_runtime.assembly import Parts, assemble
 from fl_runtime.checkpoint import to_device
 from fl_runtime.config import Config
-from fl_runtime.config_files import arm_configs, digest, of_arm
+from fl_runtime.config_files import arm_configs, digest
 from fl_runtime.executor import Job, Update, resolve_executor
 from fl_runtime.history import History, finite_figures, read_history
 from fl_runtime.inputs import check_inputs, with_inputs
-from fl_runtime.local_training import train_locally
 from fl_runtime.metrics import held_out_metrics, staleness_metrics, training_metrics
+from fl_runtime.preflight import check_all_arms
 from fl_runtime.run_folder import HISTORY, RunFolder, Writer, nothing_done
 from fl_runtime.streams import stream
-from fl_runtime.task import Evaluation, Task
-
-MOST_ROUNDS = 1e7
-"""Of a run that ends by virtual time alone; more is a typing error in the delays or the limit."""
+from fl_runtime.task import Evaluation
 
 
 @dataclass(frozen=True)
@@ -115,49 +112,6 @@ def resolved(config: Config) -> Config:
     executor = resolve_executor(config.run.executor)
     run = config.run.model_copy(update={"executor": executor})
     return with_inputs(config.model_copy(update={"run": run}))
-
-
-def check_all_arms(config: Config) -> None:
-    """Build every arm once, so that what is wrong is found before anything is written.
-
-    Raises:
-        InvalidInput: Parts do not fit, a model cannot train on a client's batch or gives no finite
-            loss, or the time limit is out of proportion to the delays.
-    """
-    seed = config.run.seeds[0]
-    for name, arm in arm_configs(config).items():
-        try:
-            parts = assemble(arm, seed)
-            parts.algorithm.init(parts.federation, seed)
-            _check_time_limit(arm, parts)
-            for task in parts.federation.tasks:
-                _check_trains(task)
-        except InvalidInput as error:
-            raise (of_arm(name, error) if config.arm else error) from None
-
-
-def _check_time_limit(config: Config, parts: Parts) -> None:
-    """A run by virtual time must be able to get there."""
-    limit, mean = config.run.time_limit, parts.delay.mean
-    if limit is not None and config.run.num_server_rounds is None and limit / mean > MOST_ROUNDS:
-        requirement = f"at most {MOST_ROUNDS:g} times the mean delay {mean:g}"
-        raise InvalidInput("run.time-limit", limit, requirement)
-
-
-def _check_trains(task: Task) -> None:
-    """Train on the smallest shard once, and look at the initial validation loss."""
-    shard = min(task.shards, key=len)
-    settings = replace(task.training, local_epochs=1)
-    rng = stream(0, "probe")
-    try:
-        with torch.random.fork_rng():
-            train_locally(task.model, task.complete(task.initial), shard, settings, rng)
-    except Exception as error:  # whatever the user's model does in training
-        reason = f"a model that trains on {len(shard)} examples ({error})"
-        raise InvalidInput(f"task {task.name} model", "this one", reason) from error
-    loss = task.evaluate(task.initial, task.validation).loss
-    if not math.isfinite(loss):
-        raise InvalidInput(f"task {task.name} initial loss", loss, "finite")
 
 
 def total_rounds(config: Config) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from mechanisms.bids import Auction, read_auction
 from mechanisms.order_statistics import OrderStatistics, everything, stretch
 from mechanisms.outcome import Outcome
-from mechanisms.proportional_share import exact_share
-from mechanisms.ranking import exact_outcome
+from mechanisms.ranking import exact_outcome, kth, largest, ranked
 from mechanisms.recruiting import recruit_cheapest
 
 
@@ -89,3 +89,17 @@ def _levels(auction: Auction, stats: OrderStatistics) -> NDArray[np.int64] | Non
     of = zip(stats.rows, stats.below, stats.size, stats.complete, strict=True)
     found = [share_level(*row, auction.num_tasks, auction.budget) for row in of]
     return np.array(found, dtype=np.int64) if min(found) >= 0 else None
+
+
+def exact_share(asks: Sequence[Any] | NDArray[Any], budget: Any) -> tuple[list[int], Any]:
+    """Recruits of one task and the pay of each, in exact numbers.
+
+    Example:
+        >>> from fractions import Fraction
+        >>> exact_share([2, 3, 5, 8], Fraction(12))
+        ([0, 1], 5)
+    """
+    ranking = ranked(asks)
+    k = largest(len(ranking), lambda k: k * kth(ranking, k) <= budget)
+    price = min(budget / k, kth(ranking, k + 1)) if k else None
+    return [client for _, client in ranking[:k]], price

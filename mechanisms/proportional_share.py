@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fairopt.errors import InvalidInput
+from mechanisms.budget_fair import budget_fair
 from mechanisms.outcome import Outcome
-from mechanisms.ranking import kth, largest, ranked
 
 
 def proportional_share(bids: ArrayLike, budget: Any) -> Outcome:
@@ -42,23 +41,7 @@ def proportional_share(bids: ArrayLike, budget: Any) -> Outcome:
         >>> outcome.payments.ravel()
         array([7., 7., 0., 0.])
     """
-    from mechanisms.budget_fair import budget_fair
-
     column = np.asarray(bids)
     if column.ndim != 1 or column.size == 0:
         raise InvalidInput("bids", column.shape, "a row (clients,) with at least one client")
     return budget_fair(column[:, np.newaxis], budget)
-
-
-def exact_share(asks: Sequence[Any] | NDArray[Any], budget: Any) -> tuple[list[int], Any]:
-    """Recruits of one task and the pay of each, in exact numbers.
-
-    Example:
-        >>> from fractions import Fraction
-        >>> exact_share([2, 3, 5, 8], Fraction(12))
-        ([0, 1], 5)
-    """
-    ranking = ranked(asks)
-    k = largest(len(ranking), lambda k: k * kth(ranking, k) <= budget)
-    price = min(budget / k, kth(ranking, k + 1)) if k else None
-    return [client for _, client in ranking[:k]], price

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from mechanisms import Outcome
-from mechanisms.proportional_share import exact_share
+from mechanisms.budget_fair import exact_share
 from mechanisms.ranking import (
     Prices,
     Ranking,

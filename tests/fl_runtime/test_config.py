@@ -15,7 +15,7 @@ from fl_runtime.config_files import (
     read_config,
     snake_keys,
 )
-from fl_runtime.experiment import check_all_arms
+from fl_runtime.preflight import check_all_arms
 from tests.fl_runtime.small import TOML, config, tree
 
 DOCUMENTED = """
