@@ -141,12 +141,20 @@ class RecruitmentSection(Section):
     Attributes:
         rule: Auction or baseline; `everyone` recruits all clients at no cost.
         budget: What the server may spend in all.
+        reserve: Price of an outside seller, one or one per task, for rules that take it.
+        prices: Posted prices, one per task, for `posted-price`.
+        direction: Relative prices, one per task, for `participation-fee`; equal by default.
+        fee: Participation fee in units of the direction.
         costs: Private cost of each client for each task: a table with `distribution` and its
             parameters (uniform by default), or with `file`, a CSV of clients x tasks.
     """
 
     rule: Name = "everyone"
     budget: float | None = None
+    reserve: float | Listed[float] | None = None
+    prices: Listed[float] | None = None
+    direction: Listed[float] | None = None
+    fee: float | None = None
     costs: dict[str, Any] = {}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,35 +13,30 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-import mechanisms
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fl_runtime.config import RecruitmentSection
-from fl_runtime.streams import stream
-from mechanisms import Outcome
+from fl_runtime.streams import stream, stream_seed
+from mechanisms import Mechanism
+from mechanisms.named_rules import RuleOptions, named_rule
 from mechanisms.scenarios import scenario
 
 Costs = NDArray[np.float64]
-Rule = Callable[[Costs, float, Generator], Outcome]
-
-RULES: Mapping[str, Rule] = {
-    "max-min-fair": lambda bids, budget, rng: mechanisms.max_min_fair(bids, budget),
-    "budget-fair": lambda bids, budget, rng: mechanisms.budget_fair(bids, budget),
-    "random-recruitment": mechanisms.random_recruitment,
-    "cheapest-first": lambda bids, budget, rng: mechanisms.cheapest_first(bids, budget),
-    "greedy-max-min": lambda bids, budget, rng: mechanisms.greedy_max_min(bids, budget),
-}
-"""Rules that spend a budget, by name. Clients bid their true costs, which is their best reply under
-the truthful ones and gives the baselines their most favourable reading."""
 
 RULE_NOTES: Mapping[str, str] = {
     "max-min-fair": "truthful; evens out the number of recruits per task",
+    "leave-one-out-level": "truthful; simpler than max-min-fair, never recruits more",
+    "level-max-min": "one level for all tasks; not truthful for clients with several tasks",
     "budget-fair": "truthful; the same budget for every task",
-    "random-recruitment": "client-task pairs in random order, paid what they ask",
-    "cheapest-first": "cheapest pairs first, paid what they ask",
     "greedy-max-min": "the full-information optimum, paid what they ask",
+    "cheapest-first": "cheapest pairs first, paid what they ask",
+    "random-recruitment": "client-task pairs in random order, paid what they ask",
+    "posted-price": "truthful; fixed prices (prices)",
+    "sampled-posted-price": "truthful; prices learned from a random half",
+    "participation-fee": "truthful; prices in a public direction less a fee (fee, direction)",
 }
-"""A line for people about each rule."""
+"""A line for people about each rule of `mechanisms`. Clients bid their true costs, which is their
+best reply under the truthful rules and gives the others their most favourable reading."""
 
 EVERYONE = "everyone"
 """The rule without an auction: all clients train all tasks and nobody is paid."""
@@ -82,12 +77,11 @@ def recruit(
     """
     if section.rule == EVERYONE:
         return _everyone(num_clients, num_tasks)
-    rule = choose("recruitment.rule", section.rule, {EVERYONE: None, **RULES})
-    assert rule is not None
+    choose("recruitment.rule", section.rule, {EVERYONE: "", **RULE_NOTES})
     if section.budget is None:
         raise InvalidInput("recruitment.budget", "nothing", f"given for rule {section.rule}")
     costs = draw_costs(section.costs, num_clients, num_tasks, stream(seed, "costs"))
-    outcome = rule(costs, section.budget, stream(seed, "recruitment"))
+    outcome = _rule(section, seed)(costs, section.budget)
     return Recruitment(
         rule=section.rule,
         eligible=outcome.winners,
@@ -95,6 +89,27 @@ def recruit(
         spend=float(outcome.spend),
         cost=float(costs[outcome.winners].sum()),
     )
+
+
+def _rule(section: RecruitmentSection, seed: int) -> Mechanism:
+    """The configured rule with its options."""
+    options = RuleOptions(
+        reserve=_numbers(section.reserve),
+        prices=_numbers(section.prices),
+        direction=_numbers(section.direction),
+        fee=section.fee,
+        seed=stream_seed(seed, "recruitment"),
+    )
+    try:
+        return named_rule(section.rule, options)
+    except InvalidInput as error:
+        name = f"recruitment.{error.argument}"
+        raise InvalidInput(name, error.value, error.requirement) from None
+
+
+def _numbers(values: float | tuple[float, ...] | None) -> Any:
+    """A list of the file as an array."""
+    return np.array(values) if isinstance(values, tuple) else values
 
 
 def draw_costs(table: Mapping[str, Any], num_clients: int, num_tasks: int, rng: Generator) -> Costs:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from mechanisms.baselines import cheapest_first, random_recruitment
 from mechanisms.budget_fair import budget_fair
@@ -54,10 +55,8 @@ def named_rule(name: str, options: RuleOptions | None = None) -> Mechanism:
         ...
         fairopt.errors.InvalidInput: reserve = 1, but it must be left out for budget-fair
     """
-    if name not in RULES:
-        raise InvalidInput("rule", name, f"one of {', '.join(RULES)}")
+    build, takes, needs = choose("rule", name, RULES)
     given = options or RuleOptions()
-    build, takes, needs = RULES[name]
     for field in ("reserve", "prices", "direction", "fee"):
         value = getattr(given, field)
         if value is not None and field not in takes:

@@ -9,7 +9,7 @@ from fl_runtime.complaints import kebab
 from fl_runtime.config import ClientsSection, RecruitmentSection, RunSection, TaskSection
 from fl_runtime.models import MODELS
 from fl_runtime.partitions import PARTITIONS
-from fl_runtime.recruitment import RULES
+from fl_runtime.recruitment import RULE_NOTES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
 SECTIONS = (RunSection, TaskSection, ClientsSection, RecruitmentSection)
@@ -22,6 +22,6 @@ def test_every_key_is_documented(section: type) -> None:
 
 
 def test_every_choice_is_documented() -> None:
-    for table in (ALGORITHMS, MODELS, PARTITIONS, RULES):
+    for table in (ALGORITHMS, MODELS, PARTITIONS, RULE_NOTES):
         for name in table:
             assert f"`{name}`" in PAGE

@@ -16,6 +16,8 @@ from fl_runtime.config_files import (
     snake_keys,
 )
 from fl_runtime.preflight import check_all_arms
+from fl_runtime.recruitment import RULE_NOTES
+from mechanisms.named_rules import RULES
 from tests.fl_runtime.small import TOML, config, tree
 
 DOCUMENTED = """
@@ -241,6 +243,18 @@ def test_cost_files_with_bad_entries(tmp_path: Path, costs: str, reason: str) ->
     with pytest.raises(InvalidInput) as caught:
         check_all_arms(config(recruitment={"costs": {"file": str(file)}}))
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_recruits(rule: str) -> None:
+    options = {"posted-price": {"prices": [0.3, 0.5]}, "participation-fee": {"fee": 0.1}}
+    check_all_arms(config(recruitment={"rule": rule, "budget": 3.0, **options.get(rule, {})}))
+
+
+def test_rules_have_a_note_each_and_refuse_options_of_others() -> None:
+    assert set(RULE_NOTES) == set(RULES)
+    with pytest.raises(InvalidInput, match=r"recruitment.prices"):
+        check_all_arms(config(recruitment={"prices": [0.3, 0.5]}))
 
 
 def test_costs_are_uniform_by_default_and_nested_keys_have_both_spellings() -> None:
