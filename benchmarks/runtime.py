@@ -1,10 +1,11 @@
-"""What the runtime adds to a plain PyTorch loop, as a ratio measured in one process.
+"""The executors against a plain PyTorch loop, as ratios measured in one process.
 
 Peer: the loop a user would write for one round of federated averaging on digits (a model, an
-optimiser, minibatches), nothing else. Ours: the same clients as jobs of the sequential executor and
-the weighted mean. Both are timed in turn, round after round; medians and quartiles are printed.
+optimiser, minibatches), nothing else. Ours: the same clients as jobs of the sequential or stacked
+executor, and the weighted mean. All are timed in turn, round after round; medians and quartiles
+are printed. The rule behind `executor = "auto"` rests on these figures.
 
-    python benchmarks/runtime.py [--rounds 15] [--clients 20] [--json]
+    python benchmarks/runtime.py [--rounds 15] [--clients 20 --clients 100] [--json]
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from torch import nn
 
 from fl_runtime.algorithms import weighted_mean_step
 from fl_runtime.data import load_dataset
-from fl_runtime.executor import Job, SequentialExecutor
+from fl_runtime.executor import Executor, Job
+from fl_runtime.executors import EXECUTORS
 from fl_runtime.models import build_model
 from fl_runtime.partitions import IID
 from fl_runtime.task import LocalTraining, Task, float_state, load_params, make_task
@@ -40,9 +42,8 @@ def digits_task(model: str, clients: int) -> Task:
     return make_task(model, data, module, SETTINGS, IID(), num_clients=clients, seed=0)
 
 
-def our_round(task: Task) -> None:
-    """Jobs through the executor, then the aggregation."""
-    executor = SequentialExecutor([task])
+def our_round(task: Task, executor: Executor) -> None:
+    """Jobs through an executor, then the aggregation."""
     executor.submit(
         Job(task.name, client, 0, 0.0, task.initial, seed=client)
         for client in range(len(task.shards))
@@ -75,41 +76,47 @@ def seconds(work: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
-def measure(model: str, clients: int, rounds: int) -> dict[str, float]:
-    """Interleaved rounds of both, after one of each to warm up."""
+def measure(model: str, clients: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Interleaved rounds of all, after one of each to warm up: time over the plain loop's."""
     task = digits_task(model, clients)
-    pairs = [
-        (seconds(lambda: our_round(task)), seconds(lambda: plain_round(task)))
-        for _ in range(rounds + 1)
-    ][1:]
-    ours, plain = np.array(pairs).T
-    low, middle, high = np.quantile(ours / plain, [0.25, 0.5, 0.75])
-    return {
-        "ours_ms": 1e3 * float(np.median(ours)),
-        "plain_ms": 1e3 * float(np.median(plain)),
-        "ratio": float(middle),
-        "ratio_low": float(low),
-        "ratio_high": float(high),
-    }
+    executors = {name: make([task]) for name, make in EXECUTORS.items()}
+    times: dict[str, list[float]] = {name: [] for name in ("plain", *executors)}
+    for _ in range(rounds + 1):
+        times["plain"].append(seconds(lambda: plain_round(task)))
+        for name, executor in executors.items():
+            times[name].append(seconds(lambda e=executor: our_round(task, e)))
+    plain = np.array(times.pop("plain")[1:])
+    found = {"plain": {"ms": 1e3 * float(np.median(plain))}}
+    for name, spent in times.items():
+        low, middle, high = np.quantile(np.array(spent[1:]) / plain, [0.25, 0.5, 0.75])
+        found[name] = {"ratio": float(middle), "low": float(low), "high": float(high)}
+    return found
 
 
 def main(
     rounds: Annotated[int, typer.Option(help="Timed rounds of each.")] = 15,
-    clients: Annotated[int, typer.Option(help="Clients per round.")] = 20,
+    clients: Annotated[list[int], typer.Option(help="Clients per round.")] = [4, 20, 100],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Time a round of each model family both ways."""
+    """Time a round of each model family every way."""
     torch.set_num_threads(1)
-    results = {model: measure(model, clients, rounds) for model in MODELS}
+    results = {
+        f"{model}, {count} clients": measure(model, count, rounds)
+        for model in MODELS
+        for count in clients
+    }
     if as_json:
         print(json.dumps(results, indent=2))
         return
-    table = Table(title=f"One round, {clients} clients, digits: sequential executor / plain loop")
-    for header in ("model", "plain ms", "ours ms", "ratio (quartiles)"):
+    table = Table(title="One round on digits, over a plain loop (quartiles)")
+    for header in ("model", "plain ms", *EXECUTORS):
         table.add_column(header, justify="right")
-    for model, found in results.items():
-        spread = f"{found['ratio']:.2f} ({found['ratio_low']:.2f} .. {found['ratio_high']:.2f})"
-        table.add_row(model, f"{found['plain_ms']:.1f}", f"{found['ours_ms']:.1f}", spread)
+    for name, found in results.items():
+        cells = (
+            f"{r['ratio']:.2f} ({r['low']:.2f} .. {r['high']:.2f})"
+            for r in (found[executor] for executor in EXECUTORS)
+        )
+        table.add_row(name, f"{found['plain']['ms']:.1f}", *cells)
     Console().print(table)
 
 

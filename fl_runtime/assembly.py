@@ -13,8 +13,9 @@ from fl_runtime.clock import DELAY_MODELS, DelayModel
 from fl_runtime.complaints import record_from_table
 from fl_runtime.config import ClientsSection, Config, TaskSection
 from fl_runtime.data import load_dataset
-from fl_runtime.executor import EXECUTORS, Executor, check_device, resolve_executor
-from fl_runtime.federation import Federation
+from fl_runtime.executor import Executor, check_device
+from fl_runtime.executors import EXECUTORS, resolve_executor
+from fl_runtime.federation import Federation, active_count
 from fl_runtime.models import build_model
 from fl_runtime.partitions import IID, PARTITIONS, Dirichlet, MissingClasses, Partition
 from fl_runtime.recruitment import Recruitment, recruit
@@ -50,7 +51,7 @@ def assemble(config: Config, seed: int) -> Parts:
         InvalidInput: A name is unknown or parts do not fit together.
     """
     device = check_device(config.run.device)
-    executor = EXECUTORS[resolve_executor(config.run.executor)]
+    executor = EXECUTORS[executor_of(config)]
     algorithm = record_from_table(
         "algorithm", choose("run.algorithm", config.run.algorithm, ALGORITHMS), config.algorithm
     )
@@ -65,6 +66,16 @@ def assemble(config: Config, seed: int) -> Parts:
         delay=_delay(config.clients),
         dropout=config.clients.dropout,
         executor=executor(tasks),
+    )
+
+
+def executor_of(config: Config) -> str:
+    """The name of the executor that a configuration ends up with."""
+    clients = config.clients
+    return resolve_executor(
+        config.run.executor,
+        device=config.run.device,
+        active_clients=active_count(clients.num_clients, clients.fraction_train),
     )
 
 

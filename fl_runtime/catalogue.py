@@ -9,7 +9,7 @@ from typing import Any
 from fl_runtime.algorithms import ALGORITHMS
 from fl_runtime.clock import DELAY_MODELS
 from fl_runtime.data import BUNDLED
-from fl_runtime.executor import EXECUTORS
+from fl_runtime.executors import EXECUTORS
 from fl_runtime.models import MODELS
 from fl_runtime.partitions import PARTITIONS
 from fl_runtime.recruitment import EVERYONE, RULE_NOTES

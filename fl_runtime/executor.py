@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fl_runtime.local_training import train_locally
 from fl_runtime.task import Params, Task
@@ -137,28 +136,6 @@ def _seed_torch(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(seed)
-
-
-EXECUTORS: Mapping[str, type[SequentialExecutor]] = {"sequential": SequentialExecutor}
-"""Executors by name."""
-
-
-def resolve_executor(name: str) -> str:
-    """The executor that `name` stands for; `auto` follows a fixed rule that a run records.
-
-    The rule today: `sequential`, the only one there is.
-
-    Raises:
-        InvalidInput: Not an executor of this version.
-
-    Example:
-        >>> resolve_executor("auto")
-        'sequential'
-    """
-    if name == "auto":
-        return "sequential"
-    choose("executor", name, EXECUTORS)
-    return name
 
 
 def check_device(name: str) -> torch.device:

@@ -19,11 +19,11 @@ import torch
 
 from fairopt.errors import InvalidInput
 from fl_runtime.algorithms import ServerState
-from fl_runtime.assembly import Parts, assemble
+from fl_runtime.assembly import Parts, assemble, executor_of
 from fl_runtime.checkpoint import to_device
 from fl_runtime.config import Config
 from fl_runtime.config_files import arm_configs, digest
-from fl_runtime.executor import Job, Update, resolve_executor
+from fl_runtime.executor import Job, Update
 from fl_runtime.history import History, finite_figures, read_history
 from fl_runtime.inputs import check_inputs, with_inputs
 from fl_runtime.metrics import held_out_metrics, staleness_metrics, training_metrics
@@ -109,8 +109,7 @@ def resume(path: str | Path, *, on_event: Watcher | None = None) -> History:
 
 def resolved(config: Config) -> Config:
     """The configuration as a run records it: `auto` replaced, paths absolute, inputs hashed."""
-    executor = resolve_executor(config.run.executor)
-    run = config.run.model_copy(update={"executor": executor})
+    run = config.run.model_copy(update={"executor": executor_of(config)})
     return with_inputs(config.model_copy(update={"run": run}))
 
 

@@ -47,4 +47,14 @@ class Federation:
     @property
     def num_active(self) -> int:
         """Clients drawn per round, at least one."""
-        return max(1, math.floor(self.fraction_train * self.num_clients + DECIMAL_SLACK))
+        return active_count(self.num_clients, self.fraction_train)
+
+
+def active_count(num_clients: int, fraction_train: float) -> int:
+    """Clients drawn per round: the share rounded down, at least one.
+
+    Example:
+        >>> active_count(100, 0.29)
+        29
+    """
+    return max(1, math.floor(fraction_train * num_clients + DECIMAL_SLACK))

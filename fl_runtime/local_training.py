@@ -37,7 +37,7 @@ def train_locally(
         weight_decay=settings.weight_decay,
     )
     total = torch.zeros((), device=examples.labels.device)
-    for batch in _batches(len(examples), settings, rng):
+    for batch in index_batches(len(examples), settings, rng):
         index = batch.to(examples.labels.device)
         loss = nn.functional.cross_entropy(model(examples.features[index]), examples.labels[index])
         optimizer.zero_grad()
@@ -48,7 +48,7 @@ def train_locally(
     return delta, float(total) / (settings.local_epochs * len(examples))
 
 
-def _batches(count: int, settings: LocalTraining, rng: Generator) -> list[Tensor]:
+def index_batches(count: int, settings: LocalTraining, rng: Generator) -> list[Tensor]:
     """Index batches of all passes, each pass in a fresh order."""
     return [
         batch

@@ -6,13 +6,8 @@ import torch
 from numpy.random import default_rng
 
 from fairopt import InvalidInput
-from fl_runtime.executor import (
-    EXECUTORS,
-    Job,
-    SequentialExecutor,
-    check_device,
-    resolve_executor,
-)
+from fl_runtime.executor import Job, SequentialExecutor, check_device
+from fl_runtime.executors import EXECUTORS, STACK_FROM, resolve_executor
 from fl_runtime.local_training import train_locally
 from fl_runtime.models import build_model
 from fl_runtime.task import Evaluation, Examples, LocalTraining, Task, float_state
@@ -115,9 +110,11 @@ def test_empty_shard_is_refused_by_name() -> None:
 
 
 def test_executors_and_devices_by_name() -> None:
-    assert resolve_executor("auto") in EXECUTORS
+    assert resolve_executor("auto", active_clients=STACK_FROM) == "stacked"
+    assert resolve_executor("auto", active_clients=STACK_FROM - 1) == "sequential"
+    assert set(EXECUTORS) == {"sequential", "stacked"}
     with pytest.raises(InvalidInput, match="one of sequential"):
-        resolve_executor("stacked")
+        resolve_executor("flower")
     if not torch.cuda.is_available():
         with pytest.raises(InvalidInput, match="no usable CUDA device"):
             check_device("cuda")
