@@ -19,6 +19,8 @@ from mechanisms.tables import (
     amount,
     audit_record,
     audit_table,
+    limits_record,
+    limits_table,
     number,
     outcome_record,
     outcome_table,
@@ -97,6 +99,9 @@ def audit_command(
     direction: Direction = "",
     fee: Fee = "",
     seed: Seed = 0,
+    limits: Annotated[
+        bool, typer.Option("--limits", help="Also search collusion and false names.")
+    ] = False,
     jobs: Jobs = None,
     progress: Progress = False,
     as_json: AsJson = False,
@@ -104,7 +109,8 @@ def audit_command(
 ) -> None:
     """Ask whether any client gains by lying, taking the bids as true costs.
 
-    Exit status: 0 nothing found, 1 a law is violated, 2 bad input.
+    Exit status: 0 nothing found, 1 a law is violated, 2 bad input. Collusion and false names are
+    beyond what truthful auctions prevent, so they do not count.
     """
     import numpy as np
 
@@ -125,10 +131,17 @@ def audit_command(
         from mechanisms.plots import save_audit
 
         save_audit(plot, named, report, f"{rule}, budget {amount(money)}")
+    found = None
+    if limits:
+        from mechanisms.limit_search import find_limits
+
+        found = find_limits(mechanism, named.bids, money, rng=rng, jobs=jobs, progress=progress)
     if as_json:
-        _print_json(audit_record(named, report, rule))
+        beyond = {} if found is None else {"limits": limits_record(named, found)}
+        _print_json({**audit_record(named, report, rule), **beyond})
     else:
-        _console().print(audit_table(report))
+        tables = (audit_table(report), *([] if found is None else [limits_table(found)]))
+        _console().print(*tables)
     raise typer.Exit(0 if report.ok else VIOLATED)
 
 

@@ -21,6 +21,9 @@ from mechanisms.outcome import Outcome
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from mechanisms.limit_search import Limits
+    from mechanisms.limits import JointViolation
+
 LARGEST = Fraction(10) ** 300
 """Amounts of money beyond it are typing errors, and near the end of the floats."""
 EXPONENTS = 1000
@@ -200,6 +203,38 @@ def audit_table(report: AuditReport) -> Table:
     for law, holds in report.laws.items():
         found = next((each.sentence for each in report.violations if each.law == law), "")
         table.add_row(law, words[holds], found)
+    return table
+
+
+def limits_record(named: NamedBids, limits: Limits) -> dict[str, Any]:
+    """Collusion and false names as plain data."""
+
+    def record(found: JointViolation | None) -> dict[str, Any] | None:
+        if found is None:
+            return None
+        return {
+            "clients": [named.clients[client] for client in found.clients],
+            "reports": [_texts(row) for row in found.reports],
+            "gain": float(found.gain),
+            "gain_exact": str(found.gain),
+            "sentence": found.sentence,
+        }
+
+    return {
+        "collusion": record(limits.collusion),
+        "false_name": record(limits.false_name),
+        "scope": limits.scope,
+    }
+
+
+def limits_table(limits: Limits) -> Table:
+    """Collusion and false names."""
+    from rich.table import Table
+
+    title = f"beyond truthfulness: {limits.scope}"
+    table = Table("conspiracy", "most profitable found", title=title, title_justify="left")
+    for name, found in (("two clients", limits.collusion), ("two names", limits.false_name)):
+        table.add_row(name, "[dim]none found[/]" if found is None else found.sentence)
     return table
 
 

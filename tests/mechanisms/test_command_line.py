@@ -140,6 +140,18 @@ def test_an_audit_in_two_processes_with_a_bar_and_a_picture(bids, tmp_path):
     assert picture.stat().st_size > 1000
 
 
+def test_limits_are_shown_and_do_not_count(bids):
+    done = command("audit", bids, "--budget", "15", "--json", "--limits")
+    assert done.returncode == 0
+    limits = json.loads(done.stdout)["limits"]
+    assert limits["collusion"]["gain"] > 0
+    assert set(limits["collusion"]["clients"]) < {"ann", "bob", "cay"}
+    table = command("audit", bids, "--budget", "15", "--limits")
+    assert table.returncode == 0
+    assert "two clients" in table.stdout
+    assert "lower bounds" in table.stdout
+
+
 def test_cells_are_read_exactly(tmp_path):
     path = tmp_path / "bids.csv"
     path.write_text("who, a ,b\n ann ,0.1,\n\nbob,1/3,1e-2\n")
