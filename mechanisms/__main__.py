@@ -19,6 +19,8 @@ from mechanisms.tables import (
     amount,
     audit_record,
     audit_table,
+    limits_record,
+    limits_table,
     number,
     outcome_record,
     outcome_table,
@@ -52,6 +54,8 @@ Prices = Annotated[str, typer.Option(help="posted-price: one price per task, wit
 Direction = Annotated[str, typer.Option(help="participation-fee: relative prices, with commas.")]
 Fee = Annotated[str, typer.Option(help="participation-fee: the fee.")]
 Seed = Annotated[int, typer.Option(help="Of the random rules and of searches.")]
+Jobs = Annotated[int | None, typer.Option(help="Processes; -1 is every core.")]
+Progress = Annotated[bool, typer.Option("--progress", help="Show a bar on the error stream.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -69,7 +73,7 @@ def run(
     plot: Annotated[Path | None, typer.Option(help="Also draw the auction to this file.")] = None,
 ) -> None:
     """Run one auction."""
-    named, money = read_bids(bids), number(budget, "--budget")
+    named, money = read_bids(bids), _money(budget)
     options = _options(named, reserve, prices, direction, fee, seed)
     outcome = named_rule(rule, options)(named.bids, money)
     title = f"{rule}: {amount(outcome.spend)} of {amount(money)} spent"
@@ -95,22 +99,49 @@ def audit_command(
     direction: Direction = "",
     fee: Fee = "",
     seed: Seed = 0,
+    limits: Annotated[
+        bool, typer.Option("--limits", help="Also search collusion and false names.")
+    ] = False,
+    jobs: Jobs = None,
+    progress: Progress = False,
     as_json: AsJson = False,
+    plot: Annotated[Path | None, typer.Option(help="Also draw what the lies gain.")] = None,
 ) -> None:
     """Ask whether any client gains by lying, taking the bids as true costs.
 
-    Exit status: 0 nothing found, 1 a law is violated, 2 bad input.
+    Exit status: 0 nothing found, 1 a law is violated, 2 bad input. Collusion and false names are
+    beyond what truthful auctions prevent, so they do not count.
     """
     import numpy as np
 
-    named, money = read_bids(bids), number(budget, "--budget")
+    named, money = read_bids(bids), _money(budget)
     mechanism = named_rule(rule, _options(named, reserve, prices, direction, fee, seed))
     rng = np.random.default_rng(seed)
-    report = audit(mechanism, named.bids, money, method=method.value, samples=samples, rng=rng)
+    report = audit(
+        mechanism,
+        named.bids,
+        money,
+        method=method.value,
+        samples=samples,
+        rng=rng,
+        jobs=jobs,
+        progress=progress,
+    )
+    if plot is not None:
+        from mechanisms.plots import save_audit
+
+        save_audit(plot, named, report, f"{rule}, budget {amount(money)}")
+    found = None
+    if limits:
+        from mechanisms.limit_search import find_limits
+
+        found = find_limits(mechanism, named.bids, money, rng=rng, jobs=jobs, progress=progress)
     if as_json:
-        _print_json(audit_record(named, report, rule))
+        beyond = {} if found is None else {"limits": limits_record(named, found)}
+        _print_json({**audit_record(named, report, rule), **beyond})
     else:
-        _console().print(audit_table(report))
+        tables = (audit_table(report), *([] if found is None else [limits_table(found)]))
+        _console().print(*tables)
     raise typer.Exit(0 if report.ok else VIOLATED)
 
 
@@ -123,6 +154,14 @@ def main() -> None:
         sys.exit(BAD_INPUT)
 
 
+def _money(text: str) -> Any:
+    """The budget."""
+    value = number(text, "--budget", infinite=False)
+    if value == 0:
+        raise InvalidInput("--budget", text, "above 0")
+    return value
+
+
 def _options(
     named: NamedBids, reserve: str, prices: str, direction: str, fee: str, seed: int
 ) -> RuleOptions:
@@ -131,7 +170,7 @@ def _options(
         reserve=_numbers(reserve, "--reserve", len(named.tasks), scalar=True),
         prices=_numbers(prices, "--prices", len(named.tasks)),
         direction=_numbers(direction, "--direction", len(named.tasks)),
-        fee=number(fee, "--fee") if fee.strip() else None,
+        fee=number(fee, "--fee", infinite=False) if fee.strip() else None,
         seed=seed,
     )
 
@@ -142,7 +181,7 @@ def _numbers(text: str, option: str, count: int, *, scalar: bool = False) -> Any
 
     if not text.strip():
         return None
-    values = [number(part, option) for part in text.split(",")]
+    values = [number(part, option, infinite=scalar) for part in text.split(",")]
     if scalar and len(values) == 1:
         values *= count
     if len(values) != count:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fairopt.errors import InvalidInput
 from mechanisms import properties
+from mechanisms.audit_checks import BestReport, SearchReports, TraceAsks
 from mechanisms.audit_report import AuditReport
 from mechanisms.best_response import best_response_of, known_rule, rankings_of
 from mechanisms.bids import checked_bids, checked_budget, exactly, read_auction
+from mechanisms.integral import in_integers
 from mechanisms.outcome import Mechanism
-from mechanisms.random_reports import random_reports
+from mechanisms.parallel import checked_jobs, for_each
 from mechanisms.violation import (
     CRITICAL,
     LAWS,
@@ -32,6 +34,7 @@ from mechanisms.violation import (
     Violation,
 )
 
+Result = TypeVar("Result")
 Method = Literal["auto", "exact", "search", "smt"]
 METHODS = ("auto", "exact", "search", "smt")
 SAMPLES = 10_000
@@ -44,6 +47,7 @@ TRACED = (MONOTONE, CRITICAL, MENU)
 """Laws about a single ask that come with tracing it."""
 TRACED_CELLS = 40
 """Asks in an auction up to which they are traced beside a joint audit: about a second."""
+NOTHING = Fraction(0)
 SEED = 0
 """Of the search, when no generator is given: an audit repeats."""
 
@@ -58,6 +62,7 @@ def audit(
     method: Method = "auto",
     samples: int = SAMPLES,
     rng: np.random.Generator | None = None,
+    jobs: int | None = None,
     progress: bool = False,
 ) -> AuditReport:
     """Look for misreports by which a client gains, and for the other failures of an auction.
@@ -81,7 +86,11 @@ def audit(
             exact where that is possible within minutes and a search otherwise.
         samples: Misreports tried by a search, over all clients.
         rng: Source of the search; a fixed seed by default.
-        progress: Show a bar.
+        jobs: Processes that share the clients, as joblib's `n_jobs`: -1 is every core. None
+            follows a surrounding `joblib.parallel_config`, so a registered backend such as Dask
+            or Ray takes over unchanged; without one it is a single process. The report is the
+            same for any number. Proofs by "smt" are not divided.
+        progress: Show a bar on the error stream.
 
     Raises:
         InvalidInput: Bad input; or an exact joint audit of a mechanism of unknown structure, for
@@ -101,7 +110,7 @@ def audit(
     table = checked_bids(bids)
     checked_budget(budget, exact=table.dtype == object)
     liars = _checked_clients(clients, len(table))
-    job = _Job(mechanism, table, budget, liars, progress)
+    job = _Job(mechanism, table, budget, liars, checked_jobs(jobs), progress)
     if method == "smt":
         return _by_smt(job, joint)
     if method == "search" or (method == "auto" and not _traceable(job)):
@@ -122,6 +131,7 @@ class _Job:
     bids: NDArray[Any]
     budget: Any
     liars: list[int]
+    jobs: int | None
     progress: bool
 
     @property
@@ -129,14 +139,10 @@ class _Job:
         """Who may lie, in words."""
         return _words(self.liars)
 
-    def clients(self) -> Iterable[int]:
-        """Those who may lie, with a bar if asked for."""
-        if not self.progress:
-            return self.liars
-        from rich.console import Console
-        from rich.progress import track
-
-        return track(self.liars, "Auditing clients", console=Console(stderr=True))
+    def ask(self, check: Callable[[int], Result]) -> list[Result]:
+        """A check of every client that may lie."""
+        title = "Auditing clients"
+        return for_each(check, self.liars, jobs=self.jobs, progress=self.progress, title=title)
 
     @cached_property
     def exact_bids(self) -> NDArray[Any]:
@@ -170,20 +176,16 @@ def _by_structure(job: _Job) -> AuditReport:
     monotonicity, critical payments and menu independence follow; otherwise they are traced if
     the auction is small.
     """
-    respond = best_response_of(job.mechanism)
-    assert respond is not None
     auction = read_auction(job.exact_bids, job.exact_budget, known_rule(job.mechanism)[1])
-    rankings = rankings_of(auction)
     outcome = job.mechanism(job.exact_bids, job.exact_budget)
     honest = outcome.utilities(auction.asks)
-    found, by_menu = [], True
-    for client in job.clients():
-        best = respond(auction, rankings, client)
-        if best.utility > honest[client]:
-            found.append(_replayed(job, client, best.report))
-        by_menu &= best.menu is not None and best.explains(
-            tuple(outcome.winners[client]), tuple(outcome.payments[client])
-        )
+    small, unit = in_integers(auction)
+    amounts = (outcome.payments / unit, honest / unit)
+    check = BestReport(job.mechanism, small, rankings_of(small), outcome.winners, *amounts)
+    answers = dict(zip(job.liars, job.ask(check), strict=True))
+    lies = {client: report for client, (report, _) in answers.items() if report is not None}
+    found = [_replayed(job, client, tuple(x * unit for x in lies[client])) for client in lies]
+    by_menu = all(explained for _, explained in answers.values())
     scope = f"every joint misreport of {job.who} at this profile"
     if by_menu:
         return _report(job, found, scope, "exact", complete=(TRUTHFUL, *TRACED))
@@ -216,20 +218,8 @@ def _traced_laws(job: _Job) -> tuple[str, ...]:
 
 def _traced(job: _Job) -> list[Violation]:
     """Worst violation of each law by each client's single asks."""
-    searches = (
-        properties.misreports,
-        properties.monotonicity,
-        properties.critical_payments,
-        properties.menu_dependence,
-    )
-    found: list[Violation] = []
-    for client in job.clients():
-        profile = properties.Profile(job.mechanism, job.bids, job.budget, client)
-        traces = profile.traces()
-        for search in searches:
-            best = max(search(profile, traces), key=lambda each: each.gain, default=None)
-            found.extend([] if best is None else [best])
-    return found
+    check = TraceAsks(job.mechanism, job.bids, job.budget)
+    return [each for found in job.ask(check) for each in found]
 
 
 def _by_search(
@@ -240,15 +230,11 @@ def _by_search(
         raise InvalidInput("samples", samples, "an integer >= 1")
     generator = np.random.default_rng(SEED) if rng is None else rng
     each = -(-samples // len(job.liars))
-    threshold = ROUNDING * job.exact_budget if job.bids.dtype != object else 0
-    found = []
-    for client in job.clients():
-        reports = random_reports(job.bids, client, each, joint is not False, generator)
-        lie = properties.find_profitable_report(
-            job.mechanism, job.bids, job.budget, client=client, reports=reports
-        )
-        if lie is not None and lie.gain > threshold:
-            found.append(lie)
+    threshold = ROUNDING * job.exact_budget * (job.bids.dtype != object)
+    seeds = generator.integers(2**63, size=(len(job.bids), 2))
+    settings = (each, joint is not False, threshold, seeds)
+    answers = job.ask(SearchReports(job.mechanism, job.bids, job.budget, *settings))
+    found = [lie.within(job.bids, job.budget) for lie in answers if lie is not None]
     kind = "single-ask" if joint is False else "joint"
     scope = f"{each * len(job.liars):,} sampled {kind} misreports of {job.who}, a lower bound"
     return _report(job, found, scope, "search", complete=(), tolerance=threshold)
@@ -271,7 +257,7 @@ def _report(
     scope: str,
     method: str,
     complete: tuple[str, ...],
-    tolerance: Any = 0,
+    tolerance: Fraction = NOTHING,
 ) -> AuditReport:
     """Put everything together with the laws that one outcome shows."""
     exact = method != "search"

@@ -20,7 +20,7 @@ from mechanisms.budget_fair import budget_fair
 from mechanisms.level_rules import exact_level_offer, leave_one_out_level, level_max_min
 from mechanisms.max_min_fair import exact_offer, max_min_fair
 from mechanisms.outcome import Mechanism
-from mechanisms.ranking import Ranking, kth, largest, ranked, without
+from mechanisms.ranking import Ranking, kth, largest, of_others, ranked
 
 Row = tuple[Any, ...]
 
@@ -74,7 +74,7 @@ def from_menu(price_of: Callable[[list[Ranking], int, Auction], Any]) -> BestRes
     """Best response to prices that the client's bids do not enter: take what pays."""
 
     def respond(auction: Auction, rankings: list[Ranking], client: int) -> Response:
-        others = [without(ranking, client) for ranking in rankings]
+        others = of_others(rankings, client, auction.asks[client])
         truth = tuple(auction.asks[client])
         menu = tuple(price_of(others, task, auction) for task in range(len(truth)))
         gains = [price - cost for price, cost in zip(menu, truth, strict=True) if cost < price]
@@ -113,7 +113,7 @@ def raise_common_level(auction: Auction, rankings: list[Ranking], client: int) -
     is then spent to the last fraction can a tie force it to win a task at a loss; if that costs
     too much, the level below is the honest one.
     """
-    others = [without(ranking, client) for ranking in rankings]
+    others = of_others(rankings, client, auction.asks[client])
     truth = tuple(auction.asks[client])
 
     def cheapest(k: int) -> list[Any]:

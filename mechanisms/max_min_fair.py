@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mechanisms.bids import Auction, read_auction
+from mechanisms.integral import in_integers
 from mechanisms.outcome import Outcome
 from mechanisms.ranking import (
     Ranking,
@@ -16,9 +17,9 @@ from mechanisms.ranking import (
     exact_outcome,
     kth,
     largest,
+    of_others,
     ranked,
     water_level,
-    without,
 )
 from mechanisms.recruiting import leave_one_out
 
@@ -78,14 +79,15 @@ def max_min_fair(bids: ArrayLike, budget: Any, *, reserve: Any = None) -> Outcom
 
 def _exact(auction: Auction) -> Outcome:
     """The definition, one client and task at a time."""
+    auction, unit = in_integers(auction)
     rankings = [ranked(column) for column in auction.asks.T]
     prices = {}
     for client, asks in enumerate(auction.asks):
-        others = [without(ranking, client) for ranking in rankings]
+        others = of_others(rankings, client, asks)
         for task, ask in enumerate(asks):
             level, price = exact_offer(others, task, auction)
             if among_cheapest(others[task], level, ask, client) and ask <= price:
-                prices[client, task] = price
+                prices[client, task] = price * unit
     outcome = exact_outcome(prices, auction.asks.shape, np.zeros(auction.num_tasks))
     return Outcome(outcome.winners, outcome.payments, outcome.take_up)
 

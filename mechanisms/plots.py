@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fairopt.errors import InvalidInput
+from mechanisms.audit_report import AuditReport
 from mechanisms.outcome import Outcome
 from mechanisms.tables import NamedBids
+from mechanisms.violation import TRUTHFUL
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RECRUITED, WAITING, PAID = "#1b7837", "#bdbdbd", "#762a83"
+RECRUITED, WAITING, PAID, LYING = "#1b7837", "#bdbdbd", "#762a83", "#b2182b"
 """Green asks win, grey asks do not, purple marks are payments; told apart in greyscale too."""
+NAMED_CLIENTS = 60
+"""Clients up to which a picture has room for their names."""
 
 
 def outcome_figure(named: NamedBids, outcome: Outcome, title: str) -> Figure:
@@ -39,12 +43,46 @@ def save_outcome(path: str | Path, named: NamedBids, outcome: Outcome, title: st
     Raises:
         InvalidInput: The file cannot be written or has an unknown suffix.
     """
+    save(outcome_figure(named, outcome, title), path)
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write a picture; the suffix of the file decides the format.
+
+    Raises:
+        InvalidInput: The file cannot be written or has an unknown suffix.
+    """
     try:
-        outcome_figure(named, outcome, title).savefig(path)
+        figure.savefig(path)
     except (OSError, ValueError) as error:
         raise InvalidInput(
             "plot", str(path), f"a picture file that can be written ({error})"
         ) from error
+
+
+def audit_figure(named: NamedBids, report: AuditReport, title: str) -> Figure:
+    """What each client's best lie gains, as a bar per client; nothing where none was found."""
+    from matplotlib.figure import Figure
+
+    lies = [each for each in report.violations if each.law == TRUTHFUL]
+    gains = dict.fromkeys(range(len(named.clients)), 0.0)
+    for lie in lies:
+        assert lie.client is not None
+        gains[lie.client] = max(gains[lie.client], float(lie.gain))
+    figure = Figure(figsize=(min(3 + 0.25 * len(gains), 16), 3.2), layout="constrained")
+    panel = figure.subplots()
+    panel.bar(list(gains), list(gains.values()), color=LYING)
+    panel.set_ylabel("gain of the best lie found")
+    if len(gains) <= NAMED_CLIENTS:
+        panel.set_xticks(list(gains), named.clients, rotation=90, fontsize="x-small")
+    words = "no profitable lie found" if not lies else f"{len(lies)} of {len(gains)} gain by lying"
+    panel.set_title(f"{title}: {words}\n{report.scope}", fontsize="small")
+    return figure
+
+
+def save_audit(path: str | Path, named: NamedBids, report: AuditReport, title: str) -> None:
+    """Write the picture of an audit. Errors as `save`."""
+    save(audit_figure(named, report, title), path)
 
 
 def _draw_task(panel: Any, named: NamedBids, outcome: Outcome, task: int) -> None:

@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fairopt.errors import InvalidInput
 from mechanisms.bids import checked_bids, checked_budget, exact_number, exactly
+from mechanisms.limits import find_profitable_collusion as find_profitable_collusion
+from mechanisms.limits import find_profitable_false_name as find_profitable_false_name
 from mechanisms.outcome import Mechanism, Outcome
 from mechanisms.responses import Piece, row_with, trace
 from mechanisms.violation import (

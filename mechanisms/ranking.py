@@ -33,9 +33,22 @@ def ranked(asks: Sequence[Any] | NDArray[Any]) -> Ranking:
     return sorted((ask, client) for client, ask in enumerate(asks) if ask < math.inf)
 
 
-def without(ranking: Ranking, client: int) -> Ranking:
-    """The ranking of the others."""
-    return [pair for pair in ranking if pair[1] != client]
+def without(ranking: Ranking, client: int, ask: Any) -> Ranking:
+    """The ranking of the others, given what the client asks.
+
+    Example:
+        >>> without([(1, 1), (1, 3), (3, 0)], 3, 1)
+        [(1, 1), (3, 0)]
+    """
+    if ask == math.inf:
+        return ranking
+    place = bisect_left(ranking, (ask, client))
+    return ranking[:place] + ranking[place + 1 :]
+
+
+def of_others(rankings: Sequence[Ranking], client: int, asks: Sequence[Any]) -> list[Ranking]:
+    """The rankings of all tasks without one client, whose asks are given."""
+    return [without(ranking, client, ask) for ranking, ask in zip(rankings, asks, strict=True)]
 
 
 def kth(ranking: Ranking, k: int, beyond: Any = math.inf) -> Any:

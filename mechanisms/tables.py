@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,14 @@ from mechanisms.outcome import Outcome
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from mechanisms.limit_search import Limits
+    from mechanisms.limits import JointViolation
+
+LARGEST = Fraction(10) ** 300
+"""Amounts of money beyond it are typing errors, and near the end of the floats."""
+EXPONENTS = 1000
+"""Decimal exponents beyond it are not multiplied out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,39 +52,74 @@ def read_bids(path: str | Path) -> NamedBids:
     and integers are read exactly.
 
     Raises:
-        InvalidInput: The file cannot be read, a row has another length than the header, or a cell
-            is not a number; the row and the column are named.
+        InvalidInput: The file cannot be read, a name stands twice, a row has another length than
+            the header, or a cell is not a number >= 0; the row and the column are named.
     """
     rows = [row for row in _rows(Path(path)) if any(cell.strip() for cell in row)]
     if len(rows) < 2 or len(rows[0]) < 2:
         raise InvalidInput("BIDS", str(path), "a header of task names and a row per client")
     header, *body = rows
-    tasks, clients = tuple(name.strip() for name in header[1:]), []
+    tasks = _names("task", header[1:])
+    clients = _names("client", [row[0] for row in body])
     bids = np.empty((len(body), len(tasks)), dtype=object)
     for i, row in enumerate(body):
         if len(row) != len(header):
             requirement = f"a row of {len(header)} cells, as the header"
             raise InvalidInput(f"BIDS, client {row[0]!r}", row, requirement)
-        clients.append(row[0].strip())
         for s, cell in enumerate(row[1:]):
             bids[i, s] = number(cell, f"BIDS, client {row[0]!r}, task {tasks[s]!r}")
-    return NamedBids(tuple(clients), tasks, bids)
+    return NamedBids(clients, tasks, bids)
 
 
-def number(text: str, argument: str) -> Any:
-    """An exact number from text; empty text is infinite, which means no bid.
+def _names(kind: str, cells: list[str]) -> tuple[str, ...]:
+    """Stripped names, all different: a result that names a client must mean one."""
+    names = tuple(cell.strip() for cell in cells)
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise InvalidInput(f"BIDS, {kind}", name, "named once")
+    return names
+
+
+def number(text: str, argument: str, *, infinite: bool = True) -> Any:
+    """An exact number >= 0 from text; empty text is infinite, which means no bid.
+
+    Args:
+        text: Such as "2", "0.1", "1e-3" or "1/3".
+        argument: What to call it in an error.
+        infinite: Whether empty text is accepted.
+
+    Raises:
+        InvalidInput: It is no number, negative, or so large or small that no float is near it.
 
     Example:
         >>> number("0.1", "ask"), number(" ", "ask")
         (Fraction(1, 10), inf)
     """
-    if not text.strip():
+    plain = text.strip()
+    if not plain and infinite:
         return math.inf
+    requirement = "a number >= 0 such as 2, 0.1 or 1/3" + (", or empty" if infinite else "")
     try:
-        value = Fraction(text.strip())
-    except (ValueError, ZeroDivisionError) as error:
-        raise InvalidInput(argument, text, "a number such as 2, 0.1 or 1/3, or empty") from error
+        value = _fraction(plain)
+    except (ValueError, ArithmeticError) as error:
+        raise InvalidInput(argument, text, requirement) from error
+    if value < 0:
+        raise InvalidInput(argument, text, requirement)
+    if value and not 1 / LARGEST <= value <= LARGEST:
+        raise InvalidInput(argument, text, "0, or between 1e-300 and 1e300")
     return value
+
+
+def _fraction(text: str) -> Fraction:
+    """A fraction from text; a huge exponent never becomes a huge integer."""
+    if "/" in text:
+        return Fraction(text)
+    value = Decimal(text)
+    if not value.is_finite():
+        raise ValueError(text)
+    if value and abs(value.adjusted()) > EXPONENTS:
+        return (-1 if value < 0 else 1) * LARGEST * 10
+    return Fraction(value)
 
 
 def _rows(path: Path) -> list[list[str]]:
@@ -158,6 +203,38 @@ def audit_table(report: AuditReport) -> Table:
     for law, holds in report.laws.items():
         found = next((each.sentence for each in report.violations if each.law == law), "")
         table.add_row(law, words[holds], found)
+    return table
+
+
+def limits_record(named: NamedBids, limits: Limits) -> dict[str, Any]:
+    """Collusion and false names as plain data."""
+
+    def record(found: JointViolation | None) -> dict[str, Any] | None:
+        if found is None:
+            return None
+        return {
+            "clients": [named.clients[client] for client in found.clients],
+            "reports": [_texts(row) for row in found.reports],
+            "gain": float(found.gain),
+            "gain_exact": str(found.gain),
+            "sentence": found.sentence,
+        }
+
+    return {
+        "collusion": record(limits.collusion),
+        "false_name": record(limits.false_name),
+        "scope": limits.scope,
+    }
+
+
+def limits_table(limits: Limits) -> Table:
+    """Collusion and false names."""
+    from rich.table import Table
+
+    title = f"beyond truthfulness: {limits.scope}"
+    table = Table("conspiracy", "most profitable found", title=title, title_justify="left")
+    for name, found in (("two clients", limits.collusion), ("two names", limits.false_name)):
+        table.add_row(name, "[dim]none found[/]" if found is None else found.sentence)
     return table
 
 

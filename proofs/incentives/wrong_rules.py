@@ -18,9 +18,9 @@ from mechanisms.ranking import (
     exact_outcome,
     kth,
     largest,
+    of_others,
     ranked,
     water_level,
-    without,
 )
 from proofs.incentives.instances import Bids
 
@@ -121,7 +121,7 @@ def _leave_one_out(bids: Bids, budget: Any, *, test_others: bool, early: int) ->
     prices: Prices = {}
     rankings = [ranked(column) for column in bids.T]
     for client, asks in enumerate(bids):
-        others = [without(ranking, client) for ranking in rankings]
+        others = of_others(rankings, client, asks)
         for task, own in enumerate(asks):
             for k in range(1, len(bids) + 1):
                 losers = [kth(r, k if t == task else k + 1 - early) for t, r in enumerate(others)]
@@ -151,7 +151,7 @@ def one_level_per_client(bids: Bids, budget: Any) -> Outcome:
     rankings = [ranked(column) for column in bids.T]
     prices: Prices = {}
     for client, asks in enumerate(bids):
-        others = [without(ranking, client) for ranking in rankings]
+        others = of_others(rankings, client, asks)
         level = _common_level(others, len(bids), budget)
         for task, ask in enumerate(asks):
             if among_cheapest(others[task], level, ask, client):

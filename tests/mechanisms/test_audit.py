@@ -5,6 +5,7 @@ import itertools
 import math
 from fractions import Fraction
 
+import joblib
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,6 +24,8 @@ from mechanisms import (
     participation_fee,
     sampled_posted_price,
 )
+from mechanisms.bids import read_auction
+from mechanisms.integral import in_integers
 from mechanisms.properties import find_profitable_report
 from mechanisms.violation import LAWS, TRUTHFUL
 from tests.mechanisms.profiles import TIED, float_auctions, table
@@ -221,8 +224,88 @@ def test_progress_and_random_rules():
     assert tuple(report.laws) == LAWS
 
 
-def test_a_thousand_clients_in_seconds():
+def test_a_large_auction_and_a_few_clients():
     bids = np.random.default_rng(0).random((300, 3))
     report = audit(max_min_fair, bids, 60.0, clients=range(20))
     assert report.truthful is True
     assert report.scope == "every joint misreport of clients 0-19 at this profile"
+
+
+def contents(report):
+    """All that a report says, comparable."""
+    found = [
+        (v.law, v.sentence, v.gain, v.client, v.task, v.truth, v.report, v.edge, v.budget)
+        for v in report.violations
+    ]
+    profiles = [None if v.bids is None else v.bids.tolist() for v in report.violations]
+    return report.truthful, report.scope, report.method, dict(report.laws), found, profiles
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rule", "options"),
+    [
+        (max_min_fair, {}),
+        (level_max_min, {}),
+        (lambda bids, budget: greedy_max_min(bids, budget), {"joint": False}),
+        (lambda bids, budget: greedy_max_min(bids, budget), {"method": "search", "samples": 300}),
+    ],
+)
+def test_the_report_is_the_same_for_any_number_of_processes(rule, options):
+    bids = np.array([[1.0, 5.0], [2.0, 1.0], [4.0, 3.0]])
+    reports = [audit(rule, bids, 15.0, jobs=jobs, **options) for jobs in (None, 1, 2, -1)]
+    with joblib.parallel_config(backend="threading", n_jobs=3):  # as a registered backend would be
+        reports.append(audit(rule, bids, 15.0, **options))
+    assert len({str(contents(report)) for report in reports}) == 1
+    assert reports[0].violations or rule is max_min_fair
+
+
+class ThreadsElsewhere(joblib.parallel.ThreadingBackend):
+    """Somebody's cluster: only shows that it was used."""
+
+    started = 0
+
+    def configure(self, n_jobs=1, parallel=None, **options):
+        type(self).started += 1
+        return super().configure(2, parallel, **options)
+
+    def effective_n_jobs(self, n_jobs):
+        return 2
+
+
+def test_a_registered_backend_takes_over():
+    joblib.register_parallel_backend("a-cluster", lambda **options: ThreadsElsewhere())
+    before = ThreadsElsewhere.started
+    with joblib.parallel_config(backend="a-cluster"):
+        report = audit(max_min_fair, C3, 15)
+    assert report.truthful is True
+    assert ThreadsElsewhere.started == before + 1
+
+
+def test_a_failure_in_another_process_is_the_same_error():
+    def picky(bids, budget):
+        bids[2].astype(float)
+        return max_min_fair(bids, budget)
+
+    with pytest.raises(errors.InvalidInput, match="only adds, scales and compares"):
+        audit(picky, C3, 15, method="exact", jobs=2)
+
+
+@settings(max_examples=30, deadline=None)
+@given(float_auctions(5, 3))
+def test_decisions_in_integers_are_those_in_fractions(auction):
+    bids, budget = exactly(auction[0]), Fraction(auction[1])
+    original = read_auction(bids, budget)
+    small, unit = in_integers(original)
+    assert all(isinstance(ask, int) or ask == math.inf for ask in small.asks.flat)
+    back = [[ask * unit for ask in row] for row in small.asks]
+    assert back == bids.tolist()
+    assert small.budget * unit == budget
+
+
+def test_numbers_without_a_handy_common_denominator_stay_fractions():
+    primes = [p for p in range(2, 4000) if all(p % q for q in range(2, math.isqrt(p) + 1))]
+    bids = table(*((Fraction(1, p),) for p in primes))
+    auction = read_auction(bids, 1)
+    assert in_integers(auction)[0] is auction
+    assert max_min_fair(bids, 1) == budget_fair(bids, 1)

@@ -64,6 +64,12 @@ def test_audit_status_tells_honest_from_gamed(bids):
     [
         (["--budget", "-1"], "budget"),
         (["--budget", "many"], "--budget"),
+        (["--budget", "0"], "--budget"),
+        (["--budget", "inf"], "--budget"),
+        (["--budget", "nan"], "--budget"),
+        (["--budget", ""], "--budget"),
+        (["--budget", "1e999999999"], "--budget"),
+        (["--budget", "5", "--plot", "nowhere/at/all.png"], "plot"),
         (["--budget", "5", "--rule", "best"], "max-min-fair"),
         (["--budget", "5", "--rule", "posted-price"], "prices"),
         (["--budget", "5", "--reserve", "1,2,3"], "--reserve"),
@@ -73,7 +79,16 @@ def test_bad_options_are_one_line_and_status_2(bids, arguments, words):
     done = command("run", bids, *arguments)
     assert done.returncode == 2
     assert words in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_an_audit_with_bad_options_is_status_2(bids):
+    for arguments in (["--jobs", "0"], ["--budget", "0"], ["--samples", "0", "--method", "search"]):
+        done = command("audit", bids, "--budget", "5", *arguments)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: ")
 
 
 @pytest.mark.parametrize(
@@ -85,6 +100,18 @@ def test_bad_options_are_one_line_and_status_2(bids, arguments, words):
         "client,a\nann\n",
         "client,a\nann,x\n",
         "client,a\nann,1/0\n",
+        "client,a\nann,nan\n",
+        "client,a\nann,inf\n",
+        "client,a\nann,-1\n",
+        "client,a\nann,-1/2\n",
+        "client,a\nann,1e400\n",
+        "client,a\nann,1e999999999\n",
+        "client,a\nann,-1e999999999\n",
+        "client,a\nann,1e-999999999\n",
+        "client,a,b\nann,1,2\nbob,1\n",
+        "client,a,b\nann,1,2\nbob,1,2,3\n",
+        "client,a\nann,1\nann,2\n",
+        "client,a,a\nann,1,2\n",
     ],
 )
 def test_bad_files(tmp_path, text):
@@ -94,8 +121,35 @@ def test_bad_files(tmp_path, text):
         read_bids(path)
 
 
-def test_a_missing_file(tmp_path):
-    assert command("run", tmp_path / "none.csv", "--budget", 1).returncode == 2
+def test_a_missing_file_or_a_folder(tmp_path):
+    for path in (tmp_path / "none.csv", tmp_path):
+        done = command("audit", path, "--budget", 1)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: BIDS")
+        assert done.stderr.count("\n") == 1
+
+
+def test_an_audit_in_two_processes_with_a_bar_and_a_picture(bids, tmp_path):
+    picture = tmp_path / "lies.png"
+    options = ("--rule", "level-max-min", "--json", "--progress", "--plot", picture)
+    shared = command("audit", bids, "--budget", "15", *options, "--jobs", "2")
+    alone = command("audit", bids, "--budget", "15", *options)
+    assert shared.returncode == alone.returncode == 1
+    assert json.loads(shared.stdout) == json.loads(alone.stdout)
+    assert "Auditing clients" in shared.stderr
+    assert picture.stat().st_size > 1000
+
+
+def test_limits_are_shown_and_do_not_count(bids):
+    done = command("audit", bids, "--budget", "15", "--json", "--limits")
+    assert done.returncode == 0
+    limits = json.loads(done.stdout)["limits"]
+    assert limits["collusion"]["gain"] > 0
+    assert set(limits["collusion"]["clients"]) < {"ann", "bob", "cay"}
+    table = command("audit", bids, "--budget", "15", "--limits")
+    assert table.returncode == 0
+    assert "two clients" in table.stdout
+    assert "lower bounds" in table.stdout
 
 
 def test_cells_are_read_exactly(tmp_path):
