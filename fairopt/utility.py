@@ -1,4 +1,4 @@
-"""The alpha-fair utility."""
+"""The alpha-fair utility, and an index of how even a division is."""
 
 from __future__ import annotations
 
@@ -69,3 +69,16 @@ class AlphaFair:
         rate = checks.real_array("x", x)
         checks.all_where("x", np.atleast_1d(rate), np.atleast_1d(rate >= 0.0), ">= 0")
         return rate
+
+
+def jain_index(amounts: ArrayLike) -> float:
+    """(sum x)^2 / (n sum x^2): 1 where all have the same (or nothing), 1/n where one has all.
+
+    Source: Jain, Chiu and Hawe's fairness index, as used for shares of a network.
+
+    Example:
+        >>> jain_index([2, 2, 2]), jain_index([3, 0, 0])
+        (1.0, 0.3333333333333333)
+    """
+    x = np.asarray(amounts, dtype=np.float64)
+    return float(x.sum() ** 2 / (x.size * (x**2).sum())) if x.any() else 1.0

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from fairopt.utility import jain_index
 from fl_runtime.executor import Update
 from fl_runtime.task import Evaluation
 
@@ -25,12 +26,11 @@ def across_tasks(accuracy: Sequence[float]) -> Row:
         {'min_task_acc': 0.5, 'mean_task_acc': 0.75, 'var_task_acc': 0.0625, 'jain': 0.9}
     """
     a = np.asarray(accuracy, dtype=np.float64)
-    squares = float(a.size * np.square(a).sum())
     return {
         "min_task_acc": float(a.min()),
         "mean_task_acc": float(a.mean()),
         "var_task_acc": float(a.var()),
-        "jain": float(a.sum() ** 2 / squares) if squares > 0.0 else 1.0,
+        "jain": jain_index(a),
     }
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fairopt.errors import InvalidInput
-from mechanisms.audit import audit
+from fairopt.utility import jain_index
+from mechanisms.audit import Method, audit
 from mechanisms.audit_report import AuditReport
 from mechanisms.bids import checked_bids
 from mechanisms.outcome import Mechanism, Outcome
@@ -98,19 +99,6 @@ class RepeatedOutcome:
             client_utility(each.outcome, client, cost[client])
             for each, cost in zip(self.rounds, table, strict=True)
         )
-
-
-def jain_index(amounts: ArrayLike) -> float:
-    """(sum x)^2 / (n sum x^2): 1 where all have the same (or nothing), 1/n where one has all.
-
-    Source: Jain, Chiu and Hawe's fairness index, as used for shares of a network.
-
-    Example:
-        >>> jain_index([2, 2, 2]), jain_index([3, 0, 0])
-        (1.0, 0.3333333333333333)
-    """
-    x = np.asarray(amounts, dtype=np.float64)
-    return float(x.sum() ** 2 / (x.size * (x**2).sum())) if x.any() else 1.0
 
 
 def repeated_auction(
@@ -203,14 +191,20 @@ def learned_budget(
     return policy
 
 
-def audit_rounds(done: RepeatedOutcome, **options: Any) -> tuple[AuditReport, ...]:
+def audit_rounds(
+    done: RepeatedOutcome, *, method: Method = "auto", jobs: int | None = None
+) -> tuple[AuditReport, ...]:
     """An audit of every round by itself, its bids taken as true costs and the past as given.
 
     Args:
         done: The rounds.
-        options: Of `mechanisms.audit`.
+        method: As in `mechanisms.audit`.
+        jobs: As in `mechanisms.audit`.
     """
-    return tuple(audit(each.mechanism, each.bids, each.budget, **options) for each in done.rounds)
+    return tuple(
+        audit(each.mechanism, each.bids, each.budget, method=method, jobs=jobs)
+        for each in done.rounds
+    )
 
 
 @dataclass(frozen=True, eq=False)
