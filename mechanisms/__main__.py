@@ -1,12 +1,18 @@
-"""Command line: `python -m mechanisms run|audit BIDS.csv --budget B --rule max-min-fair`."""
+"""Command line.
+
+python -m mechanisms run|audit BIDS.csv --budget B --rule max-min-fair
+python -m mechanisms study|rounds
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -27,9 +33,12 @@ from mechanisms.tables import (
     read_bids,
 )
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 VIOLATED = 1
 BAD_INPUT = 2
-PLAIN_WIDTH = 140
+PLAIN_WIDTH = 200
 """Columns of text where the output is a file or a pipe and has no width of its own."""
 
 
@@ -141,8 +150,73 @@ def audit_command(
         _print_json({**audit_record(named, report, rule), **beyond})
     else:
         tables = (audit_table(report), *([] if found is None else [limits_table(found)]))
-        _console().print(*tables)
+        _print_tables(tables)
     raise typer.Exit(0 if report.ok else VIOLATED)
+
+
+@app.command()
+def study(
+    clients: Annotated[int, typer.Option(help="Clients of every auction.")] = 30,
+    tasks: Annotated[int, typer.Option(help="Tasks of every auction.")] = 3,
+    draws: Annotated[int, typer.Option(help="Auctions for each law and budget.")] = 40,
+    budgets: Annotated[str, typer.Option(help="Shares of the sum of all costs.")] = "0.1,0.25,0.5",
+    seed: Seed = 0,
+    jobs: Jobs = None,
+    progress: Progress = False,
+    as_json: AsJson = False,
+    plot: Annotated[Path | None, typer.Option(help="Also draw the study to this file.")] = None,
+) -> None:
+    """Compare all rules over drawn auctions: take-up, gap, spend, overpayment, floors."""
+    from mechanisms.study import compare_rules
+    from mechanisms.study_views import plain, save_study, study_tables
+
+    shares = [float(number(part, "--budgets", infinite=False)) for part in budgets.split(",")]
+    cells = compare_rules(
+        num_clients=clients,
+        num_tasks=tasks,
+        draws=draws,
+        budgets=shares,
+        seed=seed,
+        jobs=jobs,
+        progress=progress,
+    )
+    if plot is not None:
+        save_study(plot, cells, f"{clients} clients, {tasks} tasks, {draws} auctions")
+    if as_json:
+        _print_json({"cells": [plain(asdict(cell)) for cell in cells]})
+    else:
+        _print_tables(study_tables(cells))
+
+
+@app.command()
+def rounds(
+    number_of_rounds: Annotated[int, typer.Option("--rounds", help="Auctions in a row.")] = 10,
+    clients: Annotated[int, typer.Option(help="Clients of every auction.")] = 20,
+    tasks: Annotated[int, typer.Option(help="Tasks of every auction.")] = 3,
+    draws: Annotated[int, typer.Option(help="Paths of costs for each drift.")] = 5,
+    seed: Seed = 0,
+    jobs: Jobs = None,
+    progress: Progress = False,
+    as_json: AsJson = False,
+) -> None:
+    """Repeat auctions while costs drift: fairness over time, and what can be gamed."""
+    from mechanisms.rounds_study import study_rounds
+    from mechanisms.study_views import plain, rounds_tables
+
+    by_rule, learning = study_rounds(
+        num_rounds=number_of_rounds,
+        num_clients=clients,
+        num_tasks=tasks,
+        draws=draws,
+        seed=seed,
+        jobs=jobs,
+        progress=progress,
+    )
+    if as_json:
+        record = {"rules": [asdict(each) for each in by_rule]}
+        _print_json(plain({**record, "learning": [asdict(each) for each in learning]}))
+    else:
+        _print_tables(rounds_tables(by_rule, learning))
 
 
 def main() -> None:
@@ -194,6 +268,13 @@ def _numbers(text: str, option: str, count: int, *, scalar: bool = False) -> Any
 def _console() -> Console:
     """A console; as wide as the terminal, or wide where there is none."""
     return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+
+def _print_tables(tables: Sequence[Table]) -> None:
+    """Tables below each other."""
+    console = _console()
+    for table in tables:
+        console.print(table)
 
 
 def _print_json(record: dict[str, Any]) -> None:
