@@ -32,6 +32,7 @@ from fairopt.cross_attention import cross_attention_weights
 from fairopt.dual_cone import dual_cone_projection, dual_cone_residual, upgrad
 from fairopt.errors import InvalidInput, NotSolved
 from fairopt.fairgrad import fairgrad, fairgrad_residual
+from fairopt.from_gradients import min_norm_from_gradients
 from fairopt.min_norm import min_norm, min_norm_residual
 from fairopt.multiplicative_weights import multiplicative_weights
 from fairopt.pareto import (
@@ -49,6 +50,7 @@ __all__ = [
     "fairgrad_residual",
     "min_norm",
     "min_norm_residual",
+    "min_norm_from_gradients",
     "conflict_averse",
     "conflict_averse_residual",
     "dual_cone_projection",

@@ -105,8 +105,14 @@ def min_norm_residual(gram: ArrayLike, weights: ArrayLike) -> float | Array:
 
     With S = sum_k |g_k| v_k the residual is
     :math:`\max_k (v^\top A v - (A v)_k)_+ / (S \max(|g_k|, S))`, the Frank-Wolfe gap task by task,
-    or v'Av / S^2 if that is less (as the minimum is at least zero), plus the distance from the
-    simplex: |sum v - 1| and the largest -v_k.
+    plus the distance from the simplex: |sum v - 1| and the largest -v_k.
+
+    Resolution: v'Av is known to (K + 2) eps S^2 only, eps = 2^-52. A point at or below that has a
+    combination shorter than about 2e-8 sqrt(K) of its terms, which a float64 Gram matrix cannot
+    tell from zero; it is charged v'Av / S^2 if that is less. Every longer point is judged by the
+    gap, which is of first order in its distance from the optimum: near a stationary point too,
+    a combination ten times the shortest one is not accepted. `fairopt.min_norm_from_gradients`
+    resolves lengths down to about 1e-15.
 
     Args:
         gram: A, (..., K, K).
@@ -130,6 +136,11 @@ def min_norm_residual(gram: ArrayLike, weights: ArrayLike) -> float | Array:
     square = (np.maximum(quad, 0.0) / np.where(size > 0.0, size, 1.0) ** 2)[..., 0]
     outside = np.abs(v.sum(axis=-1) - 1.0)
     outside = np.where(outside <= v.shape[-1] * _ROUNDING, 0.0, outside)
-    result = np.minimum(gap, square) + outside + np.maximum(-v, 0.0).max(axis=-1)
+    vanishing = square <= (v.shape[-1] + 2.0) * _ROUNDING
+    result = (
+        np.where(vanishing, np.minimum(gap, square), gap)
+        + outside
+        + np.maximum(-v, 0.0).max(axis=-1)
+    )
     result = np.where(np.isnan(result), np.inf, result)
     return result if result.ndim else float(result)

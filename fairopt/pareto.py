@@ -135,7 +135,7 @@ def pareto_certificate_from_gradients(
         >>> pareto_certificate([[1.0, -1.0], [-1.0, 1.0]]).verdict.name  # its Gram matrix
         'STATIONARY'
     """
-    G, eps = _gradients(gradients)
+    G, eps = finite_gradients(gradients)
     error = eps if gradient_error is None else gradient_error
     if not 0.0 <= checks.scalar_array("gradient_error", error) <= 1.0:
         raise InvalidInput("gradient_error", error, "a number in [0, 1]")
@@ -159,7 +159,7 @@ def pareto_certificate_from_gradients(
     return ParetoCertificate(verdict, weights / weights.sum(), norm, bound)
 
 
-def _gradients(gradients: ArrayLike) -> tuple[Array, float]:
+def finite_gradients(gradients: ArrayLike) -> tuple[Array, float]:
     """A finite (K, D) array in float64 and the eps of its dtype."""
     G = checks.real_array("gradients", gradients, "a (K, D) array of real numbers")
     if G.ndim != 2 or G.size == 0:

@@ -44,7 +44,7 @@ class Status(IntEnum):
 _SENTENCES = (
     "solved: the residual is at or below the tolerance",
     "Pareto stationary: a convex combination of the gradients vanishes, no direction helps all",
-    "undecided: the precision of the input cannot tell Pareto stationary from not",
+    "undecided: the input is too imprecise to tell Pareto stationary from not, or to fix weights",
     "stopped at the step limit: this is the best point found",
     "infeasible: no point meets the constraints",
     "unbounded: something that nothing limits",
@@ -186,7 +186,7 @@ def _numbers(status: Status, worst: int, floor: float, error: float) -> str:
     if status is Status.ROUNDING_LIMITED:
         return f" of {floor:.1e}, met by task {worst}" if worst >= 0 else ""
     if status is Status.UNDECIDED:
-        return f" (squared norm of the best convex combination within {error:.1e})"
+        return f" (its entries are known within {error:.1e} for unit gradients)"
     return ""
 
 

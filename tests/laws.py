@@ -71,3 +71,17 @@ def certificate_is_valid(gradients, v, bound=1e-6):
     assert abs(v.sum() - 1.0) < 1e-12
     total = np.abs(v @ gradients).max()
     assert total <= bound * max((v * np.abs(gradients).max(axis=1)).max(), 1e-300)
+
+
+def ok_is_confirmed(solution, judged, tol, slack):
+    """What is OPTIMAL is so by an outside judge, what is ok is explained, no residual is flattered.
+
+    `slack` is what rounding explains; problems called stationary or out of range have no weights.
+    """
+    status = np.asarray(solution.status)
+    slack = np.broadcast_to(slack, status.shape)
+    assert (judged[status == 0] <= 1.000001 * tol).all()
+    limited = status == 7
+    assert (judged[limited] <= np.maximum(tol, slack[limited])).all()
+    weighed = np.isin(status, (0, 2, 3, 7))
+    assert (judged <= solution.residual + slack + 1e-12)[weighed].all()

@@ -15,7 +15,7 @@ import numpy as np
 from fairopt.checks import Array, Ints
 from fairopt.kernels.compiling import gufunc, helper
 from fairopt.kernels.faults import INDEFINITE
-from fairopt.kernels.gram import correlation, powers_of_two
+from fairopt.kernels.gram import correlation
 from fairopt.kernels.judging import ZERO_REFERENCE, conflict_averse_gap
 from fairopt.kernels.linear import EPS, dot, fill, solve_lower
 from fairopt.kernels.nonnegative import (
@@ -39,6 +39,7 @@ from fairopt.kernels.stationarity import (
 OPTIMAL = 0
 UNDECIDED = 2
 STEP_LIMIT = 3
+OUT_OF_RANGE = 6
 ROUNDING_LIMITED = 7
 FLOOR_FACTOR = 8.0  # as in the FairGrad kernel
 
@@ -187,6 +188,100 @@ def graded(residual: float, floor: float, tol: float, n: int) -> int:
     return ROUNDING_LIMITED if residual <= FLOOR_FACTOR * (n + 4.0) * floor else STEP_LIMIT
 
 
+@helper
+def conclude(
+    A: Array,
+    c: float,
+    reference: Array,
+    d: Array,
+    tol: float,
+    weights: Array,
+    dual: Array,
+    status: Ints,
+    residual: Array,
+    floor: Array,
+) -> None:
+    """Judge and grade; weights that overflow are out of range."""
+    n = d.shape[0]
+    finite = True
+    for i in range(n):
+        finite = finite and math.isfinite(weights[i])
+    residual[0], floor[0] = conflict_averse_gap(A, c, reference, weights, dual, d)
+    if math.isnan(residual[0]) or not finite:
+        residual[0], floor[0] = math.inf, 0.0
+    status[0] = graded(residual[0], floor[0], tol, n)
+    if not finite:
+        fill(weights, 0.0)
+        status[0] = OUT_OF_RANGE
+
+
+@helper
+def sizes(
+    given_reference: Array, given: float, d: Array, reference: Array
+) -> tuple[float, float, int]:
+    """Fill the reference; return the largest d |r|, the smallest d > 0, the first zero gradient."""
+    n = d.shape[0]
+    scale, least, zero_task = 0.0, math.inf, -1
+    for i in range(n):
+        reference[i] = given_reference[i] if given in (1.0, 3.0) else 1.0 / n
+        scale = max(scale, d[i] * abs(reference[i]))
+        if d[i] > 0.0:
+            least = min(least, d[i])
+        elif zero_task < 0:
+            zero_task = i
+    return scale, least, zero_task
+
+
+@helper
+def unit_problem(
+    C: Array, d: Array, reference: Array, scale: float, least: float, y: Array, g: Array, b: Array
+) -> tuple[float, float]:
+    """Fill y = d r, g = Cy and b = 1/d up to their scales; return sum |y| and y'Cy."""
+    n = d.shape[0]
+    total, square = 0.0, 0.0
+    for i in range(n):
+        y[i] = d[i] * (reference[i] / scale) if scale > 0.0 else 0.0
+        b[i] = least / d[i] if d[i] > 0.0 else 0.0
+        total += abs(y[i])
+    for i in range(n):
+        g[i] = dot(C[i], y, n) if d[i] > 0.0 else 0.0
+        square += y[i] * g[i]
+    return total, square
+
+
+@helper
+def vanishing_dual(
+    C: Array, d: Array, ray: Array, q: Array, x: Array, L: Array, ints: Ints, dual: Array
+) -> int:
+    """Fill the dual with a vanishing convex combination; return 1 if there is one, INDEFINITE."""
+    clear(ints)
+    code, quad, _ = unit_min_norm(C, ray, q, x, L, ints)
+    if code == NOT_CONVEX or quad < -NEGATIVE_LIMIT:
+        return INDEFINITE
+    if zero_gradient(d, dual):
+        return 1
+    if quad > rounding(d.shape[0]):
+        return 0
+    to_gradients(ray, d, dual)
+    return 1
+
+
+@helper
+def multipliers(
+    u: Array, ray: Array, b: Array, at_zero: bool, blocked: bool, dual: Array, certificate: Array
+) -> None:
+    """Fill the dual from u (or the ray, if the optimum has no progress) and the certificate."""
+    n = u.shape[0]
+    S, ray_sum = 0.0, 0.0
+    for i in range(n):
+        dual[i] = (ray[i] if at_zero else u[i]) * b[i]
+        S += dual[i]
+        ray_sum += ray[i] * b[i] if blocked else 0.0
+    for i in range(n):
+        dual[i] = dual[i] / S if S > 0.0 else 1.0 / n
+        certificate[i] = ray[i] * b[i] / ray_sum if blocked else math.nan
+
+
 @gufunc(
     "void(float64[:,:], float64, float64[:], float64[:], float64, float64, float64, float64,"
     " float64[:], float64[:], float64[:], int64[:], float64[:], int64[:], float64[:],"
@@ -220,60 +315,37 @@ def conflict_averse(
     n = A.shape[0]
     C = np.empty((n, n))
     L = np.empty((n, n))
-    work = np.empty((10, n))
+    work = np.empty((9, n))
     ints = np.empty((3, n), np.int64)
-    d, r, y, g, b = work[0], work[1], work[2], work[3], work[4]
-    u, ray, q, x, reference = work[5], work[6], work[7], work[8], work[9]
+    d, y, g, b, u, ray = work[0], work[1], work[2], work[3], work[4], work[5]
+    q, x, reference = work[6], work[7], work[8]
     fill(certificate, math.nan)
     residual[0], steps[0], floor[0] = math.inf, 0, 0.0
     status[0], seen = correlation(A, C, d)
     bound[0] = default_error(error, seen, n)
     if status[0] != 0:
         return
-    scale, least, zero_task = 0.0, math.inf, -1
+    scale, least, zero_task = sizes(given_reference, given, d, reference)
+    total, square = unit_problem(C, d, reference, scale, least, y, g, b)
     for i in range(n):
-        reference[i] = given_reference[i] if given in (1.0, 3.0) else 1.0 / n
-        scale = max(scale, d[i] * abs(reference[i]))
-        if d[i] > 0.0:
-            least = min(least, d[i])
-        elif zero_task < 0:
-            zero_task = i
-    powers_of_two(d, r)
-    total, square = 0.0, 0.0
-    for i in range(n):
-        y[i] = d[i] * (reference[i] / scale) if scale > 0.0 else 0.0
-        b[i] = least / d[i] if d[i] > 0.0 else 0.0
-        total += abs(y[i])
         weights[i] = reference[i]
-    for i in range(n):
-        g[i] = dot(C[i], y, n) if d[i] > 0.0 else 0.0
-        square += y[i] * g[i]
     goal = c * math.sqrt(max(square, 0.0))
     if goal == 0.0 or square <= ZERO_REFERENCE * n * EPS * total * total:
         lowest_vertex(A, reference, dual)
-        residual[0], floor[0] = conflict_averse_gap(A, c, reference, weights, dual, d)
-        status[0] = graded(residual[0], floor[0], tol, n)
+        conclude(A, c, reference, d, tol, weights, dual, status, residual, floor)
         return
     if c >= 1.0:  # the ball contains zero, which is best exactly at a stationary point
-        clear(ints)
-        code, quad, _ = unit_min_norm(C, ray, q, x, L, ints)
-        if code == NOT_CONVEX or quad < -NEGATIVE_LIMIT:
+        vanishing = vanishing_dual(C, d, ray, q, x, L, ints, dual)
+        if vanishing == INDEFINITE:
             status[0] = INDEFINITE
             return
-        stationary = zero_gradient(d, dual)
-        if not stationary and quad <= rounding(n):
-            to_gradients(ray, d, dual)
-            stationary = True
-        if stationary:
+        if vanishing == 1:
             for i in range(n):
                 weights[i], certificate[i] = 0.0, dual[i]
-            residual[0], floor[0] = conflict_averse_gap(A, c, reference, weights, dual, d)
-            status[0] = graded(residual[0], floor[0], tol, n)
+            conclude(A, c, reference, d, tol, weights, dual, status, residual, floor)
             return
     for i in range(n):
-        u[i] = 0.0
-        if given >= 2.0:
-            u[i] = d[i] * ((start[i] - reference[i]) / scale)
+        u[i] = d[i] * ((start[i] - reference[i]) / scale) if given >= 2.0 else 0.0
     clear(ints)
     m = warm_support(C, u, L, ints) if given >= 2.0 else 0
     code, steps[0], blocked, at_zero = level_root(
@@ -284,20 +356,12 @@ def conflict_averse(
         return
     if blocked and zero_task >= 0:
         fill(ray, 0.0)
-        ray[zero_task] = 1.0
-        b[zero_task] = 1.0
-    S, ray_sum = 0.0, 0.0
+        ray[zero_task] = b[zero_task] = 1.0
+    multipliers(u, ray, b, at_zero, blocked, dual, certificate)
     for i in range(n):
-        dual[i] = (ray[i] if at_zero else u[i]) * b[i]
-        S += dual[i]
-        ray_sum += ray[i] * b[i] if blocked else 0.0
-    for i in range(n):
-        dual[i] = dual[i] / S if S > 0.0 else 1.0 / n
-        certificate[i] = ray[i] * b[i] / ray_sum if blocked else math.nan
         if d[i] > 0.0:
             weights[i] = reference[i] + u[i] * (scale / d[i])
-    residual[0], floor[0] = conflict_averse_gap(A, c, reference, weights, dual, d)
-    status[0] = graded(residual[0], floor[0], tol, n)
+    conclude(A, c, reference, d, tol, weights, dual, status, residual, floor)
     if status[0] == STEP_LIMIT and code != CAPPED:
         if residual[0] <= math.sqrt(bound[0]) and at_precision(ints):
             status[0] = ROUNDING_LIMITED

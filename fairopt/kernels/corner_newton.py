@@ -14,7 +14,7 @@ import math
 
 from fairopt.checks import Array
 from fairopt.kernels.compiling import helper
-from fairopt.kernels.linear import EPS, cholesky, copy_rows, dot, dot_abs, solve_factored
+from fairopt.kernels.linear import EPS, cholesky, copy_rows, dot, dot_abs, fill, solve_factored
 
 CONVERGED = 0
 VANISHING = 1  # v is a convex combination (times a number) of gradients that vanishes
@@ -80,26 +80,72 @@ def assess(C: Array, v: Array, t: Array, rp: Array, tol: float) -> tuple[bool, f
 
 
 @helper
+def newton_factor(
+    C: Array, x: Array, tau: Array, theta: float, shift: float, gamma: Array, H: Array
+) -> bool:
+    """Fill gamma and the Cholesky factor of H = 1 + theta Gamma (C - 1) Gamma, unit diagonal."""
+    n = x.shape[0]
+    for i in range(n):
+        gamma[i] = 1.0 / math.sqrt(theta + (1.0 - theta) * math.exp(tau[i] - x[i]))
+    for i in range(n):
+        for j in range(i):
+            H[i, j] = theta * gamma[i] * gamma[j] * C[i, j]
+        H[i, i] = 1.0 + shift * n
+    return cholesky(H, n)
+
+
+@helper
 def newton_direction(
     C: Array, H: Array, x: Array, tau: Array, rp: Array, theta: float, gamma: Array, dv: Array
 ) -> bool:
-    """Fill dv with the Newton step of the convex problem; H has a unit diagonal by construction."""
+    """Fill dv with the Newton step of the convex problem."""
     n = x.shape[0]
-    om = 1.0 - theta
-    for i in range(n):
-        gamma[i] = 1.0 / math.sqrt(theta + om * math.exp(tau[i] - x[i]))
     for shift in SHIFTS:
-        for i in range(n):
-            for j in range(i):
-                H[i, j] = theta * gamma[i] * gamma[j] * C[i, j]
-            H[i, i] = 1.0 + shift * n
-            dv[i] = -theta * gamma[i] * rp[i]
-        if cholesky(H, n):
+        if newton_factor(C, x, tau, theta, shift, gamma, H):
+            for i in range(n):
+                dv[i] = -theta * gamma[i] * rp[i]
             solve_factored(H, dv, n)
             for i in range(n):
                 dv[i] *= gamma[i]
             return True
     return False
+
+
+@helper
+def forward_error(C: Array, theta: float, H: Array, state: Array) -> tuple[float, float]:
+    """First-order bounds of what the backward error that Newton accepts can do to the answer.
+
+    Returns (largest relative change of a weight, relative change of the direction G v). With
+    b = 4 n eps (|C| v + t): |dv| <= Gamma |H^-1| theta Gamma b; d log v = dv / v, or for a task of
+    dominating t from its own t, which changes by at most b + |C| |dv|; |G dv|^2 <= b'|dv|, as
+    theta Gamma C Gamma <= H.
+    """
+    x, tau, v, t = state[0], state[1], state[2], state[3]
+    b, gamma, column, dv = state[4], state[5], state[6], state[7]
+    n = x.shape[0]
+    singular = not newton_factor(C, x, tau, theta, 0.0, gamma, H)
+    if singular and not newton_factor(C, x, tau, theta, SHIFTS[0], gamma, H):
+        return math.inf, math.inf
+    for i in range(n):
+        _, size = dot_abs(C[i], v, n)
+        b[i] = 4.0 * n * EPS * (size + t[i])
+        dv[i] = 0.0
+    for j in range(n):
+        fill(column, 0.0)
+        column[j] = 1.0
+        solve_factored(H, column, n)
+        for i in range(n):
+            dv[i] += gamma[i] * abs(column[i]) * (theta * gamma[j] * b[j])
+    worst = math.inf if singular else 0.0  # a shift of H hides what its null space does to weights
+    for i in range(n):
+        _, moved = dot_abs(C[i], dv, n)
+        by_t = theta / (1.0 - theta) * ((b[i] + moved) / t[i])
+        by_v = dv[i] / v[i]
+        least = by_v if by_v < by_t else by_t  # NaN where v underflows: then t decides
+        if not least <= worst:
+            worst = least
+    turn = math.sqrt(dot(b, dv, n) / dot(v, t, n))
+    return (worst if worst >= 0.0 else math.inf), (turn if turn >= 0.0 else math.inf)
 
 
 @helper

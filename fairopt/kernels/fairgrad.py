@@ -13,6 +13,7 @@ from fairopt.kernels.corner_newton import (
     LIMIT,
     VANISHING,
     cold_start,
+    forward_error,
     newton,
     warm_start,
 )
@@ -56,6 +57,11 @@ SHRINK = 0.3  # of a jump in log alpha that failed
 SAFETY = 0.1  # Newton aims at this fraction of tol, since C and w are rounded once more
 # Newton accepts a componentwise backward error of 4 n eps, which is 8 n half ulps.
 FLOOR_FACTOR = 8.0
+SHOWN = 1e-6  # residuals below it show by themselves that the weights are right
+# Where the residual is blind, weights count as solved if a bound of their own error says so. It is
+# some 30 times the error found with 700 digits.
+WEIGHTS_LIMIT = 0.05  # relative, of each weight
+DIRECTION_LIMIT = 1e-4  # relative, of G w: duplicated tasks may share their weight in any way
 SMALLEST_FULL = 1e-290  # floats above it have all their digits; below, their logarithm has more
 
 PRIORITY_GIVEN = 1.0
@@ -258,6 +264,120 @@ def least_slope(C: Array, u: Array) -> float:
     return least / total
 
 
+@helper
+def solve_interior(
+    C: Array,
+    alpha: float,
+    p: Array,
+    start: Array,
+    warm: bool,
+    d: Array,
+    tol: float,
+    cap: int,
+    logs: Array,
+    w: Array,
+    H: Array,
+    state: Array,
+    work: Array,
+    ints: Ints,
+    proof: Array,
+) -> tuple[int, int, bool, float]:
+    """Fill w for 0 < alpha < inf; return (code, steps, whether w is in range, least slope)."""
+    log_d, log_p = logs[0], logs[1]
+    for i in range(w.shape[0]):
+        log_d[i] = math.log(d[i])
+        log_p[i] = math.log(p[i])
+    shift = fill_beta(alpha, log_p, log_d, state[11])
+    warm = warm and start_logs(start, d, log_d, shift, state[0])
+    code, steps = interior(C, alpha, log_p, log_d, tol, warm, cap, H, state, work, ints, proof)
+    fits = interior_weights(state[0], state[2], d, log_d, shift, w)
+    return code, steps, fits, least_slope(C, state[2])
+
+
+@helper
+def solve_boundary(
+    C: Array,
+    alpha: float,
+    p: Array,
+    start: Array,
+    warm: bool,
+    d: Array,
+    cap: int,
+    u: Array,
+    w: Array,
+    H: Array,
+    work: Array,
+    ints: Ints,
+) -> tuple[int, int, bool, float]:
+    """Fill w for alpha = 0 or inf; return what `solve_interior` does."""
+    code, steps = boundary(C, alpha, p, d, start, warm, cap, w, H, work, ints)
+    fits = True
+    for i in range(w.shape[0]):
+        fits = fits and math.isfinite(w[i])
+        u[i] = work[3, i] + work[4, i]
+    return (INDEFINITE if code == NOT_CONVEX else code), steps, fits, least_slope(C, u)
+
+
+@helper
+def stationarity_of(
+    C: Array,
+    d: Array,
+    slope: float,
+    error: float,
+    proof: Array,
+    work: Array,
+    L: Array,
+    ints: Ints,
+    certificate: Array,
+) -> tuple[int, float]:
+    """The verdict (or INDEFINITE) and the error of C it assumes; fill the certificate if near."""
+    if not slope > error and not judge(C, proof, work, L, ints):
+        return INDEFINITE, error
+    if proof[PROOF_KNOWN] == 0.0:
+        return NOT_STATIONARY, error
+    quad = proof[PROOF_QUAD]
+    error = max(error, -quad)
+    known = verdict(quad, proof[PROOF_LEAST], error, d.shape[0])
+    if known != NOT_STATIONARY:
+        to_gradients(work[0], d, certificate)
+    return known, error
+
+
+@helper
+def graded(
+    C: Array,
+    alpha: float,
+    code: int,
+    residual: float,
+    floor: float,
+    tol: float,
+    H: Array,
+    state: Array,
+) -> int:
+    """The status of weights by their residual and, where that is blind, by their own error."""
+    n = C.shape[0]
+    if residual + floor <= tol:  # another order of summation moves it by about the floor
+        return OPTIMAL
+    if code != CONVERGED or alpha == 0.0:
+        return STEP_LIMIT
+    explained = residual <= FLOOR_FACTOR * (n + 4.0) * floor
+    if (explained and residual <= SHOWN) or alpha == math.inf:
+        return ROUNDING_LIMITED if explained else STEP_LIMIT
+    if not explained and not math.isfinite(residual):
+        return OUT_OF_RANGE
+    change, turn = forward_error(C, alpha / (1.0 + alpha), H, state)
+    if change > WEIGHTS_LIMIT and (turn > DIRECTION_LIMIT or not math.isfinite(residual)):
+        return UNDECIDED_INPUT
+    return ROUNDING_LIMITED if explained else STEP_LIMIT
+
+
+@helper
+def given_or_one(priority: Array, given: float, p: Array) -> None:
+    """Fill p with the priorities, ones by default."""
+    for i in range(p.shape[0]):
+        p[i] = priority[i] if given in (PRIORITY_GIVEN, BOTH_GIVEN) else 1.0
+
+
 @gufunc(
     "void(float64[:,:], float64, float64[:], float64[:], float64, float64, float64, float64,"
     " float64[:], float64[:], int64[:], float64[:], int64[:], float64[:], int64[:], float64[:],"
@@ -298,16 +418,8 @@ def fairgrad(
     state = np.empty((14, n))
     work = np.empty((5, n))
     ints = np.empty((3, n), np.int64)
-    d, r, log_d, log_p, u, p = (
-        floats[0],
-        floats[1],
-        floats[2],
-        floats[3],
-        floats[4],
-        floats[5],
-    )
-    proof = np.empty(3)
-    fill(proof, 0.0)
+    proof = np.zeros(3)
+    d, r, u, p = floats[0], floats[1], floats[2], floats[3]
     fill(w, 0.0)
     fill(certificate, math.nan)
     residual[0], floor[0], margin[0] = math.inf, 0.0, math.nan
@@ -320,62 +432,35 @@ def fairgrad(
         status[0], margin[0] = PARETO_STATIONARY, 0.0
         return
     powers_of_two(d, r)
-    inside = 0.0 < alpha < math.inf
-    warmed = given >= START_GIVEN
-    for i in range(n):
-        p[i] = priority[i] if given in (PRIORITY_GIVEN, BOTH_GIVEN) else 1.0
-    cap = int(budget)
-    if inside:
-        for i in range(n):
-            log_d[i] = math.log(d[i])
-            log_p[i] = math.log(p[i])
-        shift = fill_beta(alpha, log_p, log_d, state[11])
-        warmed = warmed and start_logs(start, d, log_d, shift, state[0])
-        code, steps[0] = interior(
-            C, alpha, log_p, log_d, SAFETY * tol, warmed, cap, H, state, work, ints, proof
+    given_or_one(priority, given, p)
+    warm, cap = given >= START_GIVEN, int(budget)
+    if 0.0 < alpha < math.inf:
+        aim, logs = SAFETY * tol, floats[4:]
+        code, steps[0], fits, slope = solve_interior(
+            C, alpha, p, start, warm, d, aim, cap, logs, w, H, state, work, ints, proof
         )
-        fits = interior_weights(state[0], state[2], d, log_d, shift, w)
-        slope = least_slope(C, state[2])
     else:
-        code, steps[0] = boundary(
-            C, alpha, p, d, start, warmed, min(cap, step_cap(n)), w, H, work, ints
+        cap = min(cap, step_cap(n))
+        code, steps[0], fits, slope = solve_boundary(
+            C, alpha, p, start, warm, d, cap, u, w, H, work, ints
         )
-        fits = True
-        for i in range(n):
-            fits = fits and math.isfinite(w[i])
-            u[i] = work[3, i] + work[4, i]
-        slope = least_slope(C, u)
-        if code == NOT_CONVEX:
-            code = INDEFINITE
-    if code != INDEFINITE and not slope > bound[0] and not judge(C, proof, work, H, ints):
-        code = INDEFINITE
-    if code == INDEFINITE:
-        status[0] = INDEFINITE
-        return
-    known = NOT_STATIONARY
+    known = INDEFINITE
+    if code != INDEFINITE:
+        known, bound[0] = stationarity_of(C, d, slope, bound[0], proof, work, H, ints, certificate)
     if proof[PROOF_KNOWN] != 0.0:
         margin[0] = proof[PROOF_QUAD]
-        bound[0] = max(bound[0], -margin[0])
-        known = verdict(margin[0], proof[PROOF_LEAST], bound[0], n)
-        if known != NOT_STATIONARY:
-            to_gradients(work[0], d, certificate)
-    if known == STATIONARY:
-        fill(w, 0.0)
-        status[0] = PARETO_STATIONARY
+    if known == INDEFINITE:
+        status[0] = INDEFINITE
         return
-    if not fits:
+    if known == STATIONARY or not fits:
         fill(w, 0.0)
-        status[0] = OUT_OF_RANGE
+        status[0] = PARETO_STATIONARY if known == STATIONARY else OUT_OF_RANGE
         return
     scaled_gram(A, r, H)
     if alpha == 0.0:
         residual[0], worst[0] = dual_cone_gap(H, p, w, d, r, u)
     else:
         residual[0], floor[0], worst[0] = fairgrad_gap(H, alpha, p, w, d, r, u)
-    status[0] = STEP_LIMIT
-    if residual[0] + floor[0] <= tol:  # another order of summation moves it by about the floor
-        status[0] = OPTIMAL
-    elif code == CONVERGED and residual[0] <= FLOOR_FACTOR * (n + 4.0) * floor[0]:
-        status[0] = ROUNDING_LIMITED
-    if known == UNDECIDED:
-        status[0] = UNDECIDED_INPUT
+    status[0] = UNDECIDED_INPUT
+    if known != UNDECIDED:
+        status[0] = graded(C, alpha, code, residual[0], floor[0], tol, H, state)

@@ -15,7 +15,9 @@ from fairopt.kernels.linear import EPS, dot_abs
 HALF_ULP = 2.0**-53
 ZERO_REFERENCE = 8.0  # times n eps (sum d |r|)^2: below it |g0|^2 is rounding
 SMALLEST_NORMAL = 2.0**-1022
-LOG_TINY = -745.1332191019412  # log of half the smallest float64: below it a number rounds to zero
+# Log of the smallest float64. A number rounds to zero below half of it; the factor of two is for
+# the rounding of the progress from which the number is computed.
+LOG_SMALLEST = -744.4400719213812
 
 
 @helper
@@ -29,7 +31,7 @@ def fairgrad_gap(
     for i in range(n):
         s, size = dot_abs(S[i], u, n)
         log_scale = -math.log(r[i]) - log_unit
-        gap = relative_gap(s, log_scale, alpha, p[i], w[i])
+        gap = relative_gap(s, (n + 4.0) * EPS * size, log_scale, alpha, p[i], w[i])
         if not gap <= worst:
             worst, at = gap, i
         if w[i] > 0.0:
@@ -41,15 +43,20 @@ def fairgrad_gap(
 
 
 @helper
-def relative_gap(s: float, log_scale: float, alpha: float, p: float, w: float) -> float:
-    """|s e^log_scale (w/p)^(1/alpha) - 1|, where w = 0 stands for any number that rounds to it."""
+def relative_gap(
+    s: float, noise: float, log_scale: float, alpha: float, p: float, w: float
+) -> float:
+    """|s e^log_scale (w/p)^(1/alpha) - 1|, where w = 0 stands for any number that rounds to it.
+
+    For that w = 0 must be right for every s within its rounding `noise`.
+    """
     if w <= 0.0:
-        if s <= 0.0 or w < 0.0:
+        if s <= noise or w < 0.0:
             return math.inf
-        log_s = math.log(s) + log_scale
         if alpha == math.inf:
-            return max(0.0, -math.expm1(log_s))
-        return 0.0 if math.log(p) - alpha * log_s < LOG_TINY else math.inf
+            return max(0.0, -math.expm1(math.log(s) + log_scale))
+        log_s = math.log(s - noise) + log_scale
+        return 0.0 if math.log(p) - alpha * log_s < LOG_SMALLEST else math.inf
     share = 0.0 if alpha == math.inf else (math.log(w) - math.log(p)) / alpha
     if s == 0.0:
         return 1.0
@@ -85,7 +92,10 @@ def dual_cone_gap(
 
 @helper
 def min_norm_gap(S: Array, v: Array, d: Array, r: Array, u: Array, s: Array) -> float:
-    """Largest (v'Av - (Av)_i)+ over S max(d_i, S) with S = sum d v, for v on the simplex."""
+    """Largest (v'Av - (Av)_i)+ over S max(d_i, S) with S = sum d v, for v on the simplex.
+
+    If v'Av is below its own rounding, (n + 2) eps S^2, v'Av / S^2 at most: v vanishes to rounding.
+    """
     n = v.shape[0]
     unit = scaled_weights(v, r, u)
     quad, total = 0.0, 0.0
@@ -100,7 +110,8 @@ def min_norm_gap(S: Array, v: Array, d: Array, r: Array, u: Array, s: Array) -> 
         gap = (quad * down - s[i] * up) / (total * max(d[i] * r[i] * up, total * down))
         if gap > worst or math.isnan(gap):
             worst = gap
-    return min(worst, quad / (total * total))  # the minimum is at least zero
+    square = max(quad, 0.0) / (total * total)
+    return min(worst, square) if square <= (n + 2.0) * EPS else worst
 
 
 @helper

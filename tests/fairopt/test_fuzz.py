@@ -1,0 +1,117 @@
+"""Whatever is called ok is confirmed by the judges, over degenerate gradients of any scale."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fairopt import (
+    Status,
+    conflict_averse,
+    conflict_averse_residual,
+    dual_cone_projection,
+    dual_cone_residual,
+    fairgrad,
+    fairgrad_residual,
+    min_norm,
+    min_norm_residual,
+)
+from tests import laws
+from tests.fairopt.fuzzing import ALPHAS, gram_batch
+
+TASKS = (1, 2, 2, 3, 4, 5, 6, 8, 12, 20, 30)
+BATCH = 200
+FACTOR = 8.0  # times K + 4: what a half-ulp floor explains (see the kernels)
+
+
+def judge_fairgrad(A, rng):
+    count, K = A.shape[:2]
+    alpha = np.where(
+        rng.random(count) < 0.3, 10.0 ** rng.uniform(-3, 2.3, count), rng.choice(ALPHAS, count)
+    )
+    p = None if rng.random() < 0.6 else 10.0 ** rng.uniform(-4.0, 4.0, size=(count, K))
+    start = None if rng.random() < 0.8 else 10.0 ** rng.uniform(-10.0, 10.0, size=(count, K))
+    solution = fairgrad(A, alpha, priority=p, start=start)
+    judged = fairgrad_residual(A, alpha, solution.weights, p)
+    laws.ok_is_confirmed(solution, judged, 1e-10, FACTOR * (K + 4) * solution.floor)
+
+
+def judge_min_norm(A, rng):
+    solution = min_norm(A)
+    judged = min_norm_residual(A, solution.weights)
+    laws.ok_is_confirmed(solution, judged, 1e-12, 1e-14 * A.shape[-1])
+
+
+def judge_conflict_averse(A, rng):
+    K = A.shape[-1]
+    c = rng.choice([0.0, 0.1, 0.4, 0.9, 1.0, 2.0], size=len(A))
+    solution = conflict_averse(A, c)
+    judged = conflict_averse_residual(A, c, solution.weights, dual=solution.dual)
+    # dependent gradients: slopes are known to the square root of the precision of the matrix
+    slack = np.maximum(FACTOR * (K + 4) * solution.floor, np.sqrt(solution.gram_error))
+    laws.ok_is_confirmed(solution, judged, 1e-10, slack)
+
+
+def judge_dual_cone(A, rng):
+    reference = rng.normal(size=A.shape[:2])
+    solution = dual_cone_projection(A, reference)
+    judged = dual_cone_residual(A, reference, solution.weights)
+    laws.ok_is_confirmed(solution, judged, 1e-12, np.sqrt(solution.gram_error))
+
+
+JUDGES = [judge_fairgrad, judge_min_norm, judge_conflict_averse, judge_dual_cone]
+
+
+def fuzz(judge, count, seed):
+    rng = np.random.default_rng(seed)
+    done = 0
+    while done < count:
+        A = gram_batch(int(rng.choice(TASKS)), BATCH, rng)
+        if len(A):
+            judge(A, rng)
+            done += len(A)
+
+
+@pytest.mark.parametrize("judge", JUDGES)
+def test_ok_is_confirmed_by_the_judge(judge):
+    fuzz(judge, 6000, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("judge", JUDGES)
+def test_ok_is_confirmed_by_the_judge_100_000_times(judge):
+    fuzz(judge, 100_000, 1)
+
+
+def test_the_law_rejects_a_solver_that_calls_everything_ok():
+    A = gram_batch(6, 50, np.random.default_rng(3))
+    broken = fairgrad(A, 2.0, max_iterations=0)
+    judged = fairgrad_residual(A, 2.0, broken.weights)
+    object.__setattr__(broken, "status", np.zeros(len(A), dtype=np.int64))
+    with pytest.raises(AssertionError):
+        laws.ok_is_confirmed(broken, judged, 1e-10, 0.0)
+
+
+def test_an_infinite_residual_is_ok_only_where_the_floor_is_infinite():
+    rng = np.random.default_rng(4)
+    for _ in range(30):
+        A = gram_batch(5, BATCH, rng)
+        solution = fairgrad(A, 0.01)
+        blind = np.isinf(solution.residual) & (solution.status == Status.ROUNDING_LIMITED)
+        assert np.isinf(solution.floor[blind]).all()
+
+
+def test_a_longer_combination_near_a_stationary_point_is_not_called_shortest():
+    rng = np.random.default_rng(5)
+    for margin in (1e-4, 1e-6, 1e-7):
+        G = rng.normal(size=(4, 9))
+        G -= G.mean(axis=0)
+        normal = rng.normal(size=9)
+        normal -= np.linalg.lstsq(G, G @ normal, rcond=None)[0]
+        G += margin * normal / np.linalg.norm(normal)
+        A = G @ G.T
+        best = min_norm(A)
+        assert best.status == Status.OPTIMAL
+        longer = best.weights + 10.0 * margin * np.array([1.0, -1.0, 0.0, 0.0])
+        assert np.linalg.norm(longer @ G) > 5.0 * margin
+        assert min_norm_residual(A, longer) > 0.1 * margin
