@@ -9,11 +9,14 @@ caches carries a digest of the whole folder.
 from __future__ import annotations
 
 import hashlib
+import itertools
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core.bytecode import FunctionIdentity
 
 # Division by zero gives inf or NaN as in NumPy; helpers are called by kernels only, so the wrappers
 # that let Python call them would double the compile time for nothing.
@@ -27,6 +30,17 @@ helper: Callable[..., Any] = numba.njit(**_HELPER)
 
 # Sums may be reordered and fused; nothing may be assumed about NaN, inf or signed zeros.
 summing: Callable[..., Any] = numba.njit(fastmath={"reassoc", "contract"}, **_HELPER)
+
+
+def number_functions_apart() -> None:
+    """Let this process name its compiled functions unlike any other process.
+
+    numba numbers functions from 1 in every process and puts the number into the symbol names of
+    what it caches. Two kernels compiled by two processes then hold different functions of one name,
+    and whoever loads both calls the wrong ones: a crash. The counter is private to numba; where it
+    is gone, kernels are not cached by `gufunc` (see there).
+    """
+    FunctionIdentity._unique_ids = itertools.count(1 + (secrets.randbits(40) << 16))
 
 
 def source_digest(folder: Path) -> str:
@@ -43,7 +57,7 @@ def gufunc(types: str, layout: str) -> Callable[[Callable[..., None]], Any]:
     def decorate(function: Callable[..., None]) -> Any:
         function.__qualname__ += "_" + source_digest(Path(__file__).parent)
         try:
-            return _build(function, types, layout, cache=True)
+            return _build(function, types, layout, cache=NAMED_APART)
         except (RuntimeError, OSError):  # numba: "cannot cache function", or no space to write
             return _build(function, types, layout, cache=False)
 
@@ -54,3 +68,10 @@ def _build(function: Callable[..., None], types: str, layout: str, *, cache: boo
     """Compile now; the bare NumPy ufunc has the smallest call overhead."""
     built = numba.guvectorize([types], layout, cache=cache)(function)
     return getattr(built, "ufunc", built)
+
+
+NAMED_APART = hasattr(FunctionIdentity, "_unique_ids")
+"""Whether kernels of several processes can share a cache folder."""
+
+if NAMED_APART:
+    number_functions_apart()
