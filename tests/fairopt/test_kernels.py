@@ -54,3 +54,18 @@ def test_the_digest_sees_every_file(tmp_path, change):
     before = source_digest(tmp_path)
     (tmp_path / ("a.py" if change == "edit" else "b.py")).write_text("x = 2")
     assert source_digest(tmp_path) != before
+
+
+def test_functions_of_two_processes_have_different_symbols():
+    """Kernels cached by two processes once crashed a third that loaded both."""
+    code = (
+        "import fairopt.kernels.compiling\n"
+        "from numba.core.bytecode import FunctionIdentity\n"
+        "print(next(FunctionIdentity._unique_ids))"
+    )
+    run = [sys.executable, "-c", code]
+    first, second = (
+        int(subprocess.run(run, capture_output=True, text=True, check=True).stdout)
+        for _ in range(2)
+    )
+    assert abs(first - second) > 10_000
