@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fairopt.errors import InvalidInput
 from mechanisms import properties
-from mechanisms.audit_checks import BestReport, SearchReports, TraceAsks
+from mechanisms.audit_checks import BestReport, Honest, SearchReports, TraceAsks
 from mechanisms.audit_report import AuditReport
 from mechanisms.best_response import best_response_of, known_rule, rankings_of
 from mechanisms.bids import checked_bids, checked_budget, exactly, read_auction
@@ -34,6 +34,7 @@ from mechanisms.violation import (
     Violation,
 )
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 Method = Literal["auto", "exact", "search", "smt"]
 METHODS = ("auto", "exact", "search", "smt")
@@ -139,10 +140,10 @@ class _Job:
         """Who may lie, in words."""
         return _words(self.liars)
 
-    def ask(self, check: Callable[[int], Result]) -> list[Result]:
-        """A check of every client that may lie."""
+    def ask(self, check: Callable[[Item], Result], about: Sequence[Item]) -> list[Result]:
+        """A check of every client that may lie, given an item about each."""
         title = "Auditing clients"
-        return for_each(check, self.liars, jobs=self.jobs, progress=self.progress, title=title)
+        return for_each(check, about, jobs=self.jobs, progress=self.progress, title=title)
 
     @cached_property
     def exact_bids(self) -> NDArray[Any]:
@@ -180,9 +181,12 @@ def _by_structure(job: _Job) -> AuditReport:
     outcome = job.mechanism(job.exact_bids, job.exact_budget)
     honest = outcome.utilities(auction.asks)
     small, unit = in_integers(auction)
-    amounts = (outcome.payments / unit, honest / unit)
-    check = BestReport(job.mechanism, small, rankings_of(small), outcome.winners, *amounts)
-    answers = dict(zip(job.liars, job.ask(check), strict=True))
+    check = BestReport(job.mechanism, small, rankings_of(small))
+    paid = outcome.payments / unit
+    rows = [
+        Honest(i, tuple(outcome.winners[i]), tuple(paid[i]), honest[i] / unit) for i in job.liars
+    ]
+    answers = dict(zip(job.liars, job.ask(check, rows), strict=True))
     lies = {client: report for client, (report, _) in answers.items() if report is not None}
     found = [_replayed(job, client, tuple(x * unit for x in lies[client])) for client in lies]
     by_menu = all(explained for _, explained in answers.values())
@@ -219,7 +223,7 @@ def _traced_laws(job: _Job) -> tuple[str, ...]:
 def _traced(job: _Job) -> list[Violation]:
     """Worst violation of each law by each client's single asks."""
     check = TraceAsks(job.mechanism, job.bids, job.budget)
-    return [each for found in job.ask(check) for each in found]
+    return [each for found in job.ask(check, job.liars) for each in found]
 
 
 def _by_search(
@@ -233,7 +237,8 @@ def _by_search(
     threshold = ROUNDING * job.exact_budget * (job.bids.dtype != object)
     seeds = generator.integers(2**63, size=(len(job.bids), 2))
     settings = (each, joint is not False, threshold, seeds)
-    answers = job.ask(SearchReports(job.mechanism, job.bids, job.budget, *settings))
+    check = SearchReports(job.mechanism, job.bids, job.budget, *settings)
+    answers = job.ask(check, job.liars)
     found = [lie.within(job.bids, job.budget) for lie in answers if lie is not None]
     kind = "single-ask" if joint is False else "joint"
     scope = f"{each * len(job.liars):,} sampled {kind} misreports of {job.who}, a lower bound"

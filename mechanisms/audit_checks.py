@@ -29,6 +29,23 @@ SEARCHES = (
 
 
 @dataclass(frozen=True, eq=False)
+class Honest:
+    """What one client gets when everybody is honest.
+
+    Args:
+        client: Its index.
+        won: (S,) tasks.
+        paid: (S,) exact pay.
+        utility: Exact utility.
+    """
+
+    client: int
+    won: Row
+    paid: Row
+    utility: Any
+
+
+@dataclass(frozen=True, eq=False)
 class BestReport:
     """Asks whether a client has a joint report better than the truth, by the rule's structure.
 
@@ -36,24 +53,17 @@ class BestReport:
         mechanism: A rule whose best response is known.
         auction: The exact auction.
         rankings: Ranked bidders of every task.
-        winners: (N, S) with everybody honest.
-        payments: (N, S) exact, then.
-        honest: (N,) exact utilities, then.
     """
 
     mechanism: Mechanism
     auction: Auction
     rankings: list[Ranking]
-    winners: NDArray[np.bool_]
-    payments: NDArray[Any]
-    honest: NDArray[Any]
 
-    def __call__(self, client: int) -> tuple[Row | None, bool]:
+    def __call__(self, honest: Honest) -> tuple[Row | None, bool]:
         """(a report that gains or None, whether the outcome is the client's choice of a menu)."""
-        best = self._respond(self.auction, self.rankings, client)
-        won, paid = self.winners[client], self.payments[client]
-        by_menu = best.menu is not None and best.explains(tuple(won), tuple(paid))
-        return (best.report if best.utility > self.honest[client] else None), by_menu
+        best = self._respond(self.auction, self.rankings, honest.client)
+        by_menu = best.menu is not None and best.explains(honest.won, honest.paid)
+        return (best.report if best.utility > honest.utility else None), by_menu
 
     @property
     def _respond(self) -> BestResponse:

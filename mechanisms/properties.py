@@ -82,7 +82,7 @@ def find_profitable_misreport(
 
     Every ask from 0 to infinity, and not bidding, is covered for each task in turn; the client's
     other asks stay truthful. Bids are taken as the true costs. Where the best gain is a limit
-    that no ask attains, an ask near it is returned.
+    that no ask attains, an ask with all but 1/1024 of it is returned.
 
     A client that does not bid for a task stays out of it, unless `feigned` is set: then it may
     also ask for a task that it cannot do, hoping to lose there and to gain elsewhere. That breaks

@@ -15,6 +15,8 @@ from mechanisms.bids import exact_number
 from mechanisms.germ import Germ, Horizon, at
 from mechanisms.outcome import Mechanism
 
+NEAR = Fraction(1, 1024)
+"""Part of a gain that may be missed where only a limit that no ask attains has all of it."""
 PIECES = 100_000
 """Intervals after which tracing gives up; the rules of this package have a few per client."""
 
@@ -57,21 +59,19 @@ class Piece:
         return total
 
     def best_ask(self, costs: tuple[Any, ...], floor: Any) -> Any:
-        """An ask of this piece whose utility beats `floor`, or None where there is none.
+        """An ask of this piece that gains almost the most over `floor`, or None where none gains.
 
         Utility is linear on the piece, so its supremum is at an end: walk towards the better end
-        from the middle until the floor is passed.
+        from the middle until nearly all of the gain there is made.
         """
         middle = self.inside()
-        if self.utility(costs, middle) > floor:
-            return middle
         if self.is_point:
-            return None
+            return middle if self.utility(costs, middle) > floor else None
         far = self.high if self.high != math.inf else self._far(costs, floor)
-        for end in (self.low, far):
-            if self.utility(costs, end) > floor:
-                return self._approach(end, middle, costs, floor)
-        return None
+        most, end = max((self.utility(costs, end), end) for end in (self.low, far))
+        if most <= floor:
+            return None
+        return self._approach(end, middle, costs, most - (most - floor) * NEAR)
 
     def _far(self, costs: tuple[Any, ...], floor: Any) -> Any:
         """An ask of an unbounded piece, far enough to beat the floor if utility grows with it."""
@@ -79,10 +79,10 @@ class Piece:
         slope = step - self.utility(costs, here)
         return here + 1 + (floor - step) / slope + 1 if 0 < slope < math.inf else self.low
 
-    def _approach(self, end: Any, start: Any, costs: tuple[Any, ...], floor: Any) -> Any:
-        """Halve the way to an end whose limit beats the floor; ends because utility is linear."""
+    def _approach(self, end: Any, start: Any, costs: tuple[Any, ...], goal: Any) -> Any:
+        """Halve the way to an end whose limit beats the goal; ends because utility is linear."""
         ask = start
-        while self.utility(costs, ask) <= floor:
+        while self.utility(costs, ask) < goal:
             ask = (ask + end) / 2
         return ask
 
