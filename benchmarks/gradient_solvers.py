@@ -1,11 +1,13 @@
 """The K x K solvers beside what people use today: ratios and residuals, from one process.
 
-Two tables. Speed: the time of one call in units of one `numpy.linalg.solve` of the same size, all
-contestants interleaved, medians. Accuracy: the worst residual over several draws of each family,
-judged for everybody by the same functions (0 is exact, "-" a refusal or an error). SciPy recipes
-are those of released code; cvxpy is `fairopt.reference`; TorchJD takes part if it is installed.
+Three tables. Speed: the time of one call in units of one `numpy.linalg.solve` of the same size,
+all contestants interleaved, as median (lower-upper quartile). Batch: 256 problems in one call, per
+problem and in the same unit; who takes no batch is looped over a few of them. Accuracy: the worst
+residual over several draws of each family, judged for everybody by the same functions (0 is exact,
+"-" a refusal, an error, or too slow for this size). SciPy recipes are those of released code;
+cvxpy is `fairopt.reference`; TorchJD takes part if it is installed.
 
-Run with: python benchmarks/gradient_solvers.py [--tasks 2 8 64] [--rounds 30] [--json FILE]
+Run with: python benchmarks/gradient_solvers.py [--tasks 2 8 64 256] [--rounds 15] [--json FILE]
 """
 
 from __future__ import annotations
@@ -35,6 +37,10 @@ Solve = Callable[[Array], Array]
 ALPHA = 2.0  # the default of released FairGrad runs
 C = 0.4  # radius of the conflict-averse ball in released runs
 SLOW = 0.02  # seconds: contestants above it get a tenth of the rounds
+LIMIT = 0.25  # seconds: contestants above it take no part in larger sizes
+BATCH = 256  # problems per call
+BATCH_TASKS = (2, 8, 64)
+LOOPED = 4  # of them for contestants that take one problem at a time
 WIDTH = 150  # characters the accuracy table needs
 TINY = 1e-300  # a residual below it prints as 0
 
@@ -119,12 +125,41 @@ def torchjd(name: str, **options: Any) -> Solve | None:
     return lambda A: np.asarray(instance(torch.from_numpy(A)).detach().numpy())
 
 
-def problems() -> dict[str, tuple[Callable[[Array, Array], float], dict[str, Solve | None]]]:
-    """For each problem its judge and its contestants; ours comes first."""
+def nash() -> Solve | None:
+    """TorchJD's NashMTL (proportional fairness), given a factor; its scale is set afterwards."""
+    if importlib.util.find_spec("torchjd") is None or importlib.util.find_spec("ecos") is None:
+        return None
+    import torch
 
-    def uniform(A: Array) -> Array:
-        return np.full(len(A), 1.0 / len(A))
+    aggregation = importlib.import_module("torchjd.aggregation")
 
+    def solve(A: Array) -> Array:
+        G = reference.factor(A)
+        d = aggregation.NashMTL(n_tasks=len(A))(torch.from_numpy(G)).numpy()
+        w = np.linalg.lstsq(G.T, d, rcond=None)[0]
+        return np.asarray(w * np.sqrt(len(A) / (w @ A @ w)))
+
+    return solve
+
+
+def upgrad_distance(A: Array, w: Array) -> float:
+    """The worst projection's residual for our weights; for others their distance from our d."""
+    exact = fairopt.upgrad(A)
+    off = w - exact.weights
+    square = float(exact.weights @ A @ exact.weights)
+    return float(exact.residual) + float(np.sqrt(max(off @ A @ off, 0.0) / square))
+
+
+def _uniform(A: Array) -> Array:
+    """1 / K for every task, over batches."""
+    return np.full(A.shape[:-1], 1.0 / A.shape[-1])
+
+
+Problems = dict[str, tuple[Callable[[Array, Array], float], dict[str, Solve | None]]]
+
+
+def problems() -> Problems:
+    """For each problem its judge and its contestants; ours comes first and takes batches."""
     return {
         "fairgrad (alpha 2)": (
             lambda A, w: float(fairopt.fairgrad_residual(A, ALPHA, w)),
@@ -132,6 +167,14 @@ def problems() -> dict[str, tuple[Callable[[Array, Array], float], dict[str, Sol
                 "fairopt": lambda A: fairopt.fairgrad(A, ALPHA).weights,
                 "SciPy least_squares": scipy_fairgrad,
                 "cvxpy": lambda A: reference.fairgrad(A, ALPHA),
+                "TorchJD": torchjd("FairGradWeighting", alpha=ALPHA),
+            },
+        ),
+        "fairgrad (alpha 1, Nash)": (
+            lambda A, w: float(fairopt.fairgrad_residual(A, 1.0, w)),
+            {
+                "fairopt": lambda A: fairopt.fairgrad(A, 1.0).weights,
+                "TorchJD NashMTL": nash(),
             },
         ),
         "conflict averse (c 0.4)": (
@@ -153,18 +196,28 @@ def problems() -> dict[str, tuple[Callable[[Array, Array], float], dict[str, Sol
             },
         ),
         "dual cone (mean)": (
-            lambda A, w: float(fairopt.dual_cone_residual(A, uniform(A), w)),
+            lambda A, w: float(fairopt.dual_cone_residual(A, _uniform(A), w)),
             {
-                "fairopt": lambda A: fairopt.dual_cone_projection(A, uniform(A)).weights,
-                "cvxpy": lambda A: reference.dual_cone_projection(A, uniform(A)),
+                "fairopt": lambda A: fairopt.dual_cone_projection(A, _uniform(A)).weights,
+                "cvxpy": lambda A: reference.dual_cone_projection(A, _uniform(A)),
                 "TorchJD": torchjd("DualProjWeighting"),
+            },
+        ),
+        "UPGrad": (
+            upgrad_distance,
+            {
+                "fairopt": lambda A: fairopt.upgrad(A).weights,
+                "TorchJD": torchjd("UPGradWeighting"),
             },
         ),
     }
 
 
-def median_times(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of each call, interleaved; slow ones take part in every tenth round."""
+Quartiles = tuple[float, float, float]
+
+
+def quartiles(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Quartiles]:
+    """Quartiles of the seconds of each call, interleaved; slow ones take every tenth round."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
@@ -175,12 +228,26 @@ def median_times(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, 
             begin = time.perf_counter()
             call()
             seconds[name].append(time.perf_counter() - begin)
-    return {name: float(np.median(values)) for name, values in seconds.items()}
+    return {name: tuple(np.quantile(x, [0.25, 0.5, 0.75])) for name, x in seconds.items()}
+
+
+def _record(rows: list[dict[str, Any]], found: dict[str, Quartiles], K: int) -> None:
+    """Add the ratios to the time of one solve, and the microseconds."""
+    unit = found.pop("solve")[1]
+    for key, values in found.items():
+        problem, _, name = key.partition("|")
+        row = next((r for r in rows if (r["problem"], r["solver"]) == (problem, name)), None)
+        if row is None:
+            row = {"problem": problem, "solver": name}
+            rows.append(row)
+        row[f"K={K}"] = [value / unit for value in values]
+        row[f"us K={K}"] = [1e6 * value for value in values]
 
 
 def speed(tasks: list[int], rounds: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Rows of the first table: ratios to one linear solve, well-conditioned input."""
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    """Rows of the first table: single problems, well-conditioned input."""
+    rows: list[dict[str, Any]] = []
+    slow: set[str] = set()
     for K in tasks:
         A = families(K, rng)["well"]
         A = A @ A.T
@@ -188,15 +255,47 @@ def speed(tasks: list[int], rounds: int, rng: np.random.Generator) -> list[dict[
         calls: dict[str, Callable[[], Any]] = {"solve": lambda A=A, b=b: np.linalg.solve(A, b)}
         for problem, (_, contestants) in problems().items():
             for name, solve in contestants.items():
-                if solve is not None:
-                    calls[f"{problem}|{name}"] = lambda A=A, solve=solve: solve(A)
-        found = median_times(calls, rounds)
-        for key, value in found.items():
-            problem, _, name = key.partition("|")
-            row = rows.setdefault((problem, name), {"problem": problem, "solver": name})
-            row[f"K={K}"] = value / found["solve"]
-            row[f"us K={K}"] = 1e6 * value
-    return list(rows.values())
+                key = f"{problem}|{name}"
+                if solve is not None and key not in slow and _bearable(solve, A, slow, key):
+                    calls[key] = lambda A=A, solve=solve: solve(A)
+        _record(rows, quartiles(calls, rounds), K)
+    return rows
+
+
+def _bearable(solve: Solve, A: Array, slow: set[str], key: str) -> bool:
+    """Whether the contestant solves this one at all; notes the slow ones."""
+    solve(A[:2, :2])  # imports and compiles
+    begin = time.perf_counter()
+    solve(A)
+    if time.perf_counter() - begin > LIMIT:
+        slow.add(key)
+    return time.perf_counter() - begin < 4.0 * LIMIT
+
+
+def batches(rounds: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Rows of the second table: seconds per problem of a batch."""
+    rows: list[dict[str, Any]] = []
+    for K in BATCH_TASKS:
+        G = [families(K, rng)["well"] for _ in range(BATCH)]
+        A = np.stack([g @ g.T for g in G])
+        b = np.ones(K)
+        single = {"solve": lambda A=A[0], b=b: np.linalg.solve(A, b)}
+        found = quartiles(single, 10 * rounds)
+        for problem, (_, contestants) in problems().items():
+            for name, solve in contestants.items():
+                if solve is None or name == "cvxpy" or (K > 8 and "Nash" in name):
+                    continue
+                many = A if name == "fairopt" else A[:LOOPED]
+                call = (lambda s=solve, A=many: s(A)) if many is A else _loop(solve, many)
+                times = quartiles({"it": call}, max(rounds // 5, 3))["it"]
+                found[f"{problem}|{name}"] = tuple(t / len(many) for t in times)
+        _record(rows, found, K)
+    return rows
+
+
+def _loop(solve: Solve, many: Array) -> Callable[[], list[Array]]:
+    """One problem after the other."""
+    return lambda: [solve(A) for A in many]
 
 
 def accuracy(K: int, draws: int, rng: np.random.Generator) -> list[dict[str, Any]]:
@@ -238,39 +337,45 @@ def _table(title: str, rows: list[dict[str, Any]], columns: list[str], style: st
     return table
 
 
-def _cell(value: float, style: str) -> str:
-    """One number."""
+def _cell(value: float | list[float], style: str) -> str:
+    """One number, or a median with its quartiles."""
+    if isinstance(value, list):
+        low, middle, high = (_short(x) for x in value)
+        return f"{middle} ({low}-{high})"
     if np.isnan(value):
         return "-"
     return "0" if abs(value) < TINY else format(value, style)
 
 
+def _short(value: float) -> str:
+    """Two digits, without an exponent."""
+    return f"{value:.2f}" if value < 10.0 else f"{value:.0f}"
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--tasks", type=int, nargs="+", default=[2, 8, 64])
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--tasks", type=int, nargs="+", default=[2, 8, 64, 256])
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--draws", type=int, default=3, help="draws of each family")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write both tables to this file")
+    parser.add_argument("--json", type=Path, help="write all tables to this file")
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
     warnings.simplefilter("ignore")  # contestants warn about what the residual shows
     fast = speed(arguments.tasks, arguments.rounds, rng)
+    batch = batches(arguments.rounds, rng)
     exact = accuracy(8, arguments.draws, rng)
     console = Console()
     console = Console(width=max(console.width, WIDTH))
-    console.print(
-        _table(
-            "time of one call / one numpy.linalg.solve",
-            fast,
-            [f"K={K}" for K in arguments.tasks],
-            ".2f",
-        )
-    )
+    sizes = [f"K={K}" for K in arguments.tasks]
+    console.print(_table("time of one call / one numpy.linalg.solve", fast, sizes, ""))
+    sizes = [f"K={K}" for K in BATCH_TASKS]
+    console.print(_table(f"batch of {BATCH}: time per problem / one solve", batch, sizes, ""))
     console.print(_table("worst residual, K = 8", exact, list(exact[0])[2:], ".0e"))
     if arguments.json:
-        arguments.json.write_text(json.dumps({"speed": fast, "accuracy": exact}, indent=1) + "\n")
+        tables = {"speed": fast, "batch": batch, "accuracy": exact}
+        arguments.json.write_text(json.dumps(tables, indent=1) + "\n")
 
 
 if __name__ == "__main__":
