@@ -12,8 +12,22 @@ from mechanisms import budget_fair, leave_one_out_level, level_max_min, max_min_
 TASKS = 10
 SIZES = {100: 200, 1_000: 100, 10_000: 30, 100_000: 9, 1_000_000: 5}
 """Clients -> rounds."""
+
+
+def contiguous(bids, budget):
+    """Sort every task in memory of its own: the copy and the sort."""
+    return np.sort(np.ascontiguousarray(bids.T), axis=1)
+
+
+def selection(bids, budget):
+    """The floor of any rule that looks at all bids: one order statistic per task, half way down."""
+    return np.partition(np.ascontiguousarray(bids.T), len(bids) // 2, axis=1)
+
+
 RULES = {
     "sort": lambda bids, budget: np.sort(bids, axis=0),
+    "contiguous sort": contiguous,
+    "one selection": selection,
     "budget_fair": budget_fair,
     "level_max_min": level_max_min,
     "leave_one_out_level": leave_one_out_level,

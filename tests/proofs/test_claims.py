@@ -13,7 +13,8 @@ from mechanisms import budget_fair, greedy_max_min, leave_one_out_level, max_min
 from proofs import all_claims, template
 from proofs.claim import KINDS
 from proofs.conformance import AUCTION_LAWS, DoesNotConform, check_auction
-from proofs.incentives import wrong_rules
+from proofs.incentives import laws, wrong_rules
+from proofs.incentives.instances import NO_BID, Grid, size
 from proofs.report import as_json, table
 from proofs.strategies import bid_profiles
 
@@ -32,6 +33,14 @@ def test_claim_says_what_it_is(name):
     claim = CLAIMS[name]
     assert claim.kind in KINDS
     assert all(getattr(claim, field) for field in ("statement", "source", "how", "scope"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", [budget_fair, leave_one_out_level, max_min_fair])
+def test_no_joint_lie_pays_on_a_complete_grid(rule):
+    grid = Grid(3, 2, (0, 1, 2, NO_BID), 5)
+    assert size([grid]) == 4096
+    assert laws._lie_on(grid, rule) is None
 
 
 def test_a_false_claim_and_a_check_that_accepts_everything_do_not_pass():
