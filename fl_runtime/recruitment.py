@@ -7,6 +7,7 @@ configuration, the seed and its number, so a resumed run finds it again.
 from __future__ import annotations
 
 import csv
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -118,6 +119,8 @@ def recruit(
 def _budget_of(section: RecruitmentSection, number: int) -> Any:
     """The budget of that recruitment; the last one of a list goes on."""
     if isinstance(section.budget, tuple):
+        if not all(0.0 < each < math.inf for each in section.budget):
+            raise InvalidInput("recruitment.budget", list(section.budget), "finite numbers > 0")
         return section.budget[min(number, len(section.budget) - 1)]
     return section.budget
 

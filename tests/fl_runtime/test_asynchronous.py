@@ -99,7 +99,7 @@ def update(version: int, delta: float, examples: int = 1, start: float = 0.0) ->
 def test_fed_async_on_hand_numbers(
     parameters: dict[str, Any], version: int, expected: float
 ) -> None:
-    """x = 1 and y = 2 + 3; the update is 3 - version versions old."""
+    """From 1 towards 2 + 3; the update is 3 - version versions old."""
     after = FedAsync(mixing=0.5, **parameters).absorb(
         hand_state(), [update(version, 3.0, start=2.0)]
     )

@@ -32,7 +32,7 @@ def test_answers_do_not_depend_on_what_was_asked_before() -> None:
 
 
 def test_turns_have_their_mean_length() -> None:
-    """Looks every 0.05 over 4000 units: changes per unit are 2 / (on + off), less what looks miss."""
+    """Looks every 0.05: changes per unit of time are 2 / (on + off), less what the looks miss."""
     walk = Turns(OnOff(3.0, 1.0))
     seen = np.array([walk.present(1, 1, now)[0] for now in np.arange(0.0, 4000.0, 0.05)])
     changes = int((seen[1:] != seen[:-1]).sum())
