@@ -56,17 +56,19 @@ class Judge:
 def one_round(parts: Parts, moment: Moment, judge: Judge) -> tuple[Moment, Tally, dict[str, Any]]:
     """Steps until the algorithm has aggregated, or waited in vain.
 
-    The server has waited in vain when nothing is in flight, or when as many jobs as there are
-    clients have come to nothing since the last row: then it counts a round that changes no model.
+    The server has waited in vain when nothing is in flight, when as many jobs as there are clients
+    have come to nothing in a row, or when an aggregation would have ruined a model: then it counts
+    a round that changes no model.
 
     Returns:
         The moment after the round, what happened in it, and the figures of its row.
     """
-    before, tally = moment.state.server_round, Tally()
+    before, tally, wasted = moment.state.server_round, Tally(), 0
     while moment.state.server_round == before:
         moment, seen = step(parts, moment, judge)
         tally += seen
-        if moment.state.server_round == before and tally.wasted >= parts.federation.num_clients:
+        wasted = 0 if seen.updates else wasted + seen.wasted
+        if moment.state.server_round == before and wasted >= parts.federation.num_clients:
             moment = replace(moment, state=parts.algorithm.absorb(moment.state, []))
     validation = judge.validation(moment.state.models)
     moment = replace(moment, state=moment.state.observe(validation))
@@ -108,19 +110,19 @@ def take_in(
     updates of a task whose model would have no finite validation loss afterwards (a step that
     overflows); what the algorithm has kept for such a task is forgotten with them.
     """
-    algorithm = parts.algorithm
+    algorithm, over = parts.algorithm, arrivals.over
     accepted = [update for update in updates if algorithm.accepts(state, update)]
     rejected = [(NOT_FINITE, update) for update in accepted if not update.is_finite]
     sound = [update for update in accepted if update.is_finite]
     for _ in range(len(parts.federation.tasks) + 1):  # leaving out one task may break another
-        after = algorithm.absorb(state, sound) if sound or arrivals.over else state
+        after = algorithm.absorb(state, sound) if sound or over else state
         validation = judge.validation(after.models)
         broken = {name for name, seen in validation.items() if not math.isfinite(seen.loss)}
         if not broken:
             break
         rejected += [(RUINS_MODEL, update) for update in sound if update.task in broken]
         sound = [update for update in sound if update.task not in broken]
-        state = algorithm.forget(state, broken)
+        state, over = algorithm.forget(state, broken), True
     return after, Tally(
         updates=tuple(sound),
         ages=tuple(state.version(update.task) - update.version for update in sound),

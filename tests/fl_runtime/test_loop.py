@@ -157,6 +157,43 @@ def test_nobody_but_bad_clients_ends_all_the_same() -> None:
         assert after.state.models["wine"] is moment.state.models["wine"]
 
 
+def test_buffers_that_would_ruin_a_model_are_forgotten_and_the_run_ends() -> None:
+    """Every update is finite, every pair of them overflows."""
+
+    class Halves(SequentialExecutor):
+        def poll(self) -> list[Update]:
+            return [self._large(update) for update in super().poll()]
+
+        def _large(self, update: Update) -> Update:
+            delta = {key: torch.full_like(value, 3e38) for key, value in update.delta.items()}
+            return replace(update, delta=delta)
+
+    settings = single("fed-buff", algorithm={"buffer_size": 2, "server_learning_rate": 2.0})
+    parts = assemble(settings, 0)
+    parts = replace(parts, executor=Halves(parts.federation.tasks))
+    moment, judge = Moment(parts.algorithm.init(parts.federation, 0)), Judge(parts.federation.tasks)
+    first = moment.state.models
+    for server_round in range(1, 4):
+        moment, tally, row = one_round(parts, moment, judge)
+        assert moment.state.server_round == server_round
+        assert {incident.reason for incident in tally.incidents} == {"ruins model"}
+        assert row["num-rejected"] == len(tally.incidents) == 1
+    assert all(moment.state.models[task] is first[task] for task in first)
+
+
+def test_losses_between_updates_do_not_end_a_round() -> None:
+    settings = single(
+        "fed-buff",
+        run={"num_server_rounds": 3},
+        clients={"dropout": 0.5},
+        algorithm={"buffer_size": 20},
+    )
+    rows = rows_of(settings)
+    assert all(row["wine/num-clients"] + row["iris/num-clients"] >= 1 for row in rows)
+    assert rows[0]["num-dropped"] > 8
+    assert rows[0]["num-clients"] >= 20
+
+
 def test_later_recruitments_drift_and_the_first_does_not() -> None:
     once = RecruitmentSection(rule="budget-fair", budget=6.0)
     walk = {"model": "geometric-walk", "sigma": 1.0}
