@@ -9,7 +9,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +31,10 @@ Override = Annotated[
     list[str], typer.Option("--set", help="key=value, a dotted path or a leaf name that is unique.")
 ]
 
+Curves = Annotated[
+    Path | None, typer.Option(help="Also write curves for TensorBoard into this folder.")
+]
+
 
 @app.command()
 def run(
@@ -38,6 +42,7 @@ def run(
     set_: Override = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
     fresh: Annotated[bool, typer.Option(help="Replace an earlier run at that place.")] = False,
+    tensorboard: Curves = None,
     as_json: Json = False,
 ) -> None:
     """Run a configuration: every arm with every seed, then tables and a picture."""
@@ -51,6 +56,7 @@ def run(
             folder,
             lambda watch: experiment.run(checked, on_event=watch, out=folder, fresh=fresh),
             (experiment.total_rounds(checked), 0),
+            tensorboard,
             as_json,
         )
 
@@ -58,6 +64,7 @@ def run(
 @app.command()
 def resume(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a stopped run.")],
+    tensorboard: Curves = None,
     as_json: Json = False,
 ) -> None:
     """Go on with a run that was stopped, to the same history it would have had."""
@@ -71,6 +78,7 @@ def resume(
             folder,
             lambda watch: experiment.resume(folder, on_event=watch),
             (experiment.total_rounds(config), RunFolder(folder).rounds_done(progress)),
+            tensorboard,
             as_json,
         )
 
@@ -151,18 +159,27 @@ def free_folder(parent: Path, name: str) -> Path:
 
 
 def _finish(
-    folder: Path, go: Callable[[Any], Any], rounds: tuple[int | None, int], as_json: bool
+    folder: Path,
+    go: Callable[[Any], Any],
+    rounds: tuple[int | None, int],
+    curves: Path | None,
+    as_json: bool,
 ) -> None:
-    """Run with a progress bar, write the report, show it.
+    """Run with a progress bar and curves if wanted, write the report, show it.
 
     What the user's own functions print goes to standard error, so that `--json` stays JSON.
     """
+    from fl_runtime.callbacks import tensorboard, together
     from fl_runtime.progress import progress_bar
     from fl_runtime.report import write_report
     from fl_runtime.run_folder import PICTURE, RunFolder
 
-    with progress_bar(*rounds) as watch, redirect_stdout(sys.stderr):
-        history = go(watch)
+    with ExitStack() as stack:
+        watchers = [stack.enter_context(progress_bar(*rounds))]
+        if curves is not None:
+            watchers.append(stack.enter_context(tensorboard(curves)))
+        stack.enter_context(redirect_stdout(sys.stderr))
+        history = go(together(*watchers))
     summary = write_report(folder, history, RunFolder(folder).config())
     _show(summary, as_json)
     if not as_json:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from fairopt.choices import choose
-from fl_runtime.algorithms import ALGORITHMS, OneTaskPerClient
-from fl_runtime.clock import DELAY_MODELS, DelayModel
+from fairopt.errors import InvalidInput
+from fl_runtime.algorithms import ALGORITHMS, Algorithm, Asynchronous
+from fl_runtime.availability import Availability, availability
+from fl_runtime.clock import Timing
 from fl_runtime.complaints import record_from_table
-from fl_runtime.config import ClientsSection, Config, TaskSection
+from fl_runtime.config import ClientsSection, Config, SpeedsTable, TaskSection
 from fl_runtime.data import load_dataset
+from fl_runtime.delays import DELAY_MODELS, DelayModel, dealt_speeds
 from fl_runtime.executor import Executor, check_device
 from fl_runtime.executors import EXECUTORS, resolve_executor
 from fl_runtime.federation import Federation, active_count
 from fl_runtime.models import build_model
 from fl_runtime.partitions import IID, PARTITIONS, Dirichlet, MissingClasses, Partition
 from fl_runtime.recruitment import Recruitment, recruit
-from fl_runtime.streams import torch_seed
+from fl_runtime.shards import check_shards
+from fl_runtime.streams import stream, torch_seed
 from fl_runtime.task import LocalTraining, Task, make_task
 
 
@@ -31,17 +35,27 @@ class Parts:
         algorithm: Its pure functions.
         federation: Tasks, clients, eligibility.
         recruitment: How eligibility came about.
-        delay: Law of job durations.
-        dropout: Chance that a job is never answered.
+        recruit: The recruitment of that number.
+        recruit_every: Rounds between recruitments; None for a single one.
+        timing: How long jobs take, and how they end.
+        availability: When clients can be asked.
         executor: Runs local training.
     """
 
-    algorithm: OneTaskPerClient
+    algorithm: Algorithm
     federation: Federation
     recruitment: Recruitment
-    delay: DelayModel
-    dropout: float
+    recruit: Callable[[int], Recruitment]
+    recruit_every: int | None
+    timing: Timing
+    availability: Availability
     executor: Executor
+
+    def recruited(self, number: int) -> Parts:
+        """The same parts with the clients of that recruitment."""
+        found = self.recruit(number)
+        federation = replace(self.federation, eligible=found.eligible)
+        return replace(self, recruitment=found, federation=federation)
 
 
 def assemble(config: Config, seed: int) -> Parts:
@@ -55,16 +69,29 @@ def assemble(config: Config, seed: int) -> Parts:
     algorithm = record_from_table(
         "algorithm", choose("run.algorithm", config.run.algorithm, ALGORITHMS), config.algorithm
     )
-    recruitment = recruit(config.recruitment, config.clients.num_clients, len(config.task), seed)
-    tasks = tuple(_task(section, config.clients, seed, device) for section in config.task)
+    clients = config.clients
+    num_clients, num_tasks = clients.num_clients, len(config.task)
+
+    def recruit_(number: int) -> Recruitment:
+        return recruit(config.recruitment, num_clients, num_tasks, seed, number)
+
+    recruitment = recruit_(0)
+    tasks = tuple(_task(section, clients, seed, device) for section in config.task)
+    check_shards(tasks)
     return Parts(
         algorithm=algorithm,
         federation=Federation(
-            tasks, config.clients.num_clients, config.clients.fraction_train, recruitment.eligible
+            tasks,
+            num_clients,
+            clients.fraction_train,
+            recruitment.eligible,
+            clients.over_selection,
         ),
         recruitment=recruitment,
-        delay=_delay(config.clients),
-        dropout=config.clients.dropout,
+        recruit=recruit_,
+        recruit_every=config.recruitment.every,
+        timing=_timing(config, seed),
+        availability=availability(clients.availability, num_clients),
         executor=executor(tasks),
     )
 
@@ -72,11 +99,10 @@ def assemble(config: Config, seed: int) -> Parts:
 def executor_of(config: Config) -> str:
     """The name of the executor that a configuration ends up with."""
     clients = config.clients
-    return resolve_executor(
-        config.run.executor,
-        device=config.run.device,
-        active_clients=active_count(clients.num_clients, clients.fraction_train),
-    )
+    active = active_count(clients.num_clients, clients.fraction_train)
+    if issubclass(ALGORITHMS.get(config.run.algorithm, object), Asynchronous):
+        active = config.algorithm.get("concurrency") or clients.num_clients
+    return resolve_executor(config.run.executor, device=config.run.device, active_clients=active)
 
 
 def _task(section: TaskSection, clients: ClientsSection, seed: int, device: torch.device) -> Task:
@@ -119,6 +145,24 @@ def _partition(clients: ClientsSection) -> Partition:
     }
     assert makers.keys() == PARTITIONS.keys()
     return choose("clients.partition", clients.partition, makers)()
+
+
+def _timing(config: Config, seed: int) -> Timing:
+    """Delays, speed classes and losses of a configuration."""
+    clients, names = config.clients, [task.name for task in config.task]
+    if len(clients.task_delays) not in (0, len(names)):
+        requirement = f"empty or {len(names)} numbers, one per task"
+        raise InvalidInput("clients.task-delays", list(clients.task_delays), requirement)
+    speeds = clients.speeds or SpeedsTable(shares=(1.0,), factors=(1.0,))
+    return Timing(
+        delay=_delay(clients),
+        slowness=dealt_speeds(
+            speeds.shares, speeds.factors, clients.num_clients, stream(seed, "speeds")
+        ),
+        factors=dict(zip(names, clients.task_delays, strict=False)),
+        dropout=clients.dropout,
+        failures=clients.failures,
+    )
 
 
 def _delay(clients: ClientsSection) -> DelayModel:

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from fl_runtime.algorithms import ALGORITHMS
-from fl_runtime.clock import DELAY_MODELS
+from fl_runtime.availability import AVAILABILITIES
 from fl_runtime.data import BUNDLED
+from fl_runtime.delays import DELAY_MODELS
 from fl_runtime.executors import EXECUTORS
 from fl_runtime.models import MODELS
 from fl_runtime.partitions import PARTITIONS
-from fl_runtime.recruitment import EVERYONE, RULE_NOTES
+from fl_runtime.recruitment import DRIFTS, EVERYONE, RULE_NOTES
 from mechanisms.scenarios import DISTRIBUTIONS
 
 
@@ -36,7 +37,10 @@ def catalogue() -> dict[str, dict[str, str]]:
         "partitions": dict(PARTITIONS),
         "recruitment rules": {EVERYONE: "all clients, unpaid", **RULE_NOTES},
         "cost distributions": _first_lines(DISTRIBUTIONS),
+        "cost drifts": dict(DRIFTS),
         "delay models": _first_lines(DELAY_MODELS),
+        "availability models": _first_lines(AVAILABILITIES)
+        | {"file": "a CSV of client, from, until, with an optional period"},
         "executors": _first_lines(EXECUTORS),
     }
 

@@ -1,8 +1,10 @@
 """Everything needed to go on after a kill, in one file that is always whole.
 
 A checkpoint is one safetensors file: tensors by path, and the rest of the tree as JSON in its
-header (so reading one never executes code). It is written to a temporary name and renamed, which a
-process kill cannot split. It does not wait for the disk, so a power cut may cost the last rounds.
+header (so reading one never executes code). A tensor that occurs at several places, such as the
+model that many jobs in flight started from, is stored once. The file is written to a temporary name
+and renamed, which a process kill cannot split. It does not wait for the disk, so a power cut may
+cost the last rounds.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from fairopt.errors import InvalidInput
 
-FORMAT = "1"
+FORMAT = "2"
 """Version of the layout; another one is refused rather than guessed at."""
 
 _TENSOR = "$tensor"
@@ -33,7 +35,7 @@ def save_checkpoint(path: Path, tree: Mapping[str, Any]) -> None:
         tree: Plain values; keys are strings.
     """
     tensors: dict[str, Tensor] = {}
-    header = {"format": FORMAT, "tree": json.dumps(_strip(tree, "", tensors))}
+    header = {"format": FORMAT, "tree": json.dumps(_strip(tree, "", tensors, {}))}
     temporary = path.with_name(path.name + ".partial")
     save_file(tensors, temporary, metadata=header)
     temporary.replace(path)
@@ -58,15 +60,22 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise InvalidInput("checkpoint", str(path), f"a whole checkpoint file ({error})") from error
 
 
-def _strip(node: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """The tree with tensors moved into `tensors`, their paths left behind."""
+def _strip(node: Any, path: str, tensors: dict[str, Tensor], stored: dict[int, str]) -> Any:
+    """The tree with tensors moved into `tensors`, their paths left behind.
+
+    `stored` says where each tensor, by identity, has been put; the tree keeps them all alive.
+    """
     if isinstance(node, Tensor):
-        tensors[path] = node.detach().to("cpu").contiguous().clone()
-        return {_TENSOR: path}
+        if id(node) not in stored:
+            tensors[path] = node.detach().to("cpu").contiguous().clone()
+            stored[id(node)] = path
+        return {_TENSOR: stored[id(node)]}
     if isinstance(node, Mapping):
-        return {key: _strip(value, f"{path}/{key}", tensors) for key, value in node.items()}
+        return {key: _strip(value, f"{path}/{key}", tensors, stored) for key, value in node.items()}
     if isinstance(node, list | tuple):
-        return [_strip(value, f"{path}/{index}", tensors) for index, value in enumerate(node)]
+        return [
+            _strip(value, f"{path}/{index}", tensors, stored) for index, value in enumerate(node)
+        ]
     return node
 
 
@@ -82,9 +91,16 @@ def _fill(node: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def to_device(node: Any, device: torch.device) -> Any:
-    """The tree with all tensors on a device."""
+    """The tree with all tensors on a device; one that occurs at several places stays one."""
+    return _moved(node, device, {})
+
+
+def _moved(node: Any, device: torch.device, done: dict[int, Tensor]) -> Any:
+    """`to_device`, with the tensors that have been moved already."""
     if isinstance(node, Tensor):
-        return node.to(device)
+        return done.setdefault(id(node), node.to(device))
     if isinstance(node, dict):
-        return {key: to_device(value, device) for key, value in node.items()}
+        return {key: _moved(value, device, done) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_moved(value, device, done) for value in node]
     return node

@@ -1,75 +1,255 @@
-"""Virtual time: when a job would have finished, decided by seeded delays and never by the wall.
+"""Virtual time: when each job ends and how, and what the server waits for.
 
-A synchronous round is a barrier: it lasts as long as its slowest job. Nothing here looks at a real
-clock, so a run repeats exactly on any machine.
+Jobs in flight are a queue ordered by (finish, number); the number is that of dispatch, so equal
+times keep the order in which jobs were sent. A client works on its jobs one after the other: a new
+one begins when its last one ends. Nothing here looks at a real clock, so a run repeats exactly on
+any machine.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
-from numpy.random import Generator
+import numpy as np
+from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
+from fl_runtime.delays import DelayModel, Delays
+from fl_runtime.executor import Job, Update
+from fl_runtime.streams import stream
+
+Fate = Literal["answers", "drops out", "fails"]
 
 
-class DelayModel(Protocol):
-    """How long a job takes, in units of virtual time."""
+@dataclass(frozen=True)
+class Flight:
+    """A job under way.
+
+    Attributes:
+        finish: Virtual time at which the server hears of it, or of its loss.
+        number: How many jobs were sent before it.
+        wave: The dispatch that sent it.
+        fate: `answers`; `drops out` (no answer, noticed when one was due); or `fails` (lost at a
+            moment of the work, noticed at once).
+        job: The work.
+        update: The answer, once it has been computed (results wait here until they are due).
+    """
+
+    finish: float
+    number: int
+    wave: int
+    fate: Fate
+    job: Job
+    update: Update | None = None
+
+
+Flights = tuple[Flight, ...]
+"""Jobs in flight, ordered by finish and number."""
+
+
+def queue(flights: Sequence[Flight]) -> Flights:
+    """The flights in the order in which the server hears of them."""
+    return tuple(sorted(flights, key=lambda flight: (flight.finish, flight.number)))
+
+
+@dataclass(frozen=True)
+class Timing:
+    r"""How long jobs take and how they end.
+
+    Problem: a job of task s on client i takes :math:`T = k_s \, v_i \, D` with a fresh draw D of
+    the delay model, and ends at :math:`\max(now, \text{end of the client's last job}) + T`.
+
+    Attributes:
+        delay: Law of D.
+        slowness: (num_clients,) factors :math:`v_i`.
+        factors: Factor :math:`k_s` of each task; 1 for a task that is not named.
+        dropout: Chance that a job is never answered.
+        failures: Chance that a job that would be answered is lost, at a moment that is uniform over
+            its duration.
+
+    Draws are addressed by seed, wave and client, so arms that ask the same clients at the same
+    wave see the same delays.
+    """
+
+    delay: DelayModel
+    slowness: Delays
+    factors: Mapping[str, float] = field(default_factory=dict)
+    dropout: float = 0.0
+    failures: float = 0.0
+
+    def launch(
+        self,
+        jobs: Sequence[Job],
+        flights: Flights,
+        *,
+        seed: int,
+        wave: int,
+        number: int,
+        now: float,
+    ) -> Flights:
+        """The queue with these jobs in it.
+
+        Args:
+            jobs: New jobs; a client's jobs are worked on in this order.
+            flights: What is already under way.
+            seed: Seed of the run.
+            wave: Number of this dispatch.
+            number: Jobs sent so far.
+            now: Time of dispatch.
+        """
+        free: dict[int, float] = {}
+        for flight in flights:
+            free[flight.job.client] = max(free.get(flight.job.client, now), flight.finish)
+        draws: list[_Draws] = []
+        asked: Counter[int] = Counter()
+        sent: list[Flight] = []
+        for job in jobs:
+            if asked[job.client] == len(draws):
+                draws.append(self._draws(seed, wave, len(draws)))
+            draw = draws[asked[job.client]]
+            asked[job.client] += 1
+            begin = max(now, free.get(job.client, now))
+            length = float(draw.lengths[job.client]) * self.factors.get(job.task, 1.0)
+            fate = draw.fate(job.client)
+            worked = length * float(draw.moments[job.client]) if fate == "fails" else length
+            free[job.client] = begin + worked
+            sent.append(Flight(begin + worked, number + len(sent), wave, fate, job))
+        return queue((*flights, *sent))
+
+    def later(self, now: float, seed: int, wave: int) -> float:
+        """Where to go in time if nobody works: as far as the slowest client would take.
+
+        Raises:
+            InvalidInput: The delays are lost in the rounding of the time.
+        """
+        lengths = self._draws(seed, wave, 0).lengths
+        length = float(lengths.max()) * max(self.factors.values(), default=1.0)
+        if length > 0.0 and now + length == now:
+            raise InvalidInput("clients.delay", length, f"long enough to move time {now:g}")
+        return now + length
 
     @property
     def mean(self) -> float:
-        """The expected delay, > 0."""
-        ...
+        """Mean duration of a job of the fastest kind, for judging time limits."""
+        fastest = min(self.factors.values(), default=1.0) * float(self.slowness.min())
+        return self.delay.mean * fastest
 
-    def draw(self, rng: Generator) -> float:
-        """One delay, finite and nonnegative."""
-        ...
-
-
-@dataclass(frozen=True)
-class Constant:
-    """Every job takes the same time; the default of 1 counts rounds."""
-
-    mean: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.mean) and self.mean > 0.0):
-            raise InvalidInput("mean", self.mean, "finite and > 0")
-
-    def draw(self, rng: Generator) -> float:
-        """The constant."""
-        return self.mean
+    def _draws(self, seed: int, wave: int, repeat: int) -> _Draws:
+        """One draw per client; `repeat` counts the jobs that a client gets in one wave."""
+        keys = (wave, repeat) if repeat else (wave,)
+        rng = stream(seed, "delays", *keys)
+        count = self.slowness.size
+        lengths = self.delay.draw(rng, count) * self.slowness
+        dropped = rng.random(count) < self.dropout
+        if not self.failures:
+            return _Draws(lengths, dropped, np.zeros(count, dtype=np.bool_), np.ones(count))
+        chance = stream(seed, "failures", *keys)
+        return _Draws(lengths, dropped, chance.random(count) < self.failures, chance.random(count))
 
 
 @dataclass(frozen=True)
-class ShiftedExponential:
-    """A fixed part plus an exponential one: `shift` + Exp, with expectation `mean`.
+class _Draws:
+    """What chance has in store for one job of every client."""
 
-    Example:
-        >>> import numpy as np
-        >>> ShiftedExponential(shift=1.0, mean=1.5).draw(np.random.default_rng(0)) >= 1.0
-        True
+    lengths: Delays
+    dropped: NDArray[np.bool_]
+    failed: NDArray[np.bool_]
+    moments: Delays
+
+    def fate(self, client: int) -> Fate:
+        """How the client's job ends."""
+        if self.dropped[client]:
+            return "drops out"
+        return "fails" if self.failed[client] else "answers"
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """What a wait brought.
+
+    Attributes:
+        time: Virtual time at its end.
+        answered: Jobs whose answers count, in the order in which the algorithm gets them.
+        lost: Jobs that dropped out or failed.
+        discarded: How many jobs answer too late to count.
+        ahead: Jobs still in flight whose answers will count: worth computing in the same stack.
+        left: All jobs still in flight.
+        over: Whether the algorithm goes on even if nothing was answered.
     """
 
-    shift: float
-    mean: float
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.shift) and self.shift >= 0.0):
-            raise InvalidInput("shift", self.shift, "finite and >= 0")
-        if not (math.isfinite(self.mean) and self.mean >= self.shift and self.mean > 0.0):
-            raise InvalidInput("mean", self.mean, f"finite, > 0 and at least shift {self.shift}")
-
-    def draw(self, rng: Generator) -> float:
-        """One delay."""
-        return self.shift + float(rng.exponential(self.mean - self.shift))
+    time: float
+    answered: Flights
+    lost: Flights
+    discarded: int
+    ahead: Flights
+    left: Flights
+    over: bool
 
 
-DELAY_MODELS: Mapping[str, type[Constant] | type[ShiftedExponential]] = {
-    "constant": Constant,
-    "shifted-exponential": ShiftedExponential,
-}
-"""Delay models by their names in a configuration."""
+class Wait(Protocol):
+    """What a server waits for before it acts."""
+
+    def take(self, flights: Flights, wave: int, otherwise: float) -> Arrivals:
+        """Let time pass.
+
+        Args:
+            flights: Jobs in flight.
+            wave: The latest dispatch.
+            otherwise: Where to go in time if there is nothing to wait for.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Barrier:
+    """Wait for the jobs of the latest dispatch: for all, or for the first so many answers.
+
+    What is answered later is discarded, but its client is busy until then. If fewer answer than are
+    wanted, the barrier opens when the last of them should have.
+
+    Attributes:
+        first: Answers that are enough; None for all.
+    """
+
+    first: int | None = None
+
+    def take(self, flights: Flights, wave: int, otherwise: float) -> Arrivals:
+        """Everything up to the moment the barrier opens."""
+        mine = [flight for flight in flights if flight.wave == wave]
+        answering = [flight for flight in mine if flight.fate == "answers"]
+        counted = answering[: self.first]
+        enough = self.first is not None and len(counted) == self.first
+        time = max((f.finish for f in (counted if enough else mine)), default=otherwise)
+        return Arrivals(
+            time=time,
+            answered=tuple(sorted(counted, key=lambda flight: flight.number)),
+            lost=tuple(f for f in mine if f.fate != "answers" and f.finish <= time),
+            discarded=len(answering) - len(counted),
+            ahead=(),
+            left=tuple(flight for flight in flights if flight.finish > time),
+            over=True,
+        )
+
+
+@dataclass(frozen=True)
+class NextArrival:
+    """Wait for the next job to end, whichever it is; jobs that end together come one by one."""
+
+    def take(self, flights: Flights, wave: int, otherwise: float) -> Arrivals:
+        """The first of the queue."""
+        if not flights:
+            return Arrivals(otherwise, (), (), 0, (), (), over=True)
+        first, left = flights[:1], flights[1:]
+        answers = first[0].fate == "answers"
+        return Arrivals(
+            time=first[0].finish,
+            answered=first if answers else (),
+            lost=() if answers else first,
+            discarded=0,
+            ahead=tuple(flight for flight in left if flight.fate == "answers"),
+            left=left,
+            over=False,
+        )

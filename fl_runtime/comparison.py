@@ -10,9 +10,9 @@ from typing import Any
 from fairopt.errors import InvalidInput
 from fl_runtime.config import Config
 from fl_runtime.config_files import arm_configs
-from fl_runtime.experiment import is_over
 from fl_runtime.history import History, merge
 from fl_runtime.report import read_run
+from fl_runtime.stopping import is_over
 from fl_runtime.summary import summarise
 
 
@@ -66,8 +66,9 @@ def _finished(label: str, config: Config, history: History) -> History:
 
     def done(arm: str, seed: int) -> bool:
         rounds = history.rounds(arm, seed)
-        return bool(rounds) and is_over(
-            config, rounds[-1]["server_round"], rounds[-1]["virtual_time"]
+        return bool(rounds) and (
+            history.stopped(arm, seed)
+            or is_over(config, rounds[-1]["server_round"], rounds[-1]["virtual_time"])
         )
 
     whole = history.keep(done)

@@ -25,6 +25,12 @@ LARGEST_WIDTH = 2**16
 LARGEST_THREADS = 256
 """More intra-op threads than that crash PyTorch rather than help."""
 
+LARGEST_OVER_SELECTION = 100.0
+"""Asking more clients than that per answer is a typing error."""
+
+SHARE_SLACK = 1e-6
+"""0.33 + 0.33 + 0.34 is 1 to whoever wrote it; thirds are written with six digits."""
+
 Item = TypeVar("Item")
 Listed = Annotated[tuple[Item, ...], Strict(strict=False)]
 """A list of the file, whose items are checked strictly."""
@@ -37,6 +43,7 @@ Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Step = Annotated[float, Field(gt=0.0, le=LARGEST_STEP)]
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
+Factor = Annotated[float, Field(gt=0.0, le=LARGEST_STEP)]
 HeldOut = Annotated[float, Field(gt=0.0, lt=0.5)]
 
 
@@ -46,6 +53,22 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, alias_generator=kebab, populate_by_name=True
     )
+
+
+class EarlyStopTable(Section):
+    """``[run] early-stop``: when a run has had enough.
+
+    Attributes:
+        metric: A figure of the held-out sets, see `fl_runtime.metrics.held_out_names`.
+        patience: Rounds without an improvement after which the run ends.
+        mode: Whether larger values are better.
+        min_delta: An improvement counts from this size on.
+    """
+
+    metric: Name = "min_task_acc"
+    patience: Count
+    mode: Literal["max", "min"] = "max"
+    min_delta: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
 
 
 class RunSection(Section):
@@ -60,6 +83,7 @@ class RunSection(Section):
         executor: How local training is run; `auto` follows a fixed rule and is recorded resolved.
         threads: Intra-op threads of PyTorch; one is fastest for small models.
         report_rounds: The summary averages each metric over this many last rounds.
+        early_stop: End a run whose `metric` has not improved for `patience` rounds.
     """
 
     algorithm: Name
@@ -70,6 +94,7 @@ class RunSection(Section):
     executor: Literal["auto", "sequential", "stacked", "flower"] = "auto"
     threads: Annotated[int, Field(ge=1, le=LARGEST_THREADS)] = 1
     report_rounds: Count = 1
+    early_stop: EarlyStopTable | None = None
 
     @model_validator(mode="after")
     def _ends(self) -> RunSection:
@@ -109,6 +134,27 @@ class TaskSection(Section):
     test_fraction: HeldOut = 0.2
 
 
+class SpeedsTable(Section):
+    """``[clients] speeds``: classes of fast and slow clients, dealt out by the seed.
+
+    Attributes:
+        shares: Share of the clients in each class; they add up to 1.
+        factors: What multiplies the delays of each class.
+    """
+
+    shares: Annotated[Listed[Fraction], Field(min_length=1)]
+    factors: Annotated[Listed[Factor], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _fits(self) -> SpeedsTable:
+        """One factor per share, and shares of a whole."""
+        if len(self.shares) != len(self.factors):
+            raise InvalidInput("factors", list(self.factors), f"{len(self.shares)} numbers")
+        if abs(sum(self.shares) - 1.0) > SHARE_SLACK:
+            raise InvalidInput("shares", list(self.shares), "numbers that add up to 1")
+        return self
+
+
 class ClientsSection(Section):
     """``[clients]``: the population, its data and its speed.
 
@@ -121,7 +167,14 @@ class ClientsSection(Section):
         local_epochs: Passes over a client's shard per job.
         batch_size: Examples per step.
         dropout: Chance that a client never answers a job.
+        failures: Chance that a job is lost at a moment of its duration.
+        over_selection: In rounds, this many times the active clients are asked, and the answers
+            that come first count.
         delay: Duration of a job in virtual time, a table with `model` and its parameters.
+        speeds: Speed classes, which multiply the delays of their clients.
+        task_delays: Factors of the delays, one per task; equal where none is given.
+        availability: When a client can be asked: a table with `model` and its parameters, or with
+            `file`, a CSV of client, from, until.
     """
 
     num_clients: Count
@@ -132,7 +185,12 @@ class ClientsSection(Section):
     local_epochs: Count = 1
     batch_size: Count = 32
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    failures: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    over_selection: Annotated[float, Field(ge=1.0, le=LARGEST_OVER_SELECTION)] = 1.0
     delay: dict[str, Any] = {"model": "constant"}
+    speeds: SpeedsTable | None = None
+    task_delays: Listed[Factor] = ()
+    availability: dict[str, Any] = {"model": "always"}
 
 
 class RecruitmentSection(Section):
@@ -140,7 +198,10 @@ class RecruitmentSection(Section):
 
     Attributes:
         rule: Auction or baseline; `everyone` recruits all clients at no cost.
-        budget: What the server may spend in all.
+        budget: What the server may spend on a recruitment, or one number for each (the last one
+            goes on).
+        every: Rounds after which clients are recruited anew; never by default.
+        drift: How costs move between recruitments: a table with `model` and its parameters.
         reserve: Price of an outside seller, one or one per task, for rules that take it.
         prices: Posted prices, one per task, for `posted-price`.
         direction: Relative prices, one per task, for `participation-fee`; equal by default.
@@ -150,7 +211,9 @@ class RecruitmentSection(Section):
     """
 
     rule: Name = "everyone"
-    budget: float | None = None
+    budget: float | Annotated[Listed[float], Field(min_length=1)] | None = None
+    every: Count | None = None
+    drift: dict[str, Any] = {}
     reserve: float | Listed[float] | None = None
     prices: Listed[float] | None = None
     direction: Listed[float] | None = None

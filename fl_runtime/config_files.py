@@ -26,8 +26,10 @@ from fl_runtime.config import (
     ArmSection,
     ClientsSection,
     Config,
+    EarlyStopTable,
     RecruitmentSection,
     RunSection,
+    SpeedsTable,
     TaskSection,
 )
 
@@ -273,5 +275,12 @@ def _item(node: Any, part: str, key: str) -> Any:
 
 
 def _known_keys(path: Sequence[str]) -> list[str]:
-    """Keys of the file's top level, or of the section a path leads into."""
-    return list(_SECTIONS[path[0]].model_fields) if path else list(Config.model_fields)
+    """Keys of the file's top level, or of the table a path leads into."""
+    if not path:
+        return list(Config.model_fields)
+    nested: Mapping[tuple[str, ...], type[BaseModel]] = {
+        ("run", "early-stop"): EarlyStopTable,
+        ("clients", "speeds"): SpeedsTable,
+    }
+    kind = nested.get(tuple(map(kebab, path)), _SECTIONS[path[0]])
+    return list(kind.model_fields)

@@ -54,6 +54,7 @@ class Update:
         num_examples: Size of the client's shard, the weight of this update in a mean.
         client_state: What the client keeps.
         metrics: Figures of the training, at least `train_loss`.
+        payload: Parameters that the client started from; the loop puts them here, not an executor.
     """
 
     task: str
@@ -63,6 +64,7 @@ class Update:
     num_examples: int
     client_state: Mapping[str, Tensor] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    payload: Params = field(default_factory=dict)
 
     @property
     def is_finite(self) -> bool:

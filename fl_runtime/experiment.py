@@ -1,36 +1,35 @@
-"""The only loop: recruit, dispatch, wait, absorb, measure, record, checkpoint.
+"""Runs of a configuration: every arm with every seed, recruitment, rows, checkpoints, watchers.
 
 Seeds are the outer loop, so after the first seed there is one run of every arm to look at. All
-state lives in frozen records that are passed along; files are written by `run_folder` alone.
+state lives in frozen records that are passed along; files are written by `run_folder` alone. What
+happens inside a round is in `loop`.
 """
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from fairopt.errors import InvalidInput
-from fl_runtime.algorithms import ServerState
 from fl_runtime.assembly import Parts, assemble, executor_of
-from fl_runtime.checkpoint import to_device
 from fl_runtime.config import Config
 from fl_runtime.config_files import arm_configs, digest
-from fl_runtime.executor import Job, Update
 from fl_runtime.history import History, finite_figures, read_history
 from fl_runtime.inputs import check_inputs, with_inputs
-from fl_runtime.metrics import held_out_metrics, staleness_metrics, training_metrics
+from fl_runtime.loop import Judge, one_round
+from fl_runtime.moment import Moment
 from fl_runtime.preflight import check_all_arms
+from fl_runtime.rows import recruitment_row, stop_row
 from fl_runtime.run_folder import HISTORY, RunFolder, Writer, nothing_done
-from fl_runtime.streams import stream
-from fl_runtime.task import Evaluation
+from fl_runtime.stopping import is_over
+
+Kind = Literal["recruitment", "round", "incident", "stop"]
 
 
 @dataclass(frozen=True)
@@ -38,27 +37,21 @@ class Event:
     """Something a watcher may want to show.
 
     Attributes:
-        kind: `recruitment` before a run's first round, `round` after each round.
+        kind: `recruitment` before a run's first round and whenever clients are recruited anew,
+            `round` after each round, `incident` for work of a client that failed or was rejected,
+            `stop` when a run ends early.
         arm: Which arm.
         seed: Which seed.
         row: The row that went into the history.
     """
 
-    kind: Literal["recruitment", "round"]
+    kind: Kind
     arm: str
     seed: int
     row: Mapping[str, Any]
 
 
 Watcher = Callable[[Event], None]
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Where one run stands: its state, the virtual time, and whether recruitment is recorded."""
-
-    state: ServerState
-    now: float = 0.0
 
 
 def run(
@@ -72,7 +65,7 @@ def run(
 
     Args:
         config: A checked configuration.
-        on_event: Called after each recruitment and round, in order.
+        on_event: Called after each row of the history, in order; see `callbacks` for more than one.
         out: Folder for the files of the run; None keeps everything in memory.
         fresh: Replace an earlier run at `out`.
 
@@ -170,7 +163,7 @@ class _Recorder:
     seed: int
     on_event: Watcher | None
 
-    def event(self, kind: Literal["recruitment", "round"], figures: Mapping[str, Any]) -> None:
+    def event(self, kind: Kind, figures: Mapping[str, Any]) -> None:
         """Append a row and announce it."""
         row = {"event": kind, "arm": self.arm, "seed": self.seed, **finite_figures(figures)}
         self.writer.row(row)
@@ -179,7 +172,7 @@ class _Recorder:
 
     def checkpoint(self, moment: Moment | None) -> None:
         """Save where this run stands; None when it is finished."""
-        state = None if moment is None else {"now": moment.now, **plain_state(moment.state)}
+        state = None if moment is None else moment.tree()
         finished = self.index + (moment is None)
         self.writer.checkpoint({"digest": self.digest, "finished": finished, "state": state})
 
@@ -193,81 +186,54 @@ class _Recorder:
 def _one_run(
     config: Config, seed: int, recorder: _Recorder, saved: Mapping[str, Any] | None
 ) -> None:
-    """One arm with one seed, from its start or from a saved state."""
-    parts = assemble(config, seed)
-    if saved is None:
-        moment = Moment(parts.algorithm.init(parts.federation, seed))
-        recorder.event("recruitment", _recruitment_row(parts, config))
-        if not parts.recruitment.eligible.any():
-            warnings.warn(
-                f'arm "{recorder.arm}", seed {seed}: nobody is recruited, so nothing is trained',
-                stacklevel=2,
-            )
-    else:
-        moment = _restored(saved, torch.device(config.run.device))
+    """One arm with one seed, from its start or from a saved moment."""
+    parts, rule = assemble(config, seed), config.run.early_stop
+    judge = Judge(parts.federation.tasks)
+    first = parts.algorithm.init(parts.federation, seed)
+    moment = Moment(first)
+    if saved is not None:
+        moment = Moment.from_tree(saved, type(first), torch.device(config.run.device))
+        parts = _recruited_before(parts, moment.state.server_round)
     while not is_over(config, moment.state.server_round, moment.now):
+        if moment.patience.is_out(rule):
+            break
         began = time.perf_counter()
-        moment, row = one_round(parts, moment)
+        before = moment.state.server_round
+        parts = _recruited_now(parts, before, recorder)
+        moment, tally, row = one_round(parts, moment, judge)
+        moment = replace(moment, patience=moment.patience.after(row, rule))
+        for incident in tally.incidents:
+            recorder.event("incident", incident.row(before))
         recorder.event("round", row)
         recorder.checkpoint(moment)
         recorder.seconds(moment.state.server_round, time.perf_counter() - began)
+    if rule is not None and moment.patience.is_out(rule):
+        recorder.event("stop", stop_row(moment, rule, moment.patience))
     recorder.checkpoint(None)
 
 
-def one_round(parts: Parts, moment: Moment) -> tuple[Moment, dict[str, Any]]:
-    """Dispatch, wait for the slowest, absorb, measure.
-
-    Returns:
-        The moment after the round and the figures of the round.
-    """
-    state, jobs = parts.algorithm.dispatch(moment.state, parts.federation, moment.now)
-    answered, duration = _barrier(parts, state, jobs)
-    if duration > 0.0 and moment.now + duration == moment.now:
-        raise InvalidInput("clients.delay", duration, f"long enough to move time {moment.now:g}")
-    parts.executor.submit(answered)
-    arrived = parts.executor.poll()
-    before = state.server_round
-    tasks = parts.federation.tasks
-    state, updates, validation = _absorb(parts, state, arrived)
-    test = {t.name: t.evaluate(state.models[t.name], t.test) for t in tasks}
-    after = Moment(state.observe(validation), moment.now + duration)
-    counts = {
-        "server_round": after.state.server_round,
-        "virtual_time": after.now,
-        "num-dropped": len(jobs) - len(answered),
-        "num-rejected": len(arrived) - len(updates),
-    }
-    return after, {
-        **counts,
-        **training_metrics([task.name for task in tasks], updates),
-        **staleness_metrics(before, updates),
-        **held_out_metrics(validation, test),
-    }
+def _recruited_before(parts: Parts, server_round: int) -> Parts:
+    """The clients that the latest recruitment before a round's end has left."""
+    every = parts.recruit_every
+    return parts.recruited((server_round - 1) // every) if every else parts
 
 
-def _absorb(
-    parts: Parts, state: ServerState, arrived: Sequence[Update]
-) -> tuple[ServerState, list[Update], dict[str, Evaluation]]:
-    """Aggregate what is sound, so that no model is ever poisoned.
-
-    Left out are updates that are not finite, and all updates of a task whose model would have no
-    finite validation loss afterwards (a step that overflows).
-
-    Returns:
-        The new state, the updates that went into it, and the validation of its models.
-    """
-    updates = [update for update in arrived if update.is_finite]
-    while True:
-        after = parts.algorithm.absorb(state, updates)
-        validation = {
-            task.name: task.evaluate(after.models[task.name], task.validation)
-            for task in parts.federation.tasks
-        }
-        broken = {name for name, seen in validation.items() if not math.isfinite(seen.loss)}
-        kept = [update for update in updates if update.task not in broken]
-        if len(kept) == len(updates):
-            return after, updates, validation
-        updates = kept
+def _recruited_now(parts: Parts, server_round: int, recorder: _Recorder) -> Parts:
+    """The same parts, or with new clients where it is time to recruit."""
+    every = parts.recruit_every
+    if server_round and (every is None or server_round % every):
+        return parts
+    if server_round and every:
+        parts = parts.recruited(server_round // every)
+    names = [task.name for task in parts.federation.tasks]
+    recorder.event("recruitment", recruitment_row(parts, server_round, names))
+    if not parts.recruitment.eligible.any():
+        warnings.warn(
+            f'arm "{recorder.arm}", seed {recorder.seed}: nobody is recruited, '
+            "so nothing is trained",
+            stacklevel=2,
+        )
+    return parts
 
 
 @contextmanager
@@ -279,49 +245,3 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def plain_state(state: ServerState) -> dict[str, Any]:
-    """A state as a tree that a checkpoint can hold."""
-    return {field.name: getattr(state, field.name) for field in fields(state)}
-
-
-def _restored(saved: Mapping[str, Any], device: torch.device) -> Moment:
-    """The moment a checkpoint holds."""
-    tree = {key: value for key, value in saved.items() if key != "now"}
-    return Moment(ServerState(**to_device(tree, device)), saved["now"])
-
-
-def _barrier(parts: Parts, state: ServerState, jobs: list[Job]) -> tuple[list[Job], float]:
-    """Jobs that are answered, and how long the server waits for the slowest of all of them.
-
-    A client that drops out is noticed when its answer is due. A round without jobs takes as long as
-    one job would, so that time goes on.
-    """
-    rng = stream(state.seed, "delays", state.server_round)
-    clients = parts.federation.num_clients
-    delays = [parts.delay.draw(rng) for _ in range(clients)]
-    dropped = rng.random(clients) < parts.dropout
-    answered = [job for job in jobs if not dropped[job.client]]
-    return answered, max((delays[job.client] for job in jobs), default=max(delays))
-
-
-def is_over(config: Config, server_round: int, now: float) -> bool:
-    """Whether a run ends after that many rounds, at that virtual time."""
-    rounds, limit = config.run.num_server_rounds, config.run.time_limit
-    return server_round >= (rounds or math.inf) or now >= (limit or math.inf)
-
-
-def _recruitment_row(parts: Parts, config: Config) -> dict[str, Any]:
-    """What recruitment cost and brought."""
-    names = [task.name for task in parts.federation.tasks]
-    result = parts.recruitment
-    return {
-        "rule": result.rule,
-        "budget": config.recruitment.budget,
-        "spend": result.spend,
-        "cost": result.cost,
-        "take_up": {name: int(n) for name, n in zip(names, result.take_up, strict=True)},
-        "min_take_up": int(result.take_up.min()),
-        "num-recruited": int(result.eligible.any(axis=1).sum()),
-    }

@@ -1,11 +1,13 @@
-"""Who takes part: tasks, clients, and which tasks each client agreed to."""
+"""Who takes part: tasks, clients, which tasks each agreed to, and who is idle right now."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
@@ -17,19 +19,28 @@ DECIMAL_SLACK = 1e-9
 
 @dataclass(frozen=True)
 class Federation:
-    """Everything an algorithm may know before the first round.
+    """Everything an algorithm may know about its clients.
 
     Attributes:
         tasks: The tasks, in the order of all per-task arrays.
         num_clients: Number of clients, recruited or not.
         fraction_train: Share of the clients that are active in a round.
         eligible: (num_clients, num_tasks) bool, True where a client agreed to train a task.
+        over_selection: In rounds, this many times the clients needed are asked, and the first
+            answers count.
+        present: (num_clients,) bool, True for clients that can be asked now; None for all.
+        busy: (num_clients,) bool, True for clients with a job; None for no client.
+        in_flight: Jobs under way by task.
     """
 
     tasks: tuple[Task, ...]
     num_clients: int
     fraction_train: float
     eligible: NDArray[np.bool_]
+    over_selection: float = 1.0
+    present: NDArray[np.bool_] | None = None
+    busy: NDArray[np.bool_] | None = None
+    in_flight: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [task.name for task in self.tasks]
@@ -46,8 +57,21 @@ class Federation:
 
     @property
     def num_active(self) -> int:
-        """Clients drawn per round, at least one."""
+        """Clients whose answers count in a round, at least one."""
         return active_count(self.num_clients, self.fraction_train)
+
+    @property
+    def idle(self) -> NDArray[np.int64]:
+        """Clients that can be asked now and have no job."""
+        everybody = np.ones(self.num_clients, dtype=np.bool_)
+        present = everybody if self.present is None else self.present
+        return np.flatnonzero(present if self.busy is None else present & ~self.busy)
+
+    def draw_active(self, rng: Generator) -> NDArray[np.int64]:
+        """The clients to ask in a round, in order: idle ones, all equally likely."""
+        wanted = math.ceil(self.over_selection * self.num_active - DECIMAL_SLACK)
+        idle = self.idle
+        return np.sort(rng.choice(idle, min(wanted, idle.size), replace=False))
 
 
 def active_count(num_clients: int, fraction_train: float) -> int:

@@ -1,4 +1,4 @@
-"""What happened: one row per recruitment and per round, in memory and as JSON lines."""
+"""What happened: one row per recruitment, round and incident, in memory and as JSON lines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ class History:
     """All rows of a run, in the order they happened.
 
     A row of event `recruitment` holds `take_up` per task, `spend` and `cost`; a row of event
-    `round` holds the metrics after that many server rounds. Both name their `arm` and `seed`.
+    `round` holds the metrics after that many server rounds; a row of event `incident` names the
+    client whose work failed or was rejected, and why; a row of event `stop` says that a run ended
+    early. All name their `arm` and `seed`.
 
     Attributes:
         rows: The rows.
@@ -59,8 +61,20 @@ class History:
         return self._runs.get((arm, seed, "round"), [])
 
     def recruitment(self, arm: str, seed: int) -> dict[str, Any]:
-        """The recruitment row of one run."""
+        """The first recruitment row of one run."""
         return self._runs[arm, seed, "recruitment"][0]
+
+    def recruitments(self, arm: str, seed: int) -> list[dict[str, Any]]:
+        """All recruitment rows of one run."""
+        return self._runs[arm, seed, "recruitment"]
+
+    def incidents(self, arm: str, seed: int) -> list[dict[str, Any]]:
+        """Work of clients that failed or was rejected in one run, in order."""
+        return self._runs.get((arm, seed, "incident"), [])
+
+    def stopped(self, arm: str, seed: int) -> bool:
+        """Whether that run ended early because a figure stopped improving."""
+        return (arm, seed, "stop") in self._runs
 
     def figures(self, arm: str, metric: str) -> list[Series]:
         """A metric round by round, one array per seed; NaN where it is undefined."""
@@ -112,6 +126,10 @@ def _is_row(row: Any) -> bool:
         take_up = row.get("take_up")
         counts = isinstance(take_up, dict) and all(isinstance(n, int) for n in take_up.values())
         return money and counts and {"rule", "budget", "min_take_up"} <= row.keys()
+    if row.get("event") == "incident":
+        return {"reason", "task", "client", "server_round"} <= row.keys()
+    if row.get("event") == "stop":
+        return {"metric", "server_round"} <= row.keys()
     figures = (value for key, value in row.items() if key not in ("event", "arm"))
     numeric = all(value is None or isinstance(value, int | float) for value in figures)
     return (

@@ -24,7 +24,10 @@ def with_inputs(config: Config) -> Config:
         update={
             "task": tuple(_absolute_task(task) for task in config.task),
             "recruitment": config.recruitment.model_copy(
-                update={"costs": _absolute_costs(config.recruitment.costs)}
+                update={"costs": _absolute_file(config.recruitment.costs)}
+            ),
+            "clients": config.clients.model_copy(
+                update={"availability": _absolute_file(config.clients.availability)}
             ),
         }
     )
@@ -44,15 +47,16 @@ def check_inputs(config: Config) -> None:
 
 
 def fingerprints(config: Config) -> dict[str, str]:
-    """A hash per data source or cost file that is not bundled, by its name in the configuration."""
+    """A hash per data source, cost or trace file, by its name in the configuration."""
     sources = {task.data for task in config.task if ":" in task.data}
-    files = {
-        str(arm.recruitment.costs["file"])
-        for arm in arm_configs(config).values()
-        if "file" in arm.recruitment.costs and arm.recruitment.rule != "everyone"
-    }
+    arms = arm_configs(config).values()
+    costs = [arm.recruitment.costs for arm in arms if arm.recruitment.rule != "everyone"]
+    traces = [arm.clients.availability for arm in arms]
     found = {source: _of_dataset(source) for source in sorted(sources)}
-    return found | {file: _of_file(Path(file)) for file in sorted(files)}
+    for key, tables in (("recruitment.costs.file", costs), ("clients.availability.file", traces)):
+        files = sorted({str(table["file"]) for table in tables if "file" in table})
+        found |= {file: _of_file(key, Path(file)) for file in files}
+    return found
 
 
 def _of_dataset(source: str) -> str:
@@ -64,13 +68,13 @@ def _of_dataset(source: str) -> str:
     return digest.hexdigest()
 
 
-def _of_file(path: Path) -> str:
+def _of_file(key: str, path: Path) -> str:
     """Hash of a file's bytes."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         requirement = f"a CSV file of numbers ({error.strerror})"
-        raise InvalidInput("recruitment.costs.file", str(path), requirement) from error
+        raise InvalidInput(key, str(path), requirement) from error
 
 
 def _absolute_task(task: TaskSection) -> TaskSection:
@@ -82,6 +86,6 @@ def _absolute_task(task: TaskSection) -> TaskSection:
     return task
 
 
-def _absolute_costs(costs: dict[str, Any]) -> dict[str, Any]:
+def _absolute_file(table: dict[str, Any]) -> dict[str, Any]:
     """The table with an absolute path, if it reads a file."""
-    return {**costs, "file": str(Path(str(costs["file"])).resolve())} if "file" in costs else costs
+    return {**table, "file": str(Path(str(table["file"])).resolve())} if "file" in table else table

@@ -59,10 +59,16 @@ def training_metrics(tasks: Sequence[str], updates: Sequence[Update]) -> Row:
     return row
 
 
-def staleness_metrics(server_round: int, updates: Sequence[Update]) -> Row:
-    """How many versions old the updates were when they arrived."""
-    ages = [server_round - update.version for update in updates] or [0]
-    return {"staleness_mean": float(np.mean(ages)), "staleness_max": max(ages)}
+def staleness_metrics(ages: Sequence[int]) -> Row:
+    """How many versions old the updates were when they arrived; zero where nothing did."""
+    seen = list(ages) or [0]
+    return {"staleness_mean": float(np.mean(seen)), "staleness_max": max(seen)}
+
+
+def held_out_names(tasks: Sequence[str]) -> list[str]:
+    """Names of the figures that `held_out_metrics` gives for tasks of those names."""
+    nothing = dict.fromkeys(tasks, Evaluation(0.0, 0.0))
+    return list(held_out_metrics(nothing, nothing))
 
 
 def _weighted_loss(updates: Sequence[Update]) -> float | None:

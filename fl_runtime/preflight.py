@@ -12,6 +12,7 @@ from fl_runtime.assembly import Parts, assemble
 from fl_runtime.config import Config
 from fl_runtime.config_files import arm_configs, of_arm
 from fl_runtime.local_training import train_locally
+from fl_runtime.stopping import check_early_stop
 from fl_runtime.streams import stream
 from fl_runtime.task import Task
 
@@ -26,6 +27,7 @@ def check_all_arms(config: Config) -> None:
         InvalidInput: Parts do not fit, a model cannot train on a client's batch or gives no finite
             loss, or the time limit is out of proportion to the delays.
     """
+    check_early_stop(config)
     seed = config.run.seeds[0]
     for name, arm in arm_configs(config).items():
         try:
@@ -40,7 +42,7 @@ def check_all_arms(config: Config) -> None:
 
 def _check_time_limit(config: Config, parts: Parts) -> None:
     """A run by virtual time must be able to get there."""
-    limit, mean = config.run.time_limit, parts.delay.mean
+    limit, mean = config.run.time_limit, parts.timing.mean
     if limit is not None and config.run.num_server_rounds is None and limit / mean > MOST_ROUNDS:
         requirement = f"at most {MOST_ROUNDS:g} times the mean delay {mean:g}"
         raise InvalidInput("run.time-limit", limit, requirement)

@@ -1,8 +1,13 @@
-"""Before training: costs are drawn, a rule recruits, and the result says who may train what."""
+"""Who may train what: costs are drawn, a rule recruits, and again every so many rounds if asked.
+
+Costs of later recruitments drift away from the first ones. A recruitment is a pure function of the
+configuration, the seed and its number, so a resumed run finds it again.
+"""
 
 from __future__ import annotations
 
 import csv
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +20,13 @@ from numpy.typing import NDArray
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
+from fl_runtime.complaints import record_from_table
 from fl_runtime.config import RecruitmentSection
 from fl_runtime.streams import stream, stream_seed
 from mechanisms import Mechanism
+from mechanisms.drift import CostProcess, GeometricWalk, MeanReverting
 from mechanisms.named_rules import RuleOptions, named_rule
-from mechanisms.scenarios import scenario
+from mechanisms.scenarios import CostDistribution, scenario
 
 Costs = NDArray[np.float64]
 
@@ -38,6 +45,13 @@ RULE_NOTES: Mapping[str, str] = {
 """A line for people about each rule of `mechanisms`. Clients bid their true costs, which is their
 best reply under the truthful rules and gives the others their most favourable reading."""
 
+DRIFTS: Mapping[str, str] = {
+    "none": "costs stay as they are",
+    "geometric-walk": "each cost walks by itself and keeps its mean (sigma)",
+    "mean-reverting": "each cost stays near its first value (pull, sigma)",
+}
+"""How costs move between recruitments, by name, each with a line for people."""
+
 EVERYONE = "everyone"
 """The rule without an auction: all clients train all tasks and nobody is paid."""
 
@@ -48,6 +62,7 @@ class Recruitment:
 
     Attributes:
         rule: Name of the rule.
+        budget: What it could spend; None without an auction that needs one.
         eligible: (num_clients, num_tasks) bool.
         take_up: (num_tasks,) recruited clients per task.
         spend: Total payments.
@@ -55,6 +70,7 @@ class Recruitment:
     """
 
     rule: str
+    budget: float | None
     eligible: NDArray[np.bool_]
     take_up: NDArray[np.int64]
     spend: float
@@ -62,13 +78,20 @@ class Recruitment:
 
 
 def recruit(
-    section: RecruitmentSection, num_clients: int, num_tasks: int, seed: int
+    section: RecruitmentSection, num_clients: int, num_tasks: int, seed: int, number: int = 0
 ) -> Recruitment:
     """Draw costs and run the rule of a configuration.
 
+    Args:
+        section: Rule, budget, costs and their drift.
+        num_clients: Number of clients.
+        num_tasks: Number of tasks.
+        seed: Seed of the run.
+        number: Recruitments before this one.
+
     Raises:
-        InvalidInput: Unknown rule or distribution, a missing or non-positive budget, or costs that
-            are NaN, negative or of the wrong shape.
+        InvalidInput: Unknown rule, distribution or drift, a missing or non-positive budget, or
+            costs that are NaN, negative or of the wrong shape.
 
     Example:
         >>> section = RecruitmentSection(rule="budget-fair", budget=4.0)
@@ -76,14 +99,16 @@ def recruit(
         True
     """
     if section.rule == EVERYONE:
-        return _everyone(num_clients, num_tasks)
+        return _everyone(section, num_clients, num_tasks, number)
     choose("recruitment.rule", section.rule, {EVERYONE: "", **RULE_NOTES})
     if section.budget is None:
         raise InvalidInput("recruitment.budget", "nothing", f"given for rule {section.rule}")
-    costs = draw_costs(section.costs, num_clients, num_tasks, stream(seed, "costs"))
-    outcome = _rule(section, seed)(costs, section.budget)
+    budget = _budget_of(section, number)
+    costs = draw_costs(section, num_clients, num_tasks, stream(seed, "costs"), number)
+    outcome = _rule(section, seed, number)(costs, budget)
     return Recruitment(
         rule=section.rule,
+        budget=budget,
         eligible=outcome.winners,
         take_up=outcome.take_up,
         spend=float(outcome.spend),
@@ -91,14 +116,23 @@ def recruit(
     )
 
 
-def _rule(section: RecruitmentSection, seed: int) -> Mechanism:
-    """The configured rule with its options."""
+def _budget_of(section: RecruitmentSection, number: int) -> Any:
+    """The budget of that recruitment; the last one of a list goes on."""
+    if isinstance(section.budget, tuple):
+        if not all(0.0 < each < math.inf for each in section.budget):
+            raise InvalidInput("recruitment.budget", list(section.budget), "finite numbers > 0")
+        return section.budget[min(number, len(section.budget) - 1)]
+    return section.budget
+
+
+def _rule(section: RecruitmentSection, seed: int, number: int) -> Mechanism:
+    """The configured rule with its options; random rules draw afresh every time."""
     options = RuleOptions(
         reserve=_numbers(section.reserve),
         prices=_numbers(section.prices),
         direction=_numbers(section.direction),
         fee=section.fee,
-        seed=stream_seed(seed, "recruitment"),
+        seed=stream_seed(seed, "recruitment", *((number,) if number else ())),
     )
     try:
         return named_rule(section.rule, options)
@@ -112,19 +146,87 @@ def _numbers(values: float | tuple[float, ...] | None) -> Any:
     return np.array(values) if isinstance(values, tuple) else values
 
 
-def draw_costs(table: Mapping[str, Any], num_clients: int, num_tasks: int, rng: Generator) -> Costs:
-    """Private costs from a distribution's table, or from a CSV file of clients x tasks."""
+def draw_costs(
+    section: RecruitmentSection, num_clients: int, num_tasks: int, rng: Generator, number: int = 0
+) -> Costs:
+    """Private costs at that recruitment, from a distribution or a CSV file of clients x tasks.
+
+    The first ones do not depend on the drift, and later ones not on how many follow.
+    """
+    process = _drift(section.drift, _first_costs(section.costs, num_clients, num_tasks))
+    try:
+        path = process.draw(rng, number + 1, num_clients, num_tasks)
+    except InvalidInput as error:
+        name = f"recruitment.costs.{error.argument.replace('_', '-')}"
+        raise InvalidInput(name, error.value, error.requirement) from None
+    return np.asarray(path[number])
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """Costs that are given instead of drawn."""
+
+    costs: Costs
+
+    def draw(self, rng: Generator, num_clients: int, num_tasks: int) -> Costs:
+        """The table."""
+        return self.costs
+
+
+def _first_costs(table: Mapping[str, Any], num_clients: int, num_tasks: int) -> CostDistribution:
+    """Where the costs of the first recruitment come from."""
     if "file" in table:
         if len(table) > 1:
             requirement = "alone, or a distribution with its parameters"
             raise InvalidInput("recruitment.costs.file", str(table["file"]), requirement)
-        return _costs_of_file(Path(str(table["file"])), num_clients, num_tasks)
+        return _Table(_costs_of_file(Path(str(table["file"])), num_clients, num_tasks))
     try:
-        law = {"distribution": "uniform", **_for_tasks(table, num_tasks)}
-        return scenario(law).draw(rng, num_clients, num_tasks)
+        return scenario({"distribution": "uniform", **_for_tasks(table, num_tasks)})
     except InvalidInput as error:
         name = f"recruitment.costs.{error.argument.replace('_', '-')}"
         raise InvalidInput(name, error.value, error.requirement) from None
+
+
+def _drift(table: Mapping[str, Any], start: CostDistribution) -> CostProcess:
+    """How costs move from there on."""
+    fields = {key: value for key, value in table.items() if key != "model"}
+    model = str(table.get("model", "none"))
+    choose("recruitment.drift.model", model, DRIFTS)
+    if model == "none":
+        if fields:
+            raise InvalidInput("recruitment.drift", dict(table), "without parameters for no drift")
+        return GeometricWalk(start, sigma=0.0)
+    kind: Any = {"geometric-walk": _Walk, "mean-reverting": _Reversion}[model]
+    return record_from_table("recruitment.drift", kind, fields).process(start)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """Parameters of `GeometricWalk` in a configuration."""
+
+    sigma: float = 0.1
+
+    def process(self, start: CostDistribution) -> CostProcess:
+        """The walk from those costs."""
+        return GeometricWalk(start, sigma=self.sigma)
+
+    def __post_init__(self) -> None:
+        GeometricWalk(sigma=self.sigma)
+
+
+@dataclass(frozen=True)
+class _Reversion:
+    """Parameters of `MeanReverting` in a configuration."""
+
+    pull: float = 0.2
+    sigma: float = 0.2
+
+    def process(self, start: CostDistribution) -> CostProcess:
+        """The process around those costs."""
+        return MeanReverting(start, pull=self.pull, sigma=self.sigma)
+
+    def __post_init__(self) -> None:
+        MeanReverting(pull=self.pull, sigma=self.sigma)
 
 
 def _for_tasks(table: Mapping[str, Any], num_tasks: int) -> dict[str, Any]:
@@ -140,10 +242,13 @@ def _for_tasks(table: Mapping[str, Any], num_tasks: int) -> dict[str, Any]:
     return {**table, "task_scale": scale[:num_tasks]}
 
 
-def _everyone(num_clients: int, num_tasks: int) -> Recruitment:
+def _everyone(
+    section: RecruitmentSection, num_clients: int, num_tasks: int, number: int
+) -> Recruitment:
     """All clients, no payments."""
     return Recruitment(
         rule=EVERYONE,
+        budget=_budget_of(section, number),
         eligible=np.ones((num_clients, num_tasks), dtype=np.bool_),
         take_up=np.full(num_tasks, num_clients),
         spend=0.0,

@@ -56,7 +56,7 @@ def _arm(
 ) -> dict[str, Any]:
     """All figures of one arm."""
     seeds = history.seeds(arm)
-    recruited = [history.recruitment(arm, seed) for seed in seeds]
+    recruited = [_over_a_run(history.recruitments(arm, seed)) for seed in seeds]
     return {
         "seeds": seeds,
         "rounds": [len(history.rounds(arm, seed)) for seed in seeds],
@@ -82,6 +82,22 @@ def _arm(
         "clients_per_round": {
             task: float(history.series(arm, f"{task}/num-clients").mean()) for task in history.tasks
         },
+    }
+
+
+def _over_a_run(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One recruitment row for a run: means of what was recruited, sums of money."""
+    first = rows[0]
+    return {
+        "rule": first["rule"],
+        "budget": None if first["budget"] is None else sum(row["budget"] for row in rows),
+        "spend": sum(row["spend"] for row in rows),
+        "cost": sum(row["cost"] for row in rows),
+        "take_up": {
+            task: float(np.mean([row["take_up"][task] for row in rows]))
+            for task in first["take_up"]
+        },
+        "min_take_up": float(np.mean([row["min_take_up"] for row in rows])),
     }
 
 

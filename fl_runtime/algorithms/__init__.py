@@ -1,6 +1,7 @@
 """Algorithms by name: frozen records of hyper-parameters with pure functions of a state."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from fl_runtime.algorithms.allocation import (
     FedFairMMFL,
@@ -8,9 +9,12 @@ from fl_runtime.algorithms.allocation import (
     RandomAllocation,
     RoundRobin,
 )
-from fl_runtime.algorithms.base import Algorithm, ServerState, weighted_mean_step
+from fl_runtime.algorithms.base import Algorithm, InRounds, ServerState, weighted_mean_step
+from fl_runtime.algorithms.buffered import Asynchronous, FedAsync, FedBuff
 
-ALGORITHMS: Mapping[str, type[OneTaskPerClient]] = {
+ALGORITHMS: Mapping[str, type[Any]] = {
+    "fed-async": FedAsync,
+    "fed-buff": FedBuff,
     "fed-fair-mmfl": FedFairMMFL,
     "random": RandomAllocation,
     "round-robin": RoundRobin,
@@ -20,7 +24,11 @@ ALGORITHMS: Mapping[str, type[OneTaskPerClient]] = {
 __all__ = [
     "ALGORITHMS",
     "Algorithm",
+    "Asynchronous",
+    "FedAsync",
+    "FedBuff",
     "FedFairMMFL",
+    "InRounds",
     "OneTaskPerClient",
     "RandomAllocation",
     "RoundRobin",

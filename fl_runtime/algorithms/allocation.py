@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt import InvalidInput, client_task_probabilities
-from fl_runtime.algorithms.base import ServerState, weighted_mean_step
+from fl_runtime.algorithms.base import InRounds, ServerState, weighted_mean_step
 from fl_runtime.executor import Job, Update
 from fl_runtime.federation import Federation
 from fl_runtime.streams import stream, torch_seed
@@ -25,7 +25,7 @@ Probabilities = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class OneTaskPerClient:
+class OneTaskPerClient(InRounds):
     """Common part: draw active clients, give each one task, average what comes back."""
 
     def init(self, federation: Federation, seed: int) -> ServerState:
@@ -37,7 +37,7 @@ class OneTaskPerClient:
     ) -> tuple[ServerState, list[Job]]:
         """One job per active client that has an eligible task; the others stay idle."""
         rng = stream(state.seed, "dispatch", state.server_round)
-        active = np.sort(rng.choice(federation.num_clients, federation.num_active, replace=False))
+        active = federation.draw_active(rng)
         draws = rng.random(active.size)
         probabilities = self.probabilities(state, federation)[active]
         chosen = draw_tasks(probabilities, draws)

@@ -1,11 +1,16 @@
 """What an algorithm is: a frozen record of hyper-parameters with pure functions of a state.
 
-The loop in `experiment` owns time, evaluation, files and progress. An algorithm only says
+The loop (`fl_runtime.loop`) owns time, evaluation, files and progress. An algorithm only says
 
 * `init(federation, seed)`: the first state;
-* `dispatch(state, idle, now)`: the state after dispatch and the jobs to start;
-* `absorb(state, updates)`: the state after those updates arrived;
-* `observe(state, validation)`: the state after the server measured the models on validation data.
+* `dispatch(state, federation, now)`: the state after dispatch and the jobs to start; the
+  federation says who is recruited, who is idle and what is in flight;
+* `wait(federation)`: what the server then waits for (a barrier, or the next arrival);
+* `accepts(state, update)`: whether an answer may count (false for one that is too old), and
+  `may_refuse`: whether that ever happens;
+* `absorb(state, updates)`: the state after those updates arrived. It advances `server_round` when
+  it aggregates, and also when it gets no updates: then the server has waited in vain;
+* `forget(state, tasks)`: the state without kept updates of tasks whose model they would ruin.
 
 A state is a frozen record of plain values, arrays and tensors, so it can be written to a checkpoint
 and read back. It carries the seed and the counters that address its random streams, hence no
@@ -14,13 +19,14 @@ generator is mutated behind a caller's back and the same state always dispatches
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
 
+from fl_runtime.clock import Barrier, Wait
 from fl_runtime.executor import Job, Update
 from fl_runtime.federation import Federation
 from fl_runtime.task import Evaluation, Params
@@ -28,11 +34,11 @@ from fl_runtime.task import Evaluation, Params
 
 @dataclass(frozen=True)
 class ServerState:
-    """State of a synchronous server with one global model per task.
+    """State of a server with one global model per task, as algorithms in rounds need it.
 
     Attributes:
         seed: Seed of the run.
-        server_round: Rounds finished.
+        server_round: Rounds finished (aggregations, in asynchronous systems).
         models: Global parameters by task.
         validation_loss: Latest validation loss by task, empty before the first measurement.
         validation_error: Latest share of validation examples that were misclassified, by task.
@@ -49,6 +55,19 @@ class ServerState:
         """Initial models, nothing measured."""
         models = {task.name: task.initial for task in federation.tasks}
         return cls(seed, 0, models, {}, {})
+
+    def version(self, task: str) -> int:
+        """How often that task's model has been replaced; here every round counts."""
+        return self.server_round
+
+    def tree(self) -> dict[str, Any]:
+        """Plain values and tensors, for a checkpoint."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @classmethod
+    def from_tree(cls, tree: Mapping[str, Any]) -> Self:
+        """The state that `tree` described."""
+        return cls(**tree)
 
     def observe(self, validation: Mapping[str, Evaluation]) -> Self:
         """The same state with fresh measurements of some tasks."""
@@ -69,14 +88,52 @@ class Algorithm(Protocol):
         ...
 
     def dispatch(
-        self, state: ServerState, federation: Federation, now: float
+        self, state: Any, federation: Federation, now: float
     ) -> tuple[ServerState, list[Job]]:
-        """Jobs for the clients that are idle."""
+        """Jobs for clients that are idle."""
         ...
 
-    def absorb(self, state: ServerState, updates: Sequence[Update]) -> ServerState:
-        """Aggregate what arrived."""
+    def wait(self, federation: Federation) -> Wait:
+        """What the server waits for after a dispatch."""
         ...
+
+    @property
+    def may_refuse(self) -> bool:
+        """Whether `accepts` ever says no."""
+        ...
+
+    def accepts(self, state: Any, update: Update) -> bool:
+        """Whether that answer may count."""
+        ...
+
+    def absorb(self, state: Any, updates: Sequence[Update]) -> ServerState:
+        """Take in what arrived."""
+        ...
+
+    def forget(self, state: Any, tasks: Collection[str]) -> ServerState:
+        """The state without kept updates of those tasks."""
+        ...
+
+
+class InRounds:
+    """What all algorithms in rounds share: wait for the round's answers, keep none of them."""
+
+    def wait(self, federation: Federation) -> Wait:
+        """A barrier; where more clients are asked than needed, for the first that answer."""
+        return Barrier(federation.num_active if federation.over_selection > 1.0 else None)
+
+    @property
+    def may_refuse(self) -> bool:
+        """Never."""
+        return False
+
+    def accepts(self, state: ServerState, update: Update) -> bool:
+        """Every answer of the round."""
+        return True
+
+    def forget(self, state: ServerState, tasks: Collection[str]) -> ServerState:
+        """Nothing is kept, so nothing is to be forgotten."""
+        return state
 
 
 def weighted_mean_step(
@@ -105,8 +162,15 @@ def _step(params: Params, updates: Sequence[Update]) -> dict[str, Tensor]:
     """One task's model after the weighted mean of its updates."""
     total = sum(update.num_examples for update in updates)
     shares = [update.num_examples / total for update in updates]
+    return add_shares(params, shares, [update.delta for update in updates])
+
+
+def add_shares(
+    params: Params, shares: Sequence[float], deltas: Sequence[Params]
+) -> dict[str, Tensor]:
+    """Parameters plus that share of each difference, summed in order."""
     with torch.no_grad():
         return {
-            key: value + sum(s * u.delta[key] for s, u in zip(shares, updates, strict=True))
+            key: value + sum(s * delta[key] for s, delta in zip(shares, deltas, strict=True))
             for key, value in params.items()
         }

@@ -222,7 +222,10 @@ def kill_after_rows(process: subprocess.Popen[bytes], folder: Path, rows: int) -
 
 
 @pytest.mark.slow
-def test_sigkill_and_resume_give_the_same_bytes(toml: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("arms", ["in rounds", "asynchronous"])
+def test_sigkill_and_resume_give_the_same_bytes(toml: Path, tmp_path: Path, arms: str) -> None:
+    if arms == "asynchronous":
+        toml.write_text(in_flight(TOML))
     assert start("run", toml, "--out", tmp_path / "whole").wait() == 0
     killed = tmp_path / "killed"
     kill_after_rows(start("run", toml, "--out", killed), killed, rows=2)
@@ -230,3 +233,16 @@ def test_sigkill_and_resume_give_the_same_bytes(toml: Path, tmp_path: Path) -> N
         kill_after_rows(start("resume", killed), killed, rows)
     assert start("resume", killed).wait() == 0
     assert (killed / HISTORY).read_bytes() == (tmp_path / "whole" / HISTORY).read_bytes()
+
+
+def in_flight(text: str) -> str:
+    """The same configuration with asynchronous arms."""
+    for old, new in (
+        ('"fed-fair-mmfl"', '"fed-buff"'),
+        ('"run.algorithm" = "random"', '"run.algorithm" = "fed-async"'),
+        ("dropout = 0.2", "dropout = 0.1\nfailures = 0.1"),
+        ("[recruitment]", "[algorithm]\nbuffer-size = 3\n[recruitment]"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    return text
