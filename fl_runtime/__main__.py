@@ -1,4 +1,4 @@
-"""Command line: ``python -m fl_runtime run|resume|compare|plot|list``.
+"""Command line: ``python -m fl_runtime run|resume|compare|plot|results|list``.
 
 Bad input ends with one line on standard error and exit status 2; nothing is written by then.
 """
@@ -105,6 +105,21 @@ def plot(
 
         config, history = read_run(folder)
         typer.echo(draw(folder, history, config))
+
+
+@app.command()
+def results(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs.")],
+    out: Annotated[Path, typer.Option(help="Markdown page to write.")] = Path("results.md"),
+) -> None:
+    """Write a page that says of every claim of the runs: held, not held, or inconclusive."""
+    with complaints():
+        from fl_runtime.results import write_results
+        from fl_runtime.verdicts import counts
+
+        found = write_results(folders, out)
+        tally = counts([verdict for experiment in found for verdict in experiment.verdicts])
+        typer.echo(f"{out}: " + ", ".join(f"{n} {name}" for name, n in tally.items()))
 
 
 @app.command("list")

@@ -29,7 +29,9 @@ def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
     first = runs[0][1]
     for label, config, _ in runs[1:]:
         _check_comparable(label, config, first)
-    merged = merge((label, _finished(label, config, history)) for label, config, history in runs)
+    merged = merge(
+        (label, finished_part(label, config, history)) for label, config, history in runs
+    )
     versus = {arm.name: arm.versus for _, config, _ in runs for arm in config.arm}
     return summarise(
         merged,
@@ -61,8 +63,17 @@ def _check_comparable(label: str, config: Config, first: Config) -> None:
         )
 
 
-def _finished(label: str, config: Config, history: History) -> History:
-    """The part of a history whose runs came to their end."""
+def finished_part(label: str, config: Config, history: History) -> History:
+    """The part of a history whose runs came to their end.
+
+    Args:
+        label: How messages name the run.
+        config: Its configuration.
+        history: All of its rows.
+
+    Raises:
+        InvalidInput: Nothing is finished.
+    """
 
     def done(arm: str, seed: int) -> bool:
         rounds = history.rounds(arm, seed)

@@ -75,6 +75,7 @@ class RunSection(Section):
     """``[run]``: what is run and for how long.
 
     Attributes:
+        title: What the run is about, for pages made from several runs.
         algorithm: Name of the algorithm.
         seeds: One run per seed; all arms share the seeds, which makes comparisons paired.
         num_server_rounds: Rounds, or None to go by `time_limit`.
@@ -86,6 +87,7 @@ class RunSection(Section):
         early_stop: End a run whose `metric` has not improved for `patience` rounds.
     """
 
+    title: str = ""
     algorithm: Name
     seeds: Annotated[Listed[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)] = (0,)
     num_server_rounds: Count | None = None
@@ -240,6 +242,46 @@ class ArmSection(BaseModel):
         return dict(self.model_extra or {})
 
 
+class ClaimSection(Section):
+    """``[[claim]]``: a statement that the run tests, and what would show it.
+
+    The figure is one number per seed: of `arm`, or of `arm` minus `versus` on the same seed. The
+    claim is held when the 95 % interval of its mean lies wholly on the expected side of `margin`,
+    not held when it lies wholly on the other side, and inconclusive otherwise.
+
+    Attributes:
+        statement: The claim in one sentence.
+        source: Who claims it, and where.
+        published: The source's own figure, in words.
+        metric: A metric of the history (averaged over the last `report-rounds`), of recruitment,
+            or `time-to-targets`, the virtual time at which every task has reached its target.
+        arm: The arm it is about.
+        versus: The arm to compare with; none to look at the figure itself.
+        expect: `greater` or `less` than `margin`, or `within` plus and minus `margin`.
+        margin: In units of the metric, or as a share if `relative`.
+        relative: Differences as shares of the other arm's value.
+    """
+
+    statement: Name
+    source: Name
+    published: str = ""
+    metric: Name = "min_task_acc"
+    arm: Name
+    versus: Name | None = None
+    expect: Literal["greater", "less", "within"] = "greater"
+    margin: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    relative: bool = False
+
+    @model_validator(mode="after")
+    def _fits(self) -> ClaimSection:
+        """A band has a width, and a share needs something to be a share of."""
+        if self.expect == "within" and self.margin <= 0.0:
+            raise InvalidInput("margin", self.margin, "> 0 with expect = within")
+        if self.relative and self.versus is None:
+            raise InvalidInput("relative", True, "used together with versus")
+        return self
+
+
 class Config(Section):
     """A whole configuration, before arms are expanded.
 
@@ -250,6 +292,7 @@ class Config(Section):
         algorithm: Hyper-parameters of the chosen algorithm, checked against its record.
         recruitment: Who takes part, for how much.
         arm: Variants beside the configuration as it stands, see `config_files.arm_configs`.
+        claim: What the run tests, see `verdicts`.
         versions: Of packages, written into a run's own copy.
         inputs: Fingerprints of the files and functions that data come from, likewise.
     """
@@ -260,5 +303,6 @@ class Config(Section):
     algorithm: dict[str, Any] = {}
     recruitment: RecruitmentSection = RecruitmentSection()
     arm: Listed[ArmSection] = ()
+    claim: Listed[ClaimSection] = ()
     versions: dict[str, str] = {}
     inputs: dict[str, str] = {}

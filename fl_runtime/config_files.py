@@ -24,6 +24,7 @@ from fl_runtime.algorithms import ALGORITHMS
 from fl_runtime.complaints import first_complaint, kebab
 from fl_runtime.config import (
     ArmSection,
+    ClaimSection,
     ClientsSection,
     Config,
     EarlyStopTable,
@@ -41,9 +42,13 @@ ARM_MAY_CHANGE = ("algorithm.", "recruitment.", "clients.", "run.algorithm")
 VERBATIM = ("versions", "inputs")
 """Tables whose keys are names of other things and stay as they are."""
 
+LISTS = ("task", "arm", "claim")
+"""Arrays of tables."""
+
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "run": RunSection,
     "task": TaskSection,
+    "claim": ClaimSection,
     "clients": ClientsSection,
     "recruitment": RecruitmentSection,
 }
@@ -111,10 +116,19 @@ def arm_configs(config: Config) -> dict[str, Config]:
     names = [arm.name for arm in arms]
     if len(set(names)) < len(names):
         raise InvalidInput("arm", names, "arms with different names")
+    _check_names(config, arms, dict.fromkeys(names))
+    return {arm.name: _arm_config(config, arm.name, arm.overrides) for arm in arms}
+
+
+def _check_names(config: Config, arms: Sequence[ArmSection], names: Mapping[str, object]) -> None:
+    """Arms and claims speak of arms that exist."""
     for arm in arms:
         for other in arm.versus:
-            choose(f'arm "{arm.name}".versus', other, dict.fromkeys(names))
-    return {arm.name: _arm_config(config, arm.name, arm.overrides) for arm in arms}
+            choose(f'arm "{arm.name}".versus', other, names)
+    for index, claim in enumerate(config.claim):
+        choose(f"claim.{index}.arm", claim.arm, names)
+        if claim.versus is not None:
+            choose(f"claim.{index}.versus", claim.versus, names)
 
 
 def set_key(tree: Tree, key: str, value: Any) -> None:
@@ -149,7 +163,7 @@ def dump_toml(config: Config) -> str:
 
 def digest(config: Config) -> str:
     """A fingerprint of everything that decides the history, but for versions."""
-    tree = config.model_dump(exclude={"versions"})
+    tree = config.model_dump(exclude={"versions": True, "claim": True, "run": {"title"}})
     return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -194,7 +208,7 @@ def _arm_table(arm: ArmSection) -> Tree:
 
 def _arm_config(config: Config, name: str, overrides: Mapping[str, Any]) -> Config:
     """The base configuration with one arm's overrides applied."""
-    tree = config.model_dump(exclude={"arm", "versions", "inputs"})
+    tree = config.model_dump(exclude={"arm", "claim", "versions", "inputs"})
     if overrides.get("run.algorithm", config.run.algorithm) != config.run.algorithm:
         tree["algorithm"] = {}
     try:
@@ -251,14 +265,14 @@ def _leaf_paths(tree: Any, prefix: tuple[str, ...] = ()) -> Iterable[tuple[str, 
     for key, value in items:
         if isinstance(value, dict) or (prefix == () and key == "task"):
             yield from _leaf_paths(value, (*prefix, str(key)))
-        elif not (prefix == () and key == "arm"):
+        elif not (prefix == () and key in LISTS):
             yield (*prefix, str(key))
 
 
 def _field_paths() -> Iterable[tuple[str, ...]]:
     """Paths of every key that a file may hold once."""
     for section, kind in _SECTIONS.items():
-        if section != "task":
+        if section not in LISTS:
             yield from ((section, leaf) for leaf in kind.model_fields)
     for record in ALGORITHMS.values():
         yield from (("algorithm", field.name) for field in dataclasses.fields(record))

@@ -15,16 +15,18 @@ from fl_runtime.history import History, read_history
 from fl_runtime.plots import plot_run
 from fl_runtime.run_folder import HISTORY, PICTURE, RunFolder, write_summary
 from fl_runtime.summary import summarise
+from fl_runtime.verdicts import judge
 
 
 def summary_of(history: History, config: Config) -> dict[str, Any]:
     """Figures per arm with the targets and the averaging the configuration asks for."""
-    return summarise(
+    summary = summarise(
         history,
         targets={task.name: task.target_accuracy for task in config.task},
         versus={arm.name: arm.versus for arm in config.arm},
         last=config.run.report_rounds,
     )
+    return {**summary, "claims": [verdict.record() for verdict in judge(history, config)]}
 
 
 def write_report(folder: Path, history: History, config: Config) -> dict[str, Any]:
@@ -61,6 +63,7 @@ def print_tables(summary: Mapping[str, Any], console: Console) -> None:
         tables.tasks_table(summary),
         tables.targets_table(summary),
         tables.recruitment_table(summary),
+        tables.claims_table(summary),
     )
     for table in shown:
         if table is not None:

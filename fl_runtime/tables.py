@@ -96,6 +96,23 @@ def recruitment_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
+def claims_table(summary: Mapping[str, Any]) -> Table | None:
+    """One line per claim of the configuration: figure, expectation, verdict; None without any."""
+    if not summary.get("claims"):
+        return None
+    table = Table(title="Claims", show_lines=True)
+    for header in ("claim", "figure", "measured", "expected", "verdict"):
+        table.add_column(header, no_wrap=header in ("measured", "expected"))
+    for claim in summary["claims"]:
+        compared = claim["arm"] + (f" - {claim['versus']}" if claim["versus"] else "")
+        verdict = claim["verdict"] + (f": {claim['reason']}" if claim["reason"] else "")
+        cells = (claim["statement"], f"{claim['metric']}: {compared}")
+        measured = format(as_interval(claim["found"]), "+.3f" if claim["versus"] else ".3f")
+        table.add_row(*map(escape, (*cells, measured, claim["expected"], verdict)))
+    table.caption = "± 95 % interval over seeds; a claim is held when all of it is as expected"
+    return table
+
+
 def _money(figures: Mapping[str, Any]) -> tuple[str, str, str, str]:
     """Smallest take-up, spend, budget and true cost; dashes where nothing is paid."""
     least = format(as_interval(figures["min_take_up"]), ".1f")

@@ -6,13 +6,19 @@ import pytest
 
 from fl_runtime.algorithms import ALGORITHMS
 from fl_runtime.complaints import kebab
-from fl_runtime.config import ClientsSection, RecruitmentSection, RunSection, TaskSection
+from fl_runtime.config import (
+    ClaimSection,
+    ClientsSection,
+    RecruitmentSection,
+    RunSection,
+    TaskSection,
+)
 from fl_runtime.models import MODELS
 from fl_runtime.partitions import PARTITIONS
 from fl_runtime.recruitment import RULE_NOTES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
-SECTIONS = (RunSection, TaskSection, ClientsSection, RecruitmentSection)
+SECTIONS = (RunSection, TaskSection, ClientsSection, RecruitmentSection, ClaimSection)
 
 
 @pytest.mark.parametrize("section", SECTIONS)

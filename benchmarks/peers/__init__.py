@@ -1,0 +1,1 @@
+"""One round of federated averaging as other projects do it, on the same clients."""

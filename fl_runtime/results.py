@@ -1,0 +1,175 @@
+"""One page over several finished runs: per claim held, not held or inconclusive, with figures."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fairopt.errors import InvalidInput
+from fl_runtime.comparison import finished_part
+from fl_runtime.config import Config
+from fl_runtime.config_files import digest
+from fl_runtime.history import History
+from fl_runtime.report import read_run, summary_of
+from fl_runtime.run_folder import PICTURE
+from fl_runtime.statistics import as_interval
+from fl_runtime.verdicts import Verdict, confidence_text, counts, expectation, judge
+
+INTRODUCTION = """# What the experiments show
+
+Made by `python -m fl_runtime results` from the histories of finished runs; not edited by hand.
+Each section is one file of `experiments/`, run as it stands on bundled data with small models, so
+a verdict speaks of that setting and not of the source's own. A claim is **held** when the whole
+interval lies where the claim expects it, **not held** when all of it lies elsewhere, and
+**inconclusive** otherwise. Intervals: {intervals}.
+They are per claim: among twenty true null effects one is expected to look like an effect.
+"""
+
+COLUMNS = {"min_task_acc": "minimum", "mean_task_acc": "mean", "var_task_acc": "variance"}
+"""Figures across tasks that every section shows per arm."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A finished run with its verdicts.
+
+    Attributes:
+        name: Of its folder, which is the name of its file.
+        config: Resolved.
+        history: Finished parts only.
+        verdicts: Of its claims.
+        picture: The drawing of the run, if there is one.
+    """
+
+    name: str
+    config: Config
+    history: History
+    verdicts: tuple[Verdict, ...]
+    picture: Path | None
+
+    @classmethod
+    def of(cls, folder: Path) -> Experiment:
+        """Read and judge a run folder.
+
+        Raises:
+            InvalidInput: The folder is not a run with something finished.
+        """
+        config, history = read_run(folder)
+        done = finished_part(str(folder), config, history)
+        picture = folder / PICTURE
+        verdicts = tuple(judge(done, config))
+        name = folder.resolve().name
+        return cls(name, config, done, verdicts, picture if picture.is_file() else None)
+
+
+def write_results(folders: Sequence[Path], page: Path) -> list[Experiment]:
+    """Write the page, and copies of the pictures into a folder beside it named like it.
+
+    Args:
+        folders: Finished runs; each appears under the name of its folder.
+        page: Markdown file; replaced.
+
+    Raises:
+        InvalidInput: A folder is not a finished run, or two have one name.
+    """
+    experiments = [Experiment.of(folder) for folder in folders]
+    names = [experiment.name for experiment in experiments]
+    if len(set(names)) < len(names):
+        raise InvalidInput("DIR", names, "folders with different names")
+    pictures = page.with_suffix("")
+    pictures.mkdir(parents=True, exist_ok=True)
+    for experiment in experiments:
+        if experiment.picture is not None:
+            shutil.copyfile(experiment.picture, pictures / f"{experiment.name}.png")
+    temporary = page.with_name(page.name + ".partial")
+    temporary.write_text(render(experiments, pictures.name), encoding="utf-8")
+    temporary.replace(page)
+    return experiments
+
+
+def render(experiments: Sequence[Experiment], pictures: str) -> str:
+    """The page as Markdown.
+
+    Args:
+        experiments: In the order of the page.
+        pictures: Folder of the pictures, relative to the page.
+    """
+    verdicts = [verdict for experiment in experiments for verdict in experiment.verdicts]
+    tally = ", ".join(f"{number} {name}" for name, number in counts(verdicts).items())
+    lines = [INTRODUCTION.format(intervals=confidence_text())]
+    lines += [f"{len(verdicts)} claims: {tally}.", ""]
+    for experiment in experiments:
+        lines += [*_section(experiment, pictures), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def claim_rows(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, ...]]:
+    """Statement, what was measured, expectation, the source's figure, and the verdict, as words."""
+    for verdict in verdicts:
+        claim = verdict.claim
+        compared = f"{claim.arm} − {claim.versus}" if claim.versus else claim.arm
+        unit = f" / {claim.versus}" if claim.relative else ""
+        yield (
+            claim.statement,
+            f"{claim.metric}: {compared}{unit}",
+            found_text(verdict),
+            expectation(claim),
+            f"{claim.published} ({claim.source})" if claim.published else claim.source,
+            verdict.verdict + (f": {verdict.reason}" if verdict.reason else ""),
+        )
+
+
+def found_text(verdict: Verdict) -> str:
+    """The figure with its interval, four significant digits; a dash without one."""
+    found = verdict.found
+    if not math.isfinite(found.mean):
+        return "–"
+    sign = "+" if verdict.claim.versus else ""
+    digits = max(0, 3 - math.floor(math.log10(max(abs(found.mean), found.half_width, 1e-12))))
+    return format(found, f"{sign}.{min(digits, 6)}f")
+
+
+CLAIM_HEADERS = ("claim", "figure", "measured", "expected", "source", "verdict")
+
+
+def _section(experiment: Experiment, pictures: str) -> Iterator[str]:
+    """One run."""
+    config = experiment.config
+    yield f"## {config.run.title or experiment.name}"
+    yield ""
+    yield (
+        f"`experiments/{experiment.name}.toml`, fingerprint `{digest(config)[:12]}`: "
+        f"{len(config.task)} tasks, {config.clients.num_clients} clients, "
+        f"{len(config.run.seeds)} paired seeds."
+    )
+    yield ""
+    yield from _table(CLAIM_HEADERS, claim_rows(experiment.verdicts))
+    yield ""
+    yield from _table(("arm", *COLUMNS.values(), "rounds"), _arm_rows(experiment))
+    if experiment.picture is not None:
+        yield ""
+        yield f"![{experiment.name}]({pictures}/{experiment.name}.png)"
+
+
+def _arm_rows(experiment: Experiment) -> Iterator[tuple[str, ...]]:
+    """Test accuracy across tasks, per arm."""
+    summary: Mapping[str, Any] = summary_of(experiment.history, experiment.config)
+    for arm, figures in summary["arms"].items():
+        cells = (
+            format(as_interval(figures[key]), ".4f" if key.startswith("var") else ".3f")
+            for key in COLUMNS
+        )
+        rounds = sorted(set(figures["rounds"]))
+        yield (arm, *cells, f"{rounds[0]}" + (f"–{rounds[-1]}" if len(rounds) > 1 else ""))
+
+
+def _table(headers: Sequence[str], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
+    """A Markdown table."""
+    yield "| " + " | ".join(headers) + " |"
+    yield "|" + "---|" * len(headers)
+    for row in rows:
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
