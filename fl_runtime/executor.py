@@ -6,17 +6,19 @@ error inside a job says which task, client and round it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fairopt.errors import InvalidInput
-from fl_runtime.local_training import train_locally
+from fl_runtime.local_training import Client, Trained, train_locally
 from fl_runtime.task import Params, Task
+from fl_runtime.work import Work
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Job:
         payload: Parameters to start from.
         seed: Seed of all randomness of this job.
         client_state: What the client keeps between its jobs (personal parts, optimiser state).
+        config: Wishes beyond the task's training settings, plain values and tensors; the keys are
+            the attributes of `work.Work`.
     """
 
     task: str
@@ -40,6 +44,7 @@ class Job:
     payload: Params
     seed: int
     client_state: Mapping[str, Tensor] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,10 @@ class Update:
         client: Index of the client.
         version: Version the client started from.
         delta: Trained parameters minus the payload.
-        num_examples: Size of the client's shard, the weight of this update in a mean.
+        num_examples: Examples trained on, the weight of this update in a mean.
         client_state: What the client keeps.
-        metrics: Figures of the training, at least `train_loss`.
+        metrics: Figures of the training: `train_loss`, `learning_rate`, `aggregation_weight` as the
+            job had it, and `start_loss` if the job asked for it.
     """
 
     task: str
@@ -102,32 +108,49 @@ class SequentialExecutor:
     def _run(self, job: Job) -> Update:
         """Train one client; an error says where it happened."""
         task = self._tasks[job.task]
-        _seed_torch(job.seed)
-        try:
-            delta, loss = train_locally(
-                task.model,
-                task.complete(job.payload),
+        seed_torch(job.seed)
+        with placed(job):
+            client = Client(
                 task.shards[job.client],
-                task.training,
                 np.random.default_rng(job.seed),
+                Work.of(job.config),
+                job.client_state,
             )
-        except Exception as error:
-            error.add_note(
-                f"in local training: task {job.task}, client {job.client}, round {job.version}"
-            )
-            raise
-        return Update(
-            task=job.task,
-            client=job.client,
-            version=job.version,
-            delta=delta,
-            num_examples=len(task.shards[job.client]),
-            client_state=job.client_state,
-            metrics={"train_loss": loss},
+            start = task.complete(job.payload)
+            trained = train_locally(task.model, start, client, task.training)
+            return answer(job, trained, task.training.learning_rate)
+
+
+def answer(job: Job, trained: Trained, learning_rate: float) -> Update:
+    """The update that a trained client sends."""
+    echoed = {
+        "learning_rate": learning_rate,
+        "aggregation_weight": float(job.config.get("aggregation_weight", 1.0)),
+    }
+    return Update(
+        task=job.task,
+        client=job.client,
+        version=job.version,
+        delta=trained.delta,
+        num_examples=trained.num_examples,
+        client_state=trained.client_state,
+        metrics={**echoed, **trained.metrics},
+    )
+
+
+@contextmanager
+def placed(job: Job) -> Iterator[None]:
+    """Errors inside get a note that says where they happened."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(
+            f"in local training: task {job.task}, client {job.client}, round {job.version}"
         )
+        raise
 
 
-def _seed_torch(seed: int) -> None:
+def seed_torch(seed: int) -> None:
     """Seed the global generators, on GPUs only where CUDA is in use.
 
     `torch.manual_seed` does the same, but formats a stack trace per call while CUDA is not in use,

@@ -242,6 +242,7 @@ def one_round(parts: Parts, moment: Moment) -> tuple[Moment, dict[str, Any]]:
         **training_metrics([task.name for task in tasks], updates),
         **staleness_metrics(before, updates),
         **held_out_metrics(validation, test),
+        **after.state.figures,
     }
 
 

@@ -174,4 +174,5 @@ def make_job(state: ServerState, federation: Federation, client: int, task: int,
         sent_at=now,
         payload=state.models[name],
         seed=torch_seed(state.seed, "local", state.server_round, client, name),
+        client_state=state.client_state(name, client),
     )

@@ -15,7 +15,7 @@ generator is mutated behind a caller's back and the same state always dispatches
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
 import torch
@@ -36,6 +36,9 @@ class ServerState:
         models: Global parameters by task.
         validation_loss: Latest validation loss by task, empty before the first measurement.
         validation_error: Latest share of validation examples that were misclassified, by task.
+        client_states: What clients keep, by task and by the client's number in words (keys of a
+            checkpoint are words).
+        figures: Figures of the last aggregation, by metric name, for the history.
     """
 
     seed: int
@@ -43,12 +46,26 @@ class ServerState:
     models: Mapping[str, Params]
     validation_loss: Mapping[str, float]
     validation_error: Mapping[str, float]
+    client_states: Mapping[str, Mapping[str, Mapping[str, Tensor]]] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def initial(cls, federation: Federation, seed: int) -> Self:
         """Initial models, nothing measured."""
         models = {task.name: task.initial for task in federation.tasks}
         return cls(seed, 0, models, {}, {})
+
+    def client_state(self, task: str, client: int) -> Mapping[str, Tensor]:
+        """What a client kept from its last job for a task."""
+        return self.client_states.get(task, {}).get(str(client), {})
+
+    def keep(self, updates: Sequence[Update]) -> Self:
+        """The same state with what the clients behind these updates keep."""
+        kept = {task: dict(clients) for task, clients in self.client_states.items()}
+        for update in updates:
+            if update.client_state:
+                kept.setdefault(update.task, {})[str(update.client)] = update.client_state
+        return replace(self, client_states=kept)
 
     def observe(self, validation: Mapping[str, Evaluation]) -> Self:
         """The same state with fresh measurements of some tasks."""
