@@ -24,8 +24,9 @@ from torch import nn
 
 from fl_runtime.algorithms import weighted_mean_step
 from fl_runtime.data import load_dataset
-from fl_runtime.executor import Executor, Job
+from fl_runtime.executor import Executor
 from fl_runtime.executors import EXECUTORS
+from fl_runtime.job import Job
 from fl_runtime.models import build_model
 from fl_runtime.partitions import IID
 from fl_runtime.task import LocalTraining, Task, float_state, load_params, make_task

@@ -9,7 +9,7 @@ import torch
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
-from fl_runtime.algorithms import ALGORITHMS, OneTaskPerClient
+from fl_runtime.algorithms import ALGORITHMS, Synchronous
 from fl_runtime.clock import DELAY_MODELS, DelayModel
 from fl_runtime.complaints import kebab, record_from_table
 from fl_runtime.config import ClientsSection, Config, TaskSection
@@ -37,7 +37,7 @@ class Parts:
         executor: Runs local training.
     """
 
-    algorithm: OneTaskPerClient
+    algorithm: Synchronous
     federation: Federation
     recruitment: Recruitment
     delay: DelayModel

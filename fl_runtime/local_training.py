@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -91,7 +91,7 @@ def train_locally(
 
 
 def batch_loss(
-    model: nn.Module, examples: Examples, batch: Tensor, settings: LocalTraining
+    model: Callable[[Tensor], Tensor], examples: Examples, batch: Tensor, settings: LocalTraining
 ) -> Tensor:
     """Mean cross-entropy of one batch, each example times its weight where there are weights."""
     index = batch.to(examples.labels.device)

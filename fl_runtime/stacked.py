@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fl_runtime.executor import Job, SequentialExecutor, Update, answer
+from fl_runtime.executor import SequentialExecutor, answer
+from fl_runtime.job import Job, Update
 from fl_runtime.local_training import Trained, index_batches
 from fl_runtime.optimizers import Stack, StackedOptimizer, numbers_kept, precision_context
 from fl_runtime.padding import Padded
@@ -50,6 +51,7 @@ class StackedExecutor:
         self._twin = SequentialExecutor(tasks)
         self._sizes = {task.name: _announced_chunk(task) for task in tasks}
         self._queue: list[Job] = []
+        self._told = False
 
     def submit(self, jobs: Iterable[Job]) -> None:
         """Queue jobs."""
@@ -77,11 +79,18 @@ class StackedExecutor:
     def _group(self, name: object, jobs: list[Job]) -> list[Update]:
         """All jobs of one kind."""
         if name is None:
+            self._tell(jobs)
             self._twin.submit(jobs)
             return self._twin.poll()
         task, size = self._tasks[str(name)], self._sizes[str(name)]
         chunks = (jobs[first : first + size] for first in range(0, len(jobs), size))
         return [update for chunk in chunks for update in train_stack(task, chunk)]
+
+    def _tell(self, jobs: Sequence[Job]) -> None:
+        """Say once that joint jobs are not stacked."""
+        if not self._told and any(job.config.get("joint") for job in jobs):
+            _log.warning("clients that train tasks jointly are trained one by one")
+            self._told = True
 
 
 def train_stack(task: Task, jobs: Sequence[Job]) -> list[Update]:

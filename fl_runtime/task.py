@@ -159,13 +159,16 @@ def make_task(
 ) -> Task:
     """Split a data set three ways, stratified by class, and deal its training part to clients.
 
+    Tasks on data sets of one family draw the same split and the same deal.
+
     Raises:
         InvalidInput: A class has too few examples for three parts, or there are more clients than
             training examples.
     """
-    parts = _stratified(dataset, validation_fraction, test_fraction, seed, name)
+    cut = dataset.family or name
+    parts = _stratified(dataset, validation_fraction, test_fraction, seed, cut)
     train, validation, test = parts
-    shards = partition.split(dataset.labels[train], num_clients, stream(seed, "partition", name))
+    shards = partition.split(dataset.cut_by[train], num_clients, stream(seed, "partition", cut))
     if dataset.standardise:
         dataset = _standardised(dataset, train)
     model = model.to(device)
@@ -266,8 +269,8 @@ def _stratified(
     """Train, validation and test indices, each class cut by the same fractions."""
     rng = stream(seed, "split", name)
     train, validation, test = [], [], []
-    for label in range(dataset.num_classes):
-        members = rng.permutation(np.flatnonzero(dataset.labels == label))
+    for label in range(int(dataset.cut_by.max()) + 1):
+        members = rng.permutation(np.flatnonzero(dataset.cut_by == label))
         held = [round(fraction * members.size) for fraction in (validation_fraction, test_fraction)]
         if min(held) < 1 or members.size - sum(held) < 1:
             raise InvalidInput(

@@ -23,8 +23,8 @@ class Work:
     Attributes:
         proximal: FedProx's mu, the pull towards the payload.
         measure_start: Report `start_loss`, the payload's mean loss on the examples.
-        aggregation_weight: Reported back unchanged; for rules that weigh an update by what the
-            server knew when it sent the job.
+        echo: Figures that come back unchanged with the update, for rules that weigh an update by
+            what the server knew when it sent the job.
         examples: (m,) int64 positions in the client's shard to train on, repeats allowed; the whole
             shard if absent.
         weights: (m,) or (shard,) finite weights >= 0 of those examples: a step descends on
@@ -36,7 +36,7 @@ class Work:
 
     proximal: float = 0.0
     measure_start: bool = False
-    aggregation_weight: float = 1.0
+    echo: Mapping[str, float] = field(default_factory=dict)
     examples: Tensor | None = None
     weights: Tensor | None = None
     joint: Mapping[str, Any] = field(default_factory=dict)

@@ -8,22 +8,59 @@ from fl_runtime.algorithms.allocation import (
     RandomAllocation,
     RoundRobin,
 )
+from fl_runtime.algorithms.averaging import FedAvg, FedProx
 from fl_runtime.algorithms.base import Algorithm, ServerState, weighted_mean_step
+from fl_runtime.algorithms.common_direction import (
+    MGDA,
+    CAGrad,
+    FairGradTraining,
+    LinearScalarisation,
+    Nash,
+    PCGradTraining,
+    UPGradTraining,
+)
+from fl_runtime.algorithms.q_ffl import QFFL, QFFLReleased
+from fl_runtime.algorithms.shared_trunk import SharedTrunk
+from fl_runtime.algorithms.synchronous import Synchronous
 
-ALGORITHMS: Mapping[str, type[OneTaskPerClient]] = {
+ALGORITHMS: Mapping[str, type[Synchronous]] = {
     "fed-fair-mmfl": FedFairMMFL,
     "random": RandomAllocation,
     "round-robin": RoundRobin,
+    "fed-avg": FedAvg,
+    "fed-prox": FedProx,
+    "q-ffl": QFFL,
+    "q-ffl-released": QFFLReleased,
+    "fair-grad": FairGradTraining,
+    "nash": Nash,
+    "linear-scalarisation": LinearScalarisation,
+    "mgda": MGDA,
+    "pcgrad": PCGradTraining,
+    "cagrad": CAGrad,
+    "upgrad": UPGradTraining,
 }
 """Names in a configuration; the fields of each record are its hyper-parameters."""
 
 __all__ = [
     "ALGORITHMS",
     "Algorithm",
+    "CAGrad",
+    "FairGradTraining",
+    "FedAvg",
     "FedFairMMFL",
+    "FedProx",
+    "LinearScalarisation",
+    "MGDA",
+    "Nash",
     "OneTaskPerClient",
+    "PCGradTraining",
+    "QFFL",
+    "QFFLReleased",
     "RandomAllocation",
     "RoundRobin",
     "ServerState",
+    "SharedTrunk",
+    "Synchronous",
+    "UPGradTraining",
     "weighted_mean_step",
 ]

@@ -18,11 +18,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
-import torch
 from torch import Tensor
 
-from fl_runtime.executor import Job, Update
+from fl_runtime.algorithms.aggregation import data_weighted, step_tasks
 from fl_runtime.federation import Federation
+from fl_runtime.job import Job, Update
 from fl_runtime.task import Evaluation, Params
 
 
@@ -109,21 +109,4 @@ def weighted_mean_step(
     Source: federated averaging as used by FedFairMMFL (arXiv 2404.13841); the same for every arm,
     so that arms differ in allocation only.
     """
-    grouped: dict[str, list[Update]] = {}
-    for update in updates:
-        grouped.setdefault(update.task, []).append(update)
-    return {
-        task: _step(params, grouped[task]) if task in grouped else params
-        for task, params in models.items()
-    }
-
-
-def _step(params: Params, updates: Sequence[Update]) -> dict[str, Tensor]:
-    """One task's model after the weighted mean of its updates."""
-    total = sum(update.num_examples for update in updates)
-    shares = [update.num_examples / total for update in updates]
-    with torch.no_grad():
-        return {
-            key: value + sum(s * u.delta[key] for s, u in zip(shares, updates, strict=True))
-            for key, value in params.items()
-        }
+    return step_tasks(models, updates, data_weighted)

@@ -9,8 +9,9 @@ import torch
 from numpy.random import default_rng
 
 from fairopt import InvalidInput
-from fl_runtime.executor import Job, SequentialExecutor, check_device
+from fl_runtime.executor import SequentialExecutor, check_device
 from fl_runtime.executors import EXECUTORS, STACK_FROM, resolve_executor
+from fl_runtime.job import Job
 from fl_runtime.local_training import Client, train_locally
 from fl_runtime.models import build_model
 from fl_runtime.task import Evaluation, Examples, LocalTraining, Task, float_state
@@ -188,7 +189,7 @@ def test_examples_and_weights_of_a_job() -> None:
 @pytest.mark.parametrize(
     ("wishes", "reason"),
     [
-        ({"mu": 0.1}, "one of aggregation_weight"),
+        ({"mu": 0.1}, "one of echo"),
         ({"examples": torch.tensor([11])}, "positions in 0 .. 10"),
         ({"examples": torch.tensor([], dtype=torch.int64)}, "at least one position"),
         ({"weights": torch.ones(3)}, "11 finite numbers"),
@@ -220,9 +221,9 @@ def test_the_proximal_term_is_the_gradient_of_its_penalty() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        dict(momentum=0.9, optimizer="adamw"),
-        dict(nesterov=True),
-        dict(persist_optimizer=True),
+        {"momentum": 0.9, "optimizer": "adamw"},
+        {"nesterov": True},
+        {"persist_optimizer": True},
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(wrong: dict[str, object]) -> None:

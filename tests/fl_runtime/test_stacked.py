@@ -10,8 +10,9 @@ from torch import nn
 
 from fl_runtime import stacked
 from fl_runtime.data import load_dataset
-from fl_runtime.executor import Job, SequentialExecutor, Update
+from fl_runtime.executor import SequentialExecutor
 from fl_runtime.experiment import run
+from fl_runtime.job import Job, Update
 from fl_runtime.models import build_model
 from fl_runtime.partitions import IID
 from fl_runtime.stacked import StackedExecutor, clients_per_chunk, stackable
