@@ -69,7 +69,10 @@ def make_optimizer(
     for key, entry in named.items():
         found = {slot: kept[name] for slot, name in _names(settings, key) if name in kept}
         if found:
-            optimizer.state[entry] = {slot: value.clone() for slot, value in found.items()}
+            optimizer.state[entry] = {
+                slot: value.clone().to("cpu" if slot == "step" else entry.device)
+                for slot, value in found.items()
+            }
     return optimizer
 
 

@@ -53,7 +53,9 @@ class FedAvg(Synchronous):
 
 @dataclass(frozen=True, kw_only=True)
 class FedProx(FedAvg):
-    r"""FedAvg whose clients are pulled back: local loss + :math:`\tfrac{\mu}{2}\|w - w_t\|^2`.
+    r"""FedAvg whose clients are pulled back to the model that was sent.
+
+    Problem: clients minimise :math:`F_k(w) + \tfrac{\mu}{2} \|w - w_t\|^2` instead of their loss.
 
     Attributes:
         mu: Strength of the pull, >= 0; 0 is FedAvg.

@@ -106,6 +106,16 @@ def test_every_optimizer_agrees_with_the_twin(settings: LocalTraining, proximal:
         assert two.metrics["start_loss"] == pytest.approx(one.metrics["start_loss"], abs=1e-5)
 
 
+def test_a_wrong_step_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broken twin of the agreement above: AdamW that forgets to decay in one of the two."""
+    settings = LocalTraining(0.001, 2, 5, optimizer="adamw", weight_decay=0.1)
+    task = ragged_task("mlp", [6], settings)
+    jobs = jobs_of(task, [0, 3])
+    forgetful = replace(task, training=replace(settings, weight_decay=0.0))
+    with pytest.raises(AssertionError):
+        assert_same(stacked.train_stack(forgetful, jobs), both(task, jobs)[0])
+
+
 @pytest.mark.parametrize(
     "settings",
     [
