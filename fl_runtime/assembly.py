@@ -12,7 +12,7 @@ from fairopt.errors import InvalidInput
 from fl_runtime.algorithms import ALGORITHMS, Algorithm, Asynchronous
 from fl_runtime.availability import Availability, availability
 from fl_runtime.clock import Timing
-from fl_runtime.complaints import record_from_table
+from fl_runtime.complaints import kebab, record_from_table
 from fl_runtime.config import ClientsSection, Config, SpeedsTable, TaskSection
 from fl_runtime.data import load_dataset
 from fl_runtime.delays import DELAY_MODELS, DelayModel, dealt_speeds
@@ -115,18 +115,11 @@ def _task(section: TaskSection, clients: ClientsSection, seed: int, device: torc
         section.hidden,
         seed=torch_seed(seed, "initial model", section.name),
     )
-    training = LocalTraining(
-        learning_rate=section.learning_rate,
-        local_epochs=clients.local_epochs,
-        batch_size=clients.batch_size,
-        momentum=section.momentum,
-        weight_decay=section.weight_decay,
-    )
     return make_task(
         section.name,
         dataset,
         model,
-        training,
+        _training(section, clients),
         _partition(clients),
         num_clients=clients.num_clients,
         seed=seed,
@@ -134,6 +127,25 @@ def _task(section: TaskSection, clients: ClientsSection, seed: int, device: torc
         test_fraction=section.test_fraction,
         device=device,
     )
+
+
+def _training(section: TaskSection, clients: ClientsSection) -> LocalTraining:
+    """How clients train this task."""
+    try:
+        return LocalTraining(
+            learning_rate=section.learning_rate,
+            local_epochs=clients.local_epochs,
+            batch_size=clients.batch_size,
+            momentum=section.momentum,
+            weight_decay=section.weight_decay,
+            optimizer=section.optimizer,
+            nesterov=section.nesterov,
+            persist_optimizer=section.persist_optimizer,
+            precision=section.precision,
+        )
+    except InvalidInput as error:
+        name = f"task.{section.name}.{kebab(error.argument)}"
+        raise InvalidInput(name, error.value, error.requirement) from None
 
 
 def _partition(clients: ClientsSection) -> Partition:

@@ -205,13 +205,13 @@ class Wait(Protocol):
 
 @dataclass(frozen=True)
 class Barrier:
-    """Wait for the jobs of the latest dispatch: for all, or for the first so many answers.
+    """Wait for the jobs of the latest dispatch: for all, or for the first so many clients.
 
-    What is answered later is discarded, but its client is busy until then. If fewer answer than are
-    wanted, the barrier opens when the last of them should have.
+    A client counts with its last answer. What is answered later is discarded, but its client is
+    busy until then. If fewer answer than are wanted, the barrier opens when the last should have.
 
     Attributes:
-        first: Answers that are enough; None for all.
+        first: Clients that are enough; None for all.
     """
 
     first: int | None = None
@@ -220,8 +220,10 @@ class Barrier:
         """Everything up to the moment the barrier opens."""
         mine = [flight for flight in flights if flight.wave == wave]
         answering = [flight for flight in mine if flight.fate == "answers"]
-        counted = answering[: self.first]
-        enough = self.first is not None and len(counted) == self.first
+        last = {flight.job.client: flight.finish for flight in answering}
+        early = sorted(last, key=lambda client: last[client])[: self.first]
+        counted = [flight for flight in answering if flight.job.client in early]
+        enough = self.first is not None and len(early) == self.first
         time = max((f.finish for f in (counted if enough else mine)), default=otherwise)
         return Arrivals(
             time=time,

@@ -116,9 +116,13 @@ class TaskSection(Section):
         data: Data set, see `fl_runtime.data.load_dataset`.
         model: Model family, see `fl_runtime.models.build_model`.
         hidden: Widths of hidden layers.
-        learning_rate: Step size of local SGD.
-        momentum: Heavy-ball momentum of local SGD.
-        weight_decay: L2 penalty of local SGD.
+        optimizer: Local optimiser, `sgd` or `adamw`.
+        learning_rate: Its step size.
+        momentum: Heavy-ball momentum of `sgd`.
+        nesterov: Nesterov's form of the momentum.
+        weight_decay: L2 penalty of `sgd`, decoupled decay of `adamw`.
+        persist_optimizer: Clients keep the optimiser's state from job to job.
+        precision: `bfloat16` for mixed precision in local training.
         target_accuracy: Test accuracy whose first round the summary reports.
         validation_fraction: Share of the examples that feeds decisions.
         test_fraction: Share of the examples that is only reported.
@@ -128,9 +132,13 @@ class TaskSection(Section):
     data: Name
     model: Name
     hidden: Listed[Annotated[int, Field(ge=1, le=LARGEST_WIDTH)]] = ()
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Step = 0.05
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    nesterov: bool = False
     weight_decay: Annotated[float, Field(ge=0.0, le=LARGEST_STEP)] = 0.0
+    persist_optimizer: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
     target_accuracy: Fraction | None = None
     validation_fraction: HeldOut = 0.2
     test_fraction: HeldOut = 0.2

@@ -39,12 +39,23 @@ class Dataset:
         num_classes: Number of classes.
         standardise: Whether each feature is to be put in units of its own spread. The mean and
             spread are those of the training examples, hence it is done after the split.
+        strata: (n,) int64 classes to split and deal by, where those are not the labels.
+        family: Name that tasks with other labels of the same examples have in common. They are
+            split and dealt alike (with the same strata), so that no task's test example is another
+            one's training example. A family of its own if empty.
     """
 
     features: NDArray[np.float32]
     labels: NDArray[np.int64]
     num_classes: int
     standardise: bool = False
+    strata: NDArray[np.int64] | None = None
+    family: str = ""
+
+    @property
+    def cut_by(self) -> NDArray[np.int64]:
+        """What splits and partitions go by."""
+        return self.labels if self.strata is None else self.strata
 
     @classmethod
     def from_arrays(cls, features: object, labels: object, *, source: str) -> Dataset:
@@ -148,6 +159,30 @@ def digits_noisy() -> Dataset:
     return Dataset(clean.features + noise.astype(np.float32), clean.labels, clean.num_classes)
 
 
+def digits_joint() -> Dataset:
+    """Handwritten digits as one of several tasks on the same images: which digit, ten classes."""
+    return _joint_digits(lambda images, digit: digit)
+
+
+def digits_joint_parity() -> Dataset:
+    """The images of digits-joint, split and dealt alike: even or odd."""
+    return _joint_digits(lambda images, digit: digit % 2)
+
+
+def digits_joint_high() -> Dataset:
+    """The images of digits-joint, split and dealt alike: below five, or five and above."""
+    return _joint_digits(lambda images, digit: (digit >= 5).astype(np.int64))
+
+
+def digits_joint_side() -> Dataset:
+    """The images of digits-joint, split and dealt alike: more ink on the right half, or not."""
+    return _joint_digits(
+        lambda images, digit: (
+            images[..., 4:].sum((1, 2, 3)) > images[..., :4].sum((1, 2, 3))
+        ).astype(np.int64)
+    )
+
+
 def breast_cancer() -> Dataset:
     """Tumours described by 30 measurements, benign or malignant, 569 examples."""
     return _measurements("load_breast_cancer")
@@ -179,6 +214,10 @@ BUNDLED: Mapping[str, Callable[[], Dataset]] = {
     "digits": digits,
     "digits-noisy": digits_noisy,
     "digits-parity": digits_parity,
+    "digits-joint": digits_joint,
+    "digits-joint-parity": digits_joint_parity,
+    "digits-joint-high": digits_joint_high,
+    "digits-joint-side": digits_joint_side,
     "breast-cancer": breast_cancer,
     "wine": wine,
     "iris": iris,
@@ -205,6 +244,21 @@ def _digit_images(label_map: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -
     return Dataset(images, labels, int(labels.max()) + 1)
 
 
+def _joint_digits(
+    label_map: Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.int64]],
+) -> Dataset:
+    """Digits with another label, cut by the digit whatever the label."""
+    plain = digits()
+    labels = label_map(plain.features, plain.labels)
+    return replace(
+        plain,
+        labels=labels,
+        num_classes=int(labels.max()) + 1,
+        strata=plain.labels,
+        family="digits-joint",
+    )
+
+
 def _measurements(loader: str) -> Dataset:
     """A table of measurements, to be put in units of each column's spread."""
     import sklearn.datasets
@@ -227,10 +281,20 @@ def _call_function(reference: str) -> Dataset:
         raise InvalidInput("data", reference, reason) from error
     if isinstance(made, Dataset):
         checked = Dataset.from_arrays(made.features, made.labels, source=reference)
-        return replace(checked, standardise=made.standardise)
+        return replace(
+            checked, standardise=made.standardise, strata=_strata(made), family=made.family
+        )
     if isinstance(made, tuple) and len(made) == 2:
         return Dataset.from_arrays(*made, source=reference)
     raise InvalidInput("data", reference, "a function that returns a Dataset or (features, labels)")
+
+
+def _strata(dataset: Dataset) -> NDArray[np.int64] | None:
+    """A user's strata, one class per example."""
+    if dataset.strata is None:
+        return None
+    found = Dataset.from_arrays(dataset.features, dataset.strata, source="strata")
+    return found.labels
 
 
 def _read_npz(path: Path) -> Dataset:

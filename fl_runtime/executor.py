@@ -6,70 +6,21 @@ error inside a job says which task, client and round it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fairopt.errors import InvalidInput
-from fl_runtime.local_training import train_locally
-from fl_runtime.task import Params, Task
+from fl_runtime.job import Job, Update
+from fl_runtime.joint_training import train_jointly
+from fl_runtime.local_training import Client, Trained, train_locally
+from fl_runtime.task import Task
+from fl_runtime.work import Work
 
-
-@dataclass(frozen=True)
-class Job:
-    """One piece of work for one client.
-
-    Attributes:
-        task: Name of the task to train.
-        client: Index of the client.
-        version: Version of the model it starts from (the server round in synchronous systems).
-        sent_at: Virtual time of dispatch.
-        payload: Parameters to start from.
-        seed: Seed of all randomness of this job.
-        client_state: What the client keeps between its jobs (personal parts, optimiser state).
-    """
-
-    task: str
-    client: int
-    version: int
-    sent_at: float
-    payload: Params
-    seed: int
-    client_state: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Update:
-    """What a client sends back.
-
-    Attributes:
-        task: Name of the task.
-        client: Index of the client.
-        version: Version the client started from.
-        delta: Trained parameters minus the payload.
-        num_examples: Size of the client's shard, the weight of this update in a mean.
-        client_state: What the client keeps.
-        metrics: Figures of the training, at least `train_loss`.
-        payload: Parameters that the client started from; the loop puts them here, not an executor.
-    """
-
-    task: str
-    client: int
-    version: int
-    delta: Params
-    num_examples: int
-    client_state: Mapping[str, Tensor] = field(default_factory=dict)
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    payload: Params = field(default_factory=dict)
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether every entry of the difference is a finite number."""
-        return all(bool(torch.isfinite(value).all()) for value in self.delta.values())
+__all__ = ["Executor", "Job", "SequentialExecutor", "Update", "answer", "check_device"]
 
 
 class Executor(Protocol):
@@ -96,40 +47,75 @@ class SequentialExecutor:
         self._queue.extend(jobs)
 
     def poll(self) -> list[Update]:
-        """Run everything that is queued."""
+        """Run everything that is queued; updates come in the order of submission."""
         jobs, self._queue = self._queue, []
+        done: dict[int, Update] = {}
         with torch.random.fork_rng():
-            return [self._run(job) for job in jobs]
+            for group in joint_groups(jobs):
+                updates = self._run([jobs[index] for index in group])
+                done.update(zip(group, updates, strict=True))
+        return [done[index] for index in range(len(jobs))]
 
-    def _run(self, job: Job) -> Update:
-        """Train one client; an error says where it happened."""
-        task = self._tasks[job.task]
-        _seed_torch(job.seed)
-        try:
-            delta, loss = train_locally(
-                task.model,
-                task.complete(job.payload),
-                task.shards[job.client],
-                task.training,
-                np.random.default_rng(job.seed),
-            )
-        except Exception as error:
-            error.add_note(
-                f"in local training: task {job.task}, client {job.client}, round {job.version}"
-            )
-            raise
-        return Update(
-            task=job.task,
-            client=job.client,
-            version=job.version,
-            delta=delta,
-            num_examples=len(task.shards[job.client]),
-            client_state=job.client_state,
-            metrics={"train_loss": loss},
+    def _run(self, jobs: Sequence[Job]) -> list[Update]:
+        """Train one client, on one task or on several jointly; errors say where they happened."""
+        tasks = [self._tasks[job.task] for job in jobs]
+        seed_torch(jobs[0].seed)
+        with placed(jobs[0]):
+            if jobs[0].config.get("joint"):
+                trained = train_jointly(tasks, jobs)
+            else:
+                trained = [_train_one(tasks[0], jobs[0])]
+        rate = tasks[0].training.learning_rate
+        return [answer(job, one, rate) for job, one in zip(jobs, trained, strict=True)]
+
+
+def joint_groups(jobs: Sequence[Job]) -> list[list[int]]:
+    """Positions of jobs that are trained together: joint ones of one client, the others alone."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, job in enumerate(jobs):
+        alone = () if job.config.get("joint") else (index,)
+        groups.setdefault((job.client, job.version, *alone), []).append(index)
+    return list(groups.values())
+
+
+def _train_one(task: Task, job: Job) -> Trained:
+    """One client on one task."""
+    client = Client(
+        task.shards[job.client],
+        np.random.default_rng(job.seed),
+        Work.of(job.config),
+        job.client_state,
+    )
+    return train_locally(task.model, task.complete(job.payload), client, task.training)
+
+
+def answer(job: Job, trained: Trained, learning_rate: float) -> Update:
+    """The update that a trained client sends."""
+    echoed: Mapping[str, float] = job.config.get("echo", {})
+    return Update(
+        task=job.task,
+        client=job.client,
+        version=job.version,
+        delta=trained.delta,
+        num_examples=trained.num_examples,
+        client_state=trained.client_state,
+        metrics={"learning_rate": learning_rate, **echoed, **trained.metrics},
+    )
+
+
+@contextmanager
+def placed(job: Job) -> Iterator[None]:
+    """Errors inside get a note that says where they happened."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(
+            f"in local training: task {job.task}, client {job.client}, round {job.version}"
         )
+        raise
 
 
-def _seed_torch(seed: int) -> None:
+def seed_torch(seed: int) -> None:
     """Seed the global generators, on GPUs only where CUDA is in use.
 
     `torch.manual_seed` does the same, but formats a stack trace per call while CUDA is not in use,

@@ -65,6 +65,8 @@ def _of_dataset(source: str) -> str:
     digest = hashlib.sha256(repr(dataset.features.shape).encode())
     digest.update(dataset.features.tobytes())
     digest.update(dataset.labels.tobytes())
+    if dataset.strata is not None:
+        digest.update(dataset.strata.tobytes() + dataset.family.encode())
     return digest.hexdigest()
 
 

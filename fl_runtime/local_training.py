@@ -2,50 +2,120 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
 import torch
 from numpy.random import Generator
 from torch import Tensor, nn
 
+from fl_runtime.optimizers import make_optimizer, optimizer_state, precision_context
 from fl_runtime.task import Examples, LocalTraining, Params, float_state, load_params
+from fl_runtime.work import Work
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What local training changed.
+
+    Attributes:
+        delta: Trained entries minus the payload's.
+        metrics: `train_loss`, the mean over all steps weighted by batch size, and what else the
+            job asked to have measured.
+        client_state: What the client keeps.
+        num_examples: Examples trained on, repeats counted.
+    """
+
+    delta: dict[str, Tensor]
+    metrics: dict[str, float]
+    client_state: Mapping[str, Tensor]
+    num_examples: int
+
+
+@dataclass(frozen=True)
+class Client:
+    """One client's side of a job.
+
+    Attributes:
+        examples: The client's shard.
+        rng: Draws the order of the examples.
+        work: What the job asks beyond the settings.
+        kept: What the client kept from its last job.
+    """
+
+    examples: Examples
+    rng: Generator
+    work: Work = field(default_factory=Work)
+    kept: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def train_locally(
-    model: nn.Module, start: Params, examples: Examples, settings: LocalTraining, rng: Generator
-) -> tuple[dict[str, Tensor], float]:
-    r"""Run local SGD and return what changed.
+    model: nn.Module, start: Params, client: Client, settings: LocalTraining
+) -> Trained:
+    r"""Train on one client's examples and return what changed.
 
-    Problem: from :math:`\theta_0` = `start`, `local_epochs` passes of minibatch SGD on the mean
-    cross-entropy of the client's examples, in the order drawn from `rng`.
+    Problem: from :math:`\theta_0` = `start`, `local_epochs` passes of minibatch steps on the mean
+    cross-entropy of the client's examples, in the order drawn from its generator, plus
+    :math:`\tfrac{\mu}{2} \|\theta - \theta_0\|^2` where the job has a `proximal` :math:`\mu`.
 
     Args:
         model: Module of the right structure; its weights are overwritten.
         start: Parameters the server sent.
-        examples: The client's shard.
-        settings: Step size, passes, batch size, momentum, weight decay.
-        rng: Draws the order of the examples.
+        client: Shard, generator, wishes of the job, kept state.
+        settings: Optimiser, step size, passes, batch size, precision.
 
-    Returns:
-        The difference :math:`\theta_{end} - \theta_0` per entry, and the mean training loss over
-        all steps, weighted by batch size.
+    Source: local SGD of federated averaging; the proximal term of FedProx (arXiv 1812.06127),
+    equation (2), enters as its gradient, and not into the reported loss.
     """
     load_params(model, start)
+    examples = client.work.selected(client.examples)
+    metrics = {"start_loss": mean_loss(model, examples)} if client.work.measure_start else {}
     model.train()
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-    )
+    named = {key: value for key, value in model.named_parameters() if value.requires_grad}
+    optimizer = make_optimizer(named, settings, client.kept)
     total = torch.zeros((), device=examples.labels.device)
-    for batch in index_batches(len(examples), settings, rng):
-        index = batch.to(examples.labels.device)
-        loss = nn.functional.cross_entropy(model(examples.features[index]), examples.labels[index])
+    for batch in index_batches(len(examples), settings, client.rng):
+        loss = batch_loss(model, examples, batch, settings)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        _pull(named, start, client.work.proximal)
         optimizer.step()
         total += loss.detach() * len(batch)
-    delta = {key: value - start[key] for key, value in float_state(model).items()}
-    return delta, float(total) / (settings.local_epochs * len(examples))
+    kept = optimizer_state(optimizer, named, settings) if settings.persist_optimizer else {}
+    return Trained(
+        delta={key: value - start[key] for key, value in float_state(model).items()},
+        metrics={"train_loss": float(total) / (settings.local_epochs * len(examples)), **metrics},
+        client_state={**client.kept, **kept},
+        num_examples=len(examples),
+    )
+
+
+def batch_loss(
+    model: Callable[[Tensor], Tensor], examples: Examples, batch: Tensor, settings: LocalTraining
+) -> Tensor:
+    """Mean cross-entropy of one batch, each example times its weight where there are weights."""
+    index = batch.to(examples.labels.device)
+    with precision_context(settings, examples.labels.device):
+        logits = model(examples.features[index])
+    if examples.weights is None:
+        return nn.functional.cross_entropy(logits.float(), examples.labels[index])
+    each = nn.functional.cross_entropy(logits.float(), examples.labels[index], reduction="none")
+    return (each * examples.weights[index]).mean()
+
+
+def mean_loss(model: nn.Module, examples: Examples) -> float:
+    """Mean cross-entropy over all examples, unweighted and in evaluation mode."""
+    model.eval()
+    with torch.no_grad():
+        return float(nn.functional.cross_entropy(model(examples.features), examples.labels))
+
+
+def _pull(named: Mapping[str, nn.Parameter], start: Params, proximal: float) -> None:
+    """The gradient of the proximal term."""
+    if proximal:
+        for key, value in named.items():
+            if value.grad is not None:
+                value.grad.add_(value.detach() - start[key], alpha=proximal)
 
 
 def index_batches(count: int, settings: LocalTraining, rng: Generator) -> list[Tensor]:

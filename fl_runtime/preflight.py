@@ -11,7 +11,7 @@ from fairopt.errors import InvalidInput
 from fl_runtime.assembly import Parts, assemble
 from fl_runtime.config import Config
 from fl_runtime.config_files import arm_configs, of_arm
-from fl_runtime.local_training import train_locally
+from fl_runtime.local_training import Client, train_locally
 from fl_runtime.stopping import check_early_stop
 from fl_runtime.streams import stream
 from fl_runtime.task import Task
@@ -49,13 +49,14 @@ def _check_time_limit(config: Config, parts: Parts) -> None:
 
 
 def _check_trains(task: Task) -> None:
-    """Train on the smallest shard once, and look at the initial validation loss."""
-    shard = min(task.shards, key=len)
+    """Train once on the shard with the smallest batch, and look at the initial validation loss."""
+    size = task.training.batch_size
+    shard = min(task.shards, key=lambda shard: len(shard) % size or min(len(shard), size))
     settings = replace(task.training, local_epochs=1)
-    rng = stream(0, "probe")
+    client = Client(shard, stream(0, "probe"))
     try:
         with torch.random.fork_rng():
-            train_locally(task.model, task.complete(task.initial), shard, settings, rng)
+            train_locally(task.model, task.complete(task.initial), client, settings)
     except Exception as error:  # whatever the user's model does in training
         reason = f"a model that trains on {len(shard)} examples ({error})"
         raise InvalidInput(f"task {task.name} model", "this one", reason) from error

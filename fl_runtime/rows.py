@@ -132,6 +132,7 @@ def round_row(
         **training_metrics([task.name for task in parts.federation.tasks], tally.updates),
         **staleness_metrics(tally.ages),
         **held_out_metrics(validation, test),
+        **moment.state.figures,
     }
 
 

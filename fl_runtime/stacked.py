@@ -1,16 +1,17 @@
 """All clients of a task at once: one vectorised step instead of one small step per client.
 
 `StackedExecutor` gives what `SequentialExecutor` gives, up to float32 rounding, and faster where
-models are small and clients many. Models whose state is more than their trainable parameters
-(batch norm), that draw random numbers (dropout), or that `torch.func` cannot follow are trained one
-by one by the sequential twin, with one line in the log.
+models are small and clients many. Models whose state is more than parameters (batch norm), that
+draw random numbers (dropout), or that `torch.func` cannot follow are trained one by one by the
+sequential twin, with one line in the log; so are jobs that train several tasks jointly.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,21 +19,28 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fl_runtime.executor import Job, SequentialExecutor, Update
-from fl_runtime.local_training import index_batches
-from fl_runtime.task import LocalTraining, Task, float_state
+from fl_runtime.executor import SequentialExecutor, answer
+from fl_runtime.job import Job, Update
+from fl_runtime.local_training import Trained, index_batches
+from fl_runtime.optimizers import Stack, StackedOptimizer, numbers_kept, precision_context
+from fl_runtime.padding import Padded
+from fl_runtime.task import Examples, LocalTraining, Task, float_state
+from fl_runtime.work import Work
 
 MEMORY_BUDGET = 256 * 2**20
-"""Bytes that one chunk of clients may take for parameters, gradients, momentum and data."""
+"""Bytes that one chunk of clients may take for parameters, gradients, optimiser and data."""
 
 FLOAT_BYTES = 4
+
 COPIES = 6
-"""Of the parameters while a step runs: start, now, gradient, momentum and two temporaries."""
+"""Of the parameters while a step runs: start, now, gradient, difference and two temporaries."""
+
+PASSES = 2
+"""Copies of the activations: what the forward pass saves, and their gradients."""
 
 _log = logging.getLogger(__name__)
 
-Stack = dict[str, Tensor]
-Gradient = Callable[[Stack, Tensor, Tensor, Tensor], tuple[Stack, Tensor]]
+Gradient = Callable[[Stack, Stack, Tensor, Tensor, Tensor, Tensor], tuple[Stack, Tensor]]
 
 
 class StackedExecutor:
@@ -41,8 +49,9 @@ class StackedExecutor:
     def __init__(self, tasks: Sequence[Task]) -> None:
         self._tasks = {task.name: task for task in tasks}
         self._twin = SequentialExecutor(tasks)
-        self._stackable = {task.name: _announced(task) for task in tasks}
+        self._sizes = {task.name: _announced_chunk(task) for task in tasks}
         self._queue: list[Job] = []
+        self._told = False
 
     def submit(self, jobs: Iterable[Job]) -> None:
         """Queue jobs."""
@@ -51,28 +60,45 @@ class StackedExecutor:
     def poll(self) -> list[Update]:
         """Run everything that is queued; updates come in the order of submission."""
         jobs, self._queue = self._queue, []
+        groups: dict[tuple[object, ...], list[int]] = {}
+        for index, job in enumerate(jobs):
+            groups.setdefault(self._kind(job), []).append(index)
         done: dict[int, Update] = {}
-        for name, task in self._tasks.items():
-            mine = [index for index, job in enumerate(jobs) if job.task == name]
+        for (task, *_), mine in groups.items():
             updates = self._group(task, [jobs[index] for index in mine])
             done.update(zip(mine, updates, strict=True))
         return [done[index] for index in range(len(jobs))]
 
-    def _group(self, task: Task, jobs: list[Job]) -> list[Update]:
-        """All jobs of one task."""
-        if not self._stackable[task.name]:
+    def _kind(self, job: Job) -> tuple[object, ...]:
+        """Jobs of one kind can be stacked; the first entry is None for those that cannot."""
+        work = Work.of(job.config)
+        if work.joint or self._sizes[job.task] == 0:
+            return (None,)
+        return job.task, work.proximal, work.measure_start
+
+    def _group(self, name: object, jobs: list[Job]) -> list[Update]:
+        """All jobs of one kind."""
+        if name is None:
+            self._tell(jobs)
             self._twin.submit(jobs)
             return self._twin.poll()
-        size = clients_per_chunk(task)
+        task, size = self._tasks[str(name)], self._sizes[str(name)]
         chunks = (jobs[first : first + size] for first in range(0, len(jobs), size))
         return [update for chunk in chunks for update in train_stack(task, chunk)]
 
+    def _tell(self, jobs: Sequence[Job]) -> None:
+        """Say once that joint jobs are not stacked."""
+        if not self._told and any(job.config.get("joint") for job in jobs):
+            _log.warning("clients that train tasks jointly are trained one by one")
+            self._told = True
+
 
 def train_stack(task: Task, jobs: Sequence[Job]) -> list[Update]:
-    r"""Local SGD of several clients of one task at once.
+    r"""Local training of several clients of one task at once.
 
     Problem: for each job k the same as `local_training.train_locally`, which is the readable twin:
-    minibatch SGD from the job's payload on the client's own shard, in the order its seed draws.
+    minibatch steps from the job's payload on the client's own examples, in the order its seed
+    draws.
 
     Method: parameters carry a leading client axis; the gradient of the masked mean cross-entropy is
     vectorised over it. Shards are padded to the longest one and batches to `batch_size`, with a
@@ -80,151 +106,166 @@ def train_stack(task: Task, jobs: Sequence[Job]) -> list[Update]:
 
     Args:
         task: A task whose model is `stackable`.
-        jobs: At least one job of that task.
+        jobs: At least one job of that task; all with the same `proximal` and `measure_start`.
 
     Returns:
         One update per job, in order.
     """
     task.model.train()
-    settings = task.training
-    data = _Padded.of(task, jobs, settings)
-    gradient: Gradient = vmap(grad_and_value(_masked_loss(task.model)))
-    start = {key: torch.stack([job.payload[key] for job in jobs]) for key in jobs[0].payload}
+    settings, works = task.training, [Work.of(job.config) for job in jobs]
+    data = Padded([w.selected(task.shards[j.client]) for w, j in zip(works, jobs, strict=True)])
+    start, still = _payloads(task, jobs)
     now = {key: value.clone() for key, value in start.items()}
-    speed = {key: torch.zeros_like(value) for key, value in now.items()}
+    optimizer = StackedOptimizer(settings, now, [job.client_state for job in jobs])
+    gradient: Gradient = vmap(grad_and_value(_masked_loss(task.model, settings)))
+    plans = [
+        index_batches(count, settings, np.random.default_rng(job.seed))
+        for job, count in zip(jobs, data.counts, strict=True)
+    ]
     total = torch.zeros(len(jobs), device=data.labels.device)
-    for features, labels, mask in data.steps():
+    for features, labels, weights, sizes in data.steps(plans):
         with sdpa_kernel(SDPBackend.MATH):  # the attention kernel that can be vectorised
-            slopes, loss = gradient(now, features, labels, mask)
-        sizes = mask.sum(dim=1)
+            slopes, loss = gradient(now, still, features, labels, weights, sizes)
         with torch.no_grad():
-            _sgd_step(now, speed, slopes, settings, sizes > 0)
-            total += torch.where(sizes > 0, loss, 0.0) * sizes
-    return _updates(task, jobs, start, now, total)
+            _pull(slopes, now, start, works[0].proximal)
+            optimizer.step(now, slopes, sizes > 0)
+            total += loss * sizes
+    metrics = {"train_loss": _per_example(total, data.counts, settings.local_epochs)}
+    if works[0].measure_start:
+        metrics["start_loss"] = _start_losses(task, start, still, data)
+    delta = {key: value - start[key] for key, value in now.items()}
+    delta |= {key: torch.zeros_like(value) for key, value in still.items()}
+    kept = optimizer.kept if settings.persist_optimizer else lambda _: {}
+    return [
+        _one_update(job, k, delta, metrics, kept(k), data.counts[k], settings)
+        for k, job in enumerate(jobs)
+    ]
+
+
+def _payloads(task: Task, jobs: Sequence[Job]) -> tuple[Stack, Stack]:
+    """Stacked payloads: what is trained, and what is frozen."""
+    trainable = {key for key, value in task.model.named_parameters() if value.requires_grad}
+    stack = {key: torch.stack([job.payload[key] for job in jobs]) for key in jobs[0].payload}
+    return (
+        {key: value for key, value in stack.items() if key in trainable},
+        {key: value for key, value in stack.items() if key not in trainable},
+    )
+
+
+def _pull(slopes: Stack, now: Stack, start: Stack, proximal: float) -> None:
+    """The gradient of the proximal term."""
+    if proximal:
+        for key, value in now.items():
+            slopes[key] = slopes[key] + proximal * (value - start[key])
+
+
+def _one_update(
+    job: Job,
+    k: int,
+    delta: Stack,
+    metrics: Mapping[str, Sequence[float]],
+    kept: Mapping[str, Tensor],
+    count: int,
+    settings: LocalTraining,
+) -> Update:
+    """Client k of the stack."""
+    trained = Trained(
+        delta={key: delta[key][k] for key in job.payload},
+        metrics={name: values[k] for name, values in metrics.items()},
+        client_state={**job.client_state, **kept},
+        num_examples=count,
+    )
+    return answer(job, trained, settings.learning_rate)
 
 
 def clients_per_chunk(task: Task) -> int:
     """How many clients of a task fit into `MEMORY_BUDGET`, at least one."""
     parameters = sum(value.numel() for value in task.initial.values())
     longest = max(len(shard) for shard in task.shards)
-    example = int(np.prod(task.shards[0].features.shape[1:]))
-    rows = longest + COPIES * min(task.training.batch_size, longest)
-    return max(1, MEMORY_BUDGET // (FLOAT_BYTES * (COPIES * parameters + rows * example)))
+    example = math.prod(task.shards[0].features.shape[1:])
+    batch = min(task.training.batch_size, longest)
+    numbers = (
+        (COPIES + numbers_kept(task.training)) * parameters
+        + (longest + batch) * example
+        + PASSES * batch * numbers_saved(task)
+    )
+    return max(1, MEMORY_BUDGET // (FLOAT_BYTES * numbers))
+
+
+def numbers_saved(task: Task) -> int:
+    """Numbers that the backward pass needs per example, parameters not counted, as measured."""
+    sizes: list[int] = []
+    owned = {value.data_ptr() for value in task.model.parameters()}
+
+    def note(tensor: Tensor) -> Tensor:
+        sizes.append(0 if tensor.data_ptr() in owned else tensor.numel())
+        return tensor
+
+    task.model.train()
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        task.model(task.shards[0].features[:1])
+    return sum(sizes)
 
 
 def stackable(task: Task) -> bool:
     """Whether a task's model can be trained as a stack: tried on two copies of one example."""
     model = task.model
-    trainable = {key for key, value in model.named_parameters() if value.requires_grad}
+    entries = {key for key, _ in model.named_parameters()}
     random = any(
         isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0 for part in model.modules()
     )
-    if trainable != set(model.state_dict()) or trainable != set(float_state(model)) or random:
+    if entries != set(model.state_dict()) or entries != set(float_state(model)) or random:
         return False
-    shard = task.shards[0]
-    pair = {key: torch.stack([value, value]) for key, value in task.initial.items()}
-    ones = torch.ones(2, 1, device=shard.labels.device)
+    one = Examples(task.shards[0].features[:1], task.shards[0].labels[:1])
+    probe = Job(task.name, 0, version=0, sent_at=0.0, payload=task.initial, seed=0)
     try:
-        model.train()
-        two = shard.features[:1].expand(2, *shard.features[:1].shape)
-        with sdpa_kernel(SDPBackend.MATH):
-            vmap(grad_and_value(_masked_loss(model)))(
-                pair, two, shard.labels[:1].expand(2, 1), ones
-            )
+        settings = replace(task.training, local_epochs=1)
+        train_stack(replace(task, shards=(one,), training=settings), [probe, probe])
     except (RuntimeError, ValueError, TypeError, NotImplementedError):
         return False
     return True
 
 
-class _Padded:
-    """Shards of several clients as rectangles, and the batches to walk through."""
+def _masked_loss(
+    model: nn.Module, settings: LocalTraining
+) -> Callable[[Stack, Stack, Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """Weighted cross-entropy over the batch size; zero for an empty batch."""
 
-    def __init__(self, features: Tensor, labels: Tensor, index: Tensor, mask: Tensor) -> None:
-        self.features = features
-        self.labels = labels
-        self._index = index
-        self._mask = mask
-
-    @classmethod
-    def of(cls, task: Task, jobs: Sequence[Job], settings: LocalTraining) -> _Padded:
-        """Rectangles for these jobs."""
-        shards = [task.shards[job.client] for job in jobs]
-        plans = [
-            index_batches(len(shard), settings, np.random.default_rng(job.seed))
-            for job, shard in zip(jobs, shards, strict=True)
-        ]
-        steps, width = max(map(len, plans)), max(len(b) for plan in plans for b in plan)
-        index = torch.zeros(steps, len(jobs), width, dtype=torch.int64)
-        mask = torch.zeros(steps, len(jobs), width)
-        for client, plan in enumerate(plans):
-            for step, batch in enumerate(plan):
-                index[step, client, : len(batch)] = batch
-                mask[step, client, : len(batch)] = 1.0
-        device = shards[0].labels.device
-        pad = nn.utils.rnn.pad_sequence
-        return cls(
-            pad([shard.features for shard in shards], batch_first=True),
-            pad([shard.labels for shard in shards], batch_first=True),
-            index.to(device),
-            mask.to(device),
-        )
-
-    def steps(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Per step: features (clients, batch, ...), labels and mask (clients, batch)."""
-        client = torch.arange(self.labels.shape[0], device=self.labels.device)[:, None]
-        for index, mask in zip(self._index, self._mask, strict=True):
-            yield self.features[client, index], self.labels[client, index], mask
-
-
-def _masked_loss(model: nn.Module) -> Callable[[Stack, Tensor, Tensor, Tensor], Tensor]:
-    """Mean cross-entropy of the examples that the mask lets through; zero for none."""
-
-    def loss(params: Stack, features: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-        logits = functional_call(model, params, (features,))
-        each = nn.functional.cross_entropy(logits, labels, reduction="none")
-        return (each * mask).sum() / mask.sum().clamp(min=1.0)
+    def loss(
+        params: Stack, still: Stack, features: Tensor, labels: Tensor, weights: Tensor, size: Tensor
+    ) -> Tensor:
+        with precision_context(settings, features.device):
+            logits = functional_call(model, {**params, **still}, (features,))
+        each = nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+        return (each * weights).sum() / size.clamp(min=1.0)
 
     return loss
 
 
-def _sgd_step(
-    now: Stack, speed: Stack, slopes: Stack, settings: LocalTraining, moving: Tensor
-) -> None:
-    """One step of heavy-ball SGD with weight decay, for the clients that still move."""
-    for key, value in now.items():
-        shape = (-1, *(1 for _ in value.shape[1:]))
-        speed[key].mul_(settings.momentum).add_(slopes[key])
-        if settings.weight_decay:
-            speed[key].add_(value, alpha=settings.weight_decay)
-        value.sub_(torch.where(moving.view(shape), speed[key], 0.0), alpha=settings.learning_rate)
+def _start_losses(task: Task, start: Stack, still: Stack, data: Padded) -> list[float]:
+    """Mean loss of every client's payload on its examples, in batches, unweighted."""
+    task.model.eval()
+    plain = replace(task.training, precision="float32")
+    loss = vmap(_masked_loss(task.model, plain))
+    plans = [torch.split(torch.arange(count), plain.batch_size) for count in data.counts]
+    total = torch.zeros(len(data.counts), device=data.labels.device)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        for features, labels, weights, sizes in data.steps(plans):
+            present = (
+                torch.arange(weights.shape[1], device=weights.device) < sizes[:, None]
+            ).float()
+            total += loss(start, still, features, labels, present, sizes) * sizes
+    return _per_example(total, data.counts, 1)
 
 
-def _updates(
-    task: Task, jobs: Sequence[Job], start: Stack, now: Stack, total: Tensor
-) -> list[Update]:
-    """The stack taken apart again."""
-    delta: Any = {key: value - start[key] for key, value in now.items()}
-    losses = total.tolist()
-    updates = []
-    for k, job in enumerate(jobs):
-        size = len(task.shards[job.client])
-        updates.append(
-            Update(
-                task=job.task,
-                client=job.client,
-                version=job.version,
-                delta={key: value[k] for key, value in delta.items()},
-                num_examples=size,
-                client_state=job.client_state,
-                metrics={"train_loss": losses[k] / (task.training.local_epochs * size)},
-            )
-        )
-    return updates
+def _per_example(total: Tensor, counts: Sequence[int], passes: int) -> list[float]:
+    """Sums over examples and passes as means."""
+    return [value / (passes * count) for value, count in zip(total.tolist(), counts, strict=True)]
 
 
-def _announced(task: Task) -> bool:
-    """`stackable`, with a line in the log where it is not."""
-    possible = stackable(task)
-    if not possible:
-        _log.warning("task %s cannot be stacked; its clients are trained one by one", task.name)
-    return possible
+def _announced_chunk(task: Task) -> int:
+    """Clients per chunk, 0 with a line in the log where a task cannot be stacked."""
+    if stackable(task):
+        return clients_per_chunk(task)
+    _log.warning("task %s cannot be stacked; its clients are trained one by one", task.name)
+    return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,10 +26,17 @@ Params = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Examples:
-    """Features and labels as tensors on one device."""
+    """Features and labels as tensors on one device.
+
+    Attributes:
+        features: (n, ...) floats.
+        labels: (n,) int64.
+        weights: (n,) of each example in a training step, or None for ones.
+    """
 
     features: Tensor
     labels: Tensor
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.labels.shape[0])
@@ -36,14 +44,26 @@ class Examples:
 
 @dataclass(frozen=True)
 class LocalTraining:
-    """How a client trains: plain SGD with the usual three knobs.
+    """How a client trains.
 
     Attributes:
         learning_rate: Step size.
         local_epochs: Passes over the client's shard.
         batch_size: Examples per step; the last batch of a pass may be smaller.
-        momentum: Heavy-ball momentum, started afresh in every round.
-        weight_decay: L2 penalty.
+        momentum: Momentum of `sgd`.
+        weight_decay: L2 penalty of `sgd`, decoupled decay of `adamw`.
+        optimizer: `sgd` or `adamw`, see `optimizers`.
+        nesterov: Nesterov's form of the momentum.
+        persist_optimizer: Whether a client keeps its optimiser's state from job to job; otherwise
+            every job starts afresh.
+        precision: `bfloat16` runs forward and backward passes in mixed precision; parameters,
+            losses and optimiser stay float32.
+
+    Example:
+        >>> LocalTraining(0.1, 1, 8, nesterov=True)
+        Traceback (most recent call last):
+        ...
+        fairopt.errors.InvalidInput: nesterov = True, but it must be false without momentum
     """
 
     learning_rate: float
@@ -51,6 +71,19 @@ class LocalTraining:
     batch_size: int
     momentum: float = 0.0
     weight_decay: float = 0.0
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    nesterov: bool = False
+    persist_optimizer: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if self.optimizer == "adamw" and self.momentum > 0.0:
+            raise InvalidInput("momentum", self.momentum, "0 with optimizer adamw")
+        if self.nesterov and self.momentum == 0.0:
+            raise InvalidInput("nesterov", True, "false without momentum")
+        if self.persist_optimizer and self.optimizer == "sgd" and self.momentum == 0.0:
+            requirement = "false for sgd without momentum, which keeps nothing"
+            raise InvalidInput("persist_optimizer", True, requirement)
 
 
 @dataclass(frozen=True)
@@ -92,6 +125,9 @@ class Task:
             raise InvalidInput(
                 f"task {self.name}", f"client {empty[0]} without examples", "no empty client shard"
             )
+        if not any(value.requires_grad for value in self.model.parameters()):
+            raise InvalidInput(f"task {self.name} model", "this one", "one with something to train")
+        _check_shards(self)
 
     def complete(self, params: Params) -> Params:
         """Parameters with all other entries of the model's state as they were at the start."""
@@ -123,13 +159,16 @@ def make_task(
 ) -> Task:
     """Split a data set three ways, stratified by class, and deal its training part to clients.
 
+    Tasks on data sets of one family draw the same split and the same deal.
+
     Raises:
         InvalidInput: A class has too few examples for three parts, or there are more clients than
             training examples.
     """
-    parts = _stratified(dataset, validation_fraction, test_fraction, seed, name)
+    cut = dataset.family or name
+    parts = _stratified(dataset, validation_fraction, test_fraction, seed, cut)
     train, validation, test = parts
-    shards = partition.split(dataset.labels[train], num_clients, stream(seed, "partition", name))
+    shards = partition.split(dataset.cut_by[train], num_clients, stream(seed, "partition", cut))
     if dataset.standardise:
         dataset = _standardised(dataset, train)
     model = model.to(device)
@@ -148,6 +187,46 @@ def make_task(
             if isinstance(value, Tensor) and key not in initial
         },
     )
+
+
+def _check_shards(task: Task) -> None:
+    """Every client's examples must be of the kind the task is about.
+
+    Raises:
+        InvalidInput: The shape or type of a client's features, or a label, does not fit; named are
+            the task and the client.
+    """
+    like = task.validation
+    for client, shard in enumerate(task.shards):
+        name = f"task {task.name}, client {client}"
+        rows = (len(shard), *like.features.shape[1:])
+        if tuple(shard.features.shape) != rows or shard.labels.ndim != 1:
+            raise InvalidInput(f"{name} features", tuple(shard.features.shape), f"of shape {rows}")
+        if shard.features.dtype != like.features.dtype:
+            requirement = f"{like.features.dtype} like the task"
+            raise InvalidInput(f"{name} features", shard.features.dtype, requirement)
+        if shard.labels.dtype != torch.int64:
+            raise InvalidInput(f"{name} labels", shard.labels.dtype, "torch.int64")
+    labels = torch.cat([shard.labels for shard in task.shards])
+    classes = _num_logits(task)
+    if int(labels.min()) < 0 or int(labels.max()) >= classes:
+        _name_bad_labels(task, classes)
+
+
+def _name_bad_labels(task: Task, classes: int) -> None:
+    """Say which client has a label that is not a class."""
+    for client, shard in enumerate(task.shards):
+        wrong = shard.labels[(shard.labels < 0) | (shard.labels >= classes)]
+        if wrong.numel():
+            name = f"task {task.name}, client {client} labels"
+            raise InvalidInput(name, int(wrong[0]), f"in 0 .. {classes - 1}")
+
+
+def _num_logits(task: Task) -> int:
+    """Classes the model tells apart, from one held-out example."""
+    task.model.eval()
+    with torch.no_grad():
+        return int(task.model(task.validation.features[:1]).shape[-1])
 
 
 def float_state(model: nn.Module) -> dict[str, Tensor]:
@@ -190,8 +269,8 @@ def _stratified(
     """Train, validation and test indices, each class cut by the same fractions."""
     rng = stream(seed, "split", name)
     train, validation, test = [], [], []
-    for label in range(dataset.num_classes):
-        members = rng.permutation(np.flatnonzero(dataset.labels == label))
+    for label in range(int(dataset.cut_by.max()) + 1):
+        members = rng.permutation(np.flatnonzero(dataset.cut_by == label))
         held = [round(fraction * members.size) for fraction in (validation_fraction, test_fraction)]
         if min(held) < 1 or members.size - sum(held) < 1:
             raise InvalidInput(

@@ -9,8 +9,21 @@ from fl_runtime.algorithms.allocation import (
     RandomAllocation,
     RoundRobin,
 )
+from fl_runtime.algorithms.averaging import FedAvg, FedProx
 from fl_runtime.algorithms.base import Algorithm, InRounds, ServerState, weighted_mean_step
 from fl_runtime.algorithms.buffered import Asynchronous, FedAsync, FedBuff
+from fl_runtime.algorithms.common_direction import (
+    MGDA,
+    CAGrad,
+    FairGradTraining,
+    LinearScalarisation,
+    Nash,
+    PCGradTraining,
+    UPGradTraining,
+)
+from fl_runtime.algorithms.q_ffl import QFFL, QFFLReleased
+from fl_runtime.algorithms.shared_trunk import SharedTrunk
+from fl_runtime.algorithms.synchronous import Synchronous
 
 ALGORITHMS: Mapping[str, type[Any]] = {
     "fed-async": FedAsync,
@@ -18,6 +31,17 @@ ALGORITHMS: Mapping[str, type[Any]] = {
     "fed-fair-mmfl": FedFairMMFL,
     "random": RandomAllocation,
     "round-robin": RoundRobin,
+    "fed-avg": FedAvg,
+    "fed-prox": FedProx,
+    "q-ffl": QFFL,
+    "q-ffl-released": QFFLReleased,
+    "fair-grad": FairGradTraining,
+    "nash": Nash,
+    "linear-scalarisation": LinearScalarisation,
+    "mgda": MGDA,
+    "pcgrad": PCGradTraining,
+    "cagrad": CAGrad,
+    "upgrad": UPGradTraining,
 }
 """Names in a configuration; the fields of each record are its hyper-parameters."""
 
@@ -25,13 +49,26 @@ __all__ = [
     "ALGORITHMS",
     "Algorithm",
     "Asynchronous",
+    "CAGrad",
+    "FairGradTraining",
     "FedAsync",
+    "FedAvg",
     "FedBuff",
     "FedFairMMFL",
+    "FedProx",
     "InRounds",
+    "LinearScalarisation",
+    "MGDA",
+    "Nash",
     "OneTaskPerClient",
+    "PCGradTraining",
+    "QFFL",
+    "QFFLReleased",
     "RandomAllocation",
     "RoundRobin",
     "ServerState",
+    "SharedTrunk",
+    "Synchronous",
+    "UPGradTraining",
     "weighted_mean_step",
 ]

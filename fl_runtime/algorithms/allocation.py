@@ -1,60 +1,39 @@
 """Algorithms that differ only in which task an active client trains.
 
-One task per client and round, one global model per task, one aggregation rule
-(`weighted_mean_step`), one barrier per round. In every round all of them draw the same active
-clients and the same uniform numbers from the same streams, so arms with one seed are paired.
+One task per client and round, one global model per task, the same choice of aggregation rules, one
+barrier per round. In every round all of them draw the same active clients and the same uniform
+numbers from the same streams, so arms with one seed are paired.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fairopt import InvalidInput, client_task_probabilities
-from fl_runtime.algorithms.base import InRounds, ServerState, weighted_mean_step
-from fl_runtime.executor import Job, Update
+from fl_runtime.algorithms.base import ServerState
+from fl_runtime.algorithms.synchronous import Probabilities, Synchronous
 from fl_runtime.federation import Federation
-from fl_runtime.streams import stream, torch_seed
-
-Probabilities = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class OneTaskPerClient(InRounds):
-    """Common part: draw active clients, give each one task, average what comes back."""
+@dataclass(frozen=True, kw_only=True)
+class OneTaskPerClient(Synchronous):
+    """Common part: every active client draws one task."""
 
-    def init(self, federation: Federation, seed: int) -> ServerState:
-        """Initial models, round 0."""
-        return ServerState.initial(federation, seed)
-
-    def dispatch(
-        self, state: ServerState, federation: Federation, now: float
-    ) -> tuple[ServerState, list[Job]]:
-        """One job per active client that has an eligible task; the others stay idle."""
-        rng = stream(state.seed, "dispatch", state.server_round)
-        active = federation.draw_active(rng)
-        draws = rng.random(active.size)
-        probabilities = self.probabilities(state, federation)[active]
-        chosen = draw_tasks(probabilities, draws)
-        return state, [
-            make_job(state, federation, int(client), int(task), now)
-            for client, task in zip(active, chosen, strict=True)
-            if task >= 0
-        ]
-
-    def absorb(self, state: ServerState, updates: Sequence[Update]) -> ServerState:
-        """The data-weighted mean step of every task, and the next round."""
-        models = weighted_mean_step(state.models, updates)
-        return replace(state, models=models, server_round=state.server_round + 1)
-
-    def probabilities(self, state: ServerState, federation: Federation) -> Probabilities:
-        """(num_clients, num_tasks) chances of each task; a zero row keeps a client idle."""
-        raise NotImplementedError
+    def assignments(
+        self,
+        probabilities: Probabilities,
+        active: NDArray[np.int64],
+        draws: NDArray[np.float64],
+    ) -> list[tuple[int, int]]:
+        """One task per active client that has an eligible one; the others stay idle."""
+        chosen = draw_tasks(probabilities[active], draws)
+        pairs = zip(active.tolist(), chosen.tolist(), strict=True)
+        return [(client, task) for client, task in pairs if task >= 0]
 
 
 @dataclass(frozen=True)
@@ -70,6 +49,9 @@ class FedFairMMFL(OneTaskPerClient):
         signal: What stands for :math:`f_s`: validation `loss`, or validation `error` (the share of
             misclassified examples, which has the same range in every task).
         priority: One positive weight per task, or empty for equal weights.
+        aggregation: See `Synchronous`. With `data-weighted` or `plain` means fairness decides how
+            many clients train a task; with `importance` the expected step of every task is that of
+            full participation, and fairness decides its variance.
 
     In the first round nothing is known and the allocation is uniform.
 
@@ -93,10 +75,7 @@ class FedFairMMFL(OneTaskPerClient):
 
     def init(self, federation: Federation, seed: int) -> ServerState:
         """Initial models, if the priorities fit the tasks."""
-        fits = len(self.priority) in (0, len(federation.tasks))
-        if not (fits and all(0.0 < share < math.inf for share in self.priority)):
-            requirement = f"empty or {len(federation.tasks)} positive numbers, one per task"
-            raise InvalidInput("algorithm.priority", self.priority, requirement)
+        check_priority(self.priority, len(federation.tasks))
         return super().init(federation, seed)
 
     def probabilities(self, state: ServerState, federation: Federation) -> Probabilities:
@@ -133,6 +112,11 @@ class RoundRobin(OneTaskPerClient):
     Source: the round-robin baseline of the FedFairMMFL experiments (arXiv 2404.13841).
     """
 
+    def __post_init__(self) -> None:
+        if self.aggregation == "importance":
+            requirement = "data-weighted or plain: whose turn it is is not drawn"
+            raise InvalidInput("aggregation", self.aggregation, requirement)
+
     def probabilities(self, state: ServerState, federation: Federation) -> Probabilities:
         """A one at the task whose turn it is."""
         count, tasks = federation.eligible.shape
@@ -144,6 +128,14 @@ class RoundRobin(OneTaskPerClient):
             if mine.size:
                 shares[client, mine[(block[client] + state.server_round) % mine.size]] = 1.0
         return shares
+
+
+def check_priority(priority: tuple[float, ...], num_tasks: int) -> None:
+    """Refuse priorities that do not fit the tasks."""
+    fits = len(priority) in (0, num_tasks)
+    if not (fits and all(0.0 < share < math.inf for share in priority)):
+        requirement = f"empty or {num_tasks} positive numbers, one per task"
+        raise InvalidInput("algorithm.priority", priority, requirement)
 
 
 def draw_tasks(probabilities: Probabilities, draws: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -162,16 +154,3 @@ def draw_tasks(probabilities: Probabilities, draws: NDArray[np.float64]) -> NDAr
     passed = (cumulative <= (draws * total)[:, None]).sum(axis=1)
     last = probabilities.shape[1] - 1 - np.argmax(probabilities[:, ::-1] > 0.0, axis=1)
     return np.where(total > 0.0, np.minimum(passed, last), -1).astype(np.int64)
-
-
-def make_job(state: ServerState, federation: Federation, client: int, task: int, now: float) -> Job:
-    """The work order for one client on one task, seeded by round, client and task."""
-    name = federation.tasks[task].name
-    return Job(
-        task=name,
-        client=client,
-        version=state.server_round,
-        sent_at=now,
-        payload=state.models[name],
-        seed=torch_seed(state.seed, "local", state.server_round, client, name),
-    )

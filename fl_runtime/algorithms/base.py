@@ -20,15 +20,15 @@ generator is mutated behind a caller's back and the same state always dispatches
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, Self
 
-import torch
 from torch import Tensor
 
+from fl_runtime.algorithms.aggregation import data_weighted, step_tasks
 from fl_runtime.clock import Barrier, Wait
-from fl_runtime.executor import Job, Update
 from fl_runtime.federation import Federation
+from fl_runtime.job import Job, Update
 from fl_runtime.task import Evaluation, Params
 
 
@@ -42,6 +42,9 @@ class ServerState:
         models: Global parameters by task.
         validation_loss: Latest validation loss by task, empty before the first measurement.
         validation_error: Latest share of validation examples that were misclassified, by task.
+        client_states: What clients keep, by task and by the client's number in words (keys of a
+            checkpoint are words).
+        figures: Figures of the last aggregation, by metric name, for the history.
     """
 
     seed: int
@@ -49,6 +52,8 @@ class ServerState:
     models: Mapping[str, Params]
     validation_loss: Mapping[str, float]
     validation_error: Mapping[str, float]
+    client_states: Mapping[str, Mapping[str, Mapping[str, Tensor]]] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def initial(cls, federation: Federation, seed: int) -> Self:
@@ -68,6 +73,18 @@ class ServerState:
     def from_tree(cls, tree: Mapping[str, Any]) -> Self:
         """The state that `tree` described."""
         return cls(**tree)
+
+    def client_state(self, task: str, client: int) -> Mapping[str, Tensor]:
+        """What a client kept from its last job for a task."""
+        return self.client_states.get(task, {}).get(str(client), {})
+
+    def keep(self, updates: Sequence[Update]) -> Self:
+        """The same state with what the clients behind these updates keep."""
+        kept = {task: dict(clients) for task, clients in self.client_states.items()}
+        for update in updates:
+            if update.client_state:
+                kept.setdefault(update.task, {})[str(update.client)] = update.client_state
+        return replace(self, client_states=kept)
 
     def observe(self, validation: Mapping[str, Evaluation]) -> Self:
         """The same state with fresh measurements of some tasks."""
@@ -149,28 +166,4 @@ def weighted_mean_step(
     Source: federated averaging as used by FedFairMMFL (arXiv 2404.13841); the same for every arm,
     so that arms differ in allocation only.
     """
-    grouped: dict[str, list[Update]] = {}
-    for update in updates:
-        grouped.setdefault(update.task, []).append(update)
-    return {
-        task: _step(params, grouped[task]) if task in grouped else params
-        for task, params in models.items()
-    }
-
-
-def _step(params: Params, updates: Sequence[Update]) -> dict[str, Tensor]:
-    """One task's model after the weighted mean of its updates."""
-    total = sum(update.num_examples for update in updates)
-    shares = [update.num_examples / total for update in updates]
-    return add_shares(params, shares, [update.delta for update in updates])
-
-
-def add_shares(
-    params: Params, shares: Sequence[float], deltas: Sequence[Params]
-) -> dict[str, Tensor]:
-    """Parameters plus that share of each difference, summed in order."""
-    with torch.no_grad():
-        return {
-            key: value + sum(s * delta[key] for s, delta in zip(shares, deltas, strict=True))
-            for key, value in params.items()
-        }
+    return step_tasks(models, updates, data_weighted)

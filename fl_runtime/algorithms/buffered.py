@@ -17,11 +17,12 @@ import torch
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
+from fl_runtime.algorithms.aggregation import add, weighted_sum
 from fl_runtime.algorithms.allocation import FedFairMMFL, RandomAllocation, draw_tasks
-from fl_runtime.algorithms.base import ServerState, add_shares
+from fl_runtime.algorithms.base import ServerState
 from fl_runtime.clock import NextArrival, Wait
-from fl_runtime.executor import Job, Update
 from fl_runtime.federation import Federation
+from fl_runtime.job import Job, Update
 from fl_runtime.streams import stream, torch_seed
 from fl_runtime.task import Params
 
@@ -41,7 +42,7 @@ class Kept:
     delta: Params
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AsynchronousState(ServerState):
     """State of an asynchronous server with one global model per task.
 
@@ -189,7 +190,7 @@ class Asynchronous:
         if not updates:
             return replace(state, server_round=state.server_round + 1)
         for update in updates:
-            state = self.take(state, update)
+            state = self.take(state.keep([update]), update)
         return state
 
     def take(self, state: AsynchronousState, update: Update) -> AsynchronousState:
@@ -212,6 +213,7 @@ def request(state: AsynchronousState, client: int, task: str, now: float) -> Job
         sent_at=now,
         payload=state.models[task],
         seed=torch_seed(state.seed, "local", state.jobs[client], client, task),
+        client_state=state.client_state(task, client),
     )
 
 
@@ -277,7 +279,8 @@ class FedBuff(Asynchronous):
             self.server_learning_rate * each.weight * (each.num_examples / total) for each in kept
         ]
         deltas = [each.delta for each in kept]
-        return state.aggregated(update.task, add_shares(state.models[update.task], shares, deltas))
+        step = weighted_sum(deltas, shares)
+        return state.aggregated(update.task, add(state.models[update.task], step))
 
     def _size(self, state: AsynchronousState, task: str) -> int:
         """Capacity of that task's buffer."""

@@ -12,8 +12,8 @@ from fairopt import InvalidInput
 from fl_runtime.algorithms import FedFairMMFL, RandomAllocation, RoundRobin, weighted_mean_step
 from fl_runtime.algorithms.allocation import draw_tasks
 from fl_runtime.assembly import assemble
-from fl_runtime.executor import Job, Update
 from fl_runtime.federation import Federation
+from fl_runtime.job import Job, Update
 from fl_runtime.task import Evaluation
 from tests.fl_runtime.small import config
 

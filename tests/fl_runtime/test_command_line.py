@@ -166,7 +166,7 @@ def test_list_names_everything(toml: Path) -> None:
     [
         (["run", "absent.toml"], "a readable file"),
         (["run", "TOML", "--set", "algorithm.alpa=3"], "did you mean alpha?"),
-        (["run", "TOML", "--set", "run.algorithm=fedavg"], "one of fed-fair-mmfl"),
+        (["run", "TOML", "--set", "run.algorithm=fedavg"], "did you mean fed-avg?"),
         (["run", "TOML", "--set", "budget=0"], "a finite number > 0"),
         (["run", "TOML", "--set", "costs={ distribution = 'uniform', low = -1 }"], "low"),
         (["run", "TOML", "--set", "num-clients=5000"], "some client shard is empty"),

@@ -1,16 +1,21 @@
 """Local training against a twin written out in NumPy, and the executor around it."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from numpy.random import default_rng
 
 from fairopt import InvalidInput
-from fl_runtime.executor import Job, SequentialExecutor, check_device
+from fl_runtime.executor import SequentialExecutor, check_device
 from fl_runtime.executors import EXECUTORS, STACK_FROM, resolve_executor
-from fl_runtime.local_training import train_locally
+from fl_runtime.job import Job
+from fl_runtime.local_training import Client, train_locally
 from fl_runtime.models import build_model
 from fl_runtime.task import Evaluation, Examples, LocalTraining, Task, float_state
+from fl_runtime.work import Work
 
 RNG = default_rng(5)
 X = RNG.normal(size=(11, 3)).astype(np.float32)
@@ -55,7 +60,7 @@ def test_agrees_with_the_twin(settings: LocalTraining) -> None:
     model = build_model("linear", (3,), 4, [], seed=1)
     start = {key: value.clone() for key, value in float_state(model).items()}
     weight, bias = (start[key].double().numpy() for key in ("1.weight", "1.bias"))
-    delta, _ = train_locally(model, start, EXAMPLES, settings, default_rng(7))
+    delta = train_locally(model, start, Client(EXAMPLES, default_rng(7)), settings).delta
     expected = numpy_sgd(weight, bias, settings, seed=7)
     np.testing.assert_allclose(delta["1.weight"], expected[0] - weight, atol=1e-5)
     np.testing.assert_allclose(delta["1.bias"], expected[1] - bias, atol=1e-5)
@@ -118,3 +123,148 @@ def test_executors_and_devices_by_name() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(InvalidInput, match="no usable CUDA device"):
             check_device("cuda")
+
+
+def test_adamw_agrees_with_a_twin_written_out() -> None:
+    """Full batches of one linear model: no order, only the update rule."""
+    settings = LocalTraining(0.01, 4, 11, weight_decay=0.1, optimizer="adamw")
+    model = build_model("linear", (3,), 4, [], seed=1)
+    start = {key: value.clone() for key, value in float_state(model).items()}
+    got = train_locally(model, start, Client(EXAMPLES, default_rng(7)), settings)
+    weight, bias = (start[key].double().numpy() for key in ("1.weight", "1.bias"))
+    entries = [weight, bias]
+    first, second = [np.zeros_like(w) for w in entries], [np.zeros_like(w) for w in entries]
+    for t in range(1, 5):
+        logits = X @ entries[0].T + entries[1]
+        share = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        error = (share - np.eye(4)[Y]) / len(Y)
+        for i, g in enumerate((error.T @ X, error.sum(axis=0))):
+            first[i] = 0.9 * first[i] + 0.1 * g
+            second[i] = 0.999 * second[i] + 0.001 * g**2
+            ratio = (first[i] / (1 - 0.9**t)) / (np.sqrt(second[i] / (1 - 0.999**t)) + 1e-8)
+            entries[i] = entries[i] * (1 - 0.01 * 0.1) - 0.01 * ratio
+    np.testing.assert_allclose(got.delta["1.weight"], entries[0] - weight, atol=1e-6)
+    np.testing.assert_allclose(got.delta["1.bias"], entries[1] - bias, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        LocalTraining(0.05, 2, 11, momentum=0.9, persist_optimizer=True),
+        LocalTraining(0.05, 2, 11, momentum=0.9, nesterov=True, persist_optimizer=True),
+        LocalTraining(0.01, 2, 11, optimizer="adamw", persist_optimizer=True),
+    ],
+    ids=["momentum", "nesterov", "adamw"],
+)
+def test_two_jobs_with_kept_state_are_one_job_of_twice_the_length(settings: LocalTraining) -> None:
+    model = build_model("linear", (3,), 4, [], seed=1)
+    start = {key: value.clone() for key, value in float_state(model).items()}
+    long = train_locally(
+        model, start, Client(EXAMPLES, default_rng(0)), replace(settings, local_epochs=4)
+    )
+    one = train_locally(model, start, Client(EXAMPLES, default_rng(0)), settings)
+    middle = {key: start[key] + one.delta[key] for key in start}
+    again = Client(EXAMPLES, default_rng(1), kept=one.client_state)
+    two = train_locally(model, middle, again, settings)
+    for key in start:
+        torch.testing.assert_close(one.delta[key] + two.delta[key], long.delta[key])
+    fresh = train_locally(model, middle, Client(EXAMPLES, default_rng(1)), settings)
+    assert any(not torch.allclose(fresh.delta[key], two.delta[key]) for key in start)
+
+
+def test_examples_and_weights_of_a_job() -> None:
+    """An example twice weighs as much as one of weight two, next to ones of weight one."""
+    model = build_model("linear", (3,), 4, [], seed=1)
+    start = {key: value.clone() for key, value in float_state(model).items()}
+    settings = LocalTraining(0.3, 1, 11)
+    twice = Work.of({"examples": torch.tensor([4, 4, 2])})
+    heavy = Work.of({"examples": torch.tensor([4, 2]), "weights": torch.tensor([4 / 3, 2 / 3])})
+    one = train_locally(model, start, Client(EXAMPLES, default_rng(0), twice), settings)
+    two = train_locally(model, start, Client(EXAMPLES, default_rng(0), heavy), settings)
+    assert (one.num_examples, two.num_examples) == (3, 2)
+    for key in start:
+        torch.testing.assert_close(one.delta[key], two.delta[key])
+
+
+@pytest.mark.parametrize(
+    ("wishes", "reason"),
+    [
+        ({"mu": 0.1}, "one of echo"),
+        ({"examples": torch.tensor([11])}, "positions in 0 .. 10"),
+        ({"examples": torch.tensor([], dtype=torch.int64)}, "at least one position"),
+        ({"weights": torch.ones(3)}, "11 finite numbers"),
+        ({"weights": -torch.ones(11)}, "11 finite numbers"),
+    ],
+)
+def test_wishes_that_make_no_sense_are_refused(wishes: dict[str, object], reason: str) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        Work.of(wishes).selected(EXAMPLES)
+
+
+def test_the_proximal_term_is_the_gradient_of_its_penalty() -> None:
+    """One full-batch step from the payload has no pull; the second has mu times the first step."""
+    model = build_model("linear", (3,), 4, [], seed=1)
+    start = {key: value.clone() for key, value in float_state(model).items()}
+    settings = LocalTraining(0.1, 2, 11)
+    free = train_locally(model, start, Client(EXAMPLES, default_rng(0)), settings)
+    first = train_locally(
+        model, start, Client(EXAMPLES, default_rng(0)), replace(settings, local_epochs=1)
+    )
+    held = train_locally(
+        model, start, Client(EXAMPLES, default_rng(0), Work(proximal=2.0)), settings
+    )
+    for key in start:
+        expected = free.delta[key] - 0.1 * 2.0 * first.delta[key]
+        torch.testing.assert_close(held.delta[key], expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"momentum": 0.9, "optimizer": "adamw"},
+        {"nesterov": True},
+        {"persist_optimizer": True},
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput):
+        LocalTraining(0.1, 1, 8, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("shard", "reason"),
+    [
+        (Examples(torch.zeros(2, 4), torch.zeros(2, dtype=torch.int64)), r"of shape \(2, 3\)"),
+        (Examples(torch.zeros(3, 3), torch.zeros(2, dtype=torch.int64)), r"of shape \(2, 3\)"),
+        (Examples(torch.zeros(2, 3).double(), torch.zeros(2, dtype=torch.int64)), "float32"),
+        (Examples(torch.zeros(2, 3), torch.zeros(2)), "int64"),
+        (Examples(torch.zeros(2, 3), torch.tensor([0, 4])), r"4, but it must be in 0 .. 3"),
+        (Examples(torch.zeros(2, 3), torch.tensor([-1, 0])), r"-1, but it must be in 0 .. 3"),
+    ],
+)
+def test_a_shard_that_is_of_another_task_is_refused_by_name(shard: Examples, reason: str) -> None:
+    task = one_task()
+    with pytest.raises(InvalidInput, match=f"task t, client 1 .*{reason}"):
+        Task("t", task.model, task.initial, (EXAMPLES, shard), EXAMPLES, EXAMPLES, task.training)
+
+
+def test_a_model_with_nothing_to_train_is_refused() -> None:
+    task = one_task()
+    frozen = copy.deepcopy(task.model)
+    frozen.requires_grad_(False)
+    with pytest.raises(InvalidInput, match="something to train"):
+        replace(task, model=frozen)
+
+
+def test_bfloat16_is_close_to_float32_and_not_equal() -> None:
+    task = one_task()
+    half = replace(task, training=replace(task.training, precision="bfloat16"))
+    executors = SequentialExecutor([task]), SequentialExecutor([half])
+    for executor in executors:
+        executor.submit([job(task)])
+    full, mixed = (executor.poll()[0] for executor in executors)
+    for key, value in full.delta.items():
+        assert mixed.delta[key].dtype == torch.float32
+        scale = float(value.abs().max())
+        torch.testing.assert_close(mixed.delta[key], value, rtol=0, atol=0.05 * scale)
+    assert any(not torch.equal(full.delta[key], mixed.delta[key]) for key in full.delta)

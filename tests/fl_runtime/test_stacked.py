@@ -10,8 +10,9 @@ from torch import nn
 
 from fl_runtime import stacked
 from fl_runtime.data import load_dataset
-from fl_runtime.executor import Job, SequentialExecutor, Update
+from fl_runtime.executor import SequentialExecutor
 from fl_runtime.experiment import run
+from fl_runtime.job import Job, Update
 from fl_runtime.models import build_model
 from fl_runtime.partitions import IID
 from fl_runtime.stacked import StackedExecutor, clients_per_chunk, stackable
@@ -84,6 +85,128 @@ def test_momentum_decay_and_other_payloads(batch_size: int) -> None:
     settings = LocalTraining(0.02, 3, batch_size, momentum=0.9, weight_decay=0.01)
     task = ragged_task("mlp", [6], settings)
     assert_same(*both(task, jobs_of(task, list(range(7)), spread=0.1)))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        LocalTraining(0.02, 2, 5, momentum=0.9, nesterov=True, weight_decay=0.01),
+        LocalTraining(0.001, 2, 5, optimizer="adamw", weight_decay=0.1),
+    ],
+    ids=["nesterov", "adamw"],
+)
+@pytest.mark.parametrize("proximal", [0.0, 0.5])
+def test_every_optimizer_agrees_with_the_twin(settings: LocalTraining, proximal: float) -> None:
+    task = ragged_task("mlp", [6], settings)
+    wishes = {"proximal": proximal, "measure_start": True}
+    jobs = [replace(job, config=wishes) for job in jobs_of(task, list(range(7)), spread=0.1)]
+    first, second = both(task, jobs)
+    assert_same(first, second)
+    for one, two in zip(first, second, strict=True):
+        assert two.metrics["start_loss"] == pytest.approx(one.metrics["start_loss"], abs=1e-5)
+
+
+def test_a_wrong_step_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broken twin of the agreement above: AdamW that forgets to decay in one of the two."""
+    settings = LocalTraining(0.001, 2, 5, optimizer="adamw", weight_decay=0.1)
+    task = ragged_task("mlp", [6], settings)
+    jobs = jobs_of(task, [0, 3])
+    forgetful = replace(task, training=replace(settings, weight_decay=0.0))
+    with pytest.raises(AssertionError):
+        assert_same(stacked.train_stack(forgetful, jobs), both(task, jobs)[0])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        LocalTraining(0.02, 2, 5, momentum=0.9, persist_optimizer=True),
+        LocalTraining(0.001, 2, 5, optimizer="adamw", persist_optimizer=True),
+    ],
+    ids=["momentum", "adamw"],
+)
+def test_kept_state_agrees_with_the_twin_over_two_jobs(settings: LocalTraining) -> None:
+    task = ragged_task("mlp", [6], settings)
+    jobs = jobs_of(task, [0, 3, 6])
+    once, stacked_once = both(task, jobs)
+    kept = [u.client_state for u in once]
+    for one, two in zip(kept, (u.client_state for u in stacked_once), strict=True):
+        assert one.keys() == two.keys()
+        for key in one:
+            torch.testing.assert_close(two[key], one[key], rtol=1e-4, atol=ONE_ROUND)
+    later = [
+        replace(job, client_state=state, seed=5 + k)
+        for k, (job, state) in enumerate(zip(jobs, [kept[0], {}, kept[2]], strict=True))
+    ]
+    assert_same(*both(task, later))
+
+
+def test_examples_and_weights_of_jobs_agree_with_the_twin() -> None:
+    task = ragged_task("mlp", [6], LocalTraining(0.05, 2, 4))
+    wishes = [
+        {"examples": torch.tensor([2, 0, 2, 1, 1])},
+        {"weights": torch.linspace(0.1, 2.0, 12)},
+        {},
+    ]
+    jobs = [
+        replace(job, config=wish)
+        for job, wish in zip(jobs_of(task, [0, 3, 6]), wishes, strict=True)
+    ]
+    first, second = both(task, jobs)
+    assert_same(first, second)
+    assert [u.num_examples for u in first] == [5, 12, 21]
+
+
+def test_mixed_precision_agrees_to_its_own_rounding() -> None:
+    """Both round activations to 8 bits, but not the same sums; hence 2^-8 of the step."""
+    task = ragged_task("mlp", [12], LocalTraining(0.05, 1, 8, precision="bfloat16"))
+    assert stackable(task)
+    for one, two in zip(*both(task, jobs_of(task, [0, 3, 6])), strict=True):
+        for key, value in one.delta.items():
+            scale = float(value.abs().max())
+            torch.testing.assert_close(two.delta[key], value, rtol=0, atol=scale * 2.0**-5)
+
+
+def frozen_first_layer() -> nn.Module:
+    model = build_model("mlp", (1, 8, 8), 10, [6], seed=0)
+    next(iter(model.parameters())).requires_grad_(False)
+    return model
+
+
+def test_frozen_parameters_stay_and_can_be_stacked() -> None:
+    model = frozen_first_layer()
+    plain = ragged_task("linear", [], LocalTraining(0.05, 2, 8, weight_decay=0.1))
+    state = {key: value.clone() for key, value in float_state(model).items()}
+    task = replace(plain, model=model, initial=state)
+    assert stackable(task)
+    first, second = both(task, jobs_of(task, [0, 2, 6]))
+    assert_same(first, second)
+    for update in first + second:
+        assert list(update.delta) == list(state)
+        assert not update.delta["1.weight"].any()
+        assert update.delta["1.bias"].any()
+
+
+def test_a_thousand_clients_in_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = load_dataset("digits")
+    model = build_model("linear", (1, 8, 8), 10, [], seed=0)
+    settings = LocalTraining(0.1, 1, 8)
+    task = make_task("digits", data, model, settings, IID(), num_clients=1000, seed=0)
+    assert clients_per_chunk(task) >= 1000
+    monkeypatch.setattr(stacked, "MEMORY_BUDGET", stacked.MEMORY_BUDGET // 30)
+    assert 1 < clients_per_chunk(task) < 1000
+    executor = StackedExecutor([task])
+    executor.submit(jobs_of(task, list(range(1000))))
+    updates = executor.poll()
+    assert [update.client for update in updates] == list(range(1000))
+    assert all(update.is_finite for update in updates)
+
+
+def test_activations_count_towards_the_chunk() -> None:
+    """Hidden layers and convolutions keep what the backward pass needs; wider ones keep more."""
+    settings = LocalTraining(0.05, 1, 8)
+    narrow, wide = (ragged_task("mlp", [width], settings) for width in (4, 400))
+    assert stacked.numbers_saved(wide) >= stacked.numbers_saved(narrow) + 396
+    assert clients_per_chunk(wide) < clients_per_chunk(narrow)
 
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

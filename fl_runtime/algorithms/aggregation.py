@@ -1,0 +1,121 @@
+r"""How updates become a step of a model, :math:`w \leftarrow w + \sum_k c_k \Delta_k`.
+
+A rule gives the coefficients :math:`c_k` of the updates that arrived. All arms of a comparison
+should use one rule; the released FedFairMMFL code does not, which confounds its comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fl_runtime.federation import Federation
+from fl_runtime.job import Update
+from fl_runtime.task import Params
+
+Coefficients = Callable[[Sequence[Update]], list[float]]
+Aggregation = Literal["data-weighted", "plain", "importance"]
+
+IMPORTANCE = "importance"
+"""Name of the figure that a job echoes and `importance` reads."""
+
+
+def data_weighted(updates: Sequence[Update]) -> list[float]:
+    """Shares of the examples behind the updates."""
+    total = sum(update.num_examples for update in updates)
+    return [update.num_examples / total for update in updates]
+
+
+def plain(updates: Sequence[Update]) -> list[float]:
+    """Equal shares."""
+    return [1.0 / len(updates)] * len(updates)
+
+
+def importance(updates: Sequence[Update]) -> list[float]:
+    """What `importance_weights` gave each job when it was sent; they need not sum to one."""
+    return [update.metrics[IMPORTANCE] for update in updates]
+
+
+AGGREGATIONS: Mapping[Aggregation, Coefficients] = {
+    "data-weighted": data_weighted,
+    "plain": plain,
+    "importance": importance,
+}
+"""Rules by name."""
+
+
+def importance_weights(
+    federation: Federation, probabilities: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    r"""Coefficients that make the expected step that of a round in which everybody trains all.
+
+    .. math:: c_{k,s} = d_{k,s} / (C p_{k,s})
+
+    Symbols: :math:`d_{k,s}` client k's share of the examples of task s among eligible clients, C
+    the fraction of clients that is active, :math:`p_{k,s}` the chance (num_clients, num_tasks) that
+    an active client k trains task s. Zero where p is zero: nobody is sent there.
+
+    Guarantee: with a uniform active set and independent draws,
+        :math:`E \sum_k c_{k,s} \Delta_{k,s} = \sum_k d_{k,s} \Delta_{k,s}` over clients with p > 0.
+    Clients that drop out, are absent or come too late are not in C; they shrink the expected step.
+
+    Source: inverse-probability weighting. Released FedFairMMFL code divides by C / S whatever the
+    allocation, which scales a task's step by S p_s (for alpha > 1 this is not one).
+    """
+    chance = probabilities * (federation.num_active / federation.num_clients)
+    weights = np.zeros_like(chance)
+    return np.divide(data_shares(federation), chance, out=weights, where=chance > 0.0)
+
+
+def data_shares(federation: Federation) -> NDArray[np.float64]:
+    """(num_clients, num_tasks) shares of each task's examples, over eligible clients."""
+    sizes = np.array([[len(shard) for shard in task.shards] for task in federation.tasks]).T
+    mine = np.where(federation.eligible, sizes, 0.0)
+    return np.asarray(mine / np.maximum(mine.sum(axis=0), 1.0))
+
+
+def step_tasks(
+    models: Mapping[str, Params], updates: Sequence[Update], rule: Coefficients
+) -> dict[str, Params]:
+    """Every task's model after its updates; a task that nobody trained keeps its model."""
+    return {
+        task: add(params, combined(mine, rule(mine))) if mine else params
+        for task, params in models.items()
+        for mine in [[update for update in updates if update.task == task]]
+    }
+
+
+def combined(updates: Sequence[Update], coefficients: Sequence[float]) -> dict[str, Tensor]:
+    """The weighted sum of the updates, entry by entry."""
+    return weighted_sum([update.delta for update in updates], coefficients)
+
+
+def weighted_sum(deltas: Sequence[Params], coefficients: Sequence[float]) -> dict[str, Tensor]:
+    """The weighted sum of differences, entry by entry, in this order."""
+    pairs = list(zip(coefficients, deltas, strict=True))
+    with torch.no_grad():
+        return {key: _total([c * delta[key] for c, delta in pairs]) for key in deltas[0]}
+
+
+def add(params: Params, step: Params) -> dict[str, Tensor]:
+    """The model after a step."""
+    with torch.no_grad():
+        return {key: value + step[key] if key in step else value for key, value in params.items()}
+
+
+def squared_length(delta: Params) -> float:
+    """Squared Euclidean length, accumulated in float64."""
+    return float(sum(value.double().square().sum() for value in delta.values()))
+
+
+def _total(terms: Sequence[Tensor]) -> Tensor:
+    """Their sum in this order."""
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total

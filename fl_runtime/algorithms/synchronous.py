@@ -1,0 +1,126 @@
+"""Algorithms with a barrier per round: who is active, what is sent, what is added.
+
+In every round all of them draw the same active clients and the same uniform numbers from the same
+streams, so arms with one seed are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_runtime.algorithms.aggregation import (
+    AGGREGATIONS,
+    IMPORTANCE,
+    Aggregation,
+    importance_weights,
+    step_tasks,
+)
+from fl_runtime.algorithms.base import InRounds, ServerState
+from fl_runtime.federation import Federation
+from fl_runtime.job import Job, Update
+from fl_runtime.streams import stream, torch_seed
+from fl_runtime.task import Params
+
+Probabilities = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synchronous(InRounds):
+    """One global model per task and one barrier per round.
+
+    A subclass says with which chance a client trains a task (`probabilities`), draws accordingly
+    (`assignments`), and may ask more of a job (`wishes`) or aggregate differently (`models`).
+
+    Attributes:
+        aggregation: `data-weighted` mean of a task's updates, `plain` mean, or the unbiased sum of
+            `importance` weights (`aggregation.importance_weights`).
+    """
+
+    aggregation: Aggregation = "data-weighted"
+
+    def init(self, federation: Federation, seed: int) -> ServerState:
+        """Initial models, round 0."""
+        return ServerState.initial(federation, seed)
+
+    def dispatch(
+        self, state: ServerState, federation: Federation, now: float
+    ) -> tuple[ServerState, list[Job]]:
+        """Jobs for the active clients of this round."""
+        rng = stream(state.seed, "dispatch", state.server_round)
+        active = federation.draw_active(rng)
+        draws = rng.random(active.size)
+        chances = self.probabilities(state, federation)
+        weights = importance_weights(federation, chances)
+        return state, [
+            make_job(
+                state,
+                federation,
+                client,
+                task,
+                now,
+                seed_name=self.seed_name(federation, client, task),
+                config=self.wishes(federation, client, task, float(weights[client, task])),
+            )
+            for client, task in self.assignments(chances, active, draws)
+        ]
+
+    def absorb(self, state: ServerState, updates: Sequence[Update]) -> ServerState:
+        """The models after the updates of this round, and the next round."""
+        after = replace(state.keep(updates), server_round=state.server_round + 1)
+        return replace(after, models=self.models(state, updates))
+
+    def probabilities(self, state: ServerState, federation: Federation) -> Probabilities:
+        """(num_clients, num_tasks) chances that a client trains a task when it is active."""
+        raise NotImplementedError
+
+    def assignments(
+        self,
+        probabilities: Probabilities,
+        active: NDArray[np.int64],
+        draws: NDArray[np.float64],
+    ) -> list[tuple[int, int]]:
+        """Pairs (client, task), drawn with one uniform number per active client."""
+        raise NotImplementedError
+
+    def wishes(
+        self, federation: Federation, client: int, task: int, weight: float
+    ) -> Mapping[str, Any]:
+        """Configuration of one job; `weight` is its importance weight."""
+        return {"echo": {IMPORTANCE: weight}} if self.aggregation == "importance" else {}
+
+    def seed_name(self, federation: Federation, client: int, task: int) -> str:
+        """Jobs of a client and round with the same name here draw the same numbers."""
+        return federation.tasks[task].name
+
+    def models(self, state: ServerState, updates: Sequence[Update]) -> Mapping[str, Params]:
+        """Every task's model after its updates."""
+        return step_tasks(state.models, updates, AGGREGATIONS[self.aggregation])
+
+
+def make_job(
+    state: ServerState,
+    federation: Federation,
+    client: int,
+    task: int,
+    now: float,
+    *,
+    seed_name: str,
+    config: Mapping[str, Any],
+) -> Job:
+    """The work order for one client on one task, seeded by round, client and a name."""
+    name = federation.tasks[task].name
+    return Job(
+        task=name,
+        client=client,
+        version=state.server_round,
+        sent_at=now,
+        payload=state.models[name],
+        seed=torch_seed(state.seed, "local", state.server_round, client, seed_name),
+        client_state=state.client_state(name, client),
+        config=config,
+    )

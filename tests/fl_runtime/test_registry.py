@@ -1,0 +1,94 @@
+"""Laws that every algorithm of the registry keeps; a new one is included by being listed."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fl_runtime.algorithms import ALGORITHMS
+from fl_runtime.config import Config
+from fl_runtime.config_files import check_config
+from fl_runtime.experiment import Event, resume, run
+from fl_runtime.run_folder import HISTORY
+
+ONE_ROUND = 1e-6  # losses after one round; executors differ by the order of float32 sums
+IMAGES = ("digits-joint", "digits-joint-parity")
+SMALL = {"validation_fraction": 0.4, "test_fraction": 0.45}  # 45 training images per client
+VARIANTS: dict[str, dict[str, Any]] = {
+    **{name: {"run.algorithm": name} for name in ALGORITHMS},
+    "fair-grad on clients": {"run.algorithm": "fair-grad", "algorithm.where": "client"},
+    "importance": {"run.algorithm": "fed-fair-mmfl", "algorithm.aggregation": "importance"},
+    "fed-avg with one task": {"run.algorithm": "fed-avg", "algorithm.tasks_per_client": "one"},
+}
+
+
+def config(overrides: dict[str, Any], executor: str, rounds: int, **task: Any) -> Config:
+    """Two label sets of the same images on six clients with a shared shape of models."""
+    algorithm = {
+        key.removeprefix("algorithm."): value
+        for key, value in overrides.items()
+        if key.startswith("algorithm.")
+    }
+    return check_config(
+        {
+            "run": {
+                "algorithm": overrides["run.algorithm"],
+                "num_server_rounds": rounds,
+                "executor": executor,
+            },
+            "task": [
+                {"name": data, "data": data, "model": "mlp", "hidden": [6], **SMALL, **task}
+                for data in IMAGES
+            ],
+            "clients": {"num_clients": 6, "fraction_train": 0.5, "batch_size": 40},
+            "algorithm": algorithm,
+        }
+    )
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_stacked_and_sequential_agree_after_one_round(variant: str) -> None:
+    one, two = (
+        run(config(VARIANTS[variant], executor, 1)).rows[-1]
+        for executor in ("sequential", "stacked")
+    )
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        if isinstance(value, float):
+            assert two[key] == pytest.approx(value, abs=ONE_ROUND, rel=ONE_ROUND), key
+        else:
+            assert two[key] == value, key
+    assert np.isfinite(one["train_loss"])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_same_seed_gives_the_same_bytes_also_after_a_stop(variant: str, tmp_path: Path) -> None:
+    """With optimiser state kept on clients, which a checkpoint must hold."""
+    settings = config(VARIANTS[variant], "sequential", 3, momentum=0.5, persist_optimizer=True)
+    run(settings, out=tmp_path / "whole")
+    events = iter(range(2))
+
+    class Killed(BaseException):
+        """Stands for a kill."""
+
+    def kill(event: Event) -> None:
+        if next(events, None) is None:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(settings, out=tmp_path / "stopped", on_event=kill)
+    resume(tmp_path / "stopped")
+    whole, stopped = ((tmp_path / name / HISTORY).read_bytes() for name in ("whole", "stopped"))
+    assert whole == stopped
+
+
+@pytest.mark.parametrize("algorithm", ["fed-avg", "fair-grad"])
+def test_kept_optimizer_state_changes_the_second_round_alone(algorithm: str) -> None:
+    wishes = {"run.algorithm": algorithm}
+    kept, fresh = (
+        run(config(wishes, "sequential", 3, momentum=0.9, persist_optimizer=keep)).rows
+        for keep in (True, False)
+    )
+    assert kept[1] == fresh[1]
+    assert kept[3] != fresh[3]
