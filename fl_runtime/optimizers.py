@@ -66,7 +66,7 @@ def make_optimizer(
             weight_decay=settings.weight_decay,
             nesterov=settings.nesterov,
         )
-    for key, entry in named.items():
+    for key, entry in named.items() if kept else ():
         found = {slot: kept[name] for slot, name in _names(settings, key) if name in kept}
         if found:
             optimizer.state[entry] = {
@@ -101,24 +101,16 @@ class StackedOptimizer:
                 [client.get(_name(slot, key), torch.zeros_like(value[0])) for client in kept]
             )
             for key, value in now.items()
-            for slot in SLOTS[settings.optimizer]
+            for slot in remembered(settings)
         }
-        self._steps = {
-            key: torch.tensor([float(client.get(_name("step", key), 0.0)) for client in kept])
-            .double()
-            .to(value.device)
-            for key, value in now.items()
-        }
+        adam = settings.optimizer == "adamw"
+        self._steps = {key: _step_counts(key, value, kept) for key, value in now.items() if adam}
 
-    def step(self, now: Stack, slopes: Stack, moving: Tensor) -> None:
-        """One step in place, for the clients that still move."""
+    def step(self, now: Stack, slopes: Stack, moving: Tensor | None) -> None:
+        """One step in place, for the clients that still move (None for all of them)."""
+        move = self._adamw if self._settings.optimizer == "adamw" else self._sgd
         for key, value in now.items():
-            rows = moving.view(-1, *(1 for _ in value.shape[1:]))
-            self._steps[key] += moving
-            if self._settings.optimizer == "adamw":
-                self._adamw(key, value, slopes[key], rows)
-            else:
-                self._sgd(key, value, slopes[key], rows)
+            move(key, value, slopes[key], moving)
 
     def kept(self, client: int) -> dict[str, Tensor]:
         """The state of one client of the stack, as its one-client twin would keep it."""
@@ -128,35 +120,55 @@ class StackedOptimizer:
         if self._settings.optimizer == "adamw":
             steps = {key: count[client] for key, count in self._steps.items()}
             return state | {_name("step", k): t.to("cpu", torch.float32) for k, t in steps.items()}
-        return state if self._settings.momentum else {}
+        return state
 
-    def _sgd(self, key: str, value: Tensor, slope: Tensor, rows: Tensor) -> None:
+    def _sgd(self, key: str, value: Tensor, slope: Tensor, moving: Tensor | None) -> None:
         """Heavy-ball or Nesterov."""
-        settings, speed = self._settings, self._slots["momentum_buffer", key]
+        settings, move = self._settings, slope
         if settings.weight_decay:
-            slope = slope.add(value, alpha=settings.weight_decay)
-        speed.copy_(torch.where(rows, speed * settings.momentum + slope, speed))
-        move = slope.add(speed, alpha=settings.momentum) if settings.nesterov else speed
-        value.sub_(torch.where(rows, move, 0.0), alpha=settings.learning_rate)
+            slope = move = slope.add(value, alpha=settings.weight_decay)
+        if settings.momentum:
+            speed = self._slots["momentum_buffer", key]
+            _assign(speed, torch.add(slope, speed, alpha=settings.momentum), moving)
+            move = slope.add(speed, alpha=settings.momentum) if settings.nesterov else speed
+        _assign(value, value.sub(move, alpha=settings.learning_rate), moving)
 
-    def _adamw(self, key: str, value: Tensor, slope: Tensor, rows: Tensor) -> None:
+    def _adamw(self, key: str, value: Tensor, slope: Tensor, moving: Tensor | None) -> None:
         """Adam with decoupled weight decay, each client at its own step number."""
         settings, (first, second) = self._settings, BETAS
         mean, square = self._slots["exp_avg", key], self._slots["exp_avg_sq", key]
-        mean.copy_(torch.where(rows, torch.lerp(mean, slope, 1.0 - first), mean))
-        square.copy_(torch.where(rows, square * second + slope * slope * (1.0 - second), square))
-        steps = self._steps[key].clamp(min=1.0)
-        size = (settings.learning_rate / (1.0 - first**steps)).to(value.dtype).view(rows.shape)
-        root = (1.0 - second**steps).sqrt().to(value.dtype).view(rows.shape)
-        kept = value * (1.0 - settings.learning_rate * settings.weight_decay)
-        value.copy_(
-            torch.where(rows, kept - size * (mean / (square.sqrt() / root + EPSILON)), value)
-        )
+        self._steps[key] += 1.0 if moving is None else moving
+        _assign(mean, torch.lerp(mean, slope, 1.0 - first), moving)
+        _assign(square, square * second + slope * slope * (1.0 - second), moving)
+        steps = self._steps[key].clamp(min=1.0).view(-1, *(1 for _ in value.shape[1:]))
+        size = (settings.learning_rate / (1.0 - first**steps)).to(value.dtype)
+        root = (1.0 - second**steps).sqrt().to(value.dtype)
+        decayed = value * (1.0 - settings.learning_rate * settings.weight_decay)
+        _assign(value, decayed - size * (mean / (square.sqrt() / root + EPSILON)), moving)
+
+
+def _assign(target: Tensor, value: Tensor, moving: Tensor | None) -> None:
+    """Overwrite the rows of the clients that move."""
+    if moving is not None:
+        value = torch.where(moving.view(-1, *(1 for _ in value.shape[1:])), value, target)
+    target.copy_(value)
+
+
+def _step_counts(key: str, value: Tensor, kept: Sequence[Kept]) -> Tensor:
+    """Steps that each client has done before, in float64."""
+    counts = [float(client.get(_name("step", key), 0.0)) for client in kept]
+    return torch.tensor(counts, dtype=torch.float64, device=value.device)
 
 
 def numbers_kept(settings: LocalTraining) -> int:
     """Numbers of optimiser state per parameter."""
-    return len(SLOTS[settings.optimizer])
+    return len(remembered(settings))
+
+
+def remembered(settings: LocalTraining) -> tuple[str, ...]:
+    """What an optimiser remembers per entry; plain SGD remembers nothing."""
+    plain = settings.optimizer == "sgd" and settings.momentum == 0.0
+    return () if plain else SLOTS[settings.optimizer]
 
 
 def precision_context(

@@ -123,12 +123,13 @@ def train_stack(task: Task, jobs: Sequence[Job]) -> list[Update]:
         for job, count in zip(jobs, data.counts, strict=True)
     ]
     total = torch.zeros(len(jobs), device=data.labels.device)
-    for features, labels, weights, sizes in data.steps(plans):
+    full_steps = min(map(len, plans))
+    for number, (features, labels, weights, sizes) in enumerate(data.steps(plans)):
         with sdpa_kernel(SDPBackend.MATH):  # the attention kernel that can be vectorised
             slopes, loss = gradient(now, still, features, labels, weights, sizes)
         with torch.no_grad():
             _pull(slopes, now, start, works[0].proximal)
-            optimizer.step(now, slopes, sizes > 0)
+            optimizer.step(now, slopes, None if number < full_steps else sizes > 0)
             total += loss * sizes
     metrics = {"train_loss": _per_example(total, data.counts, settings.local_epochs)}
     if works[0].measure_start:

@@ -53,6 +53,8 @@ class Work:
             >>> Work.of({"proximal": 0.1}).proximal
             0.1
         """
+        if not config:
+            return cls()
         known = {item.name for item in fields(cls)}
         unknown = sorted(config.keys() - known)
         if unknown:

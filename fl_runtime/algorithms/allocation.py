@@ -31,9 +31,7 @@ class OneTaskPerClient(Synchronous):
         draws: NDArray[np.float64],
     ) -> list[tuple[int, int]]:
         """One task per active client that has an eligible one; the others stay idle."""
-        chosen = draw_tasks(probabilities[active], draws)
-        pairs = zip(active.tolist(), chosen.tolist(), strict=True)
-        return [(client, task) for client, task in pairs if task >= 0]
+        return one_each(probabilities, active, draws)
 
 
 @dataclass(frozen=True)
@@ -136,6 +134,15 @@ def check_priority(priority: tuple[float, ...], num_tasks: int) -> None:
     if not (fits and all(0.0 < share < math.inf for share in priority)):
         requirement = f"empty or {num_tasks} positive numbers, one per task"
         raise InvalidInput("algorithm.priority", priority, requirement)
+
+
+def one_each(
+    probabilities: Probabilities, active: NDArray[np.int64], draws: NDArray[np.float64]
+) -> list[tuple[int, int]]:
+    """Pairs (client, task) with one drawn task per active client that may train any."""
+    chosen = draw_tasks(probabilities[active], draws)
+    pairs = zip(active.tolist(), chosen.tolist(), strict=True)
+    return [(client, task) for client, task in pairs if task >= 0]
 
 
 def draw_tasks(probabilities: Probabilities, draws: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt import InvalidInput, client_task_probabilities
-from fl_runtime.algorithms.allocation import draw_tasks
+from fl_runtime.algorithms.allocation import one_each
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.algorithms.synchronous import Probabilities, Synchronous
 from fl_runtime.federation import Federation
@@ -44,9 +44,7 @@ class FedAvg(Synchronous):
     ) -> list[tuple[int, int]]:
         """All pairs, client by client, or one drawn task each."""
         if self.tasks_per_client == "one":
-            chosen = draw_tasks(probabilities[active], draws)
-            pairs = zip(active.tolist(), chosen.tolist(), strict=True)
-            return [(client, task) for client, task in pairs if task >= 0]
+            return one_each(probabilities, active, draws)
         rows, tasks = np.nonzero(probabilities[active])
         return list(zip(active[rows].tolist(), tasks.tolist(), strict=True))
 

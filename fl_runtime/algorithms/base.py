@@ -52,8 +52,10 @@ class ServerState:
     models: Mapping[str, Params]
     validation_loss: Mapping[str, float]
     validation_error: Mapping[str, float]
-    client_states: Mapping[str, Mapping[str, Mapping[str, Tensor]]] = field(default_factory=dict)
-    figures: Mapping[str, float] = field(default_factory=dict)
+    client_states: Mapping[str, Mapping[str, Mapping[str, Tensor]]] = field(
+        default_factory=dict, kw_only=True
+    )
+    figures: Mapping[str, float] = field(default_factory=dict, kw_only=True)
 
     @classmethod
     def initial(cls, federation: Federation, seed: int) -> Self:

@@ -23,6 +23,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+class Killed(BaseException):
+    """Stands for a kill: nothing in the code catches it."""
+
+
 def config(overrides: dict[str, Any], executor: str, rounds: int, **task: Any) -> Config:
     """Two label sets of the same images on six clients with a shared shape of models."""
     algorithm = {
@@ -66,21 +70,7 @@ def test_stacked_and_sequential_agree_after_one_round(variant: str) -> None:
 def test_the_same_seed_gives_the_same_bytes_also_after_a_stop(variant: str, tmp_path: Path) -> None:
     """With optimiser state kept on clients, which a checkpoint must hold."""
     settings = config(VARIANTS[variant], "sequential", 3, momentum=0.5, persist_optimizer=True)
-    run(settings, out=tmp_path / "whole")
-    events = iter(range(2))
-
-    class Killed(BaseException):
-        """Stands for a kill."""
-
-    def kill(event: Event) -> None:
-        if next(events, None) is None:
-            raise Killed
-
-    with pytest.raises(Killed):
-        run(settings, out=tmp_path / "stopped", on_event=kill)
-    resume(tmp_path / "stopped")
-    whole, stopped = ((tmp_path / name / HISTORY).read_bytes() for name in ("whole", "stopped"))
-    assert whole == stopped
+    assert_resumes(settings, tmp_path)
 
 
 @pytest.mark.parametrize("algorithm", ["fed-avg", "fair-grad"])
@@ -92,3 +82,26 @@ def test_kept_optimizer_state_changes_the_second_round_alone(algorithm: str) -> 
     )
     assert kept[1] == fresh[1]
     assert kept[3] != fresh[3]
+
+
+@pytest.mark.parametrize("executor", ["sequential", "stacked"])
+def test_kept_adamw_state_survives_a_stop(executor: str, tmp_path: Path) -> None:
+    adamw = {"optimizer": "adamw", "learning_rate": 0.01, "persist_optimizer": True}
+    settings = config({"run.algorithm": "fed-prox"}, executor, 3, **adamw)
+    assert_resumes(settings, tmp_path)
+
+
+def assert_resumes(settings: Config, folder: Path) -> None:
+    """A run stopped after its second event ends with the bytes of an undisturbed one."""
+    run(settings, out=folder / "whole")
+    events = iter(range(2))
+
+    def kill(event: Event) -> None:
+        if next(events, None) is None:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(settings, out=folder / "stopped", on_event=kill)
+    resume(folder / "stopped")
+    whole, stopped = ((folder / name / HISTORY).read_bytes() for name in ("whole", "stopped"))
+    assert whole == stopped
