@@ -9,15 +9,16 @@ from fl_runtime.algorithms.allocation import (
     RandomAllocation,
     RoundRobin,
 )
+from fl_runtime.algorithms.asynchronous import Asynchronous
 from fl_runtime.algorithms.base import Algorithm, InRounds, ServerState, weighted_mean_step
-from fl_runtime.algorithms.buffered import Asynchronous, FedAsync, FedBuff
+from fl_runtime.algorithms.buffered import FedAsync, FedBuff
 
 ALGORITHMS: Mapping[str, type[Any]] = {
-    "fed-async": FedAsync,
-    "fed-buff": FedBuff,
     "fed-fair-mmfl": FedFairMMFL,
     "random": RandomAllocation,
     "round-robin": RoundRobin,
+    "fed-buff": FedBuff,
+    "fed-async": FedAsync,
 }
 """Names in a configuration; the fields of each record are its hyper-parameters."""
 
