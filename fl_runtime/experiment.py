@@ -108,7 +108,7 @@ def resolved(config: Config) -> Config:
 
 def total_rounds(config: Config) -> int | None:
     """Rounds over all arms and seeds, if the configuration fixes their number."""
-    rounds = config.run.num_server_rounds
+    rounds = None if config.run.early_stop else config.run.num_server_rounds
     return rounds and rounds * len(config.run.seeds) * len(arm_configs(config))
 
 

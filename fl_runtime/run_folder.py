@@ -1,9 +1,9 @@
 """The files of a run: who may write them, what is in them, and how a stopped run is taken up again.
 
     config.toml     the resolved configuration, with versions and fingerprints of input files
-    history.jsonl   one line per recruitment and round; the same bytes for the same configuration
+    history.jsonl   one line per event of a run; the same bytes for the same configuration
     timing.jsonl    wall-clock seconds, kept apart because they never repeat
-    checkpoint/     state.safetensors: the state after the last whole round
+    checkpoint/     state.safetensors: the moment after the last whole round, with jobs in flight
     summary.json    figures per arm, written at the end
     plots/          pictures, written at the end
 

@@ -9,9 +9,10 @@ from fl_runtime.algorithms.allocation import (
     RandomAllocation,
     RoundRobin,
 )
+from fl_runtime.algorithms.asynchronous import Asynchronous
 from fl_runtime.algorithms.averaging import FedAvg, FedProx
 from fl_runtime.algorithms.base import Algorithm, InRounds, ServerState, weighted_mean_step
-from fl_runtime.algorithms.buffered import Asynchronous, FedAsync, FedBuff
+from fl_runtime.algorithms.buffered import FedAsync, FedBuff
 from fl_runtime.algorithms.common_direction import (
     MGDA,
     CAGrad,
@@ -26,8 +27,6 @@ from fl_runtime.algorithms.shared_trunk import SharedTrunk
 from fl_runtime.algorithms.synchronous import Synchronous
 
 ALGORITHMS: Mapping[str, type[Any]] = {
-    "fed-async": FedAsync,
-    "fed-buff": FedBuff,
     "fed-fair-mmfl": FedFairMMFL,
     "random": RandomAllocation,
     "round-robin": RoundRobin,
@@ -42,6 +41,8 @@ ALGORITHMS: Mapping[str, type[Any]] = {
     "pcgrad": PCGradTraining,
     "cagrad": CAGrad,
     "upgrad": UPGradTraining,
+    "fed-buff": FedBuff,
+    "fed-async": FedAsync,
 }
 """Names in a configuration; the fields of each record are its hyper-parameters."""
 

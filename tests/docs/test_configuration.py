@@ -1,21 +1,26 @@
 """The page on configurations names every key and every choice."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from fl_runtime.algorithms import ALGORITHMS
+from fl_runtime.availability import AVAILABILITIES
 from fl_runtime.complaints import kebab
 from fl_runtime.config import (
     ClaimSection,
     ClientsSection,
+    EarlyStopTable,
     RecruitmentSection,
     RunSection,
+    SpeedsTable,
     TaskSection,
 )
+from fl_runtime.delays import DELAY_MODELS
 from fl_runtime.models import MODELS
 from fl_runtime.partitions import PARTITIONS
-from fl_runtime.recruitment import RULE_NOTES
+from fl_runtime.recruitment import DRIFTS, RULE_NOTES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
 SECTIONS = (RunSection, TaskSection, ClientsSection, RecruitmentSection, ClaimSection)
@@ -27,7 +32,22 @@ def test_every_key_is_documented(section: type) -> None:
         assert f"`{kebab(name)}`" in PAGE
 
 
+@pytest.mark.parametrize("table", [EarlyStopTable, SpeedsTable])
+def test_keys_of_tables_within_sections_are_documented(table: type) -> None:
+    for name in table.model_fields:  # type: ignore[attr-defined]
+        assert f"{kebab(name)} = " in PAGE
+
+
 def test_every_choice_is_documented() -> None:
-    for table in (ALGORITHMS, MODELS, PARTITIONS, RULE_NOTES):
+    for table in (ALGORITHMS, MODELS, PARTITIONS, RULE_NOTES, DELAY_MODELS):
         for name in table:
             assert f"`{name}`" in PAGE
+    for table in (AVAILABILITIES, DRIFTS):
+        for name in table:
+            assert f'model = "{name}"' in PAGE
+
+
+@pytest.mark.parametrize("name", ["fed-buff", "fed-async"])
+def test_every_parameter_of_the_asynchronous_arms_is_documented(name: str) -> None:
+    for field in dataclasses.fields(ALGORITHMS[name]):
+        assert f"`{kebab(field.name)}`" in PAGE

@@ -11,7 +11,7 @@ import torch
 
 from fairopt import InvalidInput
 from fl_runtime.algorithms import FedAsync, FedBuff
-from fl_runtime.algorithms.buffered import AsynchronousState
+from fl_runtime.algorithms.asynchronous import AsynchronousState
 from fl_runtime.assembly import assemble
 from fl_runtime.config import Config
 from fl_runtime.config_files import check_config

@@ -1,0 +1,214 @@
+"""What asynchronous algorithms share: clients work all the time, and answers come one by one.
+
+A fixed number of jobs is in flight. Whenever one ends, an idle client is asked for another: first a
+client is drawn, all equally likely, then its task. The job carries the task's current model and
+version. Time, loss of jobs and files are the loop's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairopt.errors import InvalidInput
+from fl_runtime.algorithms.allocation import FedFairMMFL, RandomAllocation, draw_tasks
+from fl_runtime.algorithms.base import ServerState
+from fl_runtime.clock import NextArrival, Wait
+from fl_runtime.executor import Job, Update
+from fl_runtime.federation import Federation
+from fl_runtime.streams import stream, torch_seed
+from fl_runtime.task import Params
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An update that waits in a buffer.
+
+    Attributes:
+        weight: By its age when it arrived.
+        num_examples: Size of the client's shard.
+        delta: Trained parameters minus those it started from.
+    """
+
+    weight: float
+    num_examples: int
+    delta: Params
+
+
+@dataclass(frozen=True)
+class AsynchronousState(ServerState):
+    """State of an asynchronous server with one global model per task.
+
+    Attributes:
+        versions: How often each task's model has been replaced.
+        buffers: Updates of each task that wait for the next aggregation.
+        dispatches: How often the server has looked for clients to ask.
+        jobs: (num_clients,) jobs that each client has been given.
+    """
+
+    versions: Mapping[str, int]
+    buffers: Mapping[str, tuple[Kept, ...]]
+    dispatches: int
+    jobs: tuple[int, ...]
+
+    @classmethod
+    def initial(cls, federation: Federation, seed: int) -> Self:
+        """Initial models, empty buffers, nobody asked."""
+        names = [task.name for task in federation.tasks]
+        return cls(
+            seed=seed,
+            server_round=0,
+            models={task.name: task.initial for task in federation.tasks},
+            validation_loss={},
+            validation_error={},
+            versions=dict.fromkeys(names, 0),
+            buffers=dict.fromkeys(names, ()),
+            dispatches=0,
+            jobs=(0,) * federation.num_clients,
+        )
+
+    def version(self, task: str) -> int:
+        """How often that task's model has been replaced."""
+        return self.versions[task]
+
+    def keeping(self, task: str, kept: Sequence[Kept]) -> Self:
+        """The same state with that buffer."""
+        return replace(self, buffers={**self.buffers, task: tuple(kept)})
+
+    def aggregated(self, task: str, params: Params) -> Self:
+        """The state with the task's next version, and one more server round."""
+        return replace(
+            self.keeping(task, ()),
+            server_round=self.server_round + 1,
+            models={**self.models, task: params},
+            versions={**self.versions, task: self.versions[task] + 1},
+        )
+
+    def tree(self) -> dict[str, Any]:
+        """Plain values and tensors, for a checkpoint."""
+        buffers = {
+            task: [(each.weight, each.num_examples, each.delta) for each in kept]
+            for task, kept in self.buffers.items()
+        }
+        return {**super().tree(), "buffers": buffers}
+
+    @classmethod
+    def from_tree(cls, tree: Mapping[str, Any]) -> Self:
+        """The state that `tree` described."""
+        buffers = {
+            task: tuple(Kept(*each) for each in kept) for task, kept in tree["buffers"].items()
+        }
+        return cls(**{**tree, "buffers": buffers, "jobs": tuple(tree["jobs"])})
+
+
+@dataclass(frozen=True)
+class Asynchronous:
+    """Common part: keep a number of jobs in flight, and take in answers as they come.
+
+    Attributes:
+        concurrency: Jobs in flight, at most one per client; None for all clients.
+        allocation: The task of a request: `uniform` over the tasks a client agreed to, or `fair`,
+            by the probabilities of `FedFairMMFL`.
+        alpha: Of the fair allocation.
+        signal: Of the fair allocation.
+        max_staleness: Answers that are more versions old than this are dropped; None for no bound.
+    """
+
+    concurrency: int | None = None
+    allocation: Literal["uniform", "fair"] = "uniform"
+    alpha: float = 3.0
+    signal: Literal["loss", "error"] = "error"
+    max_staleness: int | None = None
+
+    def __post_init__(self) -> None:
+        FedFairMMFL(self.alpha)
+        if self.max_staleness is not None and self.max_staleness < 0:
+            raise InvalidInput("max_staleness", self.max_staleness, "an integer >= 0")
+        self._check()
+
+    def _check(self) -> None:
+        """Refuse values of the algorithm's own parameters."""
+
+    def init(self, federation: Federation, seed: int) -> AsynchronousState:
+        """Initial models, if the settings fit the clients."""
+        count = federation.num_clients
+        if self.concurrency is not None and not 1 <= self.concurrency <= count:
+            raise InvalidInput("algorithm.concurrency", self.concurrency, f"in 1 .. {count}")
+        if federation.over_selection > 1.0:
+            requirement = "1 for an algorithm that does not work in rounds"
+            raise InvalidInput("clients.over-selection", federation.over_selection, requirement)
+        return AsynchronousState.initial(federation, seed)
+
+    def dispatch(
+        self, state: AsynchronousState, federation: Federation, now: float
+    ) -> tuple[AsynchronousState, list[Job]]:
+        """Ask idle clients until the wanted number of jobs is in flight."""
+        rng = stream(state.seed, "requests", state.dispatches)
+        slots = (self.concurrency or federation.num_clients) - sum(federation.in_flight.values())
+        willing = federation.idle[federation.eligible[federation.idle].any(axis=1)]
+        clients = np.sort(rng.choice(willing, min(slots, willing.size), replace=False))
+        shares = self.probabilities(state, federation)[clients]
+        chosen = draw_tasks(shares, rng.random(clients.size))
+        pairs = [(int(c), federation.tasks[t].name) for c, t in zip(clients, chosen, strict=True)]
+        jobs = list(state.jobs)
+        for client, _ in pairs:
+            jobs[client] += 1
+        after = replace(state, dispatches=state.dispatches + 1, jobs=tuple(jobs))
+        return after, [request(state, client, task, now) for client, task in pairs]
+
+    def probabilities(
+        self, state: AsynchronousState, federation: Federation
+    ) -> NDArray[np.float64]:
+        """(num_clients, num_tasks) chances of each task."""
+        if self.allocation == "fair":
+            return FedFairMMFL(self.alpha, self.signal).probabilities(state, federation)
+        return RandomAllocation().probabilities(state, federation)
+
+    def wait(self, federation: Federation) -> Wait:
+        """The next job to end, whichever it is."""
+        return NextArrival()
+
+    @property
+    def may_refuse(self) -> bool:
+        """Whether there is a bound of staleness."""
+        return self.max_staleness is not None
+
+    def accepts(self, state: AsynchronousState, update: Update) -> bool:
+        """Whether the answer is young enough."""
+        age = state.versions[update.task] - update.version
+        return self.max_staleness is None or age <= self.max_staleness
+
+    def absorb(self, state: AsynchronousState, updates: Sequence[Update]) -> AsynchronousState:
+        """Take in updates one by one; none at all is a round that changes no model."""
+        if not updates:
+            return replace(state, server_round=state.server_round + 1)
+        for update in updates:
+            state = self.take(state.keep([update]), update)
+        return state
+
+    def take(self, state: AsynchronousState, update: Update) -> AsynchronousState:
+        """Take in one update."""
+        raise NotImplementedError
+
+    def forget(self, state: AsynchronousState, tasks: Collection[str]) -> AsynchronousState:
+        """Empty the buffers of those tasks."""
+        for task in tasks:
+            state = state.keeping(task, ())
+        return state
+
+
+def request(state: AsynchronousState, client: int, task: str, now: float) -> Job:
+    """The work order for one client on one task, seeded by how many the client had before."""
+    return Job(
+        task=task,
+        client=client,
+        version=state.versions[task],
+        sent_at=now,
+        payload=state.models[task],
+        seed=torch_seed(state.seed, "local", state.jobs[client], client, task),
+        client_state=state.client_state(task, client),
+    )
