@@ -15,6 +15,7 @@ from mechanisms.bids import Auction
 from mechanisms.outcome import Mechanism
 from mechanisms.random_reports import random_reports
 from mechanisms.ranking import Ranking
+from mechanisms.running import unrepeatable
 from mechanisms.violation import Violation
 
 Row = tuple[Any, ...]
@@ -95,7 +96,7 @@ class TraceAsks:
             max(search(profile, traces), key=lambda each: each.gain, default=None)
             for search in SEARCHES
         )
-        return [each for each in found if each is not None]
+        return [_confirmed(each, self.mechanism) for each in found if each is not None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,4 +130,11 @@ class SearchReports:
         )
         if lie is None or lie.gain <= self.threshold:
             return None
-        return replace(lie, bids=None, budget=None)
+        return replace(_confirmed(lie, self.mechanism), bids=None, budget=None)
+
+
+def _confirmed(found: Violation, mechanism: Mechanism) -> Violation:
+    """A violation that shows again when it is run again; a mechanism with a memory is refused."""
+    if found.replay(mechanism) != found.gain:
+        raise unrepeatable()
+    return found
