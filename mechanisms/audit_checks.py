@@ -47,6 +47,19 @@ class Honest:
 
 
 @dataclass(frozen=True, eq=False)
+class Lie:
+    """A joint report that beats the truth.
+
+    Args:
+        report: (S,) asks.
+        gain: Exact, over the honest utility.
+    """
+
+    report: Row
+    gain: Any
+
+
+@dataclass(frozen=True, eq=False)
 class BestReport:
     """Asks whether a client has a joint report better than the truth, by the rule's structure.
 
@@ -60,11 +73,12 @@ class BestReport:
     auction: Auction
     rankings: list[Ranking]
 
-    def __call__(self, honest: Honest) -> tuple[Row | None, bool]:
+    def __call__(self, honest: Honest) -> tuple[Lie | None, bool]:
         """(a report that gains or None, whether the outcome is the client's choice of a menu)."""
         best = self._respond(self.auction, self.rankings, honest.client)
         by_menu = best.menu is not None and best.explains(honest.won, honest.paid)
-        return (best.report if best.utility > honest.utility else None), by_menu
+        gain = best.utility - honest.utility
+        return (Lie(best.report, gain) if gain > 0 else None), by_menu
 
     @property
     def _respond(self) -> BestResponse:

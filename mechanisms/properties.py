@@ -135,7 +135,7 @@ def find_profitable_report(
             best, found = utility, tuple(report)
     if found is None:
         return None
-    return _misreport(table, budget, client, truth, found, best - honest)
+    return misreport(table, budget, client, found, best - honest)
 
 
 def find_non_monotone(
@@ -221,9 +221,7 @@ def misreports(profile: Profile, traces: Traces) -> Iterator[Violation]:
             if ask is not None:
                 gain = piece.utility(profile.truth, ask) - honest
                 report = row_with(profile.truth, task, ask)
-                yield _misreport(
-                    profile.bids, profile.budget, profile.client, profile.truth, report, gain
-                )
+                yield misreport(profile.bids, profile.budget, profile.client, report, gain)
 
 
 def monotonicity(profile: Profile, traces: Traces) -> Iterator[Violation]:
@@ -282,10 +280,9 @@ def _payments(pieces: list[Piece]) -> Iterator[tuple[Any, tuple[bool, ...], Any]
             yield ask, piece.won, piece.utility((Fraction(0),) * len(piece.won), ask)
 
 
-def _misreport(
-    bids: NDArray[Any], budget: Any, client: int, truth: Row, report: Row, gain: Any
-) -> Violation:
-    """Violation of truthfulness."""
+def misreport(bids: NDArray[Any], budget: Any, client: int, report: Row, gain: Any) -> Violation:
+    """Violation of truthfulness by a client whose true costs stand in the bids."""
+    truth = tuple(bids[client])
     shown = [f"({', '.join(str(x) for x in row)})" for row in (truth, report)]
     sentence = f"client {client} with costs {shown[0]} gains {gain} by asking {shown[1]}"
     found = Violation(TRUTHFUL, sentence, gain, bids, budget, client)

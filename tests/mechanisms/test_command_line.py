@@ -112,6 +112,11 @@ def test_an_audit_with_bad_options_is_status_2(bids):
         "client,a,b\nann,1,2\nbob,1,2,3\n",
         "client,a\nann,1\nann,2\n",
         "client,a,a\nann,1,2\n",
+        "client,a,\nann,1,\n",
+        "client,a\n ,1\n",
+        "client;a\nann;1\n",
+        "client,a\nann,1\x00\n",
+        'client,a\n"ann,1\n',
     ],
 )
 def test_bad_files(tmp_path, text):
