@@ -52,8 +52,8 @@ def read_bids(path: str | Path) -> NamedBids:
     and integers are read exactly.
 
     Raises:
-        InvalidInput: The file cannot be read, a name is missing or stands twice, a row has another length than
-            the header, or a cell is not a number >= 0; the row and the column are named.
+        InvalidInput: The file cannot be read, a name is missing or stands twice, a row has another
+            length than the header, or a cell is not a number >= 0; row and column are named.
     """
     rows = [row for row in _rows(Path(path)) if any(cell.strip() for cell in row)]
     if len(rows) < 2 or len(rows[0]) < 2:

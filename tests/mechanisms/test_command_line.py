@@ -73,6 +73,7 @@ def test_audit_status_tells_honest_from_gamed(bids):
         (["--budget", "5", "--rule", "best"], "max-min-fair"),
         (["--budget", "5", "--rule", "posted-price"], "prices"),
         (["--budget", "5", "--reserve", "1,2,3"], "--reserve"),
+        (["--budget", "5", "--seed", "-1"], "--seed"),
     ],
 )
 def test_bad_options_are_one_line_and_status_2(bids, arguments, words):
