@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
-HONEST, GAMED, FLOOR, LIMIT = "#1b7837", "#bdbdbd", "#762a83", "#b2182b"
-"""Green rules are truthful, grey ones are not; purple marks are floors, the red line a limit."""
+HONEST, GAMED, FLOOR, LIMIT, WORST = "#1b7837", "#bdbdbd", "#762a83", "#b2182b", "#252525"
+"""Green rules are truthful, grey ones are not; purple marks are floors, black crosses the
+worst auction of each rule, the red line a limit."""
 
 
 def study_tables(cells: Sequence[Cell]) -> list[Table]:
@@ -108,7 +109,7 @@ def plain(value: Any) -> Any:
 
 
 def study_figure(cells: Sequence[Cell], title: str) -> Figure:
-    """A panel per law: take-up over k* of every rule, its floor, and the limit 1 - 1/e.
+    """A panel per law: take-up over k* of every rule, its worst, its floor, and the limit 1 - 1/e.
 
     Of several budgets the one in the middle is drawn.
     """
@@ -119,10 +120,12 @@ def study_figure(cells: Sequence[Cell], title: str) -> Figure:
     laws = list(dict.fromkeys(cell.law for cell in cells))
     rows = -(-len(laws) // 4)
     figure = Figure(figsize=(13, 3.6 * rows), layout="constrained")
-    figure.suptitle(f"{title}, budget = {shown:g} of all costs")
+    figure.suptitle(f"{title}, budget = {shown:g} of all costs: mean and standard deviation")
     panels = figure.subplots(rows, 4, squeeze=False, sharey=True).ravel()
     for panel, law in zip(panels, laws, strict=False):
         _draw_law(panel, [c for c in cells if (c.law, c.budget) == (law, shown)], law)
+    for first in panels[::4]:
+        first.set_ylabel("minimum take-up / k*")
     for panel in panels[len(laws) :]:
         panel.axis("off")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="lower right", fontsize="small")
@@ -136,6 +139,8 @@ def _draw_law(panel: Any, cells: Sequence[Cell], law: str) -> None:
         panel.errorbar(place, cell.ratio.mean, cell.ratio.spread, fmt="o", color=colour, capsize=3)
     floors = [(x, c.floor) for x, c in enumerate(cells) if c.floor is not None]
     panel.plot(*zip(*floors, strict=True), "_", color=FLOOR, markersize=13, label="proved floor")
+    worst = [cell.worst for cell in cells]
+    panel.plot(range(len(cells)), worst, "x", color=WORST, markersize=5, label="worst auction")
     panel.axhline(LARGE_MARKET, color=LIMIT, linewidth=0.8, linestyle="--", label="1 - 1/e")
     panel.set_title(law, fontsize="medium")
     panel.set_ylim(0, 1.05)
@@ -176,6 +181,6 @@ def rounds_tables(rounds: Sequence[Rounds], learning: Sequence[Learning]) -> lis
     )  # fmt: skip
     for row in learning:
         count = f"{row.gaining} of {row.clients}"
-        texts = map(_text, (row.share, row.gain, row.ratio))
-        second.add_row(row.policy, count, *texts, _difference(row.lead))
+        middle = map(_text, (row.share, row.gain, row.ratio))
+        second.add_row(row.policy, count, *middle, _difference(row.lead))
     return [first, second]
