@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 VIOLATED = 1
 BAD_INPUT = 2
-PLAIN_WIDTH = 200
+PLAIN_WIDTH = 260
 """Columns of text where the output is a file or a pipe and has no width of its own."""
 
 
