@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+import tracemalloc
 
 import numpy as np
 
@@ -42,8 +43,17 @@ def seconds(rule, bids, budget):
     return time.perf_counter() - start
 
 
+def peak(rule, bids, budget):
+    """Memory that one call needs at its worst beyond its input, in units of the input."""
+    tracemalloc.start()
+    rule(bids, budget)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most / bids.nbytes
+
+
 def main() -> None:
-    """Print a table of medians relative to numpy.sort(bids, axis=0)."""
+    """Print a table of medians relative to numpy.sort(bids, axis=0), then of memory."""
     print(f"ratio to numpy.sort(bids, axis=0), {TASKS} tasks, lognormal asks; budget 0.05 per ask")
     print(f"{'clients':>9} {'sort ms':>9} " + " ".join(f"{name:>20}" for name in list(RULES)[1:]))
     for clients, rounds in SIZES.items():
@@ -55,6 +65,9 @@ def main() -> None:
         sort, *rest = (statistics.median(column) for column in zip(*times, strict=True))
         ratios = " ".join(f"{each / sort:>20.2f}" for each in rest)
         print(f"{clients:>9} {1e3 * sort:>9.3f} {ratios}", flush=True)
+    heights = " ".join(f"{peak(rule, bids, budget):>20.2f}" for rule in list(RULES.values())[1:])
+    print(f"peak memory beyond the bids, in units of their {bids.nbytes / 1e6:.0f} MB:")
+    print(f"{clients:>9} {'':>9} {heights}")
 
 
 if __name__ == "__main__":

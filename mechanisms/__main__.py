@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 VIOLATED = 1
 BAD_INPUT = 2
-PLAIN_WIDTH = 200
+PLAIN_WIDTH = 260
 """Columns of text where the output is a file or a pipe and has no width of its own."""
 
 
@@ -62,7 +62,18 @@ Reserve = Annotated[str, typer.Option(help="Outside price: one, or one per task,
 Prices = Annotated[str, typer.Option(help="posted-price: one price per task, with commas.")]
 Direction = Annotated[str, typer.Option(help="participation-fee: relative prices, with commas.")]
 Fee = Annotated[str, typer.Option(help="participation-fee: the fee.")]
-Seed = Annotated[int, typer.Option(help="Of the random rules and of searches.")]
+
+
+def _checked_seed(seed: int) -> int:
+    """A seed as generators take it."""
+    if seed < 0:
+        raise InvalidInput("--seed", seed, "an integer >= 0")
+    return seed
+
+
+Seed = Annotated[
+    int, typer.Option(help="Of the random rules and of searches.", callback=_checked_seed)
+]
 Jobs = Annotated[int | None, typer.Option(help="Processes; -1 is every core.")]
 Progress = Annotated[bool, typer.Option("--progress", help="Show a bar on the error stream.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

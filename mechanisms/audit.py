@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from functools import cached_property
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fairopt.errors import InvalidInput
 from mechanisms import properties
 from mechanisms.audit_checks import BestReport, Honest, SearchReports, TraceAsks
+from mechanisms.audit_job import AuditJob, checked_clients
 from mechanisms.audit_report import AuditReport
 from mechanisms.best_response import best_response_of, known_rule, rankings_of
-from mechanisms.bids import checked_bids, checked_budget, exactly, read_auction
+from mechanisms.bids import checked_bids, checked_budget, checked_generator, read_auction
 from mechanisms.integral import in_integers
-from mechanisms.outcome import Mechanism
-from mechanisms.parallel import checked_jobs, for_each
+from mechanisms.outcome import Mechanism, Outcome
+from mechanisms.parallel import checked_jobs
+from mechanisms.running import check_repeats, run_mechanism
 from mechanisms.violation import (
     CRITICAL,
     LAWS,
@@ -34,8 +34,6 @@ from mechanisms.violation import (
     Violation,
 )
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 Method = Literal["auto", "exact", "search", "smt"]
 METHODS = ("auto", "exact", "search", "smt")
 SAMPLES = 10_000
@@ -48,6 +46,8 @@ TRACED = (MONOTONE, CRITICAL, MENU)
 """Laws about a single ask that come with tracing it."""
 TRACED_CELLS = 40
 """Asks in an auction up to which they are traced beside a joint audit: about a second."""
+REPLAYED = 3
+"""Lies that an audit by structure runs again; in a large auction each takes as long as the rest."""
 NOTHING = Fraction(0)
 SEED = 0
 """Of the search, when no generator is given: an audit repeats."""
@@ -94,8 +94,12 @@ def audit(
         progress: Show a bar on the error stream.
 
     Raises:
-        InvalidInput: Bad input; or an exact joint audit of a mechanism of unknown structure, for
-            which `joint=False` or `method="search"` is the way.
+        InvalidInput: Bad input; an exact joint audit of a mechanism of unknown structure, for
+            which `joint=False` or `method="search"` is the way; a mechanism that decides
+            differently when asked again, or whose outcome has payments that are not finite, or
+            that go to clients that are not recruited.
+        Exception: What the mechanism raises, with a note that names the bids. A mechanism that
+            never returns is waited for.
 
     Example:
         >>> from mechanisms import level_max_min, max_min_fair
@@ -110,8 +114,8 @@ def audit(
         raise InvalidInput("method", method, f"one of {', '.join(METHODS)}")
     table = checked_bids(bids)
     checked_budget(budget, exact=table.dtype == object)
-    liars = _checked_clients(clients, len(table))
-    job = _Job(mechanism, table, budget, liars, checked_jobs(jobs), progress)
+    liars = checked_clients(clients, len(table))
+    job = AuditJob(mechanism, table, budget, liars, checked_jobs(jobs), progress)
     if method == "smt":
         return _by_smt(job, joint)
     if method == "search" or (method == "auto" and not _traceable(job)):
@@ -124,39 +128,7 @@ def audit(
     return _by_search(job, joint, samples, rng)  # it was traceable at first, but not everywhere
 
 
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """One audit's checked input."""
-
-    mechanism: Mechanism
-    bids: NDArray[Any]
-    budget: Any
-    liars: list[int]
-    jobs: int | None
-    progress: bool
-
-    @property
-    def who(self) -> str:
-        """Who may lie, in words."""
-        return _words(self.liars)
-
-    def ask(self, check: Callable[[Item], Result], about: Sequence[Item]) -> list[Result]:
-        """A check of every client that may lie, given an item about each."""
-        title = "Auditing clients"
-        return for_each(check, about, jobs=self.jobs, progress=self.progress, title=title)
-
-    @cached_property
-    def exact_bids(self) -> NDArray[Any]:
-        """Bids without rounding."""
-        return self.bids if self.bids.dtype == object else exactly(self.bids)
-
-    @property
-    def exact_budget(self) -> Any:
-        """The budget without rounding."""
-        return checked_budget(self.budget, exact=True)
-
-
-def _exactly(job: _Job, joint: bool | None) -> AuditReport:
+def _exactly(job: AuditJob, joint: bool | None) -> AuditReport:
     """Complete methods."""
     known = best_response_of(job.mechanism) is not None
     if joint and not known:
@@ -170,7 +142,7 @@ def _exactly(job: _Job, joint: bool | None) -> AuditReport:
     return _by_tracing(job)
 
 
-def _by_structure(job: _Job) -> AuditReport:
+def _by_structure(job: AuditJob) -> AuditReport:
     """All joint misreports for a rule whose best response is known.
 
     Where a client faces a menu that its bids do not enter, and its outcome is its choice from it,
@@ -178,61 +150,66 @@ def _by_structure(job: _Job) -> AuditReport:
     the auction is small.
     """
     auction = read_auction(job.exact_bids, job.exact_budget, known_rule(job.mechanism)[1])
-    outcome = job.mechanism(job.exact_bids, job.exact_budget)
-    honest = outcome.utilities(auction.asks)
+    outcome = run_mechanism(job.mechanism, job.exact_bids, job.exact_budget)
+    utilities = outcome.utilities(auction.asks)
     small, unit = in_integers(auction)
     check = BestReport(job.mechanism, small, rankings_of(small))
     paid = outcome.payments / unit
     rows = [
-        Honest(i, tuple(outcome.winners[i]), tuple(paid[i]), honest[i] / unit) for i in job.liars
+        Honest(i, tuple(outcome.winners[i]), tuple(paid[i]), utilities[i] / unit) for i in job.liars
     ]
     answers = dict(zip(job.liars, job.ask(check, rows), strict=True))
-    lies = {client: report for client, (report, _) in answers.items() if report is not None}
-    found = [_replayed(job, client, tuple(x * unit for x in lies[client])) for client in lies]
+    lies = [(lie.gain, client, lie.report) for client, (lie, _) in answers.items() if lie]
+    found = [
+        properties.misreport(
+            job.exact_bids, job.exact_budget, client, tuple(x * unit for x in report), gain * unit
+        )
+        for gain, client, report in lies
+    ]
+    _replay_largest(job, found)
     by_menu = all(explained for _, explained in answers.values())
     scope = f"every joint misreport of {job.who} at this profile"
-    if by_menu:
-        return _report(job, found, scope, "exact", complete=(TRUTHFUL, *TRACED))
-    if job.bids.size > TRACED_CELLS:
-        return _report(job, found, scope, "exact", complete=(TRUTHFUL,))
-    found += [each for each in _traced(job) if each.law != TRUTHFUL]
-    return _report(job, found, scope, "exact", complete=_traced_laws(job))
+    complete: tuple[str, ...] = (TRUTHFUL, *TRACED) if by_menu else (TRUTHFUL,)
+    if not by_menu and job.bids.size <= TRACED_CELLS:
+        found += [each for each in _traced(job) if each.law != TRUTHFUL]
+        complete = _traced_laws(job)
+    return _report(job, found, scope, "exact", complete, honest=outcome)
 
 
-def _replayed(job: _Job, client: int, report: tuple[Any, ...]) -> Violation:
-    """A best response as a violation, run on the mechanism."""
-    auction = (job.mechanism, job.exact_bids, job.exact_budget)
-    lie = properties.find_profitable_report(*auction, client=client, reports=[report])
-    assert lie is not None, "a best response must replay"
-    return lie
+def _replay_largest(job: AuditJob, found: Sequence[Violation]) -> None:
+    """Run the largest lies on the mechanism: what the rule's structure says must show there."""
+    for lie in sorted(found, key=lambda each: each.gain, reverse=True)[:REPLAYED]:
+        assert lie.replay(job.mechanism) == lie.gain, "a best response must replay"
 
 
-def _by_tracing(job: _Job) -> AuditReport:
+def _by_tracing(job: AuditJob) -> AuditReport:
     """Every single ask of a mechanism that adds, scales and compares."""
+    check_repeats(job.mechanism, job.exact_bids, job.exact_budget)
     found = _traced(job)
     scope = f"every misreport of every single ask of {job.who} at this profile"
     return _report(job, found, scope, "exact", complete=_traced_laws(job))
 
 
-def _traced_laws(job: _Job) -> tuple[str, ...]:
+def _traced_laws(job: AuditJob) -> tuple[str, ...]:
     """Laws that tracing decides; critical payments are defined for clients with one task."""
     asks = np.count_nonzero(np.asarray(job.bids[job.liars] < np.inf, dtype=bool), axis=1)
     return (TRUTHFUL, MONOTONE, MENU, CRITICAL) if asks.max() <= 1 else (TRUTHFUL, MONOTONE, MENU)
 
 
-def _traced(job: _Job) -> list[Violation]:
+def _traced(job: AuditJob) -> list[Violation]:
     """Worst violation of each law by each client's single asks."""
     check = TraceAsks(job.mechanism, job.bids, job.budget)
     return [each for found in job.ask(check, job.liars) for each in found]
 
 
 def _by_search(
-    job: _Job, joint: bool | None, samples: int, rng: np.random.Generator | None
+    job: AuditJob, joint: bool | None, samples: int, rng: np.random.Generator | None
 ) -> AuditReport:
     """Random misreports in the mechanism's own arithmetic: a lower bound on what lies bring."""
     if isinstance(samples, bool) or not isinstance(samples, int | np.integer) or samples < 1:
         raise InvalidInput("samples", samples, "an integer >= 1")
-    generator = np.random.default_rng(SEED) if rng is None else rng
+    generator = np.random.default_rng(SEED) if rng is None else checked_generator(rng)
+    check_repeats(job.mechanism, job.bids, job.budget)
     each = -(-samples // len(job.liars))
     threshold = ROUNDING * job.exact_budget * (job.bids.dtype != object)
     seeds = generator.integers(2**63, size=(len(job.bids), 2))
@@ -245,7 +222,7 @@ def _by_search(
     return _report(job, found, scope, "search", complete=(), tolerance=threshold)
 
 
-def _by_smt(job: _Job, joint: bool | None) -> AuditReport:
+def _by_smt(job: AuditJob, joint: bool | None) -> AuditReport:
     """Proof for all real bids of the profile's shape."""
     from mechanisms import smt
 
@@ -257,17 +234,18 @@ def _by_smt(job: _Job, joint: bool | None) -> AuditReport:
 
 
 def _report(
-    job: _Job,
+    job: AuditJob,
     found: Sequence[Violation],
     scope: str,
     method: str,
     complete: tuple[str, ...],
     tolerance: Fraction = NOTHING,
+    honest: Outcome | None = None,
 ) -> AuditReport:
-    """Put everything together with the laws that one outcome shows."""
+    """Put everything together with the laws that one outcome shows, unless it is known, run now."""
     exact = method != "search"
     bids, budget = (job.exact_bids, job.exact_budget) if exact else (job.bids, job.budget)
-    outcome = job.mechanism(bids.copy(), budget)
+    outcome = run_mechanism(job.mechanism, bids, budget) if honest is None else honest
     plain = [
         properties.find_irrational_payment(outcome, bids),
         properties.find_overspend(outcome, budget),
@@ -281,7 +259,7 @@ def _report(
     return AuditReport(laws[TRUTHFUL], scope, method, MappingProxyType(laws), violations)
 
 
-def _traceable(job: _Job) -> bool:
+def _traceable(job: AuditJob) -> bool:
     """Whether a mechanism runs on exact numbers and germs, tried on its first client."""
     if best_response_of(job.mechanism) is not None:
         return True
@@ -290,27 +268,6 @@ def _traceable(job: _Job) -> bool:
     profile = properties.Profile(job.mechanism, job.bids, job.budget, job.liars[0])
     try:
         deque(islice(profile.trace(0), 2), maxlen=0)  # a point and a germ
-    except (TypeError, ValueError, AttributeError, ArithmeticError):
+    except (TypeError, ValueError, AttributeError, ArithmeticError, LookupError):
         return False
     return True
-
-
-def _checked_clients(clients: Any, total: int) -> list[int]:
-    """Indices of those who may lie."""
-    if clients is None:
-        return list(range(total))
-    chosen = [clients] if isinstance(clients, int | np.integer) else list(clients)
-    for client in chosen:
-        whole = isinstance(client, int | np.integer) and not isinstance(client, bool)
-        if not whole or not 0 <= client < total:
-            raise InvalidInput("clients", client, f"indices in 0..{total - 1}")
-    if not chosen:
-        raise InvalidInput("clients", clients, "at least one client")
-    return [int(client) for client in chosen]
-
-
-def _words(clients: list[int]) -> str:
-    """Who may lie, in words."""
-    if clients == list(range(clients[0], clients[-1] + 1)) and len(clients) > 1:
-        return f"clients {clients[0]}-{clients[-1]}"
-    return f"client{'s' if len(clients) > 1 else ''} {', '.join(map(str, clients))}"

@@ -15,6 +15,7 @@ from mechanisms.bids import Auction
 from mechanisms.outcome import Mechanism
 from mechanisms.random_reports import random_reports
 from mechanisms.ranking import Ranking
+from mechanisms.running import unrepeatable
 from mechanisms.violation import Violation
 
 Row = tuple[Any, ...]
@@ -46,6 +47,19 @@ class Honest:
 
 
 @dataclass(frozen=True, eq=False)
+class Lie:
+    """A joint report that beats the truth.
+
+    Args:
+        report: (S,) asks.
+        gain: Exact, over the honest utility.
+    """
+
+    report: Row
+    gain: Any
+
+
+@dataclass(frozen=True, eq=False)
 class BestReport:
     """Asks whether a client has a joint report better than the truth, by the rule's structure.
 
@@ -59,11 +73,12 @@ class BestReport:
     auction: Auction
     rankings: list[Ranking]
 
-    def __call__(self, honest: Honest) -> tuple[Row | None, bool]:
+    def __call__(self, honest: Honest) -> tuple[Lie | None, bool]:
         """(a report that gains or None, whether the outcome is the client's choice of a menu)."""
         best = self._respond(self.auction, self.rankings, honest.client)
         by_menu = best.menu is not None and best.explains(honest.won, honest.paid)
-        return (best.report if best.utility > honest.utility else None), by_menu
+        gain = best.utility - honest.utility
+        return (Lie(best.report, gain) if gain > 0 else None), by_menu
 
     @property
     def _respond(self) -> BestResponse:
@@ -95,7 +110,7 @@ class TraceAsks:
             max(search(profile, traces), key=lambda each: each.gain, default=None)
             for search in SEARCHES
         )
-        return [each for each in found if each is not None]
+        return [_confirmed(each, self.mechanism) for each in found if each is not None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,4 +144,11 @@ class SearchReports:
         )
         if lie is None or lie.gain <= self.threshold:
             return None
-        return replace(lie, bids=None, budget=None)
+        return replace(_confirmed(lie, self.mechanism), bids=None, budget=None)
+
+
+def _confirmed(found: Violation, mechanism: Mechanism) -> Violation:
+    """A violation that shows again when it is run again; a mechanism with a memory is refused."""
+    if found.replay(mechanism) != found.gain:
+        raise unrepeatable()
+    return found

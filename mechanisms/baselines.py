@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fairopt.errors import InvalidInput
-from mechanisms.bids import Auction, read_auction
+from mechanisms.bids import Auction, checked_generator, read_auction
 from mechanisms.outcome import Outcome
 from mechanisms.ranking import exact_outcome
 
@@ -64,8 +63,7 @@ def random_recruitment(bids: ArrayLike, budget: Any, rng: np.random.Generator) -
         >>> float(random_recruitment([[1.0, 5.0], [2.0, 6.0]], 9.0, rng).spend) <= 9
         True
     """
-    if not isinstance(rng, np.random.Generator):
-        raise InvalidInput("rng", rng, "a numpy.random.Generator")
+    checked_generator(rng)
     auction = read_auction(bids, budget)
     return _buy(auction, rng.permutation(auction.asks.size), skip=True)
 

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from fairopt.errors import InvalidInput
 
 ASK = "at least 0, or inf for a client that does not bid"
+NUMBERS = "a real number: an integer, a float or a Fraction"
 LARGEST_INTEGER = 2**53
 """Integers above it need not be float64 numbers, so they are refused rather than rounded."""
 
@@ -94,15 +95,22 @@ def checked_bids(bids: ArrayLike) -> NDArray[Any]:
 
 def checked_budget(budget: Any, *, exact: bool) -> Any:
     """The budget as a float, or as a Fraction for an exact auction."""
-    requirement = "a finite number > 0"
+    requirement = "a finite number > 0: an integer, a float or a Fraction"
     if isinstance(budget, bool | np.bool_) or not isinstance(budget, numbers.Real):
         raise InvalidInput("budget", budget, requirement)
-    if not math.isfinite(budget) or budget <= 0:
-        raise InvalidInput("budget", budget, requirement)
     value = exact_number(budget)
+    if not 0 < value < math.inf:
+        raise InvalidInput("budget", budget, requirement)
     if exact:
         return value
     return _representable("budget", value)
+
+
+def checked_generator(rng: Any) -> np.random.Generator:
+    """The source of randomness, which nothing else can stand for."""
+    if not isinstance(rng, np.random.Generator):
+        raise InvalidInput("rng", rng, "a numpy.random.Generator")
+    return rng
 
 
 def checked_prices(prices: ArrayLike, auction: Auction) -> NDArray[Any]:
@@ -159,7 +167,9 @@ def exact_number(value: Any) -> Any:
     if isinstance(value, Fraction):
         return value
     if isinstance(value, (float, np.floating)):
-        return Fraction(float(value)) if math.isfinite(value) else float(value)
+        if not math.isfinite(value):
+            return float(value)
+        return Fraction(*value.as_integer_ratio())  # of a wide float, too, every bit
     if isinstance(value, (int, np.integer)):
         return Fraction(int(value))
     if isinstance(value, numbers.Real):
@@ -180,6 +190,8 @@ def _representable(argument: str, value: Fraction) -> float:
 
 def _as_array(argument: str, values: ArrayLike) -> NDArray[Any]:
     """An array of floats or objects; text, complex numbers and booleans are refused."""
+    if np.ma.is_masked(values):
+        raise InvalidInput(argument, values, "without masked cells; write inf for no bid")
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -208,7 +220,7 @@ def _exact_nonnegative(argument: str, array: NDArray[Any], requirement: str) -> 
     out = np.empty(array.shape, dtype=object)
     for flat, value in enumerate(array.flat):
         if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
-            raise InvalidInput(_cell(argument, flat, array), value, "a real number")
+            raise InvalidInput(_cell(argument, flat, array), value, NUMBERS)
         number = exact_number(value)
         if not number >= 0:
             raise InvalidInput(_cell(argument, flat, array), value, requirement)

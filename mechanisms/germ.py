@@ -131,8 +131,7 @@ class Germ:
             return NotImplemented
         return self._sign_against(other) == 0
 
-    def __hash__(self) -> int:
-        return hash((self.value, self.slope))
+    __hash__ = None  # type: ignore[assignment]  # a look-up by hash would compare without a word
 
     def __bool__(self) -> bool:
         return self != 0

@@ -9,15 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mechanisms.bids import Auction, read_auction
-from mechanisms.integral import in_integers
+from mechanisms.leave_one_out import recruit_by_offers
 from mechanisms.outcome import Outcome
 from mechanisms.ranking import (
     Ranking,
-    among_cheapest,
     exact_outcome,
     kth,
     largest,
-    of_others,
     ranked,
 )
 from mechanisms.recruiting import around_common_level, leave_one_out, recruit_cheapest
@@ -99,7 +97,9 @@ def leave_one_out_level(bids: ArrayLike, budget: Any, *, reserve: Any = None) ->
                [0., 0.]])
     """
     auction = read_auction(bids, budget, reserve)
-    return _leave_out_exact(auction) if auction.exact else leave_one_out(auction, caps=False)
+    if auction.exact:
+        return recruit_by_offers(auction, exact_level_offer)
+    return leave_one_out(auction, caps=False)
 
 
 def _level_exact(auction: Auction) -> Outcome:
@@ -129,21 +129,6 @@ def _level_fast(auction: Auction) -> Outcome:
     level, stats = around_common_level(auction, reach=1)
     price = stats.window(level + 1, 1, auction.outside)[:, 0].copy()
     return recruit_cheapest(auction, stats, np.full(auction.num_tasks, level), price)
-
-
-def _leave_out_exact(auction: Auction) -> Outcome:
-    """The definition, one client and task at a time."""
-    auction, unit = in_integers(auction)
-    rankings = [ranked(column) for column in auction.asks.T]
-    prices = {}
-    for client, asks in enumerate(auction.asks):
-        others = of_others(rankings, client, asks)
-        for task, ask in enumerate(asks):
-            level, price = exact_level_offer(others, task, auction)
-            if among_cheapest(others[task], level, ask, client):
-                prices[client, task] = price * unit
-    outcome = exact_outcome(prices, auction.asks.shape, np.zeros(auction.num_tasks))
-    return Outcome(outcome.winners, outcome.payments, outcome.take_up)
 
 
 def exact_level_offer(others: list[Ranking], task: int, auction: Auction) -> tuple[int, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fairopt.errors import InvalidInput
-from mechanisms.bids import checked_bids, checked_budget, exact_number
+from mechanisms.bids import checked_bids, checked_budget, checked_generator, exact_number
 from mechanisms.limits import (
     JointViolation,
     Row,
@@ -21,6 +21,7 @@ from mechanisms.limits import (
 from mechanisms.outcome import Mechanism
 from mechanisms.parallel import checked_jobs, for_each
 from mechanisms.random_reports import random_reports
+from mechanisms.running import check_repeats
 
 SAMPLES = 2_000
 """Conspiracies of each kind that a search tries, unless told otherwise."""
@@ -70,7 +71,7 @@ def find_limits(
         progress: Show a bar on the error stream.
 
     Raises:
-        InvalidInput: Bad input.
+        InvalidInput: Bad input, or a mechanism that decides differently when asked again.
 
     Example:
         >>> from mechanisms import max_min_fair
@@ -82,7 +83,8 @@ def find_limits(
         raise InvalidInput("samples", samples, "an integer >= 1")
     table = checked_bids(bids)
     checked_budget(budget, exact=table.dtype == object)
-    generator = np.random.default_rng(0) if rng is None else rng
+    generator = np.random.default_rng(0) if rng is None else checked_generator(rng)
+    check_repeats(mechanism, table, budget)
     seeds = [tuple(map(int, row)) for row in generator.integers(2**63, size=(samples, 2))[::TRIES]]
     search = _Search(mechanism, table, budget)
     title = "Searching conspiracies"

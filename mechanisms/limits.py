@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from fairopt.errors import InvalidInput
 from mechanisms.bids import checked_bids, checked_budget
 from mechanisms.outcome import Mechanism
+from mechanisms.running import run_mechanism
 from mechanisms.violation import client_utility
 
 PAIR_PROOF = "proof against pairs"
@@ -183,10 +184,10 @@ def _best(
     twice: bool = True,
 ) -> JointViolation | None:
     """Best of some joint reports, if it gains."""
-    honest = _utility(mechanism(bids.copy(), budget), bids, clients, len(clients))
+    honest = _utility(run_mechanism(mechanism, bids, budget), bids, clients, len(clients))
     best, found = honest, None
     for rows in candidates:
-        outcome = mechanism(_reported(bids, clients, rows), budget)
+        outcome = run_mechanism(mechanism, _reported(bids, clients, rows), budget)
         if not twice and _doubled(outcome.winners, bids, clients):
             continue
         utility = _utility(outcome, bids, clients, len(rows))
@@ -216,8 +217,8 @@ def _gain(
     reports: tuple[Row, ...],
 ) -> Any:
     """Joint gain of some reports over the truth."""
-    honest = _utility(mechanism(bids.copy(), budget), bids, clients, len(clients))
-    outcome = mechanism(_reported(bids, clients, reports), budget)
+    honest = _utility(run_mechanism(mechanism, bids, budget), bids, clients, len(clients))
+    outcome = run_mechanism(mechanism, _reported(bids, clients, reports), budget)
     return _utility(outcome, bids, clients, len(reports)) - honest
 
 

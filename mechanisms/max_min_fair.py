@@ -5,22 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from mechanisms.bids import Auction, read_auction
-from mechanisms.integral import in_integers
+from mechanisms.leave_one_out import recruit_by_offers
 from mechanisms.outcome import Outcome
-from mechanisms.ranking import (
-    Ranking,
-    among_cheapest,
-    exact_outcome,
-    kth,
-    largest,
-    of_others,
-    ranked,
-    water_level,
-)
+from mechanisms.ranking import Ranking, kth, largest, water_level
 from mechanisms.recruiting import leave_one_out
 
 
@@ -74,22 +64,9 @@ def max_min_fair(bids: ArrayLike, budget: Any, *, reserve: Any = None) -> Outcom
                [0., 0.]])
     """
     auction = read_auction(bids, budget, reserve)
-    return _exact(auction) if auction.exact else leave_one_out(auction, caps=True)
-
-
-def _exact(auction: Auction) -> Outcome:
-    """The definition, one client and task at a time."""
-    auction, unit = in_integers(auction)
-    rankings = [ranked(column) for column in auction.asks.T]
-    prices = {}
-    for client, asks in enumerate(auction.asks):
-        others = of_others(rankings, client, asks)
-        for task, ask in enumerate(asks):
-            level, price = exact_offer(others, task, auction)
-            if among_cheapest(others[task], level, ask, client) and ask <= price:
-                prices[client, task] = price * unit
-    outcome = exact_outcome(prices, auction.asks.shape, np.zeros(auction.num_tasks))
-    return Outcome(outcome.winners, outcome.payments, outcome.take_up)
+    if auction.exact:
+        return recruit_by_offers(auction, exact_offer)
+    return leave_one_out(auction, caps=True)
 
 
 def exact_offer(others: list[Ranking], task: int, auction: Auction) -> tuple[int, Any]:

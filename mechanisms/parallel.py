@@ -57,6 +57,7 @@ def for_each(
     import joblib
 
     count = checked_jobs(jobs)
+    count = count if count is None else min(count, max(len(items), 1))  # no idle processes
     workers = joblib.effective_n_jobs(count)
     size = -(-len(items) // (STEPS * CHUNKS * workers)) if workers > 1 else 1
     chunks = [items[start : start + size] for start in range(0, len(items), size or 1)]

@@ -7,8 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fairopt.errors import InvalidInput
-from mechanisms.bids import Auction, checked_prices, exact_number, read_auction
+from mechanisms.bids import (
+    Auction,
+    checked_generator,
+    checked_prices,
+    exact_number,
+    read_auction,
+)
 from mechanisms.outcome import Outcome
 from mechanisms.ranking import exact_outcome, kth, largest, ranked
 
@@ -104,8 +109,7 @@ def sampled_posted_price(bids: ArrayLike, budget: Any, rng: np.random.Generator)
         >>> sampled_posted_price(bids, 10.0, rng).take_up
         array([14, 14])
     """
-    if not isinstance(rng, np.random.Generator):
-        raise InvalidInput("rng", rng, "a numpy.random.Generator")
+    checked_generator(rng)
     auction = read_auction(bids, budget)
     sample = rng.random(auction.num_clients) < 0.5
     order = rng.permutation(np.flatnonzero(~sample))

@@ -22,6 +22,7 @@ from mechanisms.limits import find_profitable_collusion as find_profitable_collu
 from mechanisms.limits import find_profitable_false_name as find_profitable_false_name
 from mechanisms.outcome import Mechanism, Outcome
 from mechanisms.responses import Piece, row_with, trace
+from mechanisms.running import checked_outcome, run_mechanism
 from mechanisms.violation import (
     CRITICAL,
     MENU,
@@ -51,7 +52,7 @@ def find_irrational_payment(outcome: Outcome, bids: ArrayLike) -> Violation | No
         'client 0 asked 3 for task 0 and is paid 1'
     """
     table = checked_bids(bids)
-    _check_shape(outcome, table)
+    checked_outcome(outcome, table.shape)
     for client, task in np.argwhere(outcome.winners):
         ask, pay = (exact_number(x[client, task]) for x in (table, outcome.payments))
         if pay < ask:
@@ -69,6 +70,7 @@ def find_overspend(outcome: Outcome, budget: Any) -> Violation | None:
         >>> find_overspend(outcome, 1).gain
         Fraction(1, 2)
     """
+    checked_outcome(outcome, outcome.winners.shape)
     limit, spend = checked_budget(budget, exact=True), exact_spend(outcome)
     if spend <= limit:
         return None
@@ -123,17 +125,17 @@ def find_profitable_report(
     """
     table = checked_bids(bids)
     truth = tuple(table[client])
-    honest = client_utility(mechanism(table, budget), client, truth)
+    honest = client_utility(run_mechanism(mechanism, table, budget), client, truth)
     best, found = honest, None
     profile = table.copy()
     for report in reports:
         profile[client] = report
-        utility = client_utility(mechanism(profile.copy(), budget), client, truth)
+        utility = client_utility(run_mechanism(mechanism, profile, budget), client, truth)
         if utility > best:
             best, found = utility, tuple(report)
     if found is None:
         return None
-    return _misreport(table, budget, client, truth, found, best - honest)
+    return misreport(table, budget, client, found, best - honest)
 
 
 def find_non_monotone(
@@ -198,7 +200,8 @@ class Profile:
 
     def honest_utility(self) -> Any:
         """Utility of the truth."""
-        return client_utility(self.mechanism(self.bids, self.budget), self.client, self.truth)
+        outcome = run_mechanism(self.mechanism, self.bids, self.budget)
+        return client_utility(outcome, self.client, self.truth)
 
     def violation(self, law: str, sentence: str, gain: Any, task: int, asks: Row) -> Violation:
         """A violation between two asks for one task; the first stands in the profile."""
@@ -218,9 +221,7 @@ def misreports(profile: Profile, traces: Traces) -> Iterator[Violation]:
             if ask is not None:
                 gain = piece.utility(profile.truth, ask) - honest
                 report = row_with(profile.truth, task, ask)
-                yield _misreport(
-                    profile.bids, profile.budget, profile.client, profile.truth, report, gain
-                )
+                yield misreport(profile.bids, profile.budget, profile.client, report, gain)
 
 
 def monotonicity(profile: Profile, traces: Traces) -> Iterator[Violation]:
@@ -279,17 +280,10 @@ def _payments(pieces: list[Piece]) -> Iterator[tuple[Any, tuple[bool, ...], Any]
             yield ask, piece.won, piece.utility((Fraction(0),) * len(piece.won), ask)
 
 
-def _misreport(
-    bids: NDArray[Any], budget: Any, client: int, truth: Row, report: Row, gain: Any
-) -> Violation:
-    """Violation of truthfulness."""
+def misreport(bids: NDArray[Any], budget: Any, client: int, report: Row, gain: Any) -> Violation:
+    """Violation of truthfulness by a client whose true costs stand in the bids."""
+    truth = tuple(bids[client])
     shown = [f"({', '.join(str(x) for x in row)})" for row in (truth, report)]
     sentence = f"client {client} with costs {shown[0]} gains {gain} by asking {shown[1]}"
     found = Violation(TRUTHFUL, sentence, gain, bids, budget, client)
     return replace(found, truth=truth, report=report)
-
-
-def _check_shape(outcome: Outcome, bids: NDArray[Any]) -> None:
-    """An outcome and its bids belong together."""
-    if outcome.winners.shape != bids.shape:
-        raise InvalidInput("bids", bids.shape, f"a table of shape {outcome.winners.shape}")

@@ -23,6 +23,7 @@ from mechanisms.audit_report import AuditReport
 from mechanisms.bids import checked_bids
 from mechanisms.outcome import Mechanism, Outcome
 from mechanisms.ranking import kth, ranked
+from mechanisms.running import run_mechanism
 from mechanisms.violation import client_utility
 
 
@@ -128,7 +129,7 @@ def repeated_auction(
     past: list[Round] = []
     for table in reported:
         mechanism, budget = policy(tuple(past))
-        outcome = mechanism(table.copy(), budget)
+        outcome = run_mechanism(mechanism, table, budget)
         past.append(Round(table, mechanism, budget, outcome))
     return RepeatedOutcome(tuple(past))
 

@@ -14,6 +14,7 @@ from fairopt.errors import InvalidInput
 from mechanisms.bids import exact_number
 from mechanisms.germ import Germ, Horizon, at
 from mechanisms.outcome import Mechanism
+from mechanisms.running import run_mechanism
 
 NEAR = Fraction(1, 1024)
 """Part of a gain that may be missed where only a limit that no ask attains has all of it."""
@@ -134,7 +135,7 @@ def _piece(
     profile = bids.copy()
     profile[client, task] = ask
     try:
-        outcome = mechanism(profile, budget)
+        outcome = run_mechanism(mechanism, profile, budget)
     except TypeError as error:
         requirement = 'one that only adds, scales and compares; or use method="search"'
         raise InvalidInput("mechanism", mechanism, requirement) from error

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairopt.errors import InvalidInput
 from mechanisms.budget_fair import budget_fair
 from mechanisms.drift import CostProcess, GeometricWalk, MeanReverting
 from mechanisms.greedy_max_min import greedy_max_min
@@ -30,7 +29,8 @@ from mechanisms.repeated import (
     repeated_auction,
 )
 from mechanisms.scenarios import Uniform
-from mechanisms.study import Measure
+from mechanisms.statistics import Measure, measure, paired
+from mechanisms.study import checked_count
 
 SHARE = 0.25
 """Budget of a round, as a share of the sum of all costs in the first one."""
@@ -65,6 +65,7 @@ class Rounds:
         rule: Name; a star marks what is not truthful.
         drift: Name.
         ratio: Minimum cumulative take-up / sum over rounds of k*.
+        lead: Its difference to the ratio of `max_min_fair`, path by path.
         task_fairness: Jain's index of the tasks' cumulative take-up.
         client_fairness: The same of the clients'.
         spent: Spend / budget, over all rounds.
@@ -75,6 +76,7 @@ class Rounds:
     rule: str
     drift: str
     ratio: Measure
+    lead: Measure
     task_fairness: Measure
     client_fairness: Measure
     spent: Measure
@@ -90,15 +92,19 @@ class Learning:
         policy: What the next round learns, and from whom.
         gaining: Clients for whom a tried plan gains: a lower bound.
         clients: Clients tried, over all draws.
+        share: Of the clients that gain, path by path.
         gain: Their best gain, relative to honest utility over all rounds where that is > 0.
         ratio: Minimum cumulative take-up / sum over rounds of k* of the fixed budget, honest.
+        lead: Its difference to the ratio where nothing is learned, path by path.
     """
 
     policy: str
     gaining: int
     clients: int
+    share: Measure
     gain: Measure
     ratio: Measure
+    lead: Measure
 
 
 def study_rounds(
@@ -128,8 +134,8 @@ def study_rounds(
     least = {"num_rounds": 1, "num_clients": 4, "num_tasks": 1, "draws": 1}
     given = (num_rounds, num_clients, num_tasks, draws)
     for (name, low), value in zip(least.items(), given, strict=True):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-            raise InvalidInput(name, value, f"an integer >= {low}")
+        checked_count(name, value, low)
+    checked_count("seed", seed, 0)
     shape = (num_rounds, num_clients, num_tasks)
     places = [("rule", rule, drift) for rule in RULES for drift in DRIFTS]
     places += [("policy", policy, "walk") for policy in _policies(shape, 1.0)]
@@ -177,37 +183,57 @@ def _rule(name: str, drift: str, paths: list[NDArray[Any]]) -> Rounds:
     """One rule under one drift; the first path is audited."""
     done = [repeated_auction(every_round(RULES[name], _budget(path)), path) for path in paths]
     pairs = list(zip(done, paths, strict=True))
+    ratios = [each.min_take_up / _optimum(path) for each, path in pairs]
     reports = audit_rounds(done[0])
     return Rounds(
         name,
         drift,
-        _measured([each.min_take_up / _optimum(path) for each, path in pairs]),
-        _measured([each.task_fairness for each in done]),
-        _measured([each.client_fairness for each in done]),
-        _measured([sum(each.spend) / (len(path) * _budget(path)) for each, path in pairs]),
+        measure(ratios),
+        paired(ratios, [_ratio(max_min_fair, path) for path in paths]),
+        measure([each.task_fairness for each in done]),
+        measure([each.client_fairness for each in done]),
+        measure([sum(each.spend) / (len(path) * _budget(path)) for each, path in pairs]),
         sum(report.truthful is True for report in reports),
         len(reports),
     )
 
 
+def _ratio(rule: Mechanism, path: NDArray[Any]) -> float:
+    """Minimum cumulative take-up of a rule over the sum of k*, at the fixed budget."""
+    done = repeated_auction(every_round(rule, _budget(path)), path)
+    return done.min_take_up / _optimum(path)
+
+
 def _learning(name: str, shape: tuple[int, int, int], paths: list[NDArray[Any]]) -> Learning:
     """One policy: every client tries every factor."""
-    gains, ratios, gaining = [], [], 0
+    gains: list[float] = []
+    ratios, counts = [], []
     for costs in paths:
         budget = _budget(costs)
         policy = _policies(shape, budget)[name]
         honest = repeated_auction(policy, costs)
         ratios.append(honest.min_take_up / _optimum(costs))
+        counts.append(0)
         for client in range(shape[1]):
             plans = [_scaled(costs[:, client], factor) for factor in FACTORS]
             plans.append(_lifted(costs[:, client], client, honest))
             found = find_profitable_plan(policy, costs, client=client, plans=plans)
             if found is None or found.gain <= GAIN * budget:
                 continue
-            gaining += 1
+            counts[-1] += 1
             utility = float(honest.utility(client, costs))
             gains += [float(found.gain) / utility] if utility > 0 else []
-    return Learning(name, gaining, shape[1] * len(paths), _measured(gains), _measured(ratios))
+    fixed = [_ratio(max_min_fair, path) for path in paths]
+    share = measure([count / shape[1] for count in counts])
+    return Learning(
+        name,
+        sum(counts),
+        shape[1] * len(paths),
+        share,
+        measure(gains),
+        measure(ratios),
+        paired(ratios, fixed),
+    )
 
 
 def _scaled(asks: NDArray[Any], factor: float) -> NDArray[Any]:
@@ -224,11 +250,3 @@ def _lifted(asks: NDArray[Any], client: int, honest: RepeatedOutcome) -> NDArray
         won = each.outcome.winners[client]
         plan[t] = np.where(won, each.outcome.payments[client], FACTORS[-1] * asks[t])
     return plan
-
-
-def _measured(values: list[float]) -> Measure:
-    """Mean and standard deviation."""
-    if not values:
-        return Measure(float("nan"), float("nan"))
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    return Measure(float(np.mean(values)), spread)

@@ -22,6 +22,7 @@ from fairopt.errors import InvalidInput, NotSolved
 from mechanisms.best_response import known_rule
 from mechanisms.outcome import Mechanism
 from mechanisms.properties import find_overspend, find_profitable_report
+from mechanisms.running import run_mechanism
 from mechanisms.smt_rules import (
     BUDGET,
     UTILITIES,
@@ -119,7 +120,7 @@ def prove_within_budget(mechanism: Mechanism, offers: Offers, shape: tuple[int, 
     if model is None:
         return SmtVerdict(True, None)
     bids = np.array([[_number(model, ask) for ask in row] for row in asks], dtype=object)
-    found = find_overspend(mechanism(bids, BUDGET), BUDGET)
+    found = find_overspend(run_mechanism(mechanism, bids, BUDGET), BUDGET)
     if found is None:
         raise NotSolved("the solver's counter-example does not replay: the encoding is wrong")
     return SmtVerdict(False, found.within(bids, BUDGET))

@@ -31,6 +31,7 @@ from mechanisms.scenarios import (
     TwoPoint,
     Uniform,
 )
+from mechanisms.statistics import Measure, measure, paired
 
 BUDGETS = (0.1, 0.25, 0.5)
 """Budgets of a study, as shares of the sum of all costs in an auction."""
@@ -135,14 +136,6 @@ clients with one task each."""
 
 
 @dataclass(frozen=True)
-class Measure:
-    """Mean and standard deviation over the auctions of a cell."""
-
-    mean: float
-    spread: float
-
-
-@dataclass(frozen=True)
 class Cell:
     """One rule, law and budget.
 
@@ -151,6 +144,7 @@ class Cell:
         law: Name.
         budget: As a share of the sum of all costs.
         ratio: Minimum take-up / k*, over auctions with k* > 0.
+        lead: Its difference to the ratio of `max_min_fair`, auction by auction.
         minimum: Minimum take-up.
         gap: Largest less smallest take-up of a task.
         spent: Spend / budget.
@@ -164,6 +158,7 @@ class Cell:
     law: str
     budget: float
     ratio: Measure
+    lead: Measure
     minimum: Measure
     gap: Measure
     spent: Measure
@@ -195,7 +190,7 @@ def compare_rules(
         progress: Show a bar on the error stream.
 
     Raises:
-        InvalidInput: A count below 1 or a budget that is not > 0.
+        InvalidInput: A count below 1, a seed below 0 or a budget that is not > 0.
 
     Example:
         >>> cells = compare_rules(num_clients=6, num_tasks=2, draws=2, budgets=[0.5])
@@ -203,8 +198,8 @@ def compare_rules(
         (True, {0})
     """
     for name, value in (("num_clients", num_clients), ("num_tasks", num_tasks), ("draws", draws)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise InvalidInput(name, value, "an integer >= 1")
+        checked_count(name, value, 1)
+    checked_count("seed", seed, 0)
     if not len(budgets) or not all(0 < share < math.inf for share in budgets):
         raise InvalidInput("budgets", budgets, "shares > 0")
     places = [(law, float(share)) for law in cost_laws(num_tasks) for share in budgets]
@@ -212,6 +207,13 @@ def compare_rules(
     title = "Comparing rules"
     found = for_each(run, places, jobs=jobs, progress=progress, title=title)
     return tuple(cell for cells in found for cell in cells)
+
+
+def checked_count(name: str, value: Any, least: int) -> int:
+    """An integer that is large enough."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InvalidInput(name, value, f"an integer >= {least}")
+    return int(value)
 
 
 def _cells_of(
@@ -223,9 +225,12 @@ def _cells_of(
     rng = np.random.default_rng([seed, law_index])
     distribution = cost_laws(shape[1])[law]
     auctions = [_draw(rng, distribution, shape, share) for _ in range(draws)]
-    best = np.array([greedy_max_min(each.bids, each.budget).min_take_up for each in auctions])
+    best, reference = (
+        np.array([rule(each.bids, each.budget).min_take_up for each in auctions])
+        for rule in (greedy_max_min, max_min_fair)
+    )
     return [
-        _summary(name, law, share, best, auctions, [rule(each) for each in auctions])
+        _summary(name, law, share, best, reference, auctions, [rule(each) for each in auctions])
         for name, rule in rules().items()
     ]
 
@@ -244,6 +249,7 @@ def _summary(
     law: str,
     share: float,
     best: NDArray[Any],
+    reference: NDArray[Any],
     auctions: Sequence[Draw],
     outcomes: Sequence[Outcome],
 ) -> Cell:
@@ -265,20 +271,13 @@ def _summary(
         name,
         law,
         share,
-        _measure(ratio),
-        _measure(minimum),
-        _measure(gap),
-        _measure(spent),
-        _measure(paid[hired] / costs[hired] - 1),
+        measure(ratio),
+        paired(ratio, reference[some] / best[some]),
+        measure(minimum),
+        measure(gap),
+        measure(spent),
+        measure(paid[hired] / costs[hired] - 1),
         floor,
         float(ratio.min()) if some.any() else math.nan,
         int((minimum < guaranteed).sum()),
     )
-
-
-def _measure(values: NDArray[Any]) -> Measure:
-    """Mean and standard deviation; not a number without values."""
-    if not len(values):
-        return Measure(math.nan, math.nan)
-    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    return Measure(float(values.mean()), spread)

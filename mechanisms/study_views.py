@@ -7,35 +7,37 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mechanisms.rounds_study import Learning, Rounds
-from mechanisms.study import LARGE_MARKET, Cell, Measure
+from mechanisms.statistics import Measure, over
+from mechanisms.study import LARGE_MARKET, Cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
-HONEST, GAMED, FLOOR, LIMIT = "#1b7837", "#bdbdbd", "#762a83", "#b2182b"
-"""Green rules are truthful, grey ones are not; purple marks are floors, the red line a limit."""
+HONEST, GAMED, FLOOR, LIMIT, WORST = "#1b7837", "#bdbdbd", "#762a83", "#b2182b", "#252525"
+"""Green rules are truthful, grey ones are not; purple marks are floors, black crosses the
+worst auction of each rule, the red line a limit."""
 
 
 def study_tables(cells: Sequence[Cell]) -> list[Table]:
-    """Take-up by law and budget, then everything by rule."""
-    return [_by_law(cells), _by_rule(cells)]
+    """Take-up by law and budget, how far it is from `max_min_fair`, then everything by rule."""
+    title = "minimum take-up / k*, mean and 95 % interval (* = not truthful)"
+    lead = "the same less that of max-min-fair on the same auctions; ! where the interval is off 0"
+    return [_by_law(cells, "ratio", title), _by_law(cells, "lead", lead), _by_rule(cells)]
 
 
-def _by_law(cells: Sequence[Cell]) -> Table:
-    """Minimum take-up over k*, a row per law and budget."""
+def _by_law(cells: Sequence[Cell], field: str, title: str) -> Table:
+    """One figure of every rule, a row per law and budget."""
     from rich.table import Table
 
     names = list(dict.fromkeys(cell.rule for cell in cells))
-    title = "minimum take-up / k*, mean and standard deviation (* = not truthful)"
     table = Table("law", "budget", *names, title=title, title_justify="left")
     for law, budget in dict.fromkeys((cell.law, cell.budget) for cell in cells):
-        row = {c.rule: c.ratio for c in cells if (c.law, c.budget) == (law, budget)}
+        row = {c.rule: getattr(c, field) for c in cells if (c.law, c.budget) == (law, budget)}
+        show = _text if field == "ratio" else _difference
         best = max(row[name].mean for name in names if not name.endswith("*"))
-        shown = [_text(row[name], bold=row[name].mean == best) for name in names]
+        shown = [show(row[name], bold=row[name].mean == best) for name in names]
         table.add_row(law, f"{budget:g}", *shown)
     return table
 
@@ -51,30 +53,44 @@ def _by_rule(cells: Sequence[Cell]) -> Table:
         own = [cell for cell in cells if cell.rule == name]
         floors = [cell.floor for cell in own if cell.floor is not None]
         fields = ("minimum", "gap", "spent", "overpaid")
-        means = [_over([getattr(cell, field).mean for cell in own]) for field in fields]
+        means = [over([getattr(cell, field).mean for cell in own]) for field in fields]
         table.add_row(
             name,
-            _text(_over([cell.ratio.mean for cell in own])),
-            f"{np.nanmin([cell.worst for cell in own]):.2f}",
-            f"{np.nanmean(floors):.2f}" if floors else "",
+            _text(over([cell.ratio.mean for cell in own])),
+            _lowest([cell.worst for cell in own]),
+            _plain_mean(floors) if floors else "",
             *map(_text, means),
         )
     return table
 
 
-def _over(values: Sequence[float]) -> Measure:
-    """Mean and spread of those that are numbers."""
+def _lowest(values: Sequence[float]) -> str:
+    """The smallest of those that are numbers, or a dash."""
     known = [value for value in values if not math.isnan(value)]
-    if not known:
-        return Measure(math.nan, math.nan)
-    return Measure(float(np.mean(known)), float(np.std(known)))
+    return f"{min(known):.2f}" if known else "-"
+
+
+def _plain_mean(values: Sequence[float]) -> str:
+    """The mean of those that are numbers, or a dash."""
+    mean = over(values).mean
+    return "-" if math.isnan(mean) else f"{mean:.2f}"
 
 
 def _text(measure: Measure, *, bold: bool = False) -> str:
-    """A mean and its spread, or a dash."""
+    """A mean and its interval (or its spread, where there is none), or a dash."""
     if math.isnan(measure.mean):
         return "-"
-    text = f"{measure.mean:.2f} ±{measure.spread:.2f}"
+    width = measure.spread if math.isnan(measure.half_width) else measure.half_width
+    text = f"{measure.mean:.2f} ±{width:.2f}"
+    return f"[bold]{text}[/]" if bold else text
+
+
+def _difference(measure: Measure, *, bold: bool = False) -> str:
+    """A signed mean and its interval, marked where the sign is established."""
+    if math.isnan(measure.mean):
+        return "-"
+    known = "!" * (abs(measure.mean) > measure.half_width)
+    text = f"{measure.mean:+.2f} ±{measure.half_width:.2f}{known}"
     return f"[bold]{text}[/]" if bold else text
 
 
@@ -93,7 +109,7 @@ def plain(value: Any) -> Any:
 
 
 def study_figure(cells: Sequence[Cell], title: str) -> Figure:
-    """A panel per law: take-up over k* of every rule, its floor, and the limit 1 - 1/e.
+    """A panel per law: take-up over k* of every rule, its worst, its floor, and the limit 1 - 1/e.
 
     Of several budgets the one in the middle is drawn.
     """
@@ -104,10 +120,12 @@ def study_figure(cells: Sequence[Cell], title: str) -> Figure:
     laws = list(dict.fromkeys(cell.law for cell in cells))
     rows = -(-len(laws) // 4)
     figure = Figure(figsize=(13, 3.6 * rows), layout="constrained")
-    figure.suptitle(f"{title}, budget = {shown:g} of all costs")
+    figure.suptitle(f"{title}, budget = {shown:g} of all costs: mean and standard deviation")
     panels = figure.subplots(rows, 4, squeeze=False, sharey=True).ravel()
     for panel, law in zip(panels, laws, strict=False):
         _draw_law(panel, [c for c in cells if (c.law, c.budget) == (law, shown)], law)
+    for first in panels[::4]:
+        first.set_ylabel("minimum take-up / k*")
     for panel in panels[len(laws) :]:
         panel.axis("off")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="lower right", fontsize="small")
@@ -121,6 +139,8 @@ def _draw_law(panel: Any, cells: Sequence[Cell], law: str) -> None:
         panel.errorbar(place, cell.ratio.mean, cell.ratio.spread, fmt="o", color=colour, capsize=3)
     floors = [(x, c.floor) for x, c in enumerate(cells) if c.floor is not None]
     panel.plot(*zip(*floors, strict=True), "_", color=FLOOR, markersize=13, label="proved floor")
+    worst = [cell.worst for cell in cells]
+    panel.plot(range(len(cells)), worst, "x", color=WORST, markersize=5, label="worst auction")
     panel.axhline(LARGE_MARKET, color=LIMIT, linewidth=0.8, linestyle="--", label="1 - 1/e")
     panel.set_title(law, fontsize="medium")
     panel.set_ylim(0, 1.05)
@@ -144,19 +164,23 @@ def rounds_tables(rounds: Sequence[Rounds], learning: Sequence[Learning]) -> lis
     from rich.table import Table
 
     first = Table(
-        "rule", "drift", "min take-up/k*", "fairness, tasks", "fairness, clients",
-        "spend/budget", "rounds truthful", title="over all rounds", title_justify="left",
+        "rule", "drift", "min take-up/k*", "less max-min-fair", "Jain, tasks", "Jain, clients",
+        "spend/budget", "rounds truthful", title="over all rounds, means and 95 % intervals",
+        title_justify="left",
     )  # fmt: skip
     for each in rounds:
         shown = (each.ratio, each.task_fairness, each.client_fairness, each.spent)
         truth = f"{each.truthful_rounds} of {each.audited_rounds}"
-        first.add_row(each.rule, each.drift, *map(_text, shown), truth)
+        texts = list(map(_text, shown))
+        first.add_row(each.rule, each.drift, texts[0], _difference(each.lead), *texts[1:], truth)
     title = "lies in all rounds but the last, the best of a few plans per client: a lower bound"
     second = Table(
-        "what the next round learns", "clients that gain", "their mean gain / honest utility",
-        "min take-up/k*", title=title, title_justify="left",
+        "what the next round learns", "clients that gain", "share of a path's clients",
+        "their mean gain / honest utility", "min take-up/k*", "less learning nothing",
+        title=title, title_justify="left",
     )  # fmt: skip
     for row in learning:
         count = f"{row.gaining} of {row.clients}"
-        second.add_row(row.policy, count, _text(row.gain), _text(row.ratio))
+        middle = map(_text, (row.share, row.gain, row.ratio))
+        second.add_row(row.policy, count, *middle, _difference(row.lead))
     return [first, second]

@@ -52,12 +52,14 @@ def read_bids(path: str | Path) -> NamedBids:
     and integers are read exactly.
 
     Raises:
-        InvalidInput: The file cannot be read, a name stands twice, a row has another length than
-            the header, or a cell is not a number >= 0; the row and the column are named.
+        InvalidInput: The file cannot be read, a name is missing or stands twice, a row has another
+            length than the header, or a cell is not a number >= 0; row and column are named.
     """
     rows = [row for row in _rows(Path(path)) if any(cell.strip() for cell in row)]
     if len(rows) < 2 or len(rows[0]) < 2:
-        raise InvalidInput("BIDS", str(path), "a header of task names and a row per client")
+        raise InvalidInput(
+            "BIDS", str(path), "a header of task names and a row per client, separated by commas"
+        )
     header, *body = rows
     tasks = _names("task", header[1:])
     clients = _names("client", [row[0] for row in body])
@@ -72,8 +74,13 @@ def read_bids(path: str | Path) -> NamedBids:
 
 
 def _names(kind: str, cells: list[str]) -> tuple[str, ...]:
-    """Stripped names, all different: a result that names a client must mean one."""
+    """Stripped names, none empty and all different: a result that names a client must mean one.
+
+    A comma too many at the end of every line would else be a task for which nobody bids.
+    """
     names = tuple(cell.strip() for cell in cells)
+    if "" in names:
+        raise InvalidInput(f"BIDS, {kind} {names.index('') + 1}", "", "named")
     for name, count in Counter(names).items():
         if count > 1:
             raise InvalidInput(f"BIDS, {kind}", name, "named once")

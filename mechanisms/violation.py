@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fairopt.errors import InvalidInput
 from mechanisms.bids import exact_number
 from mechanisms.outcome import Mechanism, Outcome
+from mechanisms.running import run_mechanism
 
 TRUTHFUL = "truthful"
 RATIONAL = "individually rational"
@@ -62,14 +63,14 @@ class Violation:
         """
         if self.bids is None or self.budget is None:
             raise InvalidInput("violation", self.law, "one that knows its bids and its budget")
-        honest = mechanism(self.bids, self.budget)
+        honest = run_mechanism(mechanism, self.bids, self.budget)
         if self.law == WITHIN_BUDGET:
             return exact_spend(honest) - exact_number(self.budget)
         assert self.client is not None
         if self.law == RATIONAL:
             assert self.task is not None
             return _missing_pay(honest, self.bids, self.client, self.task)
-        return self._compare(honest, mechanism(self.reported(), self.budget))
+        return self._compare(honest, run_mechanism(mechanism, self.reported(), self.budget))
 
     def reported(self) -> NDArray[Any]:
         """The profile with the client's report in place of its truth."""

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.errors import FairoptError, InvalidInput
-from mechanisms import Mechanism, Outcome
+from mechanisms import Mechanism
 from mechanisms.properties import find_irrational_payment, find_overspend, find_profitable_report
+from mechanisms.running import run_mechanism
 
 AUCTIONS = 40
 """Random auctions per law."""
@@ -89,7 +90,7 @@ def check_auction(
         seed: Of the auctions and of the misreports.
 
     Raises:
-        InvalidInput: An unknown law.
+        InvalidInput: An unknown law, or what the mechanism returns is no outcome for these bids.
     """
     chosen = tuple(AUCTION_LAWS) if claims is None else tuple(claims)
     for law in chosen:
@@ -119,19 +120,19 @@ def _auctions(rng: np.random.Generator) -> Iterator[tuple[Floats, float]]:
 
 def _overspend(mechanism: Mechanism, bids: Floats, budget: float, rng: Any) -> str | None:
     """Payments above the budget."""
-    found = find_overspend(mechanism(bids.copy(), budget), budget)
+    found = find_overspend(run_mechanism(mechanism, bids, budget), budget)
     return found.sentence if found and found.gain > ROUNDING * Fraction(budget) else None
 
 
 def _underpay(mechanism: Mechanism, bids: Floats, budget: float, rng: Any) -> str | None:
     """A recruit paid below its ask."""
-    found = find_irrational_payment(mechanism(bids.copy(), budget), bids)
+    found = find_irrational_payment(run_mechanism(mechanism, bids, budget), bids)
     return found.sentence if found and found.gain > ROUNDING * Fraction(budget) else None
 
 
 def _uninvited(mechanism: Mechanism, bids: Floats, budget: float, rng: Any) -> str | None:
     """A recruit that did not bid."""
-    outcome: Outcome = mechanism(bids.copy(), budget)
+    outcome = run_mechanism(mechanism, bids, budget)
     cells = np.argwhere(outcome.winners & np.isinf(bids))
     return f"client {cells[0][0]} does not bid for task {cells[0][1]}" if len(cells) else None
 
@@ -149,8 +150,15 @@ def _lie(mechanism: Mechanism, bids: Floats, budget: float, rng: np.random.Gener
     return None
 
 
+def _forgetful(mechanism: Mechanism, bids: Floats, budget: float, rng: Any) -> str | None:
+    """Another outcome when the same auction is held again."""
+    first, second = (run_mechanism(mechanism, bids, budget) for _ in range(2))
+    return None if first == second else "held twice, it recruits or pays differently"
+
+
 AUCTION_LAWS: MappingProxyType[str, Callable[..., str | None]] = MappingProxyType(
     {
+        "same bids, same outcome": _forgetful,
         "within budget": _overspend,
         "individually rational": _underpay,
         "recruits only bidders": _uninvited,

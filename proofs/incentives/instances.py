@@ -84,7 +84,7 @@ def _cell(value: Any) -> Any:
 
 
 def random_auctions(
-    count: int, seed: int, *, single_task: bool = False
+    count: int, seed: int, *, single_task: bool = False, least_tasks: int = 1
 ) -> Iterator[tuple[Bids, Fraction]]:
     """Seeded random auctions: up to 8 clients and 4 tasks, frequent ties, missing bids.
 
@@ -92,10 +92,11 @@ def random_auctions(
         count: How many.
         seed: Of the generator.
         single_task: Let every client bid on one task only.
+        least_tasks: Smallest number of tasks, up to 4.
     """
     rng = np.random.default_rng(seed)
     for _ in range(count):
-        clients, tasks = int(rng.integers(1, 9)), int(rng.integers(1, 5))
+        clients, tasks = int(rng.integers(1, 9)), int(rng.integers(least_tasks, 5))
         asks = rng.integers(0, rng.integers(2, 12), size=(clients, tasks))
         away = rng.random((clients, tasks)) < rng.choice([0.0, 0.0, 0.2])
         if single_task:

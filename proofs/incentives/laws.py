@@ -37,10 +37,12 @@ SMALLEST = (
 """Smallest auctions known on which relatives of the default rule overspend."""
 
 
-def samples(deep: bool, *, single_task: bool = False) -> Iterator[tuple[Bids, Fraction]]:
+def samples(
+    deep: bool, *, single_task: bool = False, least_tasks: int = 1
+) -> Iterator[tuple[Bids, Fraction]]:
     """The random auctions of a claim, after the two smallest delicate ones."""
     count = DEEP_SAMPLES if deep else SAMPLES
-    drawn = random_auctions(count, SEED, single_task=single_task)
+    drawn = random_auctions(count, SEED, single_task=single_task, least_tasks=least_tasks)
     return drawn if single_task else itertools.chain(SMALLEST, drawn)
 
 

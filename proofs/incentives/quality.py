@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -15,6 +16,7 @@ from mechanisms import (
     level_max_min,
     max_min_fair,
 )
+from mechanisms.ranking import exact_outcome, kth, ranked, water_level
 from proofs.claim import THEOREM, Check, Claim
 from proofs.incentives import laws, wrong_rules
 from proofs.incentives.instances import Bids
@@ -26,10 +28,9 @@ def on_samples(objection: Objection, *, single_task: bool = False, tasks: int = 
     """Check that asks every random auction (with so many tasks, if given) for an objection."""
 
     def check(mechanism: Mechanism, deep: bool) -> str | None:
-        for table, budget in laws.samples(deep, single_task=single_task):
+        least = max(tasks, 1)
+        for table, budget in laws.samples(deep, single_task=single_task, least_tasks=least):
             bids = table[:, : tasks or None]
-            if tasks > bids.shape[1]:
-                continue
             found = objection(mechanism(bids, budget), bids, budget)
             if found is not None:
                 return f"bids {laws.shown(bids)}, budget {budget}: {found}"
@@ -57,6 +58,28 @@ def equals(other: Mechanism) -> Objection:
         return None if same else "another outcome"
 
     return objection
+
+
+def level_share(bids: Bids, budget: Fraction) -> Outcome:
+    """The default rule for clients with one task each, as one level for all.
+
+    Level k is feasible iff every task's k-th ask is at most lambda, the water level of the
+    (k+1)-th asks at B / k; the largest feasible k recruits, at the smaller of b(k+1) and lambda.
+    """
+    rankings = [ranked(column) for column in bids.T]
+    level, prices = 0, [Fraction(0) for _ in rankings]
+    for k in range(1, len(bids) + 1):
+        following = [kth(ranking, k + 1) for ranking in rankings]
+        cap = water_level(following, budget / k)
+        last = max(kth(ranking, k) for ranking in rankings)
+        if last < math.inf and last <= cap:
+            level, prices = k, [min(ask, cap) for ask in following]
+    cells = {
+        (client, task): prices[task]
+        for task, ranking in enumerate(rankings)
+        for _, client in ranking[:level]
+    }
+    return exact_outcome(cells, bids.shape, [level] * len(rankings))
 
 
 def near_common_level(outcome: Outcome, bids: Bids, budget: Fraction) -> str | None:
@@ -122,6 +145,13 @@ CLAIMS = (
         on_samples(equals(level_max_min), single_task=True),
         leave_one_out_level,
         max_min_fair,
+    ),
+    claim(
+        "max-min-fair-with-one-task-per-client",
+        "for clients with one task each max_min_fair is one common level with water-filling caps",
+        on_samples(equals(level_share), single_task=True),
+        max_min_fair,
+        leave_one_out_level,
     ),
     claim(
         "max-min-fair-dominates-the-common-level-for-one-task-per-client",

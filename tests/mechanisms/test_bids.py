@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -43,6 +44,9 @@ NAN = float("nan")
         ([[1j]], "bids"),
         ([[True]], "bids"),
         (None, "bids"),
+        (5.0, "bids"),
+        ([[Decimal(1)]], "bids[client 0, task 0]"),
+        (np.ma.array([[1.0, 2.0]], mask=[[False, True]]), "bids"),
     ],
 )
 def test_bad_bids(rule, bids, argument):
@@ -53,7 +57,23 @@ def test_bad_bids(rule, bids, argument):
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize(
-    "budget", [0, -1.0, NAN, float("inf"), "3", None, True, 1j, [1.0], Fraction(1, 3)]
+    "budget",
+    [
+        0,
+        -1.0,
+        NAN,
+        float("inf"),
+        "3",
+        None,
+        True,
+        1j,
+        [1.0],
+        Fraction(1, 3),
+        10**400,
+        Decimal(1),
+        np.longdouble("0.1"),
+        np.array(1.0),
+    ],
 )
 def test_bad_budget(rule, budget):
     with pytest.raises(errors.InvalidInput) as caught:
@@ -102,6 +122,33 @@ def test_exact_numbers_may_be_mixed():
     assert outcome.exact
     assert isinstance(outcome.spend, Fraction)
     assert outcome.spend <= Fraction(7, 3)
+
+
+def test_exact_auctions_know_no_largest_float():
+    bids = np.array([[10**400, 1], [2, 3], [4, 5]], dtype=object)
+    outcome = max_min_fair(bids, 10**401)
+    assert outcome.take_up.tolist() == [2, 2]
+    assert outcome.spend <= 10**401
+    tiny = exactly([[0.0, 1.0], [0.0, 2.0]])
+    assert max_min_fair(tiny, Fraction(1, 10**400), reserve=10**400).spend == 0
+
+
+def test_a_masked_array_without_masked_cells_is_a_table():
+    bids = np.ma.array([[1.0], [2.0]], mask=[[False], [False]])
+    assert max_min_fair(bids, 4.0) == max_min_fair(bids.data, 4.0)
+
+
+class Frame:
+    """Stands for tables of other libraries, which convert themselves."""
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array([[2.0, 9.0], [3.0, 4.0], [5.0, 1.0]])
+
+
+def test_tables_of_other_libraries_and_zeros_with_a_sign():
+    assert max_min_fair(Frame(), 24.0) == max_min_fair(np.asarray(Frame()), 24.0)
+    signed = [[-0.0, 0.0], [0.0, -0.0], [-0.0, 1.0]]
+    assert max_min_fair(signed, 3.0) == max_min_fair(np.abs(signed), 3.0)
 
 
 def test_utilities_of_floats_and_fractions():

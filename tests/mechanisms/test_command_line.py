@@ -73,6 +73,7 @@ def test_audit_status_tells_honest_from_gamed(bids):
         (["--budget", "5", "--rule", "best"], "max-min-fair"),
         (["--budget", "5", "--rule", "posted-price"], "prices"),
         (["--budget", "5", "--reserve", "1,2,3"], "--reserve"),
+        (["--budget", "5", "--seed", "-1"], "--seed"),
     ],
 )
 def test_bad_options_are_one_line_and_status_2(bids, arguments, words):
@@ -112,6 +113,11 @@ def test_an_audit_with_bad_options_is_status_2(bids):
         "client,a,b\nann,1,2\nbob,1,2,3\n",
         "client,a\nann,1\nann,2\n",
         "client,a,a\nann,1,2\n",
+        "client,a,\nann,1,\n",
+        "client,a\n ,1\n",
+        "client;a\nann;1\n",
+        "client,a\nann,1\x00\n",
+        'client,a\n"ann,1\n',
     ],
 )
 def test_bad_files(tmp_path, text):

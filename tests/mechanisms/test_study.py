@@ -3,10 +3,12 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from fairopt import errors
 from mechanisms.rounds_study import study_rounds
+from mechanisms.statistics import measure, paired
 from mechanisms.study import FLOORS, compare_rules, cost_laws, rules
 from mechanisms.study_views import plain, study_figure, study_tables
 from tests.mechanisms.test_command_line import command
@@ -37,6 +39,29 @@ def test_no_floor_is_broken_and_the_optimum_is_one(cells):
             assert cell.ratio.mean >= cell.floor
 
 
+def test_leads_are_paired_and_intervals_cover(cells):
+    for cell in cells:
+        if cell.rule == "max-min-fair":
+            assert (cell.lead.mean, cell.lead.half_width) == (0, 0)
+        default = next(
+            c
+            for c in cells
+            if c.rule == "max-min-fair" and c.law == cell.law and c.budget == cell.budget
+        )
+        if not math.isnan(cell.lead.mean):
+            assert cell.lead.mean == pytest.approx(cell.ratio.mean - default.ratio.mean)
+    rng = np.random.default_rng(0)
+    hits = [abs((m := measure(rng.normal(size=5))).mean) <= m.half_width for _ in range(2000)]
+    assert abs(np.mean(hits) - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 2000)
+    assert math.isnan(measure([1.0]).half_width)
+    assert math.isnan(measure([]).mean)
+    assert paired([1.0, 5.0], [0.0, 4.0]).half_width == 0
+
+
+def test_auctions_too_small_for_any_recruit_show_dashes():
+    assert study_tables(compare_rules(num_clients=1, num_tasks=2, draws=1))[2].row_count
+
+
 def test_a_wrong_floor_shows(monkeypatch):
     wrong = {**FLOORS, "budget-fair": lambda best, tasks: best}
     monkeypatch.setattr("mechanisms.study.FLOORS", wrong)
@@ -50,8 +75,8 @@ def test_a_study_repeats_and_can_be_shared(cells):
 
 
 def test_views(cells):
-    by_law, by_rule = study_tables(cells)
-    assert (by_law.row_count, by_rule.row_count) == (14, len(rules()))
+    by_law, leads, by_rule = study_tables(cells)
+    assert (by_law.row_count, leads.row_count, by_rule.row_count) == (14, 14, len(rules()))
     assert len(study_figure(cells, "small").axes) == 8
     assert plain({"x": (float("inf"), 2)}) == {"x": [None, 2]}
 
@@ -91,6 +116,7 @@ def test_commands_print_tables_json_and_pictures(tmp_path):
         ("study", "--budgets", "many"),
         ("study", "--clients", 0),
         ("study", "--jobs", 0),
+        ("study", "--seed", -1),
         ("study", "--clients", 4, "--draws", 1, "--plot", "nowhere/at/all.png"),
         ("rounds", "--rounds", 0),
         ("rounds", "--clients", 3),

@@ -1,0 +1,84 @@
+"""What an audit is about: a mechanism, true costs, and who may lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairopt.errors import InvalidInput
+from mechanisms.bids import checked_budget, exactly
+from mechanisms.outcome import Mechanism
+from mechanisms.parallel import for_each
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, eq=False)
+class AuditJob:
+    """One audit's checked input.
+
+    Args:
+        mechanism: The callable under test.
+        bids: (N, S) true costs.
+        budget: Money available.
+        liars: Indices of those who may lie, each once.
+        jobs: Processes, as in `mechanisms.parallel.for_each`.
+        progress: Whether to show a bar.
+    """
+
+    mechanism: Mechanism
+    bids: NDArray[Any]
+    budget: Any
+    liars: list[int]
+    jobs: int | None
+    progress: bool
+
+    @property
+    def who(self) -> str:
+        """Who may lie, in words."""
+        first, last = self.liars[0], self.liars[-1]
+        if self.liars == list(range(first, last + 1)) and first < last:
+            return f"clients {first}-{last}"
+        return f"client{'s' * (first != last)} {', '.join(map(str, self.liars))}"
+
+    def ask(self, check: Callable[[Item], Result], about: Sequence[Item]) -> list[Result]:
+        """A check of every client that may lie, given an item about each."""
+        title = "Auditing clients"
+        return for_each(check, about, jobs=self.jobs, progress=self.progress, title=title)
+
+    @cached_property
+    def exact_bids(self) -> NDArray[Any]:
+        """Bids without rounding."""
+        return self.bids if self.bids.dtype == object else exactly(self.bids)
+
+    @property
+    def exact_budget(self) -> Any:
+        """The budget without rounding."""
+        return checked_budget(self.budget, exact=True)
+
+
+def checked_clients(clients: Any, total: int) -> list[int]:
+    """Indices of those who may lie, in rising order and each once: None is everybody.
+
+    Example:
+        >>> checked_clients([2, 0, 2], 3)
+        [0, 2]
+    """
+    if clients is None:
+        return list(range(total))
+    requirement = f"indices in 0..{total - 1}"
+    single = isinstance(clients, int | np.integer) or not hasattr(clients, "__iter__")
+    chosen = [clients] if single else list(clients)
+    for client in chosen:
+        whole = isinstance(client, int | np.integer) and not isinstance(client, bool)
+        if not whole or not 0 <= client < total:
+            raise InvalidInput("clients", client, requirement)
+    if not chosen:
+        raise InvalidInput("clients", clients, "at least one client")
+    return sorted({int(client) for client in chosen})

@@ -1,0 +1,103 @@
+"""Running somebody's mechanism, of which nothing is known but that it is a callable.
+
+It gets its own copy of the bids, so that it can do with them what it likes, and what it returns is
+checked before anybody counts with it: a payment that is no number would pass every comparison.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairopt.errors import InvalidInput
+from mechanisms.outcome import Mechanism, Outcome
+
+SHOWN_CELLS = 40
+"""Asks up to which an error note prints the whole table."""
+
+
+def run_mechanism(mechanism: Mechanism, bids: NDArray[Any], budget: Any) -> Outcome:
+    """Run a mechanism on a copy of some checked bids, and check its outcome.
+
+    Raises:
+        InvalidInput: What comes back is no sound outcome (see `checked_outcome`).
+        Exception: Whatever the mechanism raises, with a note that names the bids.
+
+    Example:
+        >>> run_mechanism(lambda bids, budget: None, np.array([[1.0]]), 2.0)
+        Traceback (most recent call last):
+        ...
+        fairopt.errors.InvalidInput: outcome = None, but it must be a mechanisms.Outcome
+    """
+    try:
+        outcome = mechanism(bids.copy(), budget)
+    except Exception as error:
+        table = bids.tolist() if bids.size <= SHOWN_CELLS else f"of shape {bids.shape}"
+        error.add_note(f"while the mechanism under test ran on bids {table}, budget {budget}")
+        raise
+    return checked_outcome(outcome, bids.shape)
+
+
+def checked_outcome(outcome: Any, shape: tuple[int, ...]) -> Outcome:
+    """The outcome, if it belongs to a table of bids and every amount in it means something.
+
+    Raises:
+        InvalidInput: It is no `Outcome`, has another shape, or a payment is not a finite number,
+            or goes to somebody who is not recruited.
+    """
+    if not isinstance(outcome, Outcome):
+        raise InvalidInput("outcome", outcome, "a mechanisms.Outcome")
+    if outcome.winners.shape != shape:
+        raise InvalidInput("outcome", outcome.winners.shape, f"one of tables of shape {shape}")
+    _check_cells(outcome, ~_finite(outcome.payments), "a finite amount of money")
+    paid = np.zeros(shape, dtype=np.bool_)
+    losers = ~outcome.winners
+    paid[losers] = outcome.payments[losers] != 0
+    _check_cells(outcome, paid, "0 for a client that is not recruited")
+    return outcome
+
+
+def check_repeats(mechanism: Mechanism, bids: NDArray[Any], budget: Any) -> None:
+    """Refuse a mechanism that decides differently when it is asked twice.
+
+    Raises:
+        InvalidInput: It draws random numbers anew, or remembers earlier calls.
+    """
+    first, second = (run_mechanism(mechanism, bids, budget) for _ in range(2))
+    if first != second:
+        raise unrepeatable()
+
+
+def unrepeatable() -> InvalidInput:
+    """The error about a mechanism that is no function of the bids."""
+    requirement = "a function of bids and budget alone: seed what is random, remember nothing"
+    return InvalidInput("outcome", "another one for the same bids", requirement)
+
+
+def _finite(payments: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which payments are finite real numbers."""
+    if payments.dtype.kind in "fiu":
+        return np.asarray(np.isfinite(payments))
+    if payments.dtype != object:
+        return np.zeros(payments.shape, dtype=np.bool_)
+    cells = [_is_amount(value) for value in payments.flat]
+    return np.array(cells, dtype=np.bool_).reshape(payments.shape)
+
+
+def _is_amount(value: Any) -> bool:
+    """Whether an object is a finite real number; fractions and their like always are."""
+    if isinstance(value, float | np.floating):
+        return math.isfinite(value)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+
+
+def _check_cells(outcome: Outcome, wrong: NDArray[np.bool_], requirement: str) -> None:
+    """Refuse the first payment that is marked wrong."""
+    if wrong.any():
+        client, task = (int(place) for place in np.argwhere(wrong)[0])
+        where = f"outcome.payments[client {client}, task {task}]"
+        raise InvalidInput(where, outcome.payments[client, task], requirement)
