@@ -234,10 +234,9 @@ def _curve_gap(A: Array, alpha: Array, w: Array, p: Array) -> Array:
     exponent = log_s + (np.log(w) - np.log(p)) / alpha
     gap = np.where(s > 0.0, np.abs(np.expm1(exponent)), 1.0 + np.exp(exponent))
     gap = np.where(s == 0.0, 1.0, gap)
-    at_limit = np.maximum(0.0, -np.expm1(log_s))
-    vanishes = np.log(p) - alpha * log_s < _LOG_SMALLEST
+    at_limit = np.maximum(0.0, 1.0 - s * np.exp(scale))
+    vanishes = (s > 0.0) & (np.log(p) - alpha * log_s < _LOG_SMALLEST)
     zero = np.where(np.isinf(alpha), at_limit, np.where(vanishes, 0.0, np.inf))
-    zero = np.where(s > 0.0, zero, np.inf)
     return np.where(w > 0.0, gap, np.where(w == 0.0, zero, np.inf))
 
 

@@ -23,6 +23,9 @@ STATIONARY = 0
 UNDECIDED = 1
 NOT_STATIONARY = 2
 
+# What is known of the min-norm point of the unit gradients: whether, its v'Cv, its least slope.
+PROOF_KNOWN, PROOF_QUAD, PROOF_LEAST = 0, 1, 2
+
 
 @helper
 def rounding(n: int) -> float:
@@ -102,6 +105,53 @@ def zero_gradient(d: Array, out: Array) -> bool:
             out[i] = 1.0
             return True
     return False
+
+
+@helper
+def judge(C: Array, proof: Array, work: Array, L: Array, ints: Ints) -> bool:
+    """Decide stationarity by the min-norm point, kept in work[0]; False if C is not convex."""
+    if proof[PROOF_KNOWN] == 0.0:
+        code, quad, least = unit_min_norm(C, work[0], work[1], work[2], L, ints)
+        proof[0], proof[1], proof[2] = 1.0, quad, least
+        return code != NOT_CONVEX and quad >= -NEGATIVE_LIMIT
+    return True
+
+
+@helper
+def least_slope(C: Array, u: Array) -> float:
+    """Smallest (Cu)_i over sum u: positive beyond the error of C proves a common descent."""
+    n = u.shape[0]
+    least = math.inf
+    total = 0.0
+    for i in range(n):
+        least = min(least, dot(C[i], u, n))
+        total += abs(u[i])
+    return least / total
+
+
+@helper
+def stationarity_of(
+    C: Array,
+    d: Array,
+    slope: float,
+    error: float,
+    proof: Array,
+    work: Array,
+    L: Array,
+    ints: Ints,
+    certificate: Array,
+) -> tuple[int, float]:
+    """The verdict (or INDEFINITE) and the error of C it assumes; fill the certificate if near."""
+    if not slope > error and not judge(C, proof, work, L, ints):
+        return INDEFINITE, error
+    if proof[PROOF_KNOWN] == 0.0:
+        return NOT_STATIONARY, error
+    quad = proof[PROOF_QUAD]
+    error = max(error, -quad)
+    known = verdict(quad, proof[PROOF_LEAST], error, d.shape[0])
+    if known != NOT_STATIONARY:
+        to_gradients(work[0], d, certificate)
+    return known, error
 
 
 @gufunc(

@@ -10,8 +10,6 @@ from fairopt import Status, fairgrad, fairgrad_residual, min_norm, pareto_certif
 from tests import laws
 from tests.fairopt import problems
 
-FLOOR_FACTOR = 8.0  # times K + 4: what the half-ulp floor may explain (see the kernel)
-
 
 def solver(alpha, **options):
     return lambda A: fairgrad(A, alpha, **options)
@@ -29,8 +27,7 @@ def test_every_family_is_solved_or_at_its_rounding_floor(family, K):
             if solution.status == Status.OPTIMAL:
                 assert judged <= 1e-10
             else:
-                explained = FLOOR_FACTOR * (K + 4) * solution.floor
-                assert judged <= 2.0 * explained
+                assert judged <= 2.0 * laws.explained(A, solution)
                 assert solution.floor > 1e-13
 
 
@@ -309,7 +306,7 @@ def test_fuzz_gradients_of_any_size(seed, K, centre, spread):
     if solution.status == Status.OPTIMAL:
         assert judged <= 1.1e-10
     elif solution.status == Status.ROUNDING_LIMITED:
-        assert judged <= 2 * FLOOR_FACTOR * (K + 4) * solution.floor
+        assert judged <= 2.0 * laws.explained(A, solution)
     elif solution.status == Status.PARETO_STATIONARY:
         laws.certificate_is_valid(G, solution.certificate)
     else:
