@@ -12,7 +12,7 @@ from fairopt.kernels.corner_newton import CONVERGED, fill_beta
 from fairopt.kernels.faults import INDEFINITE
 from fairopt.kernels.gram import correlation, powers_of_two, scaled_gram
 from fairopt.kernels.interior import interior_weights, solve_interior
-from fairopt.kernels.judging import LOG_SMALLEST, dual_cone_gap, fairgrad_gap
+from fairopt.kernels.judging import dual_cone_gap, explained_ulps, fairgrad_gap
 from fairopt.kernels.limits import refined_max_min, solve_boundary
 from fairopt.kernels.linear import fill
 from fairopt.kernels.nonnegative import step_cap
@@ -37,8 +37,6 @@ OUT_OF_RANGE = 6
 ROUNDING_LIMITED = 7
 
 SAFETY = 0.1  # Newton aims at this fraction of tol, since C and w are rounded once more
-# Newton accepts a componentwise backward error of 4 n eps, which is 8 n half ulps.
-FLOOR_FACTOR = 8.0  # times n + 4 + `largest_log`: multiples of the floor that rounding explains
 WEIGHTS_LIMIT = 1e-6  # largest bound of the relative error of a weight that counts as solved
 
 PRIORITY_GIVEN = 1.0
@@ -83,16 +81,6 @@ def refined(
 
 
 @helper
-def largest_log(w: Array, d: Array) -> float:
-    """Largest |log w| + |log A_ii|: powers computed by logarithms lose as many half ulps."""
-    largest = 0.0
-    for i in range(w.shape[0]):
-        log_w = abs(math.log(w[i])) if w[i] > 0.0 else -LOG_SMALLEST
-        largest = max(largest, log_w + 2.0 * abs(math.log(d[i])))
-    return largest
-
-
-@helper
 def graded(ulps: float, code: int, residual: float, floor: float, tol: float, error: float) -> int:
     """The status by the residual, the bound of the error, and what rounding explains."""
     if residual + floor <= tol:  # another order of summation moves it by about the floor
@@ -101,7 +89,7 @@ def graded(ulps: float, code: int, residual: float, floor: float, tol: float, er
         return STEP_LIMIT
     if error > WEIGHTS_LIMIT:
         return UNDECIDED_INPUT
-    return ROUNDING_LIMITED if residual <= FLOOR_FACTOR * ulps * floor else STEP_LIMIT
+    return ROUNDING_LIMITED if residual <= ulps * floor else STEP_LIMIT
 
 
 @helper
@@ -201,4 +189,4 @@ def fairgrad(
         )
     status[0] = UNDECIDED_INPUT
     if known != UNDECIDED:
-        status[0] = graded(n + 4.0 + largest_log(w, d), code, residual[0], floor[0], tol, own)
+        status[0] = graded(explained_ulps(w, d), code, residual[0], floor[0], tol, own)

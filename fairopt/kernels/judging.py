@@ -21,6 +21,21 @@ LOG_SMALLEST = -744.4400719213812
 
 
 @helper
+def explained_ulps(w: Array, d: Array) -> float:
+    """How many half ulps of the weights rounding may have moved the progress of a task.
+
+    Newton accepts a componentwise backward error of 4 n eps, which is 8 n half ulps, and powers
+    computed by logarithms lose half an ulp for each unit of |log w| + |log A_ii|.
+    """
+    n = w.shape[0]
+    largest = 0.0
+    for i in range(n):
+        log_w = abs(math.log(w[i])) if w[i] > 0.0 else -LOG_SMALLEST
+        largest = max(largest, log_w + 2.0 * abs(math.log(d[i])))
+    return 8.0 * (n + 4.0 + largest)
+
+
+@helper
 def fairgrad_gap(
     S: Array, alpha: float, p: Array, w: Array, d: Array, r: Array, u: Array
 ) -> tuple[float, float, int]:
@@ -36,8 +51,8 @@ def fairgrad_gap(
         if not gap <= worst:
             worst, at = gap, i
         blind = half_ulp_floor(size, log_scale, alpha, p[i], w[i])
-        if w[i] == 0.0 and gap == math.inf and s >= -noise:
-            blind = math.inf  # s may be anything down to zero
+        if w[i] == 0.0 and gap == math.inf and abs(s) <= explained_ulps(w, d) * HALF_ULP * size:
+            blind = math.inf  # s may be anything near zero
         floor = max(floor, blind)
     return worst, floor, at
 
