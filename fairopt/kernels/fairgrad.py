@@ -10,7 +10,7 @@ from fairopt.checks import Array, Ints
 from fairopt.kernels.compiling import gufunc, helper
 from fairopt.kernels.corner_newton import CONVERGED, fill_beta
 from fairopt.kernels.faults import INDEFINITE
-from fairopt.kernels.gram import correlation, powers_of_two, scaled_gram
+from fairopt.kernels.gram import powers_of_two, scaled_gram
 from fairopt.kernels.interior import interior_weights, solve_interior
 from fairopt.kernels.judging import dual_cone_gap, explained_ulps, fairgrad_gap
 from fairopt.kernels.limits import refined_max_min, solve_boundary
@@ -23,8 +23,8 @@ from fairopt.kernels.stationarity import (
     PROOF_QUAD,
     STATIONARY,
     UNDECIDED,
-    default_error,
     stationarity_of,
+    unit_gradients,
     zero_gradient,
 )
 
@@ -145,8 +145,7 @@ def fairgrad(
     fill(certificate, math.nan)
     residual[0], floor[0], margin[0] = math.inf, 0.0, math.nan
     steps[0], worst[0] = 0, -1
-    status[0], seen = correlation(A, C, d)
-    bound[0] = default_error(error, seen, n)
+    status[0], bound[0] = unit_gradients(A, error, C, d)
     if status[0] != 0:
         return
     if zero_gradient(d, certificate):

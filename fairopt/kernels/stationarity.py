@@ -41,6 +41,13 @@ def default_error(error: float, seen: float, n: int) -> float:
 
 
 @helper
+def unit_gradients(A: Array, error: float, C: Array, d: Array) -> tuple[int, float]:
+    """Fill the correlation matrix and the lengths; return (fault or 0, error of C to assume)."""
+    fault, seen = correlation(A, C, d)
+    return fault, default_error(error, seen, A.shape[0])
+
+
+@helper
 def curvature(C: Array, v: Array, z: Array) -> tuple[float, float]:
     """Fill z = Cv; return v'Cv and min z."""
     n = v.shape[0]
@@ -166,8 +173,7 @@ def pareto(A: Array, error: float, weights: Array, code: Ints, quad: Array, boun
     work = np.empty((5, n))
     ints = np.empty((3, n), np.int64)
     d, v = work[0], work[1]
-    code[0], seen = correlation(A, C, d)
-    bound[0] = default_error(error, seen, n)
+    code[0], bound[0] = unit_gradients(A, error, C, d)
     quad[0] = 0.0
     if code[0] != 0:
         return
