@@ -42,6 +42,7 @@ def aggregate(
 
     Example:
         >>> import torch
+        >>> from fairopt.torch import FairGrad
         >>> direction, solution = aggregate([torch.eye(2)[0], torch.eye(2)[1]], FairGrad(1.0))
         >>> direction, solution.ok
         (tensor([1., 1.]), True)
