@@ -76,12 +76,13 @@ def dual_cone_projection(
         w, status, residual, steps, bound = _kernel()(
             A, rows, begin.reshape(rows.shape), warm, checks.tolerance(tol), cap, assumed
         )
+    if alone and w.ndim == 2:
+        checks.gram_fault(A, status[0])
+        return single(w[0], status[0], residual[0], steps[0], gram_error=float(bound))
     checks.gram_fault(A, status.max(axis=-1, initial=0))
     if not alone:
         return Solution(w, status, residual, steps, gram_error=bound)
     status, residual, steps = status[..., 0], residual[..., 0], steps[..., 0]
-    if w.ndim == 2:
-        return single(w[0], status, residual, steps, gram_error=float(bound))
     return Solution(w[..., 0, :], status, residual, steps, gram_error=bound)
 
 

@@ -61,15 +61,13 @@ def fairgrad(
     alpha = 0 and inf are nonnegative quadratic programmes solved by an exact active set.
 
     Guarantee: OPTIMAL means that the residual, recomputed from `gram` and the returned weights, is
-    at most tol. ROUNDING_LIMITED means that the backward error is at rounding level, that half an
-    ulp in the weights already moves the residual as much (`floor`), and, where the residual is
-    above 1e-6, that by a first-order bound the rounding of the matrix moves every weight by less
-    than 5 % (700-digit solutions are some 30 times nearer), or the direction by less than 1e-4 of
-    its length (duplicated tasks may share their weight in any way). The result does not depend on
-    the scale of the gradients. UNDECIDED comes with weights of the matrix as given, which another
-    matrix with the same digits need not share. OUT_OF_RANGE: the weights overflow (they are zero
-    then), or one of them underflows and its progress is not resolved well enough to show that it
-    should (the residual is inf then).
+    at most tol. Where rounding hides the residual the weights are refined with sums in twice the
+    digits, and ROUNDING_LIMITED means that, by a first-order bound, every weight is within 1e-6 of
+    that of the matrix exactly as given (worst against 700 digits: 5e-12), and that half an ulp in
+    the weights already moves the residual as much (`floor`). Tasks that are parallel to rounding
+    count as exact copies and share accordingly. The result does not depend on the scale of the
+    gradients. UNDECIDED comes with weights of the matrix as given, which another
+    matrix with the same digits need not share. OUT_OF_RANGE: the weights overflow; they are zero.
 
     Raises:
         InvalidInput: for wrong shapes or types, NaN, inf, an asymmetric matrix, a negative
@@ -234,10 +232,9 @@ def _curve_gap(A: Array, alpha: Array, w: Array, p: Array) -> Array:
     exponent = log_s + (np.log(w) - np.log(p)) / alpha
     gap = np.where(s > 0.0, np.abs(np.expm1(exponent)), 1.0 + np.exp(exponent))
     gap = np.where(s == 0.0, 1.0, gap)
-    at_limit = np.maximum(0.0, -np.expm1(log_s))
-    vanishes = np.log(p) - alpha * log_s < _LOG_SMALLEST
+    at_limit = np.maximum(0.0, 1.0 - s * np.exp(scale))
+    vanishes = (s > 0.0) & (np.log(p) - alpha * log_s < _LOG_SMALLEST)
     zero = np.where(np.isinf(alpha), at_limit, np.where(vanishes, 0.0, np.inf))
-    zero = np.where(s > 0.0, zero, np.inf)
     return np.where(w > 0.0, gap, np.where(w == 0.0, zero, np.inf))
 
 

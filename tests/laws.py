@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+SMALLEST_LOG = 745.0  # minus the log of the smallest float64
 SAME_DIGITS = 1e-9  # the scaling law of the design: same digits after scaling by 1e-6 or 1e6
 
 
@@ -71,6 +72,20 @@ def certificate_is_valid(gradients, v, bound=1e-6):
     assert abs(v.sum() - 1.0) < 1e-12
     total = np.abs(v @ gradients).max()
     assert total <= bound * max((v * np.abs(gradients).max(axis=1)).max(), 1e-300)
+
+
+def explained(A, solution):
+    """What rounding of FairGrad weights does to the residual: 8 (K + 4 + logs) half-ulp floors.
+
+    Newton accepts a backward error of 4 K eps, and powers computed by logarithms lose half an ulp
+    for each unit of |log w| + |log A_ii|.
+    """
+    w = solution.weights
+    with np.errstate(divide="ignore"):
+        logs = np.where(w > 0.0, np.abs(np.log(w)), SMALLEST_LOG)
+        logs = logs + np.abs(np.log(np.diagonal(A, axis1=-2, axis2=-1)))
+    with np.errstate(invalid="ignore"):
+        return 8.0 * (A.shape[-1] + 4.0 + logs.max(axis=-1)) * solution.floor
 
 
 def ok_is_confirmed(solution, judged, tol, slack):

@@ -14,16 +14,33 @@ import math
 
 from fairopt.checks import Array
 from fairopt.kernels.compiling import helper
-from fairopt.kernels.linear import EPS, cholesky, copy_rows, dot, dot_abs, fill, solve_factored
+from fairopt.kernels.linear import EPS, cholesky, copy_rows, dot, dot_abs, solve_factored
 
 CONVERGED = 0
 VANISHING = 1  # v is a convex combination (times a number) of gradients that vanishes
 LIMIT = 2
 BROKEN = 3
 
+ATTEMPT = 40  # steps of one attempt
 POLISH = 3  # further steps for tasks whose relative residual is above tol by rounding alone
 INSIDE_STEP = 0.5  # largest decrease of a logarithm in one step near the corner
 SHIFTS = (1e-16, 1e-13, 1e-10)  # per task, on the unit diagonal of H, if its factor breaks down
+
+
+@helper
+def fill_beta(alpha: float, log_p: Array, log_d: Array, beta: Array) -> float:
+    """The right-hand sides of the curves, centred; return the shift c with log v = x + c."""
+    n = beta.shape[0]
+    theta = alpha / (1.0 + alpha)
+    low, high = math.inf, -math.inf
+    for i in range(n):
+        beta[i] = (1.0 - theta) * log_p[i] + (1.0 - 2.0 * theta) * log_d[i]
+        low = min(low, beta[i])
+        high = max(high, beta[i])
+    shift = 0.5 * low + 0.5 * high
+    for i in range(n):
+        beta[i] -= shift
+    return shift
 
 
 @helper
@@ -109,43 +126,6 @@ def newton_direction(
                 dv[i] *= gamma[i]
             return True
     return False
-
-
-@helper
-def forward_error(C: Array, theta: float, H: Array, state: Array) -> tuple[float, float]:
-    """First-order bounds of what the backward error that Newton accepts can do to the answer.
-
-    Returns (largest relative change of a weight, relative change of the direction G v). With
-    b = 4 n eps (|C| v + t): |dv| <= Gamma |H^-1| theta Gamma b; d log v = dv / v, or for a task of
-    dominating t from its own t, which changes by at most b + |C| |dv|; |G dv|^2 <= b'|dv|, as
-    theta Gamma C Gamma <= H.
-    """
-    x, tau, v, t = state[0], state[1], state[2], state[3]
-    b, gamma, column, dv = state[4], state[5], state[6], state[7]
-    n = x.shape[0]
-    singular = not newton_factor(C, x, tau, theta, 0.0, gamma, H)
-    if singular and not newton_factor(C, x, tau, theta, SHIFTS[0], gamma, H):
-        return math.inf, math.inf
-    for i in range(n):
-        _, size = dot_abs(C[i], v, n)
-        b[i] = 4.0 * n * EPS * (size + t[i])
-        dv[i] = 0.0
-    for j in range(n):
-        fill(column, 0.0)
-        column[j] = 1.0
-        solve_factored(H, column, n)
-        for i in range(n):
-            dv[i] += gamma[i] * abs(column[i]) * (theta * gamma[j] * b[j])
-    worst = math.inf if singular else 0.0  # a shift of H hides what its null space does to weights
-    for i in range(n):
-        _, moved = dot_abs(C[i], dv, n)
-        by_t = theta / (1.0 - theta) * ((b[i] + moved) / t[i])
-        by_v = dv[i] / v[i]
-        least = by_v if by_v < by_t else by_t  # NaN where v underflows: then t decides
-        if not least <= worst:
-            worst = least
-    turn = math.sqrt(dot(b, dv, n) / dot(v, t, n))
-    return (worst if worst >= 0.0 else math.inf), (turn if turn >= 0.0 else math.inf)
 
 
 @helper

@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from fairopt.checks import Array, Ints
-from fairopt.kernels.compiling import gufunc
+from fairopt.kernels.compiling import gufunc, helper
 from fairopt.kernels.faults import INDEFINITE
-from fairopt.kernels.gram import correlation, powers_of_two, scaled_gram
+from fairopt.kernels.gram import powers_of_two, scaled_gram
 from fairopt.kernels.judging import dual_cone_gap
 from fairopt.kernels.linear import dot
 from fairopt.kernels.nonnegative import (
@@ -19,11 +19,50 @@ from fairopt.kernels.nonnegative import (
     nonnegative_minimum,
     warm_support,
 )
-from fairopt.kernels.stationarity import default_error
+from fairopt.kernels.stationarity import unit_gradients
 
 OPTIMAL = 0
 STEP_LIMIT = 3
 ROUNDING_LIMITED = 7
+
+
+@helper
+def largest_term(d: Array, reference: Array) -> float:
+    """Largest d |r|, the unit of the programme; 1 if all are zero."""
+    scale = 0.0
+    for i in range(d.shape[0]):
+        scale = max(scale, d[i] * abs(reference[i]))
+    return scale if scale > 0.0 else 1.0
+
+
+@helper
+def projection(
+    C: Array,
+    d: Array,
+    reference: Array,
+    start: Array,
+    warm: bool,
+    budget: int,
+    weights: Array,
+    work: Array,
+    L: Array,
+    ints: Ints,
+) -> tuple[int, int]:
+    """Fill weights = r + u / d with u = argmin u'Cu/2 + (C D r)'u over u >= 0; (code, steps)."""
+    n = d.shape[0]
+    y, q, u, x = work[0], work[1], work[2], work[3]
+    scale = largest_term(d, reference)
+    for i in range(n):
+        y[i] = d[i] * (reference[i] / scale)
+        u[i] = d[i] * ((start[i] - reference[i]) / scale) if warm else 0.0
+    for i in range(n):
+        q[i] = dot(C[i], y, n) if d[i] > 0.0 else 0.0
+    clear(ints)
+    m = warm_support(C, u, L, ints) if warm else 0
+    code, _, steps = nonnegative_minimum(C, q, u, L, ints, x, m, budget, True, math.inf)
+    for i in range(n):
+        weights[i] = reference[i] + (u[i] * (scale / d[i]) if d[i] > 0.0 else 0.0)
+    return code, steps
 
 
 @gufunc(
@@ -47,43 +86,24 @@ def dual_cone(
 ) -> None:
     """Weights r + u / d, status or fault, residual and steps of each reference; error assumed."""
     n = A.shape[0]
-    C = np.empty((n, n))
-    L = np.empty((n, n))
-    S = np.empty((n, n))
-    work = np.empty((7, n))
+    C, L, S = np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
+    work = np.empty((6, n))
     ints = np.empty((3, n), np.int64)
-    d, q, u, x, r, y, unit = work[0], work[1], work[2], work[3], work[4], work[5], work[6]
-    fault, seen = correlation(A, C, d)
-    bound[0] = default_error(error, seen, n)
+    d, r = work[4], work[5]
+    fault, bound[0] = unit_gradients(A, error, C, d)
     powers_of_two(d, r)
     scaled_gram(A, r, S)
-    for i in range(n):
-        unit[i] = d[i] if d[i] > 0.0 else 1.0
     for k in range(references.shape[0]):
         status[k], residual[k], steps[k] = fault, math.inf, 0
         if fault != 0:
             continue
-        scale = 0.0
-        for i in range(n):
-            scale = max(scale, d[i] * abs(references[k, i]))
-        if scale == 0.0:
-            scale = 1.0
-        for i in range(n):
-            y[i] = d[i] * (references[k, i] / scale)
-            u[i] = d[i] * ((start[k, i] - references[k, i]) / scale) if warm != 0.0 else 0.0
-        for i in range(n):
-            q[i] = dot(C[i], y, n) if d[i] > 0.0 else 0.0
-        clear(ints)
-        m = warm_support(C, u, L, ints) if warm != 0.0 else 0
-        code, m, steps[k] = nonnegative_minimum(
-            C, q, u, L, ints, x, m, int(budget), False, math.inf
+        code, steps[k] = projection(
+            C, d, references[k], start[k], warm != 0.0, int(budget), weights[k], work, L, ints
         )
         if code == NOT_CONVEX:
             status[k] = INDEFINITE
             continue
-        for i in range(n):
-            weights[k, i] = references[k, i] + u[i] * (scale / unit[i])
-        residual[k], _ = dual_cone_gap(S, references[k], weights[k], d, r, x)
+        residual[k], _ = dual_cone_gap(S, references[k], weights[k], d, r, work[0])
         status[k] = STEP_LIMIT
         if residual[k] <= tol:
             status[k] = OPTIMAL

@@ -21,6 +21,21 @@ LOG_SMALLEST = -744.4400719213812
 
 
 @helper
+def explained_ulps(w: Array, d: Array) -> float:
+    """How many half ulps of the weights rounding may have moved the progress of a task.
+
+    Newton accepts a componentwise backward error of 4 n eps, which is 8 n half ulps, and powers
+    computed by logarithms lose half an ulp for each unit of |log w| + |log A_ii|.
+    """
+    n = w.shape[0]
+    largest = 0.0
+    for i in range(n):
+        log_w = abs(math.log(w[i])) if w[i] > 0.0 else -LOG_SMALLEST
+        largest = max(largest, log_w + 2.0 * abs(math.log(d[i])))
+    return 8.0 * (n + 4.0 + largest)
+
+
+@helper
 def fairgrad_gap(
     S: Array, alpha: float, p: Array, w: Array, d: Array, r: Array, u: Array
 ) -> tuple[float, float, int]:
@@ -31,15 +46,31 @@ def fairgrad_gap(
     for i in range(n):
         s, size = dot_abs(S[i], u, n)
         log_scale = -math.log(r[i]) - log_unit
-        gap = relative_gap(s, (n + 4.0) * EPS * size, log_scale, alpha, p[i], w[i])
+        noise = (n + 4.0) * EPS * size
+        gap = relative_gap(s, noise, log_scale, alpha, p[i], w[i])
         if not gap <= worst:
             worst, at = gap, i
-        if w[i] > 0.0:
-            share = 0.0 if alpha == math.inf else (math.log(w[i]) - math.log(p[i])) / alpha
-            floor = max(floor, HALF_ULP * (size * math.exp(log_scale + share) + 1.0 / alpha))
-        if 0.0 < w[i] < SMALLEST_NORMAL:  # it has fewer digits
-            floor = max(floor, 0.5 * (2.0**-1074 / w[i]) / alpha)
+        blind = half_ulp_floor(size, log_scale, alpha, p[i], w[i])
+        if w[i] == 0.0 and gap == math.inf and abs(s) <= explained_ulps(w, d) * HALF_ULP * size:
+            blind = math.inf  # s may be anything near zero
+        floor = max(floor, blind)
     return worst, floor, at
+
+
+@helper
+def half_ulp_floor(size: float, log_scale: float, alpha: float, p: float, w: float) -> float:
+    """What half an ulp of the weights, and of the logarithms in the gap, does to the gap.
+
+    `size` is (|A| w)_i. A subnormal weight has fewer digits.
+    """
+    if w <= 0.0:
+        return HALF_ULP * size * math.exp(log_scale) if alpha == math.inf else 0.0
+    if alpha == math.inf:
+        return HALF_ULP * size * math.exp(log_scale)
+    log_w, log_p = math.log(w), math.log(p)
+    logs = (1.0 + abs(log_w) + abs(log_p)) / alpha
+    floor = HALF_ULP * (size * math.exp(log_scale + (log_w - log_p) / alpha) + logs)
+    return max(floor, 0.5 * (2.0**-1074 / w) / alpha) if w < SMALLEST_NORMAL else floor
 
 
 @helper
@@ -50,11 +81,11 @@ def relative_gap(
 
     For that w = 0 must be right for every s within its rounding `noise`.
     """
+    if w == 0.0 and alpha == math.inf:
+        return max(0.0, 1.0 - s * math.exp(log_scale))
     if w <= 0.0:
         if s <= noise or w < 0.0:
             return math.inf
-        if alpha == math.inf:
-            return max(0.0, -math.expm1(math.log(s) + log_scale))
         log_s = math.log(s - noise) + log_scale
         return 0.0 if math.log(p) - alpha * log_s < LOG_SMALLEST else math.inf
     share = 0.0 if alpha == math.inf else (math.log(w) - math.log(p)) / alpha

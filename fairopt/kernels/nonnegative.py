@@ -152,12 +152,14 @@ def cheapest(C: Array, q: Array, u: Array, ints: Ints, m: int, lowest_index: boo
 
 @helper
 def guess_support(C: Array, q: Array, u: Array, L: Array, ints: Ints, x: Array) -> int:
-    """A feasible start for many tasks: solve on all, drop what is negative, repeat; 0 if none."""
+    """A feasible start: solve on all with q < 0, drop what is negative, repeat; 0 if none."""
     n = q.shape[0]
     P, inside = ints[0], ints[1]
-    m = n
-    for a in range(n):
-        P[a] = a
+    m = 0
+    for j in range(n):
+        if q[j] < 0.0:
+            P[m] = j
+            m += 1
     for _ in range(GUESS_ROUNDS):
         for a in range(m):
             for b in range(a + 1):

@@ -23,6 +23,9 @@ STATIONARY = 0
 UNDECIDED = 1
 NOT_STATIONARY = 2
 
+# What is known of the min-norm point of the unit gradients: whether, its v'Cv, its least slope.
+PROOF_KNOWN, PROOF_QUAD, PROOF_LEAST = 0, 1, 2
+
 
 @helper
 def rounding(n: int) -> float:
@@ -35,6 +38,13 @@ def default_error(error: float, seen: float, n: int) -> float:
     """The error of C to assume: as given (4 n eps if negative), or as seen if that is more."""
     given = 4.0 * n * EPS if error < 0.0 else error
     return max(given, seen, rounding(n))
+
+
+@helper
+def unit_gradients(A: Array, error: float, C: Array, d: Array) -> tuple[int, float]:
+    """Fill the correlation matrix and the lengths; return (fault or 0, error of C to assume)."""
+    fault, seen = correlation(A, C, d)
+    return fault, default_error(error, seen, A.shape[0])
 
 
 @helper
@@ -104,6 +114,53 @@ def zero_gradient(d: Array, out: Array) -> bool:
     return False
 
 
+@helper
+def judge(C: Array, proof: Array, work: Array, L: Array, ints: Ints) -> bool:
+    """Decide stationarity by the min-norm point, kept in work[0]; False if C is not convex."""
+    if proof[PROOF_KNOWN] == 0.0:
+        code, quad, least = unit_min_norm(C, work[0], work[1], work[2], L, ints)
+        proof[0], proof[1], proof[2] = 1.0, quad, least
+        return code != NOT_CONVEX and quad >= -NEGATIVE_LIMIT
+    return True
+
+
+@helper
+def least_slope(C: Array, u: Array) -> float:
+    """Smallest (Cu)_i over sum u: positive beyond the error of C proves a common descent."""
+    n = u.shape[0]
+    least = math.inf
+    total = 0.0
+    for i in range(n):
+        least = min(least, dot(C[i], u, n))
+        total += abs(u[i])
+    return least / total
+
+
+@helper
+def stationarity_of(
+    C: Array,
+    d: Array,
+    slope: float,
+    error: float,
+    proof: Array,
+    work: Array,
+    L: Array,
+    ints: Ints,
+    certificate: Array,
+) -> tuple[int, float]:
+    """The verdict (or INDEFINITE) and the error of C it assumes; fill the certificate if near."""
+    if not slope > error and not judge(C, proof, work, L, ints):
+        return INDEFINITE, error
+    if proof[PROOF_KNOWN] == 0.0:
+        return NOT_STATIONARY, error
+    quad = proof[PROOF_QUAD]
+    error = max(error, -quad)
+    known = verdict(quad, proof[PROOF_LEAST], error, d.shape[0])
+    if known != NOT_STATIONARY:
+        to_gradients(work[0], d, certificate)
+    return known, error
+
+
 @gufunc(
     "void(float64[:,:], float64, float64[:], int64[:], float64[:], float64[:])",
     "(n,n),()->(n),(),(),()",
@@ -116,8 +173,7 @@ def pareto(A: Array, error: float, weights: Array, code: Ints, quad: Array, boun
     work = np.empty((5, n))
     ints = np.empty((3, n), np.int64)
     d, v = work[0], work[1]
-    code[0], seen = correlation(A, C, d)
-    bound[0] = default_error(error, seen, n)
+    code[0], bound[0] = unit_gradients(A, error, C, d)
     quad[0] = 0.0
     if code[0] != 0:
         return

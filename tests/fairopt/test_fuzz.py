@@ -33,7 +33,7 @@ def judge_fairgrad(A, rng):
     start = None if rng.random() < 0.8 else 10.0 ** rng.uniform(-10.0, 10.0, size=(count, K))
     solution = fairgrad(A, alpha, priority=p, start=start)
     judged = fairgrad_residual(A, alpha, solution.weights, p)
-    laws.ok_is_confirmed(solution, judged, 1e-10, FACTOR * (K + 4) * solution.floor)
+    laws.ok_is_confirmed(solution, judged, 1e-10, laws.explained(A, solution))
 
 
 def judge_min_norm(A, rng):

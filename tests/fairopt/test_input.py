@@ -9,11 +9,22 @@ import fairopt
 from fairopt import InvalidInput, Status
 
 GOOD = np.array([[2.0, 0.5], [0.5, 1.0]])
+
+
+def ones(A):
+    """A reference of the right length where there is one."""
+    return np.ones(A.shape[-1] if isinstance(A, np.ndarray) and A.ndim > 1 and A.size else 2)
+
+
 SOLVERS = {
     "fairgrad": lambda A: fairopt.fairgrad(A, 2.0),
     "fairgrad at 0": lambda A: fairopt.fairgrad(A, 0.0),
     "fairgrad at inf": lambda A: fairopt.fairgrad(A, math.inf),
     "min_norm": fairopt.min_norm,
+    "conflict_averse": lambda A: fairopt.conflict_averse(A, 0.4),
+    "conflict_averse, large ball": lambda A: fairopt.conflict_averse(A, 1.5),
+    "dual_cone_projection": lambda A: fairopt.dual_cone_projection(A, ones(A)),
+    "upgrad": fairopt.upgrad,
     "pareto_certificate": fairopt.pareto_certificate,
 }
 
@@ -69,6 +80,44 @@ def test_the_place_in_the_matrix_and_in_the_batch_is_named():
     batch = np.array([spoiled(0, 0, 1.0), spoiled(2, 1, math.nan)])
     with pytest.raises(InvalidInput, match=r"gram\[2, 1\] = nan, .* in problem 1"):
         fairopt.fairgrad(batch, 1.0)
+
+
+METHODS = {
+    "fairgrad": lambda A: fairopt.fairgrad(A, 2.0),
+    "fairgrad at 0": lambda A: fairopt.fairgrad(A, 0.0),
+    "fairgrad at inf": lambda A: fairopt.fairgrad(A, math.inf),
+    "min_norm": fairopt.min_norm,
+    "conflict_averse": lambda A: fairopt.conflict_averse(A, 0.4),
+    "dual_cone_projection": lambda A: fairopt.dual_cone_projection(A, [0.2, -1.0, 0.5]),
+    "upgrad": fairopt.upgrad,
+}
+STATIONARY = {  # one zero task, all zero: what is right there
+    "fairgrad": Status.PARETO_STATIONARY,
+    "fairgrad at 0": Status.PARETO_STATIONARY,
+    "fairgrad at inf": Status.PARETO_STATIONARY,
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("A", [np.diag([1.0, 0.0, 2.0]), np.zeros((3, 3))], ids=["one", "all"])
+def test_zero_gradients_are_stationary_or_harmless(method, A):
+    solution = METHODS[method](A)
+    assert solution.status == STATIONARY.get(method, Status.OPTIMAL)
+    assert np.isfinite(solution.weights).all()
+    if solution.certificate is not None:
+        zero = int(np.argmin(np.diag(A)))
+        np.testing.assert_array_equal(solution.certificate, np.eye(3)[zero])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_batch_of_five_is_five_problems(method):
+    rng = np.random.default_rng(1)
+    G = rng.normal(size=(5, 3, 8))
+    batch = G @ np.swapaxes(G, -1, -2)
+    together = METHODS[method](batch)
+    assert together.weights.shape == (5, 3)
+    for k in range(5):
+        np.testing.assert_array_equal(together.weights[k], METHODS[method](batch[k]).weights)
 
 
 @pytest.mark.parametrize("solver", ["fairgrad", "min_norm", "pareto_certificate"])

@@ -69,3 +69,35 @@ def test_functions_of_two_processes_have_different_symbols():
         for _ in range(2)
     )
     assert abs(first - second) > 10_000
+
+
+THREADS_AND_FORKS = """
+import os
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from fairopt import conflict_averse, fairgrad, min_norm, upgrad
+
+rng = np.random.default_rng(0)
+G = rng.normal(size=(200, 5, 7))
+grams = list(G @ np.swapaxes(G, 1, 2))
+
+def solve(A):
+    found = (fairgrad(A, 2.0), min_norm(A), conflict_averse(A, 0.4), upgrad(A))
+    return np.concatenate([solution.weights for solution in found])
+
+with ThreadPoolExecutor(8) as pool:  # the first calls race to import the kernels
+    threaded = list(pool.map(solve, grams))
+alone = [solve(A) for A in grams]
+assert all((a == b).all() for a, b in zip(threaded, alone))
+child = os.fork()
+if child == 0:
+    os._exit(0 if all((solve(A) == b).all() for A, b in zip(grams, alone)) else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_threads_and_forked_processes_get_the_same_digits():
+    run = [sys.executable, "-c", THREADS_AND_FORKS]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "0", done.stderr

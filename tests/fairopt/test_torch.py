@@ -16,6 +16,7 @@ from fairopt import torch as ft
 from tests import laws
 from tests.fairopt import problems
 
+GOOD = np.eye(2)  # a Gram matrix, but no tensor
 METHODS = [
     ft.FairGrad(2.0),
     ft.FairGrad(0.0),
@@ -67,7 +68,7 @@ def test_gram_accumulates_in_float64_in_blocks(monkeypatch):
     g = torch.rand(5000, dtype=torch.float32) + 1.0
     exact = float((g.double() ** 2).sum())
     assert ft.gram([g])[0, 0] == pytest.approx(exact, rel=1e-14)
-    monkeypatch.setattr(ft, "BLOCK", 7)
+    monkeypatch.setattr(ft.updates, "BLOCK", 7)
     assert ft.gram([g])[0, 0] == pytest.approx(exact, rel=1e-14)
 
 
@@ -205,7 +206,7 @@ def test_float32_opposite_gradients_are_not_called_certain():
 
 
 def test_undecided_is_logged_once(caplog):
-    ft._warn_once.cache_clear()
+    ft.aggregating._warn_once.cache_clear()
     g = torch.randn(1000)
     noisy = -g + 1e-4 * torch.randn(1000)
     with caplog.at_level(logging.WARNING, logger="fairopt.torch"):
@@ -274,8 +275,14 @@ def test_derivatives_of_a_batch_and_where_there_is_none():
     assert torch.isnan(A.grad[1]).all()
     single = torch.eye(2, requires_grad=True)
     assert ft.fairgrad_weights(single, 2.0).dtype == torch.float32
-    with pytest.raises(InvalidInput):
-        ft.min_norm_weights(torch.eye(2, dtype=torch.int64))
+    for weights in (
+        ft.min_norm_weights,
+        lambda A: ft.fairgrad_weights(A, 2.0),
+        lambda A: ft.conflict_averse_weights(A, 0.4),
+    ):
+        for bad in (torch.eye(2, dtype=torch.int64), torch.eye(2, dtype=torch.complex64), GOOD):
+            with pytest.raises(InvalidInput):
+                weights(bad)
 
 
 @pytest.fixture

@@ -1,0 +1,56 @@
+"""Sums of products in twice the digits: numbers as unevaluated sums of two floats.
+
+The error-free transformations of Dekker and Knuth. They need the order of operations as written, so
+no fast-math flag may touch them.
+"""
+
+from __future__ import annotations
+
+from fairopt.checks import Array
+from fairopt.kernels.compiling import helper
+
+SPLITTER = 134217729.0  # 2^27 + 1: halves of 26 bits, whose products are exact
+TWICE = 2.0**-104  # relative rounding of a sum of two floats, with two bits to spare
+
+
+@helper
+def two_sum(a: float, b: float) -> tuple[float, float]:
+    """The rounded a + b and its exact error."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
+@helper
+def two_product(a: float, b: float) -> tuple[float, float]:
+    """The rounded a b and its exact error (if neither over- nor underflows)."""
+    product = a * b
+    c = SPLITTER * a
+    a_high = c - (c - a)
+    c = SPLITTER * b
+    b_high = c - (c - b)
+    a_low, b_low = a - a_high, b - b_high
+    return product, a_low * b_low - (
+        ((product - a_high * b_high) - a_low * b_high) - a_high * b_low
+    )
+
+
+@helper
+def two_quotient(high: float, low: float, divisor: float) -> tuple[float, float]:
+    """(high + low) / divisor."""
+    quotient = high / divisor
+    product, error = two_product(quotient, divisor)
+    return two_sum(quotient, ((high - product) - error + low) / divisor)
+
+
+@helper
+def dot_double(a: Array, high: Array, low: Array, n: int) -> tuple[float, float, float]:
+    """Sum of a[k] (high[k] + low[k]) as two floats, and the sum of the sizes of its terms."""
+    total, rest, size = 0.0, 0.0, 0.0
+    for k in range(n):
+        product, error = two_product(a[k], high[k])
+        total, lost = two_sum(total, product)
+        rest += (error + lost) + a[k] * low[k]
+        size += abs(product)
+    total, rest = two_sum(total, rest)
+    return total, rest, size
