@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fl_runtime.streams import shuffled_orders
 from fl_runtime.task import Examples, LocalTraining
 
 
@@ -80,15 +80,14 @@ class Plan:
     mask: NDArray[np.float32]
 
     @classmethod
-    def shuffled(
-        cls, counts: Sequence[int], settings: LocalTraining, rngs: Sequence[Generator]
-    ) -> Plan:
+    def shuffled(cls, counts: Sequence[int], settings: LocalTraining, seeds: Sequence[int]) -> Plan:
         """Every pass in a fresh order: `local_training.index_batches` for all clients at once."""
-        passes = settings.local_epochs
-        orders = np.zeros((len(counts), passes, max(counts)), dtype=np.int64)
-        for order, count, rng in zip(orders, counts, rngs, strict=True):
-            for one in order:
-                one[:count] = rng.permutation(count)
+        orders = np.zeros((len(counts), settings.local_epochs, max(counts)), dtype=np.int64)
+        sizes, all_seeds = np.asarray(counts), np.asarray(seeds, dtype=np.uint64)
+        for count in np.unique(sizes):
+            mine = np.flatnonzero(sizes == count)
+            found = shuffled_orders(all_seeds[mine].tolist(), settings.local_epochs, int(count))
+            orders[mine, :, :count] = found
         return cls.of(orders, counts, settings.batch_size)
 
     @classmethod

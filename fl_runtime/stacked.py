@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
@@ -119,10 +118,10 @@ def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) ->
     data = _data(task, jobs, works, whole)
     counts = data.sizes()
     start, still = _payloads(task, jobs)
-    now = {key: value.clone() for key, value in start.items()}
+    now = {key: value.clone(memory_format=torch.contiguous_format) for key, value in start.items()}
     optimizer = StackedOptimizer(settings, now, [job.client_state for job in jobs])
     gradient: Gradient = vmap(grad_and_value(_masked_loss(task.model, settings)))
-    plan = Plan.shuffled(counts, settings, [np.random.default_rng(job.seed) for job in jobs])
+    plan = Plan.shuffled(counts, settings, [job.seed for job in jobs])
     total = torch.zeros(len(jobs), device=data.labels.device)
     full_steps = plan.full_steps
     for number, (features, labels, weights, sizes) in enumerate(data.steps(plan)):
@@ -155,7 +154,11 @@ def _data(task: Task, jobs: Sequence[Job], works: Sequence[Work], whole: Padded 
 def _payloads(task: Task, jobs: Sequence[Job]) -> tuple[Stack, Stack]:
     """Stacked payloads: what is trained, and what is frozen."""
     trainable = {key for key, value in task.model.named_parameters() if value.requires_grad}
-    stack = {key: torch.stack([job.payload[key] for job in jobs]) for key in jobs[0].payload}
+    first = jobs[0].payload
+    if all(job.payload is first for job in jobs):
+        stack = {key: value.expand(len(jobs), *value.shape) for key, value in first.items()}
+    else:
+        stack = {key: torch.stack([job.payload[key] for job in jobs]) for key in first}
     return (
         {key: value for key, value in stack.items() if key in trainable},
         {key: value for key, value in stack.items() if key not in trainable},
