@@ -22,7 +22,6 @@ from fl_runtime.federation import Federation, active_count
 from fl_runtime.models import build_model
 from fl_runtime.partitions import IID, PARTITIONS, Dirichlet, MissingClasses, Partition
 from fl_runtime.recruitment import Recruitment, recruit
-from fl_runtime.shards import check_shards
 from fl_runtime.streams import stream, torch_seed
 from fl_runtime.task import LocalTraining, Task, make_task
 
@@ -77,7 +76,6 @@ def assemble(config: Config, seed: int) -> Parts:
 
     recruitment = recruit_(0)
     tasks = tuple(_task(section, clients, seed, device) for section in config.task)
-    check_shards(tasks)
     return Parts(
         algorithm=algorithm,
         federation=Federation(

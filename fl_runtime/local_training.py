@@ -94,7 +94,7 @@ def train_locally(
 def _weighted_mean(losses: Sequence[Tensor], sizes: Sequence[float]) -> float:
     """Mean loss over all examples of all steps, brought from the device once."""
     weights = torch.tensor(sizes, device=losses[0].device)
-    return float(torch.stack(losses).float() @ weights / weights.sum())
+    return float(torch.stack(list(losses)).float() @ weights / weights.sum())
 
 
 def batch_loss(
