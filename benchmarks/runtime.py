@@ -181,7 +181,7 @@ def _table(results: dict[tuple[str, int], Found], device: str) -> Table:
             f"{r['speed']:.2f} ({r['low']:.2f} .. {r['high']:.2f})"
             for r in (found[executor] for executor in EXECUTORS)
         )
-        picked = resolve_executor("auto", device=device, active_clients=count)
+        picked = resolve_executor("auto", device=device, clients_per_task=count)
         table.add_row(name, str(count), f"{found['plain']['ms']:.1f}", *cells, picked)
     return table
 

@@ -9,7 +9,7 @@ import torch
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
-from fl_runtime.algorithms import ALGORITHMS, Algorithm, Asynchronous
+from fl_runtime.algorithms import ALGORITHMS, Algorithm, Asynchronous, FedAvg
 from fl_runtime.availability import Availability, availability
 from fl_runtime.clock import Timing
 from fl_runtime.complaints import kebab, record_from_table
@@ -22,7 +22,6 @@ from fl_runtime.federation import Federation, active_count
 from fl_runtime.models import build_model
 from fl_runtime.partitions import IID, PARTITIONS, Dirichlet, MissingClasses, Partition
 from fl_runtime.recruitment import Recruitment, recruit
-from fl_runtime.shards import check_shards
 from fl_runtime.streams import stream, torch_seed
 from fl_runtime.task import LocalTraining, Task, make_task
 
@@ -77,7 +76,6 @@ def assemble(config: Config, seed: int) -> Parts:
 
     recruitment = recruit_(0)
     tasks = tuple(_task(section, clients, seed, device) for section in config.task)
-    check_shards(tasks)
     return Parts(
         algorithm=algorithm,
         federation=Federation(
@@ -98,11 +96,16 @@ def assemble(config: Config, seed: int) -> Parts:
 
 def executor_of(config: Config) -> str:
     """The name of the executor that a configuration ends up with."""
-    clients = config.clients
+    clients, kind = config.clients, ALGORITHMS.get(config.run.algorithm, object)
     active = active_count(clients.num_clients, clients.fraction_train)
-    if issubclass(ALGORITHMS.get(config.run.algorithm, object), Asynchronous):
+    if issubclass(kind, Asynchronous):
         active = config.algorithm.get("concurrency") or clients.num_clients
-    return resolve_executor(config.run.executor, device=config.run.device, active_clients=active)
+    every_task = issubclass(kind, FedAvg) and config.algorithm.get("tasks_per_client") != "one"
+    return resolve_executor(
+        config.run.executor,
+        device=config.run.device,
+        clients_per_task=active if every_task else active / len(config.task),
+    )
 
 
 def _task(section: TaskSection, clients: ClientsSection, seed: int, device: torch.device) -> Task:

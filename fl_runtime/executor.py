@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-import numpy as np
 import torch
 
 from fairopt.errors import InvalidInput
@@ -82,7 +81,7 @@ def _train_one(task: Task, job: Job) -> Trained:
     """One client on one task."""
     client = Client(
         task.shards[job.client],
-        np.random.default_rng(job.seed),
+        job.seed,
         Work.of(job.config),
         job.client_state,
     )

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 
-import numpy as np
 from torch import Tensor
 from torch.func import functional_call
 
@@ -150,7 +149,7 @@ def _batches(
 ) -> Iterator[dict[int, Tensor]]:
     """Per step the batch of every task that still has one."""
     plans = [
-        index_batches(len(shard), settings, np.random.default_rng(job.seed))
+        index_batches(len(shard), settings, job.seed)
         for job, shard in zip(jobs, shards, strict=True)
     ]
     for row in zip_longest(*plans):

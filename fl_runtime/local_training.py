@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from numpy.random import Generator
 from torch import Tensor, nn
 
 from fl_runtime.optimizers import make_optimizer, optimizer_state, precision_context
+from fl_runtime.streams import shuffled_orders
 from fl_runtime.task import Examples, LocalTraining, Params, float_state, load_params
 from fl_runtime.work import Work
 
@@ -38,13 +38,13 @@ class Client:
 
     Attributes:
         examples: The client's shard.
-        rng: Draws the order of the examples.
+        seed: Of the order of the examples.
         work: What the job asks beyond the settings.
         kept: What the client kept from its last job.
     """
 
     examples: Examples
-    rng: Generator
+    seed: int
     work: Work = field(default_factory=Work)
     kept: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -55,7 +55,7 @@ def train_locally(
     r"""Train on one client's examples and return what changed.
 
     Problem: from :math:`\theta_0` = `start`, `local_epochs` passes of minibatch steps on the mean
-    cross-entropy of the client's examples, in the order drawn from its generator, plus
+    cross-entropy of the client's examples, in the order of its seed, plus
     :math:`\tfrac{\mu}{2} \|\theta - \theta_0\|^2` where the job has a `proximal` :math:`\mu`.
 
     Args:
@@ -73,21 +73,28 @@ def train_locally(
     model.train()
     named = {key: value for key, value in model.named_parameters() if value.requires_grad}
     optimizer = make_optimizer(named, settings, client.kept)
-    total = torch.zeros((), device=examples.labels.device)
-    for batch in index_batches(len(examples), settings, client.rng):
+    losses, sizes = [], []
+    for batch in index_batches(len(examples), settings, client.seed):
         loss = batch_loss(model, examples, batch, settings)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         _pull(named, start, client.work.proximal)
         optimizer.step()
-        total += loss.detach() * len(batch)
+        losses.append(loss.detach())
+        sizes.append(float(len(batch)))
     kept = optimizer_state(optimizer, named, settings) if settings.persist_optimizer else {}
     return Trained(
         delta={key: value - start[key] for key, value in float_state(model).items()},
-        metrics={"train_loss": float(total) / (settings.local_epochs * len(examples)), **metrics},
+        metrics={"train_loss": _weighted_mean(losses, sizes), **metrics},
         client_state={**client.kept, **kept},
         num_examples=len(examples),
     )
+
+
+def _weighted_mean(losses: Sequence[Tensor], sizes: Sequence[float]) -> float:
+    """Mean loss over all examples of all steps, brought from the device once."""
+    weights = torch.tensor(sizes, device=losses[0].device)
+    return float(torch.stack(list(losses)).float() @ weights / weights.sum())
 
 
 def batch_loss(
@@ -118,10 +125,7 @@ def _pull(named: Mapping[str, nn.Parameter], start: Params, proximal: float) -> 
                 value.grad.add_(value.detach() - start[key], alpha=proximal)
 
 
-def index_batches(count: int, settings: LocalTraining, rng: Generator) -> list[Tensor]:
+def index_batches(count: int, settings: LocalTraining, seed: int) -> list[Tensor]:
     """Index batches of all passes, each pass in a fresh order."""
-    return [
-        batch
-        for _ in range(settings.local_epochs)
-        for batch in torch.split(torch.from_numpy(rng.permutation(count)), settings.batch_size)
-    ]
+    (orders,) = torch.from_numpy(shuffled_orders([seed], settings.local_epochs, count))
+    return [batch for order in orders for batch in torch.split(order, settings.batch_size)]

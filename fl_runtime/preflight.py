@@ -13,7 +13,7 @@ from fl_runtime.config import Config
 from fl_runtime.config_files import arm_configs, of_arm
 from fl_runtime.local_training import Client, train_locally
 from fl_runtime.stopping import check_early_stop
-from fl_runtime.streams import stream
+from fl_runtime.streams import torch_seed
 from fl_runtime.task import Task
 
 MOST_ROUNDS = 1e7
@@ -53,7 +53,7 @@ def _check_trains(task: Task) -> None:
     size = task.training.batch_size
     shard = min(task.shards, key=lambda shard: len(shard) % size or min(len(shard), size))
     settings = replace(task.training, local_epochs=1)
-    client = Client(shard, stream(0, "probe"))
+    client = Client(shard, torch_seed(0, "probe"))
     try:
         with torch.random.fork_rng():
             train_locally(task.model, task.complete(task.initial), client, settings)

@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
@@ -21,9 +20,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fl_runtime.executor import SequentialExecutor, answer
 from fl_runtime.job import Job, Update
-from fl_runtime.local_training import Trained, index_batches
+from fl_runtime.local_training import Trained
 from fl_runtime.optimizers import Stack, StackedOptimizer, numbers_kept, precision_context
-from fl_runtime.padding import Padded
+from fl_runtime.padding import Padded, Plan
 from fl_runtime.task import Examples, LocalTraining, Task, float_state
 from fl_runtime.work import Work
 
@@ -50,6 +49,7 @@ class StackedExecutor:
         self._tasks = {task.name: task for task in tasks}
         self._twin = SequentialExecutor(tasks)
         self._sizes = {task.name: _announced_chunk(task) for task in tasks}
+        self._whole = {task.name: _rectangles(task) for task in tasks if self._sizes[task.name]}
         self._queue: list[Job] = []
         self._told = False
 
@@ -84,7 +84,8 @@ class StackedExecutor:
             return self._twin.poll()
         task, size = self._tasks[str(name)], self._sizes[str(name)]
         chunks = (jobs[first : first + size] for first in range(0, len(jobs), size))
-        return [update for chunk in chunks for update in train_stack(task, chunk)]
+        whole = self._whole[task.name]
+        return [update for chunk in chunks for update in train_stack(task, chunk, whole)]
 
     def _tell(self, jobs: Sequence[Job]) -> None:
         """Say once that joint jobs are not stacked."""
@@ -93,7 +94,7 @@ class StackedExecutor:
             self._told = True
 
 
-def train_stack(task: Task, jobs: Sequence[Job]) -> list[Update]:
+def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) -> list[Update]:
     r"""Local training of several clients of one task at once.
 
     Problem: for each job k the same as `local_training.train_locally`, which is the readable twin:
@@ -107,46 +108,57 @@ def train_stack(task: Task, jobs: Sequence[Job]) -> list[Update]:
     Args:
         task: A task whose model is `stackable`.
         jobs: At least one job of that task; all with the same `proximal` and `measure_start`.
+        whole: All shards of the task as rectangles, if they are at hand.
 
     Returns:
         One update per job, in order.
     """
     task.model.train()
     settings, works = task.training, [Work.of(job.config) for job in jobs]
-    data = Padded([w.selected(task.shards[j.client]) for w, j in zip(works, jobs, strict=True)])
+    data = _data(task, jobs, works, whole)
+    counts = data.sizes()
     start, still = _payloads(task, jobs)
-    now = {key: value.clone() for key, value in start.items()}
+    now = {key: value.clone(memory_format=torch.contiguous_format) for key, value in start.items()}
     optimizer = StackedOptimizer(settings, now, [job.client_state for job in jobs])
     gradient: Gradient = vmap(grad_and_value(_masked_loss(task.model, settings)))
-    plans = [
-        index_batches(count, settings, np.random.default_rng(job.seed))
-        for job, count in zip(jobs, data.counts, strict=True)
-    ]
+    plan = Plan.shuffled(counts, settings, [job.seed for job in jobs])
     total = torch.zeros(len(jobs), device=data.labels.device)
-    full_steps = min(map(len, plans))
-    for number, (features, labels, weights, sizes) in enumerate(data.steps(plans)):
+    full_steps = plan.full_steps
+    for number, (features, labels, weights, sizes) in enumerate(data.steps(plan)):
         with sdpa_kernel(SDPBackend.MATH):  # the attention kernel that can be vectorised
             slopes, loss = gradient(now, still, features, labels, weights, sizes)
         with torch.no_grad():
             _pull(slopes, now, start, works[0].proximal)
             optimizer.step(now, slopes, None if number < full_steps else sizes > 0)
             total += loss * sizes
-    metrics = {"train_loss": _per_example(total, data.counts, settings.local_epochs)}
+    metrics = {"train_loss": _per_example(total, counts, settings.local_epochs)}
     if works[0].measure_start:
         metrics["start_loss"] = _start_losses(task, start, still, data)
     delta = {key: value - start[key] for key, value in now.items()}
     delta |= {key: torch.zeros_like(value) for key, value in still.items()}
     kept = optimizer.kept if settings.persist_optimizer else lambda _: {}
+    mine = {key: delta[key].unbind() for key in jobs[0].payload}
     return [
-        _one_update(job, k, delta, metrics, kept(k), data.counts[k], settings)
+        _one_update(job, k, mine, metrics, kept(k), counts[k], settings)
         for k, job in enumerate(jobs)
     ]
+
+
+def _data(task: Task, jobs: Sequence[Job], works: Sequence[Work], whole: Padded | None) -> Padded:
+    """The examples of these jobs."""
+    if whole is not None and all(w.examples is None and w.weights is None for w in works):
+        return whole.only([job.client for job in jobs])
+    return Padded.of([w.selected(task.shards[j.client]) for w, j in zip(works, jobs, strict=True)])
 
 
 def _payloads(task: Task, jobs: Sequence[Job]) -> tuple[Stack, Stack]:
     """Stacked payloads: what is trained, and what is frozen."""
     trainable = {key for key, value in task.model.named_parameters() if value.requires_grad}
-    stack = {key: torch.stack([job.payload[key] for job in jobs]) for key in jobs[0].payload}
+    first = jobs[0].payload
+    if all(job.payload is first for job in jobs):
+        stack = {key: value.expand(len(jobs), *value.shape) for key, value in first.items()}
+    else:
+        stack = {key: torch.stack([job.payload[key] for job in jobs]) for key in first}
     return (
         {key: value for key, value in stack.items() if key in trainable},
         {key: value for key, value in stack.items() if key not in trainable},
@@ -163,7 +175,7 @@ def _pull(slopes: Stack, now: Stack, start: Stack, proximal: float) -> None:
 def _one_update(
     job: Job,
     k: int,
-    delta: Stack,
+    delta: Mapping[str, Sequence[Tensor]],
     metrics: Mapping[str, Sequence[float]],
     kept: Mapping[str, Tensor],
     count: int,
@@ -171,12 +183,21 @@ def _one_update(
 ) -> Update:
     """Client k of the stack."""
     trained = Trained(
-        delta={key: delta[key][k] for key in job.payload},
+        delta={key: rows[k] for key, rows in delta.items()},
         metrics={name: values[k] for name, values in metrics.items()},
         client_state={**job.client_state, **kept},
         num_examples=count,
     )
     return answer(job, trained, settings.learning_rate)
+
+
+def _rectangles(task: Task) -> Padded | None:
+    """All shards of a task side by side, kept from round to round where they fit in memory."""
+    longest = max(len(shard) for shard in task.shards)
+    example = math.prod(task.shards[0].features.shape[1:])
+    fits = FLOAT_BYTES * longest * example * len(task.shards) <= MEMORY_BUDGET
+    weighted = any(shard.weights is not None for shard in task.shards)
+    return Padded.of(task.shards) if fits and not weighted else None
 
 
 def clients_per_chunk(task: Task) -> int:
@@ -248,15 +269,16 @@ def _start_losses(task: Task, start: Stack, still: Stack, data: Padded) -> list[
     task.model.eval()
     plain = replace(task.training, precision="float32")
     loss = vmap(_masked_loss(task.model, plain))
-    plans = [torch.split(torch.arange(count), plain.batch_size) for count in data.counts]
-    total = torch.zeros(len(data.counts), device=data.labels.device)
+    counts = data.sizes()
+    plan = Plan.in_order(counts, plain.batch_size)
+    total = torch.zeros(len(counts), device=data.labels.device)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        for features, labels, weights, sizes in data.steps(plans):
+        for features, labels, weights, sizes in data.steps(plan):
             present = (
                 torch.arange(weights.shape[1], device=weights.device) < sizes[:, None]
             ).float()
             total += loss(start, still, features, labels, present, sizes) * sizes
-    return _per_example(total, data.counts, 1)
+    return _per_example(total, counts, 1)
 
 
 def _per_example(total: Tensor, counts: Sequence[int], passes: int) -> list[float]:

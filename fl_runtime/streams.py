@@ -10,11 +10,19 @@ no generator state: the round number finds the stream again.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 Key = str | int
+
+STEP = np.uint64(0x9E3779B97F4A7C15)
+"""Increment of SplitMix64, the odd number nearest to 2^64 over the golden ratio."""
+
+PASS_BITS = np.uint64(40)
+"""Positions within one pass are told apart by this many low bits of the counter."""
 
 
 def stream(seed: int, *keys: Key) -> Generator:
@@ -56,3 +64,38 @@ def torch_seed(seed: int, *keys: Key) -> int:
         True
     """
     return int(stream(seed, *keys).integers(2**63))
+
+
+def shuffled_orders(seeds: Sequence[int], passes: int, count: int) -> NDArray[np.int64]:
+    """Random orders of many clients' examples at once, without a generator for each client.
+
+    Problem: for every seed and pass a permutation of 0 .. count - 1, all equally likely. Order
+    (k, e) depends on nothing but seed k, e and count, so one client's orders are the same alone and
+    among others; and those of fewer examples are the order of more with the surplus left out.
+
+    Args:
+        seeds: One nonnegative integer below 2^64 per client.
+        passes: Orders per client.
+        count: Number of examples.
+
+    Returns:
+        (clients, passes, count).
+
+    Method: examples sorted by hashed counters (SplitMix64: Steele, Lea and Flood 2014).
+
+    Example:
+        >>> shuffled_orders([7], passes=2, count=5).tolist()
+        [[[1, 0, 4, 3, 2], [2, 4, 3, 1, 0]]]
+    """
+    start = _mixed(np.array(seeds, dtype=np.uint64))[:, None, None]
+    turn = np.arange(passes, dtype=np.uint64)[:, None] << PASS_BITS
+    place = np.arange(1, count + 1, dtype=np.uint64)
+    keys = _mixed(start + (turn + place) * STEP)
+    return np.argsort(keys, axis=-1, kind="stable")
+
+
+def _mixed(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's output function, modulo 2^64."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

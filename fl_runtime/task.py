@@ -193,33 +193,34 @@ def _check_shards(task: Task) -> None:
     """Every client's examples must be of the kind the task is about.
 
     Raises:
-        InvalidInput: The shape or type of a client's features, or a label, does not fit; named are
-            the task and the client.
+        InvalidInput: Features or labels that do not fit; named are the task and the client.
     """
-    like = task.validation
-    for client, shard in enumerate(task.shards):
-        name = f"task {task.name}, client {client}"
-        rows = (len(shard), *like.features.shape[1:])
-        if tuple(shard.features.shape) != rows or shard.labels.ndim != 1:
-            raise InvalidInput(f"{name} features", tuple(shard.features.shape), f"of shape {rows}")
-        if shard.features.dtype != like.features.dtype:
-            requirement = f"{like.features.dtype} like the task"
-            raise InvalidInput(f"{name} features", shard.features.dtype, requirement)
-        if shard.labels.dtype != torch.int64:
-            raise InvalidInput(f"{name} labels", shard.labels.dtype, "torch.int64")
-    labels = torch.cat([shard.labels for shard in task.shards])
     classes = _num_logits(task)
-    if int(labels.min()) < 0 or int(labels.max()) >= classes:
-        _name_bad_labels(task, classes)
-
-
-def _name_bad_labels(task: Task, classes: int) -> None:
-    """Say which client has a label that is not a class."""
     for client, shard in enumerate(task.shards):
-        wrong = shard.labels[(shard.labels < 0) | (shard.labels >= classes)]
-        if wrong.numel():
-            name = f"task {task.name}, client {client} labels"
-            raise InvalidInput(name, int(wrong[0]), f"in 0 .. {classes - 1}")
+        found = _misfit(shard, task.validation, classes)
+        if found is not None:
+            part, value, requirement = found
+            raise InvalidInput(f"task {task.name}, client {client} {part}", value, requirement)
+
+
+def _misfit(shard: Examples, like: Examples, classes: int) -> tuple[str, object, str] | None:
+    """What is wrong with a shard: which part, its value, and what it must be."""
+    x, y = shard.features, shard.labels
+    rows = (len(shard), *like.features.shape[1:])
+    if y.ndim != 1:
+        return "labels", tuple(y.shape), "one label per example"
+    if tuple(x.shape) != rows:
+        return "features", tuple(x.shape), f"of shape {rows}"
+    if x.dtype != like.features.dtype:
+        return "features", x.dtype, f"{like.features.dtype} like the task"
+    if y.dtype != torch.int64:
+        return "labels", y.dtype, "torch.int64"
+    if not bool(torch.isfinite(x).all()):
+        return "features", "NaN or infinity", "finite"
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= classes:
+        return "labels", low if low < 0 else high, f"in 0 .. {classes - 1}"
+    return None
 
 
 def _num_logits(task: Task) -> int:
@@ -269,7 +270,8 @@ def _stratified(
     """Train, validation and test indices, each class cut by the same fractions."""
     rng = stream(seed, "split", name)
     train, validation, test = [], [], []
-    for label in range(int(dataset.cut_by.max()) + 1):
+    kinds = dataset.num_classes if dataset.strata is None else int(dataset.strata.max()) + 1
+    for label in range(kinds):
         members = rng.permutation(np.flatnonzero(dataset.cut_by == label))
         held = [round(fraction * members.size) for fraction in (validation_fraction, test_fraction)]
         if min(held) < 1 or members.size - sum(held) < 1:

@@ -55,6 +55,8 @@ class Work:
         """
         if not config:
             return cls()
+        if not config:
+            return NOTHING_MORE
         known = {item.name for item in fields(cls)}
         unknown = sorted(config.keys() - known)
         if unknown:
@@ -73,6 +75,10 @@ class Work:
         if self.weights is None:
             return chosen
         return replace(chosen, weights=_fitting(self.weights, chosen))
+
+
+NOTHING_MORE = Work()
+"""What a job without wishes asks for."""
 
 
 def _picked(shard: Examples, index: Tensor) -> Examples:

@@ -96,10 +96,9 @@ def combined(updates: Sequence[Update], coefficients: Sequence[float]) -> dict[s
 
 
 def weighted_sum(deltas: Sequence[Params], coefficients: Sequence[float]) -> dict[str, Tensor]:
-    """The weighted sum of differences, entry by entry, in this order."""
-    pairs = list(zip(coefficients, deltas, strict=True))
+    """The weighted sum of differences, entry by entry."""
     with torch.no_grad():
-        return {key: _total([c * delta[key] for c, delta in pairs]) for key in deltas[0]}
+        return {key: _total([d[key] for d in deltas], coefficients) for key in deltas[0]}
 
 
 def add(params: Params, step: Params) -> dict[str, Tensor]:
@@ -113,9 +112,7 @@ def squared_length(delta: Params) -> float:
     return float(sum(value.double().square().sum() for value in delta.values()))
 
 
-def _total(terms: Sequence[Tensor]) -> Tensor:
-    """Their sum in this order."""
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total
+def _total(terms: Sequence[Tensor], coefficients: Sequence[float]) -> Tensor:
+    """Their weighted sum."""
+    shares = torch.tensor(coefficients, dtype=terms[0].dtype, device=terms[0].device)
+    return torch.einsum("k,k...->...", shares, torch.stack(list(terms)))

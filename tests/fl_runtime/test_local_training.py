@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from numpy.random import default_rng
 
 from fairopt import InvalidInput
 from fl_runtime.executor import SequentialExecutor, check_device
@@ -14,10 +13,11 @@ from fl_runtime.executors import EXECUTORS, STACK_FROM, resolve_executor
 from fl_runtime.job import Job
 from fl_runtime.local_training import Client, train_locally
 from fl_runtime.models import build_model
+from fl_runtime.streams import shuffled_orders
 from fl_runtime.task import Evaluation, Examples, LocalTraining, Task, float_state
 from fl_runtime.work import Work
 
-RNG = default_rng(5)
+RNG = np.random.default_rng(5)
 X = RNG.normal(size=(11, 3)).astype(np.float32)
 Y = RNG.integers(4, size=11)
 EXAMPLES = Examples(torch.from_numpy(X), torch.from_numpy(Y))
@@ -27,10 +27,9 @@ def numpy_sgd(
     weight: np.ndarray, bias: np.ndarray, settings: LocalTraining, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Softmax regression by hand: gradients, momentum and weight decay written out."""
-    rng = default_rng(seed)
+    orders = shuffled_orders([seed], settings.local_epochs, len(Y))[0]
     speed = [np.zeros_like(weight), np.zeros_like(bias)]
-    for _ in range(settings.local_epochs):
-        order = rng.permutation(len(Y))
+    for order in orders:
         for first in range(0, len(Y), settings.batch_size):
             batch = order[first : first + settings.batch_size]
             logits = X[batch] @ weight.T + bias
@@ -60,7 +59,7 @@ def test_agrees_with_the_twin(settings: LocalTraining) -> None:
     model = build_model("linear", (3,), 4, [], seed=1)
     start = {key: value.clone() for key, value in float_state(model).items()}
     weight, bias = (start[key].double().numpy() for key in ("1.weight", "1.bias"))
-    delta = train_locally(model, start, Client(EXAMPLES, default_rng(7)), settings).delta
+    delta = train_locally(model, start, Client(EXAMPLES, 7), settings).delta
     expected = numpy_sgd(weight, bias, settings, seed=7)
     np.testing.assert_allclose(delta["1.weight"], expected[0] - weight, atol=1e-5)
     np.testing.assert_allclose(delta["1.bias"], expected[1] - bias, atol=1e-5)
@@ -115,8 +114,8 @@ def test_empty_shard_is_refused_by_name() -> None:
 
 
 def test_executors_and_devices_by_name() -> None:
-    assert resolve_executor("auto", active_clients=STACK_FROM) == "stacked"
-    assert resolve_executor("auto", active_clients=STACK_FROM - 1) == "sequential"
+    assert resolve_executor("auto", clients_per_task=STACK_FROM) == "stacked"
+    assert resolve_executor("auto", clients_per_task=STACK_FROM - 1) == "sequential"
     assert set(EXECUTORS) == {"sequential", "stacked"}
     with pytest.raises(InvalidInput, match="one of sequential"):
         resolve_executor("flower")
@@ -130,7 +129,7 @@ def test_adamw_agrees_with_a_twin_written_out() -> None:
     settings = LocalTraining(0.01, 4, 11, weight_decay=0.1, optimizer="adamw")
     model = build_model("linear", (3,), 4, [], seed=1)
     start = {key: value.clone() for key, value in float_state(model).items()}
-    got = train_locally(model, start, Client(EXAMPLES, default_rng(7)), settings)
+    got = train_locally(model, start, Client(EXAMPLES, 7), settings)
     weight, bias = (start[key].double().numpy() for key in ("1.weight", "1.bias"))
     entries = [weight, bias]
     first, second = [np.zeros_like(w) for w in entries], [np.zeros_like(w) for w in entries]
@@ -159,16 +158,14 @@ def test_adamw_agrees_with_a_twin_written_out() -> None:
 def test_two_jobs_with_kept_state_are_one_job_of_twice_the_length(settings: LocalTraining) -> None:
     model = build_model("linear", (3,), 4, [], seed=1)
     start = {key: value.clone() for key, value in float_state(model).items()}
-    long = train_locally(
-        model, start, Client(EXAMPLES, default_rng(0)), replace(settings, local_epochs=4)
-    )
-    one = train_locally(model, start, Client(EXAMPLES, default_rng(0)), settings)
+    long = train_locally(model, start, Client(EXAMPLES, 0), replace(settings, local_epochs=4))
+    one = train_locally(model, start, Client(EXAMPLES, 0), settings)
     middle = {key: start[key] + one.delta[key] for key in start}
-    again = Client(EXAMPLES, default_rng(1), kept=one.client_state)
+    again = Client(EXAMPLES, 1, kept=one.client_state)
     two = train_locally(model, middle, again, settings)
     for key in start:
         torch.testing.assert_close(one.delta[key] + two.delta[key], long.delta[key])
-    fresh = train_locally(model, middle, Client(EXAMPLES, default_rng(1)), settings)
+    fresh = train_locally(model, middle, Client(EXAMPLES, 1), settings)
     assert any(not torch.allclose(fresh.delta[key], two.delta[key]) for key in start)
 
 
@@ -179,8 +176,8 @@ def test_examples_and_weights_of_a_job() -> None:
     settings = LocalTraining(0.3, 1, 11)
     twice = Work.of({"examples": torch.tensor([4, 4, 2])})
     heavy = Work.of({"examples": torch.tensor([4, 2]), "weights": torch.tensor([4 / 3, 2 / 3])})
-    one = train_locally(model, start, Client(EXAMPLES, default_rng(0), twice), settings)
-    two = train_locally(model, start, Client(EXAMPLES, default_rng(0), heavy), settings)
+    one = train_locally(model, start, Client(EXAMPLES, 0, twice), settings)
+    two = train_locally(model, start, Client(EXAMPLES, 0, heavy), settings)
     assert (one.num_examples, two.num_examples) == (3, 2)
     for key in start:
         torch.testing.assert_close(one.delta[key], two.delta[key])
@@ -206,13 +203,9 @@ def test_the_proximal_term_is_the_gradient_of_its_penalty() -> None:
     model = build_model("linear", (3,), 4, [], seed=1)
     start = {key: value.clone() for key, value in float_state(model).items()}
     settings = LocalTraining(0.1, 2, 11)
-    free = train_locally(model, start, Client(EXAMPLES, default_rng(0)), settings)
-    first = train_locally(
-        model, start, Client(EXAMPLES, default_rng(0)), replace(settings, local_epochs=1)
-    )
-    held = train_locally(
-        model, start, Client(EXAMPLES, default_rng(0), Work(proximal=2.0)), settings
-    )
+    free = train_locally(model, start, Client(EXAMPLES, 0), settings)
+    first = train_locally(model, start, Client(EXAMPLES, 0), replace(settings, local_epochs=1))
+    held = train_locally(model, start, Client(EXAMPLES, 0, Work(proximal=2.0)), settings)
     for key in start:
         expected = free.delta[key] - 0.1 * 2.0 * first.delta[key]
         torch.testing.assert_close(held.delta[key], expected, atol=1e-6, rtol=0)

@@ -24,7 +24,6 @@ from fl_runtime.moment import Moment
 from fl_runtime.partitions import IID
 from fl_runtime.preflight import check_all_arms
 from fl_runtime.recruitment import recruit
-from fl_runtime.shards import check_shards
 from fl_runtime.stopping import Patience
 from fl_runtime.task import LocalTraining, Task, make_task
 from tests.fl_runtime.small import config
@@ -326,23 +325,22 @@ def test_fewer_classes_than_declared_are_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"features": lambda x: x[:, :3]}, "features of shape (3,)"),
-        ({"features": lambda x: x.double()}, "features of type torch.float64"),
-        ({"features": lambda x: x.clone().fill_(np.nan)}, "features with NaN or infinity"),
-        ({"labels": lambda y: y[:-1]}, "labels of shape"),
-        ({"labels": lambda y: y.int()}, "labels of type torch.int32"),
-        ({"labels": lambda y: y + 1}, "labels in 1 .. 3"),
-        ({"labels": lambda y: y - 1}, "labels in -1 .. 1"),
+        ({"features": lambda x: x[:, :3]}, "features = (11, 3)"),
+        ({"features": lambda x: x.double()}, "features = torch.float64"),
+        ({"features": lambda x: x.clone().fill_(np.nan)}, "NaN or infinity"),
+        ({"labels": lambda y: y[:-1]}, "of shape (10, 4)"),
+        ({"labels": lambda y: y.int()}, "labels = torch.int32"),
+        ({"labels": lambda y: y + 1}, "labels = 3, but it must be in 0 .. 2"),
+        ({"labels": lambda y: y - 1}, "labels = -1, but it must be in 0 .. 2"),
     ],
 )
 def test_client_data_that_do_not_fit_the_task_are_named(change: Any, reason: str) -> None:
     task = numbers(declared=3)
-    check_shards([task])
     shards = list(task.shards)
     ((field, spoil),) = change.items()
     shards[2] = replace(shards[2], **{field: spoil(getattr(shards[2], field))})
     with pytest.raises(InvalidInput) as caught:
-        check_shards([replace(task, shards=tuple(shards))])
+        replace(task, shards=tuple(shards))
     assert "task numbers, client 2" in str(caught.value)
     assert reason in str(caught.value)
 

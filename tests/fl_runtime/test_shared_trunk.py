@@ -224,7 +224,7 @@ def explicit_joint_step(
         module = build_model("mlp", (1, 8, 8), int(start[task.name]["3.bias"].numel()), [5], seed=0)
         module.load_state_dict(start[task.name])
         shard = task.shards[0]
-        (batch,) = index_batches(len(shard), task.training, np.random.default_rng(seed))
+        (batch,) = index_batches(len(shard), task.training, seed)
         logits = module(shard.features[batch])
         losses.append(nn.functional.cross_entropy(logits, shard.labels[batch]))
         modules.append(module)

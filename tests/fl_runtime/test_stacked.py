@@ -61,14 +61,14 @@ def both(task: Task, jobs: list[Job]) -> tuple[list[Update], list[Update]]:
     return found[0], found[1]
 
 
-def assert_same(first: list[Update], second: list[Update]) -> None:
+def assert_same(first: list[Update], second: list[Update], atol: float = ONE_ROUND) -> None:
     assert len(first) == len(second)
     for one, two in zip(first, second, strict=True):
         assert (one.task, one.client, one.version) == (two.task, two.client, two.version)
         assert one.num_examples == two.num_examples
         assert one.metrics["train_loss"] == pytest.approx(two.metrics["train_loss"], abs=1e-5)
         for key in one.delta:
-            torch.testing.assert_close(two.delta[key], one.delta[key], rtol=0, atol=ONE_ROUND)
+            torch.testing.assert_close(two.delta[key], one.delta[key], rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,9 @@ def test_every_optimizer_agrees_with_the_twin(settings: LocalTraining, proximal:
     wishes = {"proximal": proximal, "measure_start": True}
     jobs = [replace(job, config=wishes) for job in jobs_of(task, list(range(7)), spread=0.1)]
     first, second = both(task, jobs)
-    assert_same(first, second)
+    # AdamW moves an entry by about a step even where its gradient is mere rounding.
+    step = 0.01 * settings.learning_rate if settings.optimizer == "adamw" else 0.0
+    assert_same(first, second, atol=max(ONE_ROUND, step))
     for one, two in zip(first, second, strict=True):
         assert two.metrics["start_loss"] == pytest.approx(one.metrics["start_loss"], abs=1e-5)
 
@@ -157,8 +159,8 @@ def test_examples_and_weights_of_jobs_agree_with_the_twin() -> None:
 
 
 def test_mixed_precision_agrees_to_its_own_rounding() -> None:
-    """Both round activations to 8 bits, but not the same sums; hence 2^-8 of the step."""
-    task = ragged_task("mlp", [12], LocalTraining(0.05, 1, 8, precision="bfloat16"))
+    """Both round to 8 bits, but not the same sums; linear, as rounding opens and closes gates."""
+    task = ragged_task("linear", [], LocalTraining(0.05, 1, 8, precision="bfloat16"))
     assert stackable(task)
     for one, two in zip(*both(task, jobs_of(task, [0, 3, 6])), strict=True):
         for key, value in one.delta.items():
