@@ -26,6 +26,7 @@ Importing this package loads NumPy only; compiled kernels are loaded by the firs
 one, PyTorch by `fairopt.torch`, and cvxpy by `fairopt.reference`.
 """
 
+from fairopt.allocation import Allocation, allocation_residual, alpha_fair_allocation
 from fairopt.client_allocation import client_task_probabilities
 from fairopt.conflict_averse import conflict_averse, conflict_averse_residual
 from fairopt.cross_attention import cross_attention_weights
@@ -60,6 +61,9 @@ __all__ = [
     "pareto_certificate_from_gradients",
     "ParetoCertificate",
     "Verdict",
+    "alpha_fair_allocation",
+    "allocation_residual",
+    "Allocation",
     "Solution",
     "Status",
     "AlphaFair",
