@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fairopt.allocating.response import Response, mean_share, respond, violation
+from fairopt.allocating.response import Response, largest_share, mean_share, respond, violation
 from fairopt.allocating.scaling import Scaled
 from fairopt.checks import Array
 
@@ -36,7 +36,7 @@ def ascend(
         response = respond(scaled, log_weight, np.exp(theta))
         if k % WATCH == 0:
             share = mean_share(scaled, response)
-            if violation(response, share) <= goal:
+            if violation(response, largest_share(scaled, response)) <= goal:
                 return theta, k
         change = _change(response, alpha, share)
         new = np.maximum(theta + change, FLOOR)

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from fairopt.allocating.dual_ascent import ascend
+from fairopt.allocating.found import Found
 from fairopt.allocating.interior_point import interior_point
 from fairopt.allocating.newton import polish
 from fairopt.allocating.response import Response, alone_log_prices, largest_share, respond
 from fairopt.allocating.scaling import Scaled
+from fairopt.allocating.water_filling import water_filling
 from fairopt.checks import Array
 
 CHUNKS = (60, 60, 120, 240, 480)  # steps of ascent between two attempts of Newton's method
 FIRST_GOAL = 0.03  # violation at which Newton's method is tried; a tenth of it after a failure
 NEWTON_STEPS = 20
+WIDE = 300.0  # e-folds between flow prices that leave little room in float64
 SHARPER = 1e-3  # of the tolerance: rates come from prices, whose errors paths add up
 SHARPEST = 2e-15  # a load is not known better
 BELOW_ALONE = 40.0  # e-folds under its upper bound at which a price of zero is started
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """Rates and log prices of the scaled problem."""
-
-    rates: Array
-    log_prices: Array
-    log_bound_prices: Array
-    iterations: int
 
 
 def solve(scaled: Scaled, tol: float, log_start: Array | None) -> Found:
@@ -37,7 +28,7 @@ def solve(scaled: Scaled, tol: float, log_start: Array | None) -> Found:
     alone = alone_log_prices(scaled)
     log_prices = alone if log_start is None else _usable(log_start, alone)
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
-        centre = _centre(scaled, log_prices)
+        centre = _middle(scaled, log_prices)
         log_weight = scaled.log_weight - centre
         if log_start is not None:
             warm = polish(scaled, log_weight, np.exp(log_prices - centre), goal, NEWTON_STEPS)
@@ -53,13 +44,17 @@ def _usable(log_start: Array, alone: Array) -> Array:
     return np.clip(log_start, alone - BELOW_ALONE, alone)
 
 
-def _centre(scaled: Scaled, log_prices: Array) -> float:
-    """The middle of the logarithms of the flow prices: the unit of all prices."""
-    top = np.maximum.reduceat(
-        np.log(scaled.by_flow.data) + log_prices[scaled.link], scaled.by_flow.indptr[:-1]
-    )
-    top = np.maximum(top, scaled.log_weight)  # y <= 1
-    return float(0.5 * (top.max() + top.min()))
+def _middle(scaled: Scaled, log_prices: Array) -> float:
+    """The middle of the logarithms of the flow prices: the unit of all prices.
+
+    Where they differ a lot the max-min rates, which are near at large alpha, say it better.
+    """
+    entry = np.log(scaled.by_flow.data) + log_prices[scaled.link]
+    log_price = np.maximum.reduceat(entry, scaled.by_flow.indptr[:-1])
+    log_price = np.maximum(log_price, scaled.log_weight)
+    if np.ptp(log_price) > WIDE:
+        log_price = scaled.log_weight - scaled.alpha * np.log(water_filling(scaled).rates)
+    return float(0.5 * (log_price.max() + log_price.min()))
 
 
 def _alternate(

@@ -26,6 +26,8 @@ STAY_INSIDE = 0.99  # of the way to the boundary
 ENOUGH = 1e-12  # the mean complementarity at which Newton's method can take over
 START_ROOM = 0.05  # least unused part of a link at the start
 LEAST_CENTRING = 0.05  # of the present complementarity, aimed at after a full step
+NEAR = 1.0  # violation of the equations above which complementarity waits for them
+VANISHING = 1e-30  # complementarity far below the equations: the iteration is lost
 LARGEST_MOVE = 2.0  # change of a logarithm that one step may ask for
 
 
@@ -54,11 +56,19 @@ def interior_point(scaled: Scaled, log_weight: Array, prices: Array) -> tuple[Ar
             return point.prices, k
         length = _step(scaled, point, *found)
         gap = float(np.mean(point.prices * point.s / level))
-        off = float(np.abs(1.0 - scaled.by_link @ point.y - point.s).max())
-        if max(gap, off) <= ENOUGH:
+        off = _off(scaled, log_weight, point)
+        if max(gap, off) <= ENOUGH or gap < VANISHING:
             return point.prices, k
-        tau = gap * max(LEAST_CENTRING, (1.0 - length) ** 2)
+        tau = gap * (1.0 if off > NEAR else max(LEAST_CENTRING, (1.0 - length) ** 2))
     return point.prices, STEPS
+
+
+def _off(scaled: Scaled, log_weight: Array, point: _Point) -> float:
+    """How far stationarity and A y + s = 1 are from holding."""
+    q = scaled.by_flow @ point.prices + point.mu
+    stationary = log_weight - scaled.alpha * np.log(point.y) - np.log(q)
+    primal = 1.0 - scaled.by_link @ point.y - point.s
+    return float(max(np.abs(stationary).max(), np.abs(primal).max()))
 
 
 def _start(scaled: Scaled, log_weight: Array, prices: Array) -> _Point:

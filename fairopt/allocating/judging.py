@@ -79,7 +79,7 @@ def relative_loads(problem: Problem, rates: Array) -> Array:
 
 
 def log_flow_price(problem: Problem, prices: Array, upper_prices: Array) -> Array:
-    """Logarithm of (R' prices + upper_prices)_i; at alpha = inf log of the largest price on the path."""
+    """Logarithm of (R' prices + upper_prices)_i; at alpha = inf of the largest price on it."""
     entry = np.log(prices)[problem.link]
     if np.isfinite(problem.alpha):
         entry = entry + np.log(problem.by_flow.data)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fairopt.allocating.hybrid import Found
+from fairopt.allocating.found import Found
 from fairopt.allocating.scaling import Scaled
 
 TIGHTEST = 1e-10  # the smallest tolerance HiGHS accepts

@@ -101,12 +101,13 @@ def _direction(scaled: Scaled, response: Response) -> tuple[Array, BoolArray]:
     slack = 1.0 - response.load
     room = slack > 0.0
     diagonal = scaled.squared @ K
-    active = np.flatnonzero((response.prices * diagonal > NOTHING) | ~room)
+    deaf = ~room & (diagonal == 0.0)  # every user is held by a bound at this price
+    active = np.flatnonzero(((response.prices * diagonal > NOTHING) | ~room) & ~deaf)
+    relative = np.where(deaf, scaled.alpha * np.log(np.maximum(response.load, 1.0)), -1.0)
     prices, slack = response.prices[active], slack[active]
     target = -slack
     if scaled.alpha > MULTIPLICATIVE:
         target = np.where(slack < 0.0, (1.0 - slack) * np.log1p(-slack), target)
-    relative = np.full(scaled.links, -1.0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         barrier = np.maximum(slack, 0.0) / prices
         scale = 1.0 / np.sqrt(diagonal[active] + barrier)

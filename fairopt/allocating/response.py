@@ -7,41 +7,42 @@ from dataclasses import dataclass
 import numpy as np
 
 from fairopt.allocating.scaling import Scaled
-from fairopt.checks import Array
+from fairopt.checks import Array, BoolArray
 
 
 @dataclass(frozen=True, eq=False)
 class Response:
-    """The rates that maximise v_i u_alpha(y_i) - q_i y_i over 0 <= y_i <= 1.
+    """The rates that maximise v_i u_alpha(y_i) - q_i y_i within the bounds.
 
     Attributes:
         prices: (links,) lambda >= 0.
         flow_price: (flows,) q = A' lambda.
         rates: (flows,) y.
         load: (links,) A y.
+        free: (flows,) where no bound holds y.
     """
 
     prices: Array
     flow_price: Array
     rates: Array
     load: Array
+    free: BoolArray
 
 
 def respond(scaled: Scaled, log_weight: Array, prices: Array) -> Response:
     """The response to prices in units in which the weights are exp(log_weight)."""
     q = scaled.by_flow @ prices
     with np.errstate(divide="ignore", under="ignore", over="ignore"):
-        log_rate = np.minimum((log_weight - np.log(q)) / scaled.alpha, 0.0)
-        y = np.exp(log_rate)
-        return Response(prices, q, y, scaled.by_link @ y)
+        wanted = (log_weight - np.log(q)) / scaled.alpha
+        y = np.exp(np.minimum(wanted, scaled.log_bound))
+        return Response(prices, q, y, scaled.by_link @ y, wanted < scaled.log_bound)
 
 
 def stiffness(scaled: Scaled, response: Response) -> Array:
-    """-dy_i / dq_i = y / (alpha q); 0 where the bound y = 1 holds the rate."""
+    """-dy_i / dq_i = y / (alpha q); 0 where a bound holds the rate."""
     q = response.flow_price
-    free = (response.rates < 1.0) & (q > 0.0)
-    safe = np.where(free, q, 1.0)
-    return np.where(free, response.rates / (scaled.alpha * safe), 0.0)
+    safe = np.where(response.free, q, 1.0)
+    return np.where(response.free, response.rates / (scaled.alpha * safe), 0.0)
 
 
 def mean_share(scaled: Scaled, response: Response) -> Array:

@@ -6,8 +6,9 @@ path), and with capacities 1: maximise sum_i v_i u_alpha(y_i) subject to A y <= 
 
 .. math:: A_{li} = R_{li} unit_i / c_l \in [0, 1], \qquad v_i = p_i unit_i^{1 - \alpha}.
 
-The bound y <= 1 is a consequence of A y <= 1 for the flows that are not `bounded`; it costs nothing
-and keeps prices of zero harmless. v is carried in logarithms.
+The bound y <= 1 is a consequence of A y <= 1 for the flows that are not `bounded`; methods give
+those the bound y <= e instead, which never holds at the optimum and keeps prices of zero harmless.
+v is carried in logarithms.
 """
 
 from __future__ import annotations
@@ -42,6 +43,11 @@ class Scaled:
     log_unit: Array
     bounded: BoolArray
     alpha: float
+
+    @cached_property
+    def log_bound(self) -> Array:
+        """Logarithm of the bound that methods use: 0 where it is one of the problem, else 1."""
+        return np.where(self.bounded, 0.0, 1.0)
 
     @property
     def links(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fairopt.allocating.hybrid import Found
+from fairopt.allocating.found import Found
 from fairopt.allocating.hybrid import solve as solve_finite
 from fairopt.allocating.judging import judge
 from fairopt.allocating.linear_programme import linear_programme

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fairopt.allocating.hybrid import Found
+from fairopt.allocating.found import Found
 from fairopt.allocating.scaling import Scaled
 from fairopt.checks import Array, BoolArray, Ints
 
