@@ -42,6 +42,11 @@ from fairopt.pareto import (
     pareto_certificate,
     pareto_certificate_from_gradients,
 )
+from fairopt.path_allocation import (
+    PathAllocation,
+    alpha_fair_path_allocation,
+    path_allocation_residual,
+)
 from fairopt.request_allocation import reference_request_allocation, request_allocation
 from fairopt.solution import Solution, Status
 from fairopt.utility import AlphaFair
@@ -64,6 +69,9 @@ __all__ = [
     "alpha_fair_allocation",
     "allocation_residual",
     "Allocation",
+    "alpha_fair_path_allocation",
+    "path_allocation_residual",
+    "PathAllocation",
     "Solution",
     "Status",
     "AlphaFair",

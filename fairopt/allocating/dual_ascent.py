@@ -36,7 +36,7 @@ def ascend(
         response = respond(scaled, log_weight, np.exp(theta))
         if k % WATCH == 0:
             share = mean_share(scaled, response)
-            if violation(response, largest_share(scaled, response)) <= goal:
+            if violation(response, share) <= goal and _near(scaled, response, goal):
                 return theta, k
         change = _change(response, alpha, share)
         new = np.maximum(theta + change, FLOOR)
@@ -47,6 +47,11 @@ def ascend(
         theta = np.minimum(theta, -FLOOR)
         previous, momentum = new, following
     return theta, steps
+
+
+def _near(scaled: Scaled, response: Response, goal: float) -> bool:
+    """Whether also the users who depend on a link most see little of its unused part."""
+    return violation(response, largest_share(scaled, response)) <= goal
 
 
 def _change(response: Response, alpha: float, share: Array) -> Array:

@@ -19,7 +19,7 @@ import numpy as np
 from fairopt.allocating.newton import DENSE, RIDGE, factorised_solve, normal_matrix
 from fairopt.allocating.response import respond
 from fairopt.allocating.scaling import Scaled
-from fairopt.checks import Array
+from fairopt.checks import Array, BoolArray
 
 STEPS = 300  # about 2 alpha steps are needed at alpha = 100
 STAY_INSIDE = 0.99  # of the way to the boundary
@@ -128,7 +128,7 @@ def _step(
     return min(primal, dual)
 
 
-def _length(value: Array, change: Array, where: Array | bool = True) -> float:
+def _length(value: Array, change: Array, where: BoolArray | bool = True) -> float:
     """The longest step, at most 1, that keeps values positive."""
     ratio = np.max(-change / value, initial=0.0, where=where)
     return min(1.0, STAY_INSIDE / ratio) if ratio > 0.0 else 1.0

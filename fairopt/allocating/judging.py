@@ -89,7 +89,7 @@ def log_flow_price(problem: Problem, prices: Array, upper_prices: Array) -> Arra
         return top
     shift = np.where(np.isfinite(top), top, 0.0)
     total = np.bincount(problem.flow, np.exp(entry - shift[problem.flow]), problem.flows)
-    return np.log(total + np.exp(own - shift)) + shift
+    return np.asarray(np.log(total + np.exp(own - shift)) + shift)
 
 
 def _column_max(problem: Problem, entry: Array) -> Array:

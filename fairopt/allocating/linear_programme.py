@@ -7,31 +7,37 @@ divided by the largest load, and the price of every flow's bound covers what its
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fairopt.allocating.found import Found
 from fairopt.allocating.scaling import Scaled
+from fairopt.checks import Array
 
 TIGHTEST = 1e-10  # the smallest tolerance HiGHS accepts
 
 
-def linear_programme(scaled: Scaled) -> Found | None:
-    """Rates and log prices at alpha = 0, or None if HiGHS gives up."""
+def programme(cost: Array, A: Any, limit: Array, low: Array, high: Array | None = None) -> Any:
+    """Minimise cost'x subject to A x <= limit, low <= x <= high, as tightly as HiGHS can."""
     from scipy.optimize import linprog
 
+    top = np.full(len(low), np.inf) if high is None else high
+    options = {
+        "primal_feasibility_tolerance": TIGHTEST,
+        "dual_feasibility_tolerance": TIGHTEST,
+    }
+    bounds: Any = np.column_stack([low, top])
+    call: Any = linprog
+    return call(cost, A_ub=A, b_ub=limit, bounds=bounds, method="highs-ds", options=options)
+
+
+def linear_programme(scaled: Scaled) -> Found | None:
+    """Rates and log prices at alpha = 0, or None if HiGHS gives up."""
     top = float(scaled.log_weight.max())
     weight = np.exp(scaled.log_weight - top)
-    found = linprog(
-        -weight,
-        A_ub=scaled.by_link,
-        b_ub=np.ones(scaled.links),
-        bounds=np.column_stack([np.zeros(scaled.flows), np.where(scaled.bounded, 1.0, np.inf)]),
-        method="highs-ds",
-        options={
-            "primal_feasibility_tolerance": TIGHTEST,
-            "dual_feasibility_tolerance": TIGHTEST,
-        },
-    )
+    high = np.where(scaled.bounded, 1.0, np.inf)
+    found = programme(-weight, scaled.by_link, np.ones(scaled.links), np.zeros(scaled.flows), high)
     if found.x is None:
         return None
     y = np.maximum(found.x, 0.0)

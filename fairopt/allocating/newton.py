@@ -130,15 +130,19 @@ def _solve(
 
 
 def normal_matrix(scaled: Scaled, K: Array, active: Any, scale: Array) -> Array:
-    """diag(scale) A diag(K) A' diag(scale) over the active links, dense."""
-    everything = len(active) == scaled.links
-    rows = scaled.by_link.copy() if everything else scaled.by_link[active]
-    rows.data *= np.sqrt(K)[rows.indices] * np.repeat(scale, np.diff(rows.indptr))
-    return np.asarray((rows @ rows.T).toarray())
+    """The lower triangle of diag(scale) A diag(K) A' diag(scale) over the active links."""
+    from fairopt.kernels import normal_matrix as kernel
+
+    columns = scaled.by_flow
+    place = np.full(scaled.links, scaled.links, dtype=np.uint32)
+    place[active] = np.arange(len(active))
+    indptr, links = columns.indptr.view(np.uint32), columns.indices.view(np.uint32)
+    H = kernel.normal_matrix(indptr, links, columns.data, K, place, scale)
+    return np.asarray(H)
 
 
 def factorised_solve(H: Array, target: Array) -> Array:
-    """H^-1 target for a positive definite H (overwritten); NaN if it is not."""
+    """H^-1 target for a positive definite lower triangle (overwritten); NaN if it is not."""
     from scipy.linalg import cho_factor, cho_solve
 
     with one_thread(len(H)):

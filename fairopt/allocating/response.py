@@ -42,7 +42,7 @@ def stiffness(scaled: Scaled, response: Response) -> Array:
     """-dy_i / dq_i = y / (alpha q); 0 where a bound holds the rate."""
     q = response.flow_price
     safe = np.where(response.free, q, 1.0)
-    return np.where(response.free, response.rates / (scaled.alpha * safe), 0.0)
+    return np.asarray(np.where(response.free, response.rates / (scaled.alpha * safe), 0.0))
 
 
 def mean_share(scaled: Scaled, response: Response) -> Array:

@@ -131,14 +131,21 @@ def _tighten(
     log_bounding[flow] = np.log(problem.by_flow.data[order])
 
 
+def _renumbered(kept: Ints, size: int) -> Ints:
+    """New numbers of the kept ones."""
+    number = np.zeros(size, dtype=np.int32)
+    number[kept] = np.arange(len(kept))
+    return number
+
+
 def _scaled(
     problem: Problem, shared: BoolArray, flows: Ints, links: Ints, log_bound: Array
 ) -> Scaled:
     """The scaled problem of the shared entries."""
     from scipy import sparse
 
-    flow = np.searchsorted(flows, problem.flow[shared])
-    link = np.searchsorted(links, problem.link[shared])
+    flow = _renumbered(flows, problem.flows)[problem.flow[shared]]
+    link = _renumbered(links, problem.links)[problem.link[shared]]
     limit = problem.log_limit[shared]
     starts = np.flatnonzero(np.diff(flow, prepend=-1))
     path = np.minimum.reduceat(limit, starts)
