@@ -30,7 +30,7 @@ def alpha_fair_path_allocation(
     alpha: float,
     *,
     priority: ArrayLike | None = None,
-    tol: float = 1e-9,
+    tol: float = 1e-6,
 ) -> PathAllocation:
     r"""Alpha-fair rates of flows that each split over their own paths.
 
@@ -57,7 +57,8 @@ def alpha_fair_path_allocation(
 
     Method: a primal-dual interior point on path rates whose Newton system adds positive terms only
     (`fairopt.allocating.path_interior_point`); linear programmes by HiGHS at 0 and, one per level,
-    at inf. Meant for up to some thousand links and paths.
+    at inf. Meant for up to some thousand links and paths and alpha up to about 5; beyond that it
+    often ends at STEP_LIMIT, and says so.
 
     Guarantee: for finite alpha OPTIMAL means that `path_allocation_residual` is at most tol.
 
@@ -68,7 +69,7 @@ def alpha_fair_path_allocation(
         >>> from fairopt import alpha_fair_path_allocation
         >>> both_links = [[1, 0, 1], [0, 1, 0]]  # flow 0 has a path over each, flow 1 one path
         >>> found = alpha_fair_path_allocation(both_links, [0, 0, 1], [1.0, 1.0], alpha=1.0)
-        >>> found.status.name, found.rates.round(9)
+        >>> found.status.name, found.rates.round(6)
         ('OPTIMAL', array([1., 1.]))
     """
     from fairopt.allocating.path_problem import read_paths
@@ -91,8 +92,10 @@ def path_allocation_residual(
     r"""How far path rates and prices are from optimal, for finite alpha; no solver is involved.
 
     With path prices R' lambda and the flow price q_i, the least of them over the paths of i: the
-    stationarity, feasibility and slackness of `fairopt.allocation_residual`, and for every used
-    path the smaller of its share of the flow and its relative extra price.
+    stationarity and feasibility of `fairopt.allocation_residual`; for every link the geometric mean
+    of its unused share and its largest share in a path price; for every used path that of its share
+    of the flow and its relative extra price. The squares of the means are local duality gaps: such
+    problems are often degenerate, and flow rates are known to about the root of the gap.
 
     Args:
         routing: As in `alpha_fair_path_allocation`, like the following.
@@ -111,7 +114,7 @@ def path_allocation_residual(
         >>> path_allocation_residual([[1, 0], [0, 1]], [0, 0], [1.0, 1.0], 1.0, [1, 1], [0.5, 0.5])
         0.0
         >>> path_allocation_residual([[1, 0], [0, 1]], [0, 0], [1.0, 1.0], 1.0, [1, 1], [0.5, 0.6])
-        0.16666666666666674
+        0.28...
     """
     from fairopt.allocating.path_problem import judge_paths, read_paths
     from fairopt.allocating.problem import number_of_each

@@ -75,7 +75,8 @@ def relative_loads(problem: Problem, rates: Array) -> Array:
     """(R x)_l / c_l; 0 on a link that nothing loads."""
     share = np.exp(np.log(rates)[problem.flow] - problem.log_limit)
     share[rates[problem.flow] == 0.0] = 0.0
-    return np.bincount(problem.link, share, minlength=problem.links)
+    load = np.bincount(problem.link, share, minlength=problem.links)
+    return load.astype(np.float64, copy=False)
 
 
 def log_flow_price(problem: Problem, prices: Array, upper_prices: Array) -> Array:

@@ -13,7 +13,7 @@ per pair of its paths (their difference): every weight is positive, nothing canc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,22 @@ import numpy as np
 from fairopt.allocating.newton import RIDGE, factorised_solve
 from fairopt.checks import Array, Ints
 
-STEPS = 400
+STEPS = 100
 STAY_INSIDE = 0.99  # of the way to the boundary
 LEAST_CENTRING = 0.02  # of the present complementarity
-NEAR = 1.0  # violation of the equations above which complementarity waits for them
-LEAST = 1e-18  # complementarity aimed at
+NEAR = 1.0  # violation of the equations above which complementarity shrinks only slowly
+SLOWLY = 0.3
+LEAST = 1e-17  # complementarity aimed at
 ENOUGH = 1e-15  # complementarity relative to the prices: unused paths carry nothing visible
 EQUATIONS = 1e-12  # violation of the others
+PROXIMAL = 1e-6  # of pi / x: keeps exchanges between used paths of equal price from being free
+SHORT = 1e-8  # a step that shows that rounding is reached
+EASY = 2.0  # alpha that is solved from anywhere
+GROWTH = 2.0  # from one alpha to the next
+INWARD = 0.9  # weight of the previous answer in the next start
+LEAST_SHARE = 0.1  # of the prices of users that a link or a path has at the start
+LEAST_ROOM = 0.05  # of a link at the start
+LARGEST_LOG = 600.0  # keeps first prices inside float64
 LARGEST_MOVE = 2.0  # change of a logarithm that one step may ask for
 
 
@@ -46,7 +55,7 @@ class PathForm:
 
     def total(self, of_paths: Array) -> Array:
         """Sums over the paths of each flow."""
-        return np.bincount(self.owner, of_paths, self.flows)
+        return np.bincount(self.owner, of_paths, self.flows).astype(np.float64, copy=False)
 
 
 def path_form(A: Any, owner: Ints, flows: int, log_weight: Array, alpha: float) -> PathForm:
@@ -73,37 +82,57 @@ class _Point:
 
 
 def solve_paths(form: PathForm) -> tuple[Array, Array, int]:
-    """Path rates, link prices and steps."""
-    point, tau = _start(form), 1.0
+    """Path rates, link prices and steps, by way of smaller alpha where alpha is large."""
+    weight, alpha = form.log_weight, form.alpha
+    stages = [alpha / GROWTH**k for k in range(1, 20) if alpha / GROWTH**k >= EASY][::-1]
+    z = _half_full(form)
+    shares = np.ones(form.A.shape[0])
+    steps = 0
+    for stage in [*stages, alpha]:
+        now = replace(form, alpha=stage, log_weight=weight * (stage / alpha))
+        point, used = _follow(now, _start(now, z, shares))
+        steps += used
+        z = INWARD * point.z + (1.0 - INWARD) * _half_full(form)
+        shares = point.prices / _level(now, point)
+    return point.z, point.prices, steps
+
+
+def _follow(form: PathForm, point: _Point) -> tuple[_Point, int]:
+    """The central path from a point inside to its end, and the steps."""
+    tau = 1.0
     for k in range(STEPS):
         level = _level(form, point)
         change = _direction(form, point, level, tau)
         if change is None:
-            return point.z, point.prices, k
+            return point, k
         length = _step(point, *change)
         gaps = np.concatenate(
             [point.prices * point.s / level, point.z * point.nu / point.pi[form.owner]]
         )
         off = _off(form, point)
-        if gaps.max() <= ENOUGH and off <= EQUATIONS:
-            return point.z, point.prices, k
-        less = 1.0 if off > NEAR else max(LEAST_CENTRING, (1.0 - length) ** 2)
+        if (gaps.max() <= ENOUGH and off <= EQUATIONS) or length < SHORT:
+            return point, k
+        less = SLOWLY if off > NEAR else max(LEAST_CENTRING, (1.0 - length) ** 2)
         tau = max(min(less * float(gaps.mean()), tau), LEAST)
-    return point.z, point.prices, STEPS
+    return point, STEPS
 
 
-def _start(form: PathForm) -> _Point:
-    """Half full links, prices that make flows respond about so."""
+def _half_full(form: PathForm) -> Array:
+    """Path rates that fill no link more than half."""
     crowd = form.A @ np.ones(len(form.owner))
     fullest = (form.transposed.multiply(crowd[None, :])).max(axis=1).toarray().ravel()
-    z = 0.5 / np.maximum(fullest, 1.0)
-    x = form.total(z)
-    pi = np.exp(np.clip(form.log_weight - form.alpha * np.log(x), -600.0, 600.0))
-    s = 1.0 - form.A @ z
+    return np.asarray(0.5 / np.maximum(fullest, 1.0))
+
+
+def _start(form: PathForm, z: Array, shares: Array) -> _Point:
+    """A point with given path rates, and prices that are given shares of what users pay."""
+    log_pi = form.log_weight - form.alpha * np.log(form.total(z))
+    pi = np.exp(np.clip(log_pi, -LARGEST_LOG, LARGEST_LOG))
     users = pi[form.owner]
-    prices = (form.A @ (z * users)) / np.maximum(form.A @ z, np.finfo(float).tiny)
-    nu = np.maximum(form.transposed @ prices - users, 0.1 * users)
-    return _Point(z, nu, prices, s, pi)
+    level = (form.A @ (z * users)) / (form.A @ z)
+    prices = level * np.maximum(shares, LEAST_SHARE)
+    nu = np.maximum(form.transposed @ prices - users, LEAST_SHARE * users)
+    return _Point(z, nu, prices, np.maximum(1.0 - form.A @ z, LEAST_ROOM), pi)
 
 
 def _level(form: PathForm, point: _Point) -> Array:
@@ -133,7 +162,7 @@ def _direction(
     owner, z, nu, pi = form.owner, point.z, point.nu, point.pi
     stationary, dual, primal = _residuals(form, point)
     stationary = np.clip(stationary, -LARGEST_MOVE, LARGEST_MOVE)
-    D = z / nu
+    D = 1.0 / (nu / z + PROXIMAL * (pi / form.total(z))[owner])
     S = form.total(D)
     stiff = form.alpha * pi / form.total(z)
     e = (tau * pi[owner] - z * nu) / z + dual

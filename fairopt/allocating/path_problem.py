@@ -35,7 +35,7 @@ class PathProblem:
 
     def total(self, of_paths: Array) -> Array:
         """Sums over the paths of each flow."""
-        return np.bincount(self.owner, of_paths, self.flows)
+        return np.bincount(self.owner, of_paths, self.flows).astype(np.float64, copy=False)
 
     def least(self, of_paths: Array) -> Array:
         """Minima over the paths of each flow."""
@@ -82,11 +82,13 @@ def judge_paths(problem: PathProblem, path_rates: Array, prices: Array) -> float
         parts = [
             relative - 1.0,
             _stationarity(alpha, problem.priority, rate, price)[~closed],
-            np.minimum(1.0 - relative, _shares(R, lam, path_price)),
+            np.sqrt(np.maximum(1.0 - relative, 0.0) * _shares(R, lam, path_price)),
             _detours(problem, z, rate, path_price, price),
         ]
         if alpha == 0.0:
-            parts.append(np.atleast_1d(_gap(problem.priority @ rate, lam[c > 0.0] @ c[c > 0.0])))
+            parts.append(
+                np.array([_gap(float(problem.priority @ rate), float(lam[c > 0.0] @ c[c > 0.0]))])
+            )
     worst = np.array([np.max(part, initial=0.0) for part in parts])
     return float(np.where(np.isnan(worst), np.inf, worst).max())
 
@@ -109,11 +111,11 @@ def _shares(R: Any, prices: Array, path_price: Array) -> Array:
 
 
 def _detours(problem: PathProblem, z: Array, rate: Array, path_price: Array, price: Array) -> Array:
-    """For every path the smaller of its share of the rate and its relative extra price."""
+    """For every path the geometric mean of its share of the rate and its relative extra price."""
     used = np.divide(z, rate[problem.owner], out=np.zeros_like(z), where=z > 0.0)
     wanted = price if problem.by_path.alpha > 0.0 else np.minimum(price, problem.priority)
     extra = 1.0 - wanted[problem.owner] / path_price
-    return np.where(z > 0.0, np.minimum(used, extra), 0.0)
+    return np.where(z > 0.0, np.sqrt(np.maximum(used * extra, 0.0)), 0.0)
 
 
 def _gap(primal: float, dual: float) -> float:

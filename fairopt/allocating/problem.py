@@ -54,12 +54,13 @@ class Problem:
     def log_limit(self) -> Array:
         """log(c_l / R_li) of every entry, in the order of `by_flow`: what the link leaves alone."""
         with np.errstate(divide="ignore"):
-            return np.log(self.capacity[self.link]) - np.log(self.by_flow.data)
+            limit = np.log(self.capacity[self.link]) - np.log(self.by_flow.data)
+            return np.asarray(limit)
 
     @cached_property
     def forced(self) -> BoolArray:
         """Flows that can only have rate zero: a link without capacity, or upper = 0."""
-        none = self.upper == 0.0
+        none: BoolArray = self.upper == 0.0
         none[self.flow[self.capacity[self.link] == 0.0]] = True
         return none
 
@@ -103,9 +104,10 @@ def routing_matrix(routing: object) -> Any:
     """(links, flows) in compressed rows: duplicates added, zeros dropped, 32-bit indices."""
     from scipy import sparse
 
-    if sparse.issparse(routing):
-        _kind(routing.dtype, routing)
-        matrix = sparse.csr_array(routing, dtype=np.float64)
+    given: Any = routing
+    if sparse.issparse(given):
+        _kind(given.dtype)
+        matrix = sparse.csr_array(given, dtype=np.float64).copy()
     else:
         dense = checks.real_array("routing", routing, REQUIREMENT)
         if dense.ndim != 2:
@@ -114,7 +116,6 @@ def routing_matrix(routing: object) -> Any:
     if matrix.ndim != 2 or matrix.shape[1] == 0 or max(matrix.nnz, *matrix.shape) > LARGEST:
         what = f"array of shape {matrix.shape}"
         raise InvalidInput("routing", what, "two-dimensional with at least one flow")
-    matrix = matrix.copy() if matrix is routing or sparse.issparse(routing) else matrix
     checks.all_where("routing", matrix.data, np.isfinite(matrix.data), REQUIREMENT)
     checks.all_where("routing", matrix.data, matrix.data >= 0.0, REQUIREMENT)
     matrix.sum_duplicates()
@@ -125,7 +126,7 @@ def routing_matrix(routing: object) -> Any:
     return matrix
 
 
-def _kind(dtype: np.dtype[Any], value: object) -> None:
+def _kind(dtype: np.dtype[Any]) -> None:
     """Refuse sparse matrices of complex numbers, booleans, objects."""
     if dtype.kind not in "fiu":
         raise InvalidInput("routing", f"dtype {dtype}", REQUIREMENT)

@@ -51,7 +51,8 @@ def mean_share(scaled: Scaled, response: Response) -> Array:
     part = np.divide(response.rates, q, out=np.zeros_like(q), where=q > 0.0)
     weighed = response.prices * (scaled.squared @ part)
     load = response.load
-    return np.divide(weighed, load, out=np.zeros_like(load), where=load > 0.0)
+    share = np.divide(weighed, load, out=np.zeros_like(load), where=load > 0.0)
+    return np.asarray(share)
 
 
 def largest_share(scaled: Scaled, response: Response) -> Array:

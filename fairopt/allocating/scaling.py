@@ -133,7 +133,7 @@ def _tighten(
 
 def _renumbered(kept: Ints, size: int) -> Ints:
     """New numbers of the kept ones."""
-    number = np.zeros(size, dtype=np.int32)
+    number = np.zeros(size, dtype=np.int64)
     number[kept] = np.arange(len(kept))
     return number
 
@@ -222,4 +222,5 @@ def _closed(problem: Problem) -> BoolArray:
     """Used links without capacity: no finite price keeps their flows at rate zero."""
     closed = np.zeros(problem.links, dtype=bool)
     closed[problem.link] = True
-    return closed & (problem.capacity == 0.0)
+    closed &= problem.capacity == 0.0
+    return closed
