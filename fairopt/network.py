@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -211,7 +211,7 @@ def _routing(graph: Any, links: tuple[Demand, ...], paths: list[Path]) -> Any:
     number = {link: k for k, link in enumerate(links)}
     if not graph.is_directed():
         number |= {(target, source): k for (source, target), k in number.items()}
-    rows = [number[hop] for path in paths for hop in zip(path, path[1:], strict=False)]
+    rows = [number[hop] for path in paths for hop in pairwise(path)]
     columns = np.repeat(np.arange(len(paths)), [len(path) - 1 for path in paths])
     shape = (len(links), len(paths))
     return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
@@ -272,6 +272,6 @@ def draw(found: NetworkAllocation, graph: Any, axes: Any, *, position: Any = Non
 
 def _colours() -> Any:
     """Light to dark."""
-    import importlib
+    import matplotlib
 
-    return importlib.import_module("matplotlib").colormaps["YlOrRd"]
+    return matplotlib.colormaps["YlOrRd"]

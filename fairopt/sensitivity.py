@@ -57,7 +57,7 @@ class Sensitivity:
         rates = moved - self.response[:, None] * (self.rows.T @ full)
         prices = np.zeros((self.links, full.shape[1]))
         prices[self.full] = full
-        given = capacity if capacity is not None else priority
+        given: Any = capacity if capacity is not None else priority
         single = np.ndim(given) == 1
         return (rates[:, 0], prices[:, 0]) if single else (rates, prices)
 

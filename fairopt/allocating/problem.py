@@ -104,8 +104,8 @@ def routing_matrix(routing: object) -> Any:
     """(links, flows) in compressed rows: duplicates added, zeros dropped, 32-bit indices."""
     from scipy import sparse
 
-    given: Any = routing
-    if sparse.issparse(given):
+    if sparse.issparse(routing):
+        given: Any = routing
         _kind(given.dtype)
         matrix = sparse.csr_array(given, dtype=np.float64).copy()
     else:
