@@ -26,7 +26,7 @@ def solve(scaled: Scaled, tol: float, log_start: Array | None) -> Found:
     """The best point the three methods find, from log prices of the scaled problem if given."""
     goal = max(SHARPER * tol, SHARPEST)
     alone = alone_log_prices(scaled)
-    log_prices = alone if log_start is None else _usable(log_start, alone)
+    log_prices = alone if log_start is None else _usable(log_start, alone, scaled.alpha)
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
         centre = _middle(scaled, log_prices)
         log_weight = scaled.log_weight - centre
@@ -39,9 +39,10 @@ def solve(scaled: Scaled, tol: float, log_start: Array | None) -> Found:
         return _found(scaled, log_weight, response, centre, steps)
 
 
-def _usable(log_start: Array, alone: Array) -> Array:
-    """Start prices, where those of zero are as small as makes them quiet."""
-    return np.clip(log_start, alone - BELOW_ALONE, alone)
+def _usable(log_start: Array, alone: Array, alpha: float) -> Array:
+    """Start prices below their upper bounds; those of zero become too small to matter."""
+    quiet = alone - BELOW_ALONE * max(1.0, alpha)
+    return np.minimum(np.where(np.isfinite(log_start), log_start, quiet), alone)
 
 
 def _middle(scaled: Scaled, log_prices: Array) -> float:

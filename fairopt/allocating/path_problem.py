@@ -79,10 +79,11 @@ def judge_paths(problem: PathProblem, path_rates: Array, prices: Array) -> float
         closed = ~np.isfinite(price)
         if alpha >= 1.0 and closed.any():
             return np.inf
+        shares = _shares(R, np.where(c > 0.0, lam, 0.0), path_price)
         parts = [
             relative - 1.0,
             _stationarity(alpha, problem.priority, rate, price)[~closed],
-            np.sqrt(np.maximum(1.0 - relative, 0.0) * _shares(R, lam, path_price)),
+            np.sqrt(np.maximum(1.0 - relative, 0.0) * shares),
             _detours(problem, z, rate, path_price, price),
         ]
         if alpha == 0.0:
