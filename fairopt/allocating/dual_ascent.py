@@ -21,6 +21,8 @@ from fairopt.checks import Array
 
 LEAST_SHARE = 0.1  # a link's price falls at most ten times faster than its own load asks for
 LARGEST_FALL = 20.0  # e-folds in one step: enough to vanish in two, not beyond float64
+LIFTED = 0.3  # of the share that would be exact for a link on its own
+WORTH_LIFTING = 2.0  # times the price below which ordinary steps get there soon
 WATCH = 5  # steps between two looks at shares and violation, which cost a third of a step
 FLOOR = -690.0  # prices stay within e^690 of their unit: about the range of float64
 
@@ -38,6 +40,11 @@ def ascend(
             share = mean_share(scaled, response)
             if violation(response, share) <= goal and _near(scaled, response, goal):
                 return theta, k
+            lift = _lift(response, alpha, share)
+            if lift.any():
+                theta = np.minimum(theta + lift, -FLOOR)
+                previous, momentum = theta, 1.0
+                continue
         change = _change(response, alpha, share)
         new = np.maximum(theta + change, FLOOR)
         uphill = (response.prices * response.load * change) @ (new - previous)
@@ -47,6 +54,17 @@ def ascend(
         theta = np.minimum(theta, -FLOOR)
         previous, momentum = new, following
     return theta, steps
+
+
+def _lift(response: Response, alpha: float, share: Array) -> Array:
+    """What overfull links lack whose price is too small for their users to notice.
+
+    A load falls by 1 / alpha of the share that its link gains, so alpha log load is needed; a third
+    of it is given at once where steps of alpha log load would take thousands to get there.
+    """
+    needed = LIFTED * alpha * np.log(np.maximum(response.load, 1.0))
+    factor = needed / np.maximum(share, np.finfo(float).tiny)
+    return np.where(factor > WORTH_LIFTING, np.log(np.maximum(factor, 1.0)), 0.0)
 
 
 def _near(scaled: Scaled, response: Response, goal: float) -> bool:

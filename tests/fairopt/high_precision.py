@@ -18,9 +18,7 @@ def exact_rates(R, c, alpha, priority, prices, digits=50, steps=8):
         a = mpmath.mpf(float(alpha))
         for _ in range(steps):
             x, load, H = _response(A, columns, w, lam, a)
-            delta = mpmath.lu_solve(
-                H, mpmath.matrix([u - v for u, v in zip(load, limit, strict=True)])
-            )
+            delta = _solve(H, [u - v for u, v in zip(load, limit, strict=True)])
             lam = [old + delta[k] for k, old in enumerate(lam)]
         x, load, _ = _response(A, columns, w, lam, a)
         worst = max(abs(u / v - 1) for u, v in zip(load, limit, strict=True))
@@ -40,3 +38,14 @@ def _response(A, columns, w, lam, a):
             for f, k in zip(entries, column, strict=True):
                 H[l, k] += e * f * rate / (a * q)
     return x, load, H
+
+
+def _solve(H, right):
+    """Scaled to a unit diagonal: prices of one problem differ by many decades."""
+    m = len(right)
+    unit = [1 / mpmath.sqrt(H[k, k]) for k in range(m)]
+    scaled = mpmath.matrix([[unit[k] * H[k, l] * unit[l] for l in range(m)] for k in range(m)])
+    found = mpmath.lu_solve(
+        scaled, mpmath.matrix([u * r for u, r in zip(unit, right, strict=True)])
+    )
+    return [u * f for u, f in zip(unit, found, strict=True)]
