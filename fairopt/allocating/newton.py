@@ -31,6 +31,7 @@ DENSE = 2500  # links up to which a dense factorisation beats conjugate gradient
 RIDGE = 1e-14  # of the unit diagonal: keeps the factorisation of a singular matrix alive
 ENOUGH = 0.7  # a step that leaves less of the violation is taken
 HOPELESS = 0.95  # one that leaves more ends the attempt
+NEARLY = 0.99  # of the way to a price of zero
 LENGTHS = (1.0, 0.5, 0.25, 0.1)
 MULTIPLICATIVE = 2.0  # the alpha above which full links move in logarithms
 LARGEST_RISE = 5.0  # e-folds
@@ -74,8 +75,9 @@ def _search(
 ) -> tuple[Response, float]:
     """The best of a few step lengths, or the first that is good enough."""
     best: tuple[Response, float] | None = None
-    for length in LENGTHS:
-        prices = response.prices * _factor(scaled.alpha, length * relative, room)
+    factors = [_factor(scaled.alpha, length * relative, room) for length in LENGTHS]
+    for factor in [factors[0], *_to_boundary(relative, room), *factors[1:]]:
+        prices = response.prices * factor
         found = _look(scaled, log_weight, prices)
         if best is None or found[1] < best[1]:
             best = found
@@ -83,6 +85,17 @@ def _search(
             break
     assert best is not None
     return best
+
+
+def _to_boundary(relative: Array, room: BoolArray) -> list[Array]:
+    """The straight step on which the first price of a full link all but vanishes, if it is shorter.
+
+    It exchanges prices between links that nearly the same flows use.
+    """
+    steepest = float(np.max(-relative, initial=0.0, where=~room))
+    if steepest <= 1.0:
+        return []
+    return [np.maximum(1.0 + relative * (NEARLY / steepest), 0.0)]
 
 
 def _factor(alpha: float, relative: Array, room: BoolArray) -> Array:
