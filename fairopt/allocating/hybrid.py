@@ -14,7 +14,7 @@ from fairopt.allocating.water_filling import water_filling
 from fairopt.checks import Array
 
 CHUNKS = (60, 60, 120, 240, 480, 960)  # steps of ascent between two attempts of Newton's method
-FIRST_GOAL = 0.03  # violation at which Newton's method is tried; a tenth of it after a failure
+FIRST_GOAL = 0.003  # violation at which Newton's method is tried; a tenth of it after a failure
 NEWTON_STEPS = 20
 WIDE = 300.0  # e-folds between flow prices that leave little room in float64
 SHARPER = 1e-3  # of the tolerance: rates come from prices, whose errors paths add up

@@ -160,7 +160,7 @@ def factorised_solve(H: Array, target: Array) -> Array:
 
     with one_thread(len(H)):
         try:
-            factor = cho_factor(H, lower=True, overwrite_a=True, check_finite=False)
+            factor = cho_factor(H.T, lower=False, overwrite_a=True, check_finite=False)  # no copy
         except np.linalg.LinAlgError:
             return np.full(len(target), np.nan)
         return np.asarray(cho_solve(factor, target, check_finite=False))
