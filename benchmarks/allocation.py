@@ -206,7 +206,7 @@ def main() -> None:
         for size in OURS_ONLY + (OURS_FULL if arguments.full else ()):
             alone += [large(*size, alpha) for alpha in ALPHAS]
     console = Console()
-    console = Console(width=max(console.width, 170))
+    console = Console(width=max(console.width, 230))
     console.print(table("our milliseconds; others: multiples of them, and their rate errors", rows))
     console.print(table("larger networks", alone))
     if arguments.json:
