@@ -22,10 +22,17 @@ Send clients to the tasks that need them (the loss of the second task is twice t
     >>> fairopt.client_task_probabilities([0.5, 1.0], alpha=3.0)
     array([0.2, 0.8])
 
+Share two links between three flows, fairly, with prices:
+
+    >>> found = fairopt.alpha_fair_allocation([[1, 1, 0], [1, 0, 1]], [1.0, 1.0], alpha=1.0)
+    >>> found.require().rates.round(3), found.prices.round(3)
+    (array([0.333, 0.667, 0.667]), array([1.5, 1.5]))
+
 Importing this package loads NumPy only; compiled kernels are loaded by the first call that needs
 one, PyTorch by `fairopt.torch`, and cvxpy by `fairopt.reference`.
 """
 
+from fairopt.allocation import Allocation, allocation_residual, alpha_fair_allocation
 from fairopt.client_allocation import client_task_probabilities
 from fairopt.conflict_averse import conflict_averse, conflict_averse_residual
 from fairopt.cross_attention import cross_attention_weights
@@ -41,7 +48,13 @@ from fairopt.pareto import (
     pareto_certificate,
     pareto_certificate_from_gradients,
 )
+from fairopt.path_allocation import (
+    PathAllocation,
+    alpha_fair_path_allocation,
+    path_allocation_residual,
+)
 from fairopt.request_allocation import reference_request_allocation, request_allocation
+from fairopt.sensitivity import Sensitivity, allocation_sensitivity
 from fairopt.solution import Solution, Status
 from fairopt.utility import AlphaFair
 
@@ -60,6 +73,14 @@ __all__ = [
     "pareto_certificate_from_gradients",
     "ParetoCertificate",
     "Verdict",
+    "alpha_fair_allocation",
+    "allocation_residual",
+    "Allocation",
+    "alpha_fair_path_allocation",
+    "path_allocation_residual",
+    "PathAllocation",
+    "allocation_sensitivity",
+    "Sensitivity",
     "Solution",
     "Status",
     "AlphaFair",

@@ -1,4 +1,4 @@
-"""Slow evident twins of the K x K problems: each is handed to cvxpy as it is written.
+"""Slow evident twins: each problem is handed to cvxpy as it is written, or to exact fractions.
 
 They exist to check the kernels and to be read; accuracy is that of the conic solver (about 1e-6 of
 a direction on well-scaled input). Needs the extra `reference`; cvxpy is imported by the first call.
@@ -6,6 +6,9 @@ a direction on well-scaled input). Needs the extra `reference`; cvxpy is importe
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from numbers import Rational
 from typing import Any
 
 import numpy as np
@@ -122,6 +125,137 @@ def upgrad(gram: ArrayLike, reference: ArrayLike | None = None) -> Array:
     K = len(factor(gram))
     r = np.full(K, 1.0 / K) if reference is None else np.asarray(reference, dtype=float)
     return np.asarray(r @ np.array([dual_cone_projection(gram, unit) for unit in np.eye(K)]))
+
+
+def allocation(
+    routing: ArrayLike,
+    capacity: ArrayLike,
+    alpha: float,
+    priority: ArrayLike | None = None,
+    upper: ArrayLike | None = None,
+) -> Array:
+    """Alpha-fair rates under R x <= c, x <= upper, for finite alpha; about 1e-4 of a rate.
+
+    Example:
+        >>> allocation([[1, 1, 0], [1, 0, 1]], [1.0, 1.0], 1.0).round(3)
+        array([0.333, 0.667, 0.667])
+    """
+    R = np.asarray(routing, dtype=float)
+    bound = np.full(R.shape[1], np.inf) if upper is None else np.asarray(upper, dtype=float)
+    held = np.flatnonzero(np.isfinite(bound))
+
+    def limits(x: Any) -> list[Any]:
+        return [R @ x <= np.asarray(capacity)] + ([x[held] <= bound[held]] if len(held) else [])
+
+    return allocation_on_set(limits, R.shape[1], alpha, priority)
+
+
+def allocation_on_set(
+    constraints: Callable[[Any], list[Any]],
+    flows: int,
+    alpha: float,
+    priority: ArrayLike | None = None,
+) -> Array:
+    """Alpha-fair rates x >= 0 on any convex set, for constraints that are not R x <= c.
+
+    Args:
+        constraints: From a cvxpy variable of shape (flows,) to a list of cvxpy constraints.
+        flows: Number of rates.
+        alpha: In [0, inf]. At inf levels are found one by one, each with a programme per open flow.
+        priority: (flows,) > 0, default ones; no effect at inf.
+
+    Returns:
+        (flows,) rates to the accuracy of the conic solver; no certificate.
+
+    Raises:
+        NotSolved: if cvxpy finds no optimum (an empty or unbounded set among the reasons).
+
+    Example:
+        >>> import cvxpy
+        >>> allocation_on_set(lambda x: [cvxpy.norm(x) <= 1.0], 2, 1.0, [1.0, 3.0]).round(3)
+        array([0.5  , 0.866])
+    """
+    cp = _cvxpy()
+    power = checks.number("alpha", alpha, 0.0, np.inf, "a number in [0, inf]")
+    p = np.ones(flows) if priority is None else checks.positive_vector("priority", priority, flows)
+    if power == np.inf:
+        return _level_by_level(cp, constraints, flows)
+    x = cp.Variable(flows, nonneg=True)
+    if power == 0.0:
+        utility = x
+    elif power == 1.0:
+        utility = cp.log(x)
+    else:
+        utility = cp.power(x, 1.0 - power) / (1.0 - power)
+    _solve(cp, cp.Maximize(p @ utility), constraints(x))
+    return np.asarray(x.value)
+
+
+SETTLED = 1e-5  # relative: a rate that cannot exceed the level by more is settled
+
+
+def _level_by_level(cp: Any, constraints: Callable[[Any], list[Any]], flows: int) -> Array:
+    """Max-min fair rates: raise the least open rate, settle whoever cannot exceed it."""
+    settled = np.full(flows, np.nan)
+    while np.isnan(settled).any():
+        x, t = cp.Variable(flows, nonneg=True), cp.Variable()
+        fixed, open_ = np.flatnonzero(~np.isnan(settled)), np.flatnonzero(np.isnan(settled))
+        kept = [x[fixed] >= settled[fixed] * (1.0 - SETTLED)] if len(fixed) else []
+        _solve(cp, cp.Maximize(t), [*constraints(x), *kept, x[open_] >= t])
+        level, best = float(t.value), {}
+        for i in open_:
+            _solve(
+                cp, cp.Maximize(x[i]), [*constraints(x), *kept, x[open_] >= level * (1 - SETTLED)]
+            )
+            best[i] = float(x.value[i])
+        lowest = min(best.values())
+        for i, most in best.items():
+            if most <= max(level * (1.0 + 100.0 * SETTLED), lowest):
+                settled[i] = level
+    return settled
+
+
+def max_min_rates(
+    routing: Sequence[Sequence[Rational]],
+    capacity: Sequence[Rational],
+    upper: Sequence[Rational | None] | None = None,
+) -> list[Fraction]:
+    """Max-min fair rates in exact fractions, by filling as it is told in words.
+
+    Example:
+        >>> max_min_rates([[1, 1, 0], [1, 0, 1]], [1, 2])
+        [Fraction(1, 2), Fraction(1, 2), Fraction(3, 2)]
+    """
+    R = [[Fraction(entry) for entry in row] for row in routing]
+    n = len(R[0])
+    bounds = [None] * n if upper is None else list(upper)
+    rates: list[Fraction | None] = [None] * n
+    while None in rates:
+        level = min(_levels(R, capacity, bounds, rates).values())
+        stop = [i for i, top in _levels(R, capacity, bounds, rates).items() if top == level]
+        for i in stop:
+            rates[i] = level
+    return [rate for rate in rates if rate is not None]
+
+
+def _levels(
+    R: list[list[Fraction]],
+    capacity: Sequence[Rational],
+    upper: Sequence[Rational | None],
+    rates: list[Fraction | None],
+) -> dict[int, Fraction]:
+    """For every open flow the common rate at which its first link is full, or its bound."""
+    tops: dict[int, Fraction] = {}
+    for row, limit in zip(R, capacity, strict=True):
+        users = [i for i, entry in enumerate(row) if entry > 0 and rates[i] is None]
+        if users:
+            spent = sum((row[i] * x for i, x in enumerate(rates) if x is not None), Fraction(0))
+            level = (Fraction(limit) - spent) / sum(row[i] for i in users)
+            tops |= {i: min(level, tops.get(i, level)) for i in users}
+    for i, bound in enumerate(upper):
+        if bound is not None and rates[i] is None:
+            tops[i] = min(Fraction(bound), tops.get(i, Fraction(bound)))
+    return tops
 
 
 def _solve(cp: Any, objective: Any, constraints: list[Any]) -> None:

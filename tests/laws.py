@@ -100,3 +100,52 @@ def ok_is_confirmed(solution, judged, tol, slack):
     assert (judged[limited] <= np.maximum(tol, slack[limited])).all()
     weighed = np.isin(status, (0, 2, 3, 7))
     assert (judged <= solution.residual + slack + 1e-12)[weighed].all()
+
+
+def capacities_scale_rates(rates, R, c, alpha, w, factor, rtol=SAME_DIGITS):
+    """All capacities times a factor: all rates times it."""
+    plain = rates(R, c, alpha, w)
+    np.testing.assert_allclose(rates(R, factor * c, alpha, w), factor * plain, rtol=rtol)
+
+
+def priorities_have_no_unit(rates, R, c, alpha, w, factor, rtol=SAME_DIGITS):
+    """All priorities times a factor: the same rates."""
+    plain = rates(R, c, alpha, w)
+    np.testing.assert_allclose(rates(R, c, alpha, factor * w), plain, rtol=rtol)
+
+
+def rows_have_units(rates, R, c, alpha, w, rng, rtol=SAME_DIGITS):
+    """A link measured in another unit, capacity and coefficients alike: the same rates."""
+    from scipy import sparse
+
+    unit = 10.0 ** rng.uniform(-3.0, 3.0, len(c))
+    plain = rates(R, c, alpha, w)
+    scaled = sparse.diags_array(unit) @ R
+    np.testing.assert_allclose(rates(scaled, unit * c, alpha, w), plain, rtol=rtol)
+
+
+def priority_is_monotone(rates, R, c, w, alpha, flow, rtol=SAME_DIGITS):
+    """A flow whose priority grows never gets less."""
+    more = w.copy()
+    more[flow] *= 1.7
+    before, after = rates(R, c, alpha, w)[flow], rates(R, c, alpha, more)[flow]
+    assert after >= before * (1.0 - rtol)
+
+
+def duplicated_flow_splits(rates, R, c, alpha, w, flow, rtol=1e-8):
+    """Two flows of priority p / 2^alpha on one path get what one of priority p gets, half each."""
+    plain = rates(R, c, alpha, w)
+    half = w.copy()
+    half[flow] /= 2.0**alpha
+    split = rates(np.column_stack([R, R[:, flow]]), c, alpha, np.append(half, half[flow]))
+    expected = np.append(plain, plain[flow])
+    expected[[flow, -1]] /= 2.0
+    np.testing.assert_allclose(split, expected, rtol=rtol)
+
+
+def has_bottlenecks(R, c, x, rtol=SAME_DIGITS):
+    """Every flow uses a full link on which nobody has more: max-min fairness."""
+    full = R @ x >= c * (1.0 - rtol)
+    most = np.where(R > 0.0, x, 0.0).max(axis=1)
+    for i in range(len(x)):
+        assert (full & (R[:, i] > 0.0) & (most <= x[i] * (1.0 + rtol))).any(), i

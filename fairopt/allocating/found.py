@@ -1,0 +1,17 @@
+"""What every method returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fairopt.checks import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Rates and log prices of the scaled problem."""
+
+    rates: Array
+    log_prices: Array
+    log_bound_prices: Array
+    iterations: int

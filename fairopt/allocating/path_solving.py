@@ -1,0 +1,165 @@
+"""Flows over several paths: the method for each alpha, and the status of what it found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fairopt.allocating.path_interior_point import path_form, solve_paths
+from fairopt.allocating.path_levels import largest_total, level_by_level
+from fairopt.allocating.path_problem import PathProblem, judge_paths
+from fairopt.allocating.solving import EXPONENT, NAMED
+from fairopt.checks import Array, BoolArray, Ints
+from fairopt.path_allocation import PathAllocation
+from fairopt.solution import Status
+
+
+@dataclass(frozen=True, eq=False)
+class Reduced:
+    """Open paths over used links, in units of the most their flow could get on one path.
+
+    Attributes:
+        A: (links, paths) with capacities 1.
+        owner: (paths,) renumbered flows.
+        log_unit: (flows,).
+        paths, links, flows: Indices in the stated problem.
+    """
+
+    A: Any
+    owner: Ints
+    log_unit: Array
+    paths: Ints
+    links: Ints
+    flows: Ints
+
+
+def solve(problem: PathProblem, tol: float) -> PathAllocation:
+    """The allocation of a checked problem."""
+    closed_path, free_path = problem.by_path.forced, problem.by_path.unlimited
+    unlimited = problem.total(free_path.astype(float)) > 0.0
+    closed = problem.total((~closed_path).astype(float)) == 0.0
+    if unlimited.any():
+        return _no_optimum(problem, Status.UNBOUNDED, unlimited, "are limited by nothing")
+    if closed.any() and problem.by_path.alpha >= 1.0:
+        why = "can only have rate zero, of utility -inf"
+        return _no_optimum(problem, Status.INFEASIBLE, closed, why)
+    if closed.all():
+        return _answer(problem, np.zeros(problem.by_path.flows), _closing(problem), 0, tol)
+    reduced = _reduce(problem)
+    if problem.by_path.alpha == np.inf:
+        return _max_min(problem, reduced, tol)
+    weight = np.log(problem.priority[reduced.flows])
+    weight = weight + (1.0 - problem.by_path.alpha) * reduced.log_unit
+    y, log_prices, steps = _scaled(problem, reduced, weight)
+    z = np.zeros(problem.by_path.flows)
+    prices = _closing(problem)
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):
+        z[reduced.paths] = np.exp(np.log(y) + reduced.log_unit[reduced.owner])
+        capacity = problem.by_path.capacity[reduced.links]
+        prices[reduced.links] = np.exp(log_prices - np.log(capacity))
+    return _answer(problem, z, prices, steps, tol)
+
+
+def _scaled(problem: PathProblem, reduced: Reduced, weight: Array) -> tuple[Array, Array, int]:
+    """Path rates and log prices of the scaled problem."""
+    count = len(reduced.flows)
+    if problem.by_path.alpha == 0.0:
+        return largest_total(reduced.A, reduced.owner, weight)
+    centre = 0.5 * float(weight.max() + weight.min())
+    form = path_form(reduced.A, reduced.owner, count, weight - centre, problem.by_path.alpha)
+    with np.errstate(all="ignore"):
+        y, prices, steps = solve_paths(form)
+        y, prices = _quiet(form.A, y, prices)
+        return y, np.log(prices) + centre, steps
+
+
+def _quiet(A: Any, y: Array, prices: Array) -> tuple[Array, Array]:
+    """Drop what the interior leaves: prices and path rates smaller than their own complement."""
+    path_price = A.T @ prices
+    share = prices * np.asarray(A.multiply(1.0 / path_price).max(axis=1).todense()).ravel()
+    return y, np.where(share < 1.0 - A @ y, 0.0, prices)
+
+
+def _reduce(problem: PathProblem) -> Reduced:
+    """Leave out closed paths, unused links and links without a limit."""
+    from scipy import sparse
+
+    by_path = problem.by_path
+    paths = np.flatnonzero(~by_path.forced)
+    flows, owner = np.unique(problem.owner[paths], return_inverse=True)
+    part = by_path.by_flow[paths].tocoo()
+    kept = np.isfinite(by_path.capacity[part.col])
+    row, link, R = part.row[kept], part.col[kept], part.data[kept]
+    links, column = np.unique(link, return_inverse=True)
+    limit = np.log(by_path.capacity[link]) - np.log(R)
+    alone = np.full(len(paths), np.inf)
+    np.minimum.at(alone, row, limit)
+    unit = np.full(len(flows), -np.inf)
+    np.maximum.at(unit, owner, alone)
+    entries = (np.exp(unit[owner][row] - limit), (column, row))
+    A = sparse.csr_array(entries, shape=(len(links), len(paths)))
+    return Reduced(A, owner, unit, paths, links, flows)
+
+
+def _max_min(problem: PathProblem, reduced: Reduced, tol: float) -> PathAllocation:
+    """Level by level; the residual is the largest gap of a level."""
+    y, prices, gap, levels = level_by_level(reduced.A, reduced.owner, np.exp(-reduced.log_unit))
+    z = np.zeros(problem.by_path.flows)
+    z[reduced.paths] = y * np.exp(reduced.log_unit[reduced.owner])
+    full = np.zeros(problem.by_path.links)
+    full[reduced.links] = prices
+    status = Status.OPTIMAL if gap <= tol else Status.STEP_LIMIT
+    none = np.zeros(problem.flows)
+    return PathAllocation(problem.total(z), full, none, status, gap, levels, path_rates=z)
+
+
+def _closing(problem: PathProblem) -> Array:
+    """Prices of zero, inf on used links without capacity."""
+    prices = np.zeros(problem.by_path.links)
+    used = problem.by_path.link
+    prices[used[problem.by_path.capacity[used] == 0.0]] = np.inf
+    return prices
+
+
+def _answer(
+    problem: PathProblem, z: Array, prices: Array, steps: int, tol: float
+) -> PathAllocation:
+    """The point with its residual and status."""
+    z, prices = np.nan_to_num(z, nan=0.0), np.nan_to_num(prices, nan=0.0, posinf=np.inf)
+    residual = judge_paths(problem, z, prices)
+    status, detail = Status.OPTIMAL, ""
+    if residual > tol:
+        status, detail = _why_not(problem, z)
+    none = np.zeros(problem.flows)
+    rates = problem.total(z)
+    return PathAllocation(rates, prices, none, status, residual, steps, detail=detail, path_rates=z)
+
+
+def _why_not(problem: PathProblem, z: Array) -> tuple[Status, str]:
+    """STEP_LIMIT, or OUT_OF_RANGE where prices p x^-alpha leave float64."""
+    with np.errstate(divide="ignore"):
+        log_rate = np.log(problem.total(z))
+    log_price = np.abs(np.log(problem.priority) - problem.by_path.alpha * log_rate)
+    if (log_price > EXPONENT).any():
+        return Status.OUT_OF_RANGE, " (prices p x^-alpha; use a smaller alpha, or inf)"
+    return Status.STEP_LIMIT, ""
+
+
+def _no_optimum(problem: PathProblem, status: Status, who: BoolArray, why: str) -> PathAllocation:
+    """No answer, and the flows that are the reason."""
+    listed = ", ".join(str(i) for i in np.flatnonzero(who)[:NAMED])
+    more = ", ..." if who.sum() > NAMED else ""
+    rates = np.where(who, np.inf if status is Status.UNBOUNDED else 0.0, 0.0)
+    return PathAllocation(
+        rates,
+        _closing(problem),
+        np.zeros(problem.flows),
+        status,
+        np.inf,
+        0,
+        certificate=who.astype(np.float64),
+        detail=f" (flows {listed}{more} {why})",
+        path_rates=np.zeros(problem.by_path.flows),
+    )

@@ -1,0 +1,194 @@
+"""Graphs in, rates and link prices out; flows over several paths; sensitivity."""
+
+import networkx as nx
+import numpy as np
+import pytest
+from scipy import sparse
+
+from fairopt import (
+    InvalidInput,
+    NotSolved,
+    allocation_sensitivity,
+    alpha_fair_allocation,
+    alpha_fair_path_allocation,
+    network,
+    path_allocation_residual,
+    reference,
+)
+from tests.fairopt import networks
+
+SPLIT = 1e-5  # flow rates over several paths: the root of a duality gap
+
+
+def graph(name="karate", seed=0):
+    made = nx.Graph(networks.GRAPHS[name]())
+    rng = np.random.default_rng(seed)
+    for _, _, data in made.edges(data=True):
+        data["capacity"] = float(rng.uniform(1.0, 10.0))
+    return made
+
+
+def pairs(made, count, seed=0):
+    rng = np.random.default_rng(seed)
+    nodes = list(made.nodes)
+    return [tuple(nodes[k] for k in rng.choice(len(nodes), 2, replace=False)) for _ in range(count)]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 5.0, np.inf])
+def test_loads_respect_capacities(alpha):
+    made = graph()
+    found = network.allocation_on_graph(made, pairs(made, 60), alpha).require()
+    assert (found.loads <= found.capacity * (1.0 + 1e-9)).all()
+    assert len(found.prices) == made.number_of_edges()
+    for path, (source, target) in zip(found.paths, found.demands, strict=True):
+        assert (path[0][0], path[0][-1]) == (source, target)
+
+
+def test_both_directions_share_an_edge_and_arcs_do_not():
+    edge = nx.Graph([("a", "b", {"capacity": 1.0})])
+    both = [("a", "b"), ("b", "a")]
+    np.testing.assert_allclose(network.allocation_on_graph(edge, both, 1.0).rates, [0.5, 0.5])
+    arcs = edge.to_directed()
+    np.testing.assert_allclose(network.allocation_on_graph(arcs, both, 1.0).rates, [1.0, 1.0])
+
+
+def test_refusals_name_what_is_wrong():
+    made = graph()
+    made.add_edge("far", "away", capacity=1.0)
+    with pytest.raises(InvalidInput, match="'far'"):
+        network.allocation_on_graph(made, [(0, 1), (0, "far")], 1.0)
+    with pytest.raises(InvalidInput, match="nowhere"):
+        network.allocation_on_graph(made, [(0, "nowhere")], 1.0)
+    for wrong in ([], [(0, 0)], [(0, 1, 2)], ["ab"], [3]):
+        with pytest.raises(InvalidInput) as caught:
+            network.allocation_on_graph(made, wrong, 1.0)
+        assert caught.value.argument == "demands"
+    made.add_edge(0, "bare")
+    with pytest.raises(InvalidInput, match="bare"):
+        network.allocation_on_graph(made, [(0, 1)], 1.0)
+    with pytest.raises(InvalidInput, match="parallel"):
+        network.allocation_on_graph(nx.MultiGraph(made), [(0, 1)], 1.0)
+    with pytest.raises(InvalidInput):
+        network.allocation_on_graph([[1.0]], [(0, 1)], 1.0)
+
+
+@pytest.mark.parametrize("paths", [1, 2])
+def test_infeasible_demands_are_named(paths):
+    line = nx.path_graph(["a", "b", "c"])
+    nx.set_edge_attributes(line, {("a", "b"): 0.0, ("b", "c"): 1.0}, "capacity")
+    found = network.allocation_on_graph(line, [("a", "c"), ("b", "c")], 2.0, paths=paths)
+    with pytest.raises(NotSolved, match="'a' -> 'c'"):
+        found.require()
+    zero = network.allocation_on_graph(line, [("a", "c"), ("b", "c")], 0.5, paths=paths)
+    np.testing.assert_allclose(zero.require().rates, [0.0, 1.0], atol=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 2.0, np.inf])
+def test_more_paths_never_lower_the_least_rate_or_total(alpha):
+    made = graph("grid")
+    demands = pairs(made, 20)
+    one = network.allocation_on_graph(made, demands, alpha).require()
+    three = network.allocation_on_graph(made, demands, alpha, paths=3).require()
+    if alpha == 0.0:
+        assert three.rates.sum() >= one.rates.sum() - 1e-9
+    if alpha == np.inf:
+        assert three.rates.min() >= one.rates.min() * (1.0 - 1e-6)
+    assert (three.loads <= three.capacity * (1.0 + 1e-6)).all()
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])
+def test_single_paths_agree_with_the_other_solver(alpha):
+    R, c, w = networks.problem("grid", 30)
+    one = alpha_fair_allocation(R, c, alpha, priority=w).require()
+    split = alpha_fair_path_allocation(R, np.arange(30), c, alpha, priority=w).require()
+    np.testing.assert_allclose(split.rates, one.rates, rtol=SPLIT)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
+def test_split_flows_agree_with_cvxpy(alpha):
+    import cvxpy
+
+    rng = np.random.default_rng(0)
+    R = (rng.random((6, 12)) < 0.4).astype(float)
+    R[rng.integers(6, size=12), np.arange(12)] = 1.0
+    owner, c = np.repeat(np.arange(4), 3), rng.uniform(1.0, 3.0, 6)
+    G = (owner == np.arange(4)[:, None]).astype(float)
+
+    def limits(x):
+        z = cvxpy.Variable(12, nonneg=True)
+        return [G @ z >= x, R @ z <= c]
+
+    ours = alpha_fair_path_allocation(R, owner, c, alpha).require()
+    np.testing.assert_allclose(reference.allocation_on_set(limits, 4, alpha), ours.rates, rtol=2e-3)
+    judged = path_allocation_residual(R, owner, c, alpha, ours.path_rates, ours.prices)
+    assert judged == ours.residual
+    broken = path_allocation_residual(R, owner, c, alpha, 0.99 * ours.path_rates, ours.prices)
+    assert broken > 1e-3
+    moved = np.roll(ours.path_rates, 1)
+    assert path_allocation_residual(R, owner, c, alpha, moved, ours.prices) > 1e-3
+
+
+def test_max_min_over_paths_on_a_known_case():
+    """Flow 0 may use both links, flow 1 only the first: all three units shared evenly."""
+    found = alpha_fair_path_allocation([[1, 0, 1], [0, 1, 0]], [0, 0, 1], [1.0, 2.0], np.inf)
+    np.testing.assert_allclose(found.require().rates, [2.0, 1.0], rtol=1e-6)
+    shared = alpha_fair_path_allocation([[1, 0, 1], [0, 1, 0]], [0, 0, 1], [2.0, 1.0], np.inf)
+    np.testing.assert_allclose(shared.require().rates, [1.5, 1.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("owner", [[0, 2, 2], [1, 1, 2], [0, 1], [0.5, 1, 1], [1, 0, 0], []])
+def test_owners_are_checked(owner):
+    with pytest.raises(InvalidInput):
+        alpha_fair_path_allocation(np.ones((1, 3)), owner, [1.0], 1.0)
+
+
+@pytest.mark.parametrize("name", ["karate", "grid", "line"])
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 3.0])
+def test_sensitivity_is_the_finite_difference(name, alpha):
+    R, c, w = networks.problem(name, 60)
+    found = alpha_fair_allocation(R, c, alpha, priority=w)
+    rng = np.random.default_rng(0)
+    dc, dp = rng.normal(size=len(c)) * c, rng.normal(size=60) * w
+    slope = allocation_sensitivity(R, c, alpha, found, priority=w)
+    h = 1e-6
+    for change in ({"capacity": dc}, {"priority": dp}, {"capacity": dc, "priority": dp}):
+        up, down = (
+            alpha_fair_allocation(
+                R,
+                c + s * h * change.get("capacity", 0.0),
+                alpha,
+                priority=w + s * h * change.get("priority", 0.0),
+            ).require()
+            for s in (1.0, -1.0)
+        )
+        rates, prices = slope.change(**change)
+        top, dear = np.abs(found.rates).max(), np.abs(found.prices).max()
+        np.testing.assert_allclose((up.rates - down.rates) / (2 * h), rates, atol=1e-5 * top)
+        np.testing.assert_allclose((up.prices - down.prices) / (2 * h), prices, atol=1e-5 * dear)
+
+
+def test_sensitivity_of_many_cases_and_refusals():
+    R, c = sparse.csr_array(np.ones((1, 2))), [1.0]
+    found = alpha_fair_allocation(R, c, 1.0, upper=[0.2, np.inf])
+    slope = allocation_sensitivity(R, c, 1.0, found)
+    np.testing.assert_allclose(slope.change(np.ones((1, 3)))[0], [[0.0] * 3, [1.0] * 3], atol=1e-12)
+    for wrong in ({}, {"capacity": [1.0, 2.0]}, {"priority": [1.0]}):
+        with pytest.raises(InvalidInput):
+            slope.change(**wrong)
+    for alpha in (0.0, np.inf):
+        with pytest.raises(InvalidInput):
+            allocation_sensitivity(R, c, alpha, found)
+
+
+def test_draw(tmp_path):
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib.figure import Figure
+
+    made = graph("grid")
+    figure = Figure()
+    found = network.allocation_on_graph(made, pairs(made, 30), 1.0)
+    network.draw(found, made, figure.add_subplot())
+    figure.savefig(tmp_path / "network.png")
+    assert (tmp_path / "network.png").stat().st_size > 10_000
