@@ -262,7 +262,8 @@ class ClaimSection(Section):
         source: Who claims it, and where.
         published: The source's own figure, in words.
         metric: A metric of the history (averaged over the last `report-rounds`), of recruitment,
-            or `time-to-targets`, the virtual time at which every task has reached its target.
+            `time-to-targets`, the virtual time at which every task has reached its target, or
+            (with `versus`) `mean-task-change`, the mean over tasks of (a - b) / b in accuracies.
         arm: The arm it is about.
         versus: The arm to compare with; none to look at the figure itself.
         expect: `greater` or `less` than `margin`, or `within` plus and minus `margin`.
@@ -287,6 +288,8 @@ class ClaimSection(Section):
             raise InvalidInput("margin", self.margin, "> 0 with expect = within")
         if self.relative and self.versus is None:
             raise InvalidInput("relative", True, "used together with versus")
+        if self.metric == "mean-task-change" and (self.versus is None or self.relative):
+            raise InvalidInput("metric", self.metric, "used with versus and without relative")
         return self
 
 

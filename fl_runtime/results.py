@@ -149,7 +149,7 @@ def _section(experiment: Experiment, pictures: str) -> Iterator[str]:
     yield ""
     yield from _table(CLAIM_HEADERS, claim_rows(experiment.verdicts))
     yield ""
-    yield from _table(("arm", *COLUMNS.values(), "rounds"), _arm_rows(experiment))
+    yield from _table(("arm", *COLUMNS.values(), "mean rank", "rounds"), _arm_rows(experiment))
     if experiment.picture is not None:
         yield ""
         yield f"![{experiment.name}]({pictures}/{experiment.name}.png)"
@@ -164,7 +164,8 @@ def _arm_rows(experiment: Experiment) -> Iterator[tuple[str, ...]]:
             for key in COLUMNS
         )
         rounds = sorted(set(figures["rounds"]))
-        yield (arm, *cells, f"{rounds[0]}" + (f"–{rounds[-1]}" if len(rounds) > 1 else ""))
+        rank = format(as_interval(figures["mean_rank"]), ".2f")
+        yield (arm, *cells, rank, f"{rounds[0]}" + (f"–{rounds[-1]}" if len(rounds) > 1 else ""))
 
 
 def _table(headers: Sequence[str], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:

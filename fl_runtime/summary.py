@@ -7,6 +7,8 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from fl_runtime.history import History
 from fl_runtime.statistics import as_record, first_reach, interval, paired_difference
@@ -32,9 +34,9 @@ def summarise(
 
     Returns:
         ``{"last", "tasks", "arms", "differences"}``. Each arm holds intervals of the headline
-        metrics, accuracy per task, rounds to reach the targets, take-up, spend, and clients per
-        round; each difference holds `arm`, `versus` and the intervals of arm minus versus over the
-        seeds they share.
+        metrics, the mean rank over tasks, accuracy per task, rounds to reach the targets, take-up,
+        spend, and clients per round; each difference holds `arm`, `versus` and the intervals of
+        arm minus versus over the seeds they share, with the average per-task change as a share.
     """
     arms = history.arms
     pairs = [
@@ -43,12 +45,61 @@ def summarise(
         for other in (versus or {}).get(arm) or arms[:1]
         if arm != other and set(history.seeds(arm)) & set(history.seeds(other))
     ]
+    ranks = mean_ranks(history, last)
     return {
         "last": last,
         "tasks": history.tasks,
-        "arms": {arm: _arm(history, arm, targets, last) for arm in arms},
+        "arms": {
+            arm: {**_arm(history, arm, targets, last), "mean_rank": ranks[arm]} for arm in arms
+        },
         "differences": [_difference(history, arm, other, last) for arm, other in pairs],
     }
+
+
+def mean_ranks(history: History, last: int) -> dict[str, dict[str, Any]]:
+    """Rank of every arm by test accuracy, 1 for the best, averaged over tasks: interval over seeds.
+
+    Equal arms share the mean of their ranks. Only seeds that all arms have are ranked.
+    """
+    arms = history.arms
+    common = [s for s in history.seeds(arms[0]) if all(s in history.seeds(arm) for arm in arms)]
+    if not common:
+        return {arm: {"mean": None, "half_width": None, "count": 0} for arm in arms}
+    table = np.array(
+        [
+            [_of_seeds(_accuracy(history, arm, task, last), history.seeds(arm), common)]
+            for arm in arms
+            for task in history.tasks
+        ]
+    ).reshape(len(arms), len(history.tasks), len(common))
+    ranks = rankdata(-table, axis=0).mean(axis=1)
+    return {arm: as_record(interval(ranks[k])) for k, arm in enumerate(arms)}
+
+
+def mean_task_change(history: History, arm: str, other: str, last: int) -> dict[int, float]:
+    r"""Average per-task change of test accuracy against another arm, seed by seed.
+
+    .. math:: \Delta m = \frac{1}{S} \sum_s (a_s - b_s) / b_s
+
+    Symbols: :math:`a_s, b_s` accuracies of task s. NaN where the other arm has accuracy zero.
+
+    Source: the multi-task literature's Delta m (with the sign that makes gains positive).
+    """
+    common = [seed for seed in history.seeds(arm) if seed in history.seeds(other)]
+    changes = []
+    for task in history.tasks:
+        mine, theirs = (
+            np.array(_of_seeds(_accuracy(history, name, task, last), history.seeds(name), common))
+            for name in (arm, other)
+        )
+        blank = np.full(len(common), np.nan)
+        changes.append(np.divide(mine - theirs, theirs, out=blank, where=theirs > 0.0))
+    return dict(zip(common, np.mean(changes, axis=0).tolist(), strict=True))
+
+
+def _accuracy(history: History, arm: str, task: str, last: int) -> NDArray[np.float64]:
+    """Final test accuracy of one task, per seed."""
+    return history.final(arm, f"{task}/eval_acc", last)
 
 
 def _arm(
@@ -123,11 +174,13 @@ def rounds_to_target(history: History, arm: str, task: str, target: float) -> di
 def _difference(history: History, arm: str, other: str, last: int) -> dict[str, Any]:
     """Paired differences of the headline figures on common seeds."""
     common = [seed for seed in history.seeds(arm) if seed in history.seeds(other)]
+    change = mean_task_change(history, arm, other, last)
     mine, theirs = (
         {m: _of_seeds(history.final(name, m, last), history.seeds(name), common) for m in HEADLINE}
         for name in (arm, other)
     )
     figures = {m: as_record(paired_difference(mine[m], theirs[m])) for m in HEADLINE}
+    figures["mean_task_change"] = as_record(interval(list(change.values())))
     return {"arm": arm, "versus": other, "seeds": common, **figures}
 
 

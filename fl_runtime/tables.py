@@ -24,11 +24,11 @@ def fairness_table(summary: Mapping[str, Any]) -> Table:
     table = Table(title="Test accuracy across tasks")
     table.caption = f"{when} ± 95 % interval over seeds"
     table.add_column("arm", no_wrap=True)
-    for header in HEADERS:
+    for header in (*HEADERS, "mean rank"):
         table.add_column(header, justify="right", no_wrap=True)
     for arm, figures in summary["arms"].items():
         cells = (format(as_interval(figures[metric]), spec) for metric, spec in SPECS.items())
-        table.add_row(escape(arm), *cells)
+        table.add_row(escape(arm), *cells, format(as_interval(figures["mean_rank"]), ".2f"))
     return table
 
 
@@ -39,12 +39,13 @@ def differences_table(summary: Mapping[str, Any]) -> Table | None:
     table = Table(title="Differences, paired by seed")
     table.add_column("arm", no_wrap=True)
     table.add_column("compared with", no_wrap=True)
-    for header in HEADERS:
+    for header in (*HEADERS, "per-task change"):
         table.add_column(header, justify="right", no_wrap=True)
+    specs = {**SPECS, "mean_task_change": ".3f"}
     for pair in summary["differences"]:
-        cells = (_change(pair[metric], spec) for metric, spec in SPECS.items())
+        cells = (_change(pair[metric], spec) for metric, spec in specs.items())
         table.add_row(escape(pair["arm"]), escape(pair["versus"]), *cells)
-    table.caption = "* the 95 % interval excludes zero"
+    table.caption = "* the 95 % interval excludes zero; per-task change: mean of (a - b) / b"
     return table
 
 

@@ -13,11 +13,15 @@ from fairopt.errors import InvalidInput
 from fl_runtime.config import ClaimSection, Config
 from fl_runtime.history import History
 from fl_runtime.statistics import CONFIDENCE, Interval, as_record, first_reach, interval
+from fl_runtime.summary import mean_task_change
 
 HELD, NOT_HELD, INCONCLUSIVE = "held", "not held", "inconclusive"
 
 TIME_TO_TARGETS = "time-to-targets"
 """The metric of simultaneous training: virtual time until every task has reached its target."""
+
+MEAN_TASK_CHANGE = "mean-task-change"
+"""The metric of multi-task learning: mean over tasks of the relative change of test accuracy."""
 
 NEVER = math.inf
 """The time of a target that a run does not reach."""
@@ -114,12 +118,7 @@ def _judge_or_explain(history: History, config: Config, claim: ClaimSection) -> 
 
 def _judge_one(history: History, config: Config, claim: ClaimSection) -> Verdict:
     """One claim."""
-    mine = figures(history, config, claim.arm, claim.metric)
-    if claim.versus is None:
-        values = list(mine.values())
-    else:
-        other = figures(history, config, claim.versus, claim.metric)
-        values = [_change(mine[s], other[s], claim.relative) for s in mine if s in other]
+    values = _values(history, config, claim)
     lost = sum(not math.isfinite(value) for value in values)
     if lost or not values:
         reason = f"no figure for {lost} of {len(values)} seeds" if values else "no common seed"
@@ -127,6 +126,17 @@ def _judge_one(history: History, config: Config, claim: ClaimSection) -> Verdict
     found = interval(values)
     reason = "" if len(values) > 1 else "one seed has no interval"
     return Verdict(claim, found, decide(found, claim.expect, claim.margin), reason)
+
+
+def _values(history: History, config: Config, claim: ClaimSection) -> list[float]:
+    """The figure of a claim, one number per seed."""
+    if claim.versus is None:
+        return list(figures(history, config, claim.arm, claim.metric).values())
+    if claim.metric == MEAN_TASK_CHANGE:
+        last = config.run.report_rounds
+        return list(mean_task_change(history, claim.arm, claim.versus, last).values())
+    mine, other = (figures(history, config, arm, claim.metric) for arm in (claim.arm, claim.versus))
+    return [_change(mine[s], other[s], claim.relative) for s in mine if s in other]
 
 
 def figures(history: History, config: Config, arm: str, metric: str) -> dict[int, float]:

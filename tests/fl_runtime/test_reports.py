@@ -3,6 +3,7 @@
 import json
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from fl_runtime.metrics import across_tasks
 from fl_runtime.plots import _rolling, plot_run
 from fl_runtime.report import print_tables
 from fl_runtime.statistics import as_interval, first_reach, interval, paired_difference
-from fl_runtime.summary import rounds_to_target, summarise
+from fl_runtime.summary import mean_ranks, mean_task_change, rounds_to_target, summarise
 
 
 def written(arms: dict[str, list[list[float]]], rule: str = "budget-fair") -> History:
@@ -137,3 +138,30 @@ def test_rolling_mean(values: list[float], window: int) -> None:
 def test_as_interval_reads_what_summaries_hold() -> None:
     record = summarise(HISTORY, targets={})["arms"]["base"]["min_task_acc"]
     assert as_interval(record) == interval([0.5, 0.6, 0.4])
+
+
+def accuracies(arm: str, seed: int, **tasks: float) -> list[dict[str, Any]]:
+    """One run of one round in which the tasks reach these accuracies."""
+    common = {"arm": arm, "seed": seed}
+    recruitment = {"event": "recruitment", "take_up": dict.fromkeys(tasks, 1)}
+    found = {f"{task}/eval_acc": value for task, value in tasks.items()}
+    return [{**common, **recruitment}, {**common, "event": "round", **found}]
+
+
+def test_ranks_and_changes_are_per_task() -> None:
+    rows = [
+        *accuracies("one", 0, a=0.5, b=0.8),
+        *accuracies("two", 0, a=0.6, b=0.4),
+        *accuracies("three", 0, a=0.6, b=0.2),
+    ]
+    history = History(rows)
+    ranks = {arm: record["mean"] for arm, record in mean_ranks(history, 1).items()}
+    assert ranks == {"one": 2.0, "two": 1.75, "three": 2.25}
+    assert sum(ranks.values()) == len(ranks) * (len(ranks) + 1) / 2
+    change = mean_task_change(history, "two", "one", 1)
+    assert change[0] == pytest.approx((0.2 - 0.5) / 2)
+
+
+def test_a_change_from_nothing_is_undefined() -> None:
+    history = History([*accuracies("one", 0, a=0.0), *accuracies("two", 0, a=0.5)])
+    assert np.isnan(mean_task_change(history, "two", "one", 1)[0])

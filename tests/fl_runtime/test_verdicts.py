@@ -129,6 +129,7 @@ def test_an_unknown_metric_is_explained() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"arm": "fare"}, {"versus": "rndom"}, {"expect": "more"}, {"relative": True}]
+    + [{"metric": "mean-task-change"}]
     + [{"expect": "within"}, {"expect": "within", "margin": -1.0}, {"margin": math.nan}],
 )
 def test_wrong_claims_are_refused(wrong: dict[str, Any]) -> None:
