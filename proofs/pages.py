@@ -30,13 +30,13 @@ def claims_page(topics: Mapping[str, Sequence[Verdict]]) -> str:
 
 
 def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose cells may hold vertical bars.
+    r"""A table whose cells may hold vertical bars.
 
     Example:
         >>> print(markdown_table(("a", "b"), [("1", "2 | 3")]), end="")
         | a | b |
         | --- | --- |
-        | 1 | 2 \\| 3 |
+        | 1 | 2 \| 3 |
     """
     lines = [headings, ["---"] * len(headings), *rows]
     return "".join("| " + " | ".join(map(_cell, line)) + " |\n" for line in lines)
