@@ -17,7 +17,7 @@ from proofs.claim import COUNTEREXAMPLE, IDENTITY, OWN, TIGHT, Claim, Evidence
 Rule = Callable[..., Any]
 FEDAST = "FedAST, arXiv 2406.00302, reallocation"
 SEED = 20240601
-COSTS = MappingProxyType(
+COSTS: MappingProxyType[str, Callable[[Any, Any], float]] = MappingProxyType(
     {
         "equal_error": lambda s2, R: max(s / r for s, r in zip(s2, R, strict=True)),
         "sum_of_variances": lambda s2, R: sum(s / r for s, r in zip(s2, R, strict=True)),
@@ -78,8 +78,8 @@ def within_total(send: Callable[[int, int, int, int], int], deep: bool) -> str |
     for draw in range(200 if deep else 20):
         targets, total = np.array([8, 8, 8]), 24
         flying = targets.copy()
-        for step in range(300):
-            if step % 50 == 0:
+        for step in range(900):
+            if step % 50 == 0 and step < 300:
                 targets = request_allocation(rng.uniform(0.1, 4.0, size=3), total)
             task = int(rng.choice(3, p=flying / flying.sum()))
             flying[task] -= 1
@@ -148,8 +148,8 @@ CLAIMS = (
         f"{FEDAST}; {OWN}",
         IDENTITY,
         "random instances, whole numbers and fractions",
-        "300 allocations to 5 tasks; 20 runs of 300 arrivals with 6 reallocations",
-        "3,000 allocations to 5 tasks; 200 runs of 300 arrivals with 6 reallocations",
+        "300 allocations to 5 tasks; 20 runs of 900 arrivals with 6 reallocations",
+        "3,000 allocations to 5 tasks; 200 runs of 900 arrivals with 6 reallocations",
         conserves,
         request_allocation,
         rounded,

@@ -70,7 +70,7 @@ def fixed_points(update: Update, deep: bool) -> str | None:
 
 def worked_values(update: Update, deep: bool) -> str | None:
     """Three worked updates to six digits: tasks, clients, clients one of whom is absent."""
-    cases = (
+    cases: Any = (
         (
             ([0.5, 0.3, 0.2], [0.5, 0.0, 0.1], 0.1),
             {"smoothing": 0.01},
@@ -108,7 +108,7 @@ def raises_the_noisy_client(rate: float, deep: bool) -> str | None:
 
 
 def lowers_the_odd_client(rate: float, deep: bool) -> str | None:
-    """The other reading: local minus global loss after local training, most negative at the odd one.
+    """The other reading: local minus global loss, most negative at the odd client.
 
     Two clients fit scalars: one near the global model, one far from it. After their local steps the
     far one gains most, so its d is the most negative and a positive rate lowers its weight.
