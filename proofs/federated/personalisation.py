@@ -113,7 +113,7 @@ def second_order(walks: tuple[TwoSteps, TwoSteps], deep: bool) -> str | None:
         hessians = [each[0] for each in clients]
         slopes = [times(H, _minus(theta, c)) for H, c, _, _ in clients]
         joint, averaged = (walk(hessians, slopes, eta) for walk in (together, apart))
-        mean_H = [_mean(rows) for rows in zip(*hessians, strict=True)]
+        mean_H = [_mean(list(rows)) for rows in zip(*hessians, strict=True)]
         mean_g = _mean(slopes)
         inner = _mean([times(H, g) for H, g in zip(hessians, slopes, strict=True)])
         cross = _minus(times(mean_H, mean_g), inner)

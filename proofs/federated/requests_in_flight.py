@@ -6,6 +6,7 @@ request was sent; b updates make a version; then one request is sent with the pr
 
 from __future__ import annotations
 
+import bisect
 import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -69,7 +70,7 @@ class Process:
             version = self.arrived // self.buffer
             carried = flight.version
             if self.stamp_when_started:
-                carried = int(np.searchsorted(made, self.starts[flight.number], side="right")) - 1
+                carried = bisect.bisect_right(made, self.starts[flight.number]) - 1
             yield version - carried, self.arrived - flight.arrivals
             self.arrived += 1
             if self.arrived % self.buffer == 0:

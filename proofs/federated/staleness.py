@@ -88,26 +88,27 @@ def first_takes(duration: float) -> Delays:
     return lambda rng: next(times)
 
 
-def stamped_when_started(*arguments: Any, clients: int = 0) -> Process:
+def stamped_when_started(R: int, b: int, law: Delays, rng: Any, clients: int = 0) -> Process:
     """The version of a request is taken when a client starts on it."""
-    return Process(*arguments, clients=clients, stamp_when_started=True)
+    return Process(R, b, law, rng, clients, stamp_when_started=True)
 
 
-def two_for_one(*arguments: Any, clients: int = 0) -> Process:
+def two_for_one(R: int, b: int, law: Delays, rng: Any, clients: int = 0) -> Process:
     """Every tenth arrival is answered with two requests."""
     counter = itertools.count(1)
     return Process(
-        *arguments,
-        clients=clients,
+        R,
+        b,
+        law,
+        rng,
+        clients,
         reissue=lambda target, flying: 2 if next(counter) % 10 == 0 else 1,
     )
 
 
-def in_rounds(*arguments: Any, clients: int = 0) -> Process:
+def in_rounds(R: int, b: int, law: Delays, rng: Any, clients: int = 0) -> Process:
     """New requests only when all have returned, as in synchronous rounds."""
-    return Process(
-        *arguments, clients=clients, reissue=lambda target, flying: 0 if flying else target
-    )
+    return Process(R, b, law, rng, clients, reissue=lambda target, flying: 0 if flying else target)
 
 
 CLAIMS = (
