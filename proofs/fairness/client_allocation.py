@@ -152,7 +152,7 @@ def by_own_loss(N: int, S: int) -> list[list[Fraction]]:
 def _exact(p: Any) -> list[Fraction]:
     """Fractions near p that sum to one."""
     first = [Fraction(float(x)) for x in p[:-1]]
-    return [*first, 1 - sum(first)]
+    return [*first, Fraction(1) - sum(first, Fraction(0))]
 
 
 def loss_powers(losses: Any, alpha: float, **options: Any) -> Any:

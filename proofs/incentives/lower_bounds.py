@@ -148,9 +148,8 @@ def _scale(share: Lottery, column: Array, count: float) -> float:
 
 def _payment(share: Lottery, column: Array, scale: float) -> float:
     """Expected threshold payments of one task."""
-    return sum(
-        scale * (c / scale * share(c / scale) + _tail(share, float(c / scale))) for c in column
-    )
+    ratios = [float(c) / scale for c in column]
+    return scale * sum(z * share(z) + _tail(share, z) for z in ratios)
 
 
 def _tail(share: Lottery, z: float) -> float:
