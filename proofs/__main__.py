@@ -53,6 +53,26 @@ def main(
     raise typer.Exit(0 if all(verdict.passed for verdict in verdicts) else FAILED)
 
 
+@app.command()
+def conformance(
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also write the page with witnesses.")
+    ] = None,
+) -> None:
+    """Hold our aggregators, common recipes and TorchJD's against the laws of `check_aggregator`."""
+    from proofs.conformance_page import broken_promises, conformance_page, run
+
+    reports = run()
+    for name, report in reports.items():
+        broken = ", ".join(result.law for result in report.broken) or "nothing"
+        sys.stdout.write(f"{name} breaks: {broken}\n")
+    if markdown is not None:
+        markdown.write_text(conformance_page(reports))
+    promises = broken_promises(reports)
+    sys.stdout.writelines(f"CLAIMED AND BROKEN: {promise}\n" for promise in promises)
+    raise typer.Exit(FAILED if promises else 0)
+
+
 def selected(pattern: str) -> list[Claim]:
     """Claims whose name contains the pattern, or matches it as a shell pattern.
 
