@@ -26,8 +26,9 @@ app = typer.Typer(add_completion=False)
 def main(
     context: typer.Context,
     only: Annotated[
-        str, typer.Option(help="Only claims whose name contains or matches this.")
-    ] = "*",
+        list[str] | None,
+        typer.Option(help="Only claims whose name contains or matches this; may be repeated."),
+    ] = None,
     deep: Annotated[bool, typer.Option(help="Run the thorough checks: minutes.")] = False,
     json: Annotated[bool, typer.Option(help="Print JSON instead of a table.")] = False,
     markdown: Annotated[
@@ -37,9 +38,9 @@ def main(
     """Check every claim; exit with 1 if one fails or a broken twin is accepted."""
     if context.invoked_subcommand is not None:
         return
-    claims = selected(only)
+    claims = selected(*(only or ["*"]))
     if not claims:
-        Console(stderr=True).print(f"--only {only}: no claim has such a name")
+        Console(stderr=True).print(f"--only {' '.join(only or ())}: no claim has such a name")
         raise typer.Exit(BAD_INPUT)
     progress = track(claims, "Checking", console=Console(stderr=True), transient=True)
     verdicts = list(judge_all(progress, deep=deep))
@@ -73,14 +74,19 @@ def conformance(
     raise typer.Exit(FAILED if promises else 0)
 
 
-def selected(pattern: str) -> list[Claim]:
-    """Claims whose name contains the pattern, or matches it as a shell pattern.
+def selected(*patterns: str) -> list[Claim]:
+    """Claims whose name contains one of the patterns, or matches it as a shell pattern.
 
     Example:
         >>> [claim.name for claim in selected("c1-*")]
         ['c1-paying-what-is-asked']
     """
-    return [c for c in all_claims() if pattern in c.name or fnmatch.fnmatch(c.name, pattern)]
+    return [claim for claim in all_claims() if any(_fits(claim.name, each) for each in patterns)]
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Whether a name contains or matches a pattern."""
+    return pattern in name or fnmatch.fnmatch(name, pattern)
 
 
 def by_topic(verdicts: list[Verdict]) -> dict[str, list[Verdict]]:

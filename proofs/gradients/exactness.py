@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,10 @@ Proof = Callable[[Solver, Array], tuple[Solution, Enclosure]]
 TOLERANCE = 1e-10
 """What the four claims prove; the tightest default tolerance of the solvers is below it."""
 POWERS = (0.01, 0.5, 2.0, 200.0)
+HARD_POWERS = (0.01, 0.05, 0.1, 200.0)
+"""Where float64 weights often cannot show a small residual."""
+NEIGHBOURS = 2.0
+"""The floor is that of the nearest float weights; an answer may be one neighbour away."""
 RADII = (0.0, 0.4, 2.0)
 
 
@@ -41,6 +46,20 @@ def proved(proof: Proof) -> Check:
         return None
 
     return check
+
+
+def explained(solver: Solver, deep: bool) -> str | None:
+    """A ROUNDING_LIMITED residual is at most twice what half an ulp of the weights causes."""
+    for name, G in samples(deep):
+        for alpha in HARD_POWERS:
+            found = solver(G @ G.T, alpha)
+            if found.status != Status.ROUNDING_LIMITED:
+                continue
+            proof = enclose_fairgrad(G @ G.T, alpha, found.weights)
+            floor = max(float(found.floor), TOLERANCE)
+            if not proof.at_most(NEIGHBOURS * floor):
+                return f"{name}, alpha {alpha}: residual {proof.high:.1e}, floor {floor:.1e}"
+    return None
 
 
 def fairgrad_at(alpha: float) -> Proof:
@@ -85,7 +104,7 @@ def perturbed(solver: Solver) -> Solver:
         found = solver(*problem, **options)
         weights = found.weights.copy()
         weights[np.argmax(np.abs(weights))] *= 1 + 1e-6
-        return Solution(weights, found.status, found.residual, 1, dual=found.dual)
+        return replace(found, weights=weights)
 
     return moved
 
@@ -140,6 +159,20 @@ CLAIMS = (
         r"\textstyle\sum_k \lVert g_k\rVert \max(\lvert w_k\rvert, \lvert r_k\rvert)",
         {"uneven reference": nearest},
         dual_cone_projection,
+    ),
+    Claim(
+        name="fairgrad-rounding-limited-is-explained",
+        statement="where fairgrad says ROUNDING_LIMITED the proved residual is at most twice what "
+        "half an ulp of the weights causes, which at alpha below 0.1 can be very large",
+        formula=r"\max_k \lvert s_k w_k^{1/\alpha} - 1 \rvert \le 2 \max(\mathrm{floor}, 10^{-10})",
+        source=OWN,
+        kind=BOUND,
+        how="exact fractions and outward-rounded intervals",
+        scope=f"{SCOPE}; alpha {', '.join(map(str, HARD_POWERS))}",
+        deep_scope=f"{DEEP_SCOPE}; alpha {', '.join(map(str, HARD_POWERS))}",
+        check=explained,
+        subject=fairgrad,
+        broken=perturbed(fairgrad),
     ),
     Claim(
         name="min-norm-does-not-accept-a-near-miss",
