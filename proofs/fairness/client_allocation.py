@@ -33,7 +33,7 @@ def odds(rule: Rule, deep: bool) -> str | None:
             for f, a in zip(losses, priority, strict=True)
         ]
         shares = np.array([float(x / sum(exact)) for x in exact])
-        if np.abs(p / shares - 1.0).max() > DIGITS:
+        if not np.abs(p / shares - 1.0).max() <= DIGITS:
             return f"losses {losses}, priorities {priority}, alpha {alpha}: {p}, not {shares}"
     return None
 
@@ -42,7 +42,7 @@ def uniform_at_one(rule: Rule, deep: bool) -> str | None:
     """At alpha = 1 every task has the same probability, zero losses included."""
     for losses in itertools.product((0.0, 1e-9, 1.0, 1e9), repeat=4 if deep else 3):
         p = rule(losses, 1.0)
-        if np.abs(p - 1.0 / len(losses)).max() > DIGITS:
+        if not np.abs(p - 1.0 / len(losses)).max() <= DIGITS:
             return f"losses {losses}: {p}"
     return None
 
@@ -52,12 +52,12 @@ def worst_task_at_infinity(rule: Rule, deep: bool) -> str | None:
     for losses in itertools.product((0.0, 0.5, 1.0, 1.5), repeat=4 if deep else 3):
         f = np.array(losses)
         tied = f == f.max()
-        if np.abs(rule(losses, np.inf) - tied / tied.sum()).max() > 0.0:
+        if not np.abs(rule(losses, np.inf) - tied / tied.sum()).max() <= 0.0:
             return f"losses {losses}: {rule(losses, np.inf)} at infinity"
         for alpha in (30.0, 100.0, 1000.0):
             ratio = 2.0 / 3.0  # the largest quotient of two different losses of this grid
             bound = len(f) * ratio ** (alpha - 1.0) + DIGITS
-            if np.abs(rule(losses, alpha) - tied / tied.sum()).max() > bound:
+            if not np.abs(rule(losses, alpha) - tied / tied.sum()).max() <= bound:
                 return f"losses {losses}, alpha {alpha}: {rule(losses, alpha)}"
     return None
 
@@ -71,7 +71,7 @@ def agreed_tasks_only(rule: Rule, deep: bool) -> str | None:
         weight = losses**2 * eligible
         total = weight.sum(axis=1, keepdims=True)
         expected = weight / np.where(total > 0.0, total, 1.0)
-        if np.abs(rule(losses, 3.0, eligible=eligible) - expected).max() > DIGITS:
+        if not np.abs(rule(losses, 3.0, eligible=eligible) - expected).max() <= DIGITS:
             return f"losses {losses}, eligible {eligible.tolist()}"
     return None
 

@@ -31,7 +31,7 @@ def identical_clients(solver: Any, deep: bool) -> str | None:
             update = rng.normal(size=7) * 10.0 ** rng.uniform(-4, 4)
             G = np.tile(update, (N, 1))
             factor = float(solver(G @ G.T, c).weights.sum())
-            if abs(factor - (1.0 + c)) > DIGITS:
+            if not abs(factor - (1.0 + c)) <= DIGITS:
                 return f"{N} clients, c {c}: factor {factor}"
     return None
 
@@ -46,10 +46,10 @@ def uniform_for_small_updates(attention: Attention, deep: bool) -> str | None:
         for t in (1e-1, 1e-2, 1e-3):
             spread = np.ptp(t * t * A, axis=1).max() / np.sqrt(D)
             weights = attention(t * t * A, D)
-            if np.abs(weights.sum(axis=1) - 1.0).max() > 1e-12:
+            if not np.abs(weights.sum(axis=1) - 1.0).max() <= 1e-12:
                 return f"K {K}, scale {t}: rows sum to {weights.sum(axis=1)}"
             off = np.abs(weights - 1.0 / K).max()
-            if off > np.expm1(spread) + 1e-15:
+            if not off <= np.expm1(spread) + 1e-15:
                 return f"K {K}, scale {t}: {off:.1e} from uniform, bound {np.expm1(spread):.1e}"
     return None
 
@@ -61,7 +61,7 @@ def selfish_for_large_updates(attention: Attention, deep: bool) -> str | None:
         X = rng.normal(size=(4, 30))
         X = X / np.linalg.norm(X, axis=1, keepdims=True)
         off = np.abs(attention(1e6 * X @ X.T, 30) - np.eye(4)).max()
-        if off > 1e-9:
+        if not off <= 1e-9:
             return f"{off:.1e} from the identity"
     return None
 
@@ -75,7 +75,7 @@ def attention_by_the_formula(attention: Attention, deep: bool) -> str | None:
         A = X @ X.T
         odds = np.log(attention(A, D))
         off = np.abs((odds - odds[:, :1]) - (A - A[:, :1]) / np.sqrt(D)).max()
-        if off > DIGITS:
+        if not off <= DIGITS:
             return f"K {K}, d {D}: log-odds are off by {off:.1e}"
     return None
 

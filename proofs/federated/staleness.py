@@ -51,7 +51,7 @@ def mean_law(build: Build, deep: bool) -> str | None:
     pairs = itertools.product(SHAPES, LAWS) if deep else zip(SHAPES, LAWS, strict=True)
     for (R, b), law in pairs:
         seen = mean_staleness(build, R, b, law, 10 if deep else 1)
-        if abs(seen * b / (R - 1) - 1.0) > ACCURACY:
+        if not abs(seen * b / (R - 1) - 1.0) <= ACCURACY:
             return f"R {R}, b {b}, {law.__name__}: mean {seen:.3f}, not {(R - 1) / b:.3f}"
     return None
 

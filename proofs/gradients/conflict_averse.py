@@ -26,7 +26,7 @@ def stays_in_the_ball(solver: Solver, deep: bool) -> str | None:
     """||d - g0|| = c ||g0||: the ball is used up, as some task always gains from more of it."""
     for name, _, c, d, g0 in _solved(solver, deep):
         radius = float(np.linalg.norm(d - g0)) / float(np.linalg.norm(g0))
-        if abs(radius - c) > 1e-7 * max(c, 1.0):
+        if not abs(radius - c) <= 1e-7 * max(c, 1.0):
             return f"{name}, c {c}: the direction lies at radius {radius:.9f}"
     return None
 
@@ -40,7 +40,7 @@ def best_worst_task(solver: Solver, deep: bool) -> str | None:
             rival = d + 0.3 * reach * e / np.linalg.norm(e)
             off = rival - g0
             rival = g0 + off * min(1.0, reach / float(np.linalg.norm(off)))
-            if (G @ rival).min() > (G @ d).min() + DIGITS * (g0 @ g0):
+            if not (G @ rival).min() <= (G @ d).min() + DIGITS * (g0 @ g0):
                 return f"{name}, c {c}: {(G @ rival).min()} > {(G @ d).min()}"
     return None
 
@@ -48,7 +48,7 @@ def best_worst_task(solver: Solver, deep: bool) -> str | None:
 def mean_descends(solver: Solver, deep: bool) -> str | None:
     """<g0, d> >= (1 - c) ||g0||^2 for c <= 1."""
     for name, _, c, d, g0 in _solved(solver, deep):
-        if c <= 1.0 and g0 @ d < (1.0 - c - DIGITS) * (g0 @ g0):
+        if c <= 1.0 and not g0 @ d >= (1.0 - c - DIGITS) * (g0 @ g0):
             return f"{name}, c {c}: progress on the mean is {g0 @ d / (g0 @ g0)} of ||g0||^2"
     return None
 

@@ -71,7 +71,7 @@ def decreases(rule_at: Callable[[float], Rule], deep: bool) -> str | None:
             bound = progress**2 / (2.0 * losses.smoothness * len(G) ** 2 * square)
             before = losses.value(x).mean()
             drop = before - losses.value(x - rule_at(alpha)(G, losses.smoothness)).mean()
-            if drop < bound - ROUNDING * max(abs(before), 1.0):
+            if not drop >= bound - ROUNDING * max(abs(before), 1.0):
                 return f"{name}, alpha {alpha}: the mean falls by {drop:.3e}, not {bound:.3e}"
     return None
 
@@ -87,7 +87,7 @@ def reaches_the_front(rule_at: Callable[[float], Rule], deep: bool) -> str | Non
             for _ in range(STEPS):
                 x = x - rule(losses.gradient(x), losses.smoothness)
                 mean = losses.value(x).mean()
-                if mean > last + ROUNDING * max(last, 1.0):
+                if not mean <= last + ROUNDING * max(last, 1.0):
                     return f"draw {draw}, alpha {alpha}: the mean loss rises to {mean:.6f}"
                 last = mean
             off = _to_hull(points, x) / float(np.ptp(points))

@@ -128,11 +128,11 @@ def renumbering_and_duplicating(solver: Solver, deep: bool) -> str | None:
         for alpha in ALPHAS:
             w = solver(G @ G.T, alpha).weights
             turned = solver(G[order] @ G[order].T, alpha).weights
-            if distance(turned, w[order]) > SAME:
+            if not distance(turned, w[order]) <= SAME:
                 return f"{name}, alpha {alpha}: renumbering changes the weights"
             twice = np.concatenate([G, G])
             both = solver(twice @ twice.T, alpha).weights
-            if distance(both[:K], both[K:]) > SAME:
+            if not distance(both[:K], both[K:]) <= SAME:
                 return f"{name}, alpha {alpha}: copies of a task have different weights"
     return None
 

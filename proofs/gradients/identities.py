@@ -78,7 +78,7 @@ def bargaining_product(solver: Solver, deep: bool) -> str | None:
         if not off <= DIGITS:
             return f"{name}: w A w differs from one by {off:.1e}"
         gain = max(float(np.mean((G @ e) / (G @ d))) for e in _rivals(G, d))
-        if gain > 1.0 + DIGITS:
+        if not gain <= 1.0 + DIGITS:
             return f"{name}: another direction gains {gain} on average"
     return None
 
@@ -93,7 +93,7 @@ def fair_inequality(solver: Solver, deep: bool) -> str | None:
                 return f"{name}, alpha {alpha}: no utility, a task loses"
             price = (s / s.min()) ** -alpha
             excess = max(float(price @ (G @ e - s)) for e in _rivals(G, d)) / float(price @ s)
-            if excess > DIGITS:
+            if not excess <= DIGITS:
                 return f"{name}, alpha {alpha}: another direction is better by {excess:.1e}"
     return None
 

@@ -103,7 +103,7 @@ def default_reference(judge: Judge, deep: bool) -> str | None:
         K = len(A)
         found = fairopt.conflict_averse(A, 0.4)
         seen = float(judge(A, 0.4, found.weights))
-        if seen > 1e-8:
+        if not seen <= 1e-8:
             return f"{name}: {seen:.1e} at the optimum around the mean"
         mean = np.full(K, 1.0 / K)
         proved = enclose_conflict_averse(A, 0.4, mean, np.eye(K)[np.argmin(A @ mean)])
@@ -123,14 +123,14 @@ def verdicts(judge: Callable[[Array], fairopt.ParetoCertificate], deep: bool) ->
             if found.verdict != expected:
                 return f"gradients {G.tolist()}: {Verdict(int(found.verdict)).name}"
             size = float(np.linalg.norm(found.weights @ G))
-            if expected is Verdict.STATIONARY and size > 1e-7:
+            if expected is Verdict.STATIONARY and not size <= 1e-7:
                 return f"gradients {G.tolist()}: the combination has length {size:.1e}"
-            if abs(found.weights.sum() - 1.0) > 1e-12 or found.weights.min() < 0.0:
+            if not (abs(found.weights.sum() - 1.0) <= 1e-12 and found.weights.min() >= 0.0):
                 return f"gradients {G.tolist()}: weights {found.weights} are not convex"
             unit = np.where(G.any(axis=1), np.linalg.norm(G, axis=1), 1.0)
             v = found.weights * unit / (found.weights @ unit)
             norm = float(np.linalg.norm(v @ (G / unit[:, None])))
-            if abs(norm - float(found.norm)) > 1e-7 and G.any(axis=1).all():
+            if G.any(axis=1).all() and not abs(norm - float(found.norm)) <= 1e-7:
                 return f"gradients {G.tolist()}: norm {found.norm}, not {norm}"
     return None
 

@@ -37,8 +37,10 @@ def shortest_combination(solver: Solver, deep: bool) -> str | None:
         found = solver(G @ G.T)
         seen, true = found.weights @ G, np.array([float(x) for x in v]) @ G
         size = np.linalg.norm(G, axis=1).max() or 1.0
-        if np.linalg.norm(seen - true) > DIGITS * size or found.status != Status.OPTIMAL:
+        if not np.linalg.norm(seen - true) <= DIGITS * size or found.status != Status.OPTIMAL:
             return f"gradients {G.tolist()}: {seen} is not the shortest combination {true}"
+        if (found.certificate is not None) != (exact.square(A, v) == 0):
+            return f"gradients {G.tolist()}: the certificate is {found.certificate}"
     return None
 
 
@@ -48,7 +50,8 @@ def common_progress(solver: Solver, deep: bool) -> str | None:
         v = solver(G @ G.T).weights
         d = v @ G
         slopes = (G @ d) / (d @ d)
-        if slopes.min() < 1.0 - DIGITS or np.abs(slopes[v > 0.0] - 1.0).max() > DIGITS:
+        level = np.abs(slopes[v > 0.0] - 1.0).max()
+        if not (slopes.min() >= 1.0 - DIGITS and level <= DIGITS):
             return f"{name}: progress over squared length is {slopes}"
     return None
 
@@ -62,7 +65,7 @@ def nearest_harmless(solver: Solver, deep: bool) -> str | None:
         seen = solver(G @ G.T, r.astype(np.float64)).weights @ G
         true = np.array([float(x) for x in w]) @ G
         size = np.abs(r) @ np.linalg.norm(G, axis=1) or 1.0
-        if np.linalg.norm(seen - true) > DIGITS * size:
+        if not np.linalg.norm(seen - true) <= DIGITS * size:
             return f"gradients {G.tolist()}, reference {r}: {seen} is not the projection {true}"
     return None
 
@@ -85,7 +88,7 @@ def conflicts_with_nobody(solver: Solver, deep: bool) -> str | None:
         found = solver(G @ G.T).weights
         size = Fraction(float(np.abs(found) @ np.linalg.norm(G, axis=1)))
         for slope, g in zip(progress(G, found), G, strict=True):
-            if slope < -CONFLICT * size * Fraction(float(np.linalg.norm(g))):
+            if not slope >= -CONFLICT * size * Fraction(float(np.linalg.norm(g))):
                 return f"{name}: progress {float(slope):.1e} on a task"
     return None
 
@@ -100,7 +103,7 @@ def alpha_zero_is_projection(solver: Solver, deep: bool) -> str | None:
         found = solver(G @ G.T, 0.0, priority=p)
         if found.status == Status.PARETO_STATIONARY and exact.stationary(exact_gram(G)):
             continue
-        if distance(found.weights @ G, true) > DIGITS and np.linalg.norm(true) > 0:
+        if np.linalg.norm(true) > 0 and not distance(found.weights @ G, true) <= DIGITS:
             return f"gradients {G.tolist()}, priorities {p}: {found.weights @ G}, not {true}"
     return None
 

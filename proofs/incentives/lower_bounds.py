@@ -104,7 +104,7 @@ def lottery_pointwise(share: Lottery, deep: bool) -> str | None:
         f = share(z)
         tail = _tail(share, float(z))
         short = f - SHORT * (z * f + tail) - SHORT * (1.0 - z)
-        if short < -1e-6:
+        if not short >= -1e-6:
             return f"at z = {z:.3f} it is short by {-short:.2e}"
     return None
 
@@ -118,7 +118,7 @@ def lottery_floor(share: Lottery, deep: bool) -> str | None:
         budget = float(costs.sum() * rng.uniform(0.05, 0.9))
         best = int((np.cumsum(costs.sum(axis=1)) <= budget).sum())
         count = _common_count(share, costs, budget)
-        if count < SHORT * best - ROUNDING * n:
+        if not count >= SHORT * best - ROUNDING * n:
             return f"draw {draw}: {count:.4f} recruits expected, (1 - 1/e) k* = {SHORT * best:.4f}"
     return None
 
