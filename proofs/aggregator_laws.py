@@ -207,14 +207,19 @@ _LAWS = (
     Law("deterministic", "the same bytes for the same gradients", _NORMAL, _deterministic),
     Law("leaves its input alone", "the gradients are only read", _NORMAL, _pure),
     Law("permutation invariant", "the order of the tasks does not matter", _NORMAL, _permutation),
-    Law("non-conflicting", "no task is harmed: <g_k, d> >= 0", _NORMAL, _conflict),
+    Law("non-conflicting", "no task is harmed: g_k . d >= 0", _NORMAL, _conflict),
     Law(
         "non-conflicting on edge cases",
         "nor with zero rows, near-stationary, mixed or tiny gradients",
         drawn(**EDGES),
         _conflict,
     ),
-    Law("common descent", "<g_k, d> > 0 wherever some direction does it", _SOLVABLE, _descent),
+    Law(
+        "common descent",
+        "g_k . d > 0 for every task wherever some direction does it",
+        _SOLVABLE,
+        _descent,
+    ),
     Law("within the span", "the direction is a combination of the gradients", _NORMAL, _span),
     Law("within the convex hull", "it is a convex combination of them", _NORMAL, _hull),
     Law(

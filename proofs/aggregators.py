@@ -150,6 +150,21 @@ TORCHJD: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
 """Aggregators of TorchJD and their arguments; it is an optional package."""
 
 
+EXACT: MappingProxyType[str, str] = MappingProxyType(
+    {
+        "SciPy least_squares FairGrad, alpha 2": "fairgrad, alpha 2",
+        "SciPy SLSQP conflict-averse, c 0.4": "conflict_averse, c 0.4",
+        "cvxpy FairGrad, alpha 2": "fairgrad, alpha 2",
+        "TorchJD MGDA": "min_norm",
+        "TorchJD UPGrad": "upgrad",
+        "TorchJD DualProj": "dual cone of the mean",
+        "TorchJD CAGrad": "conflict_averse, c 0.4",
+        "TorchJD FairGrad": "fairgrad, alpha 2",
+    }
+)
+"""Which of our methods solves the same problem exactly."""
+
+
 def torchjd_aggregators() -> dict[str, Aggregate]:
     """Those of `TORCHJD` that are there; nothing if the package is not installed."""
     try:

@@ -48,6 +48,22 @@ CLAIMS_OF: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "fairopt/conflict_averse.py": ("conflict-averse-*",),
         "fairopt/dual_cone.py": ("dual-cone-*", "upgrad-*", "fairgrad-residual-*"),
         "fairopt/pareto.py": ("pareto-*",),
+        "mechanisms/max_min_fair.py": ("max-min-fair-*", "float-rules-*"),
+        "mechanisms/level_rules.py": (
+            "leave-one-out-level-*",
+            "common-level-floor",
+            "float-rules-*",
+        ),
+        "mechanisms/budget_fair.py": (
+            "budget-fair-*",
+            "max-min-fair-with-one-task",
+            "float-rules-*",
+        ),
+        "mechanisms/greedy_max_min.py": ("greedy-*", "c1-*", "float-rules-*"),
+        "mechanisms/participation_fee.py": ("participation-fee-*", "float-rules-*"),
+        "mechanisms/posted_price.py": ("posted-price-*", "sampled-posted-*", "float-rules-*"),
+        "mechanisms/kernels/shares.py": ("float-rules-*",),
+        "mechanisms/kernels/spending.py": ("float-rules-*",),
     }
 )
 
