@@ -146,6 +146,7 @@ MUTATIONS = (
     Mutation("mechanisms/posted_price.py", "offers hang on what is accepted", "offered[client] = menu.sum() <= left", "offered[client] = sum(menu[accepted[client]]) <= left"),
     Mutation("mechanisms/posted_price.py", "no quota for the sample's price", "<= price, dtype=bool)][:level]", "<= price, dtype=bool)]"),
     Mutation("mechanisms/kernels/shares.py", "one rank too many", "return below + low\n", "return below + low + 1\n"),
-    Mutation("mechanisms/kernels/spending.py", "strict for weak", "partials[count - 1] > 0.0:  # at once, so that nothing overflows\n                return int(k)", "partials[count - 1] >= 0.0:  # at once, so that nothing overflows\n                return int(k)"),
+    Mutation("mechanisms/kernels/spending.py", "a round that nobody bids for", "if b[s, k] == np.inf:\n                return int(k)", "if b[s, k] == np.inf:\n                return int(k) + 1"),
+    Mutation("mechanisms/kernels/spending.py", "accepted prices paid twice", "count = add_exactly(partials, count, prices[i, s])", "count = add_exactly(partials, count, 2.0 * prices[i, s])"),
 )  # fmt: skip
 """Signs, exponents, ranks, strict for weak, dropped terms: one in every place that decides."""

