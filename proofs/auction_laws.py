@@ -71,11 +71,19 @@ def _lie(mechanism: Mechanism, auction: Auction, rng: np.random.Generator) -> st
     return None
 
 
+def _forgetful(mechanism: Mechanism, auction: Auction, rng: np.random.Generator) -> str | None:
+    """Another outcome when the same auction is held again."""
+    bids, budget = auction
+    first, second = (mechanism(bids.copy(), budget) for _ in range(2))
+    return None if first == second else "held twice, it recruits or pays differently"
+
+
 _LAWS = (
     Law("within budget", "payments sum to at most the budget", auctions, _overspend),
     Law("individually rational", "no recruit is paid below its ask", auctions, _underpay),
     Law("recruits only bidders", "nobody is recruited that did not bid", auctions, _uninvited),
     Law("truthful", "no client gains by a joint misreport of its costs", auctions, _lie),
+    Law("same bids, same outcome", "an auction held again ends the same", auctions, _forgetful),
 )
 AUCTION_LAWS = MappingProxyType({law.name: law for law in _LAWS})
 """Laws that `check_auction` knows, by name."""
