@@ -1,17 +1,19 @@
-"""Command line: `python -m proofs [--only PATTERN] [--deep] [--json]`."""
+"""Command line: `python -m proofs [--only PATTERN] [--deep] [--json]`, and its `conformance`."""
 
 from __future__ import annotations
 
 import fnmatch
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import track
 
-from proofs.claim import Claim
-from proofs.registry import all_claims
+from proofs.claim import Claim, Verdict
+from proofs.pages import claims_page
+from proofs.registry import all_claims, claims_by_topic
 from proofs.report import PLAIN_WIDTH, as_json, judge_all, table
 
 FAILED = 1
@@ -20,21 +22,30 @@ BAD_INPUT = 2
 app = typer.Typer(add_completion=False)
 
 
-@app.command()
+@app.callback(invoke_without_command=True)
 def main(
+    context: typer.Context,
     only: Annotated[
-        str, typer.Option(help="Only claims whose name contains or matches this.")
-    ] = "*",
+        list[str] | None,
+        typer.Option(help="Only claims whose name contains or matches this; may be repeated."),
+    ] = None,
     deep: Annotated[bool, typer.Option(help="Run the thorough checks: minutes.")] = False,
     json: Annotated[bool, typer.Option(help="Print JSON instead of a table.")] = False,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also write the page of all claims, without seconds.")
+    ] = None,
 ) -> None:
     """Check every claim; exit with 1 if one fails or a broken twin is accepted."""
-    claims = selected(only)
+    if context.invoked_subcommand is not None:
+        return
+    claims = selected(*(only or ["*"]))
     if not claims:
-        Console(stderr=True).print(f"--only {only}: no claim has such a name")
+        Console(stderr=True).print(f"--only {' '.join(only or ())}: no claim has such a name")
         raise typer.Exit(BAD_INPUT)
     progress = track(claims, "Checking", console=Console(stderr=True), transient=True)
     verdicts = list(judge_all(progress, deep=deep))
+    if markdown is not None:
+        markdown.write_text(claims_page(by_topic(verdicts)))
     if json:
         sys.stdout.write(as_json(verdicts) + "\n")
     else:
@@ -43,14 +54,48 @@ def main(
     raise typer.Exit(0 if all(verdict.passed for verdict in verdicts) else FAILED)
 
 
-def selected(pattern: str) -> list[Claim]:
-    """Claims whose name contains the pattern, or matches it as a shell pattern.
+@app.command()
+def conformance(
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also write the page with witnesses.")
+    ] = None,
+) -> None:
+    """Hold our aggregators, common recipes and TorchJD's against the laws of `check_aggregator`."""
+    from proofs.conformance_page import broken_promises, conformance_page, run
+
+    reports = run()
+    for name, report in reports.items():
+        broken = ", ".join(result.law for result in report.broken) or "nothing"
+        sys.stdout.write(f"{name} breaks: {broken}\n")
+    if markdown is not None:
+        markdown.write_text(conformance_page(reports))
+    promises = broken_promises(reports)
+    sys.stdout.writelines(f"CLAIMED AND BROKEN: {promise}\n" for promise in promises)
+    raise typer.Exit(FAILED if promises else 0)
+
+
+def selected(*patterns: str) -> list[Claim]:
+    """Claims whose name contains one of the patterns, or matches it as a shell pattern.
 
     Example:
         >>> [claim.name for claim in selected("c1-*")]
         ['c1-paying-what-is-asked']
     """
-    return [c for c in all_claims() if pattern in c.name or fnmatch.fnmatch(c.name, pattern)]
+    return [claim for claim in all_claims() if any(_fits(claim.name, each) for each in patterns)]
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Whether a name contains or matches a pattern."""
+    return pattern in name or fnmatch.fnmatch(name, pattern)
+
+
+def by_topic(verdicts: list[Verdict]) -> dict[str, list[Verdict]]:
+    """Verdicts under the titles of their topics."""
+    found = {verdict.claim.name: verdict for verdict in verdicts}
+    return {
+        title: [found[claim.name] for claim in claims if claim.name in found]
+        for title, claims in claims_by_topic().items()
+    }
 
 
 if __name__ == "__main__":

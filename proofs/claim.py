@@ -7,23 +7,54 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-THEOREM = "theorem"
+TIGHT = "tight"
+BOUND = "bound"
+IDENTITY = "identity"
 COUNTEREXAMPLE = "counter-example"
-KINDS = (THEOREM, COUNTEREXAMPLE, "bound", "limit", "equivalence")
+LIMIT = "limit"
+KINDS = {
+    TIGHT: "an inequality, with an instance on which nothing better can hold",
+    BOUND: "an inequality on every instance",
+    IDENTITY: "two things are equal on every instance",
+    COUNTEREXAMPLE: "something plausible is false, on one worked instance",
+    LIMIT: "what is approached as a parameter goes to an end of its range",
+}
 """What a claim may be."""
+
+OWN = "our reconstruction"
+"""Source of results proved or reconstructed in this project."""
 
 Check = Callable[[Any, bool], "str | None"]
 """`check(subject, deep)` returns a witness against the subject in words, or None."""
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """One more check of a claim, or the same check with one more broken twin.
+
+    Args:
+        how: How it is checked.
+        check: The check.
+        subject: What the claim is about, in the form that this check takes.
+        broken: A relative of the subject that the check must reject.
+    """
+
+    how: str
+    check: Check
+    subject: Any
+    broken: Any
+
+
+@dataclass(frozen=True)
 class Claim:
-    """Something that holds for a subject, such as an auction or an aggregator.
+    r"""Something that holds for a subject, such as an auction or an aggregator.
 
     Args:
         name: Unique, kebab-case; `--only` matches it.
-        statement: What holds, in one sentence.
-        source: Where it comes from; "own" for results of this project.
+        statement: What holds, in one plain sentence.
+        formula: The same in LaTeX, without dollars and without a vertical bar.
+        source: Where it comes from, with the number of the theorem or equation; `OWN` for results
+            of this project.
         kind: One of `KINDS`.
         how: How it is checked, such as "every profile of a grid, exact".
         scope: What the check covers, in numbers.
@@ -31,18 +62,20 @@ class Claim:
         check: The check.
         subject: What the claim is about.
         broken: A relative of the subject for which the statement is false.
+        more: Further checks and twins; the claim holds if all do.
 
     Example:
         >>> def is_even(number, deep):
         ...     return None if number % 2 == 0 else f"{number} is odd"
-        >>> claim = Claim("two-is-even", "2 is even", "own", "theorem", "division", "one number",
-        ...               "one number", is_even, subject=2, broken=3)
+        >>> claim = Claim("two-is-even", "2 is even", r"2 \in 2\mathbb{Z}", OWN, IDENTITY,
+        ...               "division", "one number", "one number", is_even, subject=2, broken=3)
         >>> claim.judge().passed
         True
     """
 
     name: str
     statement: str
+    formula: str
     source: str
     kind: str
     how: str
@@ -51,16 +84,24 @@ class Claim:
     check: Check
     subject: Any
     broken: Any
+    more: tuple[Evidence, ...] = ()
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """All checks, each with its broken twin."""
+        return (Evidence(self.how, self.check, self.subject, self.broken), *self.more)
 
     def judge(self, *, deep: bool = False) -> Verdict:
-        """Run the check on the subject and on the broken twin."""
+        """Run every check on its subject and on its broken twin."""
         start = time.perf_counter()
         try:
-            witness = self.check(self.subject, deep)
-            objection = self.check(self.broken, deep)
+            witnesses = [each.check(each.subject, deep) for each in self.evidence]
+            objections = [each.check(each.broken, deep) for each in self.evidence]
         except Exception as error:
             error.add_note(f"while checking the claim {self.name}")
             raise
+        witness = next((found for found in witnesses if found is not None), None)
+        objection = None if None in objections else "; ".join(str(each) for each in objections)
         return Verdict(self, deep, witness, objection, time.perf_counter() - start)
 
 
@@ -72,7 +113,8 @@ class Verdict:
         claim: The claim.
         deep: Whether the thorough check ran.
         witness: Why the claim fails, or None.
-        objection: Why the broken twin was rejected, or None, which is a defect of the check.
+        objection: Why the broken twins were rejected, or None, which is a defect of a check: it
+            accepted one.
         seconds: Time of both checks.
     """
 
@@ -107,9 +149,11 @@ class Verdict:
         return {
             "claim": self.claim.name,
             "statement": self.claim.statement,
+            "formula": self.claim.formula,
             "source": self.claim.source,
             "kind": self.claim.kind,
-            "how": self.claim.how,
+            "how": "; ".join(dict.fromkeys(each.how for each in self.claim.evidence)),
+            "twins": len(self.claim.evidence),
             "scope": self.scope,
             "verdict": "holds" if self.holds else "fails",
             "witness": self.witness,

@@ -4,76 +4,73 @@ Example:
     >>> from mechanisms import greedy_max_min, max_min_fair
     >>> check_auction(max_min_fair).passed
     True
-    >>> [result.law for result in check_auction(greedy_max_min).results if not result.passed]
+    >>> [result.law for result in check_auction(greedy_max_min).broken]
     ['truthful']
+
+    >>> import fairopt
+    >>> def fair(gradients):  # (K, D) -> (D,)
+    ...     return fairopt.fairgrad(gradients @ gradients.T, alpha=2.0).weights @ gradients
+    >>> def mean(gradients):
+    ...     return gradients.mean(axis=0)
+    >>> check_aggregator(fair, claims=["non-conflicting", "stops where stationary"]).passed
+    True
+    >>> [result.law for result in check_aggregator(mean, claims=["non-conflicting"]).broken]
+    ['non-conflicting']
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fairopt.errors import FairoptError, InvalidInput
 from mechanisms import Mechanism
-from mechanisms.properties import find_irrational_payment, find_overspend, find_profitable_report
-from mechanisms.running import run_mechanism
+from proofs.aggregator_laws import AGGREGATOR_LAWS
+from proofs.auction_laws import AUCTION_LAWS
+from proofs.law import ConformanceReport, DoesNotConform, Law, LawResult, judge
 
-AUCTIONS = 40
-"""Random auctions per law."""
-MISREPORTS = 25
-"""Joint misreports per client."""
-ROUNDING = Fraction(1, 10**9)
-"""Relative to the budget: smaller gains and excesses are the rounding of a float mechanism."""
+__all__ = [
+    "AGGREGATOR_LAWS",
+    "AUCTION_LAWS",
+    "ConformanceReport",
+    "DoesNotConform",
+    "Law",
+    "LawResult",
+    "check_aggregator",
+    "check_auction",
+]
 
-Floats = NDArray[np.float64]
+Aggregate = Callable[[Any], Any]
 
 
-class DoesNotConform(FairoptError, AssertionError):
-    """A law that the code under test was required to obey is broken."""
+def check_aggregator(
+    aggregate: Aggregate, *, claims: Sequence[str] | None = None, seed: int = 0
+) -> ConformanceReport:
+    """Search for violations of the laws of gradient aggregators.
 
-
-@dataclass(frozen=True)
-class LawResult:
-    """What one law showed.
+    Few aggregators obey all laws, and some laws exclude each other: which of them yours claims is
+    `claims`. Gradients are float64 and small (up to 6 tasks, 9 parameters); passing is evidence,
+    not proof.
 
     Args:
-        law: Its name.
-        passed: Nothing was found against it.
-        witness: What was found, in words.
+        aggregate: From a (K, D) array of task gradients, one per row, to a direction (D,).
+        claims: Names of `AGGREGATOR_LAWS`; all of them by default.
+        seed: Of the gradients.
+
+    Returns:
+        `ConformanceReport`: `.passed`, `.results` (law, statement, passed, witness, and
+        `.replay(aggregate)` at the gradients of the witness), `.require()`.
+
+    Raises:
+        InvalidInput: An unknown law.
+
+    Example:
+        >>> report = check_aggregator(lambda G: G.sum(axis=0), claims=["within the convex hull"])
+        >>> print(report)
+        FAILS within the convex hull: plain K=2 draw 0: ... from the hull of the gradients
+        >>> report.results[0].replay(lambda G: G.mean(axis=0)) is None
+        True
     """
-
-    law: str
-    passed: bool
-    witness: str | None
-
-
-@dataclass(frozen=True)
-class ConformanceReport:
-    """Results of all laws that were asked for."""
-
-    results: tuple[LawResult, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether every law passed."""
-        return all(result.passed for result in self.results)
-
-    def require(self) -> ConformanceReport:
-        """The report itself if every law passed.
-
-        Raises:
-            DoesNotConform: With the witness of each broken law.
-        """
-        broken = [f"{r.law}: {r.witness}" for r in self.results if not r.passed]
-        if broken:
-            raise DoesNotConform("; ".join(broken))
-        return self
+    return judge(dict(AGGREGATOR_LAWS), aggregate, claims, seed)
 
 
 def check_auction(
@@ -90,79 +87,6 @@ def check_auction(
         seed: Of the auctions and of the misreports.
 
     Raises:
-        InvalidInput: An unknown law, or what the mechanism returns is no outcome for these bids.
+        InvalidInput: An unknown law.
     """
-    chosen = tuple(AUCTION_LAWS) if claims is None else tuple(claims)
-    for law in chosen:
-        if law not in AUCTION_LAWS:
-            raise InvalidInput("claims", law, f"among {', '.join(AUCTION_LAWS)}")
-    return ConformanceReport(tuple(_try_law(law, mechanism, seed) for law in chosen))
-
-
-def _try_law(law: str, mechanism: Mechanism, seed: int) -> LawResult:
-    """First witness against one law."""
-    rng = np.random.default_rng(seed)
-    for bids, budget in _auctions(rng):
-        witness = AUCTION_LAWS[law](mechanism, bids, budget, rng)
-        if witness is not None:
-            return LawResult(law, False, f"bids {bids.tolist()}, budget {budget}: {witness}")
-    return LawResult(law, True, None)
-
-
-def _auctions(rng: np.random.Generator) -> Iterator[tuple[Floats, float]]:
-    """Random small auctions."""
-    for _ in range(AUCTIONS):
-        shape = (int(rng.integers(1, 7)), int(rng.integers(1, 4)))
-        bids = rng.integers(0, 9, size=shape).astype(np.float64)
-        bids[rng.random(shape) < rng.choice([0.0, 0.2])] = np.inf
-        yield bids, float(rng.integers(1, 6 * shape[1] * shape[0] + 1))
-
-
-def _overspend(mechanism: Mechanism, bids: Floats, budget: float, rng: Any) -> str | None:
-    """Payments above the budget."""
-    found = find_overspend(run_mechanism(mechanism, bids, budget), budget)
-    return found.sentence if found and found.gain > ROUNDING * Fraction(budget) else None
-
-
-def _underpay(mechanism: Mechanism, bids: Floats, budget: float, rng: Any) -> str | None:
-    """A recruit paid below its ask."""
-    found = find_irrational_payment(run_mechanism(mechanism, bids, budget), bids)
-    return found.sentence if found and found.gain > ROUNDING * Fraction(budget) else None
-
-
-def _uninvited(mechanism: Mechanism, bids: Floats, budget: float, rng: Any) -> str | None:
-    """A recruit that did not bid."""
-    outcome = run_mechanism(mechanism, bids, budget)
-    cells = np.argwhere(outcome.winners & np.isinf(bids))
-    return f"client {cells[0][0]} does not bid for task {cells[0][1]}" if len(cells) else None
-
-
-def _lie(mechanism: Mechanism, bids: Floats, budget: float, rng: np.random.Generator) -> str | None:
-    """A profitable joint misreport of the tasks that a client bids on."""
-    for client, truth in enumerate(bids):
-        lies = rng.integers(0, 19, size=(MISREPORTS, truth.size)) / 2
-        kept = rng.random(lies.shape) < 0.5
-        reports = np.where(kept | np.isinf(truth), truth, lies)
-        rows = [tuple(float(x) for x in row) for row in reports]
-        found = find_profitable_report(mechanism, bids, budget, client=client, reports=rows)
-        if found and found.gain > ROUNDING * Fraction(budget):
-            return found.sentence
-    return None
-
-
-def _forgetful(mechanism: Mechanism, bids: Floats, budget: float, rng: Any) -> str | None:
-    """Another outcome when the same auction is held again."""
-    first, second = (run_mechanism(mechanism, bids, budget) for _ in range(2))
-    return None if first == second else "held twice, it recruits or pays differently"
-
-
-AUCTION_LAWS: MappingProxyType[str, Callable[..., str | None]] = MappingProxyType(
-    {
-        "same bids, same outcome": _forgetful,
-        "within budget": _overspend,
-        "individually rational": _underpay,
-        "recruits only bidders": _uninvited,
-        "truthful": _lie,
-    }
-)
-"""Laws that `check_auction` knows."""
+    return judge(dict(AUCTION_LAWS), mechanism, claims, seed)

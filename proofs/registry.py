@@ -17,7 +17,7 @@ def all_claims() -> tuple[Claim, ...]:
     Raises:
         ValueError: Two claims share a name.
     """
-    claims = [claim for module in _modules() for claim in getattr(module, "CLAIMS", ())]
+    claims = [claim for topic in claims_by_topic().values() for claim in topic]
     names = [claim.name for claim in claims]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -25,10 +25,33 @@ def all_claims() -> tuple[Claim, ...]:
     return tuple(claims)
 
 
-def _modules() -> Iterator[ModuleType]:
-    """Modules in the folders below this package; those beside this file hold no claims."""
+def claims_by_topic() -> dict[str, tuple[Claim, ...]]:
+    """The claims of each topic under the first line of its folder's docstring.
+
+    Example:
+        >>> next(iter(claims_by_topic()))
+        'Rules that look honest and are not, each with the smallest instance we know'
+    """
+    topics = {}
+    for package in _packages():
+        found = [getattr(module, "CLAIMS", ()) for module in _modules(package)]
+        topics[_title(package)] = tuple(claim for claims in found for claim in claims)
+    return topics
+
+
+def _packages() -> Iterator[ModuleType]:
+    """Topics: the folders below this package; modules beside this file hold no claims."""
     here = Path(__file__).parent
     for topic in sorted(path.name for path in here.iterdir() if (path / "__init__.py").exists()):
-        package = importlib.import_module(f"proofs.{topic}")
-        for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda each: each.name):
-            yield importlib.import_module(f"proofs.{topic}.{module.name}")
+        yield importlib.import_module(f"proofs.{topic}")
+
+
+def _modules(package: ModuleType) -> Iterator[ModuleType]:
+    """Modules of one topic."""
+    for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda each: each.name):
+        yield importlib.import_module(f"{package.__name__}.{module.name}")
+
+
+def _title(package: ModuleType) -> str:
+    """What a topic calls itself."""
+    return (package.__doc__ or package.__name__).strip().splitlines()[0].rstrip(".")

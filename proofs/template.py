@@ -6,7 +6,7 @@ It is complete and its check runs, but it lies outside the topics' folders, so i
 from __future__ import annotations
 
 from mechanisms import Mechanism, budget_fair
-from proofs.claim import THEOREM, Claim
+from proofs.claim import IDENTITY, Claim
 from proofs.incentives.instances import exact_table
 from proofs.incentives.wrong_rules import underpaying
 
@@ -22,8 +22,9 @@ CLAIMS = (
     Claim(
         name="a-new-claim",
         statement="two recruits share the budget",
+        formula=r"p_{11} = p_{21} = B/2",
         source="where the statement and its proof are written",
-        kind=THEOREM,
+        kind=IDENTITY,
         how="how the check works, in three words",
         scope="what the check covers, in numbers",
         deep_scope="what the thorough check covers",

@@ -21,7 +21,7 @@ from mechanisms.limits import (
     find_profitable_collusion,
     find_profitable_false_name,
 )
-from proofs.claim import COUNTEREXAMPLE, THEOREM, Check, Claim
+from proofs.claim import COUNTEREXAMPLE, OWN, TIGHT, Check, Claim
 from proofs.incentives.instances import Bids, Row, exact_table
 
 VALUES = (Fraction(0), Fraction(1), Fraction(2), math.inf)
@@ -94,14 +94,18 @@ def pays(
 def gamed(name: str, statement: str, check: Check, rule: Mechanism, honest: Mechanism) -> Claim:
     """A counter-example claim."""
     scope, how = "one worked auction", "one conspiracy, exact"
-    return Claim(name, statement, "own", COUNTEREXAMPLE, how, scope, scope, check, rule, honest)
+    formula = r"\sum_{i \in C} u_i(b_C', b_{-C}) > \sum_{i \in C} u_i(c_C, b_{-C})"
+    kind = COUNTEREXAMPLE
+    return Claim(name, statement, formula, OWN, kind, how, scope, scope, check, rule, honest)
 
 
 def safe(name: str, statement: str, find: Find, rule: Mechanism, broken: Mechanism) -> Claim:
     """A theorem on complete grids."""
     how = "every profile and every conspiracy of a grid, exact"
     scopes = (f"grids {SHAPES} of (clients, tasks)", f"grids {DEEP_SHAPES} of (clients, tasks)")
-    return Claim(name, statement, "own", THEOREM, how, *scopes, nowhere(find), rule, broken)
+    formula = r"\sum_{i \in C} u_i(b_C', b_{-C}) \le \sum_{i \in C} u_i(c_C, b_{-C})"
+    check = nowhere(find)
+    return Claim(name, statement, formula, OWN, TIGHT, how, *scopes, check, rule, broken)
 
 
 PAIR = pays([(0,), (1,)], 2, (0, 1), [(0,), (2,)], 1)

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from mechanisms import Mechanism, greedy_max_min, level_max_min, max_min_fair
-from proofs.claim import COUNTEREXAMPLE, Check, Claim
+from proofs.claim import COUNTEREXAMPLE, OWN, Check, Claim
 from proofs.incentives import wrong_rules
 from proofs.incentives.instances import Row, exact_table
 
@@ -24,25 +24,34 @@ def below_half(rows: list[Row], budget: Any, optimum: int, minimum: int) -> Chec
     return check
 
 
-def short(name: str, statement: str, check: Check, rule: Mechanism, better: Mechanism) -> Claim:
+def short(
+    name: str,
+    statement: str,
+    example: tuple[list[Row], Any, int, int],
+    rule: Mechanism,
+    better: Mechanism,
+) -> Claim:
     """A counter-example whose broken twin is a rule that does reach half of the optimum there."""
     scope = "one worked auction"
     how = "one outcome, exact"
-    return Claim(name, statement, "own", COUNTEREXAMPLE, how, scope, scope, check, rule, better)
+    formula = rf"\min_s \sum_i x_{{is}} = {example[3]} < \lfloor k^*/2 \rfloor,\ k^* = {example[2]}"
+    check = below_half(*example)
+    kind = COUNTEREXAMPLE
+    return Claim(name, statement, formula, OWN, kind, how, scope, scope, check, rule, better)
 
 
 CLAIMS = (
     short(
         "half-of-an-even-optimum-with-three-tasks",
         "max_min_fair can recruit floor(k* / 2) - 1 with three tasks and an even optimum",
-        below_half([(0, 0, 0), (0, 0, 2), (2, 2, 2)], 3, 2, 0),
+        ([(0, 0, 0), (0, 0, 2), (2, 2, 2)], 3, 2, 0),
         max_min_fair,
         level_max_min,
     ),
     short(
         "half-of-the-optimum-with-one-level-per-client",
         "one level per client can recruit nobody at k* = 2, already with two tasks",
-        below_half([(1, 2), (0, 1), (2, 0)], "7/2", 2, 0),
+        ([(1, 2), (0, 1), (2, 0)], "7/2", 2, 0),
         wrong_rules.one_level_per_client,
         max_min_fair,
     ),

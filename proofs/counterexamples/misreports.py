@@ -18,11 +18,9 @@ from mechanisms import (
     max_min_fair,
 )
 from mechanisms.properties import find_profitable_report
-from proofs.claim import COUNTEREXAMPLE, Check, Claim
+from proofs.claim import COUNTEREXAMPLE, OWN, Check, Claim
 from proofs.incentives import wrong_rules
 from proofs.incentives.instances import Row, exact_table
-
-OWN = "own"
 
 
 def gains(rows: list[Row], budget: int, client: int, report: Row, gain: Any) -> Check:
@@ -40,60 +38,69 @@ def gains(rows: list[Row], budget: int, client: int, report: Row, gain: Any) -> 
     return check
 
 
-def gamed(name: str, statement: str, check: Check, rule: Mechanism, honest: Mechanism) -> Claim:
+def gamed(
+    name: str,
+    statement: str,
+    lie: tuple[list[Row], int, int, Row, Any],
+    rule: Mechanism,
+    honest: Mechanism,
+) -> Claim:
     """A counter-example claim."""
     scope = "one worked auction"
     how = "one misreport, exact"
-    return Claim(name, statement, OWN, COUNTEREXAMPLE, how, scope, scope, check, rule, honest)
+    formula = rf"u_{lie[2]}(b', b_{{-{lie[2]}}}) - u_{lie[2]}(c, b_{{-{lie[2]}}}) = {lie[4]} > 0"
+    check = gains(*lie)
+    kind = COUNTEREXAMPLE
+    return Claim(name, statement, formula, OWN, kind, how, scope, scope, check, rule, honest)
 
 
 CLAIMS = (
     gamed(
         "c1-paying-what-is-asked",
         "greedy max-min at asked prices: a client asks more and is paid more",
-        gains([(5,), (6,), (7,), (20,)], 20, 0, (7,), 2),
+        ([(5,), (6,), (7,), (20,)], 20, 0, (7,), 2),
         greedy_max_min,
         max_min_fair,
     ),
     gamed(
         "c2-next-price-per-rank",
         "paying the j-th cheapest the (j+1)-th ask: a client takes a worse rank for more pay",
-        gains([(1,), (2,), (10,)], 13, 0, (3,), 8),
+        ([(1,), (2,), (10,)], 13, 0, (3,), 8),
         wrong_rules.next_price_per_rank,
         budget_fair,
     ),
     gamed(
         "c3-a-losing-ask-raises-the-level",
         "level_max_min: a client of two tasks lowers an ask that loses, and the level rises",
-        gains([(1, 5), (2, 1), (4, 3)], 15, 0, (1, "16/5"), 2),
+        ([(1, 5), (2, 1), (4, 3)], 15, 0, (1, "16/5"), 2),
         level_max_min,
         leave_one_out_level,
     ),
     gamed(
         "c4-losing-on-purpose",
         "level_max_min: a client gives a task away to be recruited for another one",
-        gains([(8, 1), (2, 4)], 8, 0, (3, 1), 3),
+        ([(8, 1), (2, 4)], 8, 0, (3, 1), 3),
         level_max_min,
         max_min_fair,
     ),
     gamed(
         "c6-rolling-money-over",
         "budget-fair with leftovers passed on: a losing ask lowers the price of another task",
-        gains([(4, 1), (1, "-")], 12, 0, ("7/2", 1), "1/2"),
+        ([(4, 1), (1, "-")], 12, 0, ("7/2", 1), "1/2"),
         wrong_rules.roll_over,
         budget_fair,
     ),
     gamed(
         "c7-partial-last-round",
         "the common level with a partial last round: asking more moves the extra recruit",
-        gains([(8, "-"), (4, "-"), (3, "-"), ("-", 1), ("-", 6), ("-", 3)], 20, 3, ("-", 5), 3),
+        ([(8, "-"), (4, "-"), (3, "-"), ("-", 1), ("-", 6), ("-", 3)], 20, 3, ("-", 5), 3),
         wrong_rules.partial_last_round,
         level_max_min,
     ),
     gamed(
         "common-level-and-feigned-asks",
         "level_max_min: a client with one task asks for another that it cannot do, and loses there",
-        gains(
+        (
             [(0, "-"), ("-", "3/2"), (0, "-"), ("-", 0), ("5/2", "-"), ("-", 0)],
             7,
             0,

@@ -18,7 +18,7 @@ from mechanisms.repeated import (
     learned_budget,
     learned_reserve,
 )
-from proofs.claim import COUNTEREXAMPLE, THEOREM, Check, Claim
+from proofs.claim import COUNTEREXAMPLE, OWN, TIGHT, Check, Claim
 from proofs.incentives.instances import Row, exact_table
 
 ASKS = (Fraction(0), Fraction(1), Fraction(3))
@@ -58,9 +58,13 @@ def claim(
 ) -> Claim:
     """A claim about a policy."""
     grid = "two rounds, 3 clients, one task, asks 0, 1, 3: all costs and all plans"
-    scope = grid if kind == THEOREM else "one worked pair of rounds"
-    fast = f"{grid}; costs 0, 1 in the second round" if kind == THEOREM else scope
-    return Claim(name, statement, "own", kind, "exact utilities", fast, scope, check, rule, broken)
+    scope = grid if kind == TIGHT else "one worked pair of rounds"
+    fast = f"{grid}; costs 0, 1 in the second round" if kind == TIGHT else scope
+    formula = r"\sum_t u_i^t(\text{plan}) \le \sum_t u_i^t(\text{truth})"
+    if kind == COUNTEREXAMPLE:
+        formula = r"\sum_t u_0^t(\text{plan}) = \sum_t u_0^t(\text{truth}) + 1"
+    how = "exact utilities"
+    return Claim(name, statement, formula, OWN, kind, how, fast, scope, check, rule, broken)
 
 
 CLAIMS = (
@@ -85,7 +89,7 @@ CLAIMS = (
     claim(
         "rounds-that-learn-nothing-are-truthful",
         "max_min_fair at a fixed budget: no plan for two rounds pays, though costs move",
-        THEOREM,
+        TIGHT,
         nobody_gains,
         every_round(max_min_fair, BUDGET),
         every_round(greedy_max_min, BUDGET),
@@ -93,7 +97,7 @@ CLAIMS = (
     claim(
         "reserves-learned-from-scouts-are-truthful",
         "max_min_fair with the asks of a scout, never recruited, as reserve: no plan pays",
-        THEOREM,
+        TIGHT,
         nobody_gains,
         learned_reserve(max_min_fair, BUDGET, scouts=SCOUTS[1:]),
         learned_reserve(max_min_fair, BUDGET),
@@ -101,7 +105,7 @@ CLAIMS = (
     claim(
         "budgets-learned-from-scouts-are-truthful",
         "max_min_fair with a budget from the asks of two scouts, never recruited: no plan pays",
-        THEOREM,
+        TIGHT,
         nobody_gains,
         learned_budget(max_min_fair, BUDGET, 1, scouts=SCOUTS),
         learned_budget(max_min_fair, BUDGET, 1),

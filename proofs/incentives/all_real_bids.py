@@ -13,8 +13,8 @@ from mechanisms import (
 )
 from mechanisms.smt import prove_truthful, prove_within_budget
 from mechanisms.smt_rules import Offers, capped_offers, plain_offers
-from proofs.claim import THEOREM, Claim
-from proofs.incentives import wrong_rules
+from proofs.claim import BOUND, OWN, TIGHT, Claim
+from proofs.incentives import laws, wrong_rules
 
 SHAPES = ((3, 2), (4, 2))
 DEEP_SHAPES = (*SHAPES, (6, 2), (10, 2), (8, 3), (4, 6))
@@ -57,8 +57,9 @@ def honest(name: str, rule: Mechanism, *, joint: bool = True) -> Claim:
     return Claim(
         name=f"{name}-truthful-for-all-real-bids",
         statement=f"no client gains by any {kind}, whatever the real bids",
-        source="own",
-        kind=THEOREM,
+        formula=laws.TRUTHFUL,
+        source=OWN,
+        kind=TIGHT,
         how="SMT, linear real arithmetic",
         scope=_scope(SHAPES),
         deep_scope=_scope(DEEP_SHAPES),
@@ -73,8 +74,9 @@ def solvent(name: str, rule: Mechanism, offers: Offers) -> Claim:
     return Claim(
         name=f"{name}-within-budget-for-all-real-bids",
         statement="payments sum to at most the budget, whatever the real bids",
-        source="own",
-        kind=THEOREM,
+        formula=laws.WITHIN_BUDGET,
+        source=OWN,
+        kind=BOUND,
         how="SMT, every client and order explicit",
         scope=_scope(BUDGET_SHAPES),
         deep_scope=_scope(DEEP_BUDGET_SHAPES),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from mechanisms import Mechanism, budget_fair, leave_one_out_level, level_max_min, max_min_fair
-from proofs.claim import THEOREM, Check, Claim
+from proofs.claim import BOUND, OWN, TIGHT, Check, Claim
 from proofs.incentives import laws, wrong_rules
 
 SINGER = "Singer, arXiv 1002.2334, applied per task"
-OWN = "own"
 
 
 def truthful(name: str, rule: Mechanism, source: str, broken: Mechanism) -> Claim:
@@ -15,8 +14,9 @@ def truthful(name: str, rule: Mechanism, source: str, broken: Mechanism) -> Clai
     return Claim(
         name=f"{name}-truthful",
         statement="no client gains by misreporting all its costs at once",
+        formula=laws.TRUTHFUL,
         source=source,
-        kind=THEOREM,
+        kind=TIGHT,
         how="every profile and joint misreport of grids, exact",
         scope=laws.GRID_SCOPE,
         deep_scope=laws.DEEP_GRID_SCOPE,
@@ -27,12 +27,18 @@ def truthful(name: str, rule: Mechanism, source: str, broken: Mechanism) -> Clai
 
 
 def sampled(
-    name: str, statement: str, source: str, check: Check, rule: Mechanism, broken: Mechanism
+    name: str,
+    statement: str,
+    formula: str,
+    source: str,
+    check: Check,
+    rule: Mechanism,
+    broken: Mechanism,
 ) -> Claim:
     """A law that random exact auctions check."""
     scopes = (laws.SAMPLE_SCOPE, laws.DEEP_SAMPLE_SCOPE)
     how = "random auctions with ties, exact"
-    return Claim(name, statement, source, THEOREM, how, *scopes, check, rule, broken)
+    return Claim(name, statement, formula, source, BOUND, how, *scopes, check, rule, broken)
 
 
 def honest(
@@ -45,10 +51,19 @@ def honest(
     )
     return (
         truthful(name, rule, source, liar),
-        sampled(f"{name}-within-budget", statements[0], source, laws.within_budget, rule, spender),
+        sampled(
+            f"{name}-within-budget",
+            statements[0],
+            laws.WITHIN_BUDGET,
+            source,
+            laws.within_budget,
+            rule,
+            spender,
+        ),
         sampled(
             f"{name}-individually-rational",
             statements[1],
+            laws.RATIONAL,
             source,
             laws.rational,
             rule,

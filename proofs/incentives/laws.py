@@ -21,6 +21,9 @@ from proofs.incentives.instances import (
     size,
 )
 
+TRUTHFUL = r"u_i(b_i', b_{-i}; c_i) \le u_i(c_i, b_{-i}; c_i)"
+WITHIN_BUDGET = r"\sum_{i,s} p_{is}(b) \le B"
+RATIONAL = r"x_{is}(b) = 1 \Rightarrow p_{is}(b) \ge b_{is}"
 SAMPLES = 600
 DEEP_SAMPLES = 20_000
 SEED = 20240413

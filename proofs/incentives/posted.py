@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 
 from mechanisms import Outcome, participation_fee, posted_price, sampled_posted_price
-from proofs.claim import Claim
+from proofs.claim import OWN, Claim
 from proofs.incentives import wrong_rules
 from proofs.incentives.honesty import honest
 from proofs.incentives.instances import Bids
-
-OWN = "own"
 
 
 def fee_menu(bids: Bids, budget: Any) -> Outcome:

@@ -17,7 +17,7 @@ from mechanisms import (
     max_min_fair,
 )
 from mechanisms.ranking import exact_outcome, kth, ranked, water_level
-from proofs.claim import THEOREM, Check, Claim
+from proofs.claim import BOUND, IDENTITY, OWN, Check, Claim
 from proofs.incentives import laws, wrong_rules
 from proofs.incentives.instances import Bids
 
@@ -110,17 +110,26 @@ def better_simple_rule(bids: Bids, budget: Fraction) -> int:
     return max(common, budget_fair(bids, budget).min_take_up)
 
 
-def claim(name: str, statement: str, check: Check, subject: Any, broken: Any) -> Claim:
+def claim(
+    name: str,
+    statement: str,
+    formula: str,
+    check: Check,
+    subject: Any,
+    broken: Any,
+    kind: str = BOUND,
+) -> Claim:
     """A theorem checked on random exact auctions."""
     how = "random auctions with ties, exact"
     scopes = (laws.SAMPLE_SCOPE, laws.DEEP_SAMPLE_SCOPE)
-    return Claim(name, statement, "own", THEOREM, how, *scopes, check, subject, broken)
+    return Claim(name, statement, formula, OWN, kind, how, *scopes, check, subject, broken)
 
 
 CLAIMS = (
     claim(
         "max-min-fair-dominates-one-level-per-client-and-task",
         "every recruit of leave_one_out_level is one of max_min_fair, at no lower a price",
+        r"x^{+} \le x, \quad p^{+} \le p",
         on_samples(dominates(leave_one_out_level)),
         max_min_fair,
         wrong_rules.one_level_per_client,
@@ -128,6 +137,7 @@ CLAIMS = (
     claim(
         "one-level-per-client-and-task-dominates-one-per-client",
         "every recruit with one level per client is one of leave_one_out_level, not paid less",
+        r"x^{1} \le x^{+}, \quad p^{1} \le p^{+}",
         on_samples(dominates(wrong_rules.one_level_per_client)),
         leave_one_out_level,
         budget_fair,
@@ -135,27 +145,34 @@ CLAIMS = (
     claim(
         "max-min-fair-with-one-task",
         "with one task max_min_fair is the proportional share",
+        r"S = 1 \Rightarrow (x, p) = (x, p)^{\mathrm{share}}",
         on_samples(equals(budget_fair), tasks=1),
         max_min_fair,
         leave_one_out_level,
+        IDENTITY,
     ),
     claim(
         "leave-one-out-level-with-one-task-per-client",
         "for clients with one task each leave_one_out_level is level_max_min",
+        r"\lvert S_i \rvert = 1\ \forall i \Rightarrow (x, p)^{+} = (x, p)^{A}",
         on_samples(equals(level_max_min), single_task=True),
         leave_one_out_level,
         max_min_fair,
+        IDENTITY,
     ),
     claim(
         "max-min-fair-with-one-task-per-client",
         "for clients with one task each max_min_fair is one common level with water-filling caps",
+        r"\lvert S_i \rvert = 1\ \forall i \Rightarrow (x, p) = (x, p)^{W}",
         on_samples(equals(level_share), single_task=True),
         max_min_fair,
         leave_one_out_level,
+        IDENTITY,
     ),
     claim(
         "max-min-fair-dominates-the-common-level-for-one-task-per-client",
         "for clients with one task each every recruit of level_max_min is kept, not paid less",
+        r"\lvert S_i \rvert = 1\ \forall i \Rightarrow x^{A} \le x,\ p^{A} \le p",
         on_samples(dominates(level_max_min), single_task=True),
         max_min_fair,
         wrong_rules.one_level_per_client,
@@ -163,6 +180,7 @@ CLAIMS = (
     claim(
         "max-min-fair-recruits-near-the-common-level",
         "every task recruits within one of the level of level_max_min",
+        r"k_A - 1 \le \sum_i x_{is} \le k_A + 1",
         on_samples(near_common_level),
         max_min_fair,
         budget_fair,
@@ -170,6 +188,7 @@ CLAIMS = (
     claim(
         "max-min-fair-floor-of-the-simple-rules",
         "the minimum is at least max(common level, minimum of budget-fair) - 1",
+        r"\min_s \sum_i x_{is} \ge \max(k_A, k_{BF}) - 1",
         on_samples(
             minimum_at_least("that", lambda bids, budget: better_simple_rule(bids, budget) - 1)
         ),
@@ -179,6 +198,7 @@ CLAIMS = (
     claim(
         "max-min-fair-floor-of-the-optimum",
         "the minimum is at least floor((k* - 1) / 2)",
+        r"\min_s \sum_i x_{is} \ge \lfloor (k^* - 1)/2 \rfloor",
         on_samples(
             minimum_at_least("floor((k*-1)/2)", lambda bids, b: (optimum(bids, b) - 1) // 2)
         ),
@@ -188,6 +208,7 @@ CLAIMS = (
     claim(
         "max-min-fair-floor-with-two-tasks",
         "with two tasks the minimum is at least floor(k* / 2)",
+        r"S = 2 \Rightarrow \min_s \sum_i x_{is} \ge \lfloor k^*/2 \rfloor",
         on_samples(minimum_at_least("floor(k*/2)", lambda bids, b: optimum(bids, b) // 2), tasks=2),
         max_min_fair,
         wrong_rules.one_level_per_client,
@@ -195,6 +216,7 @@ CLAIMS = (
     claim(
         "common-level-floor",
         "the common level is at least floor(k* / 2)",
+        r"k_A \ge \lfloor k^*/2 \rfloor",
         on_samples(minimum_at_least("floor(k*/2)", lambda bids, b: optimum(bids, b) // 2)),
         level_max_min,
         wrong_rules.one_level_per_client,
@@ -202,6 +224,7 @@ CLAIMS = (
     claim(
         "budget-fair-floor",
         "the minimum of budget-fair is at least floor((k* + 1) / (S + 1))",
+        r"k_{BF} \ge \lfloor (k^* + 1)/(S + 1) \rfloor",
         on_samples(
             minimum_at_least(
                 "floor((k*+1)/(S+1))", lambda bids, b: (optimum(bids, b) + 1) // (bids.shape[1] + 1)

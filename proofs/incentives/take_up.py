@@ -20,7 +20,7 @@ from mechanisms import (
     level_max_min,
     max_min_fair,
 )
-from proofs.claim import THEOREM, Check, Claim
+from proofs.claim import Check, Claim
 
 FEW, MANY = 2_500, 100_000
 BATCH = 500
@@ -104,13 +104,15 @@ def holds(floor: Floor) -> Check:
     return check
 
 
-def claim(name: str, words: str, floor: Floor, rule: Any, broken: Any) -> Claim:
+def claim(name: str, words: str, formula: str, floor: Floor, rule: Any, broken: Any) -> Claim:
     """A floor; the broken twin is a rule that has a lower one."""
     statement = f"the minimum take-up is at least {words}, and at most k*"
     few, many = (f"{count:,} auctions, up to 12 clients and 4 tasks" for count in (FEW, MANY))
     how = "random float auctions, ties frequent"
+    bounds = rf"{formula} \le \min_s \sum_i x_{{is}} \le k^*"
+    check = holds(floor)
     return Claim(
-        f"{name}-take-up", statement, "own", THEOREM, how, few, many, holds(floor), rule, broken
+        f"{name}-take-up", statement, bounds, OWN, BOUND, how, few, many, check, rule, broken
     )
 
 
@@ -118,6 +120,7 @@ CLAIMS = (
     claim(
         "max-min-fair",
         "max(k_A, k_BF) - 1 and floor((k* - 1) / 2), and floor(k* / 2) with up to two tasks",
+        r"\max(k_A - 1, k_{BF} - 1, \lfloor (k^* - [S > 2]) / 2 \rfloor)",
         of_default,
         max_min_fair,
         leave_one_out_level,
@@ -125,11 +128,26 @@ CLAIMS = (
     claim(
         "leave-one-out-level",
         "k_A - 1 and floor((k* - 1) / 2)",
+        r"\max(k_A - 1, \lfloor (k^* - 1) / 2 \rfloor)",
         of_one_level,
         leave_one_out_level,
         budget_fair,
     ),
-    claim("level-max-min", "floor(k* / 2)", half, level_max_min, leave_one_out_level),
-    claim("budget-fair", "floor((k* + 1) / (S + 1))", share, budget_fair, level_max_min),
-    claim("greedy-max-min", "k*", all_of_it, greedy_max_min, max_min_fair),
+    claim(
+        "level-max-min",
+        "floor(k* / 2)",
+        r"\lfloor k^* / 2 \rfloor",
+        half,
+        level_max_min,
+        leave_one_out_level,
+    ),
+    claim(
+        "budget-fair",
+        "floor((k* + 1) / (S + 1))",
+        r"\lfloor (k^* + 1) / (S + 1) \rfloor",
+        share,
+        budget_fair,
+        level_max_min,
+    ),
+    claim("greedy-max-min", "k*", "k^*", all_of_it, greedy_max_min, max_min_fair),
 )

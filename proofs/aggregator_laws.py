@@ -1,0 +1,246 @@
+"""The laws of gradient aggregators that `proofs.conformance.check_aggregator` knows.
+
+An aggregator turns a (K, D) array of task gradients, one per row, into one direction (D,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import MappingProxyType
+
+import numpy as np
+
+from fairopt import min_norm, min_norm_from_gradients
+from proofs.gradients.problems import Array, conflicting, dependent, mixed_scales, plain
+from proofs.law import Instances, Law
+
+DRAWS = 6
+"""Gradient matrices of each family and size."""
+SIZES = (2, 3, 6)
+DIGITS = 1e-6
+"""Relative to the lengths at hand. Half of the digits of float64: solvers of other people stop at
+about there, and a wrong rule is off by far more."""
+SCALES = (1e-6, 1e-3, 1e3)
+
+Aggregate = Callable[[Array], Array]
+Family = Callable[[int, np.random.Generator], Array]
+
+
+def tiny(K: int, rng: np.random.Generator) -> Array:
+    """All gradients of length 1e-6."""
+    return 1e-6 * conflicting(K, rng)
+
+
+def zero_row(K: int, rng: np.random.Generator) -> Array:
+    """One task without a gradient."""
+    G = plain(K, rng)
+    G[rng.integers(K)] = 0.0
+    return G
+
+
+def near_stationary(K: int, rng: np.random.Generator) -> Array:
+    """The shortest convex combination is about 1e-3 of the gradients."""
+    G = plain(K, rng)
+    common = np.zeros((1, G.shape[1] + 1))
+    common[0, -1] = 1e-3
+    return np.hstack([G - G.mean(axis=0), np.zeros((K, 1))]) + common
+
+
+def repeated(K: int, rng: np.random.Generator) -> Array:
+    """The first gradient twice."""
+    G = plain(K, rng)
+    G[-1] = G[0]
+    return G
+
+
+def alone(K: int, rng: np.random.Generator) -> Array:
+    """A single task."""
+    return plain(1, rng)
+
+
+def opposed(K: int, rng: np.random.Generator) -> Array:
+    """A convex combination vanishes: Pareto stationary."""
+    G = rng.normal(size=(K, K + 1))
+    v = rng.dirichlet(np.ones(K)) + 0.1
+    G[-1] = -(v[:-1] @ G[:-1]) / v[-1]
+    return G
+
+
+PLAIN = {"plain": plain, "conflicting": conflicting, "dependent": dependent}
+EDGES = {
+    "mixed scales": mixed_scales,
+    "tiny": tiny,
+    "zero row": zero_row,
+    "near-stationary": near_stationary,
+    "repeated": repeated,
+    "one task": alone,
+}
+
+
+def drawn(**families: Family) -> Instances:
+    """Seeded draws of some families."""
+
+    def instances(seed: int) -> Iterator[tuple[str, Array]]:
+        for place, (name, family) in enumerate(families.items()):
+            for K in SIZES:
+                for draw in range(DRAWS):
+                    rng = np.random.default_rng([seed, place, K, draw])
+                    yield f"{name} K={K} draw {draw}", family(K, rng)
+
+    return instances
+
+
+def _call(aggregate: Aggregate, G: Array) -> Array:
+    """The direction for a copy of the gradients."""
+    return np.asarray(aggregate(G.copy()), dtype=np.float64)
+
+
+def _differ(left: Array, right: Array, what: str) -> str | None:
+    """How far two directions are apart, if they are."""
+    size = max(float(np.linalg.norm(left)), float(np.linalg.norm(right)))
+    off = float(np.linalg.norm(left - right))
+    return None if off <= DIGITS * size else f"{what}: {off / size:.1e} of its length away"
+
+
+def _unit(d: Array) -> Array:
+    """Of length one, zero stays."""
+    size = float(np.linalg.norm(d))
+    return np.asarray(d / size) if size > 0.0 else d
+
+
+def _finite(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    d = _call(aggregate, G)
+    if d.shape != G.shape[1:]:
+        return f"shape {d.shape} for gradients of shape {G.shape}"
+    return None if np.isfinite(d).all() else "the direction is not finite"
+
+
+def _deterministic(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    same = np.array_equal(_call(aggregate, G), _call(aggregate, G), equal_nan=True)
+    return None if same else "a second call gives other digits"
+
+
+def _pure(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    given = G.copy()
+    aggregate(given)
+    return None if np.array_equal(given, G) else "the gradients were changed"
+
+
+def _permutation(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    order = rng.permutation(len(G))
+    return _differ(_call(aggregate, G), _call(aggregate, G[order]), "tasks in another order")
+
+
+def _conflict(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    d = _unit(_call(aggregate, G))
+    lengths = np.linalg.norm(G, axis=1)
+    cosines = (G @ d)[lengths > 0.0] / lengths[lengths > 0.0]
+    worst = float(cosines.min(initial=np.inf))
+    return None if worst >= -DIGITS else f"cosine {worst:.1e} with a task"
+
+
+def _descent(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    worst = float((G @ _call(aggregate, G)).min())
+    return None if worst > 0.0 else f"progress {worst:.1e} on a task"
+
+
+def _span(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    d = _call(aggregate, G)
+    inside, *_ = np.linalg.lstsq(G.T, d, rcond=None)
+    return _differ(inside @ G, d, "the nearest combination of the gradients")
+
+
+def _hull(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    found = min_norm_from_gradients(G - _call(aggregate, G))
+    off = float(np.linalg.norm(found.weights @ (G - _call(aggregate, G))))
+    size = float(np.linalg.norm(G, axis=1).max())
+    return None if off <= DIGITS * size else f"{off / size:.1e} from the hull of the gradients"
+
+
+def _equivariance(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    d = _call(aggregate, G)
+    found = (_differ(_call(aggregate, s * G), s * d, f"gradients times {s:g}") for s in SCALES)
+    return next(filter(None, found), None)
+
+
+def _common_scale(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    d = _unit(_call(aggregate, G))
+    found = (_differ(_unit(_call(aggregate, s * G)), d, f"gradients times {s:g}") for s in SCALES)
+    return next(filter(None, found), None)
+
+
+def _task_scales(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    scale = 10.0 ** rng.uniform(-2, 2, size=(len(G), 1))
+    pair = _unit(_call(aggregate, G)), _unit(_call(aggregate, scale * G))
+    return _differ(*pair, "tasks rescaled")
+
+
+def _linear(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    x, y = rng.uniform(0.1, 2.0, size=(2, len(G), 1))
+    together = _call(aggregate, (2.0 * x + 0.5 * y) * G)
+    apart = 2.0 * _call(aggregate, x * G) + 0.5 * _call(aggregate, y * G)
+    return _differ(together, apart, "scales added before and after")
+
+
+def _duplicates(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    twice = _call(aggregate, np.concatenate([G, G]))
+    return _differ(_unit(twice), _unit(_call(aggregate, G)), "every task twice")
+
+
+def _stops(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    size = float(np.linalg.norm(_call(aggregate, G)) / np.linalg.norm(G, axis=1).max())
+    return None if size <= DIGITS else f"a step of {size:.1e} where nothing helps every task"
+
+
+def _moves(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    least = float(np.linalg.norm(min_norm(G @ G.T).weights @ G))
+    size = float(np.linalg.norm(_call(aggregate, G)))
+    return None if size > DIGITS * least else f"no step where one of {least:.1e} helps every task"
+
+
+_EVERYWHERE = drawn(**PLAIN, **EDGES, stationary=opposed)
+_NORMAL = drawn(**PLAIN)
+_SCALED = drawn(plain=plain, conflicting=conflicting)
+_SOLVABLE = drawn(**PLAIN, **{k: v for k, v in EDGES.items() if k != "zero row"})
+_LAWS = (
+    Law("finite", "a finite direction for every matrix, edge cases included", _EVERYWHERE, _finite),
+    Law("deterministic", "the same bytes for the same gradients", _NORMAL, _deterministic),
+    Law("leaves its input alone", "the gradients are only read", _NORMAL, _pure),
+    Law("permutation invariant", "the order of the tasks does not matter", _NORMAL, _permutation),
+    Law("non-conflicting", "no task is harmed: g_k . d >= 0", _NORMAL, _conflict),
+    Law(
+        "non-conflicting on edge cases",
+        "nor with zero rows, near-stationary, mixed or tiny gradients",
+        drawn(**EDGES),
+        _conflict,
+    ),
+    Law(
+        "common descent",
+        "g_k . d > 0 for every task wherever some direction does it",
+        _SOLVABLE,
+        _descent,
+    ),
+    Law("within the span", "the direction is a combination of the gradients", _NORMAL, _span),
+    Law("within the convex hull", "it is a convex combination of them", _NORMAL, _hull),
+    Law(
+        "scale equivariant", "gradients times s give s times the direction", _NORMAL, _equivariance
+    ),
+    Law("ignores the common scale", "gradients times s: same direction", _NORMAL, _common_scale),
+    Law("ignores task scales", "rescaled tasks: same direction", _SCALED, _task_scales),
+    Law(
+        "linear under scaling",
+        "with tasks scaled by c > 0 the direction is linear in c (TorchJD's definition)",
+        _SCALED,
+        _linear,
+    ),
+    Law("duplicated tasks", "every task twice: same direction", _NORMAL, _duplicates),
+    Law(
+        "stops where stationary",
+        "no step where a convex combination of the gradients vanishes",
+        drawn(stationary=opposed),
+        _stops,
+    ),
+    Law("moves elsewhere", "a step wherever some direction helps every task", _SOLVABLE, _moves),
+)
+AGGREGATOR_LAWS = MappingProxyType({law.name: law for law in _LAWS})
+"""Laws that `check_aggregator` knows, by name."""

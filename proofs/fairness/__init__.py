@@ -1,0 +1,1 @@
+"""Clients, rates and budgets shared fairly."""

@@ -1,0 +1,1 @@
+"""What the federated algorithms do to delays, weights and updates, on small models of them."""

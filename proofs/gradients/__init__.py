@@ -1,0 +1,1 @@
+"""One direction for several task gradients: FairGrad and its relatives."""

@@ -1,0 +1,108 @@
+"""The quadratic problems in fractions, by trying every support: slow, evident, exact.
+
+A minimiser with affinely independent gradients on its support always exists, and on such a support
+it solves a nonsingular linear system; the optimality conditions then say which support is right.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from fractions import Fraction
+
+Row = list[Fraction]
+Matrix = list[Row]
+
+
+def min_norm(A: Matrix) -> Row:
+    """Convex v with the smallest v'Av.
+
+    Example:
+        >>> min_norm([[Fraction(1), Fraction(0)], [Fraction(0), Fraction(4)]])
+        [Fraction(4, 5), Fraction(1, 5)]
+    """
+    for support in _supports(len(A)):
+        bordered = [[A[i][j] for j in support] + [Fraction(-1)] for i in support]
+        bordered.append([Fraction(1)] * len(support) + [Fraction(0)])
+        found = solve(bordered, [Fraction(0)] * len(support) + [Fraction(1)])
+        if found is None or min(found[:-1]) < 0:
+            continue
+        v = _spread(found[:-1], support, len(A))
+        if all(slope >= found[-1] for slope in times(A, v)):
+            return v
+    raise ArithmeticError("no support is optimal: the matrix is not positive semidefinite")
+
+
+def dual_cone(A: Matrix, reference: Row) -> Row:
+    """Weights of the direction nearest to G r with <g_k, d> >= 0.
+
+    Example:
+        >>> one = Fraction(1)
+        >>> dual_cone([[one, -one], [-one, 4 * one]], [one, 0 * one])
+        [Fraction(1, 1), Fraction(1, 4)]
+    """
+    slopes = times(A, reference)
+    for support in ((), *_supports(len(A))):
+        found = solve([[A[i][j] for j in support] for i in support], [-slopes[i] for i in support])
+        if found is None or (found and min(found) < 0):
+            continue
+        u = _spread(found, support, len(A))
+        w = [r + x for r, x in zip(reference, u, strict=True)]
+        if all(slope >= 0 for slope in times(A, w)):
+            return w
+    raise ArithmeticError("no support is optimal: the matrix is not positive semidefinite")
+
+
+def stationary(A: Matrix) -> bool:
+    """Whether a convex combination of the gradients vanishes.
+
+    Example:
+        >>> stationary([[Fraction(1), Fraction(-1)], [Fraction(-1), Fraction(1)]])
+        True
+    """
+    return square(A, min_norm(A)) == 0
+
+
+def square(A: Matrix, v: Row) -> Fraction:
+    """V'Av."""
+    return sum((x * s for x, s in zip(v, times(A, v), strict=True)), Fraction(0))
+
+
+def times(A: Matrix, x: Row) -> Row:
+    """A x."""
+    return [sum((a * b for a, b in zip(row, x, strict=True)), Fraction(0)) for row in A]
+
+
+def solve(A: Matrix, b: Row) -> Row | None:
+    """Solution of A x = b by elimination, None if A is singular.
+
+    Example:
+        >>> solve([[Fraction(2)]], [Fraction(1)])
+        [Fraction(1, 2)]
+    """
+    rows = [[*row, right] for row, right in zip(A, b, strict=True)]
+    for column in range(len(rows)):
+        pivot = next((i for i in range(column, len(rows)) if rows[i][column]), None)
+        if pivot is None:
+            return None
+        rows[column], rows[pivot] = rows[pivot], rows[column]
+        rows[column] = [x / rows[column][column] for x in rows[column]]
+        for i, row in enumerate(rows):
+            if i != column and row[column]:
+                factor = row[column]
+                rows[i] = [x - factor * y for x, y in zip(row, rows[column], strict=True)]
+    return [row[-1] for row in rows]
+
+
+def _supports(K: int) -> Iterator[tuple[int, ...]]:
+    """Nonempty sets of tasks, small ones first."""
+    for size in range(1, K + 1):
+        yield from itertools.combinations(range(K), size)
+
+
+def _spread(values: Row, support: tuple[int, ...], K: int) -> Row:
+    """Values on a support, zeros elsewhere."""
+    full = [Fraction(0)] * K
+    for place, value in zip(support, values, strict=True):
+        full[place] = value
+    return full

@@ -1,0 +1,117 @@
+"""Seeded families of task gradients on which the claims are checked; rows are gradients."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+SEED = 20240215
+DRAWS = 3
+"""Draws of every family and size."""
+DEEP_DRAWS = 40
+SIZES = (2, 3, 6)
+ALPHAS = (0.5, 1.0, 2.0, 10.0)
+
+
+def plain(K: int, rng: np.random.Generator) -> Array:
+    """Random unit gradients, more dimensions than tasks."""
+    return _unit(rng.normal(size=(K, K + 3)))
+
+
+def conflicting(K: int, rng: np.random.Generator) -> Array:
+    """Two camps at a cosine of about -0.9."""
+    side = np.where(np.arange(K) % 2, -1.0, 1.0)[:, None]
+    axis = np.eye(1, K + 3)
+    return _unit(side * axis + 0.3 * _unit(rng.normal(size=(K, K + 3))))
+
+
+def dependent(K: int, rng: np.random.Generator) -> Array:
+    """More gradients than dimensions, in an open half space."""
+    G = rng.normal(size=(K, 2))
+    G[:, 0] = np.abs(G[:, 0]) + 0.5
+    return _unit(G)
+
+
+def mixed_scales(K: int, rng: np.random.Generator) -> Array:
+    """Norms over four decades."""
+    scales: Array = 10.0 ** rng.uniform(-2, 2, size=(K, 1))
+    return plain(K, rng) * scales
+
+
+FAMILIES: MappingProxyType[str, Callable[[int, np.random.Generator], Array]] = MappingProxyType(
+    {"plain": plain, "conflicting": conflicting, "dependent": dependent, "mixed": mixed_scales}
+)
+PER_SWEEP = len(FAMILIES) * len(SIZES)
+SCOPE = f"{DRAWS * PER_SWEEP} gradient matrices of {len(FAMILIES)} families, K = 2, 3, 6"
+DEEP_SCOPE = f"{DEEP_DRAWS * PER_SWEEP} gradient matrices of {len(FAMILIES)} families, K = 2, 3, 6"
+
+
+def samples(deep: bool, *families: str) -> Iterator[tuple[str, Array]]:
+    """(name, gradients) of every family, or of those named; none is Pareto stationary.
+
+    Example:
+        >>> len(list(samples(deep=False)))
+        36
+    """
+    for name in families or FAMILIES:
+        for K in SIZES:
+            for draw in range(DEEP_DRAWS if deep else DRAWS):
+                code = list(FAMILIES).index(name)
+                rng = np.random.default_rng([SEED, code, K, draw])
+                yield f"{name} K={K} draw {draw}", FAMILIES[name](K, rng)
+
+
+def grid(values: tuple[int, ...], tasks: int) -> Iterator[Array]:
+    """All sets of integer gradients in the plane with entries from a few values.
+
+    Example:
+        >>> len(list(grid((-1, 0, 1), 2)))
+        45
+    """
+    points = list(itertools.product(values, repeat=2))
+    for rows in itertools.combinations_with_replacement(points, tasks):
+        yield np.array(rows, dtype=np.float64)
+
+
+def exact(gradients: Array) -> list[list[Fraction]]:
+    """The Gram matrix in fractions.
+
+    Example:
+        >>> exact(np.array([[0.5, 1.0]]))
+        [[Fraction(5, 4)]]
+    """
+    rows = [[Fraction(float(x)) for x in row] for row in gradients]
+    return [
+        [sum((x * y for x, y in zip(a, b, strict=True)), Fraction(0)) for b in rows] for a in rows
+    ]
+
+
+def progress(gradients: Array, weights: Array) -> list[Fraction]:
+    """<g_k, d> for every task, exactly, with the weights as they are."""
+    w = [Fraction(float(x)) for x in weights]
+    return [
+        sum((a * x for a, x in zip(row, w, strict=True)), Fraction(0)) for row in exact(gradients)
+    ]
+
+
+def cosine(left: Array, right: Array) -> float:
+    """Of the angle between two directions."""
+    return float(left @ right / np.linalg.norm(left) / np.linalg.norm(right))
+
+
+def distance(left: Array, right: Array) -> float:
+    """Between two directions, relative to the longer one."""
+    longest = max(float(np.linalg.norm(left)), float(np.linalg.norm(right)))
+    return float(np.linalg.norm(left - right)) / longest if longest else 0.0
+
+
+def _unit(G: Array) -> Array:
+    """Rows of length one."""
+    return np.asarray(G / np.linalg.norm(G, axis=1, keepdims=True))

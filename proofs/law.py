@@ -1,0 +1,129 @@
+"""A law of somebody else's code: what it says, on which instances, and what a broken one shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fairopt.choices import choose
+from fairopt.errors import FairoptError
+
+Instances = Callable[[int], Iterator[tuple[str, Any]]]
+"""From a seed to (name, instance)."""
+Objection = Callable[[Any, Any, np.random.Generator], "str | None"]
+"""`objection(code, instance, rng)` says what is wrong, in words, or None."""
+FAILURES = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
+"""Errors of the code under test that count as a broken law."""
+
+
+class DoesNotConform(FairoptError, AssertionError):
+    """A law that the code under test was required to obey is broken."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """One requirement.
+
+    Args:
+        name: How `claims` names it.
+        statement: What it requires, in one sentence.
+        instances: Where it is tried.
+        objection: What speaks against it there.
+    """
+
+    name: str
+    statement: str
+    instances: Instances
+    objection: Objection
+
+    def judge(self, code: Any, seed: int) -> LawResult:
+        """Try all instances until one is broken."""
+        for name, instance in self.instances(seed):
+            found = self.object_to(code, instance, seed)
+            if found is not None:
+                return LawResult(self.name, False, f"{name}: {found}", self, instance, seed)
+        return LawResult(self.name, True, None, self)
+
+    def object_to(self, code: Any, instance: Any, seed: int) -> str | None:
+        """The objection at one instance; an error of the code is one."""
+        try:
+            return self.objection(code, instance, np.random.default_rng(seed))
+        except FAILURES as error:
+            return f"raises {type(error).__name__}: {str(error)[:80]}"
+
+
+@dataclass(frozen=True)
+class LawResult:
+    """What one law showed.
+
+    Args:
+        law: Its name.
+        passed: Nothing was found against it.
+        witness: What was found, in words.
+        definition: The law itself.
+        instance: The instance of the witness: a matrix of gradients, or (bids, budget).
+        seed: With which it was tried.
+    """
+
+    law: str
+    passed: bool
+    witness: str | None
+    definition: Law = field(repr=False)
+    instance: Any = field(default=None, repr=False, compare=False)
+    seed: int = 0
+
+    @property
+    def statement(self) -> str:
+        """What the law requires."""
+        return self.definition.statement
+
+    def replay(self, code: Any) -> str | None:
+        """Try code on the instance of the witness; None if it obeys the law there now."""
+        if self.passed:
+            return None
+        return self.definition.object_to(code, self.instance, self.seed)
+
+
+@dataclass(frozen=True)
+class ConformanceReport:
+    """Results of all laws that were asked for."""
+
+    results: tuple[LawResult, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every law passed."""
+        return all(result.passed for result in self.results)
+
+    @property
+    def broken(self) -> tuple[LawResult, ...]:
+        """Results of the laws that did not."""
+        return tuple(result for result in self.results if not result.passed)
+
+    def require(self) -> ConformanceReport:
+        """The report itself if every law passed.
+
+        Raises:
+            DoesNotConform: With the witness of each broken law.
+        """
+        if self.broken:
+            raise DoesNotConform("; ".join(f"{r.law}: {r.witness}" for r in self.broken))
+        return self
+
+    def __str__(self) -> str:
+        """One line per law."""
+        return "\n".join(
+            f"{'ok   ' if r.passed else 'FAILS'} {r.law}" + ("" if r.passed else f": {r.witness}")
+            for r in self.results
+        )
+
+
+def judge(
+    laws: dict[str, Law], code: Any, claims: Sequence[str] | None, seed: int
+) -> ConformanceReport:
+    """All laws, or those that are claimed."""
+    chosen = list(laws.values()) if claims is None else [choose("claims", c, laws) for c in claims]
+    return ConformanceReport(tuple(law.judge(code, seed) for law in chosen))

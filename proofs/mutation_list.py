@@ -1,0 +1,152 @@
+"""Mistakes that somebody could make in a solver or an auction, and the claims of each file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+PACKAGES = ("fairopt", "mechanisms", "proofs")
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One mistake.
+
+    Args:
+        file: Path in the repository.
+        what: The mistake in words.
+        old: Text that occurs once in the file.
+        new: What it becomes.
+    """
+
+    file: str
+    what: str
+    old: str
+    new: str
+
+
+GRADIENTS = ("fairgrad-*", "min-norm-*", "conflict-averse-*", "dual-cone-*", "upgrad-*", "pareto-*")
+AUCTIONS = (
+    "*-truthful",
+    "*-within-budget",
+    "*-individually-rational",
+    "float-rules-*",
+    "greedy-*",
+    "*-floor*",
+    "*-dominate*",
+    "max-min-fair-with-one-task",
+    "leave-one-out-level-with-*",
+)
+CLAIMS_OF: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "fairopt/client_allocation.py": ("client-task*", "trainers-*", "a-task-*"),
+        "fairopt/request_allocation.py": ("requests-*", "the-released-*"),
+        "fairopt/multiplicative_weights.py": ("reweighting-*", "fedram-*"),
+        "fairopt/cross_attention.py": ("attention-*",),
+        "fairopt/fairgrad.py": ("fairgrad-*",),
+        "fairopt/min_norm.py": ("min-norm-*",),
+        "fairopt/conflict_averse.py": ("conflict-averse-*",),
+        "fairopt/dual_cone.py": ("dual-cone-*", "upgrad-*", "fairgrad-residual-*"),
+        "fairopt/pareto.py": ("pareto-*",),
+        "mechanisms/max_min_fair.py": ("max-min-fair-*", "float-rules-*"),
+        "mechanisms/level_rules.py": (
+            "leave-one-out-level-*",
+            "common-level-floor",
+            "float-rules-*",
+        ),
+        "mechanisms/budget_fair.py": (
+            "budget-fair-*",
+            "max-min-fair-with-one-task",
+            "float-rules-*",
+        ),
+        "mechanisms/greedy_max_min.py": ("greedy-*", "c1-*", "float-rules-*"),
+        "mechanisms/participation_fee.py": ("participation-fee-*", "float-rules-*"),
+        "mechanisms/posted_price.py": ("posted-price-*", "sampled-posted-*", "float-rules-*"),
+        "mechanisms/kernels/shares.py": ("float-rules-*",),
+        "mechanisms/kernels/spending.py": ("float-rules-*",),
+    }
+)
+
+
+def claims_of(file: str) -> tuple[str, ...]:
+    """Names of the claims that a file must fail if it is wrong.
+
+    Example:
+        >>> claims_of("fairopt/pareto.py")
+        ('pareto-*',)
+    """
+    return CLAIMS_OF.get(file, GRADIENTS if file.startswith("fairopt") else AUCTIONS)
+
+
+# ruff: noqa: E501
+MUTATIONS = (
+    Mutation("fairopt/client_allocation.py", "power off by one", "(power - 1.0) *", "power *"),
+    Mutation("fairopt/client_allocation.py", "priority dropped", "+ np.log(share), allowed)", ", allowed)"),
+    Mutation("fairopt/client_allocation.py", "0^0 = 0 at alpha = 1", "power > 1.0 else", "power >= 1.0 else"),
+    Mutation("fairopt/client_allocation.py", "sum of all tasks, not of the eligible", "np.where(allowed, logits, -np.inf)", "np.where(True, logits, -np.inf)"),
+    Mutation("fairopt/request_allocation.py", "variance for deviation", "scaled = np.sqrt(scaled)", "scaled = scaled * 1.0"),
+    Mutation("fairopt/request_allocation.py", "square root for cube root", "np.cbrt(scaled)", "np.sqrt(scaled)"),
+    Mutation("fairopt/request_allocation.py", "smallest remainders first", "(whole[k] - shares[k], k)", "(shares[k] - whole[k], k)"),
+    Mutation("fairopt/request_allocation.py", "one unit too few", "order[: units - sum(whole)]", "order[: units - sum(whole) - 1]"),
+    Mutation("fairopt/request_allocation.py", "minimum rounded down", "-(-checks.count(\"minimum\", minimum, 0) // unit)", "checks.count(\"minimum\", minimum, 0) // unit"),
+    Mutation("fairopt/request_allocation.py", "greedy priorities do not fall", "priority[first] -= unit", "priority[first] -= 0"),
+    Mutation("fairopt/multiplicative_weights.py", "sign of the rate", "np.log(w) + eta * gain", "np.log(w) - eta * gain"),
+    Mutation("fairopt/multiplicative_weights.py", "smoothing shares swapped", "(1.0 - share) * moved + share * target", "share * moved + (1.0 - share) * target"),
+    Mutation("fairopt/multiplicative_weights.py", "mass of everybody", "np.where(moving, w, 0.0).sum", "np.where(True, w, 0.0).sum"),
+    Mutation("fairopt/multiplicative_weights.py", "frozen and renormalised swapped", "moving = here if frozen else np.ones_like(here)", "moving = np.ones_like(here) if frozen else here"),
+    Mutation("fairopt/cross_attention.py", "no square root", "np.sqrt(d) if temperature", "d if temperature"),
+    Mutation("fairopt/cross_attention.py", "sign of the products", "np.exp((A - A.max(axis=-1, keepdims=True)) / T)", "np.exp((A.min(axis=-1, keepdims=True) - A) / T)"),
+    Mutation("fairopt/fairgrad.py", "priority ignored", "(0.0 if priority is None else 1.0) +", "0.0 +"),
+    Mutation("fairopt/fairgrad.py", "residual with alpha for 1/alpha", "(np.log(w) - np.log(p)) / alpha", "(np.log(w) - np.log(p)) * alpha"),
+    Mutation("fairopt/fairgrad.py", "sign of the priority in the residual", "(np.log(w) - np.log(p)) / alpha", "(np.log(w) + np.log(p)) / alpha"),
+    Mutation("fairopt/fairgrad.py", "best task for worst", "w, p).max(axis=-1)", "w, p).min(axis=-1)"),
+    Mutation("fairopt/min_norm.py", "sign of the gap", "np.maximum(quad - slopes, 0.0)", "np.maximum(slopes - quad, 0.0)"),
+    Mutation("fairopt/min_norm.py", "certificate dropped", "certificate=v if margin <= bound else None", "certificate=None"),
+    Mutation("fairopt/min_norm.py", "gap scaled by the wrong length", "scale = size * np.maximum(d, size)", "scale = size * np.minimum(d, size)"),
+    Mutation("fairopt/conflict_averse.py", "sign of the ball in the dual value", "+ c * norm * np.sqrt(np.where(resolved", "- c * norm * np.sqrt(np.where(resolved"),
+    Mutation("fairopt/conflict_averse.py", "ball violation dropped", "np.maximum(off - c * norm, 0.0) / norm", "0.0 * norm"),
+    Mutation("fairopt/conflict_averse.py", "best task for worst", "_times(A, w).min(axis=-1)", "_times(A, w).max(axis=-1)"),
+    Mutation("fairopt/conflict_averse.py", "reference ignored", "(0.0 if reference is None else 1.0) +", "0.0 +"),
+    Mutation("fairopt/dual_cone.py", "larger for smaller", "np.minimum(d * ((w - r) / top), slopes)", "np.maximum(d * ((w - r) / top), slopes)"),
+    Mutation("fairopt/dual_cone.py", "upgrad sums instead of averaging", "r = np.full(K, 1.0 / K)", "r = np.ones(K)"),
+    Mutation("fairopt/pareto.py", "norm not rooted", "np.sqrt(np.maximum(quad, 0.0)), np.sqrt(bound)", "np.maximum(quad, 0.0), np.sqrt(bound)"),
+    Mutation("fairopt/pareto.py", "weights of unit gradients returned", "v * np.exp(log_size.min() - log_size)", "v * 1.0"),
+    Mutation("fairopt/pareto.py", "strict for weak", "Verdict.STATIONARY if norm <= 4.0 * rounding", "Verdict.STATIONARY if norm < 0.0 * rounding"),
+    Mutation("fairopt/kernels/min_norm.py", "linear term of the wrong scale", "q[i] = -least / d[i]", "q[i] = -least / (d[i] * d[i])"),
+    Mutation("fairopt/kernels/stationarity.py", "verdict the wrong way round", "if least > error:", "if least < error:"),
+    Mutation("fairopt/kernels/dual_cone.py", "multipliers subtracted", "references[k, i] + u[i] * (scale / unit[i])", "references[k, i] - u[i] * (scale / unit[i])"),
+    Mutation("fairopt/kernels/fairgrad.py", "priority in the wrong power", "(1.0 - theta) * log_p[i] +", "theta * log_p[i] +"),
+    Mutation("fairopt/kernels/conflict_averse.py", "level off the root", "q[i] = g[i] - mu * b[i]", "q[i] = g[i] + mu * b[i]"),
+    Mutation("mechanisms/ranking.py", "ties for the later client", "bisect_left(others, (ask, client)) < k", "bisect_left(others, (ask, -client)) < k"),
+    Mutation("mechanisms/ranking.py", "one rank too many", "bisect_left(others, (ask, client)) < k", "bisect_left(others, (ask, client)) <= k"),
+    Mutation("mechanisms/ranking.py", "water shared by all, not by the rest", "left / (len(amounts) - filled)", "left / len(amounts)"),
+    Mutation("mechanisms/ranking.py", "a rank off by one", "ranking[k - 1][0] if k <= len(ranking)", "ranking[k - 2][0] if k <= len(ranking)"),
+    Mutation("mechanisms/ranking.py", "the client itself is not left out", "return ranking[:place] + ranking[place + 1 :]", "return ranking"),
+    Mutation("mechanisms/max_min_fair.py", "winners' ranks for the other tasks", "k if t == task else k + 1) for t", "k if t == task else k) for t"),
+    Mutation("mechanisms/max_min_fair.py", "own task tested at the losing rank", "k - 1 if t == task else k) for t", "k if t == task else k) for t"),
+    Mutation("mechanisms/max_min_fair.py", "strict for weak at the cap", "k * sum(min(ask, cap) for ask in losers) <= budget", "k * sum(min(ask, cap) for ask in losers) < budget"),
+    Mutation("mechanisms/max_min_fair.py", "cap dropped from the price", "return level, min(ask(task, level), water_level(losers(level), auction.budget / level))", "return level, ask(task, level)"),
+    Mutation("mechanisms/max_min_fair.py", "payment is the own ask", "prices[client, task] = price * unit", "prices[client, task] = ask * unit"),
+    Mutation("mechanisms/max_min_fair.py", "strict for weak at the price", "and ask <= price:", "and ask < price:"),
+    Mutation("mechanisms/level_rules.py", "payment of the last winner", "price = kth(ranking, level + 1, auction.outside[task])", "price = kth(ranking, level, auction.outside[task])"),
+    Mutation("mechanisms/level_rules.py", "strict for weak at the budget", "bool(k * sum(asks) <= auction.budget)", "bool(k * sum(asks) < auction.budget)"),
+    Mutation("mechanisms/level_rules.py", "price one level too high", "return level, next_asks(level)[task]", "return level, next_asks(level + 1)[task]"),
+    Mutation("mechanisms/level_rules.py", "other tasks at the winning rank", "ranks = [k if t == task else k + 1 for t in", "ranks = [k for t in"),
+    Mutation("mechanisms/budget_fair.py", "larger for smaller price", "price = min(budget / k, kth(ranking, k + 1))", "price = max(budget / k, kth(ranking, k + 1))"),
+    Mutation("mechanisms/budget_fair.py", "payment of the last winner", "kth(ranking, k + 1)) if k else None", "kth(ranking, k)) if k else None"),
+    Mutation("mechanisms/budget_fair.py", "whole budget for each task", "exact_share(auction.asks[:, task], auction.budget / auction.num_tasks)", "exact_share(auction.asks[:, task], auction.budget)"),
+    Mutation("mechanisms/budget_fair.py", "strict for weak", "k * kth(ranking, k) <= budget)", "k * kth(ranking, k) < budget)"),
+    Mutation("mechanisms/greedy_max_min.py", "strict for weak", "if round_cost > left:", "if round_cost >= left:"),
+    Mutation("mechanisms/greedy_max_min.py", "cost of the round before", "sum(kth(ranking, level + 1) for", "sum(kth(ranking, level) for"),
+    Mutation("mechanisms/participation_fee.py", "fee of no more than one client", "- menu.fee * int(taken.any(axis=1).sum())", "- menu.fee * int(taken.any())"),
+    Mutation("mechanisms/participation_fee.py", "room without the whole menu", "- _spend(menu, taken) - menu.most", "- _spend(menu, taken)"),
+    Mutation("mechanisms/participation_fee.py", "fee dropped from the payment", "payments[client, task] = menu.prices[task] - part\n            due = due - part", "payments[client, task] = menu.prices[task]\n            due = due - part"),
+    Mutation("mechanisms/participation_fee.py", "strict for weak at the fee", "wanted if surplus >= menu.fee", "wanted if surplus > menu.fee"),
+    Mutation("mechanisms/posted_price.py", "money is never used up", "left = left - sum(menu[accepted[client]])", "left = left - 0"),
+    Mutation("mechanisms/posted_price.py", "offers hang on what is accepted", "offered[client] = menu.sum() <= left", "offered[client] = sum(menu[accepted[client]]) <= left"),
+    Mutation("mechanisms/posted_price.py", "no quota for the sample's price", "<= price, dtype=bool)][:level]", "<= price, dtype=bool)]"),
+    Mutation("mechanisms/kernels/shares.py", "one rank too many", "return below + low\n", "return below + low + 1\n"),
+    Mutation("mechanisms/kernels/spending.py", "a round that nobody bids for", "if b[s, k] == np.inf:\n                return int(k)", "if b[s, k] == np.inf:\n                return int(k) + 1"),
+    Mutation("mechanisms/kernels/spending.py", "accepted prices paid twice", "count = add_exactly(partials, count, prices[i, s])", "count = add_exactly(partials, count, 2.0 * prices[i, s])"),
+)  # fmt: skip
+"""Signs, exponents, ranks, strict for weak, dropped terms: one in every place that decides."""

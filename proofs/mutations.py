@@ -1,0 +1,127 @@
+"""Would a mistake be caught? Seeded mistakes in solvers and auctions, one at a time.
+
+`python -m proofs.mutations [--only PATTERN] [--list]` copies the packages to a temporary folder,
+changes one place of the copy, and runs the claims of the touched file there, in a process of their
+own. It prints which mistakes were caught, and by which claim, and exits with 1 if one was missed or
+no longer fits the source. Mistakes in compiled kernels recompile them, which takes a minute each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from proofs.mutation_list import MUTATIONS, PACKAGES, Mutation, claims_of
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 900
+"""A mistake that makes claims run longer than this counts as caught: nobody would wait."""
+CAUGHT, MISSED, STALE = "caught", "MISSED", "STALE"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What happened to one mistake.
+
+    Args:
+        mutation: The mistake.
+        verdict: `CAUGHT`, `MISSED`, or `STALE` if the place is no longer in the source.
+        by: The first claim that failed, or how the run ended.
+        seconds: Of the run.
+    """
+
+    mutation: Mutation
+    verdict: str
+    by: str
+    seconds: float
+
+    def __str__(self) -> str:
+        where = f"{self.mutation.file}: {self.mutation.what}"
+        return f"{self.verdict:<7} {self.seconds:6.1f} s  {where}  [{self.by}]"
+
+
+def run(mutations: Iterable[Mutation], root: Path = ROOT) -> Iterator[Outcome]:
+    """Apply and judge mistakes one after the other, each on a fresh copy."""
+    for mutation in mutations:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder)
+            for package in PACKAGES:
+                shutil.copytree(root / package, copy / package)
+            yield judge(mutation, copy)
+
+
+def judge(mutation: Mutation, copy: Path) -> Outcome:
+    """Change one place of a copy of the packages and run the claims of that file."""
+    start = time.perf_counter()
+    if not apply(mutation, copy):
+        return Outcome(mutation, STALE, "the place occurs not exactly once in the source", 0.0)
+    names = [word for name in claims_of(mutation.file) for word in ("--only", name)]
+    command = [sys.executable, "-m", "proofs", "--json", *names]
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    try:
+        done = subprocess.run(
+            command, cwd=copy, env=environment, capture_output=True, text=True, timeout=SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return Outcome(mutation, CAUGHT, "it does not end", time.perf_counter() - start)
+    return Outcome(mutation, *_reading(done), time.perf_counter() - start)
+
+
+def apply(mutation: Mutation, copy: Path) -> bool:
+    """Change the place if it occurs exactly once."""
+    path = copy / mutation.file
+    text = path.read_text(encoding="utf-8")
+    if text.count(mutation.old) != 1:
+        return False
+    path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
+    return True
+
+
+def _reading(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
+    """Verdict and reason of a finished run."""
+    try:
+        claims = json.loads(done.stdout)["claims"]
+    except json.JSONDecodeError:
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        return CAUGHT, f"the claims do not run: {last[:80]}"
+    failed = [c["claim"] for c in claims if c["verdict"] != "holds"]
+    accepted = [c["claim"] for c in claims if not c["broken_twin_rejected"]]
+    if failed:
+        more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+        return CAUGHT, failed[0] + more
+    if accepted:
+        return CAUGHT, f"the broken twin of {accepted[0]} is accepted"
+    return MISSED, f"{len(claims)} claims hold"
+
+
+def main(
+    only: Annotated[str, typer.Option(help="Only mistakes whose file contains this.")] = "",
+    listing: Annotated[bool, typer.Option("--list", help="Print them and stop.")] = False,
+) -> None:
+    """Run the seeded mistakes; exit with 1 if one was missed or no longer fits the source."""
+    chosen = [mutation for mutation in MUTATIONS if only in mutation.file]
+    if listing:
+        sys.stdout.writelines(f"{m.file}: {m.what}\n" for m in chosen)
+        return
+    verdicts = []
+    for outcome in run(chosen):
+        sys.stdout.write(f"{outcome}\n")
+        sys.stdout.flush()
+        verdicts.append(outcome.verdict)
+    sys.stdout.write(f"{verdicts.count(CAUGHT)} of {len(verdicts)} mistakes are caught\n")
+    raise typer.Exit(0 if verdicts.count(CAUGHT) == len(verdicts) else 1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

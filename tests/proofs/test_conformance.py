@@ -1,0 +1,125 @@
+"""Laws accept what obeys them, reject what does not, and their witnesses replay."""
+
+import numpy as np
+import pytest
+
+from fairopt import errors
+from mechanisms import budget_fair, greedy_max_min, leave_one_out_level, max_min_fair
+from proofs.aggregators import mean
+from proofs.conformance import (
+    AGGREGATOR_LAWS,
+    AUCTION_LAWS,
+    DoesNotConform,
+    check_aggregator,
+    check_auction,
+)
+from proofs.incentives import wrong_rules
+
+
+@pytest.mark.parametrize("rule", [budget_fair, max_min_fair, leave_one_out_level])
+def test_honest_rules_conform(rule):
+    assert check_auction(rule, seed=1).require().passed
+
+
+@pytest.mark.parametrize(
+    ("rule", "law"),
+    [
+        (greedy_max_min, "truthful"),
+        (wrong_rules.unlimited, "within budget"),
+        (wrong_rules.underpaying, "individually rational"),
+        (lambda bids, budget: max_min_fair(bids * 0, budget), "recruits only bidders"),
+    ],
+)
+def test_wrong_rules_do_not_conform(rule, law):
+    def forgiving(bids, budget):
+        bids = bids.copy()
+        if law == "recruits only bidders":
+            bids[bids == float("inf")] = 1.0
+        return rule(bids, budget)
+
+    report = check_auction(forgiving, claims=[law])
+    assert not report.passed
+    assert report.results[0].witness
+    assert report.results[0].replay(forgiving) in report.results[0].witness
+    assert report.results[0].replay(max_min_fair) is None
+    with pytest.raises(DoesNotConform, match=law):
+        report.require()
+
+
+def test_unknown_law():
+    with pytest.raises(errors.InvalidInput, match="within budget"):
+        check_auction(budget_fair, claims=["nice"])
+    with pytest.raises(errors.InvalidInput, match="did you mean finite"):
+        check_aggregator(mean, claims=["finit"])
+    assert "truthful" in AUCTION_LAWS
+
+
+def changing(G):
+    G *= 2.0
+    return G.mean(axis=0)
+
+
+def moody(G, calls=[]):  # noqa: B006
+    calls.append(1)
+    return len(calls) * G.mean(axis=0)
+
+
+def harmful(G):
+    return -G.mean(axis=0)
+
+
+BROKEN = {
+    "finite": lambda G: G.mean(axis=0) * np.inf,
+    "deterministic": moody,
+    "leaves its input alone": changing,
+    "permutation invariant": lambda G: G[0],
+    "non-conflicting": harmful,
+    "non-conflicting on edge cases": harmful,
+    "common descent": lambda G: 0.0 * G[0],
+    "within the span": lambda G: np.ones(G.shape[1]),
+    "within the convex hull": lambda G: G.sum(axis=0),
+    "scale equivariant": lambda G: G.mean(axis=0) * np.abs(G).sum(),
+    "ignores the common scale": lambda G: G.mean(axis=0) + np.maximum(G.max(axis=0), 1.0),
+    "ignores task scales": mean,
+    "linear under scaling": lambda G: G.mean(axis=0) * np.abs(G).max(),
+    "duplicated tasks": lambda G: G[0] / len(G) + G.mean(axis=0),
+    "stops where stationary": mean,
+    "moves elsewhere": lambda G: 0.0 * G[0],
+}
+
+
+def test_every_law_has_a_broken_twin():
+    assert set(BROKEN) == set(AGGREGATOR_LAWS)
+
+
+@pytest.mark.parametrize("law", BROKEN)
+def test_wrong_aggregators_do_not_conform(law):
+    report = check_aggregator(BROKEN[law], claims=[law])
+    assert not report.passed
+    result = report.broken[0]
+    assert result.statement == AGGREGATOR_LAWS[law].statement
+    assert law in str(report)
+    if law != "deterministic":
+        assert result.replay(BROKEN[law]) in result.witness
+
+
+def test_errors_and_shapes_are_witnesses():
+    def crash(G):
+        raise ZeroDivisionError("no")
+
+    assert "ZeroDivisionError" in check_aggregator(crash, claims=["finite"]).broken[0].witness
+    assert "shape" in check_aggregator(lambda G: G, claims=["finite"]).broken[0].witness
+
+
+def test_the_seed_decides():
+    one, same, other = (
+        check_aggregator(harmful, claims=["non-conflicting"], seed=seed).broken[0]
+        for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(one.instance, same.instance)
+    assert one.witness == same.witness
+    assert not np.array_equal(one.instance, other.instance)
+
+
+def test_a_law_that_passed_has_nothing_to_replay():
+    assert check_aggregator(mean, claims=["finite"]).require().results[0].replay(harmful) is None

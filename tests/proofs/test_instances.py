@@ -1,0 +1,83 @@
+"""Strategies draw valid inputs, exact twins agree with convex programs, models count right."""
+
+from fractions import Fraction
+
+import numpy as np
+from hypothesis import given, settings
+
+import fairopt
+from fairopt import reference
+from mechanisms import max_min_fair
+from proofs.federated.requests_in_flight import Process, constant
+from proofs.gradients import exact
+from proofs.gradients.problems import exact as exact_gram
+from proofs.gradients.problems import progress, samples
+from proofs.incentives.existence import Question, mechanism_exists
+from proofs.strategies import (
+    bid_profiles,
+    conflicting_gradients,
+    gradient_matrices,
+    gram_matrices,
+    loss_vectors,
+    near_stationary_gradients,
+)
+
+CONIC = 1e-4  # accuracy of a direction from a conic solver, relative
+
+
+@settings(max_examples=30, deadline=None)
+@given(bid_profiles(exact=False))
+def test_profiles_are_valid_auctions(auction):
+    bids, budget = auction
+    assert max_min_fair(bids, budget).spend <= budget
+
+
+@settings(max_examples=50, deadline=None)
+@given(gradient_matrices(), gram_matrices(), loss_vectors())
+def test_inputs_are_valid(G, A, losses):
+    assert fairopt.fairgrad(G @ G.T, 2.0).weights.shape == (len(G),)
+    assert np.linalg.eigvalsh(A).min() >= -1e-9 * np.trace(A)
+    assert abs(fairopt.client_task_probabilities(losses, 2.0).sum() - 1.0) < 1e-12
+
+
+@settings(max_examples=50, deadline=None)
+@given(conflicting_gradients(), near_stationary_gradients())
+def test_gradients_are_what_they_are_called(conflicting, near):
+    A = conflicting @ conflicting.T
+    assert A.min() < 0.0
+    assert not exact.stationary(exact_gram(conflicting))
+    G, margin = near
+    shortest = fairopt.min_norm_from_gradients(G)
+    assert abs(np.linalg.norm(shortest.weights @ G) / margin - 1.0) < 1e-6
+
+
+def test_exact_twins_agree_with_convex_programs():
+    rng = np.random.default_rng(3)
+    for _ in range(10):
+        G = rng.integers(-3, 4, size=(3, 2)).astype(float)
+        A = exact_gram(G)
+        v = np.array([float(x) for x in exact.min_norm(A)])
+        assert np.linalg.norm((v - reference.min_norm(G @ G.T)) @ G) < CONIC * 10
+        r = [Fraction(1), Fraction(2), Fraction(1)]
+        w = np.array([float(x) for x in exact.dual_cone(A, r)])
+        twin = reference.dual_cone_projection(G @ G.T, [1.0, 2.0, 1.0])
+        assert np.linalg.norm((w - twin) @ G) < CONIC * 10
+
+
+def test_families_have_a_common_descent_direction():
+    for name, G in samples(False):
+        v = fairopt.min_norm(G @ G.T).weights
+        assert min(progress(G, v)) > 0, name
+
+
+def test_one_request_is_never_stale():
+    process = Process(1, 1, constant, np.random.default_rng(0))
+    assert list(process.run(5)) == [(0, 0)] * 5
+    pair = Process(2, 1, constant, np.random.default_rng(0))
+    assert list(pair.run(6)) == [(0, 0), (1, 1), *[(1, 1)] * 4]
+
+
+def test_mechanisms_that_exist_and_do_not():
+    assert mechanism_exists(Question(2, 1, 4, 1, cheapest_first=True), [(1, 1), (1, 3), (3, 1)])
+    everybody = Question(2, 1, 4, 2, cheapest_first=True)
+    assert not mechanism_exists(everybody, [(1, 1), (1, 3), (3, 1)])
