@@ -20,7 +20,7 @@ from mechanisms import (
     level_max_min,
     max_min_fair,
 )
-from proofs.claim import Check, Claim
+from proofs.claim import BOUND, OWN, Check, Claim
 
 FEW, MANY = 2_500, 100_000
 BATCH = 500
