@@ -1,4 +1,5 @@
 # make demo   train several models at once, fairly and unfairly, and draw the result
+# make results  run every experiment (an hour on two cores; goes on where it was stopped)
 # make test   lint, types, import contracts, then every test
 # Both set everything up themselves on the first call and reuse it afterwards.
 
@@ -14,7 +15,7 @@ OUT     ?= runs/demo
 # Small matrices and small models: one thread is several times faster than many.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format bench results clean
 
 demo: $(VENV)/runtime.stamp
 	$(BIN)/python -m fl_runtime run experiments/demo.toml --out $(OUT) --fresh
@@ -31,6 +32,13 @@ lint: $(VENV)/dev.stamp
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+results: $(VENV)/runtime.stamp
+	@for file in experiments/*.toml; do \
+		run=runs/results/$$(basename $$file .toml); echo "== $$file"; \
+		if [ -d $$run ]; then $(BIN)/python -m fl_runtime resume $$run; \
+		else $(BIN)/python -m fl_runtime run $$file --out $$run; fi || exit 1; done
+	$(BIN)/python -m fl_runtime results runs/results/* --out docs/results.md
 
 bench: $(VENV)/peers.stamp
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -124,12 +124,12 @@ def claim_rows(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, ...]]:
 
 
 def found_text(verdict: Verdict) -> str:
-    """The figure with its interval, four significant digits; a dash without one."""
+    """The figure with its interval, three significant digits; a dash without one."""
     found = verdict.found
     if not math.isfinite(found.mean):
         return "–"
     sign = "+" if verdict.claim.versus else ""
-    digits = max(0, 3 - math.floor(math.log10(max(abs(found.mean), found.half_width, 1e-12))))
+    digits = max(0, 2 - math.floor(math.log10(max(abs(found.mean), found.half_width, 1e-12))))
     return format(found, f"{sign}.{min(digits, 6)}f")
 
 

@@ -1,0 +1,29 @@
+"""The page of results is of the experiments as they stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fl_runtime.config_files import digest, read_config
+from fl_runtime.experiment import resolved
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+EXPERIMENTS = sorted((ROOT / "experiments").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_experiment_is_reported_as_it_stands(path: Path) -> None:
+    config = resolved(read_config(path))
+    assert config.claim, "an experiment states what it tests"
+    assert f"`experiments/{path.name}`, fingerprint `{digest(config)[:12]}`" in PAGE
+    for claim in config.claim:
+        assert claim.statement in PAGE
+
+
+def test_pictures_are_there() -> None:
+    assert (ROOT / "docs" / "results").is_dir()
+    for path in EXPERIMENTS:
+        assert (ROOT / "docs" / "results" / f"{path.stem}.png").is_file()
