@@ -29,7 +29,7 @@ def catalogue() -> dict[str, dict[str, str]]:
         "data": _first_lines(BUNDLED)
         | {
             "idx:FOLDER": "MNIST-style files of a folder",
-            "npz:FILE": "arrays features and labels of a NumPy archive",
+            "npz:PATH": "arrays features and labels of a NumPy archive or folder",
             "package.module:function": "a function that returns (features, labels)",
         },
         "models": _first_lines(MODELS)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fairopt.errors import InvalidInput
-from fl_runtime.data import Dataset
+from fl_runtime.dataset import Dataset
 from fl_runtime.partitions import Partition
 from fl_runtime.streams import stream
 

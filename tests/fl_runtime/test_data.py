@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fairopt import InvalidInput
-from fl_runtime.data import BUNDLED, Dataset, load_dataset
+from fl_runtime.data import BUNDLED, load_dataset
+from fl_runtime.dataset import Dataset
 
 
 @pytest.mark.parametrize("name", BUNDLED)
@@ -43,6 +44,21 @@ def test_idx_folder_joins_its_parts(tmp_path: Path, ending: str) -> None:
     assert dataset.features.shape == (12, 1, 4, 5)
     assert np.array_equal(dataset.labels, labels)
     np.testing.assert_allclose(dataset.features[:, 0], images / 255.0, rtol=1e-6)
+
+
+def test_a_folder_of_arrays_is_an_archive(tmp_path: Path) -> None:
+    arrays = {"features": np.arange(8.0).reshape(4, 2), "labels": np.array([0, 1, 0, 1])}
+    np.savez(tmp_path / "a.npz", **arrays)
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for name, values in arrays.items():
+        np.save(folder / f"{name}.npy", values)
+    one, other = (load_dataset(f"npz:{tmp_path / name}") for name in ("a.npz", "a"))
+    assert np.array_equal(one.features, other.features)
+    assert np.array_equal(one.labels, other.labels)
+    (folder / "labels.npy").unlink()
+    with pytest.raises(InvalidInput, match=r"features and labels .*labels\.npy"):
+        load_dataset(f"npz:{folder}")
 
 
 def test_npz_archive(tmp_path: Path) -> None:

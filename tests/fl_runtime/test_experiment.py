@@ -17,7 +17,7 @@ from fairopt import InvalidInput
 from fl_runtime.checkpoint import load_checkpoint, save_checkpoint
 from fl_runtime.config import Config, RecruitmentSection, TaskSection
 from fl_runtime.config_files import check_config
-from fl_runtime.data import Dataset
+from fl_runtime.dataset import Dataset
 from fl_runtime.experiment import Event, resume, run
 from fl_runtime.models import build_model
 from fl_runtime.partitions import IID

@@ -15,7 +15,7 @@ from fairopt import InvalidInput
 from fl_runtime.assembly import Parts, assemble
 from fl_runtime.config import Config, RecruitmentSection
 from fl_runtime.config_files import check_config
-from fl_runtime.data import Dataset
+from fl_runtime.dataset import Dataset
 from fl_runtime.executor import Job, SequentialExecutor, Update
 from fl_runtime.experiment import run
 from fl_runtime.loop import Judge, one_round
