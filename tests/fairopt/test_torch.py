@@ -221,47 +221,80 @@ def symmetric(K, seed, family=problems.well):
     return torch.tensor(0.5 * (A + A.T), requires_grad=True)
 
 
-@pytest.mark.parametrize("alpha", [0.1, 1.0, 2.0, 20.0])
-def test_fairgrad_derivative(alpha):
-    for K in (1, 2, 4):
-        A = torch.eye(K, dtype=torch.float64) + 0.3
-        A.requires_grad_()
-        assert torch.autograd.gradcheck(
-            lambda A: ft.fairgrad_weights(0.5 * (A + A.T), alpha), (A,), eps=1e-6, atol=1e-5
-        )
+CORNER = torch.tensor([[1.0, 1.2, 0.2], [1.2, 2.0, 0.3], [0.2, 0.3, 1.5]]).double()  # a weight is 0
+
+
+def differentiates(weights, A):
+    """First and second derivatives agree with differences of the values and of the first."""
+    A = A.detach().requires_grad_()
+
+    def of_symmetric(A):
+        return weights(0.5 * (A + A.mT))
+
+    assert torch.autograd.gradcheck(of_symmetric, (A,), eps=1e-6, atol=1e-5, rtol=1e-4)
+    return torch.autograd.gradgradcheck(of_symmetric, (A,), eps=1e-6, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 1.0, 2.0, 5.0, 20.0])
+def test_fairgrad_derivatives(alpha):
+    def logs(A, p=None):
+        return torch.log(ft.fairgrad_weights(A, alpha, priority=p))
+
+    for K in (1, 2, 3, 5):
+        assert differentiates(logs, torch.eye(K, dtype=torch.float64) + 0.3)
+        assert differentiates(logs, symmetric(K, 3))
     conflict = torch.tensor([[1.0, -0.8, 0.1], [-0.8, 1.0, 0.2], [0.1, 0.2, 4.0]]).double()
-    assert torch.autograd.gradcheck(
-        lambda A: torch.log(ft.fairgrad_weights(0.5 * (A + A.T), alpha)),
-        (conflict.requires_grad_(),),
-        eps=1e-6,
-        atol=1e-5,
-        rtol=1e-4,
-    )
+    assert differentiates(logs, conflict)
+    assert differentiates(lambda A: logs(A, [0.5, 1.0, 3.0]), conflict)
+    assert differentiates(logs, torch.stack([conflict, CORNER]))
 
 
 @pytest.mark.parametrize("alpha", [0.0, np.inf])
-def test_fairgrad_derivative_at_the_ends(alpha):
-    A = symmetric(4, 5, problems.conflicting)
-    assert torch.autograd.gradcheck(
-        lambda A: ft.fairgrad_weights(0.5 * (A + A.T), alpha), (A,), eps=1e-7, atol=1e-3, rtol=1e-3
-    )
+def test_fairgrad_derivatives_at_the_ends(alpha):
+    for A in (symmetric(4, 5), symmetric(3, 0), CORNER):
+        assert differentiates(lambda A: ft.fairgrad_weights(A, alpha), A)
+    clash = torch.tensor([[1.0, -0.5], [-0.5, 2.0]]).double()
+    p = [3.0, 1.0]
+    assert differentiates(lambda A: ft.fairgrad_weights(A, alpha, priority=p), clash)
 
 
-def test_min_norm_and_conflict_averse_derivatives():
-    for seed in range(4):
-        A = symmetric(4, seed)
-        for weights in (
-            ft.min_norm_weights,
-            lambda A: ft.conflict_averse_weights(A, 0.4),
-            lambda A: ft.conflict_averse_weights(A, 0.0),
-        ):
-            assert torch.autograd.gradcheck(
-                lambda A, weights=weights: weights(0.5 * (A + A.T)),
-                (A,),
-                eps=1e-6,
-                atol=1e-4,
-                rtol=1e-3,
-            )
+def test_min_norm_derivatives_inside_and_at_corners():
+    assert (fairopt.min_norm(CORNER.numpy()).weights == 0.0).any()
+    vertex = torch.tensor([[1.0, 2.0], [2.0, 9.0]]).double()
+    for A in (symmetric(2, 0), symmetric(4, 1), symmetric(5, 2), CORNER, vertex):
+        assert differentiates(ft.min_norm_weights, A)
+
+
+@pytest.mark.parametrize("c", [0.0, 0.4, 1.5])
+def test_conflict_averse_derivatives(c):
+    for A in (symmetric(2, 0), symmetric(4, 1), symmetric(5, 3), CORNER):
+        assert differentiates(lambda A: ft.conflict_averse_weights(A, c), A)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_derivatives_do_not_depend_on_the_scale(scale):
+    """Of a gradient's norm: weights of degree -1 / (1 + alpha) or 0, derivatives of one less."""
+    for weights, degree in (
+        (lambda A: ft.fairgrad_weights(A, 2.0), -2.0 / 3.0),
+        (ft.min_norm_weights, 0.0),
+        (lambda A: ft.conflict_averse_weights(A, 0.4), 0.0),
+    ):
+        slopes = []
+        for factor in (1.0, scale):
+            A = (factor * symmetric(3, 4).detach()).requires_grad_()
+            weights(A)[0].backward()
+            slopes.append(A.grad * factor ** (1.0 - degree))
+        torch.testing.assert_close(slopes[1], slopes[0], rtol=1e-7, atol=1e-9)
+
+
+def test_second_derivatives_are_nan_where_first_ones_are():
+    A = torch.stack([torch.eye(2), torch.tensor([[1.0, -1.0], [-1.0, 1.0]])]).double()
+    A.requires_grad_()
+    for weights in (ft.min_norm_weights, lambda A: ft.fairgrad_weights(A, 2.0)):
+        (first,) = torch.autograd.grad(weights(A).square().sum(), A, create_graph=True)
+        (second,) = torch.autograd.grad(first.square().sum(), A)
+        assert torch.isfinite(second[0]).all()
+        assert torch.isnan(second[1]).all()
 
 
 def test_derivatives_of_a_batch_and_where_there_is_none():
