@@ -2,6 +2,7 @@
 
 import abc
 import logging
+import pickle
 import subprocess
 import sys
 import types
@@ -134,6 +135,61 @@ def test_rescaling_divides_the_weights():
         ft.ConflictAverse(0.5, "2")
 
 
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_records_pickle_compare_and_are_frozen(method):
+    assert pickle.loads(pickle.dumps(method)) == method
+    with pytest.raises(AttributeError):
+        method.alpha = 3.0
+    G = problems.well(3, np.random.default_rng(6))
+    assert method.solve(laws.gram(G)).ok
+    assert method.solve(np.array([laws.gram(G)] * 2)).weights.shape == (2, 3)
+
+
+def test_weights_that_do_not_fit_and_unknown_choices_are_refused():
+    updates = [torch.ones(2), torch.zeros(2)]
+    for argument, call in (
+        ("weights", lambda: ft.combine(updates, [1.0])),
+        ("weights", lambda: ft.combine(updates, [1.0, np.nan])),
+        ("per", lambda: ft.aggregate(updates, ft.MinNorm(), per="layer")),
+        ("rescale", lambda: ft.ConflictAverse(0.4, rescale="c")),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            call()
+        assert caught.value.argument == argument
+
+
+def test_one_transfer_to_the_host_per_step(monkeypatch):
+    """Whatever leaves a device does so by Tensor.cpu, and is the K x K matrix."""
+    shapes = []
+    plain = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda x: shapes.append(tuple(x.shape)) or plain(x))
+    updates = [{"a": torch.randn(4, 5), "b": [torch.randn(7), torch.randn(3)]} for _ in range(3)]
+    ft.aggregate(updates, ft.FairGrad(2.0))
+    assert shapes == [(3, 3)]
+    ft.aggregate(updates, ft.FairGrad(2.0), per="tensor")
+    assert shapes[1:] == [(3, 3, 3)]
+
+
+class Unsolved:
+    """A method of a user, whose answers are not ok."""
+
+    def __init__(self, status):
+        self.status = status
+
+    def solve(self, gram, *, gram_error=None):
+        return fairopt.Solution(np.full(len(gram), 0.5), self.status, 1.0, 3)
+
+
+@pytest.mark.parametrize("status", [s for s in Status if s != Status.OPTIMAL])
+def test_what_is_not_ok_still_gives_the_combination_and_raises_on_request_only(status):
+    direction, solution = ft.aggregate([torch.ones(2), torch.ones(2)], Unsolved(status))
+    torch.testing.assert_close(direction, torch.ones(2))
+    assert solution.status == status
+    if not solution.ok:
+        with pytest.raises(fairopt.NotSolved):
+            solution.require()
+
+
 def test_identical_updates_grow_by_one_plus_c():
     update = torch.randn(7, dtype=torch.float64)
     direction, _ = ft.aggregate([update] * 4, ft.ConflictAverse(0.4, "1+c2"))
@@ -196,6 +252,8 @@ def test_backward_refusals():
     for losses, shared in (([], [p]), ([p.sum()], []), ([p * 1.0], [p])):
         with pytest.raises(InvalidInput):
             ft.backward(losses, shared, ft.MinNorm())
+    with pytest.raises(InvalidInput, match="heads"):
+        ft.backward([p.sum()], [p], ft.MinNorm(), heads="mean")
 
 
 def test_float32_opposite_gradients_are_not_called_certain():
@@ -212,8 +270,12 @@ def test_undecided_is_logged_once(caplog):
     with caplog.at_level(logging.WARNING, logger="fairopt.torch"):
         for _ in range(3):
             ft.aggregate([g, noisy], ft.FairGrad(2.0))
-    assert len(caplog.records) == 1
+        assert len(caplog.records) == 1
+        for _ in range(3):
+            ft.aggregate([g, noisy], Unsolved(Status.STEP_LIMIT))
+    assert len(caplog.records) == 2
     assert "undecided" in caplog.text
+    assert "step limit" in caplog.text
 
 
 def symmetric(K, seed, family=problems.well):
