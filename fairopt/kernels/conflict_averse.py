@@ -213,8 +213,8 @@ def conflict_averse(
             for i in range(n):
                 weights[i], certificate[i] = 0.0, dual[i]
             conclude(A, c, reference, d, tol, weights, dual, status, residual, floor)
-            if status[0] == STEP_LIMIT and residual[0] <= math.sqrt(bound[0]):
-                status[0] = ROUNDING_LIMITED  # the length of what vanishes, a root of rounding
+            if status[0] == STEP_LIMIT and residual[0] <= (1.0 + c) * math.sqrt(bound[0]):
+                status[0] = ROUNDING_LIMITED  # what vanishes has the length of a root of rounding
             return
     for i in range(n):
         u[i] = d[i] * ((start[i] - reference[i]) / scale) if given >= 2.0 else 0.0

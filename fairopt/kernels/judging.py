@@ -46,15 +46,30 @@ def fairgrad_gap(
     for i in range(n):
         s, size = dot_abs(S[i], u, n)
         log_scale = -math.log(r[i]) - log_unit
-        noise = (n + 4.0) * EPS * size
-        gap = relative_gap(s, noise, log_scale, alpha, p[i], w[i])
+        if s > 0.0 and w[i] >= SMALLEST_NORMAL and alpha < math.inf:
+            gap, blind = ordinary_gap(s, size, log_scale, alpha, p[i], w[i])
+        else:
+            gap = relative_gap(s, (n + 4.0) * EPS * size, log_scale, alpha, p[i], w[i])
+            blind = half_ulp_floor(size, log_scale, alpha, p[i], w[i])
         if not gap <= worst:
             worst, at = gap, i
-        blind = half_ulp_floor(size, log_scale, alpha, p[i], w[i])
         if w[i] == 0.0 and gap == math.inf and abs(s) <= explained_ulps(w, d) * HALF_ULP * size:
             blind = math.inf  # s may be anything near zero
         floor = max(floor, blind)
     return worst, floor, at
+
+
+@helper
+def ordinary_gap(
+    s: float, size: float, log_scale: float, alpha: float, p: float, w: float
+) -> tuple[float, float]:
+    """`relative_gap` and `half_ulp_floor` with their logarithms shared, for s, w > 0."""
+    log_w = math.log(w)
+    log_p = 0.0 if p == 1.0 else math.log(p)
+    factor = log_scale + (log_w - log_p) / alpha
+    logs = (1.0 + abs(log_w) + abs(log_p)) / alpha
+    gap = abs(math.expm1(math.log(s) + factor))
+    return gap, HALF_ULP * (size * math.exp(factor) + logs)
 
 
 @helper

@@ -22,6 +22,8 @@ from fairopt.kernels.nonnegative import (
 )
 from fairopt.kernels.stationarity import rounding
 
+SMALLEST = 1e-300  # a level that stands for zero where exponents are halved
+WIDE = 16.0  # ratio of two levels beyond which exponents are halved
 ROOT_STEPS = 100  # 1 to 5 are usual
 ROOT_TOLERANCE = 1e-15  # of N against c |g0|, per task: rounding of N itself
 
@@ -53,18 +55,32 @@ def curvature_of_square(L: Array, ints: Ints, m: int, b: Array, x: Array) -> flo
 
 
 @helper
+def middle(low: float, high: float) -> float:
+    """Halve the interval, by its exponents: with mixed lengths the level may lie decades below."""
+    if low < 0.0 < high:
+        return 0.0
+    if low >= 0.0 and high > WIDE * low:
+        return math.sqrt(max(low, SMALLEST)) * math.sqrt(high)
+    if high <= 0.0 and low < WIDE * high:
+        return -math.sqrt(max(-high, SMALLEST)) * math.sqrt(-low)
+    return 0.5 * low + 0.5 * high
+
+
+@helper
 def next_level(
     mu: float, low: float, high: float, N: float, goal: float, S: float, T: float
 ) -> float:
     """The root of the present quadratic; else a Newton step on N; else the middle."""
-    D = (goal - N) * (goal + N)
-    if S * S + T * D >= 0.0:
-        denominator = S + math.sqrt(S * S + T * D)
-        if denominator > 0.0 and low < mu + D / denominator < high:
-            return mu + D / denominator
-    if S > 0.0 and low < mu + (goal - N) * N / S < high:
-        return mu + (goal - N) * N / S
-    return 0.5 * low + 0.5 * high
+    if S > 0.0:
+        D = (goal - N) * (goal + N) / S  # divided before multiplied: squares of b may underflow
+        bend = 1.0 + T / S * D
+        step = D / (1.0 + math.sqrt(bend)) if bend >= 0.0 else math.inf
+        if low < mu + step < high:
+            return mu + step
+        step = (goal - N) * (N / S)
+        if low < mu + step < high:
+            return mu + step
+    return middle(low, high)
 
 
 @helper

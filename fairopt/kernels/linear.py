@@ -8,6 +8,7 @@ from fairopt.checks import Array
 from fairopt.kernels.compiling import helper, summing
 
 EPS = 2.0**-52
+SHORT = 16  # rows; up to this size plain loops beat vectorised sums of parts of rows
 
 
 @summing
@@ -54,8 +55,42 @@ def copy_rows(state: Array, source: int, target: int, rows: int) -> None:
 
 
 @helper
+def short_cholesky(H: Array, n: int) -> bool:
+    """`cholesky` in plain loops."""
+    for i in range(n):
+        for j in range(i):
+            rest = H[i, j]
+            for k in range(j):
+                rest -= H[i, k] * H[j, k]
+            H[i, j] = rest / H[j, j]
+        pivot = H[i, i]
+        for k in range(i):
+            pivot -= H[i, k] * H[i, k]
+        if not pivot > 0.0:
+            return False
+        H[i, i] = math.sqrt(pivot)
+    return True
+
+
+@helper
+def short_solve(L: Array, y: Array, n: int) -> None:
+    """`solve_factored` in plain loops."""
+    for i in range(n):
+        rest = y[i]
+        for k in range(i):
+            rest -= L[i, k] * y[k]
+        y[i] = rest / L[i, i]
+    for i in range(n - 1, -1, -1):
+        y[i] /= L[i, i]
+        for k in range(i):
+            y[k] -= y[i] * L[i, k]
+
+
+@helper
 def cholesky(H: Array, n: int) -> bool:
     """Overwrite the lower triangle of H by its factor; False if a pivot is not positive."""
+    if H.shape[0] <= SHORT:
+        return short_cholesky(H, n)
     for i in range(n):
         for j in range(i):
             H[i, j] = (H[i, j] - dot(H[i], H[j], j)) / H[j, j]
@@ -76,6 +111,9 @@ def solve_lower(L: Array, y: Array, n: int) -> None:
 @helper
 def solve_factored(L: Array, y: Array, n: int) -> None:
     """Overwrite y by the solution x of L L' x = y."""
+    if L.shape[0] <= SHORT:
+        short_solve(L, y, n)
+        return
     solve_lower(L, y, n)
     for i in range(n - 1, -1, -1):
         y[i] /= L[i, i]

@@ -47,8 +47,9 @@ def judge_conflict_averse(A, rng):
     c = rng.choice([0.0, 0.1, 0.4, 0.9, 1.0, 2.0], size=len(A))
     solution = conflict_averse(A, c)
     judged = conflict_averse_residual(A, c, solution.weights, dual=solution.dual)
-    # dependent gradients: slopes are known to the square root of the precision of the matrix
-    slack = np.maximum(FACTOR * (K + 4) * solution.floor, np.sqrt(solution.gram_error))
+    # dependent gradients: lengths are known to the square root of the precision of the matrix; the
+    # dual value is a slope along one and c times one
+    slack = np.maximum(FACTOR * (K + 4) * solution.floor, (1.0 + c) * np.sqrt(solution.gram_error))
     laws.ok_is_confirmed(solution, judged, 1e-10, slack)
 
 
@@ -81,6 +82,14 @@ def test_ok_is_confirmed_by_the_judge(judge):
 @pytest.mark.parametrize("judge", JUDGES)
 def test_ok_is_confirmed_by_the_judge_100_000_times(judge):
     fuzz(judge, 100_000, 1)
+
+
+@pytest.mark.parametrize("K", [3, 5, 12, 30])
+def test_the_level_of_worst_progress_is_found_over_300_decades(K):
+    rng = np.random.default_rng(K)
+    G = rng.normal(size=(500, K, K + 2)) * 10.0 ** rng.uniform(-145.0, 145.0, size=(500, K, 1))
+    solution = conflict_averse(G @ np.swapaxes(G, 1, 2), rng.choice([0.1, 0.4, 0.9, 2.0], 500))
+    assert not np.isin(solution.status, (Status.STEP_LIMIT, Status.OUT_OF_RANGE)).any()
 
 
 def test_the_law_rejects_a_solver_that_calls_everything_ok():

@@ -88,6 +88,7 @@ METHODS = {
     "fairgrad at inf": lambda A: fairopt.fairgrad(A, math.inf),
     "min_norm": fairopt.min_norm,
     "conflict_averse": lambda A: fairopt.conflict_averse(A, 0.4),
+    "conflict_averse, large ball": lambda A: fairopt.conflict_averse(A, 1.5),
     "dual_cone_projection": lambda A: fairopt.dual_cone_projection(A, [0.2, -1.0, 0.5]),
     "upgrad": fairopt.upgrad,
 }
@@ -126,6 +127,89 @@ def test_negative_curvature_that_is_met_is_refused(solver):
     np.fill_diagonal(A, 1.0)
     with pytest.raises(InvalidInput, match="positive semidefinite"):
         SOLVERS[solver](A)
+
+
+def judged(A, method):
+    """The residual of a method's answer."""
+    w = METHODS[method](A).weights
+    if method.startswith("fairgrad"):
+        alpha = {"fairgrad": 2.0, "fairgrad at 0": 0.0, "fairgrad at inf": math.inf}[method]
+        return fairopt.fairgrad_residual(A, alpha, w)
+    if method.startswith("conflict"):
+        solution = METHODS[method](A)
+        c = 1.5 if "large" in method else 0.4
+        return fairopt.conflict_averse_residual(A, c, w, dual=solution.dual)
+    if method == "min_norm":
+        return fairopt.min_norm_residual(A, w)
+    return fairopt.dual_cone_residual(A, [0.2, -1.0, 0.5], w)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "upgrad"])
+def test_an_indefinite_matrix_is_refused_or_its_answer_meets_the_conditions(method):
+    """Whatever is called OPTIMAL satisfies the equations of the matrix as given."""
+    rng = np.random.default_rng(7)
+    refused = solved = 0
+    for _ in range(200):
+        C = rng.uniform(-1.0, 1.0, size=(3, 3))
+        A = 0.5 * (C + C.T)
+        np.fill_diagonal(A, 1.0)
+        if np.linalg.eigvalsh(A)[0] > -0.05:
+            continue
+        try:
+            solution = METHODS[method](A)
+        except InvalidInput:
+            refused += 1
+            continue
+        if solution.status == Status.OPTIMAL:
+            solved += 1
+            assert judged(A, method) <= 1.1e-10
+    assert refused + solved > 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_empty_batch_gives_an_empty_batch(method):
+    solution = METHODS[method](np.zeros((0, 3, 3)))
+    assert solution.weights.shape == (0, 3)
+    assert solution.status.shape == solution.residual.shape == (0,)
+    assert solution.ok
+    assert fairopt.pareto_certificate(np.zeros((0, 3, 3))).weights.shape == (0, 3)
+
+
+def test_the_default_error_is_that_of_the_dtype():
+    for dtype in (np.float16, np.float32, np.float64):
+        eps = float(np.finfo(dtype).eps)
+        for solve in (fairopt.min_norm, lambda A: fairopt.fairgrad(A, 2.0)):
+            assert solve(np.eye(3, dtype=dtype)).gram_error == 12 * eps
+
+
+RULES = {
+    "losses": lambda x: fairopt.client_task_probabilities(x, 2.0),
+    "weights": lambda x: fairopt.multiplicative_weights(x, [0.0, 0.0], 1.0),
+    "heterogeneity": lambda x: fairopt.request_allocation(x, 8),
+    "gram": lambda x: fairopt.cross_attention_weights(x, 3),
+    "x": fairopt.AlphaFair(2.0).value,
+}
+
+
+@pytest.mark.parametrize("argument", RULES)
+def test_rules_refuse_arrays_of_other_libraries(argument):
+    with pytest.raises(InvalidInput, match="convert it first") as caught:
+        RULES[argument](Tensor())
+    assert caught.value.argument == argument
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_torch_tensor_is_refused_with_a_hint(solver):
+    torch = pytest.importorskip("torch")
+    with pytest.raises(InvalidInput, match=r"torch Tensor.*convert it first.*cpu\(\)"):
+        SOLVERS[solver](torch.eye(2))
+
+
+@pytest.mark.parametrize("module", ["jaxlib._jax", "cupy"])
+def test_arrays_on_other_devices_are_named_in_the_refusal(module):
+    array = type("Array", (Tensor,), {"__module__": module})()
+    with pytest.raises(InvalidInput, match=f"{module.partition('.')[0]} Array.*convert it first"):
+        fairopt.fairgrad(array, 2.0)
 
 
 @pytest.mark.parametrize(

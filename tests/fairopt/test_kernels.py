@@ -48,6 +48,40 @@ def test_a_folder_that_cannot_be_written_is_no_obstacle(tmp_path):
     assert done.stdout.strip() == "[2. 5.]"
 
 
+READ_ONLY = """
+import numpy as np, fairopt
+assert fairopt.__file__.startswith({folder!r}), fairopt.__file__
+assert fairopt.min_norm(np.eye(2)).ok
+"""
+
+
+@pytest.mark.slow
+def test_a_read_only_installation_solves_and_stays_as_it_was(tmp_path):
+    package = tmp_path / "fairopt"
+    shutil.copytree(
+        Path(fairopt.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    files = sorted(package.rglob("*"))
+    for path in (*files, package):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("PYTHONPATH", None)
+    environment["NUMBA_CACHE_DIR"] = str(tmp_path / "cache")  # root may write anywhere
+    done = subprocess.run(
+        [sys.executable, "-c", READ_ONLY.format(folder=str(tmp_path))],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = sorted(package.rglob("*"))
+    for path in (package, *(p for p in files if p.is_dir())):
+        path.chmod(0o755)
+    assert done.returncode == 0, done.stderr
+    assert found == files
+
+
 @pytest.mark.parametrize("change", ["edit", "add"])
 def test_the_digest_sees_every_file(tmp_path, change):
     (tmp_path / "a.py").write_text("x = 1")

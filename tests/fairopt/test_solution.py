@@ -5,7 +5,16 @@ import pickle
 import numpy as np
 import pytest
 
-from fairopt import NotSolved, Solution, Status, fairgrad
+from fairopt import (
+    NotSolved,
+    Solution,
+    Status,
+    conflict_averse,
+    dual_cone_projection,
+    fairgrad,
+    min_norm,
+    upgrad,
+)
 from tests import laws
 from tests.fairopt import problems
 
@@ -21,6 +30,23 @@ def test_pickles_and_compares():
     assert pickle.loads(pickle.dumps(batch)) == batch
     with pytest.raises(TypeError):
         hash(batch)
+
+
+@pytest.mark.parametrize(
+    "solve",
+    [
+        lambda A: min_norm(A),
+        lambda A: conflict_averse(A, 0.4),
+        lambda A: dual_cone_projection(A, np.ones(2)),
+        lambda A: upgrad(A),
+    ],
+)
+def test_every_solver_returns_the_record(solve):
+    for A in (np.eye(2), OPPOSITE, np.array([np.eye(2), OPPOSITE])):
+        solution = solve(A)
+        assert pickle.loads(pickle.dumps(solution)) == solution == solve(A)
+        assert len(str(solution).splitlines()) <= 24
+        assert isinstance(solution.status, Status if A.ndim == 2 else np.ndarray)
 
 
 def test_is_frozen():
@@ -44,6 +70,8 @@ def test_every_status_has_a_sentence_and_advice():
         assert status.sentence
         assert "\n" not in status.sentence
         assert status.advice
+    names = "OPTIMAL PARETO_STATIONARY UNDECIDED STEP_LIMIT INFEASIBLE UNBOUNDED OUT_OF_RANGE"
+    assert [s.name for s in Status] == [*names.split(), "ROUNDING_LIMITED"]
     assert [int(s) for s in Status] == list(range(8))
 
 

@@ -2,6 +2,7 @@
 
 import abc
 import logging
+import pickle
 import subprocess
 import sys
 import types
@@ -134,6 +135,61 @@ def test_rescaling_divides_the_weights():
         ft.ConflictAverse(0.5, "2")
 
 
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_records_pickle_compare_and_are_frozen(method):
+    assert pickle.loads(pickle.dumps(method)) == method
+    with pytest.raises(AttributeError):
+        method.alpha = 3.0
+    G = problems.well(3, np.random.default_rng(6))
+    assert method.solve(laws.gram(G)).ok
+    assert method.solve(np.array([laws.gram(G)] * 2)).weights.shape == (2, 3)
+
+
+def test_weights_that_do_not_fit_and_unknown_choices_are_refused():
+    updates = [torch.ones(2), torch.zeros(2)]
+    for argument, call in (
+        ("weights", lambda: ft.combine(updates, [1.0])),
+        ("weights", lambda: ft.combine(updates, [1.0, np.nan])),
+        ("per", lambda: ft.aggregate(updates, ft.MinNorm(), per="layer")),
+        ("rescale", lambda: ft.ConflictAverse(0.4, rescale="c")),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            call()
+        assert caught.value.argument == argument
+
+
+def test_one_transfer_to_the_host_per_step(monkeypatch):
+    """Whatever leaves a device does so by Tensor.cpu, and is the K x K matrix."""
+    shapes = []
+    plain = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda x: shapes.append(tuple(x.shape)) or plain(x))
+    updates = [{"a": torch.randn(4, 5), "b": [torch.randn(7), torch.randn(3)]} for _ in range(3)]
+    ft.aggregate(updates, ft.FairGrad(2.0))
+    assert shapes == [(3, 3)]
+    ft.aggregate(updates, ft.FairGrad(2.0), per="tensor")
+    assert shapes[1:] == [(3, 3, 3)]
+
+
+class Unsolved:
+    """A method of a user, whose answers are not ok."""
+
+    def __init__(self, status):
+        self.status = status
+
+    def solve(self, gram, *, gram_error=None):
+        return fairopt.Solution(np.full(len(gram), 0.5), self.status, 1.0, 3)
+
+
+@pytest.mark.parametrize("status", [s for s in Status if s != Status.OPTIMAL])
+def test_what_is_not_ok_still_gives_the_combination_and_raises_on_request_only(status):
+    direction, solution = ft.aggregate([torch.ones(2), torch.ones(2)], Unsolved(status))
+    torch.testing.assert_close(direction, torch.ones(2))
+    assert solution.status == status
+    if not solution.ok:
+        with pytest.raises(fairopt.NotSolved):
+            solution.require()
+
+
 def test_identical_updates_grow_by_one_plus_c():
     update = torch.randn(7, dtype=torch.float64)
     direction, _ = ft.aggregate([update] * 4, ft.ConflictAverse(0.4, "1+c2"))
@@ -196,6 +252,8 @@ def test_backward_refusals():
     for losses, shared in (([], [p]), ([p.sum()], []), ([p * 1.0], [p])):
         with pytest.raises(InvalidInput):
             ft.backward(losses, shared, ft.MinNorm())
+    with pytest.raises(InvalidInput, match="heads"):
+        ft.backward([p.sum()], [p], ft.MinNorm(), heads="mean")
 
 
 def test_float32_opposite_gradients_are_not_called_certain():
@@ -212,8 +270,12 @@ def test_undecided_is_logged_once(caplog):
     with caplog.at_level(logging.WARNING, logger="fairopt.torch"):
         for _ in range(3):
             ft.aggregate([g, noisy], ft.FairGrad(2.0))
-    assert len(caplog.records) == 1
+        assert len(caplog.records) == 1
+        for _ in range(3):
+            ft.aggregate([g, noisy], Unsolved(Status.STEP_LIMIT))
+    assert len(caplog.records) == 2
     assert "undecided" in caplog.text
+    assert "step limit" in caplog.text
 
 
 def symmetric(K, seed, family=problems.well):
@@ -221,47 +283,80 @@ def symmetric(K, seed, family=problems.well):
     return torch.tensor(0.5 * (A + A.T), requires_grad=True)
 
 
-@pytest.mark.parametrize("alpha", [0.1, 1.0, 2.0, 20.0])
-def test_fairgrad_derivative(alpha):
-    for K in (1, 2, 4):
-        A = torch.eye(K, dtype=torch.float64) + 0.3
-        A.requires_grad_()
-        assert torch.autograd.gradcheck(
-            lambda A: ft.fairgrad_weights(0.5 * (A + A.T), alpha), (A,), eps=1e-6, atol=1e-5
-        )
+CORNER = torch.tensor([[1.0, 1.2, 0.2], [1.2, 2.0, 0.3], [0.2, 0.3, 1.5]]).double()  # a weight is 0
+
+
+def differentiates(weights, A):
+    """First and second derivatives agree with differences of the values and of the first."""
+    A = A.detach().requires_grad_()
+
+    def of_symmetric(A):
+        return weights(0.5 * (A + A.mT))
+
+    assert torch.autograd.gradcheck(of_symmetric, (A,), eps=1e-6, atol=1e-5, rtol=1e-4)
+    return torch.autograd.gradgradcheck(of_symmetric, (A,), eps=1e-6, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 1.0, 2.0, 5.0, 20.0])
+def test_fairgrad_derivatives(alpha):
+    def logs(A, p=None):
+        return torch.log(ft.fairgrad_weights(A, alpha, priority=p))
+
+    for K in (1, 2, 3, 5):
+        assert differentiates(logs, torch.eye(K, dtype=torch.float64) + 0.3)
+        assert differentiates(logs, symmetric(K, 3))
     conflict = torch.tensor([[1.0, -0.8, 0.1], [-0.8, 1.0, 0.2], [0.1, 0.2, 4.0]]).double()
-    assert torch.autograd.gradcheck(
-        lambda A: torch.log(ft.fairgrad_weights(0.5 * (A + A.T), alpha)),
-        (conflict.requires_grad_(),),
-        eps=1e-6,
-        atol=1e-5,
-        rtol=1e-4,
-    )
+    assert differentiates(logs, conflict)
+    assert differentiates(lambda A: logs(A, [0.5, 1.0, 3.0]), conflict)
+    assert differentiates(logs, torch.stack([conflict, CORNER]))
 
 
 @pytest.mark.parametrize("alpha", [0.0, np.inf])
-def test_fairgrad_derivative_at_the_ends(alpha):
-    A = symmetric(4, 5, problems.conflicting)
-    assert torch.autograd.gradcheck(
-        lambda A: ft.fairgrad_weights(0.5 * (A + A.T), alpha), (A,), eps=1e-7, atol=1e-3, rtol=1e-3
-    )
+def test_fairgrad_derivatives_at_the_ends(alpha):
+    for A in (symmetric(4, 5), symmetric(3, 0), CORNER):
+        assert differentiates(lambda A: ft.fairgrad_weights(A, alpha), A)
+    clash = torch.tensor([[1.0, -0.5], [-0.5, 2.0]]).double()
+    p = [3.0, 1.0]
+    assert differentiates(lambda A: ft.fairgrad_weights(A, alpha, priority=p), clash)
 
 
-def test_min_norm_and_conflict_averse_derivatives():
-    for seed in range(4):
-        A = symmetric(4, seed)
-        for weights in (
-            ft.min_norm_weights,
-            lambda A: ft.conflict_averse_weights(A, 0.4),
-            lambda A: ft.conflict_averse_weights(A, 0.0),
-        ):
-            assert torch.autograd.gradcheck(
-                lambda A, weights=weights: weights(0.5 * (A + A.T)),
-                (A,),
-                eps=1e-6,
-                atol=1e-4,
-                rtol=1e-3,
-            )
+def test_min_norm_derivatives_inside_and_at_corners():
+    assert (fairopt.min_norm(CORNER.numpy()).weights == 0.0).any()
+    vertex = torch.tensor([[1.0, 2.0], [2.0, 9.0]]).double()
+    for A in (symmetric(2, 0), symmetric(4, 1), symmetric(5, 2), CORNER, vertex):
+        assert differentiates(ft.min_norm_weights, A)
+
+
+@pytest.mark.parametrize("c", [0.0, 0.4, 1.5])
+def test_conflict_averse_derivatives(c):
+    for A in (symmetric(2, 0), symmetric(4, 1), symmetric(5, 3), CORNER):
+        assert differentiates(lambda A: ft.conflict_averse_weights(A, c), A)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_derivatives_do_not_depend_on_the_scale(scale):
+    """Of a gradient's norm: weights of degree -1 / (1 + alpha) or 0, derivatives of one less."""
+    for weights, degree in (
+        (lambda A: ft.fairgrad_weights(A, 2.0), -2.0 / 3.0),
+        (ft.min_norm_weights, 0.0),
+        (lambda A: ft.conflict_averse_weights(A, 0.4), 0.0),
+    ):
+        slopes = []
+        for factor in (1.0, scale):
+            A = (factor * symmetric(3, 4).detach()).requires_grad_()
+            weights(A)[0].backward()
+            slopes.append(A.grad * factor ** (1.0 - degree))
+        torch.testing.assert_close(slopes[1], slopes[0], rtol=1e-7, atol=1e-9)
+
+
+def test_second_derivatives_are_nan_where_first_ones_are():
+    A = torch.stack([torch.eye(2), torch.tensor([[1.0, -1.0], [-1.0, 1.0]])]).double()
+    A.requires_grad_()
+    for weights in (ft.min_norm_weights, lambda A: ft.fairgrad_weights(A, 2.0)):
+        (first,) = torch.autograd.grad(weights(A).square().sum(), A, create_graph=True)
+        (second,) = torch.autograd.grad(first.square().sum(), A)
+        assert torch.isfinite(second[0]).all()
+        assert torch.isnan(second[1]).all()
 
 
 def test_derivatives_of_a_batch_and_where_there_is_none():
