@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fairopt.errors import FairoptError
@@ -135,7 +136,7 @@ def list_names(as_json: Json = False) -> None:
     for kind, entries in known.items():
         table = Table(title=kind, show_header=False, title_justify="left")
         for name, note in entries.items():
-            table.add_row(name, note)
+            table.add_row(escape(name), escape(note))
         console.print(table)
 
 

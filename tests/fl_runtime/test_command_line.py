@@ -155,7 +155,14 @@ def loud() -> tuple[np.ndarray, np.ndarray]:
 def test_list_names_everything(toml: Path) -> None:
     code, text, _ = call("list")
     assert code == 0
-    for word in ("fed-fair-mmfl", "digits-noisy", "max-min-fair", "dirichlet", "shifted-exp"):
+    for word in (
+        "fed-fair-mmfl",
+        "digits-noisy",
+        "max-min-fair",
+        "dirichlet",
+        "shifted-exp",
+        "[low, high]",
+    ):
         assert word in text
     code, text, _ = call("list", "--json")
     assert set(json.loads(text)) >= {"algorithms", "data", "models", "recruitment rules"}
