@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 COLOURS = ("#6e6e6e", "#0072B2", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#56B4E9", "#000000")
 """Okabe and Ito's palette, which colour-blind readers can tell apart; grey for the first arm."""
 
+MOMENTS = 200
+"""Points of a line over virtual time."""
+
 UPRIGHT_LABELS = 5
 """Task names that fit side by side under a chart; more are slanted."""
 
@@ -26,7 +29,9 @@ COLUMNS = 3
 """Task panels side by side, beside the panel of the worst task, which is twice as wide."""
 
 
-def plot_run(history: History, path: Path, *, title: str, smooth: int = 1) -> Path:
+def plot_run(
+    history: History, path: Path, *, title: str, smooth: int = 1, by_time: bool = False
+) -> Path:
     """Draw one picture: the worst task large, a small panel per task, and two charts of clients.
 
     Args:
@@ -35,6 +40,8 @@ def plot_run(history: History, path: Path, *, title: str, smooth: int = 1) -> Pa
         path: PNG file to write; its folder is made.
         title: Line on top.
         smooth: Rounds that each point averages over (it and those before it).
+        by_time: Over virtual time instead of rounds, which mean different things in arms with and
+            without a barrier.
 
     Returns:
         The path.
@@ -45,11 +52,11 @@ def plot_run(history: History, path: Path, *, title: str, smooth: int = 1) -> Pa
     from matplotlib import pyplot as plt
 
     with plt.rc_context({"text.parse_math": False, "font.size": 10}):
-        _draw(history, path, title, smooth)
+        _draw(history, path, title, smooth, by_time)
     return path
 
 
-def _draw(history: History, path: Path, title: str, smooth: int) -> None:
+def _draw(history: History, path: Path, title: str, smooth: int, by_time: bool) -> None:
     """All panels of one picture."""
     from matplotlib import pyplot as plt
 
@@ -57,35 +64,58 @@ def _draw(history: History, path: Path, title: str, smooth: int) -> None:
     figure = plt.figure(figsize=(16, 2.9 * (rows + 1)), layout="constrained")
     grid = figure.add_gridspec(rows + 1, 2 * COLUMNS + 4)
     worst = figure.add_subplot(grid[:rows, :4])
-    _accuracy_panel(worst, history, "min_task_acc", smooth, banded=True)
+    curves = _over_time if by_time else _over_rounds
+    _accuracy_panel(worst, history, "min_task_acc", smooth, curves, banded=True)
     worst.set_title("worst task (minimum over tasks, with 95 % intervals)", fontweight="bold")
     for index, task in enumerate(history.tasks):
         row, column = divmod(index, COLUMNS)
         axes = figure.add_subplot(grid[row, 4 + 2 * column : 6 + 2 * column])
-        _accuracy_panel(axes, history, f"{task}/eval_acc", smooth, banded=False)
+        _accuracy_panel(axes, history, f"{task}/eval_acc", smooth, curves, banded=False)
         axes.set_title(task)
     _take_up_bars(figure.add_subplot(grid[rows, : COLUMNS + 2]), history)
     _training_bars(figure.add_subplot(grid[rows, COLUMNS + 2 :]), history)
     handles, labels = worst.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
     averaged = f"; each point averages {smooth} rounds" if smooth > 1 else ""
-    figure.suptitle(f"{title}: test accuracy over server rounds{averaged}", fontweight="bold")
+    over = "virtual time" if by_time else "server rounds"
+    figure.suptitle(f"{title}: test accuracy over {over}{averaged}", fontweight="bold")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
     plt.close(figure)
 
 
+Curves = Callable[[History, str, str, int], tuple[Series, ...]]
+"""From history, arm, metric and window to abscissae, means over seeds and half-widths."""
+
+
+def _over_rounds(history: History, arm: str, metric: str, smooth: int) -> tuple[Series, ...]:
+    """Server round by server round."""
+    mean, band = _bands(_rolling(history.series(arm, metric), smooth))
+    return np.arange(1, mean.size + 1, dtype=np.float64), mean, band
+
+
+def _over_time(history: History, arm: str, metric: str, smooth: int) -> tuple[Series, ...]:
+    """At common moments of virtual time, each seed by its latest round; from the first of all."""
+    times = history.figures(arm, "virtual_time")
+    values = [_rolling(run[np.newaxis], smooth)[0] for run in history.figures(arm, metric)]
+    begin = max(float(run[0]) for run in times)
+    end = max(begin, min(float(run[-1]) for run in times))
+    moments = np.linspace(begin, end, MOMENTS)
+    latest = [np.searchsorted(run, moments, side="right") - 1 for run in times]
+    mean, band = _bands(np.array([v[i] for v, i in zip(values, latest, strict=True)]))
+    return moments, mean, band
+
+
 def _accuracy_panel(
-    axes: Axes, history: History, metric: str, smooth: int, *, banded: bool
+    axes: Axes, history: History, metric: str, smooth: int, curves: Curves, *, banded: bool
 ) -> None:
     """Lines of all arms, with bands where there is room for them."""
     from matplotlib.ticker import MaxNLocator
 
     for arm, colour in _coloured(history.arms):
-        mean, band = _bands(_rolling(history.series(arm, metric), smooth))
-        rounds = np.arange(1, mean.size + 1)
+        x, mean, band = curves(history, arm, metric, smooth)
         axes.plot(
-            rounds,
+            x,
             mean,
             _style(history, arm),
             color=colour,
@@ -95,9 +125,10 @@ def _accuracy_panel(
         )
         if banded and np.isfinite(band).all():
             low, high = np.clip(mean - band, 0.0, 1.0), np.clip(mean + band, 0.0, 1.0)
-            axes.fill_between(rounds, low, high, color=colour, alpha=0.12, lw=0)
+            axes.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("server round" if banded else "")
+    over = "virtual time" if curves is _over_time else "server round"
+    axes.set_xlabel(over if banded else "")
     axes.set_ylabel("test accuracy" if banded else "")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

@@ -52,7 +52,13 @@ def draw(folder: Path, history: History, config: Config) -> Path:
         (len(config.run.seeds), "seed"),
     )
     title = ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for n, word in counts)
-    return plot_run(begun, folder / PICTURE, title=title, smooth=config.run.report_rounds)
+    return plot_run(
+        begun,
+        folder / PICTURE,
+        title=title,
+        smooth=config.run.report_rounds,
+        by_time=config.run.num_server_rounds is None,
+    )
 
 
 def print_tables(summary: Mapping[str, Any], console: Console) -> None:

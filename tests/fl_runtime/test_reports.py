@@ -14,7 +14,7 @@ from scipy import stats
 
 from fl_runtime.history import History, merge
 from fl_runtime.metrics import across_tasks
-from fl_runtime.plots import _rolling, plot_run
+from fl_runtime.plots import _over_time, _rolling, plot_run
 from fl_runtime.report import print_tables
 from fl_runtime.statistics import as_interval, first_reach, interval, paired_difference
 from fl_runtime.summary import mean_ranks, mean_task_change, rounds_to_target, summarise
@@ -165,3 +165,28 @@ def test_ranks_and_changes_are_per_task() -> None:
 def test_a_change_from_nothing_is_undefined() -> None:
     history = History([*accuracies("one", 0, a=0.0), *accuracies("two", 0, a=0.5)])
     assert np.isnan(mean_task_change(history, "two", "one", 1)[0])
+
+
+def test_over_time_every_seed_counts_by_its_latest_round() -> None:
+    rounds = {0: [(1.0, 0.1), (2.0, 0.3), (4.0, 0.5)], 1: [(1.5, 0.2), (3.0, 0.6)]}
+    rows = [
+        {"event": "round", "arm": "a", "seed": seed, "virtual_time": t, "min_task_acc": x}
+        for seed, series in rounds.items()
+        for t, x in series
+    ]
+    moments, mean, band = _over_time(History(rows), "a", "min_task_acc", 1)
+    assert moments[0] == 1.5
+    assert moments[-1] == 3.0
+    assert mean[0] == pytest.approx((0.1 + 0.2) / 2)
+    assert mean[-1] == pytest.approx((0.3 + 0.6) / 2)
+    assert np.isfinite(band).all()
+
+
+def test_over_time_of_seeds_that_hardly_meet() -> None:
+    rows = [
+        {"event": "round", "arm": "a", "seed": seed, "virtual_time": t, "min_task_acc": x}
+        for seed, t, x in [(0, 1.0, 0.1), (1, 5.0, 0.2)]
+    ]
+    moments, mean, _ = _over_time(History(rows), "a", "min_task_acc", 1)
+    assert set(moments) == {5.0}
+    assert mean == pytest.approx(0.15)
