@@ -46,7 +46,8 @@ def solve(problem: PathProblem, tol: float) -> PathAllocation:
         why = "can only have rate zero, of utility -inf"
         return _no_optimum(problem, Status.INFEASIBLE, closed, why)
     if closed.all():
-        return _answer(problem, np.zeros(problem.by_path.flows), _closing(problem), 0, tol)
+        none = np.zeros(problem.by_path.flows)
+        return _answer(problem, none, _closing(problem), 0, tol, None)
     reduced = _reduce(problem)
     if problem.by_path.alpha == np.inf:
         return _max_min(problem, reduced, tol)
@@ -59,7 +60,7 @@ def solve(problem: PathProblem, tol: float) -> PathAllocation:
         z[reduced.paths] = np.exp(np.log(y) + reduced.log_unit[reduced.owner])
         capacity = problem.by_path.capacity[reduced.links]
         prices[reduced.links] = np.exp(log_prices - np.log(capacity))
-    return _answer(problem, z, prices, steps, tol)
+    return _answer(problem, z, prices, steps, tol, reduced)
 
 
 def _scaled(problem: PathProblem, reduced: Reduced, weight: Array) -> tuple[Array, Array, int]:
@@ -124,25 +125,37 @@ def _closing(problem: PathProblem) -> Array:
 
 
 def _answer(
-    problem: PathProblem, z: Array, prices: Array, steps: int, tol: float
+    problem: PathProblem,
+    z: Array,
+    prices: Array,
+    steps: int,
+    tol: float,
+    reduced: Reduced | None,
 ) -> PathAllocation:
     """The point with its residual and status."""
     z, prices = np.nan_to_num(z, nan=0.0), np.nan_to_num(prices, nan=0.0, posinf=np.inf)
     residual = judge_paths(problem, z, prices)
     status, detail = Status.OPTIMAL, ""
     if residual > tol:
-        status, detail = _why_not(problem, z)
+        status, detail = _why_not(problem, reduced)
     none = np.zeros(problem.flows)
     rates = problem.total(z)
     return PathAllocation(rates, prices, none, status, residual, steps, detail=detail, path_rates=z)
 
 
-def _why_not(problem: PathProblem, z: Array) -> tuple[Status, str]:
-    """STEP_LIMIT, or OUT_OF_RANGE where prices p x^-alpha leave float64."""
-    with np.errstate(divide="ignore"):
-        log_rate = np.log(problem.total(z))
-    log_price = np.abs(np.log(problem.priority) - problem.by_path.alpha * log_rate)
-    if (log_price > EXPONENT).any():
+def _why_not(problem: PathProblem, reduced: Reduced | None) -> tuple[Status, str]:
+    """STEP_LIMIT, or OUT_OF_RANGE where prices p x^-alpha leave float64 whatever the rates.
+
+    The point that was found does not say: its rates may be far off. A flow gets at most the most it
+    could get on each of its paths, and about at least that over the number of all paths.
+    """
+    if reduced is None or problem.by_path.alpha == 0.0:
+        return Status.STEP_LIMIT, ""
+    own = np.bincount(reduced.owner, minlength=len(reduced.flows))
+    alpha, base = problem.by_path.alpha, np.log(problem.priority[reduced.flows])
+    cheapest = base - alpha * (reduced.log_unit + np.log(own))
+    dearest = base - alpha * (reduced.log_unit - np.log(len(reduced.paths)))
+    if (cheapest > EXPONENT).any() or (dearest < -EXPONENT).any():
         return Status.OUT_OF_RANGE, " (prices p x^-alpha; use a smaller alpha, or inf)"
     return Status.STEP_LIMIT, ""
 

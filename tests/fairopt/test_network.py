@@ -8,6 +8,7 @@ from scipy import sparse
 from fairopt import (
     InvalidInput,
     NotSolved,
+    Status,
     allocation_sensitivity,
     alpha_fair_allocation,
     alpha_fair_path_allocation,
@@ -192,3 +193,19 @@ def test_draw(tmp_path):
     network.draw(found, made, figure.add_subplot())
     figure.savefig(tmp_path / "network.png")
     assert (tmp_path / "network.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("alpha", [1.0, 20.0, 100.0])
+def test_a_range_is_blamed_only_for_what_is_outside_it(alpha):
+    """Rates of ordinary size have prices of ordinary size, solved or not."""
+    rng = np.random.default_rng(int(alpha))
+    routing = (rng.random((6, 16)) < 0.4).astype(float)
+    routing[0, routing.sum(axis=0) == 0.0] = 1.0
+    owner = np.repeat(np.arange(8), 2)
+    found = alpha_fair_path_allocation(routing, owner, np.ones(6), alpha)
+    assert found.status in (Status.OPTIMAL, Status.STEP_LIMIT)
+
+
+def test_prices_beyond_every_float_are_out_of_range():
+    found = alpha_fair_path_allocation([[1.0, 1.0]], [0, 0], [1e-5], 100.0)
+    assert found.status is Status.OUT_OF_RANGE
