@@ -7,6 +7,7 @@ version. Time, loss of jobs and files are the loop's business.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
@@ -106,7 +107,7 @@ class AsynchronousState(ServerState):
 
 
 @dataclass(frozen=True)
-class Asynchronous:
+class Asynchronous(ABC):
     """Common part: keep a number of jobs in flight, and take in answers as they come.
 
     Attributes:
@@ -190,9 +191,9 @@ class Asynchronous:
             state = self.take(state.keep([update]), update)
         return state
 
+    @abstractmethod
     def take(self, state: AsynchronousState, update: Update) -> AsynchronousState:
         """Take in one update."""
-        raise NotImplementedError
 
     def forget(self, state: AsynchronousState, tasks: Collection[str]) -> AsynchronousState:
         """Empty the buffers of those tasks."""

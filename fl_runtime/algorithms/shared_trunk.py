@@ -23,6 +23,7 @@ Steps without an answer are defined in `directions`; the history counts them: `n
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -59,9 +60,9 @@ class SharedTrunk(FedAvg):
     length: Literal["mean", "own"] = "mean"
     shared_layers: tuple[str, ...] = ()
 
+    @abstractmethod
     def table(self, tasks: Sequence[str]) -> Mapping[str, Any]:
         """The method and its parameters, see `directions.METHODS`."""
-        raise NotImplementedError
 
     def init(self, federation: Federation, seed: int) -> ServerState:
         """Initial models, all with the trunk of the first task."""

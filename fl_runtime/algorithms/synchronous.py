@@ -6,6 +6,7 @@ streams, so arms with one seed are paired.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,7 +31,7 @@ Probabilities = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Synchronous(InRounds):
+class Synchronous(InRounds, ABC):
     """One global model per task and one barrier per round.
 
     A subclass says with which chance a client trains a task (`probabilities`), draws accordingly
@@ -74,10 +75,11 @@ class Synchronous(InRounds):
         after = replace(state.keep(updates), server_round=state.server_round + 1)
         return replace(after, models=self.models(state, updates))
 
+    @abstractmethod
     def probabilities(self, state: ServerState, federation: Federation) -> Probabilities:
         """(num_clients, num_tasks) chances that a client trains a task when it is active."""
-        raise NotImplementedError
 
+    @abstractmethod
     def assignments(
         self,
         probabilities: Probabilities,
@@ -85,7 +87,6 @@ class Synchronous(InRounds):
         draws: NDArray[np.float64],
     ) -> list[tuple[int, int]]:
         """Pairs (client, task), drawn with one uniform number per active client."""
-        raise NotImplementedError
 
     def wishes(
         self, federation: Federation, client: int, task: int, weight: float
