@@ -131,6 +131,7 @@ class Asynchronous(ABC):
             raise InvalidInput("max_staleness", self.max_staleness, "an integer >= 0")
         self._check()
 
+    @abstractmethod
     def _check(self) -> None:
         """Refuse values of the algorithm's own parameters."""
 
