@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fairopt import InvalidInput
-from fl_runtime.clock import Barrier, Fate, Flight, Flights, NextArrival, Timing, queue
+from fl_runtime.clock import Fate, Flight, Flights, Timing, queue
 from fl_runtime.delays import (
     Constant,
     DelayModel,
@@ -22,6 +22,7 @@ from fl_runtime.delays import (
 )
 from fl_runtime.executor import Job
 from fl_runtime.streams import stream
+from fl_runtime.waits import Barrier, NextArrival
 
 LAWS = [
     Constant(2.0),
