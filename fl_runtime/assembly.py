@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
-from fl_runtime.algorithms import ALGORITHMS, Algorithm, Asynchronous, FedAvg
+from fl_runtime.algorithms import ALGORITHMS, Algorithm, ByArrival, FedAvg
 from fl_runtime.availability import Availability, availability
 from fl_runtime.clock import Timing
 from fl_runtime.complaints import kebab, record_from_table
@@ -22,6 +22,7 @@ from fl_runtime.federation import Federation, active_count
 from fl_runtime.models import build_model
 from fl_runtime.partitions import IID, PARTITIONS, Dirichlet, MissingClasses, Partition
 from fl_runtime.recruitment import Recruitment, recruit
+from fl_runtime.stopping import targets_of
 from fl_runtime.streams import stream, torch_seed
 from fl_runtime.task import LocalTraining, Task, make_task
 
@@ -39,6 +40,7 @@ class Parts:
         timing: How long jobs take, and how they end.
         availability: When clients can be asked.
         executor: Runs local training.
+        targets: Test accuracy at which each task is finished; empty if the run does not stop there.
     """
 
     algorithm: Algorithm
@@ -49,6 +51,7 @@ class Parts:
     timing: Timing
     availability: Availability
     executor: Executor
+    targets: Mapping[str, float] = field(default_factory=dict)
 
     def recruited(self, number: int) -> Parts:
         """The same parts with the clients of that recruitment."""
@@ -91,6 +94,7 @@ def assemble(config: Config, seed: int) -> Parts:
         timing=_timing(config, seed),
         availability=availability(clients.availability, num_clients),
         executor=executor(tasks),
+        targets=targets_of(config),
     )
 
 
@@ -98,8 +102,10 @@ def executor_of(config: Config) -> str:
     """The name of the executor that a configuration ends up with."""
     clients, kind = config.clients, ALGORITHMS.get(config.run.algorithm, object)
     active = active_count(clients.num_clients, clients.fraction_train)
-    if issubclass(kind, Asynchronous):
-        active = config.algorithm.get("concurrency") or clients.num_clients
+    if issubclass(kind, ByArrival):
+        wanted = config.algorithm.get("concurrency")
+        counts = wanted if isinstance(wanted, list | tuple) else [wanted]
+        active = sum(n for n in counts if isinstance(n, int)) or clients.num_clients
     every_task = issubclass(kind, FedAvg) and config.algorithm.get("tasks_per_client") != "one"
     return resolve_executor(
         config.run.executor,

@@ -1,4 +1,4 @@
-"""Virtual time: when each job ends and how, and what the server waits for.
+"""Virtual time: when each job ends and how; what the server waits for is in `waits`.
 
 Jobs in flight are a queue ordered by (finish, number); the number is that of dispatch, so equal
 times keep the order in which jobs were sent. A client works on its jobs one after the other: a new
@@ -9,9 +9,9 @@ any machine.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ class Flight:
             moment of the work, noticed at once).
         job: The work.
         update: The answer, once it has been computed (results wait here until they are due).
+        begin: Virtual time at which its client turns to it.
     """
 
     finish: float
@@ -44,6 +45,7 @@ class Flight:
     fate: Fate
     job: Job
     update: Update | None = None
+    begin: float = 0.0
 
 
 Flights = tuple[Flight, ...]
@@ -53,6 +55,25 @@ Flights = tuple[Flight, ...]
 def queue(flights: Sequence[Flight]) -> Flights:
     """The flights in the order in which the server hears of them."""
     return tuple(sorted(flights, key=lambda flight: (flight.finish, flight.number)))
+
+
+def withdraw(flights: Sequence[Flight], tasks: Collection[str], now: float) -> Flights:
+    """The queue without the jobs of some tasks, which their clients drop at once.
+
+    A job that waits behind a withdrawn one at its client begins sooner, and takes as long as it
+    would have taken; a job that is being worked on ends as it would have.
+    """
+    free: dict[int, float] = {}
+    left = []
+    for flight in sorted(flights, key=lambda flight: flight.number):
+        if flight.job.task in tasks:
+            continue
+        begin = max(now, free.get(flight.job.client, now))
+        if begin < flight.begin:
+            flight = replace(flight, begin=begin, finish=begin + (flight.finish - flight.begin))
+        free[flight.job.client] = flight.finish
+        left.append(flight)
+    return queue(left)
 
 
 @dataclass(frozen=True)
@@ -116,7 +137,8 @@ class Timing:
             fate = draw.fate(job.client)
             worked = length * float(draw.moments[job.client]) if fate == "fails" else length
             free[job.client] = begin + worked
-            sent.append(Flight(begin + worked, number + len(sent), wave, fate, job))
+            finish = begin + worked
+            sent.append(Flight(finish, number + len(sent), wave, fate, job, begin=begin))
         return queue((*flights, *sent))
 
     def later(self, now: float, seed: int, wave: int) -> float:
@@ -164,94 +186,3 @@ class _Draws:
         if self.dropped[client]:
             return "drops out"
         return "fails" if self.failed[client] else "answers"
-
-
-@dataclass(frozen=True)
-class Arrivals:
-    """What a wait brought.
-
-    Attributes:
-        time: Virtual time at its end.
-        answered: Jobs whose answers count, in the order in which the algorithm gets them.
-        lost: Jobs that dropped out or failed.
-        discarded: How many jobs answer too late to count.
-        ahead: Jobs still in flight whose answers will count: worth computing in the same stack.
-        left: All jobs still in flight.
-        over: Whether the algorithm goes on even if nothing was answered.
-    """
-
-    time: float
-    answered: Flights
-    lost: Flights
-    discarded: int
-    ahead: Flights
-    left: Flights
-    over: bool
-
-
-class Wait(Protocol):
-    """What a server waits for before it acts."""
-
-    def take(self, flights: Flights, wave: int, otherwise: float) -> Arrivals:
-        """Let time pass.
-
-        Args:
-            flights: Jobs in flight.
-            wave: The latest dispatch.
-            otherwise: Where to go in time if there is nothing to wait for.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Barrier:
-    """Wait for the jobs of the latest dispatch: for all, or for the first so many clients.
-
-    A client counts with its last answer. What is answered later is discarded, but its client is
-    busy until then. If fewer answer than are wanted, the barrier opens when the last should have.
-
-    Attributes:
-        first: Clients that are enough; None for all.
-    """
-
-    first: int | None = None
-
-    def take(self, flights: Flights, wave: int, otherwise: float) -> Arrivals:
-        """Everything up to the moment the barrier opens."""
-        mine = [flight for flight in flights if flight.wave == wave]
-        answering = [flight for flight in mine if flight.fate == "answers"]
-        last = {flight.job.client: flight.finish for flight in answering}
-        early = sorted(last, key=lambda client: last[client])[: self.first]
-        counted = [flight for flight in answering if flight.job.client in early]
-        enough = self.first is not None and len(early) == self.first
-        time = max((f.finish for f in (counted if enough else mine)), default=otherwise)
-        return Arrivals(
-            time=time,
-            answered=tuple(sorted(counted, key=lambda flight: flight.number)),
-            lost=tuple(f for f in mine if f.fate != "answers" and f.finish <= time),
-            discarded=len(answering) - len(counted),
-            ahead=(),
-            left=tuple(flight for flight in flights if flight.finish > time),
-            over=True,
-        )
-
-
-@dataclass(frozen=True)
-class NextArrival:
-    """Wait for the next job to end, whichever it is; jobs that end together come one by one."""
-
-    def take(self, flights: Flights, wave: int, otherwise: float) -> Arrivals:
-        """The first of the queue."""
-        if not flights:
-            return Arrivals(otherwise, (), (), 0, (), (), over=True)
-        first, left = flights[:1], flights[1:]
-        answers = first[0].fate == "answers"
-        return Arrivals(
-            time=first[0].finish,
-            answered=first if answers else (),
-            lost=() if answers else first,
-            discarded=0,
-            ahead=tuple(flight for flight in left if flight.fate == "answers"),
-            left=left,
-            over=False,
-        )

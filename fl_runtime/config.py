@@ -85,6 +85,8 @@ class RunSection(Section):
         threads: Intra-op threads of PyTorch; one is fastest for small models.
         report_rounds: The summary averages each metric over this many last rounds.
         early_stop: End a run whose `metric` has not improved for `patience` rounds.
+        stop_at_targets: A task that reaches its target accuracy is finished, and a run with it when
+            all are.
     """
 
     title: str = ""
@@ -97,6 +99,7 @@ class RunSection(Section):
     threads: Annotated[int, Field(ge=1, le=LARGEST_THREADS)] = 1
     report_rounds: Count = 1
     early_stop: EarlyStopTable | None = None
+    stop_at_targets: bool = False
 
     @model_validator(mode="after")
     def _ends(self) -> RunSection:

@@ -162,8 +162,12 @@ def dump_toml(config: Config) -> str:
 
 
 def digest(config: Config) -> str:
-    """A fingerprint of everything that decides the history, but for versions."""
-    tree = config.model_dump(exclude={"versions": True, "claim": True, "run": {"title"}})
+    """A fingerprint of everything that decides the history, but for versions.
+
+    A switch that is younger than the first fingerprints counts when it is on.
+    """
+    off = set() if config.run.stop_at_targets else {"stop_at_targets"}
+    tree = config.model_dump(exclude={"versions": True, "claim": True, "run": {"title", *off}})
     return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -25,7 +25,7 @@ from fl_runtime.inputs import check_inputs, with_inputs
 from fl_runtime.loop import Judge, one_round
 from fl_runtime.moment import Moment
 from fl_runtime.preflight import check_all_arms
-from fl_runtime.rows import recruitment_row, stop_row
+from fl_runtime.rows import recruitment_row, stop_row, targets_row
 from fl_runtime.run_folder import HISTORY, RunFolder, Writer, nothing_done
 from fl_runtime.stopping import is_over
 
@@ -39,7 +39,7 @@ class Event:
     Attributes:
         kind: `recruitment` before a run's first round and whenever clients are recruited anew,
             `round` after each round, `incident` for work of a client that failed or was rejected,
-            `stop` when a run ends early.
+            `stop` when a run ends early, or has gone for its targets (and which it reached).
         arm: Which arm.
         seed: Which seed.
         row: The row that went into the history.
@@ -108,7 +108,8 @@ def resolved(config: Config) -> Config:
 
 def total_rounds(config: Config) -> int | None:
     """Rounds over all arms and seeds, if the configuration fixes their number."""
-    rounds = None if config.run.early_stop else config.run.num_server_rounds
+    open_end = config.run.early_stop or config.run.stop_at_targets
+    rounds = None if open_end else config.run.num_server_rounds
     return rounds and rounds * len(config.run.seeds) * len(arm_configs(config))
 
 
@@ -195,7 +196,7 @@ def _one_run(
         moment = Moment.from_tree(saved, type(first), torch.device(config.run.device))
         parts = _recruited_before(parts, moment.state.server_round)
     while not is_over(config, moment.state.server_round, moment.now):
-        if moment.patience.is_out(rule):
+        if moment.patience.is_out(rule) or parts.targets.keys() <= set(moment.finished) != set():
             break
         began = time.perf_counter()
         before = moment.state.server_round
@@ -209,6 +210,8 @@ def _one_run(
         recorder.seconds(moment.state.server_round, time.perf_counter() - began)
     if rule is not None and moment.patience.is_out(rule):
         recorder.event("stop", stop_row(moment, rule, moment.patience))
+    elif parts.targets:
+        recorder.event("stop", targets_row(moment, parts.targets))
     recorder.checkpoint(None)
 
 

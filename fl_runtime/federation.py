@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -61,11 +61,28 @@ class Federation:
         return active_count(self.num_clients, self.fraction_train)
 
     @property
+    def reachable(self) -> NDArray[np.bool_]:
+        """(num_clients,) bool, True for clients that can be asked now, with a job or without."""
+        everybody = np.ones(self.num_clients, dtype=np.bool_)
+        return everybody if self.present is None else self.present
+
+    @property
     def idle(self) -> NDArray[np.int64]:
         """Clients that can be asked now and have no job."""
-        everybody = np.ones(self.num_clients, dtype=np.bool_)
-        present = everybody if self.present is None else self.present
-        return np.flatnonzero(present if self.busy is None else present & ~self.busy)
+        reachable = self.reachable
+        return np.flatnonzero(reachable if self.busy is None else reachable & ~self.busy)
+
+    @property
+    def open_tasks(self) -> list[str]:
+        """Names of the tasks that some client may train."""
+        return [self.tasks[index].name for index in np.flatnonzero(self.eligible.any(axis=0))]
+
+    def without(self, finished: Collection[str]) -> Federation:
+        """The same, with those tasks closed to everybody."""
+        if not finished:
+            return self
+        still = np.array([task.name not in finished for task in self.tasks])
+        return replace(self, eligible=self.eligible & still)
 
     def draw_active(self, rng: Generator) -> NDArray[np.int64]:
         """The clients to ask in a round, in order: idle ones, all equally likely."""

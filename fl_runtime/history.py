@@ -25,7 +25,7 @@ class History:
     A row of event `recruitment` holds `take_up` per task, `spend` and `cost`; a row of event
     `round` holds the metrics after that many server rounds; a row of event `incident` names the
     client whose work failed or was rejected, and why; a row of event `stop` says that a run ended
-    early. All name their `arm` and `seed`.
+    early, or which targets it reached. All name their `arm` and `seed`.
 
     Attributes:
         rows: The rows.
@@ -73,7 +73,7 @@ class History:
         return self._runs.get((arm, seed, "incident"), [])
 
     def stopped(self, arm: str, seed: int) -> bool:
-        """Whether that run ended early because a figure stopped improving."""
+        """Whether that run said why it ended: a figure that stopped improving, or its targets."""
         return (arm, seed, "stop") in self._runs
 
     def figures(self, arm: str, metric: str) -> list[Series]:

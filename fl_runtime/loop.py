@@ -1,7 +1,7 @@
 """The only loop of training: dispatch, wait, train, absorb, measure.
 
 One step serves algorithms in rounds and asynchronous ones alike. Jobs are given their end when they
-are sent (`clock.Timing`), the algorithm says what it waits for (`clock.Wait`), and a round is as
+are sent (`clock.Timing`), the algorithm says what it waits for (`waits.Wait`), and a round is as
 many steps as it takes until the algorithm has aggregated.
 
 A job's result depends on nothing but its payload and seed, so it may be computed at any time after
@@ -21,12 +21,13 @@ import numpy as np
 
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.assembly import Parts
-from fl_runtime.clock import Arrivals, Flight
+from fl_runtime.clock import Flight, withdraw
 from fl_runtime.executor import Executor, Update
 from fl_runtime.federation import Federation
 from fl_runtime.moment import Moment
 from fl_runtime.rows import FAILED, NOT_FINITE, RUINS_MODEL, Incident, Tally, round_row
 from fl_runtime.task import Evaluation, Examples, Params, Task
+from fl_runtime.waits import Arrivals
 
 
 class Judge:
@@ -72,8 +73,26 @@ def one_round(parts: Parts, moment: Moment, judge: Judge) -> tuple[Moment, Tally
             moment = replace(moment, state=parts.algorithm.absorb(moment.state, []))
     validation = judge.validation(moment.state.models)
     moment = replace(moment, state=moment.state.observe(validation))
-    row = round_row(parts, moment, tally, validation, judge.test(moment.state.models))
-    return moment, tally, row
+    test = judge.test(moment.state.models)
+    row = round_row(parts, moment, tally, validation, test)
+    return _finished(parts, moment, test), tally, row
+
+
+def _finished(parts: Parts, moment: Moment, test: Mapping[str, Evaluation]) -> Moment:
+    """The moment with tasks that have reached their target closed.
+
+    Nobody is asked for a finished task again, its jobs are withdrawn and its buffer is emptied.
+    """
+    reached = {task for task, target in parts.targets.items() if test[task].accuracy >= target}
+    fresh = reached.difference(moment.finished)
+    if not fresh:
+        return moment
+    return replace(
+        moment,
+        state=parts.algorithm.forget(moment.state, fresh),
+        flights=withdraw(moment.flights, fresh, moment.now),
+        finished=tuple(task for task in parts.targets if task in fresh.union(moment.finished)),
+    )
 
 
 def step(parts: Parts, moment: Moment, judge: Judge) -> tuple[Moment, Tally]:
@@ -149,7 +168,7 @@ def _seen(parts: Parts, moment: Moment) -> Federation:
     busy = np.zeros(count, dtype=np.bool_)
     busy[[flight.job.client for flight in moment.flights]] = True
     return replace(
-        parts.federation,
+        parts.federation.without(moment.finished),
         present=parts.availability.present(moment.state.seed, count, moment.now),
         busy=busy,
         in_flight=Counter(flight.job.task for flight in moment.flights),

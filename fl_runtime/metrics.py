@@ -10,6 +10,9 @@ from fairopt.utility import jain_index
 from fl_runtime.executor import Update
 from fl_runtime.task import Evaluation
 
+TIME_TO_TARGETS = "time-to-targets"
+"""The metric of simultaneous training: virtual time until every task has reached its target."""
+
 Row = dict[str, float | int | str | None]
 """One line of a history: metric names and values."""
 

@@ -26,6 +26,7 @@ class Moment:
         sent: Jobs so far.
         flights: Jobs in flight, with the results that have been computed ahead.
         patience: What early stopping remembers.
+        finished: Tasks that have reached their targets, in a run that stops at them.
     """
 
     state: ServerState
@@ -34,6 +35,7 @@ class Moment:
     sent: int = 0
     flights: Flights = ()
     patience: Patience = Patience()  # noqa: RUF009
+    finished: tuple[str, ...] = ()
 
     def tree(self) -> dict[str, Any]:
         """Plain values and tensors; a tensor that several jobs share stays one object."""
@@ -44,6 +46,7 @@ class Moment:
             "sent": self.sent,
             "flights": [_flight_tree(flight) for flight in self.flights],
             "patience": _plain(self.patience),
+            "finished": list(self.finished),
         }
 
     @classmethod
@@ -65,6 +68,7 @@ class Moment:
             sent=tree["sent"],
             flights=tuple(_flight(each) for each in tree["flights"]),
             patience=Patience(**tree["patience"]),
+            finished=tuple(tree.get("finished", ())),
         )
 
 

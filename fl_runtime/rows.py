@@ -1,12 +1,12 @@
 """What goes into the history: one row per recruitment, round, incident and early stop.
 
-Columns about a setting that is off are left out: `num-failed` needs failures, `num-discarded`
-over-selection, `num-stale` a bound of staleness.
+Columns about a setting that is off are left out: `num-failed` needs failures, `num-discarded` a
+server that does not wait for everybody, `num-stale` a bound of staleness.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,12 @@ from fl_runtime.assembly import Parts
 from fl_runtime.clock import Flight
 from fl_runtime.config import EarlyStopTable
 from fl_runtime.executor import Update
-from fl_runtime.metrics import held_out_metrics, staleness_metrics, training_metrics
+from fl_runtime.metrics import (
+    TIME_TO_TARGETS,
+    held_out_metrics,
+    staleness_metrics,
+    training_metrics,
+)
 from fl_runtime.moment import Moment
 from fl_runtime.stopping import Patience
 from fl_runtime.task import Evaluation
@@ -120,7 +125,7 @@ def round_row(
     """The figures of a round."""
     optional = {
         "num-failed": (tally.failed, parts.timing.failures > 0.0),
-        "num-discarded": (tally.discarded, parts.federation.over_selection > 1.0),
+        "num-discarded": (tally.discarded, parts.algorithm.wait(parts.federation).may_discard),
         "num-stale": (tally.stale, parts.algorithm.may_refuse),
     }
     return {
@@ -160,4 +165,15 @@ def stop_row(moment: Moment, rule: EarlyStopTable, patience: Patience) -> Figure
         "metric": rule.metric,
         "best": patience.best,
         "patience": rule.patience,
+    }
+
+
+def targets_row(moment: Moment, targets: Collection[str]) -> Figures:
+    """How a run towards targets ended: the tasks that reached theirs, and those that did not."""
+    return {
+        "server_round": moment.state.server_round,
+        "virtual_time": moment.now,
+        "metric": TIME_TO_TARGETS,
+        "reached": list(moment.finished),
+        "unreached": [task for task in targets if task not in moment.finished],
     }

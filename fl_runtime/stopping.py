@@ -1,4 +1,4 @@
-"""When a run ends: by rounds, by virtual time, or because a figure has stopped improving."""
+"""When a run ends: by rounds, virtual time, its targets, or a figure that stopped improving."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fairopt.choices import choose
+from fairopt.errors import InvalidInput
 from fl_runtime.config import Config, EarlyStopTable
 from fl_runtime.metrics import held_out_names
 
@@ -53,6 +54,22 @@ def is_over(config: Config, server_round: int, now: float) -> bool:
     """Whether a run ends after that many rounds, at that virtual time, whatever its figures."""
     rounds, limit = config.run.num_server_rounds, config.run.time_limit
     return server_round >= (rounds or math.inf) or now >= (limit or math.inf)
+
+
+def targets_of(config: Config) -> dict[str, float]:
+    """The test accuracy at which each task is finished; empty if the run does not stop there.
+
+    Raises:
+        InvalidInput: A task has no target.
+    """
+    if not config.run.stop_at_targets:
+        return {}
+    targets = {task.name: task.target_accuracy for task in config.task}
+    for name, target in targets.items():
+        if target is None:
+            where = f"task.{name}.target-accuracy"
+            raise InvalidInput(where, "nothing", "given, with run.stop-at-targets")
+    return {name: target for name, target in targets.items() if target is not None}
 
 
 def check_early_stop(config: Config) -> None:

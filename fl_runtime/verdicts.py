@@ -12,13 +12,11 @@ from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fl_runtime.config import ClaimSection, Config
 from fl_runtime.history import History
+from fl_runtime.metrics import TIME_TO_TARGETS
 from fl_runtime.statistics import CONFIDENCE, Interval, as_record, first_reach, interval
 from fl_runtime.summary import mean_task_change
 
 HELD, NOT_HELD, INCONCLUSIVE = "held", "not held", "inconclusive"
-
-TIME_TO_TARGETS = "time-to-targets"
-"""The metric of simultaneous training: virtual time until every task has reached its target."""
 
 MEAN_TASK_CHANGE = "mean-task-change"
 """The metric of multi-task learning: mean over tasks of the relative change of test accuracy."""

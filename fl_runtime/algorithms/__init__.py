@@ -9,7 +9,7 @@ from fl_runtime.algorithms.allocation import (
     RandomAllocation,
     RoundRobin,
 )
-from fl_runtime.algorithms.asynchronous import Asynchronous
+from fl_runtime.algorithms.asynchronous import Asynchronous, ByArrival
 from fl_runtime.algorithms.averaging import FedAvg, FedProx
 from fl_runtime.algorithms.base import Algorithm, InRounds, ServerState, weighted_mean_step
 from fl_runtime.algorithms.buffered import FedAsync, FedBuff
@@ -22,8 +22,10 @@ from fl_runtime.algorithms.common_direction import (
     PCGradTraining,
     UPGradTraining,
 )
+from fl_runtime.algorithms.fed_ast import FedAST, FedASTNoBuffer
 from fl_runtime.algorithms.q_ffl import QFFL, QFFLReleased
 from fl_runtime.algorithms.shared_trunk import SharedTrunk
+from fl_runtime.algorithms.sync_st import SyncST
 from fl_runtime.algorithms.synchronous import Synchronous
 
 ALGORITHMS: Mapping[str, type[Any]] = {
@@ -43,6 +45,9 @@ ALGORITHMS: Mapping[str, type[Any]] = {
     "upgrad": UPGradTraining,
     "fed-buff": FedBuff,
     "fed-async": FedAsync,
+    "fed-ast": FedAST,
+    "fed-ast-no-buffer": FedASTNoBuffer,
+    "sync-st": SyncST,
 }
 """Names in a configuration; the fields of each record are its hyper-parameters."""
 
@@ -50,8 +55,11 @@ __all__ = [
     "ALGORITHMS",
     "Algorithm",
     "Asynchronous",
+    "ByArrival",
     "CAGrad",
     "FairGradTraining",
+    "FedAST",
+    "FedASTNoBuffer",
     "FedAsync",
     "FedAvg",
     "FedBuff",
@@ -69,6 +77,7 @@ __all__ = [
     "RoundRobin",
     "ServerState",
     "SharedTrunk",
+    "SyncST",
     "Synchronous",
     "UPGradTraining",
     "weighted_mean_step",

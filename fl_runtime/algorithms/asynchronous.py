@@ -1,8 +1,9 @@
 """What asynchronous algorithms share: clients work all the time, and answers come one by one.
 
-A fixed number of jobs is in flight. Whenever one ends, an idle client is asked for another: first a
-client is drawn, all equally likely, then its task. The job carries the task's current model and
-version. Time, loss of jobs and files are the loop's business.
+A fixed number of jobs is in flight, and whenever one ends, a client is asked for another, with the
+task's current model and version. `ByArrival` is what all of them share; in `Asynchronous` ones an
+idle client is drawn, all equally likely, then its task. Time, loss of jobs and files are the loop's
+business.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,11 @@ from numpy.typing import NDArray
 from fairopt.errors import InvalidInput
 from fl_runtime.algorithms.allocation import FedFairMMFL, RandomAllocation, draw_tasks
 from fl_runtime.algorithms.base import ServerState
-from fl_runtime.clock import NextArrival, Wait
 from fl_runtime.executor import Job, Update
 from fl_runtime.federation import Federation
 from fl_runtime.streams import stream, torch_seed
 from fl_runtime.task import Params
+from fl_runtime.waits import NextArrival, Wait
 
 
 @dataclass(frozen=True)
@@ -106,27 +107,20 @@ class AsynchronousState(ServerState):
         return cls(**{**tree, "buffers": buffers, "jobs": tuple(tree["jobs"])})
 
 
-@dataclass(frozen=True)
-class Asynchronous(ABC):
-    """Common part: keep a number of jobs in flight, and take in answers as they come.
+State = TypeVar("State", bound=AsynchronousState)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByArrival(ABC):
+    """What all asynchronous algorithms share: wait for the next answer, and take it in.
 
     Attributes:
-        concurrency: Jobs in flight, at most one per client; None for all clients.
-        allocation: The task of a request: `uniform` over the tasks a client agreed to, or `fair`,
-            by the probabilities of `FedFairMMFL`.
-        alpha: Of the fair allocation.
-        signal: Of the fair allocation.
         max_staleness: Answers that are more versions old than this are dropped; None for no bound.
     """
 
-    concurrency: int | None = None
-    allocation: Literal["uniform", "fair"] = "uniform"
-    alpha: float = 3.0
-    signal: Literal["loss", "error"] = "error"
     max_staleness: int | None = None
 
     def __post_init__(self) -> None:
-        FedFairMMFL(self.alpha)
         if self.max_staleness is not None and self.max_staleness < 0:
             raise InvalidInput("max_staleness", self.max_staleness, "an integer >= 0")
         self._check()
@@ -134,41 +128,6 @@ class Asynchronous(ABC):
     @abstractmethod
     def _check(self) -> None:
         """Refuse values of the algorithm's own parameters."""
-
-    def init(self, federation: Federation, seed: int) -> AsynchronousState:
-        """Initial models, if the settings fit the clients."""
-        count = federation.num_clients
-        if self.concurrency is not None and not 1 <= self.concurrency <= count:
-            raise InvalidInput("algorithm.concurrency", self.concurrency, f"in 1 .. {count}")
-        if federation.over_selection > 1.0:
-            requirement = "1 for an algorithm that does not work in rounds"
-            raise InvalidInput("clients.over-selection", federation.over_selection, requirement)
-        return AsynchronousState.initial(federation, seed)
-
-    def dispatch(
-        self, state: AsynchronousState, federation: Federation, now: float
-    ) -> tuple[AsynchronousState, list[Job]]:
-        """Ask idle clients until the wanted number of jobs is in flight."""
-        rng = stream(state.seed, "requests", state.dispatches)
-        slots = (self.concurrency or federation.num_clients) - sum(federation.in_flight.values())
-        willing = federation.idle[federation.eligible[federation.idle].any(axis=1)]
-        clients = np.sort(rng.choice(willing, min(slots, willing.size), replace=False))
-        shares = self.probabilities(state, federation)[clients]
-        chosen = draw_tasks(shares, rng.random(clients.size))
-        pairs = [(int(c), federation.tasks[t].name) for c, t in zip(clients, chosen, strict=True)]
-        jobs = list(state.jobs)
-        for client, _ in pairs:
-            jobs[client] += 1
-        after = replace(state, dispatches=state.dispatches + 1, jobs=tuple(jobs))
-        return after, [request(state, client, task, now) for client, task in pairs]
-
-    def probabilities(
-        self, state: AsynchronousState, federation: Federation
-    ) -> NDArray[np.float64]:
-        """(num_clients, num_tasks) chances of each task."""
-        if self.allocation == "fair":
-            return FedFairMMFL(self.alpha, self.signal).probabilities(state, federation)
-        return RandomAllocation().probabilities(state, federation)
 
     def wait(self, federation: Federation) -> Wait:
         """The next job to end, whichever it is."""
@@ -184,7 +143,7 @@ class Asynchronous(ABC):
         age = state.versions[update.task] - update.version
         return self.max_staleness is None or age <= self.max_staleness
 
-    def absorb(self, state: AsynchronousState, updates: Sequence[Update]) -> AsynchronousState:
+    def absorb(self, state: State, updates: Sequence[Update]) -> State:
         """Take in updates one by one; none at all is a round that changes no model."""
         if not updates:
             return replace(state, server_round=state.server_round + 1)
@@ -193,17 +152,84 @@ class Asynchronous(ABC):
         return state
 
     @abstractmethod
-    def take(self, state: AsynchronousState, update: Update) -> AsynchronousState:
-        """Take in one update."""
+    def take(self, state: Any, update: Update) -> Any:
+        """The state after one update."""
 
-    def forget(self, state: AsynchronousState, tasks: Collection[str]) -> AsynchronousState:
+    def forget(self, state: State, tasks: Collection[str]) -> State:
         """Empty the buffers of those tasks."""
         for task in tasks:
             state = state.keeping(task, ())
         return state
 
 
-def request(state: AsynchronousState, client: int, task: str, now: float) -> Job:
+@dataclass(frozen=True)
+class Asynchronous(ByArrival):
+    """Common part of those that ask idle clients: keep a number of jobs in flight.
+
+    Attributes:
+        concurrency: Jobs in flight, at most one per client; None for all clients.
+        allocation: The task of a request: `uniform` over the tasks a client agreed to, or `fair`,
+            by the probabilities of `FedFairMMFL`.
+        alpha: Of the fair allocation.
+        signal: Of the fair allocation.
+    """
+
+    concurrency: int | None = None
+    allocation: Literal["uniform", "fair"] = "uniform"
+    alpha: float = 3.0
+    signal: Literal["loss", "error"] = "error"
+
+    def __post_init__(self) -> None:
+        FedFairMMFL(self.alpha)
+        super().__post_init__()
+
+    def init(self, federation: Federation, seed: int) -> AsynchronousState:
+        """Initial models, if the settings fit the clients."""
+        count = federation.num_clients
+        if self.concurrency is not None and not 1 <= self.concurrency <= count:
+            raise InvalidInput("algorithm.concurrency", self.concurrency, f"in 1 .. {count}")
+        refuse_over_selection(federation)
+        return AsynchronousState.initial(federation, seed)
+
+    def dispatch(
+        self, state: AsynchronousState, federation: Federation, now: float
+    ) -> tuple[AsynchronousState, list[Job]]:
+        """Ask idle clients until the wanted number of jobs is in flight."""
+        rng = stream(state.seed, "requests", state.dispatches)
+        slots = (self.concurrency or federation.num_clients) - sum(federation.in_flight.values())
+        willing = federation.idle[federation.eligible[federation.idle].any(axis=1)]
+        clients = np.sort(rng.choice(willing, min(slots, willing.size), replace=False))
+        shares = self.probabilities(state, federation)[clients]
+        chosen = draw_tasks(shares, rng.random(clients.size))
+        pairs = [(int(c), federation.tasks[t].name) for c, t in zip(clients, chosen, strict=True)]
+        return issue(state, pairs, now)
+
+    def probabilities(
+        self, state: AsynchronousState, federation: Federation
+    ) -> NDArray[np.float64]:
+        """(num_clients, num_tasks) chances of each task."""
+        if self.allocation == "fair":
+            return FedFairMMFL(self.alpha, self.signal).probabilities(state, federation)
+        return RandomAllocation().probabilities(state, federation)
+
+
+def refuse_over_selection(federation: Federation) -> None:
+    """Asking more clients than are needed makes sense in rounds alone."""
+    if federation.over_selection > 1.0:
+        requirement = "1 for an algorithm that does not work in rounds"
+        raise InvalidInput("clients.over-selection", federation.over_selection, requirement)
+
+
+def issue(state: State, pairs: Sequence[tuple[int, str]], now: float) -> tuple[State, list[Job]]:
+    """Work orders for pairs of client and task, one dispatch; a client may be named repeatedly."""
+    given, orders = list(state.jobs), []
+    for client, task in pairs:
+        orders.append(_request(state, client, task, now, given[client]))
+        given[client] += 1
+    return replace(state, dispatches=state.dispatches + 1, jobs=tuple(given)), orders
+
+
+def _request(state: AsynchronousState, client: int, task: str, now: float, number: int) -> Job:
     """The work order for one client on one task, seeded by how many the client had before."""
     return Job(
         task=task,
@@ -211,6 +237,6 @@ def request(state: AsynchronousState, client: int, task: str, now: float) -> Job
         version=state.versions[task],
         sent_at=now,
         payload=state.models[task],
-        seed=torch_seed(state.seed, "local", state.jobs[client], client, task),
+        seed=torch_seed(state.seed, "local", number, client, task),
         client_state=state.client_state(task, client),
     )

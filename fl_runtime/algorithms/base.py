@@ -26,10 +26,10 @@ from typing import Any, Protocol, Self
 from torch import Tensor
 
 from fl_runtime.algorithms.aggregation import data_weighted, step_tasks
-from fl_runtime.clock import Barrier, Wait
 from fl_runtime.federation import Federation
 from fl_runtime.job import Job, Update
 from fl_runtime.task import Evaluation, Params
+from fl_runtime.waits import Barrier, Wait
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fairopt import InvalidInput
-from fl_runtime.clock import Barrier, Fate, Flight, Flights, NextArrival, Timing, queue
+from fl_runtime.clock import Fate, Flight, Flights, Timing, queue, withdraw
 from fl_runtime.delays import (
     Constant,
     DelayModel,
@@ -22,6 +24,7 @@ from fl_runtime.delays import (
 )
 from fl_runtime.executor import Job
 from fl_runtime.streams import stream
+from fl_runtime.waits import Barrier, NextArrival
 
 LAWS = [
     Constant(2.0),
@@ -183,3 +186,34 @@ def test_streams_of_delays_are_as_before_there_were_several_laws() -> None:
     flights = timing.launch(jobs(0, 1, 2, 3), (), seed=3, wave=5, number=0, now=0.0)
     found = sorted((f.job.client, f.finish, f.fate == "drops out") for f in flights)
     assert found == [(c, lengths[c], bool(dropped[c])) for c in range(4)]
+
+
+def test_a_barrier_per_task_waits_for_the_slowest_of_them() -> None:
+    """Task a has its two answers at 2, b at 5; a's answer at 4 is discarded, b's at 6 in flight."""
+    times = {"a": (1.0, 2.0, 4.0), "b": (3.0, 5.0, 6.0)}
+    flights = queue(
+        [
+            replace(flight(time, number), job=jobs(number, task=task)[0])
+            for number, (task, time) in enumerate(
+                (task, time) for task, each in times.items() for time in each
+            )
+        ]
+    )
+    found = Barrier(2, per_task=True).take(flights, 0, 9.0)
+    assert (found.time, found.discarded) == (5.0, 2)
+    assert [each.finish for each in found.answered] == [1.0, 2.0, 3.0, 5.0]
+    assert [each.finish for each in found.left] == [6.0]
+
+
+def test_withdrawn_jobs_make_room_for_those_behind_them() -> None:
+    """A client with a (0-2), b (2-4), a (4-6), b (6-8); at time 1 it drops task a."""
+    timing = Timing(Constant(2.0), np.ones(2))
+    orders = [*jobs(0, task="a"), *jobs(0, task="b"), *jobs(0, task="a"), *jobs(0, 1, task="b")]
+    flights = timing.launch(orders, (), seed=0, wave=0, number=0, now=0.0)
+    left = withdraw(flights, {"a"}, 1.0)
+    mine = [(each.begin, each.finish) for each in left if each.job.client == 0]
+    assert mine == [(1.0, 3.0), (3.0, 5.0)]
+    assert [each for each in left if each.job.client == 1] == [
+        each for each in flights if each.job.client == 1
+    ]
+    assert withdraw(flights, set(), 1.0) == flights

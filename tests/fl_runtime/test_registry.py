@@ -19,6 +19,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     **{name: {"run.algorithm": name} for name in ALGORITHMS},
     "fair-grad on clients": {"run.algorithm": "fair-grad", "algorithm.where": "client"},
     "importance": {"run.algorithm": "fed-fair-mmfl", "algorithm.aggregation": "importance"},
+    "fed-ast with buffers": {
+        "run.algorithm": "fed-ast",
+        "algorithm.allocation": "dynamic",
+        "algorithm.concurrency": 8,
+        "algorithm.ratio": 2.0,
+        "algorithm.window": 2,
+        "algorithm.period": 2,
+    },
     "fed-avg with one task": {"run.algorithm": "fed-avg", "algorithm.tasks_per_client": "one"},
 }
 

@@ -1,0 +1,206 @@
+"""FedAST: several models at once, a number of requests and a buffer for each, nobody waits."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
+
+from fairopt import InvalidInput, request_allocation
+from fl_runtime.algorithms.aggregation import add, weighted_sum
+from fl_runtime.algorithms.asynchronous import (
+    AsynchronousState,
+    ByArrival,
+    Kept,
+    issue,
+    refuse_over_selection,
+)
+from fl_runtime.algorithms.heterogeneity import Estimator, Watch
+from fl_runtime.algorithms.requests import (
+    by_task,
+    draw_clients,
+    first_requests,
+    handed_over,
+    refill,
+)
+from fl_runtime.executor import Job, Update
+from fl_runtime.federation import Federation
+
+LARGEST_RATIO = 37.0
+"""Of requests to buffered updates; the mean staleness is about the ratio."""
+
+Objective = Literal["equal-error", "sum-of-variances", "sum-of-deviations"]
+
+
+@dataclass(frozen=True)
+class FedASTState(AsynchronousState):
+    """State of a FedAST server.
+
+    Attributes:
+        requests: Wanted requests of each task, R_m; 0 for one that is finished.
+        active: Requests of each task under way after the latest dispatch, A_m.
+        received: Updates of all tasks since the last reallocation.
+        watches: What is remembered of each task's updates.
+    """
+
+    requests: Mapping[str, int] = field(default_factory=dict, kw_only=True)
+    active: Mapping[str, int] = field(default_factory=dict, kw_only=True)
+    received: int = field(default=0, kw_only=True)
+    watches: Mapping[str, Watch] = field(default_factory=dict, kw_only=True)
+
+    def tree(self) -> dict[str, Any]:
+        """Plain values and tensors, for a checkpoint."""
+        watches = {task: dict(vars(watch)) for task, watch in self.watches.items()}
+        return {**super().tree(), "watches": watches}
+
+    @classmethod
+    def from_tree(cls, tree: Mapping[str, Any]) -> Self:
+        """The state that `tree` described."""
+        watches = {task: Watch.from_tree(each) for task, each in tree["watches"].items()}
+        return super().from_tree({**tree, "watches": watches})
+
+
+@dataclass(frozen=True)
+class FedAST(ByArrival):
+    r"""Buffered training of several models with a number of requests in flight for each.
+
+    Problem: R requests (task, client, version) are under way, R_m of them for task m. A client is
+    drawn from all, all equally likely whatever their speed and whether they have work, and works on
+    its requests in turn. When b_m updates of task m have arrived,
+
+    .. math:: x_m \leftarrow x_m + \eta_s \frac{1}{|B_m|} \sum_{\Delta \in B_m} \Delta, \qquad
+              b_m = \lceil A_m / \rho \rceil,
+
+    whatever their age. At every arrival requests go to the tasks that have least of what they want.
+
+    Symbols: :math:`\eta_s` = `server_learning_rate`, :math:`\rho` = `ratio`, A_m requests of the
+    task under way. A finished task's requests go to the others in proportion to theirs.
+
+    Attributes:
+        concurrency: R, shared equally, or R_m for every task; None for one request per client.
+        ratio: Requests per place in a buffer.
+        server_learning_rate: Step of the server.
+        allocation: `static`, or `dynamic`: R_m follows the estimated heterogeneity of the tasks.
+        objective: What the dynamic allocation equalises or minimises, see
+            `fairopt.request_allocation`.
+        estimator: `heterogeneity.gradient_variance` or `relative_variance`.
+        window: Updates behind an estimate.
+        period: Updates of all tasks between reallocations; None for 3 R / 4 per unfinished task.
+
+    Guarantee: with R_m constant and delays of finite mean the mean staleness of task m tends to
+    (R_m - 1) / b_m; its maximum has no bound unless `max_staleness` is given.
+
+    Source: FedAST (arXiv 2406.00302). Ours: one rule for buffer sizes, refilling of every deficit,
+    exact totals, and a floor of min(ratio, R / tasks) requests per task in a reallocation.
+
+    Example:
+        >>> [FedAST().capacity(active) for active in (1, 31, 32, 33, 96, 300)]
+        [1, 1, 1, 2, 3, 10]
+    """
+
+    concurrency: int | tuple[int, ...] | None = None
+    ratio: float = 32.0
+    server_learning_rate: float = 0.1
+    allocation: Literal["static", "dynamic"] = "static"
+    objective: Objective = "equal-error"
+    estimator: Estimator = "gradient-variance"
+    window: int = 8
+    period: int | None = None
+
+    def _check(self) -> None:
+        """Refuse what is no buffer, no step, or no estimate."""
+        if not 0.0 < self.ratio <= LARGEST_RATIO:
+            raise InvalidInput("ratio", self.ratio, f"in (0, {LARGEST_RATIO:g}]")
+        if not 0.0 < self.server_learning_rate < math.inf:
+            raise InvalidInput("server_learning_rate", self.server_learning_rate, "finite and > 0")
+        if self.window < 2:
+            raise InvalidInput("window", self.window, "at least 2: one update has no spread")
+        if self.period is not None and self.period < 1:
+            raise InvalidInput("period", self.period, "an integer >= 1")
+
+    def init(self, federation: Federation, seed: int) -> FedASTState:
+        """Initial models, and how many requests each task wants."""
+        refuse_over_selection(federation)
+        names = [task.name for task in federation.tasks]
+        requests = first_requests(self.concurrency, federation.num_clients, len(names))
+        return replace(
+            FedASTState.initial(federation, seed),
+            requests=dict(zip(names, requests, strict=True)),
+            active=dict.fromkeys(names, 0),
+            watches={task.name: Watch.of(task) for task in federation.tasks},
+        )
+
+    def capacity(self, active: int) -> int:
+        """Buffer size of a task with so many requests under way."""
+        return max(1, math.ceil(active / self.ratio))
+
+    def dispatch(
+        self, state: FedASTState, federation: Federation, now: float
+    ) -> tuple[FedASTState, list[Job]]:
+        """Give every task what it lacks, of clients drawn with replacement."""
+        state = self.planned(state, federation.open_tasks)
+        tasks = refill(state.requests, federation.in_flight)
+        return send(state, federation, draw_clients(state, federation, tasks), now)
+
+    def planned(self, state: FedASTState, unfinished: Sequence[str]) -> FedASTState:
+        """With the requests that the unfinished tasks should have from now on."""
+        if not unfinished:
+            return state
+        state = replace(state, requests=handed_over(state.requests, unfinished))
+        total = sum(state.requests.values())
+        period = self.period or max(1, 3 * total // 4) * len(unfinished)
+        known = all(state.watches[task].count for task in unfinished)
+        if self.allocation == "static" or state.received < period or not known:
+            return state
+        shares = request_allocation(
+            [state.watches[task].mean() for task in unfinished],
+            total,
+            objective=self.objective.replace("-", "_"),
+            minimum=max(1, min(int(self.ratio), total // len(unfinished))),
+        )
+        return replace(
+            state,
+            requests=dict.fromkeys(state.requests, 0) | by_task(unfinished, shares.tolist()),
+            received=0,
+            watches={task: watch.cleared() for task, watch in state.watches.items()},
+        )
+
+    def take(self, state: FedASTState, update: Update) -> FedASTState:
+        """Look at it, put it into the buffer, and when that is full, into the model."""
+        task = update.task
+        if self.allocation == "dynamic":
+            state = self._observed(state, update)
+        kept = (*state.buffers[task], Kept(1.0, update.num_examples, update.delta))
+        if len(kept) < self.capacity(state.active[task]):
+            return state.keeping(task, kept)
+        shares = [self.server_learning_rate / len(kept)] * len(kept)
+        step = weighted_sum([each.delta for each in kept], shares)
+        return state.aggregated(task, add(state.models[task], step))
+
+    def _observed(self, state: FedASTState, update: Update) -> FedASTState:
+        """With one more update counted and estimated from."""
+        watch = state.watches[update.task].seen(
+            update.delta, self.window, self.estimator, self.server_learning_rate
+        )
+        watches = {**state.watches, update.task: watch}
+        return replace(state, received=state.received + 1, watches=watches)
+
+
+@dataclass(frozen=True)
+class FedASTNoBuffer(FedAST):
+    """FedAST that aggregates at every answer: b = 1 whatever the requests."""
+
+    def capacity(self, active: int) -> int:
+        """One."""
+        return 1
+
+
+def send(
+    state: FedASTState, federation: Federation, pairs: Sequence[tuple[int, str]], now: float
+) -> tuple[FedASTState, list[Job]]:
+    """The requests for those pairs of client and task, and what is under way with them."""
+    under_way = Counter(federation.in_flight) + Counter(task for _, task in pairs)
+    active = {task: under_way[task] for task in state.requests}
+    return issue(replace(state, active=active), pairs, now)
