@@ -22,6 +22,7 @@ from fl_runtime.algorithms.common_direction import (
     PCGradTraining,
     UPGradTraining,
 )
+from fl_runtime.algorithms.fed_ram import FedRAM
 from fl_runtime.algorithms.q_ffl import QFFL, QFFLReleased
 from fl_runtime.algorithms.shared_trunk import SharedTrunk
 from fl_runtime.algorithms.synchronous import Synchronous
@@ -41,6 +42,7 @@ ALGORITHMS: Mapping[str, type[Any]] = {
     "pcgrad": PCGradTraining,
     "cagrad": CAGrad,
     "upgrad": UPGradTraining,
+    "fed-ram": FedRAM,
     "fed-buff": FedBuff,
     "fed-async": FedAsync,
 }
@@ -57,6 +59,7 @@ __all__ = [
     "FedBuff",
     "FedFairMMFL",
     "FedProx",
+    "FedRAM",
     "InRounds",
     "LinearScalarisation",
     "MGDA",

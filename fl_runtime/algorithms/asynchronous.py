@@ -21,7 +21,7 @@ from fl_runtime.clock import NextArrival, Wait
 from fl_runtime.executor import Job, Update
 from fl_runtime.federation import Federation
 from fl_runtime.streams import stream, torch_seed
-from fl_runtime.task import Params
+from fl_runtime.task import Params, Task
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,10 @@ class Asynchronous:
 
     def _check(self) -> None:
         """Refuse values of the algorithm's own parameters."""
+
+    def companions(self, tasks: Sequence[Task], seed: int) -> tuple[Task, ...]:
+        """None."""
+        return ()
 
     def init(self, federation: Federation, seed: int) -> AsynchronousState:
         """Initial models, if the settings fit the clients."""
