@@ -26,7 +26,8 @@ of tasks, so equal weights train as usual; under `adamw`, which ignores scale, o
 
 Source: FedRAM (NeurIPS 2025), its listing and prose; the displayed equations are missing, and what
 is reconstructed is named where it is done. The treatment of absent clients is a reading of
-"frozen". A reference whose training was lost is the common initial proxy as it stands.
+"frozen". A client whose training of a reference was lost each time compares the proxy with itself,
+so that its excess loss is zero; a reference without a finite loss counts as none.
 """
 
 from __future__ import annotations
@@ -200,7 +201,8 @@ class FedRAM(FedProx):
         reference = np.zeros(len(tasks))
         if self.reference_rounds:
             own = {task.name: state.reference(task.name, client) for task in tasks}
-            reference = losses_of(tasks, own, client, held)
+            losses = losses_of(tasks, own, client, held)
+            reference = np.where(np.isfinite(losses), losses, 0.0)
         excess = excess_losses(losses_of(tasks, state.models, client, held), reference)
         row = task_weights(
             state.task_weights[client],

@@ -84,7 +84,7 @@ class FedRAMState(ServerState):
         return self.stage_round
 
     def reference(self, name: str, client: int) -> Params:
-        """What a client compares its proxy with: its own training, or the model that began it."""
+        """What a client compares the proxy with: its own model, or the proxy where it has none."""
         return self.references.get(name, {}).get(str(client), self.models[name])
 
     def with_references(self, found: Mapping[tuple[str, int], Params]) -> FedRAMState:

@@ -280,10 +280,26 @@ def test_a_trunk_of_unlike_shapes_and_a_rate_too_large_are_refused() -> None:
         run(config(**STAGES, client_rate=1e9))
 
 
-def test_a_proxy_that_would_be_ruined_keeps_its_model_and_says_so() -> None:
+def test_without_a_reference_of_its_own_a_client_has_no_excess_loss() -> None:
+    parts, state = after(config(reference_rounds=1, proxy_rounds=3, task_rate=1.0), 1)
+    asked, _ = parts.algorithm.dispatch(replace(state, references={}), parts.federation, 0.0)
+    assert isinstance(asked, FedRAMState)
+    for client, row in asked.proposed.items():
+        assert row == pytest.approx(state.task_weights[int(client)])
+
+
+def test_steps_that_overflow_are_rejected_and_weights_stay_sound() -> None:
+    tree = config(5, **STAGES).model_dump()
+    tree["task"][0]["learning_rate"] = 1e6
+    tree["task"][0]["weight_decay"] = 1e6
+    rows = rounds_of(check_config(tree))
+    assert sum(row["num-rejected"] for row in rows) > 0
+    assert all(np.isfinite(row["wine/eval_loss"]) for row in rows)
+    assert 0.0 < rows[-1]["min_client_weight"] <= rows[-1]["max_client_weight"] < 1.0
+
+
+def test_a_ruined_proxy_is_noticed_like_a_ruined_model() -> None:
     parts, state = after(config(**STAGES), 1)
-    asked, jobs = parts.algorithm.dispatch(state, parts.federation, 0.0)
-    del asked, jobs
     judge = Judge(parts.federation.tasks, parts.federation.companions)
     bad = {k: torch.full_like(v, torch.inf) for k, v in state.models["wine.proxy"].items()}
     assert judge.ruined({**state.models, "wine.proxy": bad}) == {"wine.proxy"}
