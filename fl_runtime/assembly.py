@@ -79,6 +79,7 @@ def assemble(config: Config, seed: int) -> Parts:
 
     recruitment = recruit_(0)
     tasks = tuple(_task(section, clients, seed, device) for section in config.task)
+    companions = algorithm.companions(tasks, seed)
     return Parts(
         algorithm=algorithm,
         federation=Federation(
@@ -87,13 +88,14 @@ def assemble(config: Config, seed: int) -> Parts:
             clients.fraction_train,
             recruitment.eligible,
             clients.over_selection,
+            companions=companions,
         ),
         recruitment=recruitment,
         recruit=recruit_,
         recruit_every=config.recruitment.every,
         timing=_timing(config, seed),
         availability=availability(clients.availability, num_clients),
-        executor=executor(tasks),
+        executor=executor((*tasks, *companions)),
         targets=targets_of(config),
     )
 

@@ -17,13 +17,11 @@ from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fl_runtime.data_files import read_arrays, read_idx_folder
 from fl_runtime.dataset import Dataset
+from fl_runtime.generated import GENERATOR_SEED, SUBSPACE_TASKS
 from fl_runtime.streams import stream
 
 PIXEL_NOISE = 0.5
 """Standard deviation of the noise of `digits-noisy`, in units of the full pixel range."""
-
-GENERATOR_SEED = 20240413
-"""Generated sets are the same for everybody: their seed is part of their definition."""
 
 
 def load_dataset(name: str) -> Dataset:
@@ -154,6 +152,7 @@ BUNDLED: Mapping[str, Callable[[], Dataset]] = {
     "wine": wine,
     "iris": iris,
     "blobs": blobs,
+    **SUBSPACE_TASKS,
 }
 """Sets that need no file: bundled with scikit-learn, derived from those, or generated."""
 

@@ -189,7 +189,7 @@ def _one_run(
 ) -> None:
     """One arm with one seed, from its start or from a saved moment."""
     parts, rule = assemble(config, seed), config.run.early_stop
-    judge = Judge(parts.federation.tasks)
+    judge = Judge(parts.federation.tasks, parts.federation.companions)
     first = parts.algorithm.init(parts.federation, seed)
     moment = Moment(first)
     if saved is not None:

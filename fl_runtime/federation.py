@@ -31,6 +31,7 @@ class Federation:
         present: (num_clients,) bool, True for clients that can be asked now; None for all.
         busy: (num_clients,) bool, True for clients with a job; None for no client.
         in_flight: Jobs under way by task.
+        companions: Tasks of the algorithm's own, trained like the others and never reported.
     """
 
     tasks: tuple[Task, ...]
@@ -41,9 +42,10 @@ class Federation:
     present: NDArray[np.bool_] | None = None
     busy: NDArray[np.bool_] | None = None
     in_flight: Mapping[str, int] = field(default_factory=dict)
+    companions: tuple[Task, ...] = ()
 
     def __post_init__(self) -> None:
-        names = [task.name for task in self.tasks]
+        names = [task.name for task in (*self.tasks, *self.companions)]
         if len(set(names)) < len(names):
             raise InvalidInput("task", names, "tasks with different names")
         expected = (self.num_clients, len(self.tasks))

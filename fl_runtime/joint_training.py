@@ -121,8 +121,8 @@ class _Shared:
 def _common_work(jobs: Sequence[Job]) -> Work:
     """What the jobs ask for together."""
     works = [Work.of(job.config) for job in jobs]
-    if any(work.proximal or work.measure_start for work in works):
-        requirement = "without proximal and measure_start in joint training"
+    if any(work.proximal or work.measure_start or work.measure_end for work in works):
+        requirement = "without proximal, measure_start and measure_end in joint training"
         raise InvalidInput("job config", jobs[0].config, requirement)
     return works[0]
 

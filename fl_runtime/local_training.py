@@ -82,6 +82,8 @@ def train_locally(
         optimizer.step()
         losses.append(loss.detach())
         sizes.append(float(len(batch)))
+    if client.work.measure_end:
+        metrics["end_loss"] = mean_loss(model, examples)
     kept = optimizer_state(optimizer, named, settings) if settings.persist_optimizer else {}
     return Trained(
         delta={key: value - start[key] for key, value in float_state(model).items()},

@@ -33,8 +33,9 @@ from fl_runtime.waits import Arrivals
 class Judge:
     """Measures models on held-out data, each model once: most rounds leave some tasks alone."""
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
+    def __init__(self, tasks: Sequence[Task], companions: Sequence[Task] = ()) -> None:
         self._tasks = tasks
+        self._companions = companions
         self._seen: dict[tuple[str, str], tuple[Params, Evaluation]] = {}
 
     def validation(self, models: Mapping[str, Params]) -> dict[str, Evaluation]:
@@ -44,6 +45,12 @@ class Judge:
     def test(self, models: Mapping[str, Params]) -> dict[str, Evaluation]:
         """On the data that is only reported."""
         return {t.name: self._of(t, "t", models[t.name], t.test) for t in self._tasks}
+
+    def ruined(self, models: Mapping[str, Params]) -> set[str]:
+        """Names of tasks and companions whose model has no finite validation loss."""
+        everything = (*self._tasks, *self._companions)
+        seen = {t.name: self._of(t, "v", models[t.name], t.validation) for t in everything}
+        return {name for name, one in seen.items() if not math.isfinite(one.loss)}
 
     def _of(self, task: Task, kind: str, params: Params, examples: Examples) -> Evaluation:
         """The evaluation, from memory if it is of the very same parameters."""
@@ -135,8 +142,7 @@ def take_in(
     sound = [update for update in accepted if update.is_finite]
     for _ in range(len(parts.federation.tasks) + 1):  # leaving out one task may break another
         after = algorithm.absorb(state, sound) if sound or over else state
-        validation = judge.validation(after.models)
-        broken = {name for name, seen in validation.items() if not math.isfinite(seen.loss)}
+        broken = judge.ruined(after.models)
         if not broken:
             break
         rejected += [(RUINS_MODEL, update) for update in sound if update.task in broken]

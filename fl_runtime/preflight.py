@@ -34,7 +34,7 @@ def check_all_arms(config: Config) -> None:
             parts = assemble(arm, seed)
             parts.algorithm.init(parts.federation, seed)
             _check_time_limit(arm, parts)
-            for task in parts.federation.tasks:
+            for task in (*parts.federation.tasks, *parts.federation.companions):
                 _check_trains(task)
         except InvalidInput as error:
             raise (of_arm(name, error) if config.arm else error) from None

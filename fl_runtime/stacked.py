@@ -74,7 +74,7 @@ class StackedExecutor:
         work = Work.of(job.config)
         if work.joint or self._sizes[job.task] == 0:
             return (None,)
-        return job.task, work.proximal, work.measure_start
+        return job.task, work.proximal, work.measure_start, work.measure_end
 
     def _group(self, name: object, jobs: list[Job]) -> list[Update]:
         """All jobs of one kind."""
@@ -107,7 +107,7 @@ def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) ->
 
     Args:
         task: A task whose model is `stackable`.
-        jobs: At least one job of that task; all with the same `proximal` and `measure_start`.
+        jobs: At least one job of that task; all with the same `proximal` and measurements.
         whole: All shards of the task as rectangles, if they are at hand.
 
     Returns:
@@ -133,7 +133,9 @@ def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) ->
             total += loss * sizes
     metrics = {"train_loss": _per_example(total, counts, settings.local_epochs)}
     if works[0].measure_start:
-        metrics["start_loss"] = _start_losses(task, start, still, data)
+        metrics["start_loss"] = _losses(task, start, still, data)
+    if works[0].measure_end:
+        metrics["end_loss"] = _losses(task, now, still, data)
     delta = {key: value - start[key] for key, value in now.items()}
     delta |= {key: torch.zeros_like(value) for key, value in still.items()}
     kept = optimizer.kept if settings.persist_optimizer else lambda _: {}
@@ -264,8 +266,8 @@ def _masked_loss(
     return loss
 
 
-def _start_losses(task: Task, start: Stack, still: Stack, data: Padded) -> list[float]:
-    """Mean loss of every client's payload on its examples, in batches, unweighted."""
+def _losses(task: Task, params: Stack, still: Stack, data: Padded) -> list[float]:
+    """Mean loss of every client's model on its examples, in batches, unweighted."""
     task.model.eval()
     plain = replace(task.training, precision="float32")
     loss = vmap(_masked_loss(task.model, plain))
@@ -277,7 +279,7 @@ def _start_losses(task: Task, start: Stack, still: Stack, data: Padded) -> list[
             present = (
                 torch.arange(weights.shape[1], device=weights.device) < sizes[:, None]
             ).float()
-            total += loss(start, still, features, labels, present, sizes) * sizes
+            total += loss(params, still, features, labels, present, sizes) * sizes
     return _per_example(total, counts, 1)
 
 

@@ -195,7 +195,7 @@ def _check_shards(task: Task) -> None:
     Raises:
         InvalidInput: Features or labels that do not fit; named are the task and the client.
     """
-    classes = _num_logits(task)
+    classes = num_logits(task)
     for client, shard in enumerate(task.shards):
         found = _misfit(shard, task.validation, classes)
         if found is not None:
@@ -223,7 +223,7 @@ def _misfit(shard: Examples, like: Examples, classes: int) -> tuple[str, object,
     return None
 
 
-def _num_logits(task: Task) -> int:
+def num_logits(task: Task) -> int:
     """Classes the model tells apart, from one held-out example."""
     task.model.eval()
     with torch.no_grad():

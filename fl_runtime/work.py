@@ -23,6 +23,7 @@ class Work:
     Attributes:
         proximal: FedProx's mu, the pull towards the payload.
         measure_start: Report `start_loss`, the payload's mean loss on the examples.
+        measure_end: Report `end_loss`, the trained model's mean loss on the same examples.
         echo: Figures that come back unchanged with the update, for rules that weigh an update by
             what the server knew when it sent the job.
         examples: (m,) int64 positions in the client's shard to train on, repeats allowed; the whole
@@ -36,6 +37,7 @@ class Work:
 
     proximal: float = 0.0
     measure_start: bool = False
+    measure_end: bool = False
     echo: Mapping[str, float] = field(default_factory=dict)
     examples: Tensor | None = None
     weights: Tensor | None = None

@@ -23,6 +23,7 @@ from fl_runtime.algorithms.common_direction import (
     UPGradTraining,
 )
 from fl_runtime.algorithms.fed_ast import FedAST, FedASTNoBuffer
+from fl_runtime.algorithms.fed_ram import FedRAM
 from fl_runtime.algorithms.q_ffl import QFFL, QFFLReleased
 from fl_runtime.algorithms.shared_trunk import SharedTrunk
 from fl_runtime.algorithms.sync_st import SyncST
@@ -43,6 +44,7 @@ ALGORITHMS: Mapping[str, type[Any]] = {
     "pcgrad": PCGradTraining,
     "cagrad": CAGrad,
     "upgrad": UPGradTraining,
+    "fed-ram": FedRAM,
     "fed-buff": FedBuff,
     "fed-async": FedAsync,
     "fed-ast": FedAST,
@@ -65,6 +67,7 @@ __all__ = [
     "FedBuff",
     "FedFairMMFL",
     "FedProx",
+    "FedRAM",
     "InRounds",
     "LinearScalarisation",
     "MGDA",

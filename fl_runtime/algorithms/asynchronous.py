@@ -22,7 +22,7 @@ from fl_runtime.algorithms.base import ServerState
 from fl_runtime.executor import Job, Update
 from fl_runtime.federation import Federation
 from fl_runtime.streams import stream, torch_seed
-from fl_runtime.task import Params
+from fl_runtime.task import Params, Task
 from fl_runtime.waits import NextArrival, Wait
 
 
@@ -128,6 +128,10 @@ class ByArrival(ABC):
     @abstractmethod
     def _check(self) -> None:
         """Refuse values of the algorithm's own parameters."""
+
+    def companions(self, tasks: Sequence[Task], seed: int) -> tuple[Task, ...]:
+        """None."""
+        return ()
 
     def wait(self, federation: Federation) -> Wait:
         """The next job to end, whichever it is."""

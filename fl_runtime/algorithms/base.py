@@ -2,6 +2,8 @@
 
 The loop (`fl_runtime.loop`) owns time, evaluation, files and progress. An algorithm only says
 
+* `companions(tasks, seed)`: tasks of its own beside those of the configuration (a small proxy of
+  each, say): executors train them, the state's `models` hold them, nothing reports them;
 * `init(federation, seed)`: the first state;
 * `dispatch(state, federation, now)`: the state after dispatch and the jobs to start; the
   federation says who is recruited, who is idle and what is in flight;
@@ -28,7 +30,7 @@ from torch import Tensor
 from fl_runtime.algorithms.aggregation import data_weighted, step_tasks
 from fl_runtime.federation import Federation
 from fl_runtime.job import Job, Update
-from fl_runtime.task import Evaluation, Params
+from fl_runtime.task import Evaluation, Params, Task
 from fl_runtime.waits import Barrier, Wait
 
 
@@ -102,6 +104,10 @@ class ServerState:
 class Algorithm(Protocol):
     """A federated algorithm; see the module's text."""
 
+    def companions(self, tasks: Sequence[Task], seed: int) -> tuple[Task, ...]:
+        """Tasks of its own."""
+        ...
+
     def init(self, federation: Federation, seed: int) -> ServerState:
         """The state before the first round."""
         ...
@@ -136,6 +142,10 @@ class Algorithm(Protocol):
 
 class InRounds:
     """What all algorithms in rounds share: wait for the round's answers, keep none of them."""
+
+    def companions(self, tasks: Sequence[Task], seed: int) -> tuple[Task, ...]:
+        """None."""
+        return ()
 
     def wait(self, federation: Federation) -> Wait:
         """A barrier; where more clients are asked than needed, for the first that answer."""

@@ -47,7 +47,7 @@ def test_every_choice_is_documented() -> None:
             assert f'model = "{name}"' in PAGE
 
 
-@pytest.mark.parametrize("name", ["fed-buff", "fed-async", "fed-ast", "sync-st"])
-def test_every_parameter_of_the_asynchronous_arms_is_documented(name: str) -> None:
+@pytest.mark.parametrize("name", ["fed-buff", "fed-async", "fed-ast", "sync-st", "fed-ram"])
+def test_every_parameter_of_arms_with_many_is_documented(name: str) -> None:
     for field in dataclasses.fields(ALGORITHMS[name]):
         assert f"`{kebab(field.name)}`" in PAGE

@@ -18,6 +18,13 @@ SMALL = {"validation_fraction": 0.4, "test_fraction": 0.45}  # 45 training image
 VARIANTS: dict[str, dict[str, Any]] = {
     **{name: {"run.algorithm": name} for name in ALGORITHMS},
     "fair-grad on clients": {"run.algorithm": "fair-grad", "algorithm.where": "client"},
+    "fed-ram with its agent": {
+        "run.algorithm": "fed-ram",
+        "algorithm.reference_rounds": 1,
+        "algorithm.proxy_rounds": 1,
+        "algorithm.task_rate": 0.5,
+        "algorithm.share_trunk": True,
+    },
     "importance": {"run.algorithm": "fed-fair-mmfl", "algorithm.aggregation": "importance"},
     "fed-ast with buffers": {
         "run.algorithm": "fed-ast",

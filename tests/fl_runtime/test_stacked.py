@@ -98,7 +98,7 @@ def test_momentum_decay_and_other_payloads(batch_size: int) -> None:
 @pytest.mark.parametrize("proximal", [0.0, 0.5])
 def test_every_optimizer_agrees_with_the_twin(settings: LocalTraining, proximal: float) -> None:
     task = ragged_task("mlp", [6], settings)
-    wishes = {"proximal": proximal, "measure_start": True}
+    wishes = {"proximal": proximal, "measure_start": True, "measure_end": True}
     jobs = [replace(job, config=wishes) for job in jobs_of(task, list(range(7)), spread=0.1)]
     first, second = both(task, jobs)
     # AdamW moves an entry by about a step even where its gradient is mere rounding.
@@ -106,6 +106,9 @@ def test_every_optimizer_agrees_with_the_twin(settings: LocalTraining, proximal:
     assert_same(first, second, atol=max(ONE_ROUND, step))
     for one, two in zip(first, second, strict=True):
         assert two.metrics["start_loss"] == pytest.approx(one.metrics["start_loss"], abs=1e-5)
+        slack = max(1e-5, 10.0 * step)  # the loss of parameters that may differ by a step's share
+        assert two.metrics["end_loss"] == pytest.approx(one.metrics["end_loss"], abs=slack)
+        assert two.metrics["end_loss"] != two.metrics["start_loss"]
 
 
 def test_a_wrong_step_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
