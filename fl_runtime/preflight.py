@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from fairopt.errors import InvalidInput
+from fl_runtime.algorithms import SharedTrunk
 from fl_runtime.assembly import Parts, assemble
 from fl_runtime.config import Config
 from fl_runtime.config_files import arm_configs, of_arm
@@ -34,6 +35,7 @@ def check_all_arms(config: Config) -> None:
             parts = assemble(arm, seed)
             parts.algorithm.init(parts.federation, seed)
             _check_time_limit(arm, parts)
+            _check_targets(parts)
             for task in (*parts.federation.tasks, *parts.federation.companions):
                 _check_trains(task)
         except InvalidInput as error:
@@ -46,6 +48,13 @@ def _check_time_limit(config: Config, parts: Parts) -> None:
     if limit is not None and config.run.num_server_rounds is None and limit / mean > MOST_ROUNDS:
         requirement = f"at most {MOST_ROUNDS:g} times the mean delay {mean:g}"
         raise InvalidInput("run.time-limit", limit, requirement)
+
+
+def _check_targets(parts: Parts) -> None:
+    """A task can only be finished alone if it has a model of its own."""
+    if parts.targets and isinstance(parts.algorithm, SharedTrunk):
+        requirement = "false where tasks share a trunk: it would change under a finished task"
+        raise InvalidInput("run.stop-at-targets", True, requirement)
 
 
 def _check_trains(task: Task) -> None:

@@ -6,7 +6,7 @@ The loop (`fl_runtime.loop`) owns time, evaluation, files and progress. An algor
   each, say): executors train them, the state's `models` hold them, nothing reports them;
 * `init(federation, seed)`: the first state;
 * `dispatch(state, federation, now)`: the state after dispatch and the jobs to start; the
-  federation says who is recruited, who is idle and what is in flight;
+  federation says who is recruited for which unfinished task, who is idle and what is in flight;
 * `wait(federation)`: what the server then waits for (a barrier, or the next arrival);
 * `accepts(state, update)`: whether an answer may count (false for one that is too old), and
   `may_refuse`: whether that ever happens;

@@ -369,6 +369,15 @@ def test_stopping_at_targets_needs_targets() -> None:
         check_all_arms(configuration("fed-ast", {"stop_at_targets": True}, tasks))
 
 
+def test_stopping_at_targets_needs_a_model_per_task() -> None:
+    tasks = tuple(
+        {"name": name, "data": name, "model": "mlp", "hidden": [4], "target_accuracy": 0.5}
+        for name in ("digits-joint", "digits-joint-parity")
+    )
+    with pytest.raises(InvalidInput, match="share a trunk"):
+        check_all_arms(configuration("fair-grad", {"stop_at_targets": True}, tasks))
+
+
 def test_the_ratio_has_its_bound() -> None:
     assert fed_ast.LARGEST_RATIO == 37.0
     assert FedAST(ratio=37.0).capacity(111) == 3
