@@ -290,7 +290,7 @@ def test_without_a_reference_of_its_own_a_client_has_no_excess_loss() -> None:
 
 def test_losses_that_explode_end_the_run_with_a_bound_of_the_rate() -> None:
     tree = config(5, **STAGES).model_dump()
-    tree["task"][0] |= {"learning_rate": 1e6, "weight_decay": 1e6}
+    tree["task"][0].update(learning_rate=1e6, weight_decay=1e6)
     with pytest.raises(InvalidInput, match=r"client-rate = 0\.1.*at most .*e-"):
         run(check_config(tree))
 
