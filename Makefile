@@ -21,7 +21,7 @@ demo: $(VENV)/runtime.stamp
 	$(BIN)/python -m fl_runtime run experiments/demo.toml --out $(OUT) --fresh
 
 test: lint
-	$(BIN)/python -m pytest -q -n auto
+	$(BIN)/python -m pytest -q
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
