@@ -4,18 +4,26 @@ Compiled code is cached on disk next to the source or in the user's cache folder
 be written (a read-only installation) the kernel is compiled in memory instead. numba notices a
 change of a kernel's own file only, not of the files of its helpers; so the name under which it
 caches carries a digest of the whole folder.
+
+A gufunc is cached in two files, its core and its loop, and the loop calls the core by a name that
+its process made up. Two processes that compile one kernel at once would leave the core of one and
+the loop of the other, and whoever loads them crashes; so a lock lets one process compile at a time,
+and the next one finds both files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import secrets
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numba
+from filelock import FileLock
 from numba.core.bytecode import FunctionIdentity
 
 # Division by zero gives inf or NaN as in NumPy; helpers are called by kernels only, so the wrappers
@@ -51,13 +59,21 @@ def source_digest(folder: Path) -> str:
     return digest.hexdigest()[:12]
 
 
+def lock_file(digest: str) -> Path:
+    """What a process locks while it compiles, one per user; the lock ends with the process."""
+    user = getattr(os, "getuid", lambda: 0)()
+    return Path(tempfile.gettempdir(), f"fairopt-{user}-{digest}.lock")
+
+
 def gufunc(types: str, layout: str) -> Callable[[Callable[..., None]], Any]:
     """A NumPy generalised ufunc with one explicit signature, cached where possible."""
 
     def decorate(function: Callable[..., None]) -> Any:
-        function.__qualname__ += "_" + source_digest(Path(__file__).parent)
+        digest = source_digest(Path(__file__).parent)
+        function.__qualname__ += "_" + digest
         try:
-            return _build(function, types, layout, cache=NAMED_APART)
+            with FileLock(lock_file(digest)):
+                return _build(function, types, layout, cache=NAMED_APART)
         except (RuntimeError, OSError):  # numba: "cannot cache function", or no space to write
             return _build(function, types, layout, cache=False)
 

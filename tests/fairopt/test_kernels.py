@@ -135,3 +135,25 @@ def test_threads_and_forked_processes_get_the_same_digits():
     run = [sys.executable, "-c", THREADS_AND_FORKS]
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "0", done.stderr
+
+
+@pytest.mark.slow
+def test_processes_that_compile_at_once_leave_a_sound_cache(tmp_path):
+    """The core and the loop of a kernel must come from one process, or loading them crashes."""
+    shutil.copytree(
+        Path(fairopt.__file__).parent,
+        tmp_path / "fairopt",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    code = "import fairopt; print(fairopt.min_norm([[1.0, -0.5], [-0.5, 2.0]]).status)"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    environment.pop("NUMBA_CACHE_DIR", None)
+
+    def start():
+        command = [sys.executable, "-c", code]
+        return subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE)
+
+    several = [start() for _ in range(3)]
+    answers = [process.communicate()[0] for process in several]
+    answers.append(start().communicate()[0])
+    assert answers == [b"0\n"] * 4
