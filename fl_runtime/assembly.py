@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
@@ -72,10 +74,10 @@ def assemble(config: Config, seed: int) -> Parts:
         "algorithm", choose("run.algorithm", config.run.algorithm, ALGORITHMS), config.algorithm
     )
     clients = config.clients
-    num_clients, num_tasks = clients.num_clients, len(config.task)
+    num_clients, holds = clients.num_clients, _holds(config)
 
     def recruit_(number: int) -> Recruitment:
-        return recruit(config.recruitment, num_clients, num_tasks, seed, number)
+        return recruit(config.recruitment, holds, seed, number)
 
     recruitment = recruit_(0)
     tasks = tuple(_task(section, clients, seed, device) for section in config.task)
@@ -114,6 +116,26 @@ def executor_of(config: Config) -> str:
         device=config.run.device,
         clients_per_task=active if every_task else active / len(config.task),
     )
+
+
+def _holds(config: Config) -> NDArray[np.bool_]:
+    """(num_clients, num_tasks) bool, True where a client holds a task."""
+    names, clients = [task.name for task in config.task], config.clients
+    if not clients.task_sets:
+        return np.ones((clients.num_clients, len(names)), dtype=np.bool_)
+    repeats, rest = divmod(clients.num_clients, len(clients.task_sets))
+    if rest or not repeats:
+        requirement = f"a number of lists that divides num-clients = {clients.num_clients}"
+        raise InvalidInput("clients.task-sets", len(clients.task_sets), requirement)
+    for client, held in enumerate(clients.task_sets):
+        if not held:
+            raise InvalidInput(
+                "clients.task-sets", f"client {client} without a task", "one or more"
+            )
+        for name in held:
+            choose("clients.task-sets", name, dict.fromkeys(names))
+    rows = [[name in held for name in names] for held in clients.task_sets]
+    return np.tile(np.array(rows, dtype=np.bool_), (repeats, 1))
 
 
 def _task(section: TaskSection, clients: ClientsSection, seed: int, device: torch.device) -> Task:

@@ -173,6 +173,8 @@ class ClientsSection(Section):
 
     Attributes:
         num_clients: Number of clients.
+        task_sets: Names of the tasks that a client holds, one list per client; fewer lists repeat
+            if their number divides that of the clients. Every client holds every task if empty.
         fraction_train: Share of the clients that is active in a round.
         partition: How a task's examples are dealt to clients.
         concentration: Parameter of the `dirichlet` partition, per class.
@@ -191,6 +193,7 @@ class ClientsSection(Section):
     """
 
     num_clients: Count
+    task_sets: Listed[Listed[Name]] = ()
     fraction_train: Fraction = 1.0
     partition: Name = "iid"
     concentration: Positive = 0.5

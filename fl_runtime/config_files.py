@@ -166,8 +166,11 @@ def digest(config: Config) -> str:
 
     A switch that is younger than the first fingerprints counts when it is on.
     """
-    off = set() if config.run.stop_at_targets else {"stop_at_targets"}
-    tree = config.model_dump(exclude={"versions": True, "claim": True, "run": {"title", *off}})
+    run = {"title"} if config.run.stop_at_targets else {"title", "stop_at_targets"}
+    clients = set() if config.clients.task_sets else {"task_sets"}
+    tree = config.model_dump(
+        exclude={"versions": True, "claim": True, "run": run, "clients": clients}
+    )
     return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
 
 

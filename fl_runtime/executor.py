@@ -69,11 +69,13 @@ class SequentialExecutor:
 
 
 def joint_groups(jobs: Sequence[Job]) -> list[list[int]]:
-    """Positions of jobs that are trained together: joint ones of one client, the others alone."""
-    groups: dict[tuple[int, ...], list[int]] = {}
+    """Positions of jobs trained together: joint ones of one client and table, the others alone."""
+    groups: dict[tuple[object, ...], list[int]] = {}
     for index, job in enumerate(jobs):
-        alone = () if job.config.get("joint") else (index,)
-        groups.setdefault((job.client, job.version, *alone), []).append(index)
+        table = job.config.get("joint")
+        groups.setdefault((job.client, job.version, repr(table) if table else index), []).append(
+            index
+        )
     return list(groups.values())
 
 

@@ -24,10 +24,10 @@ from fairopt.errors import InvalidInput
 from fairopt.torch import backward
 from fl_runtime.directions import Direction, outcome
 from fl_runtime.job import Job
-from fl_runtime.local_training import Trained, batch_loss, index_batches
+from fl_runtime.local_training import Trained, batch_loss, index_batches, pull
 from fl_runtime.optimizers import make_optimizer, optimizer_state
 from fl_runtime.streams import torch_seed
-from fl_runtime.task import Examples, LocalTraining, Task
+from fl_runtime.task import Examples, LocalTraining, Params, Task
 from fl_runtime.work import Work
 
 
@@ -51,6 +51,7 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
         for task, job in zip(tasks, jobs, strict=True)
     ]
     model = _Shared.of(tasks, jobs, work.shared)
+    anchors = model.named_alike([Work.of(job.config).anchor or job.payload for job in jobs])
     kept = {key: value for job in jobs for key, value in job.client_state.items()}
     optimizer = make_optimizer(model.named, settings, kept)
     totals, counts = [0.0] * len(jobs), Counter[str]()
@@ -63,6 +64,7 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
         method = Direction.of(work.joint, [jobs[k].task for k in losses], seed)
         optimizer.zero_grad()
         solution = backward(list(losses.values()), list(model.trunk.values()), method)
+        pull(model.named, anchors, work.proximal)
         optimizer.step()
         counts[f"{outcome(solution.status)}_steps"] += 1
         for k, loss in losses.items():
@@ -101,10 +103,18 @@ class _Shared:
     @property
     def named(self) -> dict[str, Tensor]:
         """Every leaf under a name of its own."""
-        mine = zip(self.tasks, self.heads, strict=True)
-        return {
-            **self.trunk,
-            **{f"{task.name}|{key}": leaf for task, head in mine for key, leaf in head.items()},
+        whole = [{**self.trunk, **head} for head in self.heads]
+        return self.named_alike(whole)
+
+    def named_alike(self, models: Sequence[Params]) -> dict[str, Tensor]:
+        """Entries of one model per task under the names of the leaves; the trunk's of the first."""
+        trunk = {key: value for key, value in models[0].items() if key in self.trunk}
+        mine = zip(self.tasks, models, strict=True)
+        return trunk | {
+            f"{task.name}|{key}": value
+            for task, model in mine
+            for key, value in model.items()
+            if key not in self.trunk
         }
 
     def logits(self, k: int, features: Tensor) -> Tensor:
@@ -121,8 +131,8 @@ class _Shared:
 def _common_work(jobs: Sequence[Job]) -> Work:
     """What the jobs ask for together."""
     works = [Work.of(job.config) for job in jobs]
-    if any(work.proximal or work.measure_start or work.measure_end for work in works):
-        requirement = "without proximal, measure_start and measure_end in joint training"
+    if any(work.measure_start or work.measure_end for work in works):
+        requirement = "without measure_start and measure_end in joint training"
         raise InvalidInput("job config", jobs[0].config, requirement)
     return works[0]
 

@@ -56,7 +56,8 @@ def train_locally(
 
     Problem: from :math:`\theta_0` = `start`, `local_epochs` passes of minibatch steps on the mean
     cross-entropy of the client's examples, in the order of its seed, plus
-    :math:`\tfrac{\mu}{2} \|\theta - \theta_0\|^2` where the job has a `proximal` :math:`\mu`.
+    :math:`\tfrac{\mu}{2} \|\theta - \theta_0\|^2` where the job has a `proximal` :math:`\mu` (with
+    its `anchor` instead of :math:`\theta_0` where it has one).
 
     Args:
         model: Module of the right structure; its weights are overwritten.
@@ -78,7 +79,7 @@ def train_locally(
         loss = batch_loss(model, examples, batch, settings)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        _pull(named, start, client.work.proximal)
+        pull(named, client.work.anchor or start, client.work.proximal)
         optimizer.step()
         losses.append(loss.detach())
         sizes.append(float(len(batch)))
@@ -119,12 +120,12 @@ def mean_loss(model: nn.Module, examples: Examples) -> float:
         return float(nn.functional.cross_entropy(model(examples.features), examples.labels))
 
 
-def _pull(named: Mapping[str, nn.Parameter], start: Params, proximal: float) -> None:
-    """The gradient of the proximal term."""
+def pull(named: Mapping[str, Tensor], anchor: Params, proximal: float) -> None:
+    """Add the gradient of the proximal term."""
     if proximal:
         for key, value in named.items():
-            if value.grad is not None:
-                value.grad.add_(value.detach() - start[key], alpha=proximal)
+            if value.grad is not None and key in anchor:
+                value.grad.add_(value.detach() - anchor[key], alpha=proximal)
 
 
 def index_batches(count: int, settings: LocalTraining, seed: int) -> list[Tensor]:

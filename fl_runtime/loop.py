@@ -36,28 +36,38 @@ class Judge:
     def __init__(self, tasks: Sequence[Task], companions: Sequence[Task] = ()) -> None:
         self._tasks = tasks
         self._companions = companions
-        self._seen: dict[tuple[str, str], tuple[Params, Evaluation]] = {}
+        self._seen: dict[tuple[str, str, str], tuple[Params, Evaluation]] = {}
 
-    def validation(self, models: Mapping[str, Params]) -> dict[str, Evaluation]:
+    def validation(self, state: ServerState) -> dict[str, Evaluation]:
         """On the data that decisions are made by."""
-        return {t.name: self._of(t, "v", models[t.name], t.validation) for t in self._tasks}
+        return {t.name: self._of(t, "v", state, t.validation) for t in self._tasks}
 
-    def test(self, models: Mapping[str, Params]) -> dict[str, Evaluation]:
+    def test(self, state: ServerState) -> dict[str, Evaluation]:
         """On the data that is only reported."""
-        return {t.name: self._of(t, "t", models[t.name], t.test) for t in self._tasks}
+        return {t.name: self._of(t, "t", state, t.test) for t in self._tasks}
 
-    def ruined(self, models: Mapping[str, Params]) -> set[str]:
-        """Names of tasks and companions whose model has no finite validation loss."""
+    def ruined(self, state: ServerState) -> set[str]:
+        """Names of tasks and companions of which a model has no finite validation loss."""
         everything = (*self._tasks, *self._companions)
-        seen = {t.name: self._of(t, "v", models[t.name], t.validation) for t in everything}
+        seen = {t.name: self._of(t, "v", state, t.validation) for t in everything}
         return {name for name, one in seen.items() if not math.isfinite(one.loss)}
 
-    def _of(self, task: Task, kind: str, params: Params, examples: Examples) -> Evaluation:
-        """The evaluation, from memory if it is of the very same parameters."""
-        known = self._seen.get((task.name, kind))
+    def _of(self, task: Task, kind: str, state: ServerState, examples: Examples) -> Evaluation:
+        """The mean over the models that the task is judged by."""
+        seen = [
+            self._of_one(task, (task.name, kind, holder), params, examples)
+            for holder, params in state.judged(task.name).items()
+        ]
+        return seen[0] if len(seen) == 1 else Evaluation.mean(seen)
+
+    def _of_one(
+        self, task: Task, key: tuple[str, str, str], params: Params, examples: Examples
+    ) -> Evaluation:
+        """The evaluation of one model, from memory if it is of the very same parameters."""
+        known = self._seen.get(key)
         if known is None or known[0] is not params:
             known = (params, task.evaluate(params, examples))
-            self._seen[task.name, kind] = known
+            self._seen[key] = known
         return known[1]
 
 
@@ -78,9 +88,9 @@ def one_round(parts: Parts, moment: Moment, judge: Judge) -> tuple[Moment, Tally
         wasted = 0 if seen.updates else wasted + seen.wasted
         if moment.state.server_round == before and wasted >= parts.federation.num_clients:
             moment = replace(moment, state=parts.algorithm.absorb(moment.state, []))
-    validation = judge.validation(moment.state.models)
+    validation = judge.validation(moment.state)
     moment = replace(moment, state=moment.state.observe(validation))
-    test = judge.test(moment.state.models)
+    test = judge.test(moment.state)
     row = round_row(parts, moment, tally, validation, test)
     return _finished(parts, moment, test), tally, row
 
@@ -142,7 +152,7 @@ def take_in(
     sound = [update for update in accepted if update.is_finite]
     for _ in range(len(parts.federation.tasks) + 1):  # leaving out one task may break another
         after = algorithm.absorb(state, sound) if sound or over else state
-        broken = judge.ruined(after.models)
+        broken = judge.ruined(after)
         if not broken:
             break
         rejected += [(RUINS_MODEL, update) for update in sound if update.task in broken]

@@ -8,7 +8,6 @@ from dataclasses import replace
 import torch
 
 from fairopt.errors import InvalidInput
-from fl_runtime.algorithms import SharedTrunk
 from fl_runtime.assembly import Parts, assemble
 from fl_runtime.config import Config
 from fl_runtime.config_files import arm_configs, of_arm
@@ -52,7 +51,7 @@ def _check_time_limit(config: Config, parts: Parts) -> None:
 
 def _check_targets(parts: Parts) -> None:
     """A task can only be finished alone if it has a model of its own."""
-    if parts.targets and isinstance(parts.algorithm, SharedTrunk):
+    if parts.targets and parts.algorithm.shares_parts:
         requirement = "false where tasks share a trunk: it would change under a finished task"
         raise InvalidInput("run.stop-at-targets", True, requirement)
 

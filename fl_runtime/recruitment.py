@@ -78,14 +78,13 @@ class Recruitment:
 
 
 def recruit(
-    section: RecruitmentSection, num_clients: int, num_tasks: int, seed: int, number: int = 0
+    section: RecruitmentSection, holds: NDArray[np.bool_], seed: int, number: int = 0
 ) -> Recruitment:
     """Draw costs and run the rule of a configuration.
 
     Args:
         section: Rule, budget, costs and their drift.
-        num_clients: Number of clients.
-        num_tasks: Number of tasks.
+        holds: (num_clients, num_tasks) bool, False where a client lacks the task and so cannot bid.
         seed: Seed of the run.
         number: Recruitments before this one.
 
@@ -95,16 +94,17 @@ def recruit(
 
     Example:
         >>> section = RecruitmentSection(rule="budget-fair", budget=4.0)
-        >>> recruit(section, 10, 2, seed=0).spend <= 4.0
+        >>> recruit(section, np.ones((10, 2), dtype=bool), seed=0).spend <= 4.0
         True
     """
     if section.rule == EVERYONE:
-        return _everyone(section, num_clients, num_tasks, number)
+        return _everyone(section, holds, number)
     choose("recruitment.rule", section.rule, {EVERYONE: "", **RULE_NOTES})
     if section.budget is None:
         raise InvalidInput("recruitment.budget", "nothing", f"given for rule {section.rule}")
     budget = _budget_of(section, number)
-    costs = draw_costs(section, num_clients, num_tasks, stream(seed, "costs"), number)
+    costs = draw_costs(section, len(holds), holds.shape[1], stream(seed, "costs"), number)
+    costs = np.where(holds, costs, np.inf)
     outcome = _rule(section, seed, number)(costs, budget)
     return Recruitment(
         rule=section.rule,
@@ -242,15 +242,13 @@ def _for_tasks(table: Mapping[str, Any], num_tasks: int) -> dict[str, Any]:
     return {**table, "task_scale": scale[:num_tasks]}
 
 
-def _everyone(
-    section: RecruitmentSection, num_clients: int, num_tasks: int, number: int
-) -> Recruitment:
-    """All clients, no payments."""
+def _everyone(section: RecruitmentSection, holds: NDArray[np.bool_], number: int) -> Recruitment:
+    """All clients for all tasks they hold, no payments."""
     return Recruitment(
         rule=EVERYONE,
         budget=_budget_of(section, number),
-        eligible=np.ones((num_clients, num_tasks), dtype=np.bool_),
-        take_up=np.full(num_tasks, num_clients),
+        eligible=holds,
+        take_up=holds.sum(axis=0),
         spend=0.0,
         cost=0.0,
     )

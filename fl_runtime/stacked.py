@@ -23,7 +23,7 @@ from fl_runtime.job import Job, Update
 from fl_runtime.local_training import Trained
 from fl_runtime.optimizers import Stack, StackedOptimizer, numbers_kept, precision_context
 from fl_runtime.padding import Padded, Plan
-from fl_runtime.task import Examples, LocalTraining, Task, float_state
+from fl_runtime.task import Examples, LocalTraining, Params, Task, float_state
 from fl_runtime.work import Work
 
 MEMORY_BUDGET = 256 * 2**20
@@ -74,7 +74,8 @@ class StackedExecutor:
         work = Work.of(job.config)
         if work.joint or self._sizes[job.task] == 0:
             return (None,)
-        return job.task, work.proximal, work.measure_start, work.measure_end
+        pulled = work.proximal, tuple(work.anchor)
+        return job.task, *pulled, work.measure_start, work.measure_end
 
     def _group(self, name: object, jobs: list[Job]) -> list[Update]:
         """All jobs of one kind."""
@@ -107,7 +108,8 @@ def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) ->
 
     Args:
         task: A task whose model is `stackable`.
-        jobs: At least one job of that task; all with the same `proximal` and measurements.
+        jobs: At least one job of that task; all with the same `proximal`, measurements, and entries
+            in their anchors.
         whole: All shards of the task as rectangles, if they are at hand.
 
     Returns:
@@ -120,6 +122,7 @@ def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) ->
     start, still = _payloads(task, jobs)
     now = {key: value.clone(memory_format=torch.contiguous_format) for key, value in start.items()}
     optimizer = StackedOptimizer(settings, now, [job.client_state for job in jobs])
+    anchor = _stacked([work.anchor for work in works]) if works[0].anchor else start
     gradient: Gradient = vmap(grad_and_value(_masked_loss(task.model, settings)))
     plan = Plan.shuffled(counts, settings, [job.seed for job in jobs])
     total = torch.zeros(len(jobs), device=data.labels.device)
@@ -128,7 +131,7 @@ def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) ->
         with sdpa_kernel(SDPBackend.MATH):  # the attention kernel that can be vectorised
             slopes, loss = gradient(now, still, features, labels, weights, sizes)
         with torch.no_grad():
-            _pull(slopes, now, start, works[0].proximal)
+            _pull(slopes, now, anchor, works[0].proximal)
             optimizer.step(now, slopes, None if number < full_steps else sizes > 0)
             total += loss * sizes
     metrics = {"train_loss": _per_example(total, counts, settings.local_epochs)}
@@ -156,22 +159,26 @@ def _data(task: Task, jobs: Sequence[Job], works: Sequence[Work], whole: Padded 
 def _payloads(task: Task, jobs: Sequence[Job]) -> tuple[Stack, Stack]:
     """Stacked payloads: what is trained, and what is frozen."""
     trainable = {key for key, value in task.model.named_parameters() if value.requires_grad}
-    first = jobs[0].payload
-    if all(job.payload is first for job in jobs):
-        stack = {key: value.expand(len(jobs), *value.shape) for key, value in first.items()}
-    else:
-        stack = {key: torch.stack([job.payload[key] for job in jobs]) for key in first}
+    stack = _stacked([job.payload for job in jobs])
     return (
         {key: value for key, value in stack.items() if key in trainable},
         {key: value for key, value in stack.items() if key not in trainable},
     )
 
 
-def _pull(slopes: Stack, now: Stack, start: Stack, proximal: float) -> None:
+def _stacked(models: Sequence[Params]) -> Stack:
+    """Entries of several models side by side."""
+    first = models[0]
+    if all(model is first for model in models):
+        return {key: value.expand(len(models), *value.shape) for key, value in first.items()}
+    return {key: torch.stack([model[key] for model in models]) for key in first}
+
+
+def _pull(slopes: Stack, now: Stack, anchor: Stack, proximal: float) -> None:
     """The gradient of the proximal term."""
     if proximal:
-        for key, value in now.items():
-            slopes[key] = slopes[key] + proximal * (value - start[key])
+        for key in now.keys() & anchor.keys():
+            slopes[key] = slopes[key] + proximal * (now[key] - anchor[key])
 
 
 def _one_update(

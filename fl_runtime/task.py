@@ -6,7 +6,7 @@ are disjoint, so a rule can not improve its reported figures by looking at them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -92,6 +92,14 @@ class Evaluation:
 
     loss: float
     accuracy: float
+
+    @classmethod
+    def mean(cls, several: Sequence[Evaluation]) -> Evaluation:
+        """Of several models on one set; not finite if one of them is not."""
+        count = len(several)
+        return cls(
+            sum(one.loss for one in several) / count, sum(one.accuracy for one in several) / count
+        )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from fairopt.errors import InvalidInput
-from fl_runtime.task import Examples
+from fl_runtime.task import Examples, Params
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Work:
     """The keys a job's configuration may have; the defaults ask for nothing.
 
     Attributes:
-        proximal: FedProx's mu, the pull towards the payload.
+        proximal: FedProx's mu, the pull towards the payload, or the `anchor` if there is one.
+        anchor: Entries to be pulled to; those that it does not name are not pulled.
         measure_start: Report `start_loss`, the payload's mean loss on the examples.
         measure_end: Report `end_loss`, the trained model's mean loss on the same examples.
         echo: Figures that come back unchanged with the update, for rules that weigh an update by
@@ -30,12 +31,13 @@ class Work:
             shard if absent.
         weights: (m,) or (shard,) finite weights >= 0 of those examples: a step descends on
             sum_i w_i loss_i / batch, so weights of mean one keep the step size.
-        joint: Train together with the other joint jobs of this client in the batch: a table of
+        joint: Train together with the jobs of this client in the batch that have the same table: of
             `method` (a name of `directions.METHODS`) with its parameters.
         shared: Names of the entries that joint jobs have in common.
     """
 
     proximal: float = 0.0
+    anchor: Params = field(default_factory=dict)
     measure_start: bool = False
     measure_end: bool = False
     echo: Mapping[str, float] = field(default_factory=dict)
@@ -55,8 +57,6 @@ class Work:
             >>> Work.of({"proximal": 0.1}).proximal
             0.1
         """
-        if not config:
-            return cls()
         if not config:
             return NOTHING_MORE
         known = {item.name for item in fields(cls)}

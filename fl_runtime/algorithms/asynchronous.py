@@ -138,6 +138,11 @@ class ByArrival(ABC):
         return NextArrival()
 
     @property
+    def shares_parts(self) -> bool:
+        """Every task has a model of its own."""
+        return False
+
+    @property
     def may_refuse(self) -> bool:
         """Whether there is a bound of staleness."""
         return self.max_staleness is not None

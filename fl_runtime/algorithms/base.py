@@ -12,7 +12,11 @@ The loop (`fl_runtime.loop`) owns time, evaluation, files and progress. An algor
   `may_refuse`: whether that ever happens;
 * `absorb(state, updates)`: the state after those updates arrived. It advances `server_round` when
   it aggregates, and also when it gets no updates: then the server has waited in vain;
-* `forget(state, tasks)`: the state without kept updates of tasks whose model they would ruin.
+* `forget(state, tasks)`: the state without kept updates of tasks whose model they would ruin;
+* `shares_parts`: whether a task's model changes when another task is trained.
+
+The state in turn says what a client is sent (`payload`) and which models a task is judged by
+(`judged`): one for all clients, or one per client.
 
 A state is a frozen record of plain values, arrays and tensors, so it can be written to a checkpoint
 and read back. It carries the seed and the counters that address its random streams, hence no
@@ -68,6 +72,17 @@ class ServerState:
     def version(self, task: str) -> int:
         """How often that task's model has been replaced; here every round counts."""
         return self.server_round
+
+    def payload(self, task: str, client: int) -> Params:
+        """Parameters that a client starts from; here all start from the task's model."""
+        return self.models[task]
+
+    def judged(self, task: str) -> Mapping[str, Params]:
+        """Models whose mean performance is the task's, by the client's number in words.
+
+        Here the task's own model is the only one, under no number.
+        """
+        return {"": self.models[task]}
 
     def tree(self) -> dict[str, Any]:
         """Plain values and tensors, for a checkpoint."""
@@ -139,6 +154,11 @@ class Algorithm(Protocol):
         """The state without kept updates of those tasks."""
         ...
 
+    @property
+    def shares_parts(self) -> bool:
+        """Whether a task's model changes when another task is trained."""
+        ...
+
 
 class InRounds:
     """What all algorithms in rounds share: wait for the round's answers, keep none of them."""
@@ -146,6 +166,11 @@ class InRounds:
     def companions(self, tasks: Sequence[Task], seed: int) -> tuple[Task, ...]:
         """None."""
         return ()
+
+    @property
+    def shares_parts(self) -> bool:
+        """Whether a task's model changes when another task is trained."""
+        return False
 
     def wait(self, federation: Federation) -> Wait:
         """A barrier; where more clients are asked than needed, for the first that answer."""

@@ -132,6 +132,11 @@ class FedRAM(FedProx):
             return "reference"
         return "proxy" if server_round < self.reference_rounds + self.proxy_rounds else "agent"
 
+    @property
+    def shares_parts(self) -> bool:
+        """The trunk, where there is one for all."""
+        return self.share_trunk
+
     def companions(self, tasks: Sequence[Task], seed: int) -> tuple[Task, ...]:
         """A small proxy beside every task."""
         return tuple(companion(task, self.proxy_hidden, seed) for task in tasks)

@@ -60,6 +60,11 @@ class SharedTrunk(FedAvg):
     length: Literal["mean", "own"] = "mean"
     shared_layers: tuple[str, ...] = ()
 
+    @property
+    def shares_parts(self) -> bool:
+        """The trunk."""
+        return True
+
     @abstractmethod
     def table(self, tasks: Sequence[str]) -> Mapping[str, Any]:
         """The method and its parameters, see `directions.METHODS`."""

@@ -120,7 +120,7 @@ def make_job(
         client=client,
         version=state.server_round,
         sent_at=now,
-        payload=state.models[name],
+        payload=state.payload(name, client),
         seed=torch_seed(state.seed, "local", state.server_round, client, seed_name),
         client_state=state.client_state(name, client),
         config=config,

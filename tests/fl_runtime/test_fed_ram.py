@@ -299,4 +299,6 @@ def test_a_ruined_proxy_is_noticed_like_a_ruined_model() -> None:
     parts, state = after(config(**STAGES), 1)
     judge = Judge(parts.federation.tasks, parts.federation.companions)
     bad = {k: torch.full_like(v, torch.inf) for k, v in state.models["wine.proxy"].items()}
-    assert judge.ruined({**state.models, "wine.proxy": bad}) == {"wine.proxy"}
+    assert judge.ruined(replace(state, models={**state.models, "wine.proxy": bad})) == {
+        "wine.proxy"
+    }

@@ -134,7 +134,7 @@ def test_bad_updates_are_rejected_counted_and_named(algorithm: str) -> None:
     assert reasons["not finite"] == {3}
     assert reasons["failed"] == {6}
     assert 5 in reasons["ruins model"]
-    assert judge.test(moment.state.models)["wine"].accuracy > 0.0
+    assert judge.test(moment.state)["wine"].accuracy > 0.0
 
 
 BUFFER = {"buffer_size": 2}
@@ -197,13 +197,14 @@ def test_later_recruitments_drift_and_the_first_does_not() -> None:
     once = RecruitmentSection(rule="budget-fair", budget=6.0)
     walk = {"model": "geometric-walk", "sigma": 1.0}
     drifting = RecruitmentSection(rule="budget-fair", budget=(6.0, 3.0), every=2, drift=walk)
-    first, again = recruit(once, 20, 2, 0), recruit(drifting, 20, 2, 0)
+    all_ = np.ones((20, 2), dtype=np.bool_)
+    first, again = recruit(once, all_, 0), recruit(drifting, all_, 0)
     assert (first.eligible == again.eligible).all()
-    later = [recruit(drifting, 20, 2, 0, number) for number in range(4)]
+    later = [recruit(drifting, all_, 0, number) for number in range(4)]
     assert [each.budget for each in later] == [6.0, 3.0, 3.0, 3.0]
     assert all(each.spend <= each.budget for each in later)
     assert len({each.eligible.tobytes() for each in later}) > 1
-    still = [recruit(once, 20, 2, 0, number) for number in range(3)]
+    still = [recruit(once, all_, 0, number) for number in range(3)]
     assert len({each.eligible.tobytes() for each in still}) == 1
 
 
