@@ -22,8 +22,10 @@ from fl_runtime.algorithms.common_direction import (
     PCGradTraining,
     UPGradTraining,
 )
+from fl_runtime.algorithms.ditto import Ditto
 from fl_runtime.algorithms.fed_ast import FedAST, FedASTNoBuffer
 from fl_runtime.algorithms.fed_ram import FedRAM
+from fl_runtime.algorithms.personal import FedPer, Local
 from fl_runtime.algorithms.q_ffl import QFFL, QFFLReleased
 from fl_runtime.algorithms.shared_trunk import SharedTrunk
 from fl_runtime.algorithms.sync_st import SyncST
@@ -50,6 +52,9 @@ ALGORITHMS: Mapping[str, type[Any]] = {
     "fed-ast": FedAST,
     "fed-ast-no-buffer": FedASTNoBuffer,
     "sync-st": SyncST,
+    "local": Local,
+    "fed-per": FedPer,
+    "ditto": Ditto,
 }
 """Names in a configuration; the fields of each record are its hyper-parameters."""
 
@@ -59,6 +64,7 @@ __all__ = [
     "Asynchronous",
     "ByArrival",
     "CAGrad",
+    "Ditto",
     "FairGradTraining",
     "FedAST",
     "FedASTNoBuffer",
@@ -66,10 +72,12 @@ __all__ = [
     "FedAvg",
     "FedBuff",
     "FedFairMMFL",
+    "FedPer",
     "FedProx",
     "FedRAM",
     "InRounds",
     "LinearScalarisation",
+    "Local",
     "MGDA",
     "Nash",
     "OneTaskPerClient",

@@ -10,8 +10,10 @@ from fl_runtime.job import Update
 from fl_runtime.task import Params, Task
 
 
-def initial_models(tasks: Sequence[Task], *, one_trunk: bool) -> dict[str, Params]:
-    """Initial models by name; with `one_trunk` all have that of the first.
+def initial_models(
+    tasks: Sequence[Task], *, one_trunk: bool, layers: Sequence[str] = ()
+) -> dict[str, Params]:
+    """Initial models by name; with `one_trunk` all have that of the first (`trunk_entries`).
 
     Raises:
         InvalidInput: The models have no layers in common, or of different shapes.
@@ -19,12 +21,15 @@ def initial_models(tasks: Sequence[Task], *, one_trunk: bool) -> dict[str, Param
     models = {task.name: task.initial for task in tasks}
     if not one_trunk:
         return models
-    trunk = {key: tasks[0].initial[key] for key in trunk_entries(models)}
+    trunk = {key: tasks[0].initial[key] for key in trunk_entries(models, layers)}
     return {name: {**params, **trunk} for name, params in models.items()}
 
 
 def step_with_one_trunk(
-    models: Mapping[str, Params], updates: Sequence[Update], rule: Coefficients
+    models: Mapping[str, Params],
+    updates: Sequence[Update],
+    rule: Coefficients,
+    layers: Sequence[str] = (),
 ) -> dict[str, Params]:
     """Every model after its updates; the trunk takes the mean over the tasks that were trained.
 
@@ -32,12 +37,13 @@ def step_with_one_trunk(
         models: By name, with one trunk in common.
         updates: Of these models.
         rule: Coefficients of one model's updates.
+        layers: That make up the trunk; all but the last if empty.
     """
     mine = {name: [u for u in updates if u.task == name] for name in models}
     steps = {name: combined(some, rule(some)) for name, some in mine.items() if some}
     if not steps:
         return dict(models)
-    trunk = trunk_entries(models)
+    trunk = trunk_entries(models, layers)
     parts = [{key: step[key] for key in trunk} for step in steps.values()]
     common = weighted_sum(parts, [1.0 / len(parts)] * len(parts))
     return {k: add(params, {**steps.get(k, {}), **common}) for k, params in models.items()}

@@ -73,7 +73,7 @@ class SharedTrunk(FedAvg):
         """Initial models, all with the trunk of the first task."""
         state = super().init(federation, seed)
         for task in federation.tasks:
-            _check_no_buffers(task)
+            check_no_buffers(task)
         if self.where == "client":
             check_joint(federation.tasks)
             if self.tasks_per_client == "one":
@@ -172,8 +172,8 @@ def _inside(key: str, layer: str) -> bool:
     return key == layer or key.startswith(f"{layer}.")
 
 
-def _check_no_buffers(task: Task) -> None:
-    """Running statistics have no gradient, so no direction is defined for them."""
+def check_no_buffers(task: Task) -> None:
+    """Refuse running statistics: they have no gradient, so no direction is defined for them."""
     names = [name for name, _ in task.model.named_buffers()]
     if names:
         requirement = "absent: a shared trunk takes models without buffers (batch norm, say)"

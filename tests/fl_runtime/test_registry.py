@@ -25,6 +25,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "algorithm.task_rate": 0.5,
         "algorithm.share_trunk": True,
     },
+    **{
+        f"{name} with one trunk": {"run.algorithm": name, "algorithm.share_trunk": True}
+        for name in ("local", "fed-per", "ditto")
+    },
     "importance": {"run.algorithm": "fed-fair-mmfl", "algorithm.aggregation": "importance"},
     "fed-ast with buffers": {
         "run.algorithm": "fed-ast",
