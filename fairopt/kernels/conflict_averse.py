@@ -200,10 +200,12 @@ def conflict_averse(
     for i in range(n):
         weights[i] = reference[i]
     goal = c * math.sqrt(max(square, 0.0))
-    if goal == 0.0 or square <= ZERO_REFERENCE * n * EPS * total * total:
+    point = goal == 0.0 or square <= ZERO_REFERENCE * n * EPS * total * total
+    if point or c < EPS:  # a ball so small that its centre may be all of it, in float64
         lowest_vertex(A, reference, dual)
         conclude(A, c, reference, d, tol, weights, dual, status, residual, floor)
-        return
+        if point or status[0] == OPTIMAL:
+            return
     if c >= 1.0:  # the ball contains zero, which is best exactly at a stationary point
         vanishing = vanishing_dual(C, d, ray, q, x, L, ints, dual)
         if vanishing == INDEFINITE:

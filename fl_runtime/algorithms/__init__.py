@@ -24,6 +24,7 @@ from fl_runtime.algorithms.common_direction import (
 )
 from fl_runtime.algorithms.ditto import Ditto
 from fl_runtime.algorithms.fed_ast import FedAST, FedASTNoBuffer
+from fl_runtime.algorithms.fed_hca2 import FedHCA2
 from fl_runtime.algorithms.fed_ram import FedRAM
 from fl_runtime.algorithms.personal import FedPer, Local
 from fl_runtime.algorithms.q_ffl import QFFL, QFFLReleased
@@ -52,6 +53,7 @@ ALGORITHMS: Mapping[str, type[Any]] = {
     "fed-ast": FedAST,
     "fed-ast-no-buffer": FedASTNoBuffer,
     "sync-st": SyncST,
+    "fed-hca2": FedHCA2,
     "local": Local,
     "fed-per": FedPer,
     "ditto": Ditto,
@@ -72,6 +74,7 @@ __all__ = [
     "FedAvg",
     "FedBuff",
     "FedFairMMFL",
+    "FedHCA2",
     "FedPer",
     "FedProx",
     "FedRAM",

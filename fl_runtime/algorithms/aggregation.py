@@ -107,6 +107,12 @@ def add(params: Params, step: Params) -> dict[str, Tensor]:
         return {key: value + step[key] if key in step else value for key, value in params.items()}
 
 
+def scaled(factor: float, step: Params) -> dict[str, Tensor]:
+    """A step of another length."""
+    with torch.no_grad():
+        return {key: factor * value for key, value in step.items()}
+
+
 def squared_length(delta: Params) -> float:
     """Squared Euclidean length, accumulated in float64."""
     return float(sum(value.double().square().sum() for value in delta.values()))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -52,12 +52,15 @@ class PersonalState(ServerState):
         """All clients' models; the task's own where it has no clients."""
         return self.personal.get(task) or super().judged(task)
 
-    def with_personal(self, found: Mapping[tuple[str, int], Params]) -> PersonalState:
+    def with_personal(self, found: Mapping[tuple[str, int], Params]) -> Self:
         """The state with these models, by task and client."""
         models = {task: dict(clients) for task, clients in self.personal.items()}
         for (task, client), params in found.items():
             models.setdefault(task, {})[str(client)] = params
         return replace(self, personal=models)
+
+
+State = TypeVar("State", bound=PersonalState)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,9 +126,28 @@ class Local(FedAvg):
 
     def moved(self, state: PersonalState, updates: Sequence[Update]) -> PersonalState:
         """The state with the models after these updates: every client goes on with its own."""
-        return state.with_personal(
-            {(u.task, u.client): add(state.payload(u.task, u.client), u.delta) for u in updates}
-        )
+        return self.stepped(state, {(u.task, u.client): u.delta for u in updates})
+
+    def stepped(self, state: State, steps: Mapping[tuple[str, int], Params]) -> State:
+        """The state with these steps of models; a client's encoder stays the same for all tasks.
+
+        So where the answer for one of its tasks was lost, that task's model gets the encoder of the
+        others.
+        """
+        found = {key: add(state.payload(*key), step) for key, step in steps.items()}
+        if not self.share_trunk:
+            return state.with_personal(found)
+        encoders = {
+            client: {key: params[key] for key in trunk_entries({task: params}, self.shared_layers)}
+            for (task, client), params in found.items()
+        }
+        lost = {
+            (task, client): {**state.payload(task, client), **encoders[client]}
+            for task, clients in state.personal.items()
+            for client in map(int, clients)
+            if client in encoders and (task, client) not in found
+        }
+        return state.with_personal({**found, **lost})
 
     def averaged(
         self, models: Mapping[str, Params], updates: Sequence[Update]

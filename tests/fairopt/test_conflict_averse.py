@@ -233,3 +233,12 @@ def test_fuzz_gradients_of_many_sizes(seed, K, centre, spread):
     assert found.ok
     if found.status == Status.OPTIMAL:
         assert judged <= 1.1e-10
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 6), st.floats(-320, -12))
+def test_a_ball_below_rounding_is_its_centre(seed: int, K: int, digits: float) -> None:
+    G = np.random.default_rng(seed).normal(size=(K, K + 2)) + 0.2
+    solution = conflict_averse(G @ G.T, 10.0**digits)
+    assert solution.ok
+    np.testing.assert_allclose(solution.weights, np.full(K, 1.0 / K), atol=1e-9)

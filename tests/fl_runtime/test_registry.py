@@ -29,6 +29,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         f"{name} with one trunk": {"run.algorithm": name, "algorithm.share_trunk": True}
         for name in ("local", "fed-per", "ditto")
     },
+    "fed-hca2": {
+        "run.algorithm": "fed-hca2",
+        "algorithm.shared_layers": ["1"],
+        "algorithm.rate": 0.5,
+    },
     "importance": {"run.algorithm": "fed-fair-mmfl", "algorithm.aggregation": "importance"},
     "fed-ast with buffers": {
         "run.algorithm": "fed-ast",
@@ -61,7 +66,7 @@ def config(overrides: dict[str, Any], executor: str, rounds: int, **task: Any) -
                 "executor": executor,
             },
             "task": [
-                {"name": data, "data": data, "model": "mlp", "hidden": [6], **SMALL, **task}
+                {"name": data, "data": data, "model": "mlp", "hidden": [6, 5], **SMALL, **task}
                 for data in IMAGES
             ],
             "clients": {"num_clients": 6, "fraction_train": 0.5, "batch_size": 40},

@@ -1,0 +1,211 @@
+r"""FedHCA2: clients with different tasks learn from each other's encoders and decoders.
+
+A model is an encoder (`shared_layers`), a decoder (the layers between it and the last), and a head
+(the last layer). A client has one encoder for all its tasks and a decoder and head per task; heads
+and the state of optimisers never leave it. In a round every active client trains; then the server
+
+1. moves the hyper weights by what clients did with what they were sent (`Descent.gradient`);
+2. *encoders*: adds to client i's encoder its own update and :math:`\alpha_i` times the
+   conflict-averse direction of all (`shared_direction`);
+3. *decoders*: adds to decoder k its own update and, layer by layer, :math:`\beta_{l,k}` times the
+   mixture that its attention makes of all decoders' updates (`cross_attention`).
+
+Nothing pulls models together: the shared parts come on top of the own update. With c = 0 and
+identical updates an encoder moves :math:`1 + \alpha` times its update.
+
+**Clients alike.** Released code replaces the own update of an encoder by the mean over clients with
+the same tasks, if they stand side by side in its list; here their order does not matter (`alike`).
+With one kind of client and hyper weights of zero, encoders are then FedAvg's, and with `alike =
+"own"` every client trains alone.
+
+**Who is not asked** keeps model and weights; its weights next move by what it was last sent.
+
+Source: FedHCA2 (arXiv 2311.13250) and its released code, whose order and number of clients are
+restricted; partial participation, `project`, `normalise` and `scale-free` attention are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from fairopt import InvalidInput
+from fl_runtime.algorithms.aggregation import add, scaled, weighted_sum
+from fl_runtime.algorithms.hyper_aggregation import (
+    Attention,
+    Mixed,
+    Rescale,
+    attention_figures,
+    cross_attention,
+    shared_direction,
+)
+from fl_runtime.algorithms.hyper_weights import (
+    Descent,
+    HyperState,
+    clamp,
+    joined,
+    layer_of,
+    layers_of,
+    weight_figures,
+)
+from fl_runtime.algorithms.personal import Local, PersonalState
+from fl_runtime.algorithms.shared_trunk import trunk_entries
+from fl_runtime.federation import Federation
+from fl_runtime.job import Update
+from fl_runtime.task import Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedHCA2(Local):
+    """Hyper conflict-averse and cross attention aggregation; see the module's text.
+
+    Attributes:
+        share_trunk: Always true here: a client has one encoder.
+        encoder: `conflict-averse`, or `own` to leave encoders alone.
+        decoder: `cross-attention`, or `own` to leave decoders alone.
+        c: Radius of the conflict-averse direction, in [0, 1).
+        rescale: Divide it by 1 + c^2 (`1+c2`, released) or not (`none`, the equation).
+        attention: `released`, or `scale-free`.
+        temperature: Factor of the attention's temperature, > 0.
+        alike: Whether clients with the same tasks `share` their encoders' own updates.
+        initial_weight: Of all hyper weights, in [0, 1].
+        rate: Step length of the hyper weights; 0 keeps them fixed.
+        momentum: Of their descent.
+        decay: L2 penalty of their descent.
+        project: Bring them back into [0, 1] after every step.
+        normalise: Move them by cosines instead of inner products.
+    """
+
+    share_trunk: bool = True
+    encoder: Literal["conflict-averse", "own"] = "conflict-averse"
+    decoder: Literal["cross-attention", "own"] = "cross-attention"
+    c: float = 0.4
+    rescale: Rescale = "1+c2"
+    attention: Attention = "released"
+    temperature: float = 1.0
+    alike: Literal["share", "own"] = "share"
+    initial_weight: float = 0.1
+    rate: float = 0.01
+    momentum: float = 0.9
+    decay: float = 1e-4
+    project: bool = False
+    normalise: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks: tuple[tuple[str, float | bool, bool, str], ...] = (
+            ("share_trunk", self.share_trunk, self.share_trunk, "true"),
+            ("c", self.c, 0.0 <= self.c < 1.0, "in [0, 1)"),
+            ("temperature", self.temperature, 0.0 < self.temperature < np.inf, "finite and > 0"),
+            ("initial_weight", self.initial_weight, 0.0 <= self.initial_weight <= 1.0, "in [0, 1]"),
+            ("rate", self.rate, 0.0 <= self.rate < np.inf, "finite and >= 0"),
+            ("momentum", self.momentum, 0.0 <= self.momentum < 1.0, "in [0, 1)"),
+            ("decay", self.decay, 0.0 <= self.decay < np.inf, "finite and >= 0"),
+        )
+        for name, value, fine, requirement in checks:
+            if not fine:
+                raise InvalidInput(name, value, requirement)
+
+    def init(self, federation: Federation, seed: int) -> HyperState:
+        """Initial models; the weights begin when they are first used.
+
+        Raises:
+            InvalidInput: There is no decoder, or decoders differ.
+        """
+        state = super().init(federation, seed)
+        if self.decoder != "own":
+            self._decoder_layers(state.models)
+        return HyperState(**state.tree())
+
+    def moved(self, state: PersonalState, updates: Sequence[Update]) -> HyperState:
+        """The state with models and weights after these updates."""
+        assert isinstance(state, HyperState)
+        pieces = self._pieces(state, updates)
+        hyper = {**state.hyper, **self._learnt(state, pieces)}
+        directions, figures = self._directions(pieces)
+        shares = {name: scaled(clamp(hyper[name][0]), d) for name, d in directions.items()}
+        steps = {
+            (task, client): add(step, joined(shares, task, client))
+            for (task, client), step in self._own_steps(updates).items()
+        }
+        return replace(
+            self.stepped(state, steps),
+            hyper=hyper,
+            sent={**state.sent, **directions},
+            figures={**figures, **weight_figures(hyper)},
+        )
+
+    def _pieces(self, state: HyperState, updates: Sequence[Update]) -> dict[str, Params]:
+        """The updates by the name of the weight that concerns them."""
+        encoder = trunk_entries(state.models, self.shared_layers)
+        layers = {} if self.decoder == "own" else self._decoder_layers(state.models)
+        found: dict[str, Params] = {}
+        for u in updates:
+            if self.encoder != "own":
+                found[str(u.client)] = {key: u.delta[key] for key in encoder}
+            for layer, keys in layers.items():
+                found[f"{u.client} {layer} {u.task}"] = {key: u.delta[key] for key in keys}
+        return found
+
+    def _decoder_layers(self, models: Mapping[str, Params]) -> Mapping[str, tuple[str, ...]]:
+        """Entries of the decoder, by layer."""
+        encoder = set(trunk_entries(models, self.shared_layers))
+        found = layers_of([key for key in trunk_entries(models) if key not in encoder])
+        if not found:
+            requirement = "layers of the encoder, with others between them and the last"
+            raise InvalidInput("algorithm.shared-layers", list(self.shared_layers), requirement)
+        return found
+
+    def _learnt(self, state: HyperState, pieces: Mapping[str, Params]) -> dict[str, list[float]]:
+        """Weights of what was trained, moved where the client had been sent something."""
+        rule = Descent(self.rate, self.momentum, self.decay, self.project, self.normalise)
+        moved: dict[str, list[float]] = {}
+        for name, delta in pieces.items():
+            weight, velocity = state.hyper.get(name, (self.initial_weight, 0.0))
+            if name in state.sent and self.rate:
+                slope = rule.gradient(weight, delta, state.sent[name])
+                weight, velocity = rule.step(weight, velocity, slope)
+            moved[name] = [weight, velocity]
+        return moved
+
+    def _directions(
+        self, pieces: Mapping[str, Params]
+    ) -> tuple[dict[str, Params], dict[str, float]]:
+        """What every weight multiplies, and figures about it."""
+        groups: dict[str, list[str]] = {}
+        for name in pieces:
+            groups.setdefault(layer_of(name), []).append(name)
+        found: dict[str, Params] = {}
+        mixtures: list[Mixed] = []
+        figures: dict[str, float] = {}
+        for layer, names in groups.items():
+            deltas = [pieces[name] for name in names]
+            if layer:
+                mixtures.append(cross_attention(deltas, self.attention, self.temperature))
+                found |= zip(names, mixtures[-1].deltas, strict=True)
+            else:
+                direction, how = shared_direction(deltas, self.c, self.rescale)
+                found |= dict.fromkeys(names, direction)
+                figures["num-undecided"] = int(how != "decided")
+        return found, {**figures, **attention_figures(mixtures)}
+
+    def _own_steps(self, updates: Sequence[Update]) -> dict[tuple[str, int], Params]:
+        """What every client's models move by themselves."""
+        steps: dict[tuple[str, int], Params] = {(u.task, u.client): u.delta for u in updates}
+        if self.alike == "own":
+            return steps
+        encoder = trunk_entries({u.task: u.delta for u in updates}, self.shared_layers)
+        trained: dict[int, tuple[str, ...]] = {}
+        for task, client in steps:
+            trained[client] = (*trained.get(client, ()), task)
+        for tasks in dict.fromkeys(trained.values()):
+            group = [client for client, mine in trained.items() if mine == tasks]
+            own = [{key: steps[tasks[0], client][key] for key in encoder} for client in group]
+            common = weighted_sum(own, [1.0 / len(group)] * len(group))
+            steps |= {
+                (t, client): {**steps[t, client], **common} for t in tasks for client in group
+            }
+        return steps
