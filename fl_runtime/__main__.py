@@ -112,13 +112,16 @@ def plot(
 def results(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs.")],
     out: Annotated[Path, typer.Option(help="Markdown page to write.")] = Path("results.md"),
+    update: Annotated[
+        bool, typer.Option("--update", help="Keep what the page says of other experiments.")
+    ] = False,
 ) -> None:
     """Write a page that says of every claim of the runs: held, not held, or inconclusive."""
     with complaints():
         from fl_runtime.results import write_results
         from fl_runtime.verdicts import counts
 
-        found = write_results(folders, out)
+        found = write_results(folders, out, update=update)
         tally = counts([verdict for experiment in found for verdict in experiment.verdicts])
         typer.echo(f"{out}: " + ", ".join(f"{n} {name}" for name, n in tally.items()))
 

@@ -114,7 +114,7 @@ def executor_of(config: Config) -> str:
     return resolve_executor(
         config.run.executor,
         device=config.run.device,
-        clients_per_task=active if every_task else active / len(config.task),
+        clients_per_task=active * (_holds(config).mean() if every_task else 1 / len(config.task)),
     )
 
 

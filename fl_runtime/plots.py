@@ -90,7 +90,7 @@ Curves = Callable[[History, str, str, int], tuple[Series, ...]]
 
 def _over_rounds(history: History, arm: str, metric: str, smooth: int) -> tuple[Series, ...]:
     """Server round by server round."""
-    mean, band = _bands(_rolling(history.series(arm, metric), smooth))
+    mean, band = bands(_rolling(history.series(arm, metric), smooth))
     return np.arange(1, mean.size + 1, dtype=np.float64), mean, band
 
 
@@ -102,7 +102,7 @@ def _over_time(history: History, arm: str, metric: str, smooth: int) -> tuple[Se
     end = max(begin, min(float(run[-1]) for run in times))
     moments = np.linspace(begin, end, MOMENTS)
     latest = [np.searchsorted(run, moments, side="right") - 1 for run in times]
-    mean, band = _bands(np.array([v[i] for v, i in zip(values, latest, strict=True)]))
+    mean, band = bands(np.array([v[i] for v, i in zip(values, latest, strict=True)]))
     return moments, mean, band
 
 
@@ -112,12 +112,12 @@ def _accuracy_panel(
     """Lines of all arms, with bands where there is room for them."""
     from matplotlib.ticker import MaxNLocator
 
-    for arm, colour in _coloured(history.arms):
+    for arm, colour in coloured(history.arms):
         x, mean, band = curves(history, arm, metric, smooth)
         axes.plot(
             x,
             mean,
-            _style(history, arm),
+            line_style(history, arm),
             color=colour,
             label=arm,
             linewidth=2 if banded else 1.6,
@@ -164,7 +164,7 @@ def _training_bars(axes: Axes, history: History) -> None:
 
 def _bars(axes: Axes, history: History, samples: dict[str, list[list[float]]]) -> None:
     """Groups of bars per task with 95 % intervals, in the colours of the arms."""
-    colours = dict(_coloured(history.arms))
+    colours = dict(coloured(history.arms))
     width = 0.8 / len(samples)
     places = np.arange(len(history.tasks))
     for index, (arm, per_task) in enumerate(samples.items()):
@@ -190,7 +190,7 @@ def _whiskers(heights: Sequence[Interval]) -> NDArray[np.float64]:
     return np.stack([np.minimum(half, [h.mean for h in heights]), half])
 
 
-def _style(history: History, arm: str) -> str:
+def line_style(history: History, arm: str) -> str:
     """Dashed without a budget; dotted kinds once the colours are used up."""
     again = history.arms.index(arm) >= len(COLOURS)
     return ("-." if again else "--") if _unpaid(history, arm) else (":" if again else "-")
@@ -208,12 +208,12 @@ def _rolling(series: Series, window: int) -> Series:
     return np.asarray(total / np.minimum(np.arange(1, series.shape[1] + 1), window))
 
 
-def _bands(series: Series) -> tuple[Series, Series]:
+def bands(series: Series) -> tuple[Series, Series]:
     """Mean and half-width over seeds, round by round."""
     columns = [interval(column) for column in series.T]
     return np.array([c.mean for c in columns]), np.array([c.half_width for c in columns])
 
 
-def _coloured(arms: Sequence[str]) -> list[tuple[str, str]]:
+def coloured(arms: Sequence[str]) -> list[tuple[str, str]]:
     """Each arm with its colour; colours repeat when there are very many arms."""
     return [(arm, COLOURS[index % len(COLOURS)]) for index, arm in enumerate(arms)]

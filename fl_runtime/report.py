@@ -11,9 +11,11 @@ from rich.console import Console
 from fairopt.errors import InvalidInput
 from fl_runtime import tables
 from fl_runtime.config import Config
+from fl_runtime.figure_plots import plot_figures
+from fl_runtime.figures import signs
 from fl_runtime.history import History, read_history
 from fl_runtime.plots import plot_run
-from fl_runtime.run_folder import HISTORY, PICTURE, RunFolder, write_summary
+from fl_runtime.run_folder import FIGURES, HISTORY, PICTURE, RunFolder, write_summary
 from fl_runtime.summary import summarise
 from fl_runtime.verdicts import judge
 
@@ -26,7 +28,8 @@ def summary_of(history: History, config: Config) -> dict[str, Any]:
         versus={arm.name: arm.versus for arm in config.arm},
         last=config.run.report_rounds,
     )
-    return {**summary, "claims": [verdict.record() for verdict in judge(history, config)]}
+    claims = [verdict.record() for verdict in judge(history, config)]
+    return {**summary, "claims": claims, "signs": signs(history)}
 
 
 def write_report(folder: Path, history: History, config: Config) -> dict[str, Any]:
@@ -38,7 +41,7 @@ def write_report(folder: Path, history: History, config: Config) -> dict[str, An
 
 
 def draw(folder: Path, history: History, config: Config) -> Path:
-    """Draw the picture of a run into its folder.
+    """Draw the pictures of a run into its folder; return the first, of accuracies.
 
     Raises:
         InvalidInput: No arm has finished a round with any seed.
@@ -52,6 +55,7 @@ def draw(folder: Path, history: History, config: Config) -> Path:
         (len(config.run.seeds), "seed"),
     )
     title = ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for n, word in counts)
+    plot_figures(begun, folder / FIGURES, title=title)
     return plot_run(
         begun,
         folder / PICTURE,
@@ -70,6 +74,7 @@ def print_tables(summary: Mapping[str, Any], console: Console) -> None:
         tables.targets_table(summary),
         tables.recruitment_table(summary),
         tables.claims_table(summary),
+        tables.signs_table(summary),
     )
     for table in shown:
         if table is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +15,20 @@ from fairopt.errors import InvalidInput
 from fl_runtime.comparison import finished_part
 from fl_runtime.config import Config
 from fl_runtime.config_files import digest
+from fl_runtime.figures import signs
 from fl_runtime.history import History
 from fl_runtime.report import read_run, summary_of
-from fl_runtime.run_folder import PICTURE
+from fl_runtime.run_folder import FIGURES, PICTURE
 from fl_runtime.statistics import as_interval
-from fl_runtime.verdicts import Verdict, confidence_text, counts, expectation, judge
+from fl_runtime.verdicts import (
+    HELD,
+    INCONCLUSIVE,
+    NOT_HELD,
+    Verdict,
+    confidence_text,
+    expectation,
+    judge,
+)
 
 INTRODUCTION = """# What the experiments show
 
@@ -42,14 +53,14 @@ class Experiment:
         config: Resolved.
         history: Finished parts only.
         verdicts: Of its claims.
-        picture: The drawing of the run, if there is one.
+        pictures: The drawings of the run that there are, by what is added to the name.
     """
 
     name: str
     config: Config
     history: History
     verdicts: tuple[Verdict, ...]
-    picture: Path | None
+    pictures: Mapping[str, Path]
 
     @classmethod
     def of(cls, folder: Path) -> Experiment:
@@ -60,21 +71,23 @@ class Experiment:
         """
         config, history = read_run(folder)
         done = finished_part(str(folder), config, history)
-        picture = folder / PICTURE
+        drawn = {"": folder / PICTURE, "-figures": folder / FIGURES}
+        pictures = {suffix: path for suffix, path in drawn.items() if path.is_file()}
         verdicts = tuple(judge(done, config))
-        name = folder.resolve().name
-        return cls(name, config, done, verdicts, picture if picture.is_file() else None)
+        return cls(folder.resolve().name, config, done, verdicts, pictures)
 
 
-def write_results(folders: Sequence[Path], page: Path) -> list[Experiment]:
+def write_results(folders: Sequence[Path], page: Path, *, update: bool = False) -> list[Experiment]:
     """Write the page, and copies of the pictures into a folder beside it named like it.
 
     Args:
         folders: Finished runs; each appears under the name of its folder.
         page: Markdown file; replaced.
+        update: Keep the page's sections of other experiments, in their places.
 
     Raises:
-        InvalidInput: A folder is not a finished run, or two have one name.
+        InvalidInput: A folder is not a finished run, two have one name, or there is no page to
+            update.
     """
     experiments = [Experiment.of(folder) for folder in folders]
     names = [experiment.name for experiment in experiments]
@@ -83,28 +96,49 @@ def write_results(folders: Sequence[Path], page: Path) -> list[Experiment]:
     pictures = page.with_suffix("")
     pictures.mkdir(parents=True, exist_ok=True)
     for experiment in experiments:
-        if experiment.picture is not None:
-            shutil.copyfile(experiment.picture, pictures / f"{experiment.name}.png")
+        for suffix, picture in experiment.pictures.items():
+            shutil.copyfile(picture, pictures / f"{experiment.name}{suffix}.png")
+    sections = sections_of(_read(page)) if update else {}
+    sections |= {e.name: "\n".join(_section(e, pictures.name)) for e in experiments}
     temporary = page.with_name(page.name + ".partial")
-    temporary.write_text(render(experiments, pictures.name), encoding="utf-8")
+    temporary.write_text(render(sections), encoding="utf-8")
     temporary.replace(page)
     return experiments
 
 
-def render(experiments: Sequence[Experiment], pictures: str) -> str:
-    """The page as Markdown.
+def render(sections: Mapping[str, str]) -> str:
+    """The page as Markdown, from the text of each experiment."""
+    found = Counter(verdict for text in sections.values() for verdict in _verdicts(text))
+    tally = ", ".join(f"{found[name]} {name}" for name in (HELD, NOT_HELD, INCONCLUSIVE))
+    head = INTRODUCTION.format(intervals=confidence_text())
+    return "\n".join([head, f"{found.total()} claims: {tally}.", "", *_spaced(sections)]) + "\n"
 
-    Args:
-        experiments: In the order of the page.
-        pictures: Folder of the pictures, relative to the page.
-    """
-    verdicts = [verdict for experiment in experiments for verdict in experiment.verdicts]
-    tally = ", ".join(f"{number} {name}" for name, number in counts(verdicts).items())
-    lines = [INTRODUCTION.format(intervals=confidence_text())]
-    lines += [f"{len(verdicts)} claims: {tally}.", ""]
-    for experiment in experiments:
-        lines += [*_section(experiment, pictures), ""]
-    return "\n".join(lines).rstrip() + "\n"
+
+def sections_of(page: str) -> dict[str, str]:
+    """The text of each experiment on a page, by name."""
+    texts = (f"## {text.strip()}" for text in re.split(r"^## ", page, flags=re.MULTILINE)[1:])
+    named = ((re.search(r"`experiments/(.+?)\.toml`", text), text) for text in texts)
+    return {match[1]: text for match, text in named if match}
+
+
+def _spaced(sections: Mapping[str, str]) -> list[str]:
+    """The sections with an empty line between them."""
+    return ["\n\n".join(sections.values())]
+
+
+def _verdicts(section: str) -> list[str]:
+    """The verdicts of a section: how the last cells of its claims begin."""
+    return re.findall(
+        rf"\| ({HELD}|{NOT_HELD}|{INCONCLUSIVE})(?::[^|]*)? \|$", section, re.MULTILINE
+    )
+
+
+def _read(page: Path) -> str:
+    """The page as it is."""
+    try:
+        return page.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput("out", str(page), f"a page to update ({error.strerror})") from None
 
 
 def claim_rows(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, ...]]:
@@ -150,9 +184,11 @@ def _section(experiment: Experiment, pictures: str) -> Iterator[str]:
     yield from _table(CLAIM_HEADERS, claim_rows(experiment.verdicts))
     yield ""
     yield from _table(("arm", *COLUMNS.values(), "mean rank", "rounds"), _arm_rows(experiment))
-    if experiment.picture is not None:
+    for sign in signs(experiment.history):
+        yield f"- {sign['arm']}: {sign['sign']}."
+    for suffix in experiment.pictures:
         yield ""
-        yield f"![{experiment.name}]({pictures}/{experiment.name}.png)"
+        yield f"![{experiment.name}{suffix}]({pictures}/{experiment.name}{suffix}.png)"
 
 
 def _arm_rows(experiment: Experiment) -> Iterator[tuple[str, ...]]:

@@ -40,8 +40,9 @@ TIMING = "timing.jsonl"
 SUMMARY = "summary.json"
 CHECKPOINT = Path("checkpoint", "state.safetensors")
 PICTURE = Path("plots", "accuracy.png")
+FIGURES = Path("plots", "figures.png")
 
-_OWN_FILES = {CONFIG, HISTORY, TIMING, SUMMARY, str(CHECKPOINT), str(PICTURE)}
+_OWN_FILES = {CONFIG, HISTORY, TIMING, SUMMARY, str(CHECKPOINT), str(PICTURE), str(FIGURES)}
 _PARTIAL = ".partial"
 _VERSIONED = ("fairopt", "numpy", "torch", "scikit-learn")
 _PROGRESS_KEYS = {"digest", "finished", "state", "history_bytes", "history_hash"}

@@ -114,6 +114,18 @@ def claims_table(summary: Mapping[str, Any]) -> Table | None:
     return table
 
 
+def signs_table(summary: Mapping[str, Any]) -> Table | None:
+    """One line per sign that an algorithm does not do what it is meant to; None without any."""
+    if not summary.get("signs"):
+        return None
+    table = Table(title="Worth a look")
+    table.add_column("arm", no_wrap=True)
+    table.add_column("sign")
+    for sign in summary["signs"]:
+        table.add_row(escape(sign["arm"]), escape(sign["sign"]))
+    return table
+
+
 def _money(figures: Mapping[str, Any]) -> tuple[str, str, str, str]:
     """Smallest take-up, spend, budget and true cost; dashes where nothing is paid."""
     least = format(as_interval(figures["min_take_up"]), ".1f")

@@ -8,6 +8,7 @@ import pytest
 
 from fl_runtime.config_files import digest, read_config
 from fl_runtime.experiment import resolved
+from fl_runtime.results import render, sections_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
@@ -21,6 +22,10 @@ def test_every_experiment_is_reported_as_it_stands(path: Path) -> None:
     assert f"`experiments/{path.name}`, fingerprint `{digest(config)[:12]}`" in PAGE
     for claim in config.claim:
         assert claim.statement in PAGE
+
+
+def test_the_page_counts_its_own_verdicts() -> None:
+    assert render(sections_of(PAGE)) == PAGE
 
 
 def test_pictures_are_there() -> None:

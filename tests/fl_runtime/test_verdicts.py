@@ -16,7 +16,7 @@ from fl_runtime.config import ClaimSection, Config
 from fl_runtime.config_files import arm_configs, check_config, digest, dump_toml, read_config
 from fl_runtime.history import History
 from fl_runtime.report import write_report
-from fl_runtime.results import render, write_results
+from fl_runtime.results import render, sections_of, write_results
 from fl_runtime.statistics import Interval
 from fl_runtime.verdicts import (
     HELD,
@@ -158,9 +158,25 @@ def test_a_page_over_runs(tmp_path: Path) -> None:
     assert "+0.05 (own)" in text
     assert f"fingerprint `{digest(made[0].config)[:12]}`" in text
     assert (tmp_path / "results" / "small.png").is_file()
-    assert render(made, "results") == text
+    assert render(sections_of(text)) == text
     with pytest.raises(InvalidInput, match="different names"):
         write_results([folder, folder], page)
+
+
+def test_an_update_keeps_other_sections_and_counts_all(tmp_path: Path) -> None:
+    config = claimed(versus="random")
+    page = tmp_path / "results.md"
+    with pytest.raises(InvalidInput, match="to update"):
+        write_results([], page, update=True)
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        write_report(folder, experiment.run(config, out=folder), config)
+        write_results([folder], page, update=name == "two")
+    both = page.read_text(encoding="utf-8")
+    assert list(sections_of(both)) == ["one", "two"]
+    assert "\n2 claims: " in both
+    write_results([tmp_path / "one"], page, update=True)
+    assert page.read_text(encoding="utf-8") == both
 
 
 def test_expectations_read_as_symbols() -> None:
