@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fairopt import InvalidInput
 from fl_runtime.algorithms.aggregation import squared_length
 from fl_runtime.algorithms.personal import PersonalState
 from fl_runtime.task import Params
@@ -54,9 +55,16 @@ class Descent:
     normalise: bool = False
 
     def step(self, weight: float, velocity: float, gradient: float) -> tuple[float, float]:
-        """Weight and velocity after one step."""
+        """Weight and velocity after one step.
+
+        Raises:
+            InvalidInput: They overflow.
+        """
         velocity = self.momentum * velocity + gradient + self.decay * weight
         moved = weight - self.rate * velocity
+        if not (np.isfinite(moved) and np.isfinite(velocity)):
+            requirement = "so small that hyper weights stay finite, or used with normalise"
+            raise InvalidInput("algorithm.rate", self.rate, requirement)
         return (min(max(moved, 0.0), 1.0) if self.project else moved), velocity
 
     def gradient(self, weight: float, delta: Params, direction: Params) -> float:

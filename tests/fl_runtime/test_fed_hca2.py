@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -66,7 +66,6 @@ seeds = st.integers(0, 10**6)
 scales = st.sampled_from([1e-10, 1e-3, 1.0, 1e4, 1e10])
 
 
-@settings(deadline=None)  # the first call loads the kernels
 @given(seeds, counts, st.floats(0.0, 0.9), scales)
 def test_the_shared_direction_lies_on_the_ball_and_serves_the_worst(
     seed: int, N: int, c: float, scale: float
@@ -147,7 +146,6 @@ def test_a_clamped_weight_has_no_gradient_and_edges_have_one() -> None:
     assert Descent(normalise=True).gradient(0.5, one, {"x": torch.zeros(2)}) == 0.0
 
 
-@settings(deadline=None)  # the first step imports much of PyTorch
 @given(st.lists(st.floats(-3, 3), min_size=1, max_size=6), st.floats(0, 0.99), st.floats(0, 1))
 def test_descent_is_that_of_pytorch(slopes: list[float], momentum: float, decay: float) -> None:
     weight = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
@@ -372,6 +370,25 @@ def test_figures_tell_entropy_weights_and_dead_ones() -> None:
         state = wild.absorb(state, random_updates(seed, FED, 1.0))  # type: ignore[assignment]
     assert state.figures["num-dead-weights"] > 0
     assert state.figures["max_encoder_weight"] <= 1.0
+
+
+def test_a_rate_that_overflows_is_named() -> None:
+    algorithm = FedHCA2(shared_layers=("1",), rate=1e308)
+    state = algorithm.init(FED, 0)
+    one = replace(algorithm, rate=0.0).absorb(state, random_updates(0, FED, 3.0))
+    with pytest.raises(InvalidInput, match=r"algorithm\.rate"):
+        algorithm.absorb(one, random_updates(1, FED, 3.0))  # type: ignore[arg-type]
+
+
+def test_one_client_with_one_task_takes_more_of_its_own_step() -> None:
+    """Alone, both shared parts are its own update: 1 + alpha (1 + c) / (1 + c^2), and 1 + beta."""
+    fed = federation([[TASKS[0]]])
+    algorithm = FedHCA2(shared_layers=("1",), initial_weight=0.5)
+    (update,) = random_updates(0, fed)
+    state = algorithm.absorb(algorithm.init(fed, 0), [update])
+    for key, factor in (("1.weight", 1 + 0.5 * 1.4 / 1.16), ("3.weight", 1.5), ("5.weight", 1.0)):
+        moved = state.payload(TASKS[0], 0)[key] - fed.tasks[0].initial[key]
+        torch.testing.assert_close(moved, factor * update.delta[key], rtol=1e-4, atol=1e-6)
 
 
 def test_entries_without_a_layer_are_a_layer_of_their_own() -> None:
