@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.markup import escape
@@ -21,11 +21,8 @@ def fairness_table(summary: Mapping[str, Any]) -> Table:
     """One line per arm: figures across tasks with their intervals."""
     last = summary["last"]
     when = "last round" if last == 1 else f"mean of the last {last} rounds"
-    table = Table(title="Test accuracy across tasks")
+    table = _arm_table("Test accuracy across tasks", (*HEADERS, "mean rank"))
     table.caption = f"{when} ± 95 % interval over seeds"
-    table.add_column("arm", no_wrap=True)
-    for header in (*HEADERS, "mean rank"):
-        table.add_column(header, justify="right", no_wrap=True)
     for arm, figures in summary["arms"].items():
         cells = (format(as_interval(figures[metric]), spec) for metric, spec in SPECS.items())
         table.add_row(escape(arm), *cells, format(as_interval(figures["mean_rank"]), ".2f"))
@@ -51,10 +48,7 @@ def differences_table(summary: Mapping[str, Any]) -> Table | None:
 
 def tasks_table(summary: Mapping[str, Any]) -> Table:
     """One line per arm: test accuracy of each task."""
-    table = Table(title="Test accuracy per task")
-    table.add_column("arm", no_wrap=True)
-    for task in summary["tasks"]:
-        table.add_column(escape(task), justify="right", no_wrap=True)
+    table = _arm_table("Test accuracy per task", summary["tasks"])
     for arm, figures in summary["arms"].items():
         cells = (as_interval(figures["accuracy"][task]) for task in summary["tasks"])
         table.add_row(escape(arm), *(format(cell, ".3f") for cell in cells))
@@ -70,10 +64,8 @@ def targets_table(summary: Mapping[str, Any]) -> Table | None:
     }
     if not targets:
         return None
-    table = Table(title="Rounds to reach the target accuracy (median over seeds; seeds that did)")
-    table.add_column("arm", no_wrap=True)
-    for task, target in targets.items():
-        table.add_column(escape(f"{task} ≥ {target:g}"), justify="right", no_wrap=True)
+    title = "Rounds to reach the target accuracy (median over seeds; seeds that did)"
+    table = _arm_table(title, [f"{task} ≥ {target:g}" for task, target in targets.items()])
     for arm, figures in summary["arms"].items():
         reached = figures["rounds_to_target"]
         table.add_row(escape(arm), *(_reached(reached.get(task)) for task in targets))
@@ -82,10 +74,8 @@ def targets_table(summary: Mapping[str, Any]) -> Table | None:
 
 def recruitment_table(summary: Mapping[str, Any]) -> Table:
     """One line per arm: recruited clients per task, money, and clients that trained per round."""
-    table = Table(title="Recruited clients per task, and clients that trained it per round")
-    table.add_column("arm", no_wrap=True)
-    for task in summary["tasks"]:
-        table.add_column(escape(task), justify="right", no_wrap=True)
+    title = "Recruited clients per task, and clients that trained it per round"
+    table = _arm_table(title, summary["tasks"])
     for header in ("min", "spend", "budget", "true cost"):
         table.add_column(header, justify="right")
     for arm, figures in summary["arms"].items():
@@ -123,6 +113,15 @@ def signs_table(summary: Mapping[str, Any]) -> Table | None:
     table.add_column("sign")
     for sign in summary["signs"]:
         table.add_row(escape(sign["arm"]), escape(sign["sign"]))
+    return table
+
+
+def _arm_table(title: str, headers: Iterable[str]) -> Table:
+    """An empty table with a column for the arm and one per header, numbers to the right."""
+    table = Table(title=title)
+    table.add_column("arm", no_wrap=True)
+    for header in headers:
+        table.add_column(escape(header), justify="right", no_wrap=True)
     return table
 
 
