@@ -45,6 +45,9 @@ VERBATIM = ("versions", "inputs")
 LISTS = ("task", "arm", "claim")
 """Arrays of tables."""
 
+YOUNG_SWITCHES = ("stop_at_targets",)
+"""Switches of ``[run]`` that early histories did not know, and which they had off."""
+
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "run": RunSection,
     "task": TaskSection,
@@ -166,8 +169,9 @@ def digest(config: Config) -> str:
 
     A switch that is younger than the first fingerprints counts when it is on.
     """
-    off = set() if config.run.stop_at_targets else {"stop_at_targets"}
-    tree = config.model_dump(exclude={"versions": True, "claim": True, "run": {"title", *off}})
+    off = {switch for switch in YOUNG_SWITCHES if not getattr(config.run, switch)}
+    run = {"title", "checkpoint_every", *off}
+    tree = config.model_dump(exclude={"versions": True, "claim": True, "run": run})
     return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -15,11 +15,11 @@ from fl_runtime.algorithms.staged_jobs import StagedJobs
 from fl_runtime.assembly import Parts, assemble
 from fl_runtime.config import Config
 from fl_runtime.config_files import check_config
-from fl_runtime.experiment import Event, resume, run
+from fl_runtime.experiment import run
 from fl_runtime.job import Update
 from fl_runtime.loop import Judge, one_round
 from fl_runtime.moment import Moment
-from fl_runtime.run_folder import HISTORY
+from tests.fl_runtime.kills import assert_resumes
 
 STAGES = {"reference_rounds": 1, "proxy_rounds": 2}
 
@@ -236,21 +236,7 @@ def test_a_stop_in_any_stage_resumes_to_the_same_bytes(
     settings = settings.model_copy(
         update={"run": settings.run.model_copy(update={"executor": executor})}
     )
-    run(settings, out=tmp_path / "whole")
-    left = iter(range(events))
-
-    class Killed(BaseException):
-        pass
-
-    def kill(event: Event) -> None:
-        if next(left, None) is None:
-            raise Killed
-
-    with pytest.raises(Killed):
-        run(settings, out=tmp_path / "stopped", on_event=kill)
-    resume(tmp_path / "stopped")
-    whole, stopped = ((tmp_path / name / HISTORY).read_bytes() for name in ("whole", "stopped"))
-    assert whole == stopped
+    assert_resumes(settings, tmp_path, after=events + 1)
 
 
 @pytest.mark.parametrize(
