@@ -78,7 +78,9 @@ def assemble(config: Config, seed: int) -> Parts:
         return recruit(config.recruitment, num_clients, num_tasks, seed, number)
 
     recruitment = recruit_(0)
-    tasks = tuple(_task(section, clients, seed, device) for section in config.task)
+    tasks = algorithm.reported(
+        [_task(section, clients, seed, device) for section in config.task], seed
+    )
     companions = algorithm.companions(tasks, seed)
     return Parts(
         algorithm=algorithm,

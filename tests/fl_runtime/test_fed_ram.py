@@ -104,6 +104,28 @@ def test_without_stages_and_with_a_pull_it_is_fed_prox() -> None:
         assert_agree(mine, other)
 
 
+def test_without_an_agent_the_proxies_are_what_is_reported() -> None:
+    """The same proxies as before an agent; the rows are about them."""
+    parts, alone = after(config(**STAGES, agent=False), 5)
+    _, stage = after(config(reference_rounds=1, proxy_rounds=4), 5)
+    assert models_equal(alone.proxies, stage.proxies)
+    assert [row["stage"] for row in rounds_of(config(**STAGES, agent=False))] == [1, 2, 2, 2, 2]
+    for task in parts.federation.tasks:
+        proxy = alone.proxies[f"{task.name}.proxy"]
+        assert models_equal({"it": alone.agents[task.name]}, {"it": proxy})
+        assert [tuple(v.shape) for v in task.initial.values()] == [
+            tuple(v.shape) for v in proxy.values()
+        ]
+
+
+def test_without_an_agent_rows_begin_at_the_untrained_proxy() -> None:
+    first = rounds_of(config(1, **STAGES, agent=False))[0]
+    parts, state = after(config(1, **STAGES), 0)
+    for task in parts.federation.companions:
+        seen = task.evaluate(state.models[task.name], task.test)
+        assert first[f"{task.name.removesuffix('.proxy')}/eval_loss"] == seen.loss
+
+
 def test_one_trunk_stays_one() -> None:
     tree = config(5, **STAGES, task_rate=0.5, share_trunk=True).model_dump()
     tree["task"] = [{**tree["task"][0], "name": name} for name in ("wine", "iris")]

@@ -25,6 +25,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "algorithm.task_rate": 0.5,
         "algorithm.share_trunk": True,
     },
+    "fed-ram without an agent": {
+        "run.algorithm": "fed-ram",
+        "algorithm.reference_rounds": 1,
+        "algorithm.agent": False,
+    },
     "importance": {"run.algorithm": "fed-fair-mmfl", "algorithm.aggregation": "importance"},
     "fed-ast with buffers": {
         "run.algorithm": "fed-ast",
