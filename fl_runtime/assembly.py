@@ -41,6 +41,7 @@ class Parts:
         availability: When clients can be asked.
         executor: Runs local training.
         targets: Test accuracy at which each task is finished; empty if the run does not stop there.
+        client_metrics: Whether rows hold the figures of `client_metrics`.
     """
 
     algorithm: Algorithm
@@ -52,6 +53,7 @@ class Parts:
     availability: Availability
     executor: Executor
     targets: Mapping[str, float] = field(default_factory=dict)
+    client_metrics: bool = False
 
     def recruited(self, number: int) -> Parts:
         """The same parts with the clients of that recruitment."""
@@ -99,6 +101,7 @@ def assemble(config: Config, seed: int) -> Parts:
         availability=availability(clients.availability, num_clients),
         executor=executor((*tasks, *companions)),
         targets=targets_of(config),
+        client_metrics=config.run.client_metrics,
     )
 
 

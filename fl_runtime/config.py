@@ -89,6 +89,7 @@ class RunSection(Section):
             all are.
         checkpoint_every: Rounds between checkpoints; after a kill the rounds since the last one are
             done again. Where an aggregation is quicker than a checkpoint, rarer ones save time.
+        client_metrics: Rows also hold the figures of `client_metrics`.
     """
 
     title: str = ""
@@ -103,6 +104,7 @@ class RunSection(Section):
     early_stop: EarlyStopTable | None = None
     stop_at_targets: bool = False
     checkpoint_every: Count = 1
+    client_metrics: bool = False
 
     @model_validator(mode="after")
     def _ends(self) -> RunSection:

@@ -45,7 +45,7 @@ VERBATIM = ("versions", "inputs")
 LISTS = ("task", "arm", "claim")
 """Arrays of tables."""
 
-YOUNG_SWITCHES = ("stop_at_targets",)
+YOUNG_SWITCHES = ("stop_at_targets", "client_metrics")
 """Switches of ``[run]`` that early histories did not know, and which they had off."""
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {

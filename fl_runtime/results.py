@@ -17,6 +17,7 @@ from fl_runtime.history import History
 from fl_runtime.report import read_run, summary_of
 from fl_runtime.run_folder import PICTURE
 from fl_runtime.statistics import as_interval
+from fl_runtime.tables import CLIENT_HEADERS, client_cells
 from fl_runtime.verdicts import Verdict, confidence_text, counts, expectation, judge
 
 INTRODUCTION = """# What the experiments show
@@ -150,6 +151,10 @@ def _section(experiment: Experiment, pictures: str) -> Iterator[str]:
     yield from _table(CLAIM_HEADERS, claim_rows(experiment.verdicts))
     yield ""
     yield from _table(("arm", *COLUMNS.values(), "mean rank", "rounds"), _arm_rows(experiment))
+    clients = list(_client_rows(experiment))
+    if clients:
+        yield ""
+        yield from _table(("arm", *CLIENT_HEADERS), iter(clients))
     if experiment.picture is not None:
         yield ""
         yield f"![{experiment.name}]({pictures}/{experiment.name}.png)"
@@ -166,6 +171,13 @@ def _arm_rows(experiment: Experiment) -> Iterator[tuple[str, ...]]:
         rounds = sorted(set(figures["rounds"]))
         rank = format(as_interval(figures["mean_rank"]), ".2f")
         yield (arm, *cells, rank, f"{rounds[0]}" + (f"–{rounds[-1]}" if len(rounds) > 1 else ""))
+
+
+def _client_rows(experiment: Experiment) -> Iterator[tuple[str, ...]]:
+    """What clients see and what it cost, per arm, where it was measured."""
+    for arm, figures in summary_of(experiment.history, experiment.config)["arms"].items():
+        if "clients" in figures:
+            yield (arm, *client_cells(figures))
 
 
 def _table(headers: Sequence[str], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
