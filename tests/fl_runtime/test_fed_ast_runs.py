@@ -160,10 +160,22 @@ def test_one_client_and_one_task(concurrency: int) -> None:
     )
 
 
-def test_a_step_that_overflows_is_rejected_and_no_model_is_harmed() -> None:
-    history = run(configuration("fed-ast", {"num_server_rounds": 4}, server_learning_rate=1e60))
-    reasons = {row["reason"] for row in history.incidents("fed-ast", 0)}
-    assert reasons == {"ruins model"}
+@pytest.mark.parametrize(
+    ("own", "local", "reason"),
+    [
+        ({"server_learning_rate": 1e60}, {}, "ruins model"),
+        ({}, {"learning_rate": 1e6, "weight_decay": 1e6}, "not finite"),
+    ],
+)
+def test_a_step_that_overflows_is_rejected_and_no_model_is_harmed(
+    own: dict[str, Any], local: dict[str, Any], reason: str
+) -> None:
+    """On the server, or on the clients."""
+    tasks = ({**WINE, **local}, {**IRIS, **local})
+    tree = configuration("fed-ast", {"num_server_rounds": 4}, tasks, **own).model_dump()
+    tree["clients"].update(local_epochs=4)
+    history = run(check_config(tree))
+    assert {row["reason"] for row in history.incidents("fed-ast", 0)} == {reason}
     rows = history.rounds("fed-ast", 0)
     assert len(rows) == 4
     assert all(np.isfinite(row["wine/val_loss"]) for row in rows)
