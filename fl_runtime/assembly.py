@@ -43,6 +43,7 @@ class Parts:
         availability: When clients can be asked.
         executor: Runs local training.
         targets: Test accuracy at which each task is finished; empty if the run does not stop there.
+        client_metrics: Whether rows hold the figures of `client_metrics`.
     """
 
     algorithm: Algorithm
@@ -54,6 +55,7 @@ class Parts:
     availability: Availability
     executor: Executor
     targets: Mapping[str, float] = field(default_factory=dict)
+    client_metrics: bool = False
 
     def recruited(self, number: int) -> Parts:
         """The same parts with the clients of that recruitment."""
@@ -80,7 +82,9 @@ def assemble(config: Config, seed: int) -> Parts:
         return recruit(config.recruitment, holds, seed, number)
 
     recruitment = recruit_(0)
-    tasks = tuple(_task(section, clients, seed, device) for section in config.task)
+    tasks = algorithm.reported(
+        [_task(section, clients, seed, device) for section in config.task], seed
+    )
     companions = algorithm.companions(tasks, seed)
     return Parts(
         algorithm=algorithm,
@@ -99,6 +103,7 @@ def assemble(config: Config, seed: int) -> Parts:
         availability=availability(clients.availability, num_clients),
         executor=executor((*tasks, *companions)),
         targets=targets_of(config),
+        client_metrics=config.run.client_metrics,
     )
 
 

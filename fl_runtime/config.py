@@ -87,6 +87,9 @@ class RunSection(Section):
         early_stop: End a run whose `metric` has not improved for `patience` rounds.
         stop_at_targets: A task that reaches its target accuracy is finished, and a run with it when
             all are.
+        checkpoint_every: Rounds between checkpoints; after a kill the rounds since the last one are
+            done again. Where an aggregation is quicker than a checkpoint, rarer ones save time.
+        client_metrics: Rows also hold the figures of `client_metrics`.
     """
 
     title: str = ""
@@ -100,6 +103,8 @@ class RunSection(Section):
     report_rounds: Count = 1
     early_stop: EarlyStopTable | None = None
     stop_at_targets: bool = False
+    checkpoint_every: Count = 1
+    client_metrics: bool = False
 
     @model_validator(mode="after")
     def _ends(self) -> RunSection:

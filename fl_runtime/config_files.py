@@ -45,6 +45,9 @@ VERBATIM = ("versions", "inputs")
 LISTS = ("task", "arm", "claim")
 """Arrays of tables."""
 
+YOUNG_SWITCHES = ("stop_at_targets", "client_metrics")
+"""Switches of ``[run]`` that early histories did not know, and which they had off."""
+
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "run": RunSection,
     "task": TaskSection,
@@ -166,7 +169,8 @@ def digest(config: Config) -> str:
 
     A switch that is younger than the first fingerprints counts when it is on.
     """
-    run = {"title"} if config.run.stop_at_targets else {"title", "stop_at_targets"}
+    off = {switch for switch in YOUNG_SWITCHES if not getattr(config.run, switch)}
+    run = {"title", "checkpoint_every", *off}
     clients = set() if config.clients.task_sets else {"task_sets"}
     tree = config.model_dump(
         exclude={"versions": True, "claim": True, "run": run, "clients": clients}

@@ -17,7 +17,7 @@ from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fl_runtime.data_files import read_arrays, read_idx_folder
 from fl_runtime.dataset import Dataset
-from fl_runtime.generated import GENERATOR_SEED, SUBSPACE_TASKS
+from fl_runtime.generated import GENERATOR_SEED, SOFTMAX_TASKS, SUBSPACE_TASKS
 from fl_runtime.streams import stream
 
 PIXEL_NOISE = 0.5
@@ -153,6 +153,7 @@ BUNDLED: Mapping[str, Callable[[], Dataset]] = {
     "iris": iris,
     "blobs": blobs,
     **SUBSPACE_TASKS,
+    **SOFTMAX_TASKS,
 }
 """Sets that need no file: bundled with scikit-learn, derived from those, or generated."""
 

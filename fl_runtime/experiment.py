@@ -206,7 +206,8 @@ def _one_run(
         for incident in tally.incidents:
             recorder.event("incident", incident.row(before))
         recorder.event("round", row)
-        recorder.checkpoint(moment)
+        if moment.state.server_round % config.run.checkpoint_every == 0:
+            recorder.checkpoint(moment)
         recorder.seconds(moment.state.server_round, time.perf_counter() - began)
     if rule is not None and moment.patience.is_out(rule):
         recorder.event("stop", stop_row(moment, rule, moment.patience))

@@ -1,7 +1,8 @@
-"""Generated tasks of one shape: unequal in size, difficulty and balance, with a trunk to share.
+"""Generated tasks: Gaussian classes, whose best classifier is a softmax regression.
 
-Every set is a Gaussian mixture whose class centres lie in one common subspace of the pixels of an
-8 x 8 image, so that tasks can be trained on one trunk together, and beside the digits.
+Those named subspace-* are unequal in size, difficulty and balance. Their class centres lie in one
+common subspace of the pixels of an 8 x 8 image, so that tasks can be trained on one trunk together,
+and beside the digits. Those named softmax-* have one size, and differ in the number of classes.
 """
 
 from __future__ import annotations
@@ -79,3 +80,39 @@ SUBSPACE_TASKS: Mapping[str, Callable[[], Dataset]] = {
     "subspace-rare": subspace_rare,
 }
 """Sets by name."""
+
+FEATURES = 16
+"""Of a softmax-* set."""
+
+POINTS = 1600
+"""Of a softmax-* set: enough for a hundred clients."""
+
+OVERLAP = 1.5
+"""Standard deviation of a softmax-* class per feature, where centres have a spread of one."""
+
+
+def softmax_task(classes: int) -> Callable[[], Dataset]:
+    """The set of points of so many equally frequent Gaussian classes, by its maker.
+
+    Example:
+        >>> softmax_task(3)().features.shape
+        (1600, 16)
+    """
+
+    def made() -> Dataset:
+        rng = stream(GENERATOR_SEED, "softmax", classes)
+        centres = rng.normal(0.0, 1.0, (classes, FEATURES))
+        labels = rng.permutation(np.arange(POINTS) % classes)
+        points = centres[labels] + rng.normal(0.0, OVERLAP, (POINTS, FEATURES))
+        return Dataset(points.astype(np.float32), labels.astype(np.int64), classes)
+
+    made.__doc__ = (
+        f"Generated: {POINTS} points of {classes} Gaussian classes in {FEATURES} dimensions."
+    )
+    return made
+
+
+SOFTMAX_TASKS: Mapping[str, Callable[[], Dataset]] = {
+    f"softmax-{classes}": softmax_task(classes) for classes in range(3, 11)
+}
+"""Eight sets by name, for many simultaneous tasks."""

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from fl_runtime.task import Params
 
+PRIVATE = "private"
+"""What a job echoes whose result stays on the client: nothing is sent."""
+
 
 @dataclass(frozen=True)
 class Job:

@@ -13,6 +13,19 @@ from fl_runtime.task import Evaluation
 TIME_TO_TARGETS = "time-to-targets"
 """The metric of simultaneous training: virtual time until every task has reached its target."""
 
+CLIENT_METRICS = (
+    "local_acc",
+    "bottom_decile_acc",
+    "id_acc",
+    "ood_acc",
+    "macro_f1",
+    "weighted_f1",
+)
+"""Figures about clients and classes that rows hold on request, see `client_metrics`."""
+
+WORK_METRICS = ("compute", "traffic")
+"""Figures about work, likewise; a summary adds them up over a run."""
+
 Row = dict[str, float | int | str | None]
 """One line of a history: metric names and values."""
 

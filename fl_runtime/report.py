@@ -71,6 +71,7 @@ def print_tables(summary: Mapping[str, Any], console: Console) -> None:
         tables.fairness_table(summary),
         tables.differences_table(summary),
         tables.tasks_table(summary),
+        tables.clients_table(summary),
         tables.targets_table(summary),
         tables.recruitment_table(summary),
         tables.claims_table(summary),

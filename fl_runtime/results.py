@@ -20,6 +20,7 @@ from fl_runtime.history import History
 from fl_runtime.report import read_run, summary_of
 from fl_runtime.run_folder import FIGURES, PICTURE
 from fl_runtime.statistics import as_interval
+from fl_runtime.tables import CLIENT_HEADERS, client_cells
 from fl_runtime.verdicts import (
     HELD,
     INCONCLUSIVE,
@@ -184,8 +185,14 @@ def _section(experiment: Experiment, pictures: str) -> Iterator[str]:
     yield from _table(CLAIM_HEADERS, claim_rows(experiment.verdicts))
     yield ""
     yield from _table(("arm", *COLUMNS.values(), "mean rank", "rounds"), _arm_rows(experiment))
-    for sign in signs(experiment.history):
-        yield f"- {sign['arm']}: {sign['sign']}."
+    clients = list(_client_rows(experiment))
+    if clients:
+        yield ""
+        yield from _table(("arm", *CLIENT_HEADERS), iter(clients))
+    found = signs(experiment.history)
+    if found:
+        yield ""
+        yield from (f"- {sign['arm']}: {sign['sign']}." for sign in found)
     for suffix in experiment.pictures:
         yield ""
         yield f"![{experiment.name}{suffix}]({pictures}/{experiment.name}{suffix}.png)"
@@ -202,6 +209,13 @@ def _arm_rows(experiment: Experiment) -> Iterator[tuple[str, ...]]:
         rounds = sorted(set(figures["rounds"]))
         rank = format(as_interval(figures["mean_rank"]), ".2f")
         yield (arm, *cells, rank, f"{rounds[0]}" + (f"–{rounds[-1]}" if len(rounds) > 1 else ""))
+
+
+def _client_rows(experiment: Experiment) -> Iterator[tuple[str, ...]]:
+    """What clients see and what it cost, per arm, where it was measured."""
+    for arm, figures in summary_of(experiment.history, experiment.config)["arms"].items():
+        if "clients" in figures:
+            yield (arm, *client_cells(figures))
 
 
 def _table(headers: Sequence[str], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:

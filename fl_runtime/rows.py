@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fl_runtime.assembly import Parts
+from fl_runtime.client_metrics import client_figures
 from fl_runtime.clock import Flight
 from fl_runtime.config import EarlyStopTable
 from fl_runtime.executor import Update
@@ -137,8 +138,16 @@ def round_row(
         **training_metrics([task.name for task in parts.federation.tasks], tally.updates),
         **staleness_metrics(tally.ages),
         **held_out_metrics(validation, test),
+        **_wanted_client_figures(parts, moment, tally),
         **moment.state.figures,
     }
+
+
+def _wanted_client_figures(parts: Parts, moment: Moment, tally: Tally) -> Figures:
+    """The figures about clients, where they are asked for."""
+    if not parts.client_metrics:
+        return {}
+    return client_figures(parts.federation, moment.state, tally.updates)
 
 
 def recruitment_row(parts: Parts, server_round: int, tasks: Sequence[str]) -> Figures:

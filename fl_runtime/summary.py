@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from fl_runtime.history import History
+from fl_runtime.metrics import CLIENT_METRICS, WORK_METRICS
 from fl_runtime.statistics import as_record, first_reach, interval, paired_difference
 
 HEADLINE = ("min_task_acc", "mean_task_acc", "var_task_acc", "jain")
@@ -35,8 +37,10 @@ def summarise(
     Returns:
         ``{"last", "tasks", "arms", "differences"}``. Each arm holds intervals of the headline
         metrics, the mean rank over tasks, accuracy per task, rounds to reach the targets, take-up,
-        spend, and clients per round; each difference holds `arm`, `versus` and the intervals of
-        arm minus versus over the seeds they share, with the average per-task change as a share.
+        spend, and clients per round, and with ``client-metrics`` those figures (`clients`) and the
+        work of whole runs with its shares by stage (`work`); each difference holds `arm`, `versus`
+        and the intervals of arm minus versus over the seeds they share, with the average per-task
+        change as a share.
     """
     arms = history.arms
     pairs = [
@@ -109,6 +113,7 @@ def _arm(
     seeds = history.seeds(arm)
     recruited = [_over_a_run(history.recruitments(arm, seed)) for seed in seeds]
     return {
+        **_on_request(history, arm, last),
         "seeds": seeds,
         "rounds": [len(history.rounds(arm, seed)) for seed in seeds],
         "rule": recruited[0]["rule"],
@@ -134,6 +139,34 @@ def _arm(
             task: float(history.series(arm, f"{task}/num-clients").mean()) for task in history.tasks
         },
     }
+
+
+def _on_request(history: History, arm: str, last: int) -> dict[str, Any]:
+    """Figures about clients, and work over whole runs, where rows hold them."""
+    seeds = history.seeds(arm)
+    if not all("compute" in row for seed in seeds for row in history.rounds(arm, seed)):
+        return {}
+    return {
+        "clients": {m: as_record(interval(history.final(arm, m, last))) for m in CLIENT_METRICS},
+        "work": {
+            metric: {
+                "total": as_record(interval([run.sum() for run in history.figures(arm, metric)])),
+                "shares": _shares_of_stages(history, arm, metric),
+            }
+            for metric in WORK_METRICS
+        },
+    }
+
+
+def _shares_of_stages(history: History, arm: str, metric: str) -> dict[str, float]:
+    """Shares of a total by stage, over all seeds; for algorithms in stages."""
+    totals: Counter[str] = Counter()
+    for seed in history.seeds(arm):
+        for row in history.rounds(arm, seed):
+            if "stage" in row:
+                totals[str(row["stage"])] += row[metric]
+    whole = sum(totals.values())
+    return {stage: total / whole for stage, total in totals.items()} if whole else {}
 
 
 def _over_a_run(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from fl_runtime.metrics import CLIENT_METRICS, WORK_METRICS
 from fl_runtime.recruitment import EVERYONE
 from fl_runtime.statistics import as_interval
 
@@ -15,6 +17,18 @@ SPECS = {"min_task_acc": ".3f", "mean_task_acc": ".3f", "var_task_acc": ".4f"}
 """Columns of the tables across tasks, with their precision."""
 
 HEADERS = ("minimum", "mean", "variance")
+
+CLIENT_HEADERS = (
+    "local",
+    "bottom decile",
+    "tasks held",
+    "not held",
+    "macro F1",
+    "weighted F1",
+    "compute",
+    "traffic",
+)
+"""Of `CLIENT_METRICS` and `WORK_METRICS`."""
 
 
 def fairness_table(summary: Mapping[str, Any]) -> Table:
@@ -53,6 +67,28 @@ def tasks_table(summary: Mapping[str, Any]) -> Table:
         cells = (as_interval(figures["accuracy"][task]) for task in summary["tasks"])
         table.add_row(escape(arm), *(format(cell, ".3f") for cell in cells))
     return table
+
+
+def clients_table(summary: Mapping[str, Any]) -> Table | None:
+    """One line per arm: what clients see, and what it cost; None where it was not measured."""
+    if not any("clients" in figures for figures in summary["arms"].values()):
+        return None
+    table = Table(title="Clients, classes and work")
+    table.add_column("arm", no_wrap=True)
+    for header in CLIENT_HEADERS:
+        table.add_column(header, justify="right", no_wrap=True)
+    for arm, figures in summary["arms"].items():
+        if "clients" in figures:
+            table.add_row(escape(arm), *client_cells(figures))
+    table.caption = "compute: parameters x examples; traffic: numbers sent; by stage in brackets"
+    return table
+
+
+def client_cells(figures: Mapping[str, Any]) -> list[str]:
+    """The figures about clients and work of one arm, as words; a dash for what is undefined."""
+    seen = [as_interval(figures["clients"][metric]) for metric in CLIENT_METRICS]
+    cells = [format(each, ".3f") if math.isfinite(each.mean) else "-" for each in seen]
+    return cells + [_work(figures["work"][metric]) for metric in WORK_METRICS]
 
 
 def targets_table(summary: Mapping[str, Any]) -> Table | None:
@@ -123,6 +159,12 @@ def _arm_table(title: str, headers: Iterable[str]) -> Table:
     for header in headers:
         table.add_column(escape(header), justify="right", no_wrap=True)
     return table
+
+
+def _work(record: Mapping[str, Any]) -> str:
+    """A total, and its shares by stage where there are stages."""
+    shares = ", ".join(f"{share:.1%}" for share in record["shares"].values())
+    return f"{record['total']['mean']:.3g}" + (f" ({shares})" if shares else "")
 
 
 def _money(figures: Mapping[str, Any]) -> tuple[str, str, str, str]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fairopt.errors import InvalidInput
 from fl_runtime.dataset import Dataset
+from fl_runtime.mixtures import Mixture
 from fl_runtime.partitions import Partition
 from fl_runtime.streams import stream
 
@@ -116,6 +117,7 @@ class Task:
         validation: Held-out examples for decisions.
         test: Held-out examples for reports.
         training: Settings of the local optimiser.
+        mixture: Strata of the test set and of every shard, where they are known.
     """
 
     name: str
@@ -126,6 +128,7 @@ class Task:
     test: Examples
     training: LocalTraining
     fixed: Params = field(default_factory=dict)
+    mixture: Mixture | None = None
 
     def __post_init__(self) -> None:
         empty = [client for client, shard in enumerate(self.shards) if len(shard) == 0]
@@ -194,6 +197,7 @@ def make_task(
             for key, value in model.state_dict().items()
             if isinstance(value, Tensor) and key not in initial
         },
+        mixture=Mixture.of(dataset.cut_by, test, [train[shard] for shard in shards]),
     )
 
 

@@ -129,6 +129,10 @@ class ByArrival(ABC):
     def _check(self) -> None:
         """Refuse values of the algorithm's own parameters."""
 
+    def reported(self, tasks: Sequence[Task], seed: int) -> tuple[Task, ...]:
+        """As they are."""
+        return tuple(tasks)
+
     def companions(self, tasks: Sequence[Task], seed: int) -> tuple[Task, ...]:
         """None."""
         return ()

@@ -2,6 +2,8 @@
 
 The loop (`fl_runtime.loop`) owns time, evaluation, files and progress. An algorithm only says
 
+* `reported(tasks, seed)`: the tasks with the models that it reports: those of the configuration,
+  unless it stands for them with models of its own;
 * `companions(tasks, seed)`: tasks of its own beside those of the configuration (a small proxy of
   each, say): executors train them, the state's `models` hold them, nothing reports them;
 * `init(federation, seed)`: the first state;
@@ -119,6 +121,10 @@ class ServerState:
 class Algorithm(Protocol):
     """A federated algorithm; see the module's text."""
 
+    def reported(self, tasks: Sequence[Task], seed: int) -> tuple[Task, ...]:
+        """The tasks with the models it reports."""
+        ...
+
     def companions(self, tasks: Sequence[Task], seed: int) -> tuple[Task, ...]:
         """Tasks of its own."""
         ...
@@ -162,6 +168,10 @@ class Algorithm(Protocol):
 
 class InRounds:
     """What all algorithms in rounds share: wait for the round's answers, keep none of them."""
+
+    def reported(self, tasks: Sequence[Task], seed: int) -> tuple[Task, ...]:
+        """As they are."""
+        return tuple(tasks)
 
     def companions(self, tasks: Sequence[Task], seed: int) -> tuple[Task, ...]:
         """None."""

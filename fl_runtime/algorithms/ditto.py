@@ -83,6 +83,7 @@ class Ditto(Local):
         """The same work on the global model."""
         name = job.task + SUFFIX
         config: dict[str, Any] = dict(job.config)
+        config.pop("echo")  # unlike the personal models, it goes to the server
         if "joint" in config:  # trained apart from the personal models of the same client
             config["joint"] = {**config["joint"], "of": "global"}
         return replace(

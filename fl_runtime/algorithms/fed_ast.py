@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from fairopt import InvalidInput, request_allocation
 from fl_runtime.algorithms.aggregation import add, weighted_sum
-from fl_runtime.algorithms.asynchronous import (
-    AsynchronousState,
-    ByArrival,
-    Kept,
-    issue,
-    refuse_over_selection,
-)
+from fl_runtime.algorithms.asynchronous import ByArrival, Kept, refuse_over_selection
 from fl_runtime.algorithms.heterogeneity import Estimator, Watch
 from fl_runtime.algorithms.requests import (
+    FedASTState,
     by_task,
     draw_clients,
     first_requests,
     handed_over,
     refill,
+    send,
 )
 from fl_runtime.executor import Job, Update
 from fl_runtime.federation import Federation
@@ -32,34 +27,6 @@ LARGEST_RATIO = 37.0
 """Of requests to buffered updates; the mean staleness is about the ratio."""
 
 Objective = Literal["equal-error", "sum-of-variances", "sum-of-deviations"]
-
-
-@dataclass(frozen=True)
-class FedASTState(AsynchronousState):
-    """State of a FedAST server.
-
-    Attributes:
-        requests: Wanted requests of each task, R_m; 0 for one that is finished.
-        active: Requests of each task under way after the latest dispatch, A_m.
-        received: Updates of all tasks since the last reallocation.
-        watches: What is remembered of each task's updates.
-    """
-
-    requests: Mapping[str, int] = field(default_factory=dict, kw_only=True)
-    active: Mapping[str, int] = field(default_factory=dict, kw_only=True)
-    received: int = field(default=0, kw_only=True)
-    watches: Mapping[str, Watch] = field(default_factory=dict, kw_only=True)
-
-    def tree(self) -> dict[str, Any]:
-        """Plain values and tensors, for a checkpoint."""
-        watches = {task: dict(vars(watch)) for task, watch in self.watches.items()}
-        return {**super().tree(), "watches": watches}
-
-    @classmethod
-    def from_tree(cls, tree: Mapping[str, Any]) -> Self:
-        """The state that `tree` described."""
-        watches = {task: Watch.from_tree(each) for task, each in tree["watches"].items()}
-        return super().from_tree({**tree, "watches": watches})
 
 
 @dataclass(frozen=True)
@@ -195,12 +162,3 @@ class FedASTNoBuffer(FedAST):
     def capacity(self, active: int) -> int:
         """One."""
         return 1
-
-
-def send(
-    state: FedASTState, federation: Federation, pairs: Sequence[tuple[int, str]], now: float
-) -> tuple[FedASTState, list[Job]]:
-    """The requests for those pairs of client and task, and what is under way with them."""
-    under_way = Counter(federation.in_flight) + Counter(task for _, task in pairs)
-    active = {task: under_way[task] for task in state.requests}
-    return issue(replace(state, active=active), pairs, now)

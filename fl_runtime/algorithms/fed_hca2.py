@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -78,6 +78,8 @@ class FedHCA2(Local):
         project: Bring them back into [0, 1] after every step.
         normalise: Move them by cosines instead of inner products.
     """
+
+    private: ClassVar[bool] = False
 
     share_trunk: bool = True
     encoder: Literal["conflict-averse", "own"] = "conflict-averse"

@@ -21,47 +21,36 @@ rounds are those of FedAvg with the `plain` mean.
 **Where one model serves all tasks** (`share_trunk`): the published agent is one model. Then all but
 the last layer of every task's model is kept equal by the mean over tasks of their steps, for the
 proxies and each client's references too. Otherwise tasks are trained apart, and task weights decide
-how a client divides its work. A client's step on one task is scaled by its weight times its number
-of tasks, so equal weights train as usual; under `adamw`, which ignores scale, only the mask acts.
+how a client divides its work.
 
 Source: FedRAM (NeurIPS 2025), its listing and prose; the displayed equations are missing, and what
-is reconstructed is named where it is done. The treatment of absent clients is a reading of
-"frozen". A client whose training of a reference was lost each time compares the proxy with itself,
-so that its excess loss is zero; a reference without a finite loss counts as none.
+is reconstructed is named where it is done. A client whose training of a reference was lost each
+time compares the proxy with itself; a reference without a finite loss counts as none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
 
 import numpy as np
 
-from fairopt import InvalidInput
-from fl_runtime.algorithms.aggregation import (
-    AGGREGATIONS,
-    Aggregation,
-    Coefficients,
-    data_weighted,
-    step_tasks,
-)
-from fl_runtime.algorithms.averaging import FedProx
-from fl_runtime.algorithms.one_trunk import initial_models, step_with_one_trunk
+from fl_runtime.algorithms.aggregation import AGGREGATIONS, Coefficients, data_weighted, step_tasks
+from fl_runtime.algorithms.fed_ram_settings import FedRAMSettings
+from fl_runtime.algorithms.one_trunk import step_with_one_trunk
 from fl_runtime.algorithms.proxies import (
     FedRAMState,
     answered,
+    changed_loss,
     companion,
-    first_task_weights,
     losses_of,
     shares_of_held,
+    small_task,
     stage_figures,
 )
 from fl_runtime.algorithms.reweighting import (
-    Absent,
     Vector,
     client_weights,
-    differential_loss,
     excess_losses,
     loss_coefficients,
     task_weights,
@@ -74,63 +63,21 @@ from fl_runtime.task import Params, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class FedRAM(FedProx):
-    """Federated reweighting and aggregation; see the module's text.
-
-    Attributes:
-        reference_rounds: Length of stage 1; 0: no reference, whose loss then counts as zero.
-        proxy_rounds: Length of stage 2; 0: the weights stay as they begin, in proportion to a
-            client's examples and equal for clients. All later rounds are the agent's.
-        proxy_hidden: Widths of the small models' hidden layers.
-        task_rate: Step of the task weights, >= 0; 0 leaves them alone.
-        client_rate: Step of the client weights; positive as in the source's formula, negative as in
-            its Theorem 2, 0 leaves them alone.
-        smoothing: Share of the old task weights in the new ones.
-        differential: What a client's loss after training is compared with: the `global` proxy's
-            (the listing), or the `reference`'s (Theorem 2).
-        absent: `frozen` client weights of those who do not answer, or `renormalise`.
-        clip_gradient: A task no worse than its reference adds nothing to the proxy's step;
-            otherwise (DoReMi) clipping concerns the weights alone.
-        share_trunk: Whether all tasks have one trunk.
-        aggregation: Of the agent's updates, times the client weights: `plain` (the source) or
-            `data-weighted`.
-        mu: Pull of FedProx on the agent's jobs.
-    """
-
-    mu: float = 0.0
-    aggregation: Aggregation = "plain"
-    reference_rounds: int = 2
-    proxy_rounds: int = 10
-    proxy_hidden: tuple[int, ...] = (4,)
-    task_rate: float = 0.1
-    client_rate: float = 0.1
-    smoothing: float = 0.01
-    differential: Literal["global", "reference"] = "global"
-    absent: Absent = "frozen"
-    clip_gradient: bool = True
-    share_trunk: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        checks: tuple[tuple[str, Any, bool, str], ...] = (
-            ("reference_rounds", self.reference_rounds, self.reference_rounds >= 0, ">= 0"),
-            ("proxy_rounds", self.proxy_rounds, self.proxy_rounds >= 0, ">= 0"),
-            ("proxy_hidden", self.proxy_hidden, all(w > 0 for w in self.proxy_hidden), "positive"),
-            ("task_rate", self.task_rate, 0.0 <= self.task_rate < np.inf, "finite and >= 0"),
-            ("client_rate", self.client_rate, bool(np.isfinite(self.client_rate)), "finite"),
-            ("smoothing", self.smoothing, 0.0 <= self.smoothing <= 1.0, "in [0, 1]"),
-            ("aggregation", self.aggregation, self.aggregation != "importance", "another one"),
-            ("tasks_per_client", self.tasks_per_client, self.tasks_per_client == "all", '"all"'),
-        )
-        for name, value, fine, requirement in checks:
-            if not fine:
-                raise InvalidInput(name, value, requirement)
+class FedRAM(FedRAMSettings):
+    """Federated reweighting and aggregation in three stages; see the module's text."""
 
     def stage(self, server_round: int) -> str:
         """The stage of the round after so many."""
         if server_round < self.reference_rounds:
             return "reference"
-        return "proxy" if server_round < self.reference_rounds + self.proxy_rounds else "agent"
+        later = server_round >= self.reference_rounds + self.proxy_rounds
+        return "agent" if later and self.agent else "proxy"
+
+    def reported(self, tasks: Sequence[Task], seed: int) -> tuple[Task, ...]:
+        """The tasks as they are; without an agent, with the models of their proxies."""
+        if self.agent:
+            return tuple(tasks)
+        return tuple(small_task(task, self.proxy_hidden, seed) for task in tasks)
 
     @property
     def shares_parts(self) -> bool:
@@ -143,19 +90,7 @@ class FedRAM(FedProx):
 
     def init(self, federation: Federation, seed: int) -> FedRAMState:
         """Initial models; task weights by size, client weights equal."""
-        count = federation.num_clients
-        return FedRAMState(
-            seed=seed,
-            server_round=0,
-            models={
-                **initial_models(federation.tasks, one_trunk=self.share_trunk),
-                **initial_models(federation.companions, one_trunk=self.share_trunk),
-            },
-            validation_loss={},
-            validation_error={},
-            task_weights=first_task_weights(federation),
-            client_weights=[1.0 / count] * count,
-        )
+        return FedRAMState.beginning(federation, seed, one_trunk=self.share_trunk)
 
     def dispatch(  # type: ignore[override]
         self, state: FedRAMState, federation: Federation, now: float
@@ -189,11 +124,10 @@ class FedRAM(FedProx):
             "proxy": self._absorb_proxies,
             "agent": self._absorb_agents,
         }[stage](state, updates)
-        begins = self.stage(done) != stage
         return replace(
             taken,
             server_round=done,
-            stage_start=done if begins else state.stage_start,
+            stage_start=state.stage_start if self.stage(done) == stage else done,
             proposed={},
             references={} if self.stage(done) == "agent" else taken.references,
             figures=stage_figures(taken, stage, updates),
@@ -236,7 +170,8 @@ class FedRAM(FedProx):
         there = answered(updates)
         differences = np.full(len(state.client_weights), np.nan)
         for client in there:
-            differences[client] = self._difference([u for u in updates if u.client == client])
+            mine = [update for update in updates if update.client == client]
+            differences[client] = changed_loss(mine, self.differential)
         weights = client_weights(
             state.client_weights,
             differences,
@@ -244,7 +179,10 @@ class FedRAM(FedProx):
             present=np.isfinite(differences),
             absent=self.absent,
         )
-        models = {**state.models, **self._stepped(state.proxies, updates, data_weighted)}
+        proxies = self._stepped(state.proxies, updates, data_weighted)
+        models = {**state.models, **proxies}
+        if not self.agent:
+            models |= zip(state.agents, proxies.values(), strict=True)
         return replace(state.keep(updates), models=models).with_answers(there, weights)
 
     def _absorb_agents(self, state: FedRAMState, updates: Sequence[Update]) -> FedRAMState:
@@ -264,9 +202,3 @@ class FedRAM(FedProx):
         """Models after their updates."""
         step = step_with_one_trunk if self.share_trunk else step_tasks
         return step(models, updates, rule)
-
-    def _difference(self, mine: Sequence[Update]) -> float:
-        """The differential loss of one client, over the tasks that answered."""
-        base = "start_loss" if self.differential == "global" else "reference_loss"
-        after, before = ([u.metrics[key] for u in mine] for key in ("end_loss", base))
-        return differential_loss(after, before, [u.num_examples for u in mine])

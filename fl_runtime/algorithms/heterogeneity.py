@@ -41,7 +41,7 @@ def gradient_variance(
         >>> round(gradient_variance([{"w": torch.tensor(p)} for p in points], 0.1, 5), 4)
         10.6667
     """
-    _, spread = _mean_and_spread(updates)
+    _, spread = mean_and_spread(updates)
     return spread / ((len(updates) - unbiased) * (client_rate * steps) ** 2)
 
 
@@ -67,7 +67,7 @@ def relative_variance(
         >>> round(relative_variance([{"w": torch.tensor(p)} for p in points], 0.1, 0.1, 5), 7)
         0.0106667
     """
-    mean, spread = _mean_and_spread(updates)
+    mean, spread = mean_and_spread(updates)
     signal = float(mean.square().sum())
     if signal == 0.0:
         return math.inf
@@ -135,7 +135,7 @@ class Watch:
         return replace(self, total=0.0, count=0)
 
 
-def _mean_and_spread(updates: Sequence[Params]) -> tuple[Tensor, float]:
+def mean_and_spread(updates: Sequence[Params]) -> tuple[Tensor, float]:
     """The mean update as one vector, and S."""
     rows = torch.stack(
         [torch.cat([value.double().flatten() for value in each.values()]) for each in updates]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from fl_runtime.algorithms.base import ServerState
 from fl_runtime.algorithms.one_trunk import initial_models, step_with_one_trunk
 from fl_runtime.algorithms.shared_trunk import PLAIN_MEAN, check_no_buffers, trunk_entries
 from fl_runtime.federation import Federation
-from fl_runtime.job import Update
+from fl_runtime.job import PRIVATE, Update
 from fl_runtime.joint_training import check_joint
 from fl_runtime.task import Params
 
@@ -76,6 +76,9 @@ class Local(FedAvg):
     share_trunk: bool = False
     shared_layers: tuple[str, ...] = ()
 
+    private: ClassVar[bool] = True
+    """Whether personal models never leave their clients."""
+
     def __post_init__(self) -> None:
         if self.tasks_per_client != "all":
             raise InvalidInput("tasks_per_client", self.tasks_per_client, '"all"')
@@ -109,6 +112,8 @@ class Local(FedAvg):
     ) -> Mapping[str, Any]:
         """Joint training, where a client's tasks have one encoder."""
         plain = super().wishes(federation, client, task, weight)
+        if self.private:
+            plain = {**plain, "echo": {**plain.get("echo", {}), PRIVATE: 1.0}}
         if not self.share_trunk or federation.eligible[client].sum() < 2:
             return plain
         models = {each.name: each.initial for each in federation.tasks}
@@ -169,6 +174,8 @@ class FedPer(Local):
 
     Source: Arivazhagan et al. 2019 (arXiv 1912.00818), algorithms 1 and 2.
     """
+
+    private: ClassVar[bool] = False
 
     def moved(self, state: PersonalState, updates: Sequence[Update]) -> PersonalState:
         """Own steps for heads, the mean for the base."""

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fl_runtime.algorithms.base import ServerState
-from fl_runtime.algorithms.reweighting import Vector
+from fl_runtime.algorithms.one_trunk import initial_models
+from fl_runtime.algorithms.reweighting import Vector, differential_loss
 from fl_runtime.federation import Federation
 from fl_runtime.job import Update
 from fl_runtime.models import build_model
@@ -43,6 +44,11 @@ def companion(task: Task, hidden: Sequence[int], seed: int) -> Task:
     return replace(task, name=task.name + SUFFIX, model=model, initial=initial, fixed={})
 
 
+def small_task(task: Task, hidden: Sequence[int], seed: int) -> Task:
+    """The companion under the name of the task it stands for."""
+    return replace(companion(task, hidden, seed), name=task.name)
+
+
 @dataclass(frozen=True)
 class FedRAMState(ServerState):
     """State of FedRAM; `models` holds every task's model, then every companion's.
@@ -63,6 +69,23 @@ class FedRAMState(ServerState):
     client_weights: Sequence[float] = field(default=(), kw_only=True)
     proposed: Mapping[str, Sequence[float]] = field(default_factory=dict, kw_only=True)
     references: Mapping[str, Mapping[str, Params]] = field(default_factory=dict, kw_only=True)
+
+    @classmethod
+    def beginning(cls, federation: Federation, seed: int, *, one_trunk: bool) -> FedRAMState:
+        """Initial models; task weights by size, client weights equal."""
+        tasks, companions = federation.tasks, federation.companions
+        return cls(
+            seed=seed,
+            server_round=0,
+            models={
+                **initial_models(tasks, one_trunk=one_trunk),
+                **initial_models(companions, one_trunk=one_trunk),
+            },
+            validation_loss={},
+            validation_error={},
+            task_weights=first_task_weights(federation),
+            client_weights=[1.0 / federation.num_clients] * federation.num_clients,
+        )
 
     @property
     def stage_round(self) -> int:
@@ -124,6 +147,18 @@ def losses_of(
             for task, mine in zip(tasks, held, strict=True)
         ]
     )
+
+
+def changed_loss(mine: Sequence[Update], against: str) -> float:
+    """The differential loss of one client over its tasks: after training, against another loss.
+
+    Args:
+        mine: Its updates of the proxies, with the losses that their jobs measured.
+        against: `global` for the loss of the proxy that was sent, `reference` for the reference's.
+    """
+    base = "start_loss" if against == "global" else "reference_loss"
+    after, before = ([update.metrics[key] for update in mine] for key in ("end_loss", base))
+    return differential_loss(after, before, [update.num_examples for update in mine])
 
 
 def answered(updates: Sequence[Update]) -> list[int]:

@@ -1,18 +1,51 @@
-"""Requests of several tasks: how many each task wants, which one is next, and who gets it."""
+"""FedAST's requests: how many each task wants, which is next, who gets it, what is under way."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 
 from fairopt import InvalidInput, request_allocation
-from fl_runtime.algorithms.asynchronous import AsynchronousState
+from fl_runtime.algorithms.asynchronous import AsynchronousState, issue
+from fl_runtime.algorithms.heterogeneity import Watch
 from fl_runtime.federation import Federation
+from fl_runtime.job import Job
 from fl_runtime.streams import stream
 
 LONGEST_QUEUE = 1000
 """Requests per client, on average; more is a typing error."""
+
+
+@dataclass(frozen=True)
+class FedASTState(AsynchronousState):
+    """State of a FedAST server.
+
+    Attributes:
+        requests: Wanted requests of each task, R_m; 0 for one that is finished.
+        active: Requests of each task under way after the latest dispatch, A_m.
+        received: Updates of all tasks since the last reallocation.
+        watches: What is remembered of each task's updates.
+    """
+
+    requests: Mapping[str, int] = field(default_factory=dict, kw_only=True)
+    active: Mapping[str, int] = field(default_factory=dict, kw_only=True)
+    received: int = field(default=0, kw_only=True)
+    watches: Mapping[str, Watch] = field(default_factory=dict, kw_only=True)
+
+    def tree(self) -> dict[str, Any]:
+        """Plain values and tensors, for a checkpoint."""
+        watches = {task: dict(vars(watch)) for task, watch in self.watches.items()}
+        return {**super().tree(), "watches": watches}
+
+    @classmethod
+    def from_tree(cls, tree: Mapping[str, Any]) -> Self:
+        """The state that `tree` described."""
+        watches = {task: Watch.from_tree(each) for task, each in tree["watches"].items()}
+        return super().from_tree({**tree, "watches": watches})
 
 
 def first_requests(
@@ -82,6 +115,15 @@ def draw_clients(
         for task, draw in zip(tasks, draws, strict=True)
         if willing[task].size
     ]
+
+
+def send(
+    state: FedASTState, federation: Federation, pairs: Sequence[tuple[int, str]], now: float
+) -> tuple[FedASTState, list[Job]]:
+    """The requests for those pairs of client and task, and what is under way with them."""
+    under_way = Counter(federation.in_flight) + Counter(task for _, task in pairs)
+    active = {task: under_way[task] for task in state.requests}
+    return issue(replace(state, active=active), pairs, now)
 
 
 def by_task(tasks: Collection[str], counts: Collection[int]) -> dict[str, int]:

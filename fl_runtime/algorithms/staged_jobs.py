@@ -15,7 +15,7 @@ from fl_runtime.algorithms.proxies import FedRAMState, shares_of_held
 from fl_runtime.algorithms.reweighting import Vector, resampled_counts
 from fl_runtime.algorithms.synchronous import make_job
 from fl_runtime.federation import Federation
-from fl_runtime.job import Job
+from fl_runtime.job import PRIVATE, Job
 from fl_runtime.streams import stream
 
 
@@ -38,7 +38,7 @@ class StagedJobs:
         rows, tasks = np.nonzero(self.federation.eligible[clients])
         return [
             replace(
-                self._small(client, task, {}, ".reference"),
+                self._small(client, task, {"echo": {PRIVATE: 1.0}}, ".reference"),
                 payload=self.state.reference(self.federation.companions[task].name, client),
                 client_state={},
             )

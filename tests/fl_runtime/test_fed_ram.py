@@ -15,11 +15,11 @@ from fl_runtime.algorithms.staged_jobs import StagedJobs
 from fl_runtime.assembly import Parts, assemble
 from fl_runtime.config import Config
 from fl_runtime.config_files import check_config
-from fl_runtime.experiment import Event, resume, run
+from fl_runtime.experiment import run
 from fl_runtime.job import Update
 from fl_runtime.loop import Judge, one_round
 from fl_runtime.moment import Moment
-from fl_runtime.run_folder import HISTORY
+from tests.fl_runtime.kills import assert_resumes
 
 STAGES = {"reference_rounds": 1, "proxy_rounds": 2}
 
@@ -102,6 +102,28 @@ def test_without_stages_and_with_a_pull_it_is_fed_prox() -> None:
     theirs = rounds_of(config(3, name="fed-prox", mu=0.5, aggregation="plain"))
     for mine, other in zip(ours, theirs, strict=True):
         assert_agree(mine, other)
+
+
+def test_without_an_agent_the_proxies_are_what_is_reported() -> None:
+    """The same proxies as before an agent; the rows are about them."""
+    parts, alone = after(config(**STAGES, agent=False), 5)
+    _, stage = after(config(reference_rounds=1, proxy_rounds=4), 5)
+    assert models_equal(alone.proxies, stage.proxies)
+    assert [row["stage"] for row in rounds_of(config(**STAGES, agent=False))] == [1, 2, 2, 2, 2]
+    for task in parts.federation.tasks:
+        proxy = alone.proxies[f"{task.name}.proxy"]
+        assert models_equal({"it": alone.agents[task.name]}, {"it": proxy})
+        assert [tuple(v.shape) for v in task.initial.values()] == [
+            tuple(v.shape) for v in proxy.values()
+        ]
+
+
+def test_without_an_agent_rows_begin_at_the_untrained_proxy() -> None:
+    first = rounds_of(config(1, **STAGES, agent=False))[0]
+    parts, state = after(config(1, **STAGES), 0)
+    for task in parts.federation.companions:
+        seen = task.evaluate(state.models[task.name], task.test)
+        assert first[f"{task.name.removesuffix('.proxy')}/eval_loss"] == seen.loss
 
 
 def test_one_trunk_stays_one() -> None:
@@ -236,21 +258,7 @@ def test_a_stop_in_any_stage_resumes_to_the_same_bytes(
     settings = settings.model_copy(
         update={"run": settings.run.model_copy(update={"executor": executor})}
     )
-    run(settings, out=tmp_path / "whole")
-    left = iter(range(events))
-
-    class Killed(BaseException):
-        pass
-
-    def kill(event: Event) -> None:
-        if next(left, None) is None:
-            raise Killed
-
-    with pytest.raises(Killed):
-        run(settings, out=tmp_path / "stopped", on_event=kill)
-    resume(tmp_path / "stopped")
-    whole, stopped = ((tmp_path / name / HISTORY).read_bytes() for name in ("whole", "stopped"))
-    assert whole == stopped
+    assert_resumes(settings, tmp_path, after=events + 1)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from fl_runtime.algorithms import ALGORITHMS
 from fl_runtime.config import Config
 from fl_runtime.config_files import check_config
-from fl_runtime.experiment import Event, resume, run
-from fl_runtime.run_folder import HISTORY
+from fl_runtime.experiment import run
+from tests.fl_runtime.kills import assert_resumes
 
 ONE_ROUND = 1e-6  # losses after one round; executors differ by the order of float32 sums
 IMAGES = ("digits-joint", "digits-joint-parity")
@@ -34,6 +34,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "algorithm.shared_layers": ["1"],
         "algorithm.rate": 0.5,
     },
+    "fed-ram without an agent": {
+        "run.algorithm": "fed-ram",
+        "algorithm.reference_rounds": 1,
+        "algorithm.agent": False,
+    },
     "importance": {"run.algorithm": "fed-fair-mmfl", "algorithm.aggregation": "importance"},
     "fed-ast with buffers": {
         "run.algorithm": "fed-ast",
@@ -45,10 +50,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "fed-avg with one task": {"run.algorithm": "fed-avg", "algorithm.tasks_per_client": "one"},
 }
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing in the code catches it."""
 
 
 def config(overrides: dict[str, Any], executor: str, rounds: int, **task: Any) -> Config:
@@ -94,7 +95,7 @@ def test_stacked_and_sequential_agree_after_one_round(variant: str) -> None:
 def test_the_same_seed_gives_the_same_bytes_also_after_a_stop(variant: str, tmp_path: Path) -> None:
     """With optimiser state kept on clients, which a checkpoint must hold."""
     settings = config(VARIANTS[variant], "sequential", 3, momentum=0.5, persist_optimizer=True)
-    assert_resumes(settings, tmp_path)
+    assert_resumes(settings, tmp_path, after=3)
 
 
 @pytest.mark.parametrize("algorithm", ["fed-avg", "fair-grad"])
@@ -112,20 +113,4 @@ def test_kept_optimizer_state_changes_the_second_round_alone(algorithm: str) -> 
 def test_kept_adamw_state_survives_a_stop(executor: str, tmp_path: Path) -> None:
     adamw = {"optimizer": "adamw", "learning_rate": 0.01, "persist_optimizer": True}
     settings = config({"run.algorithm": "fed-prox"}, executor, 3, **adamw)
-    assert_resumes(settings, tmp_path)
-
-
-def assert_resumes(settings: Config, folder: Path) -> None:
-    """A run stopped after its second event ends with the bytes of an undisturbed one."""
-    run(settings, out=folder / "whole")
-    events = iter(range(2))
-
-    def kill(event: Event) -> None:
-        if next(events, None) is None:
-            raise Killed
-
-    with pytest.raises(Killed):
-        run(settings, out=folder / "stopped", on_event=kill)
-    resume(folder / "stopped")
-    whole, stopped = ((folder / name / HISTORY).read_bytes() for name in ("whole", "stopped"))
-    assert whole == stopped
+    assert_resumes(settings, tmp_path, after=3)

@@ -10,11 +10,11 @@ import torch
 from safetensors import safe_open
 
 from fl_runtime.checkpoint import load_checkpoint, save_checkpoint, to_device
-from fl_runtime.config import Config
 from fl_runtime.config_files import check_config
-from fl_runtime.experiment import Event, resume, run
+from fl_runtime.experiment import resume, run
 from fl_runtime.history import read_history
 from fl_runtime.run_folder import CHECKPOINT, HISTORY
+from tests.fl_runtime.kills import stopped
 
 TASKS = [
     {"name": "wine", "data": "wine", "model": "mlp", "hidden": [4]},
@@ -55,27 +55,6 @@ RECRUITED: dict[str, Any] = {
         "drift": {"model": "geometric-walk", "sigma": 0.5},
     },
 }
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing in the code catches it."""
-
-
-def stopped(settings: Config, out: Path, after: int) -> bool:
-    """Run into a folder until that many events have happened; whether it was still going on."""
-    events = 0
-
-    def kill(event: Event) -> None:
-        nonlocal events
-        events += 1
-        if events == after:
-            raise Killed
-
-    try:
-        run(settings, out=out, on_event=kill)
-    except Killed:
-        return True
-    return False
 
 
 @pytest.mark.slow

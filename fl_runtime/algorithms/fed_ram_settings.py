@@ -1,0 +1,73 @@
+"""The settings of FedRAM, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from fairopt import InvalidInput
+from fl_runtime.algorithms.aggregation import Aggregation
+from fl_runtime.algorithms.averaging import FedProx
+from fl_runtime.algorithms.reweighting import Absent
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedRAMSettings(FedProx):
+    """Length of the stages, steps of the weights, and what the variants of FedRAM differ in.
+
+    Attributes:
+        reference_rounds: Length of stage 1; 0: no reference, whose loss then counts as zero.
+        proxy_rounds: Length of stage 2; 0: the weights stay as they begin, in proportion to a
+            client's examples and equal for clients. All later rounds are the agent's.
+        agent: Whether there is an agent; without, stage 2 goes on to the end, and the proxies are
+            the models that are reported.
+        proxy_hidden: Widths of the small models' hidden layers.
+        task_rate: Step of the task weights, >= 0; 0 leaves them alone. A client's step on the proxy
+            of a task is scaled by its weight times its number of tasks, so equal weights train as
+            usual; under `adamw`, which ignores scale, only the mask of `clip_gradient` acts.
+        client_rate: Step of the client weights; positive as in the source's formula, negative as in
+            its Theorem 2, 0 leaves them alone.
+        smoothing: Share of the old task weights in the new ones.
+        differential: What a client's loss after training is compared with: the `global` proxy's
+            (the listing), or the `reference`'s (Theorem 2).
+        absent: `frozen` client weights of those who do not answer (the source's word; that the
+            others then keep their total is our reading), or `renormalise`.
+        clip_gradient: A task no worse than its reference adds nothing to the proxy's step;
+            otherwise (DoReMi) clipping concerns the weights alone.
+        share_trunk: Whether all tasks have one trunk.
+        aggregation: Of the agent's updates, times the client weights: `plain` (the source) or
+            `data-weighted`.
+        mu: Pull of FedProx on the agent's jobs.
+    """
+
+    mu: float = 0.0
+    aggregation: Aggregation = "plain"
+    reference_rounds: int = 2
+    proxy_rounds: int = 10
+    agent: bool = True
+    proxy_hidden: tuple[int, ...] = (4,)
+    task_rate: float = 0.1
+    client_rate: float = 0.1
+    smoothing: float = 0.01
+    differential: Literal["global", "reference"] = "global"
+    absent: Absent = "frozen"
+    clip_gradient: bool = True
+    share_trunk: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks: tuple[tuple[str, Any, bool, str], ...] = (
+            ("reference_rounds", self.reference_rounds, self.reference_rounds >= 0, ">= 0"),
+            ("proxy_rounds", self.proxy_rounds, self.proxy_rounds >= 0, ">= 0"),
+            ("proxy_hidden", self.proxy_hidden, all(w > 0 for w in self.proxy_hidden), "positive"),
+            ("task_rate", self.task_rate, 0.0 <= self.task_rate < np.inf, "finite and >= 0"),
+            ("client_rate", self.client_rate, bool(np.isfinite(self.client_rate)), "finite"),
+            ("smoothing", self.smoothing, 0.0 <= self.smoothing <= 1.0, "in [0, 1]"),
+            ("aggregation", self.aggregation, self.aggregation != "importance", "another one"),
+            ("tasks_per_client", self.tasks_per_client, self.tasks_per_client == "all", '"all"'),
+        )
+        for name, value, fine, requirement in checks:
+            if not fine:
+                raise InvalidInput(name, value, requirement)
