@@ -4,8 +4,8 @@ Random 4-regular networks with shortest-path flows. All contestants run in one p
 thread, and take turns; a call is timed end to end (for cvxpy with modelling, which a user also
 pays). The rate error is the largest relative one against our own solver at a residual of 1e-13,
 itself compared with 50-digit solutions in the tests. "-" is a solver that fails or was not run
-because it needs more than its share of time at the next smaller size. "lowest" and "highest" are our
-times over the rounds.
+because it needs more than its share of time at the next smaller size. "lowest" and "highest" are
+our times over the rounds.
 
 Run with: python benchmarks/allocation.py [--full] [--rounds 3] [--json FILE]
 """

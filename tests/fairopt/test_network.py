@@ -235,7 +235,7 @@ def split_problem(seed):
 
 
 def test_split_flows_are_mostly_solved_at_large_alpha():
-    """alpha = 20 is beyond what is promised, yet few of these may end at the step limit."""
+    """Far above what is promised, yet few of these may end at the step limit."""
     found = [
         alpha_fair_path_allocation(R, owner, c, 20.0, priority=w)
         for R, owner, c, w in map(split_problem, range(20))
