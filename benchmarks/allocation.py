@@ -202,21 +202,29 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write both tables to this file")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # contestants warn about what the error shows
-    rows, alone = [], []
+    rows: list[dict[str, Any]] = []
+    alone: list[dict[str, Any]] = []
     limit = FULL_LIMIT if arguments.full else LIMIT
     with threadpool_limits(1):
+        for size in OURS_ONLY + (OURS_FULL if arguments.full else ()):
+            for alpha in ALPHAS:
+                alone.append(large(*size, alpha))
+                save(arguments.json, rows, alone)
         for alpha in ALPHAS:
             slow: set[str] = set()
-            sizes = FULL if arguments.full else SIZES
-            rows += [row(*size, alpha, slow, arguments.rounds, limit) for size in sizes]
-        for size in OURS_ONLY + (OURS_FULL if arguments.full else ()):
-            alone += [large(*size, alpha) for alpha in ALPHAS]
+            for size in FULL if arguments.full else SIZES:
+                rows.append(row(*size, alpha, slow, arguments.rounds, limit))
+                save(arguments.json, rows, alone)
     console = Console()
     console = Console(width=max(console.width, 230))
     console.print(table("our milliseconds; others: multiples of them, and their rate errors", rows))
     console.print(table("larger networks", alone))
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"rows": rows, "large": alone}, indent=1))
+
+
+def save(path: Path | None, rows: list[dict[str, Any]], alone: list[dict[str, Any]]) -> None:
+    """Both tables as far as they are known: a run that is stopped leaves what it measured."""
+    if path:
+        path.write_text(json.dumps({"rows": rows, "large": alone}, indent=1))
 
 
 if __name__ == "__main__":
