@@ -51,6 +51,8 @@ def stiffness(scaled: Scaled, response: Response) -> Array:
 def paid(scaled: Scaled, response: Response) -> Array:
     """(flows,) what a unit of each flow costs: q, or v for a flow that its own bound holds."""
     held = scaled.bounded & ~response.free
+    if not held.any():
+        return response.flow_price
     with np.errstate(under="ignore", over="ignore"):
         return np.where(held, np.exp(np.where(held, response.log_weight, 0.0)), response.flow_price)
 
