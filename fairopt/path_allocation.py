@@ -55,10 +55,11 @@ def alpha_fair_path_allocation(
         those of the last level at which each flow stopped, as shares, and the residual is the
         largest gap of the linear programmes.
 
-    Method: a primal-dual interior point on path rates whose Newton system adds positive terms only
-    (`fairopt.allocating.path_interior_point`); linear programmes by HiGHS at 0 and, one per level,
-    at inf. Meant for up to some thousand links and paths and alpha up to about 5; beyond that it
-    often ends at STEP_LIMIT, and says so.
+    Method: a primal-dual interior point on path rates whose Newton system adds positive terms only,
+    by way of smaller alpha where alpha is large (`fairopt.allocating.path_interior_point`); linear
+    programmes by HiGHS at 0 and, one per level, at inf. Meant for up to some thousand links and
+    paths. Up to alpha = 5 nearly every problem is solved; at 20 and more a network where flows have
+    several paths each often ends at STEP_LIMIT, and says so.
 
     Guarantee: for finite alpha OPTIMAL means that `path_allocation_residual` is at most tol.
 

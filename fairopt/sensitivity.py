@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
 from fairopt.allocation import Allocation
-from fairopt.checks import Array, Ints
-from fairopt.errors import InvalidInput
+from fairopt.checks import Array, BoolArray, Ints
+from fairopt.errors import InvalidInput, NotSolved
+
+if TYPE_CHECKING:
+    from fairopt.allocating.problem import Problem
 
 INDEPENDENT = 1e-12  # of the largest eigenvalue: below it prices of full links are not unique
+EDGE = 1e-7  # relative: less room than this is full, a smaller share of a price is none
+TOUCHED = 1e-6  # part of a link in a change of prices that moves no rate
+CONSISTENT = 1e-9  # relative: a change of capacities that dependent links agree on
+NAMED = 5  # links or flows a sentence lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +32,11 @@ class Sensitivity:
         rows: Their rows of the routing.
         response: (flows,) -dx / dq, 0 for flows at their bound.
         gain: (flows,) dx / dp at fixed prices.
-        inverse: Inverse of rows diag(response) rows'.
+        inverse: Inverse of rows diag(response) rows', zero on `free`.
+        free: (full links, k) changes of their prices that move no rate: prices are not unique.
         links: Number of links.
+        edges: Links that are full at price zero: rates have one-sided derivatives there.
+        edge_flows: Flows at their `upper` whose bound has price zero: the same.
     """
 
     full: Ints
@@ -34,12 +44,50 @@ class Sensitivity:
     response: Array
     gain: Array
     inverse: Array
+    free: Array
     links: int
+    edges: Ints
+    edge_flows: Ints
+
+    @property
+    def ok(self) -> bool:
+        """Whether rates and prices are differentiable."""
+        return not (len(self.edges) or len(self.edge_flows) or self.free.shape[1])
+
+    @property
+    def sentence(self) -> str:
+        """Whether rates and prices are differentiable, or what prevents it."""
+        if self.ok:
+            return "rates and prices are differentiable"
+        parts = [
+            f"{_listed('links', self.edges)} full at price zero" if len(self.edges) else "",
+            f"{_listed('flows', self.edge_flows)} at a bound of price zero"
+            if len(self.edge_flows)
+            else "",
+            f"prices of {_listed('links', self.full[self._touched])} not unique"
+            if self.free.shape[1]
+            else "",
+        ]
+        return "not differentiable: " + "; ".join(part for part in parts if part)
+
+    def require(self) -> Sensitivity:
+        """These derivatives if they exist in every direction.
+
+        Raises:
+            NotSolved: with the sentence.
+        """
+        if self.ok:
+            return self
+        raise NotSolved(self.sentence)
 
     def change(
         self, capacity: ArrayLike | None = None, priority: ArrayLike | None = None
     ) -> tuple[Array, Array]:
         """Changes of rates (flows,) and prices (links,) for small changes of the problem.
+
+        Where `ok` is false some do not exist: prices that are not unique, and rates of flows on
+        such links if the links disagree on the change, are NaN; at an edge the answer is the side
+        on which the link has room, or the flow stays at its bound.
 
         Args:
             capacity: (links,) or (links, cases) change of capacities, default none.
@@ -53,13 +101,37 @@ class Sensitivity:
         dc = _cases("capacity", capacity, self.links)
         dp = _cases("priority", priority, len(self.gain))
         moved = self.gain[:, None] * dp
-        full = self.inverse @ (self.rows @ moved - dc[self.full])
+        excess = self.rows @ moved - dc[self.full]
+        full = self.inverse @ excess
         rates = moved - self.response[:, None] * (self.rows.T @ full)
         prices = np.zeros((self.links, full.shape[1]))
         prices[self.full] = full
+        self._mark(excess, rates, prices)
         given: Any = capacity if capacity is not None else priority
         single = np.ndim(given) == 1
         return (rates[:, 0], prices[:, 0]) if single else (rates, prices)
+
+    @property
+    def _touched(self) -> BoolArray:
+        """Of the full links those whose prices are not unique."""
+        largest = np.abs(self.free).max(axis=1, initial=0.0)
+        return np.asarray(largest > TOUCHED * largest.max(initial=0.0))
+
+    def _mark(self, excess: Array, rates: Array, prices: Array) -> None:
+        """NaN where there is no derivative."""
+        if not self.free.shape[1]:
+            return
+        prices[self.full[self._touched]] = np.nan
+        off = np.abs(self.free.T @ excess).max(axis=0)
+        torn = off > CONSISTENT * (np.abs(self.free.T) @ np.abs(excess)).max(axis=0)
+        users = np.asarray(self.rows[np.flatnonzero(self._touched)].sum(axis=0)).ravel() > 0.0
+        rates[np.ix_(users & (self.response > 0.0), torn)] = np.nan
+
+
+def _listed(of: str, numbers: Ints) -> str:
+    """The first few links or flows."""
+    more = ", ..." if len(numbers) > NAMED else ""
+    return f"{of} {', '.join(str(k) for k in numbers[:NAMED])}{more}"
 
 
 def _cases(argument: str, value: ArrayLike | None, size: int) -> Array:
@@ -81,6 +153,7 @@ def allocation_sensitivity(
     allocation: Allocation,
     *,
     priority: ArrayLike | None = None,
+    upper: ArrayLike | None = None,
 ) -> Sensitivity:
     r"""Derivatives of rates and prices with respect to capacities and priorities.
 
@@ -90,9 +163,10 @@ def allocation_sensitivity(
         \quad K = diag\left(\frac{x}{\alpha q}\right),
         \quad dx = \frac{x}{\alpha} \frac{dp}{p} - K R_F' \, d\lambda_F .
 
-    Flows held by their own `upper` do not move. Where a link is just full with price zero, rates
-    have one-sided derivatives only; this is the one that lets the link have room. Where prices are
-    not unique their derivative of least norm is returned.
+    Flows held by their own `upper` do not move. There is no derivative where a link is full at
+    price zero or a flow at its bound without wanting more (rates have a kink there), and none of
+    prices that are not unique, as those of links that say the same: `Sensitivity.ok` is false then,
+    `sentence` names the links, and `change` has NaN for what is not determined.
 
     Args:
         routing: As given to `alpha_fair_allocation`, like capacity, alpha and priority.
@@ -100,6 +174,7 @@ def allocation_sensitivity(
         alpha: Finite and > 0.
         allocation: Its answer.
         priority: (flows,), default ones.
+        upper: (flows,), default none.
 
     Raises:
         InvalidInput: if alpha is 0 or inf (rates are not differentiable there) or shapes differ.
@@ -114,7 +189,7 @@ def allocation_sensitivity(
     """
     from fairopt.allocating.problem import read
 
-    problem = read(routing, capacity, alpha, priority, None)
+    problem = read(routing, capacity, alpha, priority, upper)
     if problem.alpha in (0.0, np.inf):
         raise InvalidInput("alpha", alpha, "finite and > 0, where rates are differentiable")
     found = allocation.require()
@@ -126,14 +201,35 @@ def allocation_sensitivity(
     gain = np.where(moving, found.rates / (problem.alpha * problem.priority), 0.0)
     q = problem.priority * np.where(moving, found.rates, 1.0) ** -problem.alpha
     response = np.where(moving, found.rates / (problem.alpha * q), 0.0)
-    inverse = _inverse(np.asarray((rows * response @ rows.T).toarray()))
-    return Sensitivity(full, rows, response, gain, inverse, problem.links)
+    inverse, free = _inverse(np.asarray((rows * response @ rows.T).toarray()))
+    edges = _edges(problem, found, moving, q)
+    at_bound = moving & (found.rates >= problem.upper * (1.0 - EDGE))
+    held = np.flatnonzero(
+        at_bound | ((found.upper_prices > 0.0) & (found.upper_prices <= EDGE * q))
+    )
+    return Sensitivity(full, rows, response, gain, inverse, free, problem.links, edges, held)
 
 
-def _inverse(matrix: Array) -> Array:
-    """The inverse of a scaled semidefinite matrix, zero where it has none."""
+def _edges(problem: Problem, found: Allocation, moving: BoolArray, q: Array) -> Ints:
+    """Links without room whose price is no visible part of what any moving user pays."""
+    R, c = problem.routing, problem.capacity
+    limited = np.isfinite(c) & (c > 0.0)
+    full = limited & (R @ found.rates >= np.where(limited, c, 1.0) * (1.0 - EDGE))
+    used = (R @ moving.astype(np.float64)) > 0.0
+    entry = R.tocoo()
+    share = np.zeros(problem.links)
+    price = np.where(limited, found.prices, 0.0)[entry.row]
+    np.maximum.at(
+        share, entry.row, np.where(moving[entry.col], entry.data * price / q[entry.col], 0.0)
+    )
+    return np.flatnonzero(full & used & (share <= EDGE))
+
+
+def _inverse(matrix: Array) -> tuple[Array, Array]:
+    """The inverse of a scaled semidefinite matrix where it has one, and its kernel."""
     size = np.diagonal(matrix)
-    scale = np.divide(1.0, np.sqrt(size), out=np.zeros_like(size), where=size > 0.0)
-    scaled = matrix * scale[:, None] * scale
-    inverse = np.linalg.pinv(scaled, rcond=INDEPENDENT, hermitian=True)
-    return np.asarray(inverse * scale[:, None] * scale)
+    scale = np.divide(1.0, np.sqrt(size), out=np.ones_like(size), where=size > 0.0)
+    values, vectors = np.linalg.eigh(matrix * scale[:, None] * scale)
+    kept = values > INDEPENDENT * values.max(initial=0.0)
+    basis = vectors[:, kept] * scale[:, None]
+    return basis / values[kept] @ basis.T, vectors[:, ~kept] * scale[:, None]

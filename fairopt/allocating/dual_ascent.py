@@ -37,10 +37,11 @@ def ascend(
     for k in range(steps):
         response = respond(scaled, log_weight, np.exp(theta))
         if k % WATCH == 0:
-            share = mean_share(scaled, response)
-            if violation(response, share) <= goal and _near(scaled, response, goal):
+            now = mean_share(scaled, response)
+            if violation(response, now) <= goal and _near(scaled, response, goal):
                 return theta, k
-            lift = _lift(response, alpha, share)
+            lift = _lift(response, alpha, now)
+            share = np.where(response.load < 1.0, now, 1.0)  # a rising link's is soon out of date
             if lift.any():
                 theta = np.minimum(theta + lift, -FLOOR)
                 previous, momentum = theta, 1.0

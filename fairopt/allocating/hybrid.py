@@ -1,19 +1,26 @@
-"""Finite alpha > 0: ascent to the neighbourhood, Newton to the end, interior point if both fail."""
+"""Finite alpha > 0: ascent to the neighbourhood, Newton to the end, interior point if both fail.
+
+The interior point needs 12 to 100 factorisations, ascent and Newton mostly three; at alpha below
+about 0.3 ascent becomes slow.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from fairopt.allocating.dual_ascent import ascend
 from fairopt.allocating.found import Found
 from fairopt.allocating.interior_point import interior_point
-from fairopt.allocating.newton import polish
+from fairopt.allocating.newton import DENSE, polish
 from fairopt.allocating.response import Response, alone_log_prices, largest_share, respond
 from fairopt.allocating.scaling import Scaled
 from fairopt.allocating.water_filling import water_filling
 from fairopt.checks import Array
 
-CHUNKS = (60, 60, 120, 240, 480, 960)  # steps of ascent between two attempts of Newton's method
+CHUNKS = (60, 60, 120)  # steps of ascent between two attempts of Newton's method
+MORE_CHUNKS = (240, 480, 960)  # after the interior point, or instead of it
 FIRST_GOAL = 0.003  # violation at which Newton's method is tried; a tenth of it after a failure
 NEWTON_STEPS = 20
 WIDE = 300.0  # e-folds between flow prices that leave little room in float64
@@ -26,17 +33,32 @@ def solve(scaled: Scaled, tol: float, log_start: Array | None) -> Found:
     """The best point the three methods find, from log prices of the scaled problem if given."""
     goal = max(SHARPER * tol, SHARPEST)
     alone = alone_log_prices(scaled)
-    log_prices = alone if log_start is None else _usable(log_start, alone, scaled.alpha)
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
-        centre = _middle(scaled, log_prices)
-        log_weight = scaled.log_weight - centre
+        steps = 0
         if log_start is not None:
-            warm = polish(scaled, log_weight, np.exp(log_prices - centre), goal, NEWTON_STEPS)
-            if warm[1] <= goal:
-                return _found(scaled, log_weight, warm[0], centre, warm[2])
-        theta = log_prices - centre
-        response, steps = _alternate(scaled, log_weight, theta, goal)
-        return _found(scaled, log_weight, response, centre, steps)
+            found, left, steps = _warm(scaled, _usable(log_start, alone, scaled.alpha), goal)
+            if left <= goal:
+                return found
+        centre = _middle(scaled, alone)
+        log_weight = scaled.log_weight - centre
+        response, _, more = _alternate(scaled, log_weight, alone - centre, goal)
+        return _found(scaled, log_weight, response, centre, steps + more)
+
+
+def _warm(scaled: Scaled, log_prices: Array, goal: float) -> tuple[Found, float, int]:
+    """What Newton's method makes of start prices, how far it is from optimal, and the steps.
+
+    Ascent takes over near the answer only; a start that is not near must not cost the answer.
+    """
+    centre = _middle(scaled, log_prices)
+    log_weight = scaled.log_weight - centre
+    theta = log_prices - centre
+    response, left, steps = polish(scaled, log_weight, np.exp(theta), goal, NEWTON_STEPS)
+    if left > goal:
+        search = _Search(response, left, steps)
+        _turns(scaled, log_weight, theta, goal, search, CHUNKS[:1], FIRST_GOAL)
+        response, left, steps = search.best, search.left, search.steps
+    return _found(scaled, log_weight, response, centre, steps), left, steps
 
 
 def _usable(log_start: Array, alone: Array, alpha: float) -> Array:
@@ -58,26 +80,57 @@ def _middle(scaled: Scaled, log_prices: Array) -> float:
     return float(0.5 * (log_price.max() + log_price.min()))
 
 
+@dataclass(eq=False)
+class _Search:
+    """The best response so far, how far it is from optimal, and the steps of all methods."""
+
+    best: Response
+    left: float = np.inf
+    steps: int = 0
+
+    def take(self, found: tuple[Response, float, int]) -> None:
+        """Note what an attempt found."""
+        self.steps += found[2]
+        if found[1] < self.left:
+            self.best, self.left = found[:2]
+
+
 def _alternate(
     scaled: Scaled, log_weight: Array, theta: Array, goal: float
-) -> tuple[Response, int]:
-    """Ascent and Newton in turns, then the interior point."""
-    aim, steps = FIRST_GOAL, 0
-    best, best_left = respond(scaled, log_weight, np.exp(theta)), np.inf
-    for chunk in CHUNKS:
+) -> tuple[Response, float, int]:
+    """Ascent and Newton in turns, then the interior point, then longer turns."""
+    search = _Search(respond(scaled, log_weight, np.exp(theta)))
+    theta, aim = _turns(scaled, log_weight, theta, goal, search, CHUNKS, FIRST_GOAL)
+    if search.left > goal and scaled.links <= DENSE:
+        inside, used = interior_point(scaled, log_weight)
+        search.steps += used
+        search.take(polish(scaled, log_weight, inside, goal, NEWTON_STEPS))
+    if search.left > goal:
+        _turns(scaled, log_weight, theta, goal, search, MORE_CHUNKS, aim)
+    return search.best, search.left, search.steps
+
+
+def _turns(
+    scaled: Scaled,
+    log_weight: Array,
+    theta: Array,
+    goal: float,
+    search: _Search,
+    chunks: tuple[int, ...],
+    aim: float,
+) -> tuple[Array, float]:
+    """Ascent and Newton in turns; where they stopped, and the next aim of ascent."""
+    for chunk in chunks:
         theta, used = ascend(scaled, log_weight, theta, chunk, aim)
-        found, left, newton = polish(scaled, log_weight, np.exp(theta), goal, NEWTON_STEPS)
-        steps += used + newton
-        if left < best_left:
-            best, best_left = found, left
-        if left <= goal:
-            return best, steps
-        if left < aim:
-            theta = np.maximum(np.log(found.prices), theta - BELOW_ALONE)
+        search.steps += used
+        found = polish(scaled, log_weight, np.exp(theta), goal, NEWTON_STEPS)
+        search.take(found)
+        if search.left <= goal:
+            break
+        if found[1] < aim:
+            theta = np.maximum(np.log(found[0].prices), theta - BELOW_ALONE)
         aim *= 0.1
-    inside, used = interior_point(scaled, log_weight, np.exp(theta))
-    found, left, newton = polish(scaled, log_weight, inside, goal, NEWTON_STEPS)
-    return (found if left < best_left else best), steps + used + newton
+    return theta, aim
 
 
 def _found(

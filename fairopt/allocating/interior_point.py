@@ -6,29 +6,38 @@ problem also have a price mu of it and a distance t = 1 - y > 0. Stationarity is
 .. math:: \alpha \log y_i + \log q_i = \log v_i, \qquad q = A'\lambda + \mu,
 
 so the Newton block of the rates is y / (alpha q) and never y^(-alpha - 1). Complementarity aims at
-lambda_l s_l = tau k_l, where k_l is the mean flow price on link l: prices of one problem differ by
-a hundred decades where alpha is large, and so must their targets.
+lambda_l s_l = tau k_l, where k_l is the least q_i / A_li on link l, the most its price can be:
+prices of one problem differ by a hundred decades where alpha is large, and a target that is small
+for the dearest flow of a link would be all that its cheapest one pays.
+
+A large alpha is reached by way of smaller ones: with weights v^(a / alpha) the prices
+lambda^(a / alpha) are nearly right at every a, as rates hardly move between two of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fairopt.allocating.newton import DENSE, RIDGE, factorised_solve, normal_matrix
-from fairopt.allocating.response import respond
+from fairopt.allocating.newton import RIDGE, factorised_solve, normal_matrix
 from fairopt.allocating.scaling import Scaled
 from fairopt.checks import Array, BoolArray
 
-STEPS = 300  # about 2 alpha steps are needed at alpha = 100
+STEPS = 200  # for one alpha; 12 to 25 are usual, 150 at alpha = 0.01
 STAY_INSIDE = 0.99  # of the way to the boundary
 ENOUGH = 1e-12  # the mean complementarity at which Newton's method can take over
-START_ROOM = 0.05  # least unused part of a link at the start
+ROUGHLY = 1e-4  # the same for an alpha on the way
+EASY = 2.0  # alpha that is solved from anywhere
+GROWTH = 2.0  # from one alpha to the next
+LEAST_SHARE = 0.1  # of the prices of users that a limit has at a start
+START_ROOM = 0.05  # least unused part of a limit at a start
+WIDEST = 0.1  # complementarity: at 1 a link whose users pay for nothing else would be empty
 LEAST_CENTRING = 0.05  # of the present complementarity, aimed at after a full step
 NEAR = 1.0  # violation of the equations above which complementarity waits for them
 VANISHING = 1e-30  # complementarity far below the equations: the iteration is lost
 LARGEST_MOVE = 2.0  # change of a logarithm that one step may ask for
+LARGEST_LOG = 600.0  # keeps first prices inside float64
 
 
 @dataclass(eq=False)
@@ -42,25 +51,66 @@ class _Point:
     t: Array
 
 
-def interior_point(scaled: Scaled, log_weight: Array, prices: Array) -> tuple[Array, int]:
-    """Prices near the optimum, from any prices > 0; the steps taken."""
-    if scaled.links > DENSE:
-        return prices, 0
-    point = _start(scaled, log_weight, prices)
-    tau = 1.0
+def interior_point(scaled: Scaled, log_weight: Array) -> tuple[Array, int]:
+    """Prices near the optimum and the steps taken."""
+    alpha = scaled.alpha
+    easier = [alpha / GROWTH**k for k in range(1, 20) if alpha / GROWTH**k >= EASY]
+    stages = [*easier[::-1], alpha]
+    point, steps, last = None, 0, stages[0]
+    for stage in stages:
+        now, weight = replace(scaled, alpha=stage), log_weight * (stage / alpha)
+        start = _start(now, weight) if point is None else _next(now, weight, point, stage / last)
+        point, used = _follow(now, weight, start, ENOUGH if stage == alpha else ROUGHLY)
+        last, steps = stage, steps + used
+    assert point is not None
+    return point.prices, steps
+
+
+def _follow(scaled: Scaled, log_weight: Array, point: _Point, goal: float) -> tuple[_Point, int]:
+    """The central path from a point inside to its end, and the steps."""
+    tau = WIDEST
     for k in range(STEPS):
         q = scaled.by_flow @ point.prices + point.mu
-        level = _level(scaled, point, q)
+        level = _level(scaled, q)
         found = _direction(scaled, log_weight, point, q, level, tau)
         if found is None:
-            return point.prices, k
+            return point, k
         length = _step(scaled, point, *found)
         gap = float(np.mean(point.prices * point.s / level))
         off = _off(scaled, log_weight, point)
-        if max(gap, off) <= ENOUGH or gap < VANISHING:
-            return point.prices, k
-        tau = gap * (1.0 if off > NEAR else max(LEAST_CENTRING, (1.0 - length) ** 2))
-    return point.prices, STEPS
+        if max(gap, off) <= goal or gap < VANISHING:
+            return point, k
+        less = 1.0 if off > NEAR else max(LEAST_CENTRING, (1.0 - length) ** 2)
+        tau = min(less * gap, WIDEST)
+    return point, STEPS
+
+
+def _start(scaled: Scaled, log_weight: Array) -> _Point:
+    """Rates that fill no link more than half, and the largest prices that users may pay at them."""
+    crowd = scaled.by_link @ np.ones(scaled.flows)
+    fullest = np.maximum.reduceat(crowd[scaled.link], scaled.by_flow.indptr[:-1])
+    y = 0.5 / np.maximum(fullest, 1.0)
+    q = np.exp(np.clip(log_weight - scaled.alpha * np.log(y), -LARGEST_LOG, LARGEST_LOG))
+    mu = np.where(scaled.bounded, LEAST_SHARE * q, 0.0)
+    return _inside(scaled, y, _level(scaled, q), mu)
+
+
+def _next(scaled: Scaled, log_weight: Array, point: _Point, growth: float) -> _Point:
+    """A start from the point of an alpha that was smaller by a factor."""
+    prices = point.prices**growth
+    mu = np.where(scaled.bounded, point.mu**growth, 0.0)
+    q = scaled.by_flow @ prices + mu
+    mu = np.where(scaled.bounded, np.maximum(mu, LEAST_SHARE * q), 0.0)
+    prices = np.maximum(prices, LEAST_SHARE * _level(scaled, scaled.by_flow @ prices + mu))
+    y = np.exp((log_weight - np.log(scaled.by_flow @ prices + mu)) / scaled.alpha)
+    highest = max(1.0, float((scaled.by_link @ y).max()))
+    return _inside(scaled, y / ((1.0 + START_ROOM) * highest), prices, mu)
+
+
+def _inside(scaled: Scaled, y: Array, prices: Array, mu: Array) -> _Point:
+    """The point with these rates and prices, no limit of which is full."""
+    s = np.maximum(1.0 - scaled.by_link @ y, START_ROOM)
+    return _Point(y, prices, s, mu, np.maximum(1.0 - y, START_ROOM))
 
 
 def _off(scaled: Scaled, log_weight: Array, point: _Point) -> float:
@@ -71,22 +121,10 @@ def _off(scaled: Scaled, log_weight: Array, point: _Point) -> float:
     return float(max(np.abs(stationary).max(), np.abs(primal).max()))
 
 
-def _start(scaled: Scaled, log_weight: Array, prices: Array) -> _Point:
-    """A point inside all limits, with prices no smaller than a small share of their users'."""
-    response = respond(scaled, log_weight, prices)
-    shrink = 1.0 / (max(float(response.load.max()), 1.0) * (1.0 + START_ROOM))
-    y = np.maximum(response.rates * shrink, np.finfo(float).tiny)
-    s = np.maximum(1.0 - scaled.by_link @ y, START_ROOM)
-    q = response.flow_price
-    mu = np.where(scaled.bounded, np.maximum(np.exp(log_weight) - q, START_ROOM * q), 0.0)
-    point = _Point(y, prices, s, mu, np.maximum(1.0 - y, START_ROOM))
-    point.prices = np.maximum(prices, START_ROOM * _level(scaled, point, q + mu))
-    return point
-
-
-def _level(scaled: Scaled, point: _Point, q: Array) -> Array:
-    """The mean price of the flows on each link, weighed by what they send."""
-    return np.asarray((scaled.by_link @ (point.y * q)) / (scaled.by_link @ point.y))
+def _level(scaled: Scaled, q: Array) -> Array:
+    """What a price is at most on each link: what its user with the lowest price pays for it."""
+    A = scaled.by_link
+    return np.asarray(1.0 / np.maximum.reduceat(A.data / q[A.indices], A.indptr[:-1]))
 
 
 def _direction(
@@ -116,16 +154,17 @@ def _direction(
 def _step(
     scaled: Scaled, point: _Point, dy: Array, d_prices: Array, ds: Array, d_mu: Array
 ) -> float:
-    """Move as far as all stay positive; the smaller of both lengths."""
+    """Move as far as all stay positive; one length, as stationarity ties rates to prices."""
     bounded = scaled.bounded
-    primal = min(_length(point.y, dy), _length(point.s, ds), _length(point.t, -dy, bounded))
-    dual = min(_length(point.prices, d_prices), _length(point.mu, d_mu, bounded))
-    point.y = point.y + primal * dy
-    point.s = point.s + primal * ds
-    point.t = np.where(bounded, point.t - primal * dy, 1.0)
-    point.prices = point.prices + dual * d_prices
-    point.mu = np.where(bounded, point.mu + dual * d_mu, 0.0)
-    return min(primal, dual)
+    pairs = [(point.y, dy), (point.s, ds), (point.prices, d_prices)]
+    held = [(point.t, -dy), (point.mu, d_mu)]
+    length = min([_length(*pair) for pair in pairs] + [_length(*pair, bounded) for pair in held])
+    point.y = point.y + length * dy
+    point.s = point.s + length * ds
+    point.t = np.where(bounded, point.t - length * dy, 1.0)
+    point.prices = point.prices + length * d_prices
+    point.mu = np.where(bounded, point.mu + length * d_mu, 0.0)
+    return length
 
 
 def _length(value: Array, change: Array, where: BoolArray | bool = True) -> float:

@@ -49,10 +49,7 @@ def polish(
     for k in range(steps):
         if worst <= goal:
             return response, worst, k
-        relative, room = _direction(scaled, response)
-        if not np.isfinite(relative).all():
-            return response, worst, k
-        found, left = _search(scaled, log_weight, response, worst, relative, room)
+        found, left = _step(scaled, log_weight, response, worst)
         if left > HOPELESS * worst:
             return (found, left, k + 1) if left < worst else (response, worst, k + 1)
         response, worst = found, left
@@ -63,6 +60,25 @@ def _look(scaled: Scaled, log_weight: Array, prices: Array) -> tuple[Response, f
     """The response to prices and its violation."""
     response = respond(scaled, log_weight, prices)
     return response, violation(response, largest_share(scaled, response))
+
+
+def _step(
+    scaled: Scaled, log_weight: Array, response: Response, worst: float
+) -> tuple[Response, float]:
+    """One step; a second one without the full links that want a negative price, if it helps."""
+    room = response.load < 1.0
+    relative = _direction(scaled, response, room)
+    if not np.isfinite(relative).all():
+        return response, worst
+    found, left = _search(scaled, log_weight, response, worst, relative, room)
+    leaving = ~room & (relative < -1.0)
+    if left <= ENOUGH * worst or not leaving.any():
+        return found, left
+    relative = _direction(scaled, response, room, leaving)
+    if not np.isfinite(relative).all():
+        return found, left
+    other = _search(scaled, log_weight, response, worst, relative, room | leaving)
+    return other if other[1] < left else (found, left)
 
 
 def _search(
@@ -76,7 +92,8 @@ def _search(
     """The best of a few step lengths, or the first that is good enough."""
     best: tuple[Response, float] | None = None
     factors = [_factor(scaled.alpha, length * relative, room) for length in LENGTHS]
-    for factor in [factors[0], *_to_boundary(relative, room), *factors[1:]]:
+    straight = [_straight(relative, room)] if scaled.alpha > MULTIPLICATIVE else []
+    for factor in [factors[0], *straight, *_to_boundary(relative, room), *factors[1:]]:
         prices = response.prices * factor
         found = _look(scaled, log_weight, prices)
         if best is None or found[1] < best[1]:
@@ -100,22 +117,28 @@ def _to_boundary(relative: Array, room: BoolArray) -> list[Array]:
 
 def _factor(alpha: float, relative: Array, room: BoolArray) -> Array:
     """What prices are multiplied by for relative changes delta / lambda."""
-    falling = np.maximum(1.0 + relative, np.where(room, 0.0, LEAST_LEFT))
-    linear = np.where(relative > 0.0, 1.0 + relative, falling)
+    linear = _straight(relative, room)
     if alpha <= MULTIPLICATIVE:
         return linear
     curved = np.exp(np.clip(relative, -LARGEST_RISE, LARGEST_RISE))
     return np.where(room & (relative < 0.0), linear, curved)
 
 
-def _direction(scaled: Scaled, response: Response) -> tuple[Array, BoolArray]:
-    """Relative change delta / lambda on every link, and which links have room."""
+def _straight(relative: Array, room: BoolArray) -> Array:
+    """Factors of a step in the prices themselves, which keeps what flows pay in an exchange."""
+    return np.maximum(1.0 + relative, np.where(room, 0.0, LEAST_LEFT))
+
+
+def _direction(
+    scaled: Scaled, response: Response, room: BoolArray, leaving: BoolArray | None = None
+) -> Array:
+    """Relative change delta / lambda on every link; prices of leaving links vanish."""
     K = stiffness(scaled, response)
     slack = 1.0 - response.load
-    room = slack > 0.0
     diagonal = scaled.squared @ K
     deaf = ~room & (diagonal == 0.0)  # every user is held by a bound at this price
-    active = np.flatnonzero(((response.prices * diagonal > NOTHING) | ~room) & ~deaf)
+    heard = ((response.prices * diagonal > NOTHING) | ~room) & ~deaf
+    active = np.flatnonzero(heard if leaving is None else heard & ~leaving)
     relative = np.where(deaf, scaled.alpha * np.log(np.maximum(response.load, 1.0)), -1.0)
     prices, slack = response.prices[active], slack[active]
     target = -slack
@@ -126,7 +149,7 @@ def _direction(scaled: Scaled, response: Response) -> tuple[Array, BoolArray]:
         scale = 1.0 / np.sqrt(diagonal[active] + barrier)
         solved = _solve(scaled, K, active, barrier, scale, scale * target)
         relative[active] = scale * solved / prices
-    return relative, room
+    return relative
 
 
 def _solve(

@@ -14,6 +14,7 @@ per pair of its paths (their difference): every weight is positive, nothing canc
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,21 +22,23 @@ import numpy as np
 from fairopt.allocating.newton import RIDGE, factorised_solve
 from fairopt.checks import Array, Ints
 
-STEPS = 100
+STEPS = 100  # for one alpha
 STAY_INSIDE = 0.99  # of the way to the boundary
+WIDEST = 0.1  # complementarity: at 1 a link whose users pay for nothing else would be empty
 LEAST_CENTRING = 0.02  # of the present complementarity
-NEAR = 1.0  # violation of the equations above which complementarity shrinks only slowly
-SLOWLY = 0.3
+NEAR = 1.0  # violation of the equations above which complementarity waits for them
 LEAST = 1e-17  # complementarity aimed at
-ENOUGH = 1e-15  # complementarity relative to the prices: unused paths carry nothing visible
+ENOUGH = 1e-14  # complementarity relative to the prices: unused paths carry nothing visible
 EQUATIONS = 1e-12  # violation of the others
+ROUGHLY = 1e-3  # both, for an alpha on the way
 PROXIMAL = 1e-6  # of pi / x: keeps exchanges between used paths of equal price from being free
 SHORT = 1e-8  # a step that shows that rounding is reached
+PATIENCE = 10  # steps at the least complementarity aimed at, after which rounding is reached
 EASY = 2.0  # alpha that is solved from anywhere
 GROWTH = 2.0  # from one alpha to the next
-INWARD = 0.9  # weight of the previous answer in the next start
-LEAST_SHARE = 0.1  # of the prices of users that a link or a path has at the start
-LEAST_ROOM = 0.05  # of a link at the start
+INWARD = 0.9  # weight of the previous split in the next start
+LEAST_SHARE = 0.1  # of the prices of users that a link or a path has at a start
+LEAST_ROOM = 0.05  # of a link at a start
 LARGEST_LOG = 600.0  # keeps first prices inside float64
 LARGEST_MOVE = 2.0  # change of a logarithm that one step may ask for
 
@@ -52,6 +55,11 @@ class PathForm:
     alpha: float
     pairs: tuple[Ints, Ints]
     difference: Any
+
+    @cached_property
+    def first(self) -> Ints:
+        """(flows,) the first path of each flow."""
+        return np.searchsorted(self.owner, np.arange(self.flows))
 
     def total(self, of_paths: Array) -> Array:
         """Sums over the paths of each flow."""
@@ -84,36 +92,36 @@ class _Point:
 def solve_paths(form: PathForm) -> tuple[Array, Array, int]:
     """Path rates, link prices and steps, by way of smaller alpha where alpha is large."""
     weight, alpha = form.log_weight, form.alpha
-    stages = [alpha / GROWTH**k for k in range(1, 20) if alpha / GROWTH**k >= EASY][::-1]
-    z = _half_full(form)
-    shares = np.ones(form.A.shape[0])
-    steps = 0
-    for stage in [*stages, alpha]:
+    easier = [alpha / GROWTH**k for k in range(1, 20) if alpha / GROWTH**k >= EASY]
+    stages = [*easier[::-1], alpha]
+    point, steps, last = None, 0, stages[0]
+    for stage in stages:
         now = replace(form, alpha=stage, log_weight=weight * (stage / alpha))
-        point, used = _follow(now, _start(now, z, shares))
-        steps += used
-        z = INWARD * point.z + (1.0 - INWARD) * _half_full(form)
-        shares = point.prices / _level(now, point)
+        start = _start(now) if point is None else _next(now, point, stage / last)
+        point, used = _follow(now, start, stage == alpha)
+        last, steps = stage, steps + used
+    assert point is not None
     return point.z, point.prices, steps
 
 
-def _follow(form: PathForm, point: _Point) -> tuple[_Point, int]:
+def _follow(form: PathForm, point: _Point, to_the_end: bool) -> tuple[_Point, int]:
     """The central path from a point inside to its end, and the steps."""
-    tau = 1.0
+    tau = WIDEST
+    gap_goal, goal = (ENOUGH, EQUATIONS) if to_the_end else (ROUGHLY, ROUGHLY)
+    waited = 0
     for k in range(STEPS):
-        level = _level(form, point)
-        change = _direction(form, point, level, tau)
+        level, worth = _level(form, point), _worth(form, point)
+        change = _direction(form, point, level, worth, tau)
         if change is None:
             return point, k
         length = _step(point, *change)
-        gaps = np.concatenate(
-            [point.prices * point.s / level, point.z * point.nu / point.pi[form.owner]]
-        )
+        gaps = np.concatenate([point.prices * point.s / level, point.z * point.nu / worth])
         off = _off(form, point)
-        if (gaps.max() <= ENOUGH and off <= EQUATIONS) or length < SHORT:
+        waited += tau <= LEAST
+        if (gaps.max() <= gap_goal and off <= goal) or length < SHORT or waited > PATIENCE:
             return point, k
-        less = SLOWLY if off > NEAR else max(LEAST_CENTRING, (1.0 - length) ** 2)
-        tau = max(min(less * float(gaps.mean()), tau), LEAST)
+        less = 1.0 if off > NEAR else max(LEAST_CENTRING, (1.0 - length) ** 2)
+        tau = max(min(less * float(gaps.mean()), WIDEST), LEAST)
     return point, STEPS
 
 
@@ -124,20 +132,51 @@ def _half_full(form: PathForm) -> Array:
     return np.asarray(0.5 / np.maximum(fullest, 1.0))
 
 
-def _start(form: PathForm, z: Array, shares: Array) -> _Point:
-    """A point with given path rates, and prices that are given shares of what users pay."""
+def _start(form: PathForm) -> _Point:
+    """Path rates that fill no link more than half, and the largest prices users may pay there."""
+    z = _half_full(form)
     log_pi = form.log_weight - form.alpha * np.log(form.total(z))
     pi = np.exp(np.clip(log_pi, -LARGEST_LOG, LARGEST_LOG))
+    return _inside(form, z, _least(form, pi[form.owner]), pi)
+
+
+def _next(form: PathForm, point: _Point, growth: float) -> _Point:
+    """A start from the point of an alpha that was smaller by a factor."""
+    known = point.prices**growth
+    prices = np.maximum(known, LEAST_SHARE * _least(form, form.transposed @ known))
+    cost = form.transposed @ prices
+    pi = np.minimum.reduceat(cost, form.first)
+    x = np.exp((form.log_weight - np.log(pi)) / form.alpha)
     users = pi[form.owner]
-    level = (form.A @ (z * users)) / (form.A @ z)
-    prices = level * np.maximum(shares, LEAST_SHARE)
+    even = 1.0 / np.bincount(form.owner)[form.owner]
+    share = INWARD * point.z / form.total(point.z)[form.owner] + (1.0 - INWARD) * even
+    share = np.minimum(share, LEAST_SHARE * users / np.maximum(cost - users, LEAST_SHARE * users))
+    z = share * (x / form.total(share))[form.owner]
+    z = z / ((1.0 + LEAST_ROOM) * max(1.0, float((form.A @ z).max())))
+    return _inside(form, z, prices, pi)
+
+
+def _inside(form: PathForm, z: Array, prices: Array, pi: Array) -> _Point:
+    """The point with these rates and prices, no link of which is full and no path quite right."""
+    users = pi[form.owner]
     nu = np.maximum(form.transposed @ prices - users, LEAST_SHARE * users)
     return _Point(z, nu, prices, np.maximum(1.0 - form.A @ z, LEAST_ROOM), pi)
 
 
+def _least(form: PathForm, cost: Array) -> Array:
+    """What a price is at most on each link: what its path with the lowest price pays for it."""
+    part = form.A.data / cost[form.A.indices]
+    return np.asarray(1.0 / np.maximum.reduceat(part, form.A.indptr[:-1]))
+
+
 def _level(form: PathForm, point: _Point) -> Array:
-    """The mean flow price on each link, weighed by what paths carry."""
-    return np.asarray((form.A @ (point.z * point.pi[form.owner])) / (form.A @ point.z))
+    """The unit of complementarity on links."""
+    return _least(form, point.pi[form.owner] + point.nu)
+
+
+def _worth(form: PathForm, point: _Point) -> Array:
+    """The unit of complementarity on paths: what their flow pays."""
+    return np.asarray((form.total(point.z) * point.pi)[form.owner])
 
 
 def _residuals(form: PathForm, point: _Point) -> tuple[Array, Array, Array]:
@@ -151,12 +190,12 @@ def _residuals(form: PathForm, point: _Point) -> tuple[Array, Array, Array]:
 def _off(form: PathForm, point: _Point) -> float:
     """How far these equations are from holding, relatively."""
     stationary, dual, primal = _residuals(form, point)
-    relative = dual / point.pi[form.owner]
+    relative = dual / (point.pi[form.owner] + point.nu)
     return float(max(np.abs(part).max() for part in (stationary, relative, primal)))
 
 
 def _direction(
-    form: PathForm, point: _Point, level: Array, tau: float
+    form: PathForm, point: _Point, level: Array, worth: Array, tau: float
 ) -> tuple[Array, Array, Array, Array, Array] | None:
     """Changes of z, nu, prices, s and pi, or None where the system cannot be solved."""
     owner, z, nu, pi = form.owner, point.z, point.nu, point.pi
@@ -165,7 +204,7 @@ def _direction(
     D = 1.0 / (nu / z + PROXIMAL * (pi / form.total(z))[owner])
     S = form.total(D)
     stiff = form.alpha * pi / form.total(z)
-    e = (tau * pi[owner] - z * nu) / z + dual
+    e = (tau * worth - z * nu) / z + dual
     grown = pi * stationary / (1.0 + S * stiff)
     k = stiff / (1.0 + S * stiff)
 
@@ -181,7 +220,7 @@ def _direction(
     push = e - form.transposed @ d_prices
     dpi = grown - k * form.total(D * push)
     dz = D * (push + dpi[owner])
-    dnu = (tau * pi[owner] - z * nu - nu * dz) / z
+    dnu = (tau * worth - z * nu - nu * dz) / z
     return dz, dnu, d_prices, primal - form.A @ dz, dpi
 
 

@@ -20,6 +20,7 @@ class Response:
         rates: (flows,) y.
         load: (links,) A y.
         free: (flows,) where no bound holds y.
+        log_weight: (flows,) log v in the unit of the prices.
     """
 
     prices: Array
@@ -27,6 +28,7 @@ class Response:
     rates: Array
     load: Array
     free: BoolArray
+    log_weight: Array
 
 
 def respond(scaled: Scaled, log_weight: Array, prices: Array) -> Response:
@@ -35,7 +37,8 @@ def respond(scaled: Scaled, log_weight: Array, prices: Array) -> Response:
     with np.errstate(divide="ignore", under="ignore", over="ignore"):
         wanted = (log_weight - np.log(q)) / scaled.alpha
         y = np.exp(np.minimum(wanted, scaled.log_bound))
-        return Response(prices, q, y, scaled.by_link @ y, wanted < scaled.log_bound)
+        free = wanted < scaled.log_bound
+        return Response(prices, q, y, scaled.by_link @ y, free, log_weight)
 
 
 def stiffness(scaled: Scaled, response: Response) -> Array:
@@ -45,9 +48,18 @@ def stiffness(scaled: Scaled, response: Response) -> Array:
     return np.asarray(np.where(response.free, response.rates / (scaled.alpha * safe), 0.0))
 
 
+def paid(scaled: Scaled, response: Response) -> Array:
+    """(flows,) what a unit of each flow costs: q, or v for a flow that its own bound holds."""
+    held = scaled.bounded & ~response.free
+    if not held.any():
+        return response.flow_price
+    with np.errstate(under="ignore", over="ignore"):
+        return np.where(held, np.exp(np.where(held, response.log_weight, 0.0)), response.flow_price)
+
+
 def mean_share(scaled: Scaled, response: Response) -> Array:
     """Share of each link in the prices its users pay, their mean weighed by load."""
-    q = response.flow_price
+    q = paid(scaled, response)
     part = np.divide(response.rates, q, out=np.zeros_like(q), where=q > 0.0)
     weighed = response.prices * (scaled.squared @ part)
     load = response.load
@@ -58,7 +70,7 @@ def mean_share(scaled: Scaled, response: Response) -> Array:
 def largest_share(scaled: Scaled, response: Response) -> Array:
     """Share of each link in the price of the user for whom it is largest."""
     A = scaled.by_link
-    q = response.flow_price[A.indices]
+    q = paid(scaled, response)[A.indices]
     part = np.divide(A.data, q, out=np.zeros_like(q), where=q > 0.0)
     return np.asarray(response.prices * np.maximum.reduceat(part, A.indptr[:-1]))
 

@@ -13,13 +13,14 @@ v is carried in logarithms.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from fairopt.allocating.problem import Problem
+from fairopt.allocating.redundancy import superfluous
 from fairopt.checks import Array, BoolArray, Ints
 
 OWN = -1  # the bound of a flow is its own `upper`, not a link
@@ -83,7 +84,8 @@ class Scaling:
 
     Attributes:
         scaled: The problem left to solve, None if every flow is decided by its bound.
-        flows, links: Indices of its flows and links in the stated problem.
+        flows, links: Indices of its flows and links in the stated problem; links that another one
+            makes superfluous are left out.
         alone: Flows that share no link; their rate is exp(log_bound).
         log_bound: (all flows) log of the smallest of `upper` and the links used alone.
         bounding: (all flows) the link that sets log_bound, or OWN.
@@ -101,7 +103,7 @@ class Scaling:
 
 
 def scale(problem: Problem) -> Scaling:
-    """Drop flows that are forced to zero or unlimited, turn links of one flow into bounds."""
+    """Drop forced and unlimited flows and superfluous links, turn links of one flow into bounds."""
     kept = ~(problem.forced | problem.unlimited)
     entry = kept[problem.flow] & np.isfinite(problem.capacity[problem.link])
     users = np.bincount(problem.link[entry], minlength=problem.links)
@@ -115,6 +117,8 @@ def scale(problem: Problem) -> Scaling:
     on_shared = np.bincount(problem.flow[shared], minlength=problem.flows) > 0
     flows, links = np.flatnonzero(kept & on_shared), np.flatnonzero(users > 1)
     scaled = _scaled(problem, shared, flows, links, log_bound) if len(flows) else None
+    if scaled is not None and (drop := superfluous(scaled.by_link)).any():
+        scaled, links = _without(scaled, drop), links[~drop]
     alone = np.flatnonzero(kept & ~on_shared)
     return Scaling(problem, scaled, flows, links, alone, log_bound, bounding, log_bounding)
 
@@ -159,6 +163,12 @@ def _scaled(
     by_link = by_flow.T.tocsr()
     bounded = log_bound[flows] <= path
     return Scaled(by_link, by_flow, weight, unit, bounded, problem.alpha)
+
+
+def _without(scaled: Scaled, drop: BoolArray) -> Scaled:
+    """The scaled problem without some links."""
+    by_link = scaled.by_link[np.flatnonzero(~drop)]
+    return replace(scaled, by_link=by_link, by_flow=by_link.T.tocsr())
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from fairopt.allocating.problem import Problem
 from fairopt.allocating.scaling import Point, Scaling, scale, unscale
 from fairopt.allocating.water_filling import water_filling
 from fairopt.allocation import Allocation
-from fairopt.checks import Array
+from fairopt.checks import Array, Ints
 from fairopt.solution import Status
 
 EXPONENT = 690.0  # prices are kept within e^690 of 1, a little inside float64
@@ -23,17 +23,20 @@ def solve(problem: Problem, tol: float, start: Array | None) -> Allocation:
     """The allocation of a checked problem."""
     scaling = scale(problem)
     found = _found(scaling, tol, start)
-    point = _point(scaling, found)
-    if point is None:
-        return _without_prices(scaling, found)
-    residual = judge(problem, point.rates, point.prices, point.upper_prices).worst
-    steps = found.iterations
+    point, steps = _point(scaling, found), found.iterations
     if problem.unlimited.any() or (problem.alpha >= 1.0 and problem.forced.any()):
-        return _no_optimum(problem, point, steps)
-    if residual > tol and (detail := _range_left(scaling, found)):
+        return _no_optimum(problem, point or _max_min(scaling), steps)
+    if point is None:
+        return _without_prices(scaling, steps)
+    residual = judge(problem, point.rates, point.prices, point.upper_prices).worst
+    if residual > tol and (detail := _range_left(scaling)):
         return _out_of_range(scaling, detail, steps)
-    status = Status.OPTIMAL if residual <= tol else Status.STEP_LIMIT
-    return Allocation(point.rates, point.prices, point.upper_prices, status, residual, steps)
+    status, detail = Status.OPTIMAL, ""
+    if residual > tol:
+        detail = _vanishing(problem, point.rates)
+        status = Status.OUT_OF_RANGE if detail else Status.STEP_LIMIT
+    parts = (point.rates, point.prices, point.upper_prices)
+    return Allocation(*parts, status, residual, steps, detail=detail)
 
 
 NOBODY = Found(np.zeros(0), np.zeros(0), np.zeros(0), 0)
@@ -74,16 +77,14 @@ def _point(scaling: Scaling, found: Found) -> Point | None:
     return None if any(np.isnan(a).any() for a in arrays) else point
 
 
-def _without_prices(scaling: Scaling, found: Found) -> Allocation:
+def _without_prices(scaling: Scaling, steps: int) -> Allocation:
     """What is left where numbers are missing: the max-min rates."""
-    detail = _range_left(scaling, found)
+    detail = _range_left(scaling)
     if detail:
-        return _out_of_range(scaling, detail, found.iterations)
+        return _out_of_range(scaling, detail, steps)
     point = _max_min(scaling)
-    status = Status.STEP_LIMIT
-    return Allocation(
-        point.rates, point.prices, point.upper_prices, status, np.inf, found.iterations
-    )
+    parts = (point.rates, point.prices, point.upper_prices)
+    return Allocation(*parts, Status.STEP_LIMIT, np.inf, steps)
 
 
 def _max_min(scaling: Scaling) -> Point:
@@ -109,8 +110,6 @@ def _no_optimum(problem: Problem, point: Point, steps: int) -> Allocation:
     who = problem.forced if infeasible else problem.unlimited
     status = Status.INFEASIBLE if infeasible else Status.UNBOUNDED
     why = "can only have rate zero, of utility -inf" if infeasible else "are limited by nothing"
-    listed = ", ".join(str(i) for i in np.flatnonzero(who)[:NAMED])
-    more = ", ..." if who.sum() > NAMED else ""
     return Allocation(
         point.rates,
         point.prices,
@@ -119,20 +118,37 @@ def _no_optimum(problem: Problem, point: Point, steps: int) -> Allocation:
         np.inf,
         steps,
         certificate=who.astype(np.float64),
-        detail=f" (flows {listed}{more} {why})",
+        detail=f" (flows {_listed(np.flatnonzero(who))} {why})",
     )
 
 
-def _range_left(scaling: Scaling, found: Found) -> str:
-    """Why float64 cannot hold the answer; nothing if it can."""
+def _listed(numbers: Ints) -> str:
+    """The first few of them."""
+    more = ", ..." if len(numbers) > NAMED else ""
+    return ", ".join(str(i) for i in numbers[:NAMED]) + more
+
+
+def _vanishing(problem: Problem, rates: Array) -> str:
+    """Which rates are too small for the digits of a float64; nothing if none is.
+
+    They tend to zero with alpha as (p / q)^(1 / alpha), long before alpha = 0.
+    """
+    if not 0.0 < problem.alpha < np.inf:
+        return ""
+    small = np.flatnonzero(~problem.forced & (rates < np.finfo(float).tiny))
+    if not len(small):
+        return ""
+    return (
+        f" (at alpha = {problem.alpha:g} the rates of flows {_listed(small)} are below 2e-308 and"
+        " have lost their digits; use a larger alpha, or 0)"
+    )
+
+
+def _range_left(scaling: Scaling) -> str:
+    """Why float64 cannot hold the prices; nothing if it can."""
     problem = scaling.problem
     if not 0.0 < problem.alpha < np.inf:
         return ""
-    if scaling.scaled is not None and (found.rates == 0.0).any():
-        return (
-            f" (at alpha = {problem.alpha:g} some rates are smaller than the smallest float64; the"
-            " rates given are the max-min ones; use a larger alpha, or 0)"
-        )
     highest = _highest_alpha(scaling)
     if problem.alpha <= highest:
         return ""

@@ -71,6 +71,27 @@ def anything(rng):
     if rng.random() < 0.2:
         R, w, u = np.repeat(R, 2, axis=1), np.repeat(w, 2), np.repeat(u, 2)
     alpha = rng.choice(
-        [0.0, 0.05, 0.3, 0.5, 1.0, 1.5, 2.0, 5.0, 20.0, 50.0, 100.0, 300.0, 1e4, np.inf]
+        [0.0, 0.05, 0.1, 0.3, 0.5, 1.0, 1.5, 2.0, 5.0, 20.0, 50.0, 100.0, 300.0, 1e4, np.inf]
     )
     return R, c, float(alpha), w, u
+
+
+def degenerate(rng):
+    """A random problem with ties: whole numbers, links that repeat, add up or almost add up."""
+    m, n = (int(k) for k in rng.integers(1, (12, 25)))
+    R = rng.integers(0, 3, (m, n)) * (rng.random((m, n)) < 0.5) * 1.0
+    R[rng.integers(m, size=n), np.arange(n)] = 1.0
+    c = rng.integers(1, 6, m) * 1.0
+    more = {
+        "none": (np.zeros((0, n)), []),
+        "again": (R, c),
+        "twice": (2.0 * R[::-1], 2.0 * c[::-1]),
+        "sum": (R.sum(axis=0, keepdims=True), [c.sum()]),
+        "almost": (R.sum(axis=0, keepdims=True), [c.sum() * (1.0 + 1e-7)]),
+    }
+    rows, limits = more[str(rng.choice(list(more)))]
+    R, c = np.vstack([R, rows]), np.concatenate([c, limits])
+    w = rng.integers(1, 4, n) * 1.0 if rng.random() < 0.5 else np.ones(n)
+    units = [10.0 ** rng.choice([-8, 0, 8], p=[0.1, 0.8, 0.1]) for _ in range(3)]
+    alpha = rng.choice([0.0, 0.05, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0, 50.0, 100.0, np.inf])
+    return units[0] * R, units[1] * c, float(alpha), units[2] * w

@@ -158,6 +158,23 @@ def test_alpha_near_zero_is_solved_or_says_why(alpha):
     assert np.isfinite(found.rates).all()
 
 
+@pytest.mark.parametrize("alpha", [1e-3, 1e-2])
+def test_rates_that_vanish_are_named(alpha):
+    """(p / q)^(1 / alpha) leaves float64 long before alpha = 0; the others keep their rates."""
+    found = alpha_fair_allocation(R, C, alpha, priority=[0.001, 2.0, 3.0])
+    assert found.status is Status.OUT_OF_RANGE
+    assert "flows 0 are below" in found.sentence
+    np.testing.assert_allclose(found.rates, [0.0, 1.0, 2.0], atol=1e-300)
+
+
+def test_flows_far_below_what_their_links_could_carry():
+    """Bounds of 1 beside links of 1e200: the bounded flows do not hold up the others."""
+    thin = 1e-200 * np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 1.0]])
+    for alpha in (0.5, 1.0, 1.5):
+        found = alpha_fair_allocation(thin, C, alpha, upper=[np.inf, np.inf, 1.0]).require()
+        np.testing.assert_allclose(found.rates, [0.5e200, 0.5e200, 1.0], rtol=1e-9)
+
+
 def test_no_links():
     found = alpha_fair_allocation(np.zeros((0, 2)), [], 1.0, upper=[1.0, 2.0]).require()
     np.testing.assert_array_equal(found.rates, [1.0, 2.0])

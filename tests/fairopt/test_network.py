@@ -6,6 +6,7 @@ import pytest
 from scipy import sparse
 
 from fairopt import (
+    Allocation,
     InvalidInput,
     NotSolved,
     Status,
@@ -209,3 +210,107 @@ def test_a_range_is_blamed_only_for_what_is_outside_it(alpha):
 def test_prices_beyond_every_float_are_out_of_range():
     found = alpha_fair_path_allocation([[1.0, 1.0]], [0, 0], [1e-5], 100.0)
     assert found.status is Status.OUT_OF_RANGE
+
+
+@pytest.mark.parametrize("alpha", [20.0, 100.0])
+@pytest.mark.parametrize("name", ["star", "tree"])
+def test_split_flows_at_large_alpha(name, alpha):
+    """Where every flow has one path the two solvers agree up to alpha = 100."""
+    R, c, w = networks.problem(name, 30)
+    one = alpha_fair_allocation(R, c, alpha, priority=w).require()
+    split = alpha_fair_path_allocation(R, np.arange(30), c, alpha, priority=w).require()
+    np.testing.assert_allclose(split.rates, one.rates, rtol=SPLIT)
+
+
+def split_problem(seed):
+    """A small random problem with one to four paths per flow."""
+    rng = np.random.default_rng(seed)
+    m, n = int(rng.integers(1, 10)), int(rng.integers(1, 10))
+    owner = np.repeat(np.arange(n), rng.integers(1, 5, n))
+    R = (rng.random((m, len(owner))) < rng.uniform(0.1, 0.6)) * 1.0
+    R[rng.integers(m, size=len(owner)), np.arange(len(owner))] = 1.0
+    if rng.random() < 0.3:
+        R, owner = np.repeat(R, 2, axis=1), np.repeat(owner, 2)
+    return R, owner, rng.uniform(1.0, 10.0, m), rng.uniform(0.5, 2.0, n)
+
+
+def test_split_flows_are_mostly_solved_at_large_alpha():
+    """Far above what is promised, yet few of these may end at the step limit."""
+    found = [
+        alpha_fair_path_allocation(R, owner, c, 20.0, priority=w)
+        for R, owner, c, w in map(split_problem, range(20))
+    ]
+    assert sum(each.ok for each in found) >= 14
+
+
+@pytest.mark.parametrize("name", ["karate", "grid", "line"])
+def test_levels_of_single_paths_are_water_filling(name):
+    R, c, _ = networks.problem(name, 60)
+    one = alpha_fair_allocation(R, c, np.inf).require().rates
+    split = alpha_fair_path_allocation(R, np.arange(60), c, np.inf).require().rates
+    np.testing.assert_allclose(split, one, rtol=1e-9)
+
+
+def test_leaving_out_idle_paths_changes_no_level(monkeypatch):
+    from fairopt.allocating import path_levels
+
+    for R, owner, c, _ in map(split_problem, range(20)):
+        shrinking = alpha_fair_path_allocation(R, owner, c, np.inf).require().rates
+        with monkeypatch.context() as patch:
+            patch.setattr(path_levels, "IDLE", np.inf)
+            whole = alpha_fair_path_allocation(R, owner, c, np.inf).require().rates
+        np.testing.assert_allclose(shrinking, whole, rtol=1e-9)
+
+
+def test_sensitivity_is_the_difference_quotient_or_says_why_not():
+    step = 1e-6
+    refused = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        m, n = int(rng.integers(2, 8)), int(rng.integers(2, 12))
+        R = (rng.random((m, n)) < 0.5) * rng.uniform(0.5, 2.0, (m, n))
+        R[rng.integers(m, size=n), np.arange(n)] = 1.0
+        c = rng.uniform(1.0, 3.0, m)
+        if seed % 3 == 0:
+            R, c = np.vstack([R, R.sum(axis=0)]), np.append(c, c.sum() * rng.choice([0.5, 1.0]))
+        w, alpha = rng.uniform(0.5, 2.0, n), float(rng.choice([0.5, 1.0, 2.0, 5.0]))
+        u = np.where(rng.random(n) < 0.3, rng.uniform(0.05, 0.3, n), np.inf)
+        found = alpha_fair_allocation(R, c, alpha, priority=w, upper=u)
+        slope = allocation_sensitivity(R, c, alpha, found, priority=w, upper=u)
+        refused += not slope.ok
+        if not slope.ok:
+            continue
+        dc, dp = rng.normal(size=len(c)), rng.normal(size=n)
+        rates, prices = slope.require().change(dc, dp)
+        up, down = (
+            alpha_fair_allocation(R, c + h * dc, alpha, priority=w + h * dp, upper=u, tol=1e-12)
+            for h in (step, -step)
+        )
+        for known, ends in ((rates, (up.rates, down.rates)), (prices, (up.prices, down.prices))):
+            quotient = (ends[0] - ends[1]) / (2.0 * step)
+            np.testing.assert_allclose(quotient, known, atol=1e-6 * max(1.0, np.abs(known).max()))
+    assert 0 < refused < 20
+
+
+def test_kinks_and_prices_that_are_not_unique_are_named():
+    same = [[1.0, 1.0], [2.0, 2.0]]
+    found = alpha_fair_allocation(same, [1.0, 2.0], 1.0)
+    slope = allocation_sensitivity(same, [1.0, 2.0], 1.0, found)
+    assert not slope.ok
+    assert "full at price zero" in slope.sentence
+    with pytest.raises(NotSolved, match="not differentiable"):
+        slope.require()
+    bound = alpha_fair_allocation([[1.0, 1.0]], [1.0], 1.0, upper=[0.5, np.inf])
+    edge = allocation_sensitivity([[1.0, 1.0]], [1.0], 1.0, bound, upper=[0.5, np.inf])
+    assert "flows 0 at a bound" in edge.sentence
+    R, c = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 1.0, 1.0]]), np.array([1.0, 1.0, 2.0])
+    by_hand = Allocation(
+        np.array([0.5, 0.5, 1.0]), np.array([1.0, 0.5, 1.0]), np.zeros(3), Status.OPTIMAL, 0.0, 0
+    )
+    w = np.array([1.0, 1.0, 1.5])
+    many = allocation_sensitivity(R, c, 1.0, by_hand, priority=w)
+    assert "prices of links 0, 1, 2 not unique" in many.sentence
+    rates, prices = many.change(capacity=np.array([[1.0, 1.0], [0.0, 0.0], [1.0, 0.0]]))
+    assert np.isnan(prices).all()
+    np.testing.assert_allclose(rates[:, 0], [0.5, 0.5, 0.0], atol=1e-12)
+    assert np.isnan(rates[:, 1]).all()
