@@ -163,7 +163,7 @@ def _arm_table(title: str, headers: Iterable[str]) -> Table:
 
 def _work(record: Mapping[str, Any]) -> str:
     """A total, and its shares by stage where there are stages."""
-    shares = ", ".join(f"{share:.1%}" for share in record["shares"].values())
+    shares = ", ".join(f"{stage}: {share:.1%}" for stage, share in record["shares"].items())
     return f"{record['total']['mean']:.3g}" + (f" ({shares})" if shares else "")
 
 
