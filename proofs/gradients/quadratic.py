@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -10,10 +10,17 @@ import numpy as np
 from fairopt import Solution, Status, dual_cone_projection, fairgrad, min_norm, upgrad
 from proofs.claim import BOUND, IDENTITY, OWN, Claim
 from proofs.gradients import exact, wrong_solvers
-from proofs.gradients.problems import DEEP_SCOPE, SCOPE, SEED, Array, distance, progress, samples
+from proofs.gradients.problems import (
+    DEEP_SCOPE,
+    SCOPE,
+    SEED,
+    Array,
+    Solver,
+    distance,
+    progress,
+    samples,
+)
 from proofs.gradients.problems import exact as exact_gram
-
-Solver = Callable[..., Solution]
 
 DIGITS = 1e-9
 """Of a direction, relative: solver tolerances of 1e-12 times the condition of small integers."""
@@ -108,9 +115,10 @@ def alpha_zero_is_projection(solver: Solver, deep: bool) -> str | None:
     return None
 
 
-def sum_of_gradients(gram: Array) -> Solution:
-    """The mean, with all its conflicts."""
-    return wrong_solvers.claimed(np.full(len(gram), 1.0 / len(gram)))
+def one_conflict_each(gram: Array) -> Solution:
+    """The mean of gradients that were each cleared of their worst conflict only."""
+    rows = [wrong_solvers.dropped_multipliers(gram, unit).weights for unit in np.eye(len(gram))]
+    return wrong_solvers.claimed(np.mean(rows, axis=0))
 
 
 def shared_reference(gram: Array) -> Solution:
@@ -184,12 +192,12 @@ CLAIMS = (
         DEEP_SCOPE,
         conflicts_with_nobody,
         upgrad,
-        sum_of_gradients,
+        one_conflict_each,
     ),
     Claim(
         "fairgrad-at-alpha-zero-is-the-projected-sum",
-        "FairGrad at alpha = 0 is the weighted sum projected on the directions that conflict with "
-        "nobody",
+        "unless a convex combination vanishes, FairGrad at alpha = 0 is the weighted sum projected "
+        "on the directions that conflict with nobody",
         r"d(0) = \Pi_{\{G^\top d \ge 0\}}\Big(\sum_k p_k g_k\Big)",
         OWN,
         IDENTITY,

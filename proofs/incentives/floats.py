@@ -21,9 +21,9 @@ from mechanisms import (
 )
 from proofs.claim import IDENTITY, OWN, TIGHT, Claim
 from proofs.incentives import laws
-from proofs.incentives.honesty import truthful
+from proofs.incentives.honesty import in_one_order, truthful
 from proofs.incentives.instances import Bids
-from proofs.incentives.posted import fee_menu, unit_prices
+from proofs.incentives.posted import fee_menu, sampled, unit_prices
 
 ACCURACY = Fraction(1, 10**12)
 """A float payment may be below the exact one by this share of it, or of the budget."""
@@ -34,8 +34,10 @@ RULES: tuple[Mechanism, ...] = (
     level_max_min,
     greedy_max_min,
     cheapest_first,
+    in_one_order,
     fee_menu,
     unit_prices,
+    sampled,
 )
 
 
@@ -102,9 +104,20 @@ def single_precision(rule: Mechanism) -> Mechanism:
     return rounded
 
 
-def two_per_round(bids: Bids, budget: Any) -> Outcome:
-    """The optimum of half the money."""
-    return greedy_max_min(bids, budget / 2)
+def largest_total(rule: Mechanism, deep: bool) -> str | None:
+    """The number of recruits is the largest m for which the m cheapest asks of all tasks fit."""
+    for bids, budget in laws.samples(deep):
+        asks = sorted(x for x in bids.flat if x != np.inf)
+        best = max(m for m in range(len(asks) + 1) if sum(asks[:m]) <= budget)
+        seen = int(rule(bids, budget).winners.sum())
+        if seen != best:
+            return f"bids {laws.shown(bids)}, budget {budget}: {seen} recruits, not {best}"
+    return None
+
+
+def keeps_a_cent(rule: Mechanism) -> Mechanism:
+    """A rule that never spends the last hundredth: strict for weak at the budget."""
+    return lambda bids, budget: rule(bids, max(budget - Fraction(1, 100), Fraction(1, 100)))
 
 
 def with_reserve(bids: Bids, budget: Any) -> Outcome:
@@ -137,8 +150,8 @@ CLAIMS = (
         OWN,
         IDENTITY,
         "random auctions with ties, compared in fractions",
-        f"8 rules, {laws.SAMPLE_SCOPE}",
-        f"8 rules, {laws.DEEP_SAMPLE_SCOPE}",
+        f"10 rules, {laws.SAMPLE_SCOPE}",
+        f"10 rules, {laws.DEEP_SAMPLE_SCOPE}",
         same_as_exact,
         as_it_is,
         single_precision,
@@ -154,7 +167,20 @@ CLAIMS = (
         laws.DEEP_SAMPLE_SCOPE,
         optimal_level,
         greedy_max_min,
-        two_per_round,
+        keeps_a_cent(greedy_max_min),
+    ),
+    Claim(
+        "cheapest-first-recruits-the-most",
+        "cheapest_first recruits as many as any set of asks within the budget: the m cheapest",
+        r"\sum_{i,s} x_{is} = \max\{m : \textstyle\sum_{j \le m} b_{(j)} \le B\}",
+        OWN,
+        TIGHT,
+        "the definition, every m",
+        laws.SAMPLE_SCOPE,
+        laws.DEEP_SAMPLE_SCOPE,
+        largest_total,
+        cheapest_first,
+        keeps_a_cent(cheapest_first),
     ),
     truthful("max-min-fair-with-reserve", with_reserve, OWN, _lying_reserve),
     truthful("leave-one-out-level-with-reserve", level_with_reserve, OWN, _lying_reserve),
