@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairopt import alpha_fair_path_allocation
+from fairopt import Status, alpha_fair_path_allocation
 from proofs.claim import TIGHT, Claim
 from proofs.fairness.fair_allocation import ALPHAS, SEED, Allocate, largest_total
 from proofs.gradients.problems import Array
@@ -25,6 +25,8 @@ def no_split_gains(allocate: Allocate, deep: bool) -> str | None:
         for alpha in ALPHAS:
             found = allocate(A, owner, c, alpha, priority=p)
             x, z = found.rates, found.path_rates
+            if found.status != Status.OPTIMAL:
+                return f"{name}, alpha {alpha}: {found.sentence}"
             if not (np.allclose(np.bincount(owner, z), x, rtol=1e-9) and (x > 0.0).all()):
                 return f"{name}, alpha {alpha}: path rates {z} do not add up to {x}"
             if not (A @ z <= c * (1.0 + OPTIMAL_WITHIN)).all():

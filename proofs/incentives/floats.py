@@ -41,6 +41,21 @@ RULES: tuple[Mechanism, ...] = (
 )
 
 
+LARGE = 9_000
+"""Clients; stretches are looked at from 8,193 on."""
+BUDGETS = (2.0e3, 3.0e5)
+"""Enough for about 150 and about 1,800 of them per task."""
+LARGE_RULES = (
+    budget_fair,
+    level_max_min,
+    greedy_max_min,
+    cheapest_first,
+    leave_one_out_level,
+    max_min_fair,
+)
+"""The leave-one-out rules take seconds in fractions, so the thorough check has them."""
+
+
 def same_as_exact(cast: Callable[[Mechanism], Mechanism], deep: bool) -> str | None:
     """The same recruits on floats, payments rounded down, the exact sum within the budget."""
     for rule in RULES:
@@ -54,6 +69,21 @@ def same_as_exact(cast: Callable[[Mechanism], Mechanism], deep: bool) -> str | N
             if found is not None:
                 name = getattr(rule, "__name__", str(rule))
                 return f"{name}, bids {laws.shown(table)}, budget {budget}: {found}"
+    return None
+
+
+def large_as_exact(cast: Callable[[Mechanism], Mechanism], deep: bool) -> str | None:
+    """The same beyond the size from which rules look at a stretch of the asks only."""
+    rng = np.random.default_rng(laws.SEED)
+    bids = rng.integers(0, 3_000, size=(LARGE, 2)) / 7.0
+    for rule in LARGE_RULES if deep else LARGE_RULES[:4]:
+        for budget in BUDGETS:
+            seen = cast(rule)(bids, budget)
+            found = _difference(
+                seen, rule(_fractions(bids), Fraction(budget)), bids, Fraction(budget)
+            )
+            if found is not None:
+                return f"{rule.__name__}, {LARGE} clients, budget {budget}: {found}"
     return None
 
 
@@ -153,6 +183,19 @@ CLAIMS = (
         f"10 rules, {laws.SAMPLE_SCOPE}",
         f"10 rules, {laws.DEEP_SAMPLE_SCOPE}",
         same_as_exact,
+        as_it_is,
+        single_precision,
+    ),
+    Claim(
+        "float-rules-decide-large-auctions-as-exact-ones",
+        "the same for auctions so large that the rules look at a stretch of the asks only",
+        r"x^{\mathrm{float}} = x,\quad 0 \le p - p^{\mathrm{float}} \le 10^{-12}(p + B)",
+        OWN,
+        IDENTITY,
+        "two auctions with ties, compared in fractions",
+        f"4 rules, {LARGE:,} clients, 2 tasks, 2 budgets",
+        f"6 rules, {LARGE:,} clients, 2 tasks, 2 budgets",
+        large_as_exact,
         as_it_is,
         single_precision,
     ),
