@@ -1,11 +1,12 @@
 """Would a mistake be caught? Seeded mistakes in solvers and auctions, one at a time.
 
 `python -m proofs.mutations [--only PATTERN] [--list]` copies the packages to a temporary folder,
-changes one place of the copy, and runs the claims of the touched file there, in a process of their
-own. It prints which mistakes were caught, and by which claim, and exits with 1 if one was missed or
-no longer fits the source. Before all that the same claims must hold of the packages as they are:
-where one fails anyway, nothing is caught. The packages themselves are never changed; whoever stops
-the run (Ctrl-C, kill) stops the claims too, and the copy is removed.
+changes one place of the copy, and runs the claims of the touched file there, to the first that
+fails, in a process of their own. It prints which mistakes were caught, and by which claim, and
+exits with 1 if one was missed or no longer fits the source. Before all that the same claims must
+hold of the packages as they are: where one fails anyway, nothing is caught. The packages themselves
+are never changed; whoever stops the run (Ctrl-C, kill) stops the claims too, and the copy is
+removed.
 
 Mistakes in compiled kernels recompile them, which takes minutes each; all together take an hour of
 one core.
@@ -47,7 +48,7 @@ class Outcome:
     Args:
         mutation: The mistake.
         verdict: `CAUGHT`, `MISSED`, or `STALE` if the place is no longer in the source.
-        by: The first claim that failed, or how the run ended.
+        by: The claim that failed, or how the run ended.
         seconds: Of the run.
     """
 
@@ -95,7 +96,7 @@ def _claims(
 ) -> subprocess.CompletedProcess[str]:
     """Run the claims that the patterns name on the packages below a folder."""
     names = [word for pattern in patterns for word in ("--only", pattern)]
-    command = [sys.executable, "-m", "proofs", "--json", *names]
+    command = [sys.executable, "-m", "proofs", "--json", "--stop", *names]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     return subprocess.run(
         command, cwd=root, env=environment, capture_output=True, text=True, timeout=seconds
@@ -122,8 +123,7 @@ def _reading(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
     failed = [c["claim"] for c in claims if c["verdict"] != "holds"]
     accepted = [c["claim"] for c in claims if not c["broken_twin_rejected"]]
     if failed:
-        more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
-        return CAUGHT, failed[0] + more
+        return CAUGHT, failed[0]
     if accepted:
         return CAUGHT, f"the broken twin of {accepted[0]} is accepted"
     return MISSED, f"{len(claims)} claims hold"

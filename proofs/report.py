@@ -19,10 +19,18 @@ LOG = logging.getLogger(__name__)
 COLUMNS = ("claim", "source", "kind", "how checked", "scope", "verdict", "s", "broken twin")
 
 
-def judge_all(claims: Iterable[Claim], *, deep: bool = False) -> Iterator[Verdict]:
-    """Judge claims one after the other; a check that raises fails its claim, and is logged."""
+def judge_all(
+    claims: Iterable[Claim], *, deep: bool = False, stop: bool = False
+) -> Iterator[Verdict]:
+    """Judge claims one after the other, all or to the first that does not pass.
+
+    A check that raises fails its claim, and is logged.
+    """
     for claim in claims:
-        yield _judged(claim, deep)
+        verdict = _judged(claim, deep)
+        yield verdict
+        if stop and not verdict.passed:
+            return
 
 
 def _judged(claim: Claim, deep: bool) -> Verdict:
