@@ -77,7 +77,8 @@ def by_definition(
     else:
         wrong = np.abs(x / (priority / q) ** (1.0 / alpha) - 1.0)
     over = np.concatenate([R @ x / c - 1.0, x / upper - 1.0])
-    dear = np.concatenate([(paths / q).max(axis=1), own / q])
+    idle = (price > 0.0) & ~R.any(axis=1)  # a price that nobody pays
+    dear = np.concatenate([np.where(idle, 1.0, (paths / q).max(axis=1)), own / q])
     slack = np.minimum(np.maximum(-over, 0.0), dear)
     return max(float(wrong.max()), float(over.max()), float(slack.max()))
 

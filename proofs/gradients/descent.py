@@ -21,7 +21,7 @@ ON_THE_FRONT = 1e-3
 ROUNDING = 1e-12
 """Of a loss, relative."""
 SOLVED = 1e-9
-"""Of the decrease, relative: weights solve the equation to 1e-10, and the bound has their powers."""
+"""Of the decrease, relative: weights solve the equation to 1e-10, the bound has their powers."""
 
 
 @dataclass(frozen=True)
