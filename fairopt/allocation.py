@@ -182,7 +182,8 @@ def allocation_residual(
       :math:`|x_i^\alpha q_i / p_i - 1|`);
     - feasibility: overload of a link relative to its capacity, excess of a rate over its bound;
     - slackness: for every limit the smaller of its unused share and the largest share its price
-      has in a q_i: a limit is used up, or its price could be dropped.
+      has in a q_i (1 on a link that nobody uses): a limit is used up, or its price could be
+      dropped.
 
     At alpha = inf q_i is the largest price on the path and p does not count: then zero means that
     every flow has a full link on which nobody has more. At alpha = 0 stationarity is the relative

@@ -48,7 +48,8 @@ class Outcome:
         for name in ("winners", "payments", "level"):
             object.__setattr__(self, name, np.asarray(getattr(self, name)))
         if self.winners.ndim != 2 or self.winners.dtype != np.bool_:
-            raise InvalidInput("winners", self.winners.shape, "a boolean table (clients, tasks)")
+            found = f"{self.winners.dtype} of shape {self.winners.shape}"
+            raise InvalidInput("winners", found, "a boolean table (clients, tasks)")
         if self.payments.shape != self.winners.shape:
             requirement = f"a table of shape {self.winners.shape}"
             raise InvalidInput("payments", self.payments.shape, requirement)

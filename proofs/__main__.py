@@ -1,4 +1,4 @@
-"""Command line: `python -m proofs [--only PATTERN] [--deep] [--json]`, and its `conformance`."""
+"""Command line: `python -m proofs [--only NAME] [--deep] [--stop] [--json]`, and `conformance`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def main(
         typer.Option(help="Only claims whose name contains or matches this; may be repeated."),
     ] = None,
     deep: Annotated[bool, typer.Option(help="Run the thorough checks: minutes.")] = False,
+    stop: Annotated[bool, typer.Option(help="Stop at the first that does not pass.")] = False,
     json: Annotated[bool, typer.Option(help="Print JSON instead of a table.")] = False,
     markdown: Annotated[
         Path | None, typer.Option(help="Also write the page of all claims, without seconds.")
@@ -43,7 +44,7 @@ def main(
         Console(stderr=True).print(f"--only {' '.join(only or ())}: no claim has such a name")
         raise typer.Exit(BAD_INPUT)
     progress = track(claims, "Checking", console=Console(stderr=True), transient=True)
-    verdicts = list(judge_all(progress, deep=deep))
+    verdicts = list(judge_all(progress, deep=deep, stop=stop))
     if markdown is not None:
         markdown.write_text(claims_page(by_topic(verdicts)))
     if json:

@@ -7,6 +7,7 @@ what the laws find. Nothing in this file is meant for use.
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
@@ -174,9 +175,13 @@ def torchjd_aggregators() -> dict[str, Aggregate]:
         return {}
 
     def called(name: str) -> Aggregate:
+        calls = itertools.count()
+
         def aggregate(G: Array) -> Array:
             method = getattr(package, name)(**TORCHJD[name])
-            return np.asarray(method(torch.from_numpy(G)).numpy())
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(next(calls))  # other numbers for every call, the same every run
+                return np.asarray(method(torch.from_numpy(G)).numpy())
 
         return aggregate
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import warnings
 from collections.abc import Iterable, Mapping
 
@@ -23,6 +24,8 @@ same problem exactly, the second column of the last table names what is lost on 
 [docs/proofs.md](proofs.md).
 
 """
+PACKAGES = ("torchjd", "torch", "cvxpy", "clarabel", "scipy", "numpy")
+"""Whose versions the rows of other people's methods hang on."""
 LAWS_HEADING = ("law", "statement")
 OTHERS_HEADING = ("method", "breaks, though the exact solution obeys", "breaks besides")
 OURS_HEADING = ("method", "claims, all passed", "broken, not claimed")
@@ -57,6 +60,23 @@ def broken_promises(reports: Mapping[str, ConformanceReport]) -> list[str]:
     ]
 
 
+def versions() -> str:
+    """The installed packages behind the rows of other people's methods, in one line."""
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name).split('+')[0]}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return f"Run with {', '.join(found)}.\n\n"
+
+
+def laws_table() -> str:
+    """One row for each law."""
+    rows = ((name, law.statement) for name, law in AGGREGATOR_LAWS.items())
+    return markdown_table(LAWS_HEADING, rows)
+
+
 def own_table(reports: Mapping[str, ConformanceReport]) -> str:
     """One row for each of our methods."""
     rows = (
@@ -69,19 +89,24 @@ def own_table(reports: Mapping[str, ConformanceReport]) -> str:
 
 def conformance_page(reports: Mapping[str, ConformanceReport]) -> str:
     """The whole page."""
-    laws = markdown_table(LAWS_HEADING, ((n, law.statement) for n, law in AGGREGATOR_LAWS.items()))
     others = {name: report for name, report in reports.items() if name not in OURS}
     return (
         INTRODUCTION
+        + versions()
         + "## The laws\n\n"
-        + laws
+        + laws_table()
         + "\n## fairopt\n\n"
         + own_table(reports)
         + "\n## Common practice and TorchJD\n\n"
         + markdown_table(OTHERS_HEADING, map(_row, others.items()))
         + "\n## Witnesses\n"
-        + "".join(f"\n### {name}\n\n{_witnesses(report)}" for name, report in others.items())
+        + "".join(witnesses(name, report) for name, report in others.items())
     )
+
+
+def witnesses(name: str, report: ConformanceReport) -> str:
+    """What was found against one method."""
+    return f"\n### {name}\n\n{_witnesses(report)}"
 
 
 def _row(item: tuple[str, ConformanceReport]) -> tuple[str, ...]:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from fairopt import checks
 from fairopt.choices import choose
-from fairopt.errors import FairoptError
+from fairopt.errors import FairoptError, InvalidInput
 
 Instances = Callable[[int], Iterator[tuple[str, Any]]]
 """From a seed to (name, instance)."""
 Objection = Callable[[Any, Any, np.random.Generator], "str | None"]
 """`objection(code, instance, rng)` says what is wrong, in words, or None."""
-FAILURES = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
-"""Errors of the code under test that count as a broken law."""
+SHOWN = 120
+"""Characters of either end of a message that a witness keeps."""
+
+
+class CodeFailed(FairoptError, RuntimeError):
+    """The code under test raised, or returned something that no law can judge."""
 
 
 class DoesNotConform(FairoptError, AssertionError):
@@ -39,20 +45,27 @@ class Law:
     instances: Instances
     objection: Objection
 
-    def judge(self, code: Any, seed: int) -> LawResult:
-        """Try all instances until one is broken."""
-        for name, instance in self.instances(seed):
+    def judge(self, code: Any, seed: int, at_most: int | None = None) -> LawResult:
+        """Try all instances, or so many of them spread evenly, until the law is broken."""
+        for name, instance in self.chosen(seed, at_most):
             found = self.object_to(code, instance, seed)
             if found is not None:
                 return LawResult(self.name, False, f"{name}: {found}", self, instance, seed)
         return LawResult(self.name, True, None, self)
 
+    def chosen(self, seed: int, at_most: int | None) -> Iterator[tuple[str, Any]]:
+        """All instances, or every so many-th, which spreads them over families and sizes."""
+        if at_most is None:
+            return self.instances(seed)
+        count = sum(1 for _ in self.instances(seed))
+        return itertools.islice(self.instances(seed), 0, None, max(1, -(-count // at_most)))
+
     def object_to(self, code: Any, instance: Any, seed: int) -> str | None:
-        """The objection at one instance; an error of the code is one."""
+        """The objection at one instance; an error of the code is one, an error of ours is not."""
         try:
-            return self.objection(code, instance, np.random.default_rng(seed))
-        except FAILURES as error:
-            return f"raises {type(error).__name__}: {str(error)[:80]}"
+            return self.objection(guarded(code), instance, np.random.default_rng(seed))
+        except (CodeFailed, InvalidInput) as error:
+            return shortened(str(error))
 
 
 @dataclass(frozen=True)
@@ -122,8 +135,39 @@ class ConformanceReport:
 
 
 def judge(
-    laws: dict[str, Law], code: Any, claims: Sequence[str] | None, seed: int
+    laws: dict[str, Law],
+    code: Any,
+    claims: Sequence[str] | None,
+    seed: int,
+    at_most: int | None,
 ) -> ConformanceReport:
     """All laws, or those that are claimed."""
+    if isinstance(claims, str):
+        raise InvalidInput("claims", claims, "a list of names, such as [claims]")
+    if at_most is not None:
+        checks.count("at_most", at_most, 1)
     chosen = list(laws.values()) if claims is None else [choose("claims", c, laws) for c in claims]
-    return ConformanceReport(tuple(law.judge(code, seed) for law in chosen))
+    return ConformanceReport(tuple(law.judge(code, seed, at_most) for law in chosen))
+
+
+def guarded(code: Any) -> Callable[..., Any]:
+    """The code under test, whose errors are told apart from those of the laws."""
+
+    def call(*arguments: Any) -> Any:
+        try:
+            return code(*arguments)
+        except Exception as error:
+            raise CodeFailed(f"raises {type(error).__name__}: {error}") from error
+
+    return call
+
+
+def shortened(text: str) -> str:
+    """Both ends of a long message, on one line.
+
+    Example:
+        >>> len(shortened("x" * 1000))
+        245
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= 2 * SHOWN else f"{line[:SHOWN]} ... {line[-SHOWN:]}"

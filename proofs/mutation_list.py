@@ -48,9 +48,15 @@ CLAIMS_OF: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "fairopt/conflict_averse.py": ("conflict-averse-*",),
         "fairopt/dual_cone.py": ("dual-cone-*", "upgrad-*", "fairgrad-residual-*"),
         "fairopt/pareto.py": ("pareto-*",),
+        "fairopt/from_gradients.py": ("min-norm-*", "pareto-*"),
+        "fairopt/utility.py": ("alpha-fair-utility-*",),
         "mechanisms/max_min_fair.py": ("max-min-fair-*", "float-rules-*"),
+        "mechanisms/leave_one_out.py": ("max-min-fair-*", "leave-one-out-level-*", "float-rules-*"),
+        "mechanisms/order_statistics.py": ("float-rules-*",),
+        "mechanisms/baselines.py": ("cheapest-first-*", "random-recruitment-*", "float-rules-*"),
         "mechanisms/level_rules.py": (
             "leave-one-out-level-*",
+            "level-max-min-*",
             "common-level-floor",
             "float-rules-*",
         ),
@@ -62,10 +68,24 @@ CLAIMS_OF: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "mechanisms/greedy_max_min.py": ("greedy-*", "c1-*", "float-rules-*"),
         "mechanisms/participation_fee.py": ("participation-fee-*", "float-rules-*"),
         "mechanisms/posted_price.py": ("posted-price-*", "sampled-posted-*", "float-rules-*"),
-        "mechanisms/kernels/shares.py": ("float-rules-*",),
-        "mechanisms/kernels/spending.py": ("float-rules-*",),
     }
 )
+FOLDERS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "fairopt/allocating/path_": ("split-*",),
+        "fairopt/allocating": (
+            "fair-prices-*",
+            "fair-rates-*",
+            "max-min-rates-*",
+            "a-cap-*",
+            "allocation-residual-*",
+        ),
+        "mechanisms/kernels": ("float-rules-*", "*-take-up"),
+        "mechanisms": AUCTIONS,
+        "fairopt": GRADIENTS,
+    }
+)
+"""Claims of the files that are not listed: those of the first beginning of the name that fits."""
 
 
 def claims_of(file: str) -> tuple[str, ...]:
@@ -75,7 +95,9 @@ def claims_of(file: str) -> tuple[str, ...]:
         >>> claims_of("fairopt/pareto.py")
         ('pareto-*',)
     """
-    return CLAIMS_OF.get(file, GRADIENTS if file.startswith("fairopt") else AUCTIONS)
+    if file in CLAIMS_OF:
+        return CLAIMS_OF[file]
+    return next(claims for folder, claims in FOLDERS.items() if file.startswith(folder))
 
 
 # ruff: noqa: E501
@@ -114,9 +136,24 @@ MUTATIONS = (
     Mutation("fairopt/pareto.py", "strict for weak", "Verdict.STATIONARY if norm <= 4.0 * rounding", "Verdict.STATIONARY if norm < 0.0 * rounding"),
     Mutation("fairopt/kernels/min_norm.py", "linear term of the wrong scale", "q[i] = -least / d[i]", "q[i] = -least / (d[i] * d[i])"),
     Mutation("fairopt/kernels/stationarity.py", "verdict the wrong way round", "if least > error:", "if least < error:"),
-    Mutation("fairopt/kernels/dual_cone.py", "multipliers subtracted", "references[k, i] + u[i] * (scale / unit[i])", "references[k, i] - u[i] * (scale / unit[i])"),
-    Mutation("fairopt/kernels/fairgrad.py", "priority in the wrong power", "(1.0 - theta) * log_p[i] +", "theta * log_p[i] +"),
-    Mutation("fairopt/kernels/conflict_averse.py", "level off the root", "q[i] = g[i] - mu * b[i]", "q[i] = g[i] + mu * b[i]"),
+    Mutation("fairopt/kernels/dual_cone.py", "multipliers subtracted", "weights[i] = reference[i] + (u[i]", "weights[i] = reference[i] - (u[i]"),
+    Mutation("fairopt/kernels/corner_newton.py", "priority in the wrong power", "(1.0 - theta) * log_p[i] +", "theta * log_p[i] +"),
+    Mutation("fairopt/kernels/level_root.py", "level off the root", "q[i] = g[i] - mu * b[i]", "q[i] = g[i] + mu * b[i]"),
+    Mutation("fairopt/kernels/limits.py", "lengths of the gradients dropped", "q[i] = -scale / d[i] if alpha", "q[i] = -scale if alpha"),
+    Mutation("fairopt/kernels/judging.py", "sign of the priority in the gap", "factor = log_scale + (log_w - log_p) / alpha", "factor = log_scale + (log_w + log_p) / alpha"),
+    Mutation("fairopt/from_gradients.py", "weights of unit gradients returned", "v = u * inverse\n", "v = u * 1.0\n"),
+    Mutation("fairopt/utility.py", "factor 1 / (1 - alpha) dropped", "rate ** (1.0 - self.alpha) / (1.0 - self.alpha)", "rate ** (1.0 - self.alpha) / 1.0"),
+    Mutation("fairopt/utility.py", "power for its inverse", "y ** (-1.0 / self.alpha)", "y ** (-1.0 * self.alpha)"),
+    Mutation("fairopt/allocating/judging.py", "room for price", "_most(np.minimum(unused, share)", "_most(np.maximum(unused, share)"),
+    Mutation("fairopt/allocating/judging.py", "caps cannot be exceeded", "feasible = max(_most(loads - 1.0), _most(_ratio(rates, problem.upper) - 1.0))", "feasible = _most(loads - 1.0)"),
+    Mutation("fairopt/allocating/judging.py", "sign of the priority", "wanted = np.log(problem.priority[free]) - log_price[free]", "wanted = -np.log(problem.priority[free]) - log_price[free]"),
+    Mutation("fairopt/allocating/judging.py", "always in prices", "/ max(1.0, problem.alpha)", "/ 1.0"),
+    Mutation("fairopt/allocating/response.py", "power for its inverse", "(log_weight - np.log(q)) / scaled.alpha", "(log_weight - np.log(q)) * scaled.alpha"),
+    Mutation("fairopt/allocating/water_filling.py", "frozen rates use nothing", "max(1.0 - size @ self.rates[flows], 0.0) / open_part", "1.0 / open_part"),
+    Mutation("fairopt/allocating/water_filling.py", "caps after the links", "bounds[-1][0] <= heap[0][0]", "bounds[-1][0] > heap[0][0]"),
+    Mutation("fairopt/allocating/linear_programme.py", "smallest total", "programme(-weight, scaled.by_link", "programme(weight, scaled.by_link"),
+    Mutation("fairopt/allocating/path_problem.py", "dearest path for cheapest", "np.minimum.reduceat(of_paths", "np.maximum.reduceat(of_paths"),
+    Mutation("fairopt/allocating/path_solving.py", "priority dropped", "path_form(reduced.A, reduced.owner, count, weight - centre,", "path_form(reduced.A, reduced.owner, count, 0.0 * weight,"),
     Mutation("mechanisms/ranking.py", "ties for the later client", "bisect_left(others, (ask, client)) < k", "bisect_left(others, (ask, -client)) < k"),
     Mutation("mechanisms/ranking.py", "one rank too many", "bisect_left(others, (ask, client)) < k", "bisect_left(others, (ask, client)) <= k"),
     Mutation("mechanisms/ranking.py", "water shared by all, not by the rest", "left / (len(amounts) - filled)", "left / len(amounts)"),
@@ -126,8 +163,8 @@ MUTATIONS = (
     Mutation("mechanisms/max_min_fair.py", "own task tested at the losing rank", "k - 1 if t == task else k) for t", "k if t == task else k) for t"),
     Mutation("mechanisms/max_min_fair.py", "strict for weak at the cap", "k * sum(min(ask, cap) for ask in losers) <= budget", "k * sum(min(ask, cap) for ask in losers) < budget"),
     Mutation("mechanisms/max_min_fair.py", "cap dropped from the price", "return level, min(ask(task, level), water_level(losers(level), auction.budget / level))", "return level, ask(task, level)"),
-    Mutation("mechanisms/max_min_fair.py", "payment is the own ask", "prices[client, task] = price * unit", "prices[client, task] = ask * unit"),
-    Mutation("mechanisms/max_min_fair.py", "strict for weak at the price", "and ask <= price:", "and ask < price:"),
+    Mutation("mechanisms/leave_one_out.py", "payment is the own ask", "prices[client, task] = price * unit", "prices[client, task] = ask * unit"),
+    Mutation("mechanisms/leave_one_out.py", "strict for weak at the price", "and ask <= price:", "and ask < price:"),
     Mutation("mechanisms/level_rules.py", "payment of the last winner", "price = kth(ranking, level + 1, auction.outside[task])", "price = kth(ranking, level, auction.outside[task])"),
     Mutation("mechanisms/level_rules.py", "strict for weak at the budget", "bool(k * sum(asks) <= auction.budget)", "bool(k * sum(asks) < auction.budget)"),
     Mutation("mechanisms/level_rules.py", "price one level too high", "return level, next_asks(level)[task]", "return level, next_asks(level + 1)[task]"),
@@ -145,6 +182,12 @@ MUTATIONS = (
     Mutation("mechanisms/posted_price.py", "money is never used up", "left = left - sum(menu[accepted[client]])", "left = left - 0"),
     Mutation("mechanisms/posted_price.py", "offers hang on what is accepted", "offered[client] = menu.sum() <= left", "offered[client] = sum(menu[accepted[client]]) <= left"),
     Mutation("mechanisms/posted_price.py", "no quota for the sample's price", "<= price, dtype=bool)][:level]", "<= price, dtype=bool)]"),
+    Mutation("mechanisms/participation_fee.py", "the whole fee from one task, in floats", "part = np.minimum(due, np.maximum(gain, 0.0))", "part = due + 0.0 * gain"),
+    Mutation("mechanisms/baselines.py", "strict for weak at the budget", "if ask <= left:", "if ask < left:"),
+    Mutation("mechanisms/order_statistics.py", "ranks count from the stretch", "index = ranks - self.below[:, np.newaxis] - 1", "index = ranks - 1"),
+    Mutation("mechanisms/kernels/exact.py", "strict for weak at the budget", "return count == 0 or partials[count - 1] < 0.0", "return count > 0 and partials[count - 1] < 0.0"),
+    Mutation("mechanisms/kernels/water_filling.py", "winners' ranks for the other tasks", "x[t] = other(b, rank, t, j + 1)", "x[t] = other(b, rank, t, j)"),
+    Mutation("mechanisms/kernels/water_filling.py", "strict for weak at the price", "if asks[i, s] <= memory[place, s]:", "if asks[i, s] < memory[place, s]:"),
     Mutation("mechanisms/kernels/shares.py", "one rank too many", "return below + low\n", "return below + low + 1\n"),
     Mutation("mechanisms/kernels/spending.py", "a round that nobody bids for", "if b[s, k] == np.inf:\n                return int(k)", "if b[s, k] == np.inf:\n                return int(k) + 1"),
     Mutation("mechanisms/kernels/spending.py", "accepted prices paid twice", "count = add_exactly(partials, count, prices[i, s])", "count = add_exactly(partials, count, 2.0 * prices[i, s])"),

@@ -1,9 +1,15 @@
 """Would a mistake be caught? Seeded mistakes in solvers and auctions, one at a time.
 
 `python -m proofs.mutations [--only PATTERN] [--list]` copies the packages to a temporary folder,
-changes one place of the copy, and runs the claims of the touched file there, in a process of their
-own. It prints which mistakes were caught, and by which claim, and exits with 1 if one was missed or
-no longer fits the source. Mistakes in compiled kernels recompile them, which takes a minute each.
+changes one place of the copy, and runs the claims of the touched file there, to the first that
+fails, in a process of their own. It prints which mistakes were caught, and by which claim, and
+exits with 1 if one was missed or no longer fits the source. Before all that the same claims must
+hold of the packages as they are: where one fails anyway, nothing is caught. The packages themselves
+are never changed; whoever stops the run (Ctrl-C, kill) stops the claims too, and the copy is
+removed.
+
+Mistakes in compiled kernels recompile them, which takes minutes each; all together take an hour of
+one core.
 """
 
 from __future__ import annotations
@@ -11,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +34,10 @@ from proofs.mutation_list import MUTATIONS, PACKAGES, Mutation, claims_of
 ROOT = Path(__file__).parents[1]
 SECONDS = 900
 """A mistake that makes claims run longer than this counts as caught: nobody would wait."""
+BASELINE_SECONDS = 3600
+"""For all claims of all touched files, kernels compiled first."""
+UNSOUND = 2
+"""Exit status where claims fail without any mistake."""
 CAUGHT, MISSED, STALE = "caught", "MISSED", "STALE"
 
 
@@ -37,7 +48,7 @@ class Outcome:
     Args:
         mutation: The mistake.
         verdict: `CAUGHT`, `MISSED`, or `STALE` if the place is no longer in the source.
-        by: The first claim that failed, or how the run ended.
+        by: The claim that failed, or how the run ended.
         seconds: Of the run.
     """
 
@@ -54,7 +65,7 @@ class Outcome:
 def run(mutations: Iterable[Mutation], root: Path = ROOT) -> Iterator[Outcome]:
     """Apply and judge mistakes one after the other, each on a fresh copy."""
     for mutation in mutations:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(prefix="fairopt-mutation-") as folder:
             copy = Path(folder)
             for package in PACKAGES:
                 shutil.copytree(root / package, copy / package)
@@ -66,16 +77,30 @@ def judge(mutation: Mutation, copy: Path) -> Outcome:
     start = time.perf_counter()
     if not apply(mutation, copy):
         return Outcome(mutation, STALE, "the place occurs not exactly once in the source", 0.0)
-    names = [word for name in claims_of(mutation.file) for word in ("--only", name)]
-    command = [sys.executable, "-m", "proofs", "--json", *names]
-    environment = {**os.environ, "PYTHONPATH": str(copy)}
     try:
-        done = subprocess.run(
-            command, cwd=copy, env=environment, capture_output=True, text=True, timeout=SECONDS
-        )
+        done = _claims(claims_of(mutation.file), copy, SECONDS)
     except subprocess.TimeoutExpired:
         return Outcome(mutation, CAUGHT, "it does not end", time.perf_counter() - start)
     return Outcome(mutation, *_reading(done), time.perf_counter() - start)
+
+
+def baseline(mutations: Iterable[Mutation], root: Path = ROOT) -> str | None:
+    """What fails without any mistake, or None: then whatever fails later is a mistake's doing."""
+    patterns = dict.fromkeys(name for each in mutations for name in claims_of(each.file))
+    verdict, by = _reading(_claims(patterns, root, BASELINE_SECONDS))
+    return by if verdict == CAUGHT else None
+
+
+def _claims(
+    patterns: Iterable[str], root: Path, seconds: float
+) -> subprocess.CompletedProcess[str]:
+    """Run the claims that the patterns name on the packages below a folder."""
+    names = [word for pattern in patterns for word in ("--only", pattern)]
+    command = [sys.executable, "-m", "proofs", "--json", "--stop", *names]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    return subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True, timeout=seconds
+    )
 
 
 def apply(mutation: Mutation, copy: Path) -> bool:
@@ -98,8 +123,7 @@ def _reading(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
     failed = [c["claim"] for c in claims if c["verdict"] != "holds"]
     accepted = [c["claim"] for c in claims if not c["broken_twin_rejected"]]
     if failed:
-        more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
-        return CAUGHT, failed[0] + more
+        return CAUGHT, failed[0]
     if accepted:
         return CAUGHT, f"the broken twin of {accepted[0]} is accepted"
     return MISSED, f"{len(claims)} claims hold"
@@ -114,6 +138,14 @@ def main(
     if listing:
         sys.stdout.writelines(f"{m.file}: {m.what}\n" for m in chosen)
         return
+    if not chosen:
+        sys.stderr.write(f"--only {only}: no mistake is in such a file\n")
+        raise typer.Exit(UNSOUND)
+    signal.signal(signal.SIGTERM, _end)
+    failing = baseline(chosen)
+    if failing is not None:
+        sys.stderr.write(f"without any mistake: {failing}\n")
+        raise typer.Exit(UNSOUND)
     verdicts = []
     for outcome in run(chosen):
         sys.stdout.write(f"{outcome}\n")
@@ -121,6 +153,11 @@ def main(
         verdicts.append(outcome.verdict)
     sys.stdout.write(f"{verdicts.count(CAUGHT)} of {len(verdicts)} mistakes are caught\n")
     raise typer.Exit(0 if verdicts.count(CAUGHT) == len(verdicts) else 1)
+
+
+def _end(number: int, frame: object) -> None:
+    """End like after Ctrl-C, so that the claims are stopped and the copy is removed."""
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

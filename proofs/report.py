@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,13 +15,33 @@ if TYPE_CHECKING:
 
 PLAIN_WIDTH = 180
 """Columns of text where the output is a file or a pipe and has no width of its own."""
+LOG = logging.getLogger(__name__)
 COLUMNS = ("claim", "source", "kind", "how checked", "scope", "verdict", "s", "broken twin")
 
 
-def judge_all(claims: Iterable[Claim], *, deep: bool = False) -> Iterator[Verdict]:
-    """Judge claims one after the other."""
+def judge_all(
+    claims: Iterable[Claim], *, deep: bool = False, stop: bool = False
+) -> Iterator[Verdict]:
+    """Judge claims one after the other, all or to the first that does not pass.
+
+    A check that raises fails its claim, and is logged.
+    """
     for claim in claims:
-        yield claim.judge(deep=deep)
+        verdict = _judged(claim, deep)
+        yield verdict
+        if stop and not verdict.passed:
+            return
+
+
+def _judged(claim: Claim, deep: bool) -> Verdict:
+    """The verdict, whatever happens."""
+    start = time.perf_counter()
+    try:
+        return claim.judge(deep=deep)
+    except Exception as error:
+        LOG.exception("the check of %s raises", claim.name)
+        witness = f"the check raises {type(error).__name__}: {error}"
+        return Verdict(claim, deep, witness, "not tried", time.perf_counter() - start)
 
 
 def table(verdicts: Sequence[Verdict]) -> Table:

@@ -1,7 +1,4 @@
-"""Alpha-fair rates over shared links: optimality, prices, bottlenecks and the ends of the family.
-
-The solver is looked up by name, so that these claims are there as soon as it is.
-"""
+"""Alpha-fair rates over shared links: optimality, prices, bottlenecks, the ends of the family."""
 
 from __future__ import annotations
 
@@ -11,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-import fairopt
-from fairopt import Status
+from fairopt import Status, alpha_fair_allocation
 from proofs.claim import BOUND, IDENTITY, LIMIT, OWN, TIGHT, Check, Claim, Evidence
 from proofs.gradients.problems import Array
 
@@ -28,6 +24,8 @@ OPTIMAL_WITHIN = 1e-7
 """Relative: rates of a residual of 1e-9 on networks of up to 12 flows."""
 RATE = 1.0
 """Times alpha: the relative shortfall of the total on these networks."""
+SCOPE = "12 networks of up to 6 links and 12 flows"
+DEEP_SCOPE = SCOPE.replace("12 n", "100 n")
 APPROACH = 1.0
 """Over alpha: the relative distance to max-min rates on these networks; 0.93 is the most seen."""
 
@@ -51,7 +49,7 @@ def nobody_gains(allocate: Allocate, deep: bool) -> str | None:
             if not ((x > 0.0).all() and (R @ x <= c * (1.0 + OPTIMAL_WITHIN)).all()):
                 return f"{name}, alpha {alpha}: rates {x} are not feasible"
             marginal = p * (x / x.max()) ** -alpha
-            gain = _largest(marginal, R, c) / float(marginal @ x) - 1.0
+            gain = largest_total(marginal, R, c) / float(marginal @ x) - 1.0
             if not gain <= OPTIMAL_WITHIN:
                 return f"{name}, alpha {alpha}: other rates gain {gain:.1e}"
     return None
@@ -113,7 +111,7 @@ def tends_to_max_min(allocate: Allocate, deep: bool) -> str | None:
 def tends_to_the_total(allocate: Allocate, deep: bool) -> str | None:
     """The weighted total at alpha is within RATE alpha of the largest, and equal at alpha = 0."""
     for name, (R, c, p) in networks(deep):
-        best = _largest(p, R, c)
+        best = largest_total(p, R, c)
         for alpha in (0.0, *LOW):
             short = 1.0 - float(p @ allocate(R, c, alpha, priority=p).rates) / best
             if not short <= RATE * alpha + OPTIMAL_WITHIN:
@@ -145,7 +143,7 @@ def progressive_filling(R: Array, c: Array) -> list[Fraction]:
     return rates
 
 
-def _largest(value: Array, R: Array, c: Array) -> float:
+def largest_total(value: Array, R: Array, c: Array) -> float:
     """The largest value'y over R y <= c, y >= 0."""
     from scipy.optimize import linprog
 
@@ -153,78 +151,72 @@ def _largest(value: Array, R: Array, c: Array) -> float:
     return float(value @ best)
 
 
-def _at_other_powers(allocate: Allocate) -> Allocate:
+def at_other_powers(routing: Any, capacity: Any, alpha: float, *, priority: Any = None) -> Any:
     """The solver with the power off by a tenth, between 1/4 and 2."""
-
-    def other(routing: Any, capacity: Any, alpha: float, *, priority: Any = None) -> Any:
-        return allocate(routing, capacity, min(max(1.1 * alpha, 0.25), 2.0), priority=priority)
-
-    return other
+    power = min(max(1.1 * alpha, 0.25), 2.0)
+    return alpha_fair_allocation(routing, capacity, power, priority=priority)
 
 
-def claims_about(allocate: Allocate) -> tuple[Claim, ...]:
-    """The claims, for a solver called like `fairopt.alpha_fair_allocation`."""
-    broken = _at_other_powers(allocate)
-    scope = "12 networks of up to 6 links and 12 flows"
+def claim(
+    name: str, words: str, formula: str, source: str, kind: str, how: str, check: Check,
+    *more: Evidence,
+) -> Claim:  # fmt: skip
+    """A claim about `fairopt.alpha_fair_allocation` on the seeded networks."""
+    return Claim(
+        name, words, formula, source, kind, how, SCOPE, DEEP_SCOPE, check, alpha_fair_allocation,
+        at_other_powers, more,
+    )  # fmt: skip
 
-    def claim(name: str, words: str, formula: str, source: str, kind: str, how: str,
-              check: Check, *more: Evidence) -> Claim:  # fmt: skip
-        deep = scope.replace("12 n", "100 n")
-        return Claim(
-            name, words, formula, source, kind, how, scope, deep, check, allocate, broken, more
-        )
 
-    return (
-        claim(
-            "fair-rates-are-optimal",
-            "no feasible rates have more marginal utility; at alpha = 1 no feasible change has a "
-            "positive sum of relative gains",
-            r"\max_{R y \le c} \sum_i p_i x_i^{-\alpha} (y_i - x_i) = 0",
-            "Kelly, Maulloo and Tan 1998; Mo and Walrand 2000",
-            TIGHT,
-            "the maximum by a linear programme, relative 1e-7",
-            nobody_gains,
+CLAIMS = (
+    claim(
+        "fair-rates-are-optimal",
+        "no feasible rates have more marginal utility; at alpha = 1 no feasible change has a "
+        "positive sum of relative gains",
+        r"\max_{R y \le c} \sum_i p_i x_i^{-\alpha} (y_i - x_i) = 0",
+        "Kelly, Maulloo and Tan 1998; Mo and Walrand 2000",
+        TIGHT,
+        "the maximum by a linear programme, relative 1e-7",
+        nobody_gains,
+    ),
+    claim(
+        "fair-prices-explain-the-rates",
+        "every flow's marginal utility is the price of its path, and only full links cost",
+        r"p_i x_i^{-\alpha} = \sum_l R_{li} \lambda_l,\quad \lambda_l (c - R x)_l = 0",
+        "Kelly, Maulloo and Tan 1998",
+        IDENTITY,
+        "optimality conditions, relative 1e-7",
+        prices_explain,
+    ),
+    claim(
+        "max-min-rates-have-bottlenecks",
+        "at alpha = inf every flow has a full link on which nobody has more, and the rates are "
+        "those of progressive filling",
+        r"\forall i\ \exists l: R_{li} > 0,\ (R x)_l = c_l,\ x_i = \max_{j: R_{lj} > 0} x_j",
+        "Bertsekas and Gallager, bottleneck condition",
+        BOUND,
+        "bottlenecks; progressive filling in fractions",
+        has_a_bottleneck,
+        Evidence(
+            "progressive filling in fractions", is_max_min, alpha_fair_allocation, at_other_powers
         ),
-        claim(
-            "fair-prices-explain-the-rates",
-            "every flow's marginal utility is the price of its path, and only full links cost",
-            r"p_i x_i^{-\alpha} = \sum_l R_{li} \lambda_l,\quad \lambda_l (c - R x)_l = 0",
-            "Kelly, Maulloo and Tan 1998",
-            IDENTITY,
-            "optimality conditions, relative 1e-7",
-            prices_explain,
-        ),
-        claim(
-            "max-min-rates-have-bottlenecks",
-            "at alpha = inf every flow has a full link on which nobody has more, and the rates are "
-            "those of progressive filling",
-            r"\forall i\ \exists l: R_{li} > 0,\ (R x)_l = c_l,\ x_i = \max_{j: R_{lj} > 0} x_j",
-            "Bertsekas and Gallager, bottleneck condition",
-            BOUND,
-            "bottlenecks; progressive filling in fractions",
-            has_a_bottleneck,
-            Evidence("progressive filling in fractions", is_max_min, allocate, broken),
-        ),
-        claim(
-            "fair-rates-tend-to-max-min",
-            "as alpha grows the rates tend to the max-min ones",
-            r"\lim_{\alpha \to \infty} x^{(\alpha)} = x^{\text{max-min}}",
-            "Mo and Walrand 2000",
-            LIMIT,
-            f"relative distance at most {APPROACH:g} / alpha",
-            tends_to_max_min,
-        ),
-        claim(
-            "fair-rates-tend-to-the-largest-total",
-            "as alpha vanishes the weighted total tends to the largest one",
-            r"\lim_{\alpha \to 0} p^\top x^{(\alpha)} = \max_{R x \le c} p^\top x",
-            OWN,
-            LIMIT,
-            f"relative shortfall at most {RATE:g} alpha",
-            tends_to_the_total,
-        ),
-    )
-
-
-SOLVER: Allocate | None = getattr(fairopt, "alpha_fair_allocation", None)
-CLAIMS = claims_about(SOLVER) if SOLVER is not None else ()
+    ),
+    claim(
+        "fair-rates-tend-to-max-min",
+        "as alpha grows the rates tend to the max-min ones",
+        r"\lim_{\alpha \to \infty} x^{(\alpha)} = x^{\text{max-min}}",
+        "Mo and Walrand 2000",
+        LIMIT,
+        f"relative distance at most {APPROACH:g} / alpha",
+        tends_to_max_min,
+    ),
+    claim(
+        "fair-rates-tend-to-the-largest-total",
+        "as alpha vanishes the weighted total tends to the largest one",
+        r"\lim_{\alpha \to 0} p^\top x^{(\alpha)} = \max_{R x \le c} p^\top x",
+        OWN,
+        LIMIT,
+        f"relative shortfall at most {RATE:g} alpha",
+        tends_to_the_total,
+    ),
+)

@@ -151,8 +151,9 @@ def _splits(total: int, parts: int) -> Iterator[tuple[int, ...]]:
 CLAIMS = (
     Claim(
         "requests-are-conserved",
-        "reallocated requests sum exactly to the total, in multiples of the quantum, each within "
-        "one quantum of its share; in flight they never exceed the total",
+        "reallocated requests sum exactly to the total, in multiples of the quantum, none below "
+        "the minimum, and without a minimum each within one quantum of its share; in flight they "
+        "never exceed the total and reach their targets",
         r"\sum_m R_m = R,\quad \lvert R_m - R \sigma_m^2 / \textstyle\sum_j \sigma_j^2 \rvert < q,"
         r"\quad \sum_m A_m(t) \le R",
         f"{FEDAST}; {OWN}",

@@ -30,7 +30,7 @@ LAWS = (constant, uniform, shifted_exponential)
 ACCURACY = 0.005
 """Relative: flights that the window cuts at both ends are R of 20,000, up to 1/200."""
 FAR = 0.03
-"""Relative: what the heavy tail is off by at the same length, at least."""
+"""Relative: less than the heavy tail is off by at the same length, 4 to 10 % in eight runs."""
 
 
 def conserves_arrivals(build: Build, deep: bool) -> str | None:
@@ -66,10 +66,13 @@ def mean_staleness(build: Build, R: int, b: int, law: Delays, length: int = 1) -
 def mean_is_far_off(law: Delays, deep: bool) -> str | None:
     """After 20,000 updates the mean is more than 3 % below (R - 1) / b: long flights lack."""
     R, b = 96, 3
-    process = Process(R, b, law, np.random.default_rng([SEED, R, b]))
-    run = [staleness for staleness, _ in process.run(WARM_UP + UPDATES)]
-    off = 1.0 - float(np.mean(run[WARM_UP:])) * b / (R - 1)
-    return None if off > FAR else f"the mean is off by {100 * off:.2f} % only"
+    for seed in range(20 if deep else 3):
+        process = Process(R, b, law, np.random.default_rng([SEED, R, b, seed]))
+        run = [staleness for staleness, _ in process.run(WARM_UP + UPDATES)]
+        off = 1.0 - float(np.mean(run[WARM_UP:])) * b / (R - 1)
+        if not off > FAR:
+            return f"seed {seed}: the mean is off by {100 * off:.2f} % only"
+    return None
 
 
 def exceeds_any_bound(build: Build, deep: bool) -> str | None:
@@ -129,7 +132,7 @@ CLAIMS = (
     Claim(
         "mean-staleness",
         "with R requests in flight and a buffer of b the mean staleness tends to (R - 1) / b, "
-        "whatever the delays of finite mean",
+        "whatever the law of independent delays with a finite mean",
         r"\lim_{T\to\infty} \frac1T \sum_t \tau_t = \frac{R - 1}{b}",
         f"{OWN}; {FEDAST}",
         LIMIT,
@@ -142,14 +145,14 @@ CLAIMS = (
     ),
     Claim(
         "mean-staleness-under-heavy-tails",
-        "with Pareto delays of index 1.2 the mean of 20,000 updates is more than 3 % below "
-        "(R - 1) / b: the flights that count most have not returned",
+        "with Pareto delays of index 1.2 the mean of 20,000 updates can be more than 3 % below "
+        "(R - 1) / b, and is in every run here: the flights that count most have not returned",
         r"\frac1T \sum_{t \le T} \tau_t < 0.97\,\frac{R - 1}{b},\quad T = 20000",
         OWN,
         COUNTEREXAMPLE,
-        "one seeded simulation",
-        "R = 96, b = 3",
-        "R = 96, b = 3",
+        "seeded simulations",
+        "3 runs, R = 96, b = 3",
+        "20 runs, R = 96, b = 3",
         mean_is_far_off,
         heavy_tailed,
         shifted_exponential,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,7 @@ from fairopt import Solution, conflict_averse
 from proofs.certificates import enclose_conflict_averse
 from proofs.claim import BOUND, IDENTITY, TIGHT, Check, Claim, Evidence
 from proofs.gradients import wrong_solvers
-from proofs.gradients.problems import DEEP_SCOPE, SCOPE, SEED, Array, samples
-
-Solver = Callable[..., Solution]
+from proofs.gradients.problems import DEEP_SCOPE, SCOPE, SEED, Array, Solver, samples
 
 CAGRAD = "CAGrad as restated in FedHCA2, arXiv 2311.13250"
 DIGITS = 1e-9
@@ -35,14 +33,19 @@ def best_worst_task(solver: Solver, deep: bool) -> str | None:
     """No other direction of the ball has a better worst task."""
     rng = np.random.default_rng(SEED)
     for name, G, c, d, g0 in _solved(solver, deep):
-        reach = c * float(np.linalg.norm(g0))
-        for e in rng.normal(size=(RIVALS, G.shape[1])):
-            rival = d + 0.3 * reach * e / np.linalg.norm(e)
-            off = rival - g0
-            rival = g0 + off * min(1.0, reach / float(np.linalg.norm(off)))
+        pushes = np.concatenate([rng.normal(size=(RIVALS, G.shape[1])), G])
+        for rival in _within(g0, c * float(np.linalg.norm(g0)), d, pushes):
             if not (G @ rival).min() <= (G @ d).min() + DIGITS * (g0 @ g0):
                 return f"{name}, c {c}: {(G @ rival).min()} > {(G @ d).min()}"
     return None
+
+
+def _within(centre: Array, reach: float, d: Array, pushes: Array) -> Iterator[Array]:
+    """The direction d pushed far and a little, then brought back into the ball."""
+    for push in pushes:
+        for size in (0.3, 0.003):
+            off = d + size * reach * push / np.linalg.norm(push) - centre
+            yield centre + off * min(1.0, reach / float(np.linalg.norm(off)))
 
 
 def mean_descends(solver: Solver, deep: bool) -> str | None:
@@ -72,9 +75,9 @@ def _solved(solver: Solver, deep: bool) -> Any:
             yield name, G, c, np.asarray(solver(G @ G.T, c).weights @ G), G.mean(axis=0)
 
 
-def against_the_mean(gram: Array, c: float) -> Solution:
-    """Minus the mean: far outside of the ball for c < 2."""
-    return wrong_solvers.claimed(np.full(len(gram), -1.0 / len(gram)))
+def around_the_second(gram: Array, c: float) -> Solution:
+    """A ball around the second task's gradient, not around the mean."""
+    return conflict_averse(gram, c, reference=np.eye(len(gram))[1])
 
 
 def about(
@@ -116,9 +119,10 @@ CLAIMS = (
         r"\min_k \langle g_k, e\rangle \le \min_k \langle g_k, d\rangle\quad "
         r"\forall \lVert e - g_0\rVert \le c \lVert g_0\rVert",
         TIGHT,
-        f"{RIVALS} rivals per instance",
+        f"{RIVALS} random rivals and one per task, far and near",
         best_worst_task,
         wrong_solvers.half_radius,
+        wrong_solvers.smoothed_dual,
     ),
     about(
         "conflict-averse-still-descends-on-the-mean",
@@ -127,7 +131,7 @@ CLAIMS = (
         BOUND,
         "seeded families",
         mean_descends,
-        against_the_mean,
+        around_the_second,
     ),
     about(
         "conflict-averse-dual-equals-primal",

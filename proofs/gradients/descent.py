@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fairopt import fairgrad, min_norm
-from proofs.claim import BOUND, LIMIT, OWN, Claim, Evidence
+from proofs.claim import LIMIT, OWN, TIGHT, Claim, Evidence
 from proofs.gradients.problems import SEED, Array
 
 Rule = Callable[[Array, float], Array]
@@ -20,15 +20,21 @@ ON_THE_FRONT = 1e-3
 """Distance to the Pareto set after the steps, relative to its size."""
 ROUNDING = 1e-12
 """Of a loss, relative."""
+SOLVED = 1e-9
+"""Of the decrease, relative: weights solve the equation to 1e-10, the bound has their powers."""
 
 
 @dataclass(frozen=True)
 class Losses:
-    """K smooth losses: values and gradients at a point, and a common smoothness constant."""
+    """K smooth losses: values and gradients at a point, and a common smoothness constant.
+
+    `round` losses have that curvature everywhere and in every direction.
+    """
 
     value: Callable[[Array], Array]
     gradient: Callable[[Array], Array]
     smoothness: float
+    round: bool = False
 
 
 def fair_step(alpha: float) -> Rule:
@@ -50,6 +56,11 @@ def longer_step(alpha: float) -> Rule:
     return lambda G, smoothness: 3.0 * smoothness * fair_step(alpha)(G, 1.0)
 
 
+def tenth_longer_step(alpha: float) -> Rule:
+    """The theorem's step and a tenth: a hundredth of the promised decrease is lost."""
+    return lambda G, smoothness: 1.1 * fair_step(alpha)(G, smoothness)
+
+
 def constant_step(alpha: float) -> Rule:
     """Steps of a fixed rate: the direction does not shrink near the front."""
 
@@ -60,7 +71,10 @@ def constant_step(alpha: float) -> Rule:
 
 
 def decreases(rule_at: Callable[[float], Rule], deep: bool) -> str | None:
-    """The average loss falls by at least (sum s)^2 / (2 L K^2 ||d||^2) in one step."""
+    """The average loss falls by at least (sum s)^2 / (2 L K^2 ||d||^2) in one step.
+
+    Where every loss has the same curvature L in every direction it falls by exactly that.
+    """
     for name, losses, x in _problems(deep):
         G = losses.gradient(x)
         for alpha in ALPHAS:
@@ -71,7 +85,8 @@ def decreases(rule_at: Callable[[float], Rule], deep: bool) -> str | None:
             bound = progress**2 / (2.0 * losses.smoothness * len(G) ** 2 * square)
             before = losses.value(x).mean()
             drop = before - losses.value(x - rule_at(alpha)(G, losses.smoothness)).mean()
-            if not drop >= bound - ROUNDING * max(abs(before), 1.0):
+            slack = ROUNDING * max(abs(before), 1.0) + SOLVED * bound
+            if not (drop >= bound - slack and (drop <= bound + slack or not losses.round)):
                 return f"{name}, alpha {alpha}: the mean falls by {drop:.3e}, not {bound:.3e}"
     return None
 
@@ -103,19 +118,23 @@ def _to_hull(points: Array, x: Array) -> float:
 
 
 def _problems(deep: bool) -> Iterator[tuple[str, Losses, Array]]:
-    """Quadratics and log-cosh losses at random points."""
+    """Quadratics, log-cosh losses and squared distances at random points."""
     rng = np.random.default_rng(SEED)
     for draw in range(300 if deep else 30):
         K, D = int(rng.integers(2, 5)), int(rng.integers(2, 6))
         targets, maps = rng.normal(size=(K, D)), rng.normal(size=(K, D, D))
         yield f"quadratic {draw}", _quadratics(maps, targets), rng.normal(size=D)
         yield f"log-cosh {draw}", _log_cosh(maps, targets), rng.normal(size=D)
+        yield f"distances {draw}", _distances(targets), rng.normal(size=D)
 
 
 def _distances(points: Array) -> Losses:
     """Half the squared distance to every point; the Pareto set is their convex hull."""
     return Losses(
-        lambda x: 0.5 * ((x - points) ** 2).sum(axis=1), lambda x: np.asarray(x - points), 1.0
+        lambda x: 0.5 * ((x - points) ** 2).sum(axis=1),
+        lambda x: np.asarray(x - points),
+        1.0,
+        round=True,
     )
 
 
@@ -154,18 +173,18 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "fairgrad-step-decreases-the-mean-loss",
         "with the theorem's step size one step lowers the average of K smooth losses by at least "
-        "the stated amount",
+        "the stated amount, and by exactly that for squared distances",
         r"\bar L(x) - \bar L(x - \eta d) \ge \frac{(\sum_k w_k^{-1/\alpha})^2}"
         r"{2 L K^2 \sum_k w_k^{1-1/\alpha}},\quad "
         r"\eta = \frac{\sum_k w_k^{-1/\alpha}}{L K \sum_k w_k^{1-1/\alpha}}",
         f"{THEOREM}; {OWN}",
-        BOUND,
-        "one step on quadratics and log-cosh losses",
-        "60 problems, K 2..4, alpha 1/2, 1, 2",
-        "600 problems, K 2..4, alpha 1/2, 1, 2",
+        TIGHT,
+        "one step on quadratics, log-cosh losses and squared distances",
+        "90 problems, K 2..4, alpha 1/2, 1, 2",
+        "900 problems, K 2..4, alpha 1/2, 1, 2",
         decreases,
         fair_step,
-        longer_step,
+        tenth_longer_step,
     ),
     Claim(
         "fairgrad-steps-end-on-the-front",

@@ -16,26 +16,27 @@ from proofs.gradients import exact, wrong_solvers
 from proofs.gradients.problems import (
     ALPHAS,
     DEEP_SCOPE,
+    PROVED,
     SCOPE,
     SEED,
+    Solver,
     distance,
     grid,
     progress,
-    samples,
+    samples_at,
 )
 from proofs.gradients.problems import exact as exact_gram
 
-Solver = Callable[..., Solution]
 Map = Callable[[Fraction, int], Fraction]
 
 FAIRGRAD = "FairGrad, arXiv 2402.15638, equation A w = w^(-1/alpha)"
-PROVED = 1e-10
-"""The tolerance of `fairopt.fairgrad`, here as a proved bound."""
 VANISHES = Fraction(1, 10**12)
 """v'Av of a certificate relative to the largest diagonal entry: lengths up to 1e-6."""
 SAME = 1e-6
 """Weights from different starts, relative: residuals of 1e-10 at condition numbers up to 1e4."""
 STARTS = 5
+INDEPENDENT = ("plain", "conflicting", "mixed")
+"""Families whose weights are compared: those of dependent gradients hang on rounding more."""
 
 
 def exists_unless_stationary(solver: Solver, deep: bool) -> str | None:
@@ -99,41 +100,38 @@ def growing_power(w: Fraction, inverse_alpha: int) -> Fraction:
 def forgets_its_start(solver: Solver, deep: bool) -> str | None:
     """The same weights from every start."""
     rng = np.random.default_rng(SEED)
-    for name, G in samples(deep, "plain", "conflicting", "mixed"):
-        for alpha in ALPHAS:
-            cold = solver(G @ G.T, alpha).weights
-            for _ in range(STARTS):
-                start = cold * 10.0 ** rng.uniform(-3, 3, size=len(G))
-                off = np.abs(solver(G @ G.T, alpha, start=start).weights / cold - 1.0).max()
-                if not off <= SAME:
-                    return f"{name}, alpha {alpha}: weights differ by {off:.1e}"
+    for name, G, alpha in samples_at(ALPHAS, deep, *INDEPENDENT):
+        cold = solver(G @ G.T, alpha).weights
+        for _ in range(STARTS):
+            start = cold * 10.0 ** rng.uniform(-3, 3, size=len(G))
+            off = np.abs(solver(G @ G.T, alpha, start=start).weights / cold - 1.0).max()
+            if not off <= SAME:
+                return f"{name}: weights differ by {off:.1e}"
     return None
 
 
 def helps_every_task(solver: Solver, deep: bool) -> str | None:
     """<g_k, d> > 0, in fractions."""
-    for name, G in samples(deep):
-        for alpha in ALPHAS:
-            worst = min(progress(G, solver(G @ G.T, alpha).weights))
-            if worst <= 0:
-                return f"{name}, alpha {alpha}: progress {float(worst):.1e} on some task"
+    for name, G, alpha in samples_at(ALPHAS, deep):
+        worst = min(progress(G, solver(G @ G.T, alpha).weights))
+        if worst <= 0:
+            return f"{name}: progress {float(worst):.1e} on some task"
     return None
 
 
 def renumbering_and_duplicating(solver: Solver, deep: bool) -> str | None:
     """Renumbered tasks have renumbered weights; a task that appears twice has one weight twice."""
-    for name, G in samples(deep, "plain", "conflicting", "mixed"):
+    for name, G, alpha in samples_at(ALPHAS, deep, *INDEPENDENT):
         K = len(G)
         order = np.roll(np.arange(K)[::-1], 1)
-        for alpha in ALPHAS:
-            w = solver(G @ G.T, alpha).weights
-            turned = solver(G[order] @ G[order].T, alpha).weights
-            if not distance(turned, w[order]) <= SAME:
-                return f"{name}, alpha {alpha}: renumbering changes the weights"
-            twice = np.concatenate([G, G])
-            both = solver(twice @ twice.T, alpha).weights
-            if not distance(both[:K], both[K:]) <= SAME:
-                return f"{name}, alpha {alpha}: copies of a task have different weights"
+        w = solver(G @ G.T, alpha).weights
+        turned = solver(G[order] @ G[order].T, alpha).weights
+        if not distance(turned, w[order]) <= SAME:
+            return f"{name}: renumbering changes the weights"
+        twice = np.concatenate([G, G])
+        both = solver(twice @ twice.T, alpha).weights
+        if not distance(both[:K], both[K:]) <= SAME:
+            return f"{name}: copies of a task have different weights"
     return None
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from fairopt import Solution, fairgrad
+from fairopt import fairgrad
 from proofs.claim import BOUND, IDENTITY, OWN, Claim
 from proofs.gradients import wrong_solvers
 from proofs.gradients.existence import FAIRGRAD
-from proofs.gradients.problems import ALPHAS, DEEP_SCOPE, SCOPE, SEED, Array, distance, samples
-
-Solver = Callable[..., Solution]
+from proofs.gradients.problems import (
+    ALPHAS,
+    DEEP_SCOPE,
+    SCOPE,
+    SEED,
+    Array,
+    Solver,
+    distance,
+    samples,
+    samples_at,
+)
 
 DIGITS = 1e-8
 """Relative: a residual of 1e-10 times the condition of the identity (alpha up to 10, K up to 6)."""
@@ -25,15 +32,14 @@ NASH = "Nash bargaining as in Nash-MTL; FairGrad, arXiv 2402.15638, alpha = 1"
 def progress_and_length(solver: Solver, deep: bool) -> str | None:
     """<g_k, d> = (p_k / w_k)^(1/alpha), and its sum against w is the squared length."""
     rng = np.random.default_rng(SEED)
-    for name, G in samples(deep):
-        for alpha in ALPHAS:
-            p = rng.uniform(0.2, 5.0, size=len(G))
-            w = solver(G @ G.T, alpha, priority=p).weights
-            d = w @ G
-            claimed = (p / w) ** (1.0 / alpha)
-            off = max(_off(G @ d, claimed), _off(d @ d, w @ claimed))
-            if not off <= DIGITS:
-                return f"{name}, alpha {alpha}: off by {off:.1e}"
+    for name, G, alpha in samples_at(ALPHAS, deep):
+        p = rng.uniform(0.2, 5.0, size=len(G))
+        w = solver(G @ G.T, alpha, priority=p).weights
+        d = w @ G
+        claimed = (p / w) ** (1.0 / alpha)
+        off = max(_off(G @ d, claimed), _off(d @ d, w @ claimed))
+        if not off <= DIGITS:
+            return f"{name}: off by {off:.1e}"
     return None
 
 
@@ -48,13 +54,12 @@ def length_of_bargaining(solver: Solver, deep: bool) -> str | None:
 
 def scaling_law(solver: Solver, deep: bool) -> str | None:
     """Gradients times s multiply d by s^((1 - alpha) / (1 + alpha))."""
-    for name, G in samples(deep):
-        for alpha in ALPHAS:
-            for s in (1e-6, 3.0, 1e6):
-                d, far = (solver(H @ H.T, alpha).weights @ H for H in (G, s * G))
-                off = distance(far, d * s ** ((1.0 - alpha) / (1.0 + alpha)))
-                if not off <= DIGITS:
-                    return f"{name}, alpha {alpha}, scale {s}: off by {off:.1e}"
+    for name, G, alpha in samples_at(ALPHAS, deep):
+        for s in (1e-6, 3.0, 1e6):
+            d, far = (solver(H @ H.T, alpha).weights @ H for H in (G, s * G))
+            off = distance(far, d * s ** ((1.0 - alpha) / (1.0 + alpha)))
+            if not off <= DIGITS:
+                return f"{name}, scale {s}: off by {off:.1e}"
     return None
 
 
@@ -85,16 +90,15 @@ def bargaining_product(solver: Solver, deep: bool) -> str | None:
 
 def fair_inequality(solver: Solver, deep: bool) -> str | None:
     """No direction of the same length has more alpha-fair marginal utility."""
-    for name, G in samples(deep):
-        for alpha in ALPHAS:
-            d = solver(G @ G.T, alpha).weights @ G
-            s = G @ d
-            if s.min() <= 0.0:
-                return f"{name}, alpha {alpha}: no utility, a task loses"
-            price = (s / s.min()) ** -alpha
-            excess = max(float(price @ (G @ e - s)) for e in _rivals(G, d)) / float(price @ s)
-            if not excess <= DIGITS:
-                return f"{name}, alpha {alpha}: another direction is better by {excess:.1e}"
+    for name, G, alpha in samples_at(ALPHAS, deep):
+        d = solver(G @ G.T, alpha).weights @ G
+        s = G @ d
+        if s.min() <= 0.0:
+            return f"{name}: no utility, a task loses"
+        price = (s / s.min()) ** -alpha
+        excess = max(float(price @ (G @ e - s)) for e in _rivals(G, d)) / float(price @ s)
+        if not excess <= DIGITS:
+            return f"{name}: another direction is better by {excess:.1e}"
     return None
 
 

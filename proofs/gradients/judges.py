@@ -173,6 +173,11 @@ def gap_without_the_ball(gram: Array, c: float, w: Array, r: Any = None, dual: A
     return float(max(value - (gram @ w).min(), 0.0) / max(abs(value), square))
 
 
+def around_the_first(gram: Array, c: float, w: Array) -> float:
+    """The residual for a ball around the first task's gradient where no reference is given."""
+    return float(conflict_averse_residual(gram, c, w, np.eye(len(gram))[0]))
+
+
 def _matrices(deep: bool) -> Iterator[tuple[str, Array, np.random.Generator]]:
     """Gram matrices of well-posed families."""
     for place, family in enumerate((plain, conflicting, mixed_scales)):
@@ -235,7 +240,7 @@ CLAIMS = (
         conflict_averse_cases,
         conflict_averse_residual,
         gap_without_the_ball,
-        Evidence("defaults", default_reference, conflict_averse_residual, lambda *problem: 1e-6),
+        Evidence("defaults", default_reference, conflict_averse_residual, around_the_first),
     ),
     Claim(
         "pareto-certificate-decides-exactly",

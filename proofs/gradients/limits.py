@@ -7,18 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from fairopt import (
-    Solution,
-    conflict_averse,
-    dual_cone_projection,
-    fairgrad,
-    min_norm,
-)
-from proofs.claim import COUNTEREXAMPLE, LIMIT, OWN, Check, Claim
+from fairopt import conflict_averse, dual_cone_projection, fairgrad, min_norm
+from proofs.claim import COUNTEREXAMPLE, IDENTITY, LIMIT, OWN, Check, Claim
 from proofs.gradients import wrong_solvers
-from proofs.gradients.problems import DEEP_SCOPE, SCOPE, Array, distance, samples
+from proofs.gradients.problems import (
+    DEEP_DRAWS,
+    DEEP_SCOPE,
+    DRAWS,
+    FAMILIES,
+    SCOPE,
+    SIZES,
+    Array,
+    Solver,
+    distance,
+    samples,
+)
 
-Solver = Callable[..., Solution]
 Path = Callable[[Solver, Array, float], Array]
 
 HIGH = (20.0, 50.0, 100.0, 200.0)
@@ -113,9 +117,12 @@ def limit(
     name: str, statement: str, formula: str, source: str, check: Check, subject: Any, broken: Any
 ) -> Claim:
     """A limit on three families of gradients."""
-    scopes = (SCOPE.replace("36", "27").replace("4 f", "3 f"), DEEP_SCOPE.replace("480", "360"))
+    few, many = (
+        f"{draws * (len(FAMILIES) - 1) * len(SIZES)} gradient matrices of 3 families, K = 2, 3, 6"
+        for draws in (DRAWS, DEEP_DRAWS)
+    )
     how = f"distance at most {RATE:g} times the step"
-    return Claim(name, statement, formula, source, LIMIT, how, *scopes, check, subject, broken)
+    return Claim(name, statement, formula, source, LIMIT, how, few, many, check, subject, broken)
 
 
 CLAIMS = (
@@ -129,11 +136,15 @@ CLAIMS = (
         fairgrad,
         wrong_solvers.capped_alpha,
     ),
-    limit(
+    Claim(
         "fairgrad-at-infinity-is-max-min",
         "at alpha = inf the direction is the shortest convex combination over its squared length",
         r"d_\infty = d^* / \lVert d^* \rVert^2",
         OWN,
+        IDENTITY,
+        "seeded families, relative error 1e-8",
+        SCOPE,
+        DEEP_SCOPE,
         at_infinity,
         fairgrad,
         wrong_solvers.normalised,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fairopt import Solution
+
 Array = NDArray[np.float64]
+Solver = Callable[..., Solution]
+"""What the claims are about: from a Gram matrix and parameters to a solution."""
 
 SEED = 20240215
 DRAWS = 3
@@ -18,6 +22,9 @@ DRAWS = 3
 DEEP_DRAWS = 40
 SIZES = (2, 3, 6)
 ALPHAS = (0.5, 1.0, 2.0, 10.0)
+PROVED = 1e-10
+"""The residual below which an answer called OPTIMAL is proved to lie; the tightest default
+tolerance of the solvers is below it."""
 
 
 def plain(K: int, rng: np.random.Generator) -> Array:
@@ -66,6 +73,15 @@ def samples(deep: bool, *families: str) -> Iterator[tuple[str, Array]]:
                 code = list(FAMILIES).index(name)
                 rng = np.random.default_rng([SEED, code, K, draw])
                 yield f"{name} K={K} draw {draw}", FAMILIES[name](K, rng)
+
+
+def samples_at(
+    alphas: Sequence[float], deep: bool, *families: str
+) -> Iterator[tuple[str, Array, float]]:
+    """(name, gradients, power): every one of `samples` at every power."""
+    for name, G in samples(deep, *families):
+        for alpha in alphas:
+            yield f"{name}, alpha {alpha:g}", G, alpha
 
 
 def grid(values: tuple[int, ...], tasks: int) -> Iterator[Array]:

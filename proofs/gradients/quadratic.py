@@ -7,13 +7,28 @@ from fractions import Fraction
 
 import numpy as np
 
-from fairopt import Solution, Status, dual_cone_projection, fairgrad, min_norm, upgrad
-from proofs.claim import BOUND, IDENTITY, OWN, Claim
+from fairopt import (
+    Solution,
+    Status,
+    dual_cone_projection,
+    fairgrad,
+    min_norm,
+    min_norm_from_gradients,
+    upgrad,
+)
+from proofs.claim import BOUND, IDENTITY, OWN, Claim, Evidence
 from proofs.gradients import exact, wrong_solvers
-from proofs.gradients.problems import DEEP_SCOPE, SCOPE, SEED, Array, distance, progress, samples
+from proofs.gradients.problems import (
+    DEEP_SCOPE,
+    SCOPE,
+    SEED,
+    Array,
+    Solver,
+    distance,
+    progress,
+    samples,
+)
 from proofs.gradients.problems import exact as exact_gram
-
-Solver = Callable[..., Solution]
 
 DIGITS = 1e-9
 """Of a direction, relative: solver tolerances of 1e-12 times the condition of small integers."""
@@ -29,12 +44,12 @@ def integer_gradients(deep: bool) -> Iterator[Array]:
         yield rng.integers(-3, 4, size=shape).astype(np.float64)
 
 
-def shortest_combination(solver: Solver, deep: bool) -> str | None:
-    """The same shortest vector as the exact twin."""
+def shortest_combination(solve: Callable[[Array], Solution], deep: bool) -> str | None:
+    """The same shortest vector as the exact twin, from the gradients."""
     for G in integer_gradients(deep):
         A = exact_gram(G)
         v = exact.min_norm(A)
-        found = solver(G @ G.T)
+        found = solve(G)
         seen, true = found.weights @ G, np.array([float(x) for x in v]) @ G
         size = np.linalg.norm(G, axis=1).max() or 1.0
         if not np.linalg.norm(seen - true) <= DIGITS * size or found.status != Status.OPTIMAL:
@@ -42,6 +57,11 @@ def shortest_combination(solver: Solver, deep: bool) -> str | None:
         if (found.certificate is not None) != (exact.square(A, v) == 0):
             return f"gradients {G.tolist()}: the certificate is {found.certificate}"
     return None
+
+
+def by_gram(solver: Solver) -> Callable[[Array], Solution]:
+    """A solver that sees the Gram matrix only."""
+    return lambda G: solver(G @ G.T)
 
 
 def common_progress(solver: Solver, deep: bool) -> str | None:
@@ -108,9 +128,10 @@ def alpha_zero_is_projection(solver: Solver, deep: bool) -> str | None:
     return None
 
 
-def sum_of_gradients(gram: Array) -> Solution:
-    """The mean, with all its conflicts."""
-    return wrong_solvers.claimed(np.full(len(gram), 1.0 / len(gram)))
+def one_conflict_each(gram: Array) -> Solution:
+    """The mean of gradients that were each cleared of their worst conflict only."""
+    rows = [wrong_solvers.dropped_multipliers(gram, unit).weights for unit in np.eye(len(gram))]
+    return wrong_solvers.claimed(np.mean(rows, axis=0))
 
 
 def shared_reference(gram: Array) -> Solution:
@@ -122,7 +143,8 @@ INTEGERS = "200 random integer gradient matrices, K to 5, D to 4, dependent and 
 CLAIMS = (
     Claim(
         "min-norm-is-the-shortest-combination",
-        "min_norm finds the shortest convex combination, at stationary points too",
+        "min_norm and min_norm_from_gradients find the shortest convex combination, and say where "
+        "it vanishes",
         r"v \in \arg\min_{v \in \Delta} v^\top A v",
         "MGDA's min-norm problem; the enumeration is ours",
         IDENTITY,
@@ -130,8 +152,16 @@ CLAIMS = (
         INTEGERS,
         INTEGERS.replace("200", "2,000"),
         shortest_combination,
-        min_norm,
-        wrong_solvers.frank_wolfe,
+        by_gram(min_norm),
+        by_gram(wrong_solvers.frank_wolfe),
+        (
+            Evidence(
+                "the same from gradients",
+                shortest_combination,
+                min_norm_from_gradients,
+                by_gram(wrong_solvers.frank_wolfe),
+            ),
+        ),
     ),
     Claim(
         "min-norm-progress-is-common",
@@ -184,12 +214,12 @@ CLAIMS = (
         DEEP_SCOPE,
         conflicts_with_nobody,
         upgrad,
-        sum_of_gradients,
+        one_conflict_each,
     ),
     Claim(
         "fairgrad-at-alpha-zero-is-the-projected-sum",
-        "FairGrad at alpha = 0 is the weighted sum projected on the directions that conflict with "
-        "nobody",
+        "unless a convex combination vanishes, FairGrad at alpha = 0 is the weighted sum projected "
+        "on the directions that conflict with nobody",
         r"d(0) = \Pi_{\{G^\top d \ge 0\}}\Big(\sum_k p_k g_k\Big)",
         OWN,
         IDENTITY,

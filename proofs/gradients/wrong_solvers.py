@@ -92,6 +92,17 @@ def half_radius(gram: Array, c: float, **options: Any) -> Solution:
     return conflict_averse(gram, 0.5 * c, **options)
 
 
+def smoothed_dual(gram: Array, c: float, **options: Any) -> Solution:
+    """The conflict-averse direction with multipliers drawn towards equal ones by a hundredth."""
+    v = conflict_averse(gram, c, **options).dual
+    if v is None:
+        return conflict_averse(gram, c, **options)
+    r = np.full(len(gram), 1.0 / len(gram))
+    v = 0.99 * v + 0.01 * r
+    reach = c * np.sqrt(r @ gram @ r) / np.sqrt(v @ gram @ v)
+    return Solution(r + reach * v, Status.OPTIMAL, 0.0, 1, dual=v)
+
+
 def rescaled(gram: Array, c: float, **options: Any) -> Solution:
     """The conflict-averse direction divided by 1 + c^2, as released code returns it."""
     found = conflict_averse(gram, c, **options)

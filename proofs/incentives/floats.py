@@ -21,9 +21,9 @@ from mechanisms import (
 )
 from proofs.claim import IDENTITY, OWN, TIGHT, Claim
 from proofs.incentives import laws
-from proofs.incentives.honesty import truthful
+from proofs.incentives.honesty import in_one_order, truthful
 from proofs.incentives.instances import Bids
-from proofs.incentives.posted import fee_menu, unit_prices
+from proofs.incentives.posted import fee_menu, sampled, unit_prices
 
 ACCURACY = Fraction(1, 10**12)
 """A float payment may be below the exact one by this share of it, or of the budget."""
@@ -34,9 +34,26 @@ RULES: tuple[Mechanism, ...] = (
     level_max_min,
     greedy_max_min,
     cheapest_first,
+    in_one_order,
     fee_menu,
     unit_prices,
+    sampled,
 )
+
+
+LARGE = 9_000
+"""Clients; stretches are looked at from 8,193 on."""
+BUDGETS = (2.0e3, 3.0e5)
+"""Enough for about 150 and about 1,800 of them per task."""
+LARGE_RULES = (
+    budget_fair,
+    level_max_min,
+    greedy_max_min,
+    cheapest_first,
+    leave_one_out_level,
+    max_min_fair,
+)
+"""The leave-one-out rules take seconds in fractions, so the thorough check has them."""
 
 
 def same_as_exact(cast: Callable[[Mechanism], Mechanism], deep: bool) -> str | None:
@@ -52,6 +69,21 @@ def same_as_exact(cast: Callable[[Mechanism], Mechanism], deep: bool) -> str | N
             if found is not None:
                 name = getattr(rule, "__name__", str(rule))
                 return f"{name}, bids {laws.shown(table)}, budget {budget}: {found}"
+    return None
+
+
+def large_as_exact(cast: Callable[[Mechanism], Mechanism], deep: bool) -> str | None:
+    """The same beyond the size from which rules look at a stretch of the asks only."""
+    rng = np.random.default_rng(laws.SEED)
+    bids = rng.integers(0, 3_000, size=(LARGE, 2)) / 7.0
+    for rule in LARGE_RULES if deep else LARGE_RULES[:4]:
+        for budget in BUDGETS:
+            seen = cast(rule)(bids, budget)
+            found = _difference(
+                seen, rule(_fractions(bids), Fraction(budget)), bids, Fraction(budget)
+            )
+            if found is not None:
+                return f"{rule.__name__}, {LARGE} clients, budget {budget}: {found}"
     return None
 
 
@@ -102,9 +134,20 @@ def single_precision(rule: Mechanism) -> Mechanism:
     return rounded
 
 
-def two_per_round(bids: Bids, budget: Any) -> Outcome:
-    """The optimum of half the money."""
-    return greedy_max_min(bids, budget / 2)
+def largest_total(rule: Mechanism, deep: bool) -> str | None:
+    """The number of recruits is the largest m for which the m cheapest asks of all tasks fit."""
+    for bids, budget in laws.samples(deep):
+        asks = sorted(x for x in bids.flat if x != np.inf)
+        best = max(m for m in range(len(asks) + 1) if sum(asks[:m]) <= budget)
+        seen = int(rule(bids, budget).winners.sum())
+        if seen != best:
+            return f"bids {laws.shown(bids)}, budget {budget}: {seen} recruits, not {best}"
+    return None
+
+
+def keeps_a_cent(rule: Mechanism) -> Mechanism:
+    """A rule that never spends the last hundredth: strict for weak at the budget."""
+    return lambda bids, budget: rule(bids, max(budget - Fraction(1, 100), Fraction(1, 100)))
 
 
 def with_reserve(bids: Bids, budget: Any) -> Outcome:
@@ -137,9 +180,22 @@ CLAIMS = (
         OWN,
         IDENTITY,
         "random auctions with ties, compared in fractions",
-        f"8 rules, {laws.SAMPLE_SCOPE}",
-        f"8 rules, {laws.DEEP_SAMPLE_SCOPE}",
+        f"10 rules, {laws.SAMPLE_SCOPE}",
+        f"10 rules, {laws.DEEP_SAMPLE_SCOPE}",
         same_as_exact,
+        as_it_is,
+        single_precision,
+    ),
+    Claim(
+        "float-rules-decide-large-auctions-as-exact-ones",
+        "the same for auctions so large that the rules look at a stretch of the asks only",
+        r"x^{\mathrm{float}} = x,\quad 0 \le p - p^{\mathrm{float}} \le 10^{-12}(p + B)",
+        OWN,
+        IDENTITY,
+        "two auctions with ties, compared in fractions",
+        f"4 rules, {LARGE:,} clients, 2 tasks, 2 budgets",
+        f"6 rules, {LARGE:,} clients, 2 tasks, 2 budgets",
+        large_as_exact,
         as_it_is,
         single_precision,
     ),
@@ -154,7 +210,20 @@ CLAIMS = (
         laws.DEEP_SAMPLE_SCOPE,
         optimal_level,
         greedy_max_min,
-        two_per_round,
+        keeps_a_cent(greedy_max_min),
+    ),
+    Claim(
+        "cheapest-first-recruits-the-most",
+        "cheapest_first recruits as many as any set of asks within the budget: the m cheapest",
+        r"\sum_{i,s} x_{is} = \max\{m : \textstyle\sum_{j \le m} b_{(j)} \le B\}",
+        OWN,
+        TIGHT,
+        "the definition, every m",
+        laws.SAMPLE_SCOPE,
+        laws.DEEP_SAMPLE_SCOPE,
+        largest_total,
+        cheapest_first,
+        keeps_a_cent(cheapest_first),
     ),
     truthful("max-min-fair-with-reserve", with_reserve, OWN, _lying_reserve),
     truthful("leave-one-out-level-with-reserve", level_with_reserve, OWN, _lying_reserve),

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from mechanisms import Mechanism, budget_fair, leave_one_out_level, level_max_min, max_min_fair
+from typing import Any
+
+import numpy as np
+
+from mechanisms import (
+    Mechanism,
+    Outcome,
+    budget_fair,
+    cheapest_first,
+    greedy_max_min,
+    leave_one_out_level,
+    level_max_min,
+    max_min_fair,
+    random_recruitment,
+)
 from proofs.claim import BOUND, OWN, TIGHT, Check, Claim
 from proofs.incentives import laws, wrong_rules
+from proofs.incentives.instances import Bids
 
 SINGER = "Singer, arXiv 1002.2334, applied per task"
+FEDFAIRMMFL = f"FedFairMMFL, arXiv 2404.13841, random recruitment; {OWN}"
 
 
 def truthful(name: str, rule: Mechanism, source: str, broken: Mechanism) -> Claim:
@@ -41,16 +57,13 @@ def sampled(
     return Claim(name, statement, formula, source, BOUND, how, *scopes, check, rule, broken)
 
 
-def honest(
-    name: str, rule: Mechanism, source: str, liar: Mechanism, spender: Mechanism
-) -> tuple[Claim, Claim, Claim]:
-    """The three laws of one rule, with the broken twins of the first and the second."""
+def solvent(name: str, rule: Mechanism, source: str, spender: Mechanism) -> tuple[Claim, Claim]:
+    """Budget and rationality of one rule, with the broken twin of the budget."""
     statements = (
         "payments sum to at most the budget on every profile",
         "every recruit is paid at least what it asks",
     )
     return (
-        truthful(name, rule, source, liar),
         sampled(
             f"{name}-within-budget",
             statements[0],
@@ -67,13 +80,25 @@ def honest(
             source,
             laws.rational,
             rule,
-            wrong_rules.underpaying,
+            wrong_rules.a_rank_too_low(rule),
         ),
     )
 
 
+def honest(
+    name: str, rule: Mechanism, source: str, liar: Mechanism, spender: Mechanism
+) -> tuple[Claim, ...]:
+    """The three laws of one rule, with the broken twins of the first and the second."""
+    return truthful(name, rule, source, liar), *solvent(name, rule, source, spender)
+
+
+def in_one_order(bids: Bids, budget: Any) -> Outcome:
+    """Random recruitment in an order that is the same for every profile of one shape."""
+    return random_recruitment(bids, budget, np.random.default_rng(7))
+
+
 CLAIMS = (
-    *honest("budget-fair", budget_fair, SINGER, wrong_rules.roll_over, wrong_rules.unlimited),
+    *honest("budget-fair", budget_fair, SINGER, wrong_rules.roll_over, wrong_rules.next_ask),
     *honest("max-min-fair", max_min_fair, OWN, level_max_min, wrong_rules.without_other_tests),
     *honest(
         "leave-one-out-level",
@@ -82,4 +107,8 @@ CLAIMS = (
         level_max_min,
         wrong_rules.optimistic_others,
     ),
+    *solvent("level-max-min", level_max_min, OWN, wrong_rules.capped_by_winners),
+    *solvent("greedy-max-min", greedy_max_min, OWN, wrong_rules.checked_too_late),
+    *solvent("cheapest-first", cheapest_first, OWN, wrong_rules.checked_too_late),
+    *solvent("random-recruitment", in_one_order, FEDFAIRMMFL, wrong_rules.checked_too_late),
 )

@@ -15,12 +15,14 @@ from proofs.incentives.existence import Question, all_profiles, mechanism_exists
 SEED = 20240414
 LOW, HIGH = 3, 4
 """Asks x < g of the lower bound, next to 0."""
-SIZES = ((1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (1, 2), (2, 2), (3, 2), (4, 2), (2, 3), (3, 3))
+SIZES = ((2, 1), (3, 1), (4, 1), (5, 1), (1, 2), (2, 2), (3, 2), (4, 2), (2, 3), (3, 3))
 """(clients per task, tasks)."""
-GRID_SIZES = ((3, 1, True), (4, 1, True), (2, 2, True))
+GRID_SIZES = ((3, 1), (4, 1), (2, 2))
 """Where mechanisms for the floor itself are found on the complete grid, besides."""
-DEEP_GRID_SIZES = (*GRID_SIZES, (5, 1, True), (3, 2, True))
+DEEP_GRID_SIZES = (*GRID_SIZES, (5, 1), (3, 2))
 SHORT = 1.0 - 1.0 / math.e
+MARKET = 3.0
+"""The largest quantile; the optimum e / (e - 1) = 1.58 lies inside."""
 ROUNDING = 1e-9
 """Of a bisection to 1e-12 and sums of a few dozen terms."""
 
@@ -42,8 +44,6 @@ def impossible(floor: Floor, deep: bool) -> str | None:
     """No cheapest-first mechanism keeps this floor: unsat on the profiles of the proof."""
     for clients, tasks in SIZES:
         r = floor(clients, tasks)
-        if r > clients:
-            continue
         question = _question(clients, tasks, r)
         if mechanism_exists(question, proof_profiles(question, LOW, HIGH)):
             return (
@@ -54,7 +54,7 @@ def impossible(floor: Floor, deep: bool) -> str | None:
 
 def possible(floor: Floor, deep: bool) -> str | None:
     """A cheapest-first mechanism with this floor exists on the complete grid."""
-    for clients, tasks, _ in DEEP_GRID_SIZES if deep else GRID_SIZES:
+    for clients, tasks in DEEP_GRID_SIZES if deep else GRID_SIZES:
         r = floor(clients, tasks)
         question = _question(clients, tasks, next_floor(clients, tasks))
         question = Question(clients, tasks, question.budget, r, cheapest_first=True)
@@ -69,13 +69,15 @@ def _question(clients: int, tasks: int, floor: int) -> Question:
     return Question(clients, tasks, budget, floor, cheapest_first=True)
 
 
-def no_floor_at_one(tasks: int, deep: bool) -> str | None:
+def no_floor_at_one(shapes: tuple[int, ...], deep: bool) -> str | None:
     """One bidder for each task at a cost of 1 of 4: no mechanism recruits one for each task."""
-    question = Question(1, tasks, budget=4, floor=1, cheapest_first=False)
-    base = (1,) * tasks
-    raised = [(*base[:i], 5 - tasks, *base[i + 1 :]) for i in range(tasks)]
-    exists = mechanism_exists(question, [base, *raised])
-    return f"a mechanism for {tasks} tasks exists" if exists else None
+    for tasks in shapes:
+        question = Question(1, tasks, budget=4, floor=1, cheapest_first=False)
+        base = (1,) * tasks
+        raised = [(*base[:i], 5 - tasks, *base[i + 1 :]) for i in range(tasks)]
+        if mechanism_exists(question, [base, *raised]):
+            return f"a mechanism for {tasks} tasks exists"
+    return None
 
 
 def large_market_instance(quantile: float, deep: bool) -> str | None:
@@ -96,6 +98,31 @@ def large_market_instance(quantile: float, deep: bool) -> str | None:
     if not (cost.a <= 0 <= cost.b and cost.b - cost.a < 1e-20):
         return f"the first {float(q.a):.4f} clients cost 1 + {float(cost.a):.2e}"
     return None
+
+
+def no_lottery_passes(payment: Callable[[float], float], deep: bool) -> str | None:
+    """No lottery over posted prices with an expected payment of 1 recruits more than 1.
+
+    A price that a share q of the market takes costs q c(q) per client of the optimum's scale; the
+    best lottery is a linear programme over the quantiles of a grid.
+    """
+    from scipy.optimize import linprog
+
+    q = np.linspace(0.0, MARKET, 4001 if deep else 401)
+    paid = np.array([payment(float(each)) for each in q])
+    best = linprog(-q, A_ub=[paid], b_ub=[1.0], A_eq=[np.ones_like(q)], b_eq=[1.0])
+    recruits = float(q @ np.asarray(best.x))
+    return None if recruits <= 1.0 + ROUNDING else f"a lottery recruits {recruits:.4f}"
+
+
+def payment_of_the_law(q: float) -> float:
+    """Q c(q) = max(0, 1 + m (q - 1)) for the law of the bound: convex."""
+    return max(0.0, 1.0 + (math.e - 1.0) / (math.e - 2.0) * (q - 1.0))
+
+
+def payment_of_equal_costs_beyond(q: float) -> float:
+    """The same up to q = 1, then costs of 1 for everybody: not convex, and a lottery uses that."""
+    return min(payment_of_the_law(q), max(q, 1.0))
 
 
 def lottery_pointwise(share: Lottery, deep: bool) -> str | None:
@@ -191,32 +218,41 @@ CLAIMS = (
     ),
     Claim(
         "no-floor-where-the-optimum-is-one",
-        "with two tasks and one bidder for each, no truthful mechanism within budget recruits both "
-        "whenever both fit",
+        "with several tasks and one bidder for each, no deterministic, truthful, rational "
+        "mechanism within budget recruits all of them whenever all fit",
         r"S \ge 2,\ k^* = 1 \Rightarrow r = 0",
         OWN,
         BOUND,
-        "SMT: all mechanisms on three profiles",
-        "two tasks, costs 1 and 3 of 4; the twin has one task",
-        "two tasks, costs 1 and 3 of 4; the twin has one task",
+        "SMT: all mechanisms on the profiles of the proof",
+        "two and three tasks, costs 1 and one raised, budget 4; the twin has one task",
+        "two and three tasks, costs 1 and one raised, budget 4; the twin has one task",
         no_floor_at_one,
-        2,
-        1,
+        (2, 3),
+        (1,),
     ),
     Claim(
         "large-market-bound-is-attained-by-a-law",
-        "for the cost law of the bound the optimum recruits exactly e/(e-1) where no mechanism "
-        "recruits more than 1: nothing beats (1 - 1/e) k* in large markets",
+        "for the cost law of the bound the optimum recruits exactly e/(e-1), where no lottery over "
+        "posted prices, and so no truthful mechanism, recruits more than 1: nothing beats "
+        "(1 - 1/e) k* in large markets",
         r"c(q) = \max\big(0, \tfrac{1 + m(q-1)}{q}\big),\ m = \tfrac{e-1}{e-2}: "
         r"\int_0^{e/(e-1)} c = 1",
         f"{OWN}; the same constant as Anari, Goel and Nikzad",
         TIGHT,
         "outward-rounded intervals of 120 bits",
-        "one law; the twin is another quantile",
-        "one law; the twin is another quantile",
+        "one law; 401 prices; the twins are another quantile and a law that is not convex",
+        "one law; 4,001 prices; the twins are another quantile and a law that is not convex",
         large_market_instance,
         1.0,
         0.99,
+        (
+            Evidence(
+                "the best lottery by a linear programme",
+                no_lottery_passes,
+                payment_of_the_law,
+                payment_of_equal_costs_beyond,
+            ),
+        ),
     ),
     Claim(
         "large-market-lottery",

@@ -27,7 +27,7 @@ def unit_prices(bids: Bids, budget: Any) -> Outcome:
 
 def sampled(bids: Bids, budget: Any) -> Outcome:
     """Prices from a sample that is the same for every profile."""
-    return sampled_posted_price(bids, budget, np.random.default_rng(11))
+    return sampled_posted_price(bids, budget, np.random.default_rng(wrong_rules.SAMPLE))
 
 
 CLAIMS: tuple[Claim, ...] = (
@@ -36,20 +36,20 @@ CLAIMS: tuple[Claim, ...] = (
         fee_menu,
         OWN,
         wrong_rules.common_fee_scale,
-        wrong_rules.unlimited,
+        wrong_rules.fee_without_room,
     ),
     *honest(
         "posted-price",
         unit_prices,
         OWN,
         wrong_rules.price_by_price,
-        wrong_rules.unlimited,
+        wrong_rules.offered_too_late,
     ),
     *honest(
         "sampled-posted-price",
         sampled,
         OWN,
         wrong_rules.own_sample,
-        wrong_rules.unlimited,
+        wrong_rules.without_quota,
     ),
 )

@@ -6,10 +6,13 @@ All take exact bids and an exact budget, like any mechanism. None is meant for u
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from mechanisms import Outcome
+import numpy as np
+
+from mechanisms import Mechanism, Outcome, posted_price, sampled_posted_price
 from mechanisms.budget_fair import exact_share
 from mechanisms.ranking import (
     Prices,
@@ -24,6 +27,9 @@ from mechanisms.ranking import (
 )
 from proofs.incentives.instances import Bids
 
+SAMPLE = 10
+"""Seed of a generator that puts clients 1, 3, 5 of eight into the sample: some on either side."""
+
 
 def unlimited(bids: Bids, budget: Any) -> Outcome:
     """Everybody is recruited at its own ask, whatever the budget."""
@@ -34,6 +40,57 @@ def unlimited(bids: Bids, budget: Any) -> Outcome:
 def underpaying(bids: Bids, budget: Any) -> Outcome:
     """Everybody is recruited for nothing."""
     return _outcome({cell: Fraction(0) for cell, ask in _cells(bids) if ask < math.inf}, bids)
+
+
+def a_rank_too_low(rule: Mechanism) -> Mechanism:
+    """The recruits of a rule, paid what the last but one of their task asked."""
+
+    def paid(bids: Bids, budget: Any) -> Outcome:
+        prices: Prices = {}
+        for task, won in enumerate(rule(bids, budget).winners.T):
+            asks = sorted(bids[won, task])
+            prices.update(
+                {(int(i), task): asks[max(len(asks) - 2, 0)] for i in np.flatnonzero(won)}
+            )
+        return _outcome(prices, bids)
+
+    return paid
+
+
+def next_ask(bids: Bids, budget: Any) -> Outcome:
+    """Budget-fair, but recruits are paid the next ask even where it is above their share."""
+    prices: Prices = {}
+    for task, column in enumerate(bids.T):
+        recruits, price = exact_share(column, Fraction(budget) / bids.shape[1])
+        following = kth(ranked(column), len(recruits) + 1)
+        price = price if following == math.inf else following
+        prices.update({(client, task): price for client in recruits})
+    return _outcome(prices, bids)
+
+
+def checked_too_late(bids: Bids, budget: Any) -> Outcome:
+    """The cheapest asks of all tasks are bought while any money is left, not while they fit."""
+    left, prices = Fraction(budget), dict[tuple[int, int], Any]()
+    for cell, ask in sorted(_cells(bids), key=lambda each: each[1]):
+        if left > 0 and ask < math.inf:
+            prices[cell] = ask
+            left -= ask
+    return _outcome(prices, bids)
+
+
+def offered_too_late(bids: Bids, budget: Any) -> Outcome:
+    """Prices of 1 are offered while any money is left, not while the whole list fits."""
+    tasks = bids.shape[1]
+    return posted_price(bids, np.ones(tasks), Fraction(budget) + tasks - Fraction(1, 2))
+
+
+def without_quota(bids: Bids, budget: Any) -> Outcome:
+    """Prices from a sample, for everybody outside of it who takes them, however many."""
+    learned = sampled_posted_price(bids, budget, np.random.default_rng(SAMPLE))
+    sample = np.random.default_rng(SAMPLE).random(len(bids)) < 0.5
+    top = [max(column) for column in learned.payments.T]
+    prices = {(i, s): top[s] for (i, s), ask in _cells(bids) if ask <= top[s] and not sample[i]}
+    return _outcome(prices, bids)
 
 
 def roll_over(bids: Bids, budget: Any) -> Outcome:
@@ -161,6 +218,16 @@ def one_level_per_client(bids: Bids, budget: Any) -> Outcome:
 
 def common_fee_scale(bids: Bids, budget: Any) -> Outcome:
     """The fee menu at the largest scale that everybody's own choice together can afford."""
+    return _fee_menu(bids, budget, lambda client: range(len(bids)))
+
+
+def fee_without_room(bids: Bids, budget: Any) -> Outcome:
+    """The fee menu at the largest scale that the others leave money for, none for oneself."""
+    return _fee_menu(bids, budget, lambda client: (j for j in range(len(bids)) if j != client))
+
+
+def _fee_menu(bids: Bids, budget: Any, counted: Callable[[int], Any]) -> Outcome:
+    """The fee menu at the largest scale at which the clients that are counted can be paid."""
     tasks = bids.shape[1]
     fee = Fraction(tasks, 4)
 
@@ -168,14 +235,14 @@ def common_fee_scale(bids: Bids, budget: Any) -> Outcome:
         wanted = [s for s, ask in enumerate(asks) if ask <= scale]
         return wanted if wanted and sum(scale - asks[s] for s in wanted) >= scale * fee else []
 
-    def spend(scale: Fraction) -> Any:
-        sets = [choice(asks, scale) for asks in bids]
+    def spend(scale: Fraction, client: int) -> Any:
+        sets = [choice(bids[j], scale) for j in counted(client)]
         return sum(scale * (len(chosen) - fee) for chosen in sets if chosen)
 
     scales = [Fraction(budget) / (k * (tasks - fee)) for k in range(1, len(bids) + 1)]
-    scale = next((t for t in scales if spend(t) <= budget), Fraction(0))
     prices: Prices = {}
     for client, asks in enumerate(bids):
+        scale = next((t for t in scales if spend(t, client) <= budget), Fraction(0))
         due = scale * fee
         for task in choice(asks, scale):
             part = min(due, scale - asks[task])

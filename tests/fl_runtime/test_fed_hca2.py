@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -258,6 +258,7 @@ def test_three_rounds_are_those_of_the_slow_twin(sets: list[list[str]]) -> None:
     assert not learnt
 
 
+@settings(max_examples=20)
 @given(seeds)
 def test_the_order_of_clients_does_not_matter(seed: int) -> None:
     algorithm = FedHCA2(shared_layers=("1",), rate=0.5)

@@ -186,7 +186,7 @@ def test_examples_and_weights_of_a_job() -> None:
 @pytest.mark.parametrize(
     ("wishes", "reason"),
     [
-        ({"mu": 0.1}, "one of echo"),
+        ({"mu": 0.1}, "one of anchor, echo"),
         ({"examples": torch.tensor([11])}, "positions in 0 .. 10"),
         ({"examples": torch.tensor([], dtype=torch.int64)}, "at least one position"),
         ({"weights": torch.ones(3)}, "11 finite numbers"),

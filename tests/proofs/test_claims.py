@@ -12,7 +12,7 @@ from proofs import all_claims, template
 from proofs.claim import KINDS, Evidence
 from proofs.incentives import laws
 from proofs.incentives.instances import NO_BID, Grid, size
-from proofs.report import as_json, table
+from proofs.report import as_json, judge_all, table
 
 CLAIMS = {claim.name: claim for claim in all_claims()}
 
@@ -74,6 +74,18 @@ def test_a_crash_names_its_claim():
     with pytest.raises(ZeroDivisionError) as caught:
         claim.judge()
     assert claim.name in caught.value.__notes__[0]
+
+
+def test_a_crash_fails_its_claim_and_spares_the_others(caplog):
+    def crash(subject, deep):
+        raise ZeroDivisionError("by nothing")
+
+    claim = template.CLAIMS[0]
+    bad, good = judge_all([dataclasses.replace(claim, check=crash), claim])
+    assert bad.witness == "the check raises ZeroDivisionError: by nothing"
+    assert not bad.passed
+    assert good.passed
+    assert claim.name in caplog.text
 
 
 def run(*arguments):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fairopt import errors
-from mechanisms import budget_fair, greedy_max_min, leave_one_out_level, max_min_fair
+from mechanisms import Outcome, budget_fair, greedy_max_min, leave_one_out_level, max_min_fair
 from proofs.aggregators import mean
 from proofs.conformance import (
     AGGREGATOR_LAWS,
@@ -14,6 +14,7 @@ from proofs.conformance import (
     check_auction,
 )
 from proofs.incentives import wrong_rules
+from proofs.law import Law
 
 
 @pytest.mark.parametrize("rule", [budget_fair, max_min_fair, leave_one_out_level])
@@ -103,12 +104,103 @@ def test_wrong_aggregators_do_not_conform(law):
         assert result.replay(BROKEN[law]) in result.witness
 
 
-def test_errors_and_shapes_are_witnesses():
-    def crash(G):
-        raise ZeroDivisionError("no")
+class OwnError(Exception):
+    """An error that no library knows."""
 
-    assert "ZeroDivisionError" in check_aggregator(crash, claims=["finite"]).broken[0].witness
-    assert "shape" in check_aggregator(lambda G: G, claims=["finite"]).broken[0].witness
+
+def crash(error):
+    def aggregate(*arguments):
+        raise error
+
+    return aggregate
+
+
+NOT_LAWFUL = {
+    "raises ZeroDivisionError: no": crash(ZeroDivisionError("no")),
+    "raises OwnError: no": crash(OwnError("no")),
+    "raises AssertionError: three tasks": crash(AssertionError("three tasks")),
+    "has no attribute 'norm'": lambda G: G.norm(dim=1),
+    "returns None": lambda G: None,
+    "returns shape (": lambda G: G,
+    "returns shape (1, ": lambda G: G[:1],
+    "returns no array": lambda G: "none",
+    "not finite": lambda G: G[0] * np.nan,
+}
+
+
+@pytest.mark.parametrize("law", sorted(set(AGGREGATOR_LAWS) - {"leaves its input alone"}))
+@pytest.mark.parametrize("words", NOT_LAWFUL)
+def test_errors_and_shapes_break_every_law_that_is_tried(words, law):
+    broken = check_aggregator(NOT_LAWFUL[words], claims=[law], at_most=1).broken
+    assert words in broken[0].witness
+
+
+def bad_outcome(kind):
+    def mechanism(bids, budget):
+        won = bids < 1.0
+        pay = won * 1.0
+        return {
+            "tuple": (won, pay),
+            "nan": Outcome(won, np.where(won, pay, np.nan), won.sum(axis=0)),
+            "narrow": Outcome(won[:1], pay[:1], won.sum(axis=0)),
+        }[kind]
+
+    return mechanism
+
+
+BAD_AUCTIONS = {
+    "a mechanisms.Outcome": bad_outcome("tuple"),
+    "a finite amount of money": bad_outcome("nan"),
+    "one of tables of shape": bad_outcome("narrow"),
+    "int64 of shape": lambda bids, budget: Outcome(np.ones(bids.shape, int), bids, bids),
+    "has no attribute 'tolists'": lambda bids, budget: bids.tolists(),
+    "raises OwnError: no": crash(OwnError("no")),
+}
+
+
+@pytest.mark.parametrize("law", AUCTION_LAWS)
+@pytest.mark.parametrize("words", BAD_AUCTIONS)
+def test_errors_and_bad_outcomes_break_every_law_that_is_tried(words, law):
+    assert words in check_auction(BAD_AUCTIONS[words], claims=[law]).broken[0].witness
+
+
+def test_an_error_of_a_law_is_not_blamed_on_the_code():
+    def wrong(code, instance, rng):
+        raise ZeroDivisionError
+
+    law = Law("wrong", "nothing", lambda seed: iter([("one", 1)]), wrong)
+    with pytest.raises(ZeroDivisionError):
+        law.judge(mean, 0)
+
+
+def test_slow_code_may_be_tried_on_fewer_instances():
+    calls = []
+
+    def counted(G):
+        calls.append(G.shape)
+        return G.mean(axis=0)
+
+    report = check_aggregator(counted, claims=["finite"], at_most=5)
+    assert report.passed
+    assert len(calls) == 5
+    assert len(set(calls)) > 1
+    assert check_aggregator(counted, claims=["finite"], at_most=10_000).passed
+    assert len(calls) == 5 + 180
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: check_aggregator(None),
+        lambda: check_auction(3),
+        lambda: check_aggregator(mean, claims="finite"),
+        lambda: check_aggregator(mean, at_most=0),
+        lambda: check_auction(max_min_fair, at_most=1.5),
+    ],
+)
+def test_what_cannot_be_checked_is_refused(call):
+    with pytest.raises(errors.InvalidInput):
+        call()
 
 
 def test_the_seed_decides():

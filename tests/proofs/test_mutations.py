@@ -1,11 +1,17 @@
 """The tool that seeds mistakes: it changes one place, and says caught, missed or stale."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
+from proofs import mutations
 from proofs.mutation_list import CLAIMS_OF, MUTATIONS, PACKAGES, Mutation, claims_of
-from proofs.mutations import CAUGHT, MISSED, ROOT, STALE, apply, judge
+from proofs.mutations import CAUGHT, MISSED, ROOT, STALE, apply, baseline, judge
 from proofs.registry import all_claims
 
 FILE = "fairopt/cross_attention.py"
@@ -22,6 +28,27 @@ def test_mistakes_are_many_and_told_apart():
     assert len(MUTATIONS) >= 30
     assert len({(m.file, m.what) for m in MUTATIONS}) == len(MUTATIONS)
     assert all((ROOT / m.file).exists() and m.old != m.new for m in MUTATIONS)
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: f"{m.file}: {m.what}")
+def test_its_place_is_in_the_source(mutation):
+    assert (ROOT / mutation.file).read_text(encoding="utf-8").count(mutation.old) == 1
+
+
+def test_every_solver_and_every_auction_has_mistakes():
+    touched = {m.file for m in MUTATIONS}
+    solvers = {
+        "client_allocation", "request_allocation", "multiplicative_weights", "cross_attention",
+        "fairgrad", "min_norm", "conflict_averse", "dual_cone", "pareto",
+    }  # fmt: skip
+    auctions = {
+        "budget_fair", "max_min_fair", "level_rules", "greedy_max_min", "participation_fee",
+        "posted_price", "baselines",
+    }  # fmt: skip
+    expected = {f"fairopt/{name}.py" for name in solvers}
+    expected |= {f"mechanisms/{name}.py" for name in auctions}
+    assert expected <= touched
+    assert any(file.startswith("fairopt/allocating") for file in touched)
 
 
 def test_every_file_has_claims():
@@ -50,3 +77,33 @@ def test_a_mistake_is_caught_and_a_synonym_is_not(copy):
     outcome = judge(wrong, copy)
     assert outcome.verdict == CAUGHT
     assert "attention-log-odds" in str(outcome)
+
+
+def test_claims_that_fail_anyway_catch_nothing(monkeypatch):
+    failing = '{"claims": [{"claim": "c", "verdict": "fails", "broken_twin_rejected": true}]}'
+    holding = failing.replace("fails", "holds")
+    seen = []
+    for text in (failing, holding):
+        done = subprocess.CompletedProcess([], 0, text, "")
+        monkeypatch.setattr(mutations, "_claims", lambda *_, done=done: done)
+        seen.append(baseline(MUTATIONS[:1]))
+    assert seen == ["c", None]
+
+
+def test_a_crash_of_the_claims_is_told():
+    done = subprocess.CompletedProcess([], 1, "", "Traceback\nSyntaxError: bad")
+    assert mutations._reading(done) == (CAUGHT, "the claims do not run: SyntaxError: bad")
+
+
+@pytest.mark.slow
+def test_whoever_kills_it_finds_everything_as_it_was(tmp_path):
+    before = (ROOT / FILE).read_bytes()
+    command = [sys.executable, "-m", "proofs.mutations", "--only", FILE]
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    while not list(tmp_path.glob("fairopt-mutation-*")) and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert not list(tmp_path.glob("fairopt-mutation-*"))
+    assert (ROOT / FILE).read_bytes() == before

@@ -3,10 +3,19 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from examples import check_your_own_aggregator
-from proofs.aggregators import OURS
+from proofs.aggregators import OURS, mean, torchjd_aggregators
 from proofs.claim import Verdict
-from proofs.conformance_page import broken_promises, own_table, run
+from proofs.conformance_page import (
+    broken_promises,
+    laws_table,
+    own_table,
+    run,
+    versions,
+    witnesses,
+)
 from proofs.pages import claims_page
 from proofs.registry import claims_by_topic
 
@@ -29,6 +38,19 @@ def test_our_methods_keep_their_promises_and_the_page_says_so():
     assert broken_promises(reports) == []
     hint = "run: python -m proofs conformance --markdown docs/conformance.md"
     assert own_table(reports) in (DOCS / "conformance.md").read_text(encoding="utf-8"), hint
+
+
+def test_the_laws_and_the_rows_of_others_are_current():
+    """Those that take a moment; the whole page is one command, which takes a minute."""
+    page = (DOCS / "conformance.md").read_text(encoding="utf-8")
+    hint = "run: python -m proofs conformance --markdown docs/conformance.md"
+    assert laws_table() in page, hint
+    assert witnesses("the mean", run({"the mean": mean})["the mean"]) in page, hint
+    if versions() not in page:
+        pytest.skip("other versions of the packages are installed than those of the page")
+    quick = {name: method for name, method in torchjd_aggregators().items() if "PCG" in name}
+    for name, report in run(quick).items():
+        assert witnesses(name, report) in page, hint
 
 
 def test_snippets_print_their_comments(capsys):
