@@ -255,12 +255,13 @@ def _unique_leaf(tree: Tree, leaf: str) -> list[str]:
     """The path of the only key of that name, among keys present and keys of the sections."""
     paths = sorted(set(_leaf_paths(tree)) | set(_field_paths()))
     found = [path for path in paths if path[-1] == leaf]
-    if len(found) == 1:
+    of_a_task = leaf in TaskSection.model_fields and all(path[0] != "task" for path in found)
+    if len(found) == 1 and not of_a_task:
         return list(found[0])
-    if found:
+    if len(found) > 1:
         where = ", ".join(kebab(".".join(path)) for path in found)
         raise InvalidInput("--set", kebab(leaf), f"a dotted path, since it occurs as {where}")
-    if leaf in TaskSection.model_fields:
+    if of_a_task:
         raise InvalidInput("--set", kebab(leaf), f"a dotted path such as task.0.{kebab(leaf)}")
     near = suggestion(kebab(leaf), {kebab(path[-1]) for path in paths})
     raise InvalidInput("--set", kebab(leaf), f"a known key{near}")

@@ -76,10 +76,10 @@ def test_the_global_model_of_ditto_is_that_of_fed_avg() -> None:
 
 
 def test_personal_models_are_nearer_the_stronger_the_pull() -> None:
-    fed = parts(num_clients=3, local_epochs=2).federation
+    fed = parts(local_epochs=3).federation
 
     def spread(pull: float) -> float:
-        state = personal(Ditto(pull=pull), fed)
+        state = personal(Ditto(pull=pull), fed, rounds=3)
         return max(
             distance(params, state.models[task + SUFFIX])
             for task, clients in state.personal.items()
