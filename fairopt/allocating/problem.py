@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.checks import Array, BoolArray, Ints
+from fairopt.allocating.entries import Entries
+from fairopt.checks import Array, BoolArray
 from fairopt.errors import InvalidInput
 
 REQUIREMENT = "a (links, flows) array or scipy sparse matrix of finite numbers >= 0"
@@ -18,7 +19,7 @@ LARGEST = 2**31 - 1  # entries and flows that 32-bit indices can count
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class Problem(Entries):
     """Maximise sum_i p_i u_alpha(x_i) subject to R x <= c, 0 <= x <= upper.
 
     Attributes:
@@ -39,16 +40,6 @@ class Problem:
     def by_flow(self) -> Any:
         """The transposed routing, (flows, links) in compressed rows."""
         return self.routing.T.tocsr()
-
-    @cached_property
-    def link(self) -> Ints:
-        """Link of every entry, in the order of `by_flow`."""
-        return np.asarray(self.by_flow.indices)
-
-    @cached_property
-    def flow(self) -> Ints:
-        """Flow of every entry, in the order of `by_flow`."""
-        return np.repeat(np.arange(self.flows), np.diff(self.by_flow.indptr))
 
     @cached_property
     def log_limit(self) -> Array:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from fairopt.allocating.entries import Entries
 from fairopt.allocating.problem import Problem
 from fairopt.allocating.redundancy import superfluous
 from fairopt.checks import Array, BoolArray, Ints
@@ -27,7 +28,7 @@ OWN = -1  # the bound of a flow is its own `upper`, not a link
 
 
 @dataclass(frozen=True, eq=False)
-class Scaled:
+class Scaled(Entries):
     """Maximise sum v_i u_alpha(y_i) subject to A y <= 1, 0 <= y <= 1, for flows that share a link.
 
     Attributes:
@@ -66,16 +67,6 @@ class Scaled:
         square = self.by_link.copy()
         square.data = square.data**2
         return square
-
-    @cached_property
-    def link(self) -> Ints:
-        """Link of every entry, in the order of `by_flow`."""
-        return np.asarray(self.by_flow.indices)
-
-    @cached_property
-    def flow(self) -> Ints:
-        """Flow of every entry, in the order of `by_flow`."""
-        return np.repeat(np.arange(self.flows), np.diff(self.by_flow.indptr))
 
 
 @dataclass(frozen=True, eq=False)
