@@ -112,7 +112,10 @@ def render(sections: Mapping[str, str]) -> str:
     found = Counter(verdict for text in sections.values() for verdict in _verdicts(text))
     tally = ", ".join(f"{found[name]} {name}" for name in (HELD, NOT_HELD, INCONCLUSIVE))
     head = INTRODUCTION.format(intervals=confidence_text())
-    return "\n".join([head, f"{found.total()} claims: {tally}.", "", *_spaced(sections)]) + "\n"
+    return (
+        "\n".join([head, f"{found.total()} claims: {tally}.", "", "\n\n".join(sections.values())])
+        + "\n"
+    )
 
 
 def sections_of(page: str) -> dict[str, str]:
@@ -120,11 +123,6 @@ def sections_of(page: str) -> dict[str, str]:
     texts = (f"## {text.strip()}" for text in re.split(r"^## ", page, flags=re.MULTILINE)[1:])
     named = ((re.search(r"`experiments/(.+?)\.toml`", text), text) for text in texts)
     return {match[1]: text for match, text in named if match}
-
-
-def _spaced(sections: Mapping[str, str]) -> list[str]:
-    """The sections with an empty line between them."""
-    return ["\n\n".join(sections.values())]
 
 
 def _verdicts(section: str) -> list[str]:

@@ -47,8 +47,8 @@ from fl_runtime.algorithms.hyper_weights import (
     HyperState,
     clamp,
     joined,
-    layer_of,
     layers_of,
+    owner_of,
     weight_figures,
 )
 from fl_runtime.algorithms.personal import Local, PersonalState
@@ -179,7 +179,7 @@ class FedHCA2(Local):
         """What every weight multiplies, and figures about it."""
         groups: dict[str, list[str]] = {}
         for name in pieces:
-            groups.setdefault(layer_of(name), []).append(name)
+            groups.setdefault(owner_of(name)[1], []).append(name)
         found: dict[str, Params] = {}
         mixtures: list[Mixed] = []
         figures: dict[str, float] = {}

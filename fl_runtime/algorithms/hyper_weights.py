@@ -105,9 +105,15 @@ def layers_of(entries: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
     return found
 
 
-def layer_of(name: str) -> str:
-    """The decoder's layer that a weight is about, or nothing for an encoder."""
-    return name.split(" ", 2)[1] if " " in name else ""
+def owner_of(name: str) -> tuple[int, str, str]:
+    """Client, layer and task that a weight is about; no layer and no task for an encoder.
+
+    Example:
+        >>> owner_of("3 fuse even or odd"), owner_of("3")
+        ((3, 'fuse', 'even or odd'), (3, '', ''))
+    """
+    client, layer, task = [*name.split(" ", 2), "", ""][:3]
+    return int(client), layer, task
 
 
 def joined(shares: Mapping[str, Params], task: str, client: int) -> Params:
@@ -115,7 +121,8 @@ def joined(shares: Mapping[str, Params], task: str, client: int) -> Params:
     return {
         key: value
         for name, share in shares.items()
-        if name == str(client) or (name.startswith(f"{client} ") and name.endswith(f" {task}"))
+        for whose, layer, of in [owner_of(name)]
+        if whose == client and (of == task or not layer)
         for key, value in share.items()
     }
 

@@ -23,6 +23,7 @@ from fl_runtime.models import build_model
 from fl_runtime.partitions import IID
 from fl_runtime.run_folder import CHECKPOINT, CONFIG, HISTORY, RunFolder
 from fl_runtime.task import LocalTraining, make_task
+from tests.fl_runtime.kills import Killed, stopped
 from tests.fl_runtime.small import config, tree
 
 CONFIG_ = config(
@@ -30,10 +31,6 @@ CONFIG_ = config(
 )
 RUNS, ROUNDS = 4, 3
 EVENTS = RUNS * (ROUNDS + 1)
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing in the code catches it."""
 
 
 def history_bytes(folder: Path) -> bytes:
@@ -89,16 +86,7 @@ def test_thread_count_is_restored() -> None:
 def test_a_run_stopped_at_any_event_resumes_to_the_same_bytes(
     whole: Path, tmp_path: Path, stop_at: int
 ) -> None:
-    seen = 0
-
-    def kill(event: Event) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == stop_at:
-            raise Killed
-
-    with pytest.raises(Killed):
-        run(CONFIG_, out=tmp_path / "run", on_event=kill)
+    assert stopped(CONFIG_, tmp_path / "run", stop_at)
     resume(tmp_path / "run")
     assert history_bytes(tmp_path / "run") == history_bytes(whole)
     resume(tmp_path / "run")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fl_runtime.algorithms.hyper_aggregation import cross_attention, shared_direction
-from fl_runtime.algorithms.hyper_weights import Descent, clamp, layers_of
+from fl_runtime.algorithms.hyper_weights import Descent, clamp, joined, layers_of
 from fl_runtime.task import Params
 
 Array = NDArray[np.float64]
@@ -128,3 +128,12 @@ def test_entries_without_a_layer_are_a_layer_of_their_own() -> None:
         "position": ("position",),
         "embed": ("embed.weight",),
     }
+
+
+def test_a_share_goes_to_its_own_task_alone() -> None:
+    """Also where the name of one task ends with that of another."""
+    one, two = ({"x": torch.full((1,), value)} for value in (1.0, 2.0))
+    shares = {"3 fuse odd": one, "3 fuse even or odd": two, "13 fuse odd": two}
+    assert joined(shares, "odd", 3)["x"].item() == 1.0
+    assert joined(dict(reversed(shares.items())), "odd", 3)["x"].item() == 1.0
+    assert joined({"3": one, "13": two}, "odd", 3)["x"].item() == 1.0
