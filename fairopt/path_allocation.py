@@ -55,11 +55,10 @@ def alpha_fair_path_allocation(
         those of the last level at which each flow stopped, as shares, and the residual is the
         largest gap of the linear programmes.
 
-    Method: a primal-dual interior point on path rates whose Newton system adds positive terms only,
-    by way of smaller alpha where alpha is large (`fairopt.allocating.path_interior_point`); linear
-    programmes by HiGHS at 0 and, one per level, at inf. Meant for up to some thousand links and
-    paths. Up to alpha = 5 nearly every problem is solved; at 20 and more a network where flows have
-    several paths each often ends at STEP_LIMIT, and says so.
+    Method: a primal-dual interior point in relative changes, by way of smaller alpha where alpha is
+    large (`fairopt.allocating.path_interior_point`); linear programmes by HiGHS at 0 and, one per
+    level, at inf. Meant for up to some thousand links and paths. From alpha = 0.1 to 100 nearly
+    every problem is solved; at 0.01 some of 30 flows and more end at STEP_LIMIT, and say so.
 
     Guarantee: for finite alpha OPTIMAL means that `path_allocation_residual` is at most tol.
 
@@ -96,7 +95,9 @@ def path_allocation_residual(
     stationarity and feasibility of `fairopt.allocation_residual`; for every link the geometric mean
     of its unused share and its largest share in a path price; for every used path that of its share
     of the flow and its relative extra price. The squares of the means are local duality gaps: such
-    problems are often degenerate, and flow rates are known to about the root of the gap.
+    problems are often degenerate, and flow rates are known to about the root of the gap. Flows
+    that pay less than 1e-12 of what a flow with a choice pays are not seen by its gap
+    (docs/allocation.md).
 
     Args:
         routing: As in `alpha_fair_path_allocation`, like the following.

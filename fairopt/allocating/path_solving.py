@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from fairopt.allocating.path_interior_point import path_form, solve_paths
+from fairopt.allocating.path_form import path_form
+from fairopt.allocating.path_interior_point import solve_paths
 from fairopt.allocating.path_levels import largest_total, level_by_level
 from fairopt.allocating.path_problem import PathProblem, judge_paths
 from fairopt.allocating.solving import EXPONENT, NAMED
 from fairopt.checks import Array, BoolArray, Ints
 from fairopt.path_allocation import PathAllocation
 from fairopt.solution import Status
+
+INVISIBLE = 1e-9  # share of a path's price over the unused share of the link
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +80,10 @@ def _scaled(problem: PathProblem, reduced: Reduced, weight: Array) -> tuple[Arra
 
 
 def _quiet(A: Any, y: Array, prices: Array) -> tuple[Array, Array]:
-    """Drop what the interior leaves: prices and path rates smaller than their own complement."""
+    """Drop what the interior leaves: prices of links with room that no path has a part of."""
     path_price = A.T @ prices
     share = prices * np.asarray(A.multiply(1.0 / path_price).max(axis=1).todense()).ravel()
-    return y, np.where(share < 1.0 - A @ y, 0.0, prices)
+    return y, np.where(share < INVISIBLE * (1.0 - A @ y), 0.0, prices)
 
 
 def _reduce(problem: PathProblem) -> Reduced:

@@ -14,7 +14,7 @@ from proofs.fairness.fair_allocation import SEED, Allocate, largest_total
 from proofs.gradients.problems import Array
 
 POWERS = (0.5, 1.0, 2.0)
-"""Larger ones may end at the step limit, as the solver's docstring says."""
+"""Larger ones spread x^-alpha over too many decades for one linear programme to judge."""
 PATHS = 3
 """Paths per flow."""
 OPTIMAL_WITHIN = 1e-6

@@ -234,13 +234,9 @@ def split_problem(seed):
     return R, owner, rng.uniform(1.0, 10.0, m), rng.uniform(0.5, 2.0, n)
 
 
-def test_split_flows_are_mostly_solved_at_large_alpha():
-    """Far above what is promised, yet few of these may end at the step limit."""
-    found = [
-        alpha_fair_path_allocation(R, owner, c, 20.0, priority=w)
-        for R, owner, c, w in map(split_problem, range(20))
-    ]
-    assert sum(each.ok for each in found) >= 14
+def test_split_flows_are_solved_at_large_alpha():
+    for R, owner, c, w in map(split_problem, range(20)):
+        assert alpha_fair_path_allocation(R, owner, c, 20.0, priority=w).ok
 
 
 @pytest.mark.parametrize("name", ["karate", "grid", "line"])
