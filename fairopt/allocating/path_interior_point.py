@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from fairopt.allocating.newton import RIDGE, factorised_solve
+from fairopt.allocating.newton_system import RIDGE, factorised_solve
 from fairopt.checks import Array, Ints
 
 STEPS = 100  # for one alpha

@@ -47,9 +47,17 @@ class Scaled(Entries):
     alpha: float
 
     @cached_property
-    def log_bound(self) -> Array:
-        """Logarithm of the bound that methods use: 0 where it is one of the problem, else 1."""
-        return np.where(self.bounded, 0.0, 1.0)
+    def rows(self) -> tuple[Array, Array, Array]:
+        """Offsets, links and entries of A by flow, as kernels take them."""
+        A = self.by_flow
+        return A.indptr.view(np.uint32), A.indices.view(np.uint32), A.data
+
+    @cached_property
+    def as_kernels_take_it(self) -> tuple[Any, ...]:
+        """Rows, alpha, log weights, weights, bounds; contiguous, as nobody checks it there."""
+        with np.errstate(over="ignore", under="ignore"):
+            weights = np.ascontiguousarray(self.log_weight), np.exp(self.log_weight)
+        return *self.rows, self.alpha, *weights, np.ascontiguousarray(self.bounded)
 
     @property
     def links(self) -> int:
