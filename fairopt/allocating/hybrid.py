@@ -76,7 +76,7 @@ def _middle(scaled: Scaled, log_prices: Array) -> float:
 
     Where they differ a lot the max-min rates, which are near at large alpha, say it better.
     """
-    entry = np.log(scaled.by_flow.data) + log_prices[scaled.link]
+    entry = scaled.log_entry + log_prices[scaled.link]
     log_price = np.maximum.reduceat(entry, scaled.by_flow.indptr[:-1])
     log_price = np.maximum(log_price, scaled.log_weight)
     if np.ptp(log_price) > WIDE:

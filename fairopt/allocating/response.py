@@ -57,11 +57,11 @@ def violation(response: Response) -> float:
 
 def alone_log_prices(scaled: Scaled) -> Array:
     """Logarithm of the price that would fill each link if it were the only one: an upper bound."""
-    A, alpha = scaled.by_link, scaled.alpha
-    with np.errstate(divide="ignore"):
-        term = (1.0 - 1.0 / alpha) * np.log(A.data) + scaled.log_weight[A.indices] / alpha
-    start = A.indptr[:-1]
-    top = np.maximum.reduceat(term, start)
-    top = np.where(np.isfinite(top), top, 0.0)
-    spread = np.exp(np.minimum(term - np.repeat(top, np.diff(A.indptr)), 0.0))
-    return np.asarray(alpha * (top + np.log(np.add.reduceat(spread, start))))
+    alpha, link = scaled.alpha, scaled.link
+    with np.errstate(divide="ignore", invalid="ignore"):
+        term = (1.0 - 1.0 / alpha) * scaled.log_entry + (scaled.log_weight / alpha)[scaled.flow]
+        top = np.full(scaled.links, -np.inf)
+        np.maximum.at(top, link, term)
+        top = np.where(np.isfinite(top), top, 0.0)
+        spread = np.exp(np.minimum(term - top[link], 0.0))
+    return np.asarray(alpha * (top + np.log(np.bincount(link, spread, scaled.links))))
