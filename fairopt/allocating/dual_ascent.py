@@ -23,5 +23,7 @@ def ascend(scaled: Scaled, theta: Array, steps: int, goal: float) -> tuple[Array
     """Log prices after at most `steps` steps or at the first violation below `goal`; the steps."""
     from fairopt.kernels.dual_ascent import ascend as kernel
 
-    found, used = kernel(*scaled.as_kernels_take_it, np.ascontiguousarray(theta), steps, goal)
+    start = np.ascontiguousarray(theta)
+    with np.errstate(divide="ignore", under="ignore", over="ignore", invalid="ignore"):
+        found, used = kernel(*scaled.as_kernels_take_it, start, steps, goal)
     return found, int(used)

@@ -36,7 +36,8 @@ def respond(scaled: Scaled, prices: Array) -> Response:
     """The response to prices."""
     from fairopt.kernels.flow_rates import flow_rates
 
-    found = flow_rates(*scaled.as_kernels_take_it, np.ascontiguousarray(prices))
+    with np.errstate(divide="ignore", under="ignore", over="ignore", invalid="ignore"):
+        found = flow_rates(*scaled.as_kernels_take_it, np.ascontiguousarray(prices))
     return Response(prices, *found)
 
 
