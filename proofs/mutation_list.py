@@ -77,6 +77,7 @@ FOLDERS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "fairopt/allocating": RATES,
         "fairopt/kernels/flow_rates": RATES,
         "fairopt/kernels/dual_ascent": RATES,
+        "fairopt/kernels/log_prices": RATES,
         "mechanisms/kernels": ("float-rules-*", "*-take-up"),
         "mechanisms": AUCTIONS,
         "fairopt": GRADIENTS,

@@ -24,6 +24,6 @@ def ascend(scaled: Scaled, theta: Array, steps: int, goal: float) -> tuple[Array
     from fairopt.kernels.dual_ascent import ascend as kernel
 
     start = np.ascontiguousarray(theta)
-    with np.errstate(divide="ignore", under="ignore", over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         found, used = kernel(*scaled.as_kernels_take_it, start, steps, goal)
     return found, int(used)

@@ -14,7 +14,7 @@ from fairopt.allocating.dual_ascent import ascend
 from fairopt.allocating.found import Found
 from fairopt.allocating.interior_point import interior_point
 from fairopt.allocating.newton import DENSE, polish
-from fairopt.allocating.response import Response, alone_log_prices, respond
+from fairopt.allocating.response import Response, alone_log_prices, largest_log_part, respond
 from fairopt.allocating.scaling import Scaled
 from fairopt.allocating.water_filling import water_filling
 from fairopt.checks import Array
@@ -76,9 +76,7 @@ def _middle(scaled: Scaled, log_prices: Array) -> float:
 
     Where they differ a lot the max-min rates, which are near at large alpha, say it better.
     """
-    entry = scaled.log_entry + log_prices[scaled.link]
-    log_price = np.maximum.reduceat(entry, scaled.by_flow.indptr[:-1])
-    log_price = np.maximum(log_price, scaled.log_weight)
+    log_price = largest_log_part(scaled, log_prices)
     if np.ptp(log_price) > WIDE:
         log_price = scaled.log_weight - scaled.alpha * np.log(water_filling(scaled).rates)
     return float(0.5 * (log_price.max() + log_price.min()))

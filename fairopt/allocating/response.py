@@ -36,7 +36,7 @@ def respond(scaled: Scaled, prices: Array) -> Response:
     """The response to prices."""
     from fairopt.kernels.flow_rates import flow_rates
 
-    with np.errstate(divide="ignore", under="ignore", over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         found = flow_rates(*scaled.as_kernels_take_it, np.ascontiguousarray(prices))
     return Response(prices, *found)
 
@@ -58,11 +58,17 @@ def violation(response: Response) -> float:
 
 def alone_log_prices(scaled: Scaled) -> Array:
     """Logarithm of the price that would fill each link if it were the only one: an upper bound."""
-    alpha, link = scaled.alpha, scaled.link
-    with np.errstate(divide="ignore", invalid="ignore"):
-        term = (1.0 - 1.0 / alpha) * scaled.log_entry + (scaled.log_weight / alpha)[scaled.flow]
-        top = np.full(scaled.links, -np.inf)
-        np.maximum.at(top, link, term)
-        top = np.where(np.isfinite(top), top, 0.0)
-        spread = np.exp(np.minimum(term - top[link], 0.0))
-    return np.asarray(alpha * (top + np.log(np.bincount(link, spread, scaled.links))))
+    from fairopt.kernels.log_prices import alone
+
+    with np.errstate(all="ignore"):
+        weights = np.ascontiguousarray(scaled.log_weight)
+        return np.asarray(alone(*scaled.rows, scaled.alpha, weights, np.empty(scaled.links)))
+
+
+def largest_log_part(scaled: Scaled, log_prices: Array) -> Array:
+    """Logarithm of the largest part of each flow's price, or of its weight if that is more."""
+    from fairopt.kernels.log_prices import largest_part
+
+    with np.errstate(all="ignore"):
+        weights = np.ascontiguousarray(scaled.log_weight)
+        return np.asarray(largest_part(*scaled.rows, np.ascontiguousarray(log_prices), weights))

@@ -10,7 +10,12 @@ from fairopt.allocating.dual_ascent import ascend
 from fairopt.allocating.hybrid import NEWTON_STEPS
 from fairopt.allocating.newton_system import cholesky, cholesky_solve
 from fairopt.allocating.problem import read
-from fairopt.allocating.response import alone_log_prices, respond, violation
+from fairopt.allocating.response import (
+    alone_log_prices,
+    largest_log_part,
+    respond,
+    violation,
+)
 from fairopt.allocating.scaling import scale
 from tests.fairopt import networks
 
@@ -86,6 +91,19 @@ def test_prices_that_are_no_numbers_reach_the_violation():
     prices = np.ones(scaled.links)
     prices[3] = np.nan
     assert violation(respond(scaled, prices)) == np.inf
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("name", networks.NAMES)
+def test_price_that_fills_a_link_on_its_own(name, alpha):
+    """At it alone the users of the link would fill it; and the largest part of a price."""
+    scaled = scaled_network(name, alpha)
+    A, alone = scaled.by_link.toarray(), alone_log_prices(scaled)
+    wanted = (scaled.log_weight - np.log(np.where(A > 0.0, A, 1.0)) - alone[:, None]) / alpha
+    np.testing.assert_allclose((A * np.exp(wanted)).sum(axis=1), 1.0, rtol=1e-10)
+    part = np.where(A > 0.0, np.log(np.where(A > 0.0, A, 1.0)) + alone[:, None], -np.inf)
+    largest = np.maximum(part.max(axis=0), scaled.log_weight)
+    np.testing.assert_allclose(largest_log_part(scaled, alone), largest, rtol=1e-12)
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
