@@ -16,6 +16,7 @@ from fairopt.allocating.interior_point import interior_point
 from fairopt.allocating.newton import DENSE, polish
 from fairopt.allocating.response import Response, alone_log_prices, largest_log_part, respond
 from fairopt.allocating.scaling import Scaled
+from fairopt.allocating.threads import one_thread
 from fairopt.allocating.water_filling import water_filling
 from fairopt.checks import Array
 
@@ -33,7 +34,8 @@ def solve(scaled: Scaled, tol: float, log_start: Array | None) -> Found:
     """The best point the three methods find, from log prices of the scaled problem if given."""
     goal = max(SHARPER * tol, SHARPEST)
     alone = alone_log_prices(scaled)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
+    quiet = np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")
+    with quiet, one_thread(scaled.links):
         steps = 0
         if log_start is not None:
             found, left, steps = _warm(scaled, _usable(log_start, alone, scaled.alpha), goal)

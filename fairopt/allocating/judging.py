@@ -74,7 +74,8 @@ def _ratio(part: Array, whole: Array) -> Array:
 def relative_loads(problem: Problem, rates: Array) -> Array:
     """(R x)_l / c_l; 0 on a link that nothing loads."""
     share = np.exp(np.log(rates)[problem.flow] - problem.log_limit)
-    share[rates[problem.flow] == 0.0] = 0.0
+    if (rates == 0.0).any():
+        share[(rates == 0.0)[problem.flow]] = 0.0
     load = np.bincount(problem.link, share, minlength=problem.links)
     return load.astype(np.float64, copy=False)
 

@@ -26,16 +26,16 @@ def normal_matrix(scaled: Scaled, K: Array, active: Any, scale: Array) -> Array:
 
 def factorised_solve(H: Array, target: Array) -> Array:
     """H^-1 target for a positive definite lower triangle (overwritten); NaN if it is not."""
-    factor = cholesky(H)
-    return np.full(len(target), np.nan) if factor is None else cholesky_solve(factor, target)
+    with one_thread(len(H)):
+        factor = cholesky(H)
+        return np.full(len(target), np.nan) if factor is None else cholesky_solve(factor, target)
 
 
 def cholesky(H: Array) -> Any:
     """The factor of a lower triangle, which is overwritten; None if it is not positive definite."""
     from scipy.linalg.lapack import dpotrf
 
-    with one_thread(len(H)):
-        factor, failed = dpotrf(H.T, lower=0, clean=0, overwrite_a=1)  # no copy: H.T is by columns
+    factor, failed = dpotrf(H.T, lower=0, clean=0, overwrite_a=1)  # no copy: H.T is by columns
     return None if failed else factor
 
 
@@ -43,8 +43,7 @@ def cholesky_solve(factor: Any, target: Array) -> Array:
     """H^-1 target from the factor of H."""
     from scipy.linalg.lapack import dpotrs
 
-    with one_thread(len(target)):
-        return np.asarray(dpotrs(factor, target, lower=0)[0])
+    return np.asarray(dpotrs(factor, target, lower=0)[0])
 
 
 def conjugate_gradients(

@@ -7,7 +7,20 @@ from __future__ import annotations
 
 import math
 
-from fairopt.kernels.compiling import gufunc
+from fairopt.checks import Array
+from fairopt.kernels.compiling import gufunc, helper
+from fairopt.kernels.flow_rates import SAME, form_of
+
+
+@helper
+def plain_sums(indptr: Array, links: Array, log_weight: Array, total: Array) -> None:
+    """Fill sum_i v_i, the price of a link on its own at alpha = 1."""
+    total[:] = 0.0
+    for i in range(log_weight.size):
+        weight = math.exp(log_weight[i])
+        for e in range(indptr[i], indptr[i + 1]):
+            total[links[e]] += weight
+
 
 _ALONE = (
     "void(uint32[::1], uint32[::1], float64[::1], float64, float64[::1], float64[::1],"
@@ -21,6 +34,11 @@ def alone(indptr, links, entries, alpha, log_weight, total, log_price):  # type:
 
     Each sum is kept relative to its largest term so far.
     """
+    if form_of(alpha, log_weight) == SAME:
+        plain_sums(indptr, links, log_weight, total)
+        for link in range(log_price.size):
+            log_price[link] = math.log(total[link])
+        return
     slope = 1.0 - 1.0 / alpha
     log_price[:] = -math.inf
     total[:] = 0.0
