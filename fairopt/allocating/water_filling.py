@@ -16,7 +16,7 @@ from fairopt.allocating.scaling import Scaled
 
 def water_filling(scaled: Scaled) -> Found:
     """Max-min fair rates; log prices are -log of the level of a bottleneck, -inf elsewhere."""
-    from fairopt.kernels.progressive_filling import fill
+    from fairopt.kernels.progressive_filling import fill_progressively
 
     middle = float(np.median(scaled.log_unit))
     A, unit = scaled.by_link, np.exp(scaled.log_unit - middle)
@@ -24,7 +24,7 @@ def water_filling(scaled: Scaled) -> Found:
     capped = np.flatnonzero(scaled.bounded)
     rising = capped[np.argsort(unit[capped], kind="stable")]
     with np.errstate(all="ignore"):
-        rates, held, level, rounds = fill(
+        rates, held, level, rounds = fill_progressively(
             *by_link, *scaled.rows[:2], unit, rising, np.empty(scaled.links)
         )
         log_bound = np.where(held, 0.0, -np.inf)  # y = 1, in units of the flow

@@ -92,9 +92,10 @@ def ascend(  # type: ignore[no-untyped-def]
     """Fill log prices after at most `steps` steps or at a violation <= goal, and the steps."""
     n, m = log_weight.shape[0], start.shape[0]
     q, y, free = np.empty(n), np.empty(n), np.empty(n, dtype=np.bool_)
-    load, prices, share, now = np.empty(m), np.empty(m), np.ones(m), np.empty(m)
-    previous, new, momentum = start.copy(), np.empty(m), 1.0
-    theta[:] = start
+    load, prices, share, now = np.empty(m), np.empty(m), np.empty(m), np.empty(m)
+    previous, new, momentum = np.empty(m), np.empty(m), 1.0
+    for l in range(m):
+        theta[l], previous[l], share[l] = start[l], start[l], 1.0
     form = form_of(alpha, log_weight)
     for k in range(steps):
         used[0] = k
@@ -113,7 +114,8 @@ def ascend(  # type: ignore[no-untyped-def]
             for l in range(m):
                 share[l] = now[l] if load[l] < 1.0 else 1.0
             if lift(load, now, alpha, theta):
-                previous[:] = theta
+                for l in range(m):
+                    previous[l] = theta[l]
                 momentum = 1.0
                 continue
         momentum = move(load, share, alpha, prices, theta, previous, new, momentum)

@@ -12,6 +12,7 @@ import math
 
 from fairopt.checks import Array, BoolArray
 from fairopt.kernels.compiling import gufunc, helper
+from fairopt.kernels.linear import fill
 
 LOGARITHMS = 0  # y = exp((log v - log q) / alpha)
 SQUARE, SAME, ROOT = 1, 2, 3  # y = (v / q)^2, v / q, sqrt(v / q): alpha = 1/2, 1, 2
@@ -59,8 +60,7 @@ def fill_rates(
     load: Array,
 ) -> None:
     """Flow prices q = A' prices, rates, where no bound holds them, and loads A y."""
-    for l in range(load.shape[0]):
-        load[l] = 0.0
+    fill(load, 0.0)
     for i in range(y.shape[0]):
         total = 0.0
         for e in range(indptr[i], indptr[i + 1]):
@@ -93,8 +93,7 @@ def fill_largest_share(
     share: Array,
 ) -> None:
     """Share of each link in the price of the user for whom it is largest."""
-    for l in range(share.shape[0]):
-        share[l] = 0.0
+    fill(share, 0.0)
     for i in range(q.shape[0]):
         whole = paid(bounded[i], free[i], weight[i], q[i])
         if whole > 0.0:
@@ -119,8 +118,7 @@ def fill_mean_share(
     share: Array,
 ) -> None:
     """Share of each link in the prices its users pay, their mean weighed by load."""
-    for l in range(share.shape[0]):
-        share[l] = 0.0
+    fill(share, 0.0)
     for i in range(q.shape[0]):
         whole = paid(bounded[i], free[i], weight[i], q[i])
         if whole > 0.0:

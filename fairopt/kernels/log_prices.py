@@ -10,12 +10,13 @@ import math
 from fairopt.checks import Array
 from fairopt.kernels.compiling import gufunc, helper
 from fairopt.kernels.flow_rates import SAME, form_of
+from fairopt.kernels.linear import fill
 
 
 @helper
 def plain_sums(indptr: Array, links: Array, log_weight: Array, total: Array) -> None:
     """Fill sum_i v_i, the price of a link on its own at alpha = 1."""
-    total[:] = 0.0
+    fill(total, 0.0)
     for i in range(log_weight.size):
         weight = math.exp(log_weight[i])
         for e in range(indptr[i], indptr[i + 1]):
@@ -40,8 +41,8 @@ def alone(indptr, links, entries, alpha, log_weight, total, log_price):  # type:
             log_price[link] = math.log(total[link])
         return
     slope = 1.0 - 1.0 / alpha
-    log_price[:] = -math.inf
-    total[:] = 0.0
+    fill(log_price, -math.inf)
+    fill(total, 0.0)
     for i in range(log_weight.size):
         own = log_weight[i] / alpha
         for e in range(indptr[i], indptr[i + 1]):

@@ -74,7 +74,7 @@ _TYPES = (
 
 
 @gufunc(_TYPES, "(r),(e),(e),(c),(e),(n),(k),(m)->(n),(n),(m),()")
-def fill(  # type: ignore[no-untyped-def]
+def fill_progressively(  # type: ignore[no-untyped-def]
     indptr, flows, entries, starts, links, bound, order, level, rates, capped, filled, rounds
 ):
     """Fill rates, whether its bound holds a flow, at which rate a link held one, and the rounds.
@@ -83,10 +83,13 @@ def fill(  # type: ignore[no-untyped-def]
     with a bound by rising bound; `level` is overwritten.
     """
     n, m = rates.size, level.size
-    frozen, stale = np.zeros(n, dtype=np.bool_), np.zeros(m, dtype=np.bool_)
-    rates[:], capped[:], filled[:], rounds[0] = 0.0, False, math.inf, 0
-    heap, size, next_bound = np.arange(m), m, 0
+    frozen, stale = np.empty(n, dtype=np.bool_), np.empty(m, dtype=np.bool_)
+    heap, size, next_bound = np.empty(m, dtype=np.int64), m, 0
+    rounds[0] = 0
+    for i in range(n):
+        rates[i], capped[i], frozen[i] = 0.0, False, False
     for l in range(m):
+        filled[l], stale[l], heap[l] = math.inf, False, l
         level[l] = level_of(l, indptr, flows, entries, rates, frozen)
     for at in range(m - 1, -1, -1):
         sink(heap, size, at, level)
