@@ -75,6 +75,7 @@ FOLDERS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {
         "fairopt/allocating/path_": ("split-*",),
         "fairopt/allocating": RATES,
+        "fairopt/kernels/equal_rows": RATES,
         "fairopt/kernels/flow_rates": RATES,
         "fairopt/kernels/dual_ascent": RATES,
         "fairopt/kernels/log_prices": RATES,

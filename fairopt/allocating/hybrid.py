@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fairopt.allocating.dual_ascent import ascend
+from fairopt.allocating.equal_paths import merge
 from fairopt.allocating.found import Found
 from fairopt.allocating.interior_point import interior_point
 from fairopt.allocating.newton import DENSE, polish
@@ -31,7 +32,15 @@ BELOW_ALONE = 40.0  # e-folds under its upper bound at which a price of zero is 
 
 
 def solve(scaled: Scaled, tol: float, log_start: Array | None) -> Found:
-    """The best point the three methods find, from log prices of the scaled problem if given."""
+    """The best point found, from log prices of the scaled problem if given."""
+    merged = merge(scaled)
+    if merged is None:
+        return _solve(scaled, tol, log_start)
+    return merged.split(_solve(merged.scaled, tol, log_start))
+
+
+def _solve(scaled: Scaled, tol: float, log_start: Array | None) -> Found:
+    """The best point the three methods find."""
     goal = max(SHARPER * tol, SHARPEST)
     alone = alone_log_prices(scaled)
     quiet = np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")
