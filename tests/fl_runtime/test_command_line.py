@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from fl_runtime.__main__ import app, free_folder
 from fl_runtime.run_folder import HISTORY
 from tests.fl_runtime.small import TOML
+from tests.forked import start
 
 
 @pytest.fixture
@@ -204,28 +205,25 @@ def test_default_folders_do_not_collide(tmp_path: Path) -> None:
     assert free_folder(tmp_path, "demo") == tmp_path / "demo-3"
 
 
-def start(*words: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "fl_runtime", *map(str, words)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
 def rows_in(folder: Path) -> int:
     history = folder / HISTORY
     return history.read_bytes().count(b"\n") if history.exists() else 0
 
 
-def kill_after_rows(process: subprocess.Popen[bytes], folder: Path, rows: int) -> None:
-    """SIGKILL a little after the history has that many rows (or let the process end)."""
+def kill_after_rows(process: BaseProcess, folder: Path, rows: int) -> bool:
+    """SIGKILL a little after the history has that many rows; whether it came before the end."""
     deadline = time.monotonic() + 120
-    while process.poll() is None and rows_in(folder) < rows and time.monotonic() < deadline:
+    while process.is_alive() and rows_in(folder) < rows and time.monotonic() < deadline:
         time.sleep(0.0005)
     time.sleep(random.Random(rows).uniform(0.0, 0.02))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    return end(process) == -signal.SIGKILL
+
+
+def end(process: BaseProcess) -> int | None:
+    """Exit status of a process that is left alone."""
+    process.join()
+    return process.exitcode
 
 
 @pytest.mark.slow
@@ -233,12 +231,13 @@ def kill_after_rows(process: subprocess.Popen[bytes], folder: Path, rows: int) -
 def test_sigkill_and_resume_give_the_same_bytes(toml: Path, tmp_path: Path, arms: str) -> None:
     if arms == "asynchronous":
         toml.write_text(in_flight(TOML))
-    assert start("run", toml, "--out", tmp_path / "whole").wait() == 0
+    assert end(start("fl_runtime", "run", toml, "--out", tmp_path / "whole")) == 0
     killed = tmp_path / "killed"
-    kill_after_rows(start("run", toml, "--out", killed), killed, rows=2)
+    kills = [kill_after_rows(start("fl_runtime", "run", toml, "--out", killed), killed, rows=2)]
     for rows in (6, 9, 13, 17):
-        kill_after_rows(start("resume", killed), killed, rows)
-    assert start("resume", killed).wait() == 0
+        kills.append(kill_after_rows(start("fl_runtime", "resume", killed), killed, rows))
+    assert any(kills)
+    assert end(start("fl_runtime", "resume", killed)) == 0
     assert (killed / HISTORY).read_bytes() == (tmp_path / "whole" / HISTORY).read_bytes()
 
 
