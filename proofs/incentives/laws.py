@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import cache, partial
 from typing import Any
 
 from mechanisms import Mechanism
@@ -78,13 +79,13 @@ def _on_samples(deep: bool, find: Callable[[Bids, Fraction], Any]) -> str | None
 
 def _lie_on(grid: Grid, mechanism: Mechanism) -> str | None:
     """A profitable joint misreport on a complete grid."""
-    offers = {profile: _offers(mechanism, profile, grid.budget) for profile in grid.profiles()}
-    for profile, outcome in offers.items():
+    offers = cache(partial(_offers, mechanism, grid.budget))
+    for profile in grid.profiles():
         for client, truth in enumerate(profile):
-            honest = _utility(outcome[client], truth)
+            honest = _utility(offers(profile)[client], truth)
             for report in grid.rows():
                 other = (*profile[:client], report, *profile[client + 1 :])
-                gain = _utility(offers[other][client], truth) - honest
+                gain = _utility(offers(other)[client], truth) - honest
                 if gain > 0:
                     return (
                         f"bids {profile}, budget {grid.budget}: client {client} gains {gain} by "
@@ -93,7 +94,7 @@ def _lie_on(grid: Grid, mechanism: Mechanism) -> str | None:
     return None
 
 
-def _offers(mechanism: Mechanism, profile: tuple[Row, ...], budget: int) -> list[Row]:
+def _offers(mechanism: Mechanism, budget: int, profile: tuple[Row, ...]) -> list[Row]:
     """For every client its payments, None where it does not win."""
     outcome = mechanism(exact_table(profile), Fraction(budget))
     return [
