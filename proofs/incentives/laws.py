@@ -45,9 +45,24 @@ def samples(
     deep: bool, *, single_task: bool = False, least_tasks: int = 1
 ) -> Iterator[tuple[Bids, Fraction]]:
     """The random auctions of a claim, after the two smallest delicate ones."""
-    count = DEEP_SAMPLES if deep else SAMPLES
-    drawn = random_auctions(count, SEED, single_task=single_task, least_tasks=least_tasks)
+    if deep:
+        drawn = random_auctions(
+            DEEP_SAMPLES, SEED, single_task=single_task, least_tasks=least_tasks
+        )
+    else:
+        drawn = iter(_few(single_task, least_tasks))
     return drawn if single_task else itertools.chain(SMALLEST, drawn)
+
+
+@cache
+def _few(single_task: bool, least_tasks: int) -> tuple[tuple[Bids, Fraction], ...]:
+    """The same for dozens of claims, so drawn once; nobody may write into them."""
+    auctions = tuple(
+        random_auctions(SAMPLES, SEED, single_task=single_task, least_tasks=least_tasks)
+    )
+    for bids, _ in auctions:
+        bids.flags.writeable = False
+    return auctions
 
 
 def truthful(mechanism: Mechanism, deep: bool) -> str | None:
