@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,12 +95,22 @@ def test_compare_refuses_other_data_and_announces_other_clients(toml: Path, tmp_
     assert "data of the first" in err
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run, to be copied."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "small.toml").write_text(TOML)
+    one = ("--set", "num-server-rounds=1", "--set", "seeds=[0]")
+    assert call("run", folder / "small.toml", "--out", folder / "run", *one)[0] == 0
+    return folder / "run"
+
+
 @pytest.mark.parametrize(
     "damage", ["no config", "no history", "history folder", "odd row", "empty"]
 )
-def test_damaged_folders_are_one_line(toml: Path, tmp_path: Path, damage: str) -> None:
+def test_damaged_folders_are_one_line(finished: Path, tmp_path: Path, damage: str) -> None:
     out = tmp_path / "run"
-    call("run", toml, "--out", out, "--set", "num-server-rounds=1", "--set", "seeds=[0]")
+    shutil.copytree(finished, out)
     history = out / HISTORY
     match damage:
         case "no config":
