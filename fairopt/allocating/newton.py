@@ -6,10 +6,10 @@ With s = 1 - A y and H = A diag(y / (alpha q)) A' (flows at their bound left out
 
 On a full link this is Newton's method for A y = 1, on a link with room the linearisation of
 :math:`\lambda_l s_l = 0`, whose price then vanishes quadratically: the active links need no guess.
-Prices that would fall below zero fall to zero, and their rows of the system give way. Prices move as
-:math:`\lambda e^{\delta / \lambda}` on full links where alpha > 2 (there the logarithm of the load is
-nearly linear in that of the price) and stay positive everywhere. Where the violation is small the last
-factor serves once more: such a step leaves a hundredth of it for a tenth of the work.
+Prices that would fall below zero fall to zero, and their rows of the system give way. Prices move
+as :math:`\lambda e^{\delta / \lambda}` on full links where alpha > 2 (there the logarithm of the
+load is nearly linear in that of the price) and stay positive everywhere. Where the violation is
+small the last factor serves once more: that leaves about a hundredth, for a tenth of the work.
 """
 
 from __future__ import annotations
