@@ -5,7 +5,9 @@ thread, and take turns; a call is timed end to end (for cvxpy with modelling, wh
 pays). The rate error is the largest relative one against our own solver at a residual of 1e-13,
 itself compared with 50-digit solutions in the tests. "-" is a solver that fails or was not run
 because it needs more than its share of time at the next smaller size. "lowest" and "highest" are
-our times over the rounds.
+our times over the rounds. "solves" and "passes" are our time in units of two floors: one
+`numpy.linalg.solve` with as many rows as there are links, which every Newton step contains, and
+one product R x.
 
 Run with: python benchmarks/allocation.py [--full] [--rounds 3] [--json FILE]
 """
@@ -45,6 +47,7 @@ OURS_FULL = ((100_000, 1000), (1_000_000, 1000))
 LIMIT = 1.0  # seconds: who needs more takes no part in larger sizes
 FULL_LIMIT = 5.0
 ONCE = 10.0  # seconds: who needs more is called once
+FLOOR_CALLS = 5
 SOLVERS = ("CLARABEL", "ECOS", "SCS")
 
 
@@ -105,6 +108,22 @@ def first_level(R: Any, c: Array) -> Array:
 Call = Callable[[], Array]
 
 
+def floors(R: Any, c: Array) -> tuple[float, float]:
+    """Seconds of one dense solve with a row for each link, and of one product R x."""
+    H, x = (R @ R.T).toarray() + np.eye(R.shape[0]), np.ones(R.shape[1])
+    return shortest(lambda: np.linalg.solve(H, c)), shortest(lambda: R @ x)
+
+
+def shortest(call: Call) -> float:
+    """Least seconds of a few calls: a floor is what it costs when nothing disturbs it."""
+    seconds = []
+    for _ in range(FLOOR_CALLS):
+        begin = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds)
+
+
 def contestants(R: Any, c: Array, w: Array, alpha: float) -> dict[str, Call]:
     """Ours first."""
     calls: dict[str, Call] = {
@@ -153,6 +172,8 @@ def row(
     found: dict[str, Any] = {"flows": flows, "links": links, "alpha": alpha}
     found["fairopt ms"] = 1e3 * unit
     found["lowest"], found["highest"] = (1e3 * f(seconds["fairopt"]) for f in (min, max))
+    solve, product = floors(R, c)
+    found["solves"], found["passes"] = unit / solve, unit / product
     found["fairopt residual"] = exact.residual
     for name, times in seconds.items():
         if name == "fairopt":
@@ -168,16 +189,20 @@ def row(
 def large(flows: int, links: int, alpha: float) -> dict[str, Any]:
     """Ours alone, with the memory of the process."""
     R, c, w = network(flows, links)
+    fairopt.alpha_fair_allocation(R[:, :50], c, alpha, priority=w[:50])  # imports
     begin, cpu = time.perf_counter(), time.process_time()
     found = fairopt.alpha_fair_allocation(R, c, alpha, priority=w).require()
     wall, busy = time.perf_counter() - begin, time.process_time() - cpu
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    solve, product = floors(R, c)
     return {
         "flows": flows,
         "links": links,
         "alpha": alpha,
         "fairopt ms": 1e3 * wall,
         "cpu ms": 1e3 * busy,
+        "solves": wall / solve,
+        "passes": wall / product,
         "fairopt residual": found.residual,
         "GB": memory,
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -160,12 +161,19 @@ BUNDLED: Mapping[str, Callable[[], Dataset]] = {
 
 def _digit_images(label_map: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> Dataset:
     """Digits in 0..1 as one-channel images, relabelled."""
+    counts, digit = _bundled_digits()
+    images = (counts / 16.0).astype(np.float32)[:, None]
+    labels = label_map(digit.astype(np.int64))
+    return Dataset(images, labels, int(labels.max()) + 1)
+
+
+@cache
+def _bundled_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Images and digits as bundled, read once: unpacking takes as long as a small round."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    images = (bunch.images / 16.0).astype(np.float32)[:, None]
-    labels = label_map(bunch.target.astype(np.int64))
-    return Dataset(images, labels, int(labels.max()) + 1)
+    return bunch.images, bunch.target
 
 
 def _joint_digits(

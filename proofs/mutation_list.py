@@ -70,16 +70,16 @@ CLAIMS_OF: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "mechanisms/posted_price.py": ("posted-price-*", "sampled-posted-*", "float-rules-*"),
     }
 )
+RATES = ("fair-prices-*", "fair-rates-*", "max-min-rates-*", "a-cap-*", "allocation-residual-*")
 FOLDERS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {
         "fairopt/allocating/path_": ("split-*",),
-        "fairopt/allocating": (
-            "fair-prices-*",
-            "fair-rates-*",
-            "max-min-rates-*",
-            "a-cap-*",
-            "allocation-residual-*",
-        ),
+        "fairopt/allocating": RATES,
+        "fairopt/kernels/equal_rows": RATES,
+        "fairopt/kernels/flow_rates": RATES,
+        "fairopt/kernels/dual_ascent": RATES,
+        "fairopt/kernels/log_prices": RATES,
+        "fairopt/kernels/progressive_filling": RATES,
         "mechanisms/kernels": ("float-rules-*", "*-take-up"),
         "mechanisms": AUCTIONS,
         "fairopt": GRADIENTS,
@@ -148,9 +148,9 @@ MUTATIONS = (
     Mutation("fairopt/allocating/judging.py", "caps cannot be exceeded", "feasible = max(_most(loads - 1.0), _most(_ratio(rates, problem.upper) - 1.0))", "feasible = _most(loads - 1.0)"),
     Mutation("fairopt/allocating/judging.py", "sign of the priority", "wanted = np.log(problem.priority[free]) - log_price[free]", "wanted = -np.log(problem.priority[free]) - log_price[free]"),
     Mutation("fairopt/allocating/judging.py", "always in prices", "/ max(1.0, problem.alpha)", "/ 1.0"),
-    Mutation("fairopt/allocating/response.py", "power for its inverse", "(log_weight - np.log(q)) / scaled.alpha", "(log_weight - np.log(q)) * scaled.alpha"),
-    Mutation("fairopt/allocating/water_filling.py", "frozen rates use nothing", "max(1.0 - size @ self.rates[flows], 0.0) / open_part", "1.0 / open_part"),
-    Mutation("fairopt/allocating/water_filling.py", "caps after the links", "bounds[-1][0] <= heap[0][0]", "bounds[-1][0] > heap[0][0]"),
+    Mutation("fairopt/kernels/flow_rates.py", "power for its inverse", "(log_weight - math.log(q)) / alpha", "(log_weight - math.log(q)) * alpha"),
+    Mutation("fairopt/kernels/progressive_filling.py", "frozen rates use nothing", "max(1.0 - used, 0.0) / moving", "1.0 / moving"),
+    Mutation("fairopt/kernels/progressive_filling.py", "caps after the links", "bound[order[next_bound]] <= level[heap[0]]", "bound[order[next_bound]] > level[heap[0]]"),
     Mutation("fairopt/allocating/linear_programme.py", "smallest total", "programme(-weight, scaled.by_link", "programme(weight, scaled.by_link"),
     Mutation("fairopt/allocating/path_problem.py", "dearest path for cheapest", "np.minimum.reduceat(of_paths", "np.maximum.reduceat(of_paths"),
     Mutation("fairopt/allocating/path_solving.py", "priority dropped", "path_form(reduced.A, reduced.owner, count, weight - centre,", "path_form(reduced.A, reduced.owner, count, 0.0 * weight,"),

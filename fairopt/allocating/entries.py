@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fairopt.checks import Ints
+from fairopt.checks import Array, Ints
 
 
 class Entries:
@@ -23,6 +23,11 @@ class Entries:
     def link(self) -> Ints:
         """Link of every entry, in the order of `by_flow`."""
         return np.asarray(self.by_flow.indices)
+
+    @cached_property
+    def log_entry(self) -> Array:
+        """Logarithm of every entry, in the order of `by_flow`."""
+        return np.asarray(np.log(self.by_flow.data))
 
     @cached_property
     def flow(self) -> Ints:

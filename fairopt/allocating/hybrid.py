@@ -6,16 +6,18 @@ about 0.3 ascent becomes slow.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fairopt.allocating.dual_ascent import ascend
+from fairopt.allocating.equal_paths import merge
 from fairopt.allocating.found import Found
 from fairopt.allocating.interior_point import interior_point
 from fairopt.allocating.newton import DENSE, polish
-from fairopt.allocating.response import Response, alone_log_prices, largest_share, respond
+from fairopt.allocating.response import Response, alone_log_prices, largest_log_part, respond
 from fairopt.allocating.scaling import Scaled
+from fairopt.allocating.threads import one_thread
 from fairopt.allocating.water_filling import water_filling
 from fairopt.checks import Array
 
@@ -30,19 +32,33 @@ BELOW_ALONE = 40.0  # e-folds under its upper bound at which a price of zero is 
 
 
 def solve(scaled: Scaled, tol: float, log_start: Array | None) -> Found:
-    """The best point the three methods find, from log prices of the scaled problem if given."""
+    """The best point found, from log prices of the scaled problem if given."""
+    merged = merge(scaled)
+    if merged is None:
+        return _solve(scaled, tol, log_start)
+    return merged.split(_solve(merged.scaled, tol, log_start))
+
+
+def _solve(scaled: Scaled, tol: float, log_start: Array | None) -> Found:
+    """The best point the three methods find."""
     goal = max(SHARPER * tol, SHARPEST)
     alone = alone_log_prices(scaled)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
+    quiet = np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")
+    with quiet, one_thread(scaled.links):
         steps = 0
         if log_start is not None:
             found, left, steps = _warm(scaled, _usable(log_start, alone, scaled.alpha), goal)
             if left <= goal:
                 return found
         centre = _middle(scaled, alone)
-        log_weight = scaled.log_weight - centre
-        response, _, more = _alternate(scaled, log_weight, alone - centre, goal)
-        return _found(scaled, log_weight, response, centre, steps + more)
+        centred = _centred(scaled, centre)
+        response, _, more = _alternate(centred, alone - centre, goal)
+        return _found(centred, response, centre, steps + more)
+
+
+def _centred(scaled: Scaled, centre: float) -> Scaled:
+    """The same with all prices, and so the weights, in a unit of e^centre."""
+    return replace(scaled, log_weight=scaled.log_weight - centre)
 
 
 def _warm(scaled: Scaled, log_prices: Array, goal: float) -> tuple[Found, float, int]:
@@ -51,14 +67,13 @@ def _warm(scaled: Scaled, log_prices: Array, goal: float) -> tuple[Found, float,
     Ascent takes over near the answer only; a start that is not near must not cost the answer.
     """
     centre = _middle(scaled, log_prices)
-    log_weight = scaled.log_weight - centre
-    theta = log_prices - centre
-    response, left, steps = polish(scaled, log_weight, np.exp(theta), goal, NEWTON_STEPS)
+    centred, theta = _centred(scaled, centre), log_prices - centre
+    response, left, steps = polish(centred, np.exp(theta), goal, NEWTON_STEPS)
     if left > goal:
         search = _Search(response, left, steps)
-        _turns(scaled, log_weight, theta, goal, search, CHUNKS[:1], FIRST_GOAL)
+        _turns(centred, theta, goal, search, CHUNKS[:1], FIRST_GOAL)
         response, left, steps = search.best, search.left, search.steps
-    return _found(scaled, log_weight, response, centre, steps), left, steps
+    return _found(centred, response, centre, steps), left, steps
 
 
 def _usable(log_start: Array, alone: Array, alpha: float) -> Array:
@@ -72,9 +87,7 @@ def _middle(scaled: Scaled, log_prices: Array) -> float:
 
     Where they differ a lot the max-min rates, which are near at large alpha, say it better.
     """
-    entry = np.log(scaled.by_flow.data) + log_prices[scaled.link]
-    log_price = np.maximum.reduceat(entry, scaled.by_flow.indptr[:-1])
-    log_price = np.maximum(log_price, scaled.log_weight)
+    log_price = largest_log_part(scaled, log_prices)
     if np.ptp(log_price) > WIDE:
         log_price = scaled.log_weight - scaled.alpha * np.log(water_filling(scaled).rates)
     return float(0.5 * (log_price.max() + log_price.min()))
@@ -95,24 +108,21 @@ class _Search:
             self.best, self.left = found[:2]
 
 
-def _alternate(
-    scaled: Scaled, log_weight: Array, theta: Array, goal: float
-) -> tuple[Response, float, int]:
+def _alternate(scaled: Scaled, theta: Array, goal: float) -> tuple[Response, float, int]:
     """Ascent and Newton in turns, then the interior point, then longer turns."""
-    search = _Search(respond(scaled, log_weight, np.exp(theta)))
-    theta, aim = _turns(scaled, log_weight, theta, goal, search, CHUNKS, FIRST_GOAL)
+    search = _Search(respond(scaled, np.exp(theta)))
+    theta, aim = _turns(scaled, theta, goal, search, CHUNKS, FIRST_GOAL)
     if search.left > goal and scaled.links <= DENSE:
-        inside, used = interior_point(scaled, log_weight)
+        inside, used = interior_point(scaled)
         search.steps += used
-        search.take(polish(scaled, log_weight, inside, goal, NEWTON_STEPS))
+        search.take(polish(scaled, inside, goal, NEWTON_STEPS))
     if search.left > goal:
-        _turns(scaled, log_weight, theta, goal, search, MORE_CHUNKS, aim)
+        _turns(scaled, theta, goal, search, MORE_CHUNKS, aim)
     return search.best, search.left, search.steps
 
 
 def _turns(
     scaled: Scaled,
-    log_weight: Array,
     theta: Array,
     goal: float,
     search: _Search,
@@ -121,9 +131,9 @@ def _turns(
 ) -> tuple[Array, float]:
     """Ascent and Newton in turns; where they stopped, and the next aim of ascent."""
     for chunk in chunks:
-        theta, used = ascend(scaled, log_weight, theta, chunk, aim)
+        theta, used = ascend(scaled, theta, chunk, aim)
         search.steps += used
-        found = polish(scaled, log_weight, np.exp(theta), goal, NEWTON_STEPS)
+        found = polish(scaled, np.exp(theta), goal, NEWTON_STEPS)
         search.take(found)
         if search.left <= goal:
             break
@@ -133,14 +143,11 @@ def _turns(
     return theta, aim
 
 
-def _found(
-    scaled: Scaled, log_weight: Array, response: Response, centre: float, steps: int
-) -> Found:
+def _found(scaled: Scaled, response: Response, centre: float, steps: int) -> Found:
     """The answer, without prices that are smaller than the room of their link."""
-    share = largest_share(scaled, response)
-    quiet = share < 1.0 - response.load
-    final = respond(scaled, log_weight, np.where(quiet, 0.0, response.prices))
-    weight = np.where(scaled.bounded, log_weight, -np.inf)
+    quiet = response.share < 1.0 - response.load
+    final = respond(scaled, np.where(quiet, 0.0, response.prices))
+    weight = np.where(scaled.bounded, scaled.log_weight, -np.inf)
     missing = -np.expm1(np.minimum(np.log(final.flow_price) - weight, 0.0))
     return Found(
         final.rates,

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fairopt.allocating.newton import RIDGE, factorised_solve, normal_matrix
+from fairopt.allocating.newton_system import RIDGE, factorised_solve, normal_matrix
 from fairopt.allocating.scaling import Scaled
 from fairopt.checks import Array, BoolArray
 
@@ -51,33 +51,33 @@ class _Point:
     t: Array
 
 
-def interior_point(scaled: Scaled, log_weight: Array) -> tuple[Array, int]:
+def interior_point(scaled: Scaled) -> tuple[Array, int]:
     """Prices near the optimum and the steps taken."""
     alpha = scaled.alpha
     easier = [alpha / GROWTH**k for k in range(1, 20) if alpha / GROWTH**k >= EASY]
     stages = [*easier[::-1], alpha]
     point, steps, last = None, 0, stages[0]
     for stage in stages:
-        now, weight = replace(scaled, alpha=stage), log_weight * (stage / alpha)
-        start = _start(now, weight) if point is None else _next(now, weight, point, stage / last)
-        point, used = _follow(now, weight, start, ENOUGH if stage == alpha else ROUGHLY)
+        now = replace(scaled, alpha=stage, log_weight=scaled.log_weight * (stage / alpha))
+        start = _start(now) if point is None else _next(now, point, stage / last)
+        point, used = _follow(now, start, ENOUGH if stage == alpha else ROUGHLY)
         last, steps = stage, steps + used
     assert point is not None
     return point.prices, steps
 
 
-def _follow(scaled: Scaled, log_weight: Array, point: _Point, goal: float) -> tuple[_Point, int]:
+def _follow(scaled: Scaled, point: _Point, goal: float) -> tuple[_Point, int]:
     """The central path from a point inside to its end, and the steps."""
     tau = WIDEST
     for k in range(STEPS):
         q = scaled.by_flow @ point.prices + point.mu
         level = _level(scaled, q)
-        found = _direction(scaled, log_weight, point, q, level, tau)
+        found = _direction(scaled, point, q, level, tau)
         if found is None:
             return point, k
         length = _step(scaled, point, *found)
         gap = float(np.mean(point.prices * point.s / level))
-        off = _off(scaled, log_weight, point)
+        off = _off(scaled, point)
         if max(gap, off) <= goal or gap < VANISHING:
             return point, k
         less = 1.0 if off > NEAR else max(LEAST_CENTRING, (1.0 - length) ** 2)
@@ -85,24 +85,24 @@ def _follow(scaled: Scaled, log_weight: Array, point: _Point, goal: float) -> tu
     return point, STEPS
 
 
-def _start(scaled: Scaled, log_weight: Array) -> _Point:
+def _start(scaled: Scaled) -> _Point:
     """Rates that fill no link more than half, and the largest prices that users may pay at them."""
     crowd = scaled.by_link @ np.ones(scaled.flows)
     fullest = np.maximum.reduceat(crowd[scaled.link], scaled.by_flow.indptr[:-1])
     y = 0.5 / np.maximum(fullest, 1.0)
-    q = np.exp(np.clip(log_weight - scaled.alpha * np.log(y), -LARGEST_LOG, LARGEST_LOG))
+    q = np.exp(np.clip(scaled.log_weight - scaled.alpha * np.log(y), -LARGEST_LOG, LARGEST_LOG))
     mu = np.where(scaled.bounded, LEAST_SHARE * q, 0.0)
     return _inside(scaled, y, _level(scaled, q), mu)
 
 
-def _next(scaled: Scaled, log_weight: Array, point: _Point, growth: float) -> _Point:
+def _next(scaled: Scaled, point: _Point, growth: float) -> _Point:
     """A start from the point of an alpha that was smaller by a factor."""
     prices = point.prices**growth
     mu = np.where(scaled.bounded, point.mu**growth, 0.0)
     q = scaled.by_flow @ prices + mu
     mu = np.where(scaled.bounded, np.maximum(mu, LEAST_SHARE * q), 0.0)
     prices = np.maximum(prices, LEAST_SHARE * _level(scaled, scaled.by_flow @ prices + mu))
-    y = np.exp((log_weight - np.log(scaled.by_flow @ prices + mu)) / scaled.alpha)
+    y = np.exp((scaled.log_weight - np.log(scaled.by_flow @ prices + mu)) / scaled.alpha)
     highest = max(1.0, float((scaled.by_link @ y).max()))
     return _inside(scaled, y / ((1.0 + START_ROOM) * highest), prices, mu)
 
@@ -113,10 +113,10 @@ def _inside(scaled: Scaled, y: Array, prices: Array, mu: Array) -> _Point:
     return _Point(y, prices, s, mu, np.maximum(1.0 - y, START_ROOM))
 
 
-def _off(scaled: Scaled, log_weight: Array, point: _Point) -> float:
+def _off(scaled: Scaled, point: _Point) -> float:
     """How far stationarity and A y + s = 1 are from holding."""
     q = scaled.by_flow @ point.prices + point.mu
-    stationary = log_weight - scaled.alpha * np.log(point.y) - np.log(q)
+    stationary = scaled.log_weight - scaled.alpha * np.log(point.y) - np.log(q)
     primal = 1.0 - scaled.by_link @ point.y - point.s
     return float(max(np.abs(stationary).max(), np.abs(primal).max()))
 
@@ -128,11 +128,13 @@ def _level(scaled: Scaled, q: Array) -> Array:
 
 
 def _direction(
-    scaled: Scaled, log_weight: Array, point: _Point, q: Array, level: Array, tau: float
+    scaled: Scaled, point: _Point, q: Array, level: Array, tau: float
 ) -> tuple[Array, Array, Array, Array] | None:
     """Changes of y, prices, s and mu, or None where the system cannot be solved."""
     alpha, bounded = scaled.alpha, scaled.bounded
-    off = np.clip(log_weight - alpha * np.log(point.y) - np.log(q), -LARGEST_MOVE, LARGEST_MOVE)
+    off = np.clip(
+        scaled.log_weight - alpha * np.log(point.y) - np.log(q), -LARGEST_MOVE, LARGEST_MOVE
+    )
     pull = np.where(bounded, tau * q / point.t - point.mu, 0.0)
     K = 1.0 / (alpha / point.y + np.where(bounded, point.mu / (point.t * q), 0.0))
     target = scaled.by_link @ (K * (off - pull / q))

@@ -44,11 +44,11 @@ def judge(problem: Problem, rates: Array, prices: Array, upper_prices: Array) ->
                 feasible,
                 _gap(problem, rates, prices, upper_prices),
             )
-        log_price = log_flow_price(problem, prices, upper_prices)
+        log_price, share = flow_prices(problem, prices, upper_prices)
         return Residuals(
             _stationarity(problem, rates, log_price),
             feasible,
-            _slackness(problem, rates, loads, log_price, prices, upper_prices),
+            _slackness(problem, rates, loads, log_price, share, prices, upper_prices),
         )
 
 
@@ -74,23 +74,27 @@ def _ratio(part: Array, whole: Array) -> Array:
 def relative_loads(problem: Problem, rates: Array) -> Array:
     """(R x)_l / c_l; 0 on a link that nothing loads."""
     share = np.exp(np.log(rates)[problem.flow] - problem.log_limit)
-    share[rates[problem.flow] == 0.0] = 0.0
+    if (rates == 0.0).any():
+        share[(rates == 0.0)[problem.flow]] = 0.0
     load = np.bincount(problem.link, share, minlength=problem.links)
     return load.astype(np.float64, copy=False)
 
 
-def log_flow_price(problem: Problem, prices: Array, upper_prices: Array) -> Array:
-    """Logarithm of (R' prices + upper_prices)_i; at alpha = inf of the largest price on it."""
-    entry = np.log(prices)[problem.link]
-    if np.isfinite(problem.alpha):
-        entry = entry + np.log(problem.by_flow.data)
-    own = np.log(upper_prices)
-    top = np.maximum(_column_max(problem, entry), own)
+def flow_prices(problem: Problem, prices: Array, upper_prices: Array) -> tuple[Array, Array]:
+    """Logarithm of (R' prices + upper_prices)_i, and the share of every entry in it.
+
+    At alpha = inf the largest price on the path takes the place of the sum.
+    """
+    entry, own = np.log(prices)[problem.link], np.log(upper_prices)
     if not np.isfinite(problem.alpha):
-        return top
+        top = np.maximum(_column_max(problem, entry), own)
+        return top, np.exp(entry - top[problem.flow])
+    entry = entry + problem.log_entry
+    top = np.maximum(_column_max(problem, entry), own)
     shift = np.where(np.isfinite(top), top, 0.0)
-    total = np.bincount(problem.flow, np.exp(entry - shift[problem.flow]), problem.flows)
-    return np.asarray(np.log(total + np.exp(own - shift)) + shift)
+    part = np.exp(entry - shift[problem.flow])
+    total = np.bincount(problem.flow, part, problem.flows) + np.exp(own - shift)
+    return np.asarray(np.log(total) + shift), part / total[problem.flow]
 
 
 def _column_max(problem: Problem, entry: Array) -> Array:
@@ -115,17 +119,22 @@ def _stationarity(problem: Problem, x: Array, log_price: Array) -> float:
 
 
 def _slackness(
-    problem: Problem, x: Array, loads: Array, log_price: Array, prices: Array, upper_prices: Array
+    problem: Problem,
+    x: Array,
+    loads: Array,
+    log_price: Array,
+    entry_share: Array,
+    prices: Array,
+    upper_prices: Array,
 ) -> float:
     """Largest min(unused share of a limit, share of the limit's price in the price of a flow)."""
     free = ~problem.forced
-    kept = free[problem.flow]
-    entry = np.log(prices)[problem.link]
-    if np.isfinite(problem.alpha):
-        entry = entry + np.log(problem.by_flow.data)
+    kept = slice(None) if free.all() else free[problem.flow]
     share = np.zeros(problem.links)
-    np.maximum.at(share, problem.link[kept], np.exp(entry - log_price[problem.flow])[kept])
-    share[~_used(problem, kept) & (prices > 0.0)] = 1.0
+    np.maximum.at(share, problem.link[kept], entry_share[kept])
+    idle = (share == 0.0) & (prices > 0.0)
+    if idle.any():
+        share[idle & ~_used(problem, kept)] = 1.0
     unused = np.where(np.isfinite(problem.capacity), np.maximum(1.0 - loads, 0.0), 1.0)
     own_share = np.exp(np.log(upper_prices) - log_price)[free]
     own_unused = np.maximum(1.0 - _ratio(x, problem.upper), 0.0)[free]
@@ -135,7 +144,7 @@ def _slackness(
     )
 
 
-def _used(problem: Problem, kept: BoolArray) -> BoolArray:
+def _used(problem: Problem, kept: BoolArray | slice) -> BoolArray:
     """Links on the path of a flow that can have a rate."""
     used = np.zeros(problem.links, dtype=bool)
     used[problem.link[kept]] = True
@@ -144,7 +153,7 @@ def _used(problem: Problem, kept: BoolArray) -> BoolArray:
 
 def _dual_shortfall(problem: Problem, prices: Array, upper_prices: Array) -> float:
     """By how much the price of a flow is below its priority, relatively."""
-    log_price = log_flow_price(problem, prices, upper_prices)
+    log_price, _ = flow_prices(problem, prices, upper_prices)
     short = -np.expm1(log_price - np.log(problem.priority))
     return _most(short[~problem.forced])
 

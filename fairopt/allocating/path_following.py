@@ -118,7 +118,7 @@ def straight(form: PathForm, point: Inside, tau: float) -> tuple[Inside, int]:
         if moved is None:
             return best, k
         point, length = moved
-        now = violation(form, point)
+        now = violation(form, point.z, point.prices)
         if now <= max(lowest, SOLVED):
             best, lowest = point, now
         gap = np.concatenate(gaps(point, unit))

@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fairopt.allocating.path_pairs import Pairs, detours, pairs_of, shares
 from fairopt.checks import Array, Ints
 
+INVISIBLE = 1e-9  # share of a price over the unused share of its link
 ROUNDING = 1e-14  # of a link's capacity: below it an overload is one of the last digits
 
 
@@ -33,8 +35,7 @@ class PathForm:
         flows: Number of flows.
         log_weight: (flows,) log v.
         alpha: Finite and > 0.
-        pairs: Two (pairs,) arrays of paths of one flow.
-        difference: (pairs, links) first path less second; what both use cancels exactly.
+        pairs: Pairs of paths of one flow.
     """
 
     A: Any
@@ -43,8 +44,7 @@ class PathForm:
     flows: int
     log_weight: Array
     alpha: float
-    pairs: tuple[Ints, Ints]
-    difference: Any
+    pairs: Pairs
 
     @cached_property
     def first(self) -> Ints:
@@ -54,7 +54,7 @@ class PathForm:
     @cached_property
     def apart(self) -> Any:
         """(pairs, links) what only one of two paths uses."""
-        return abs(self.difference)
+        return abs(self.pairs.difference)
 
     def total(self, of_paths: Array) -> Array:
         """Sums over the paths of each flow."""
@@ -63,6 +63,10 @@ class PathForm:
     def cheapest(self, of_paths: Array) -> Array:
         """Minima over the paths of each flow."""
         return np.asarray(np.minimum.reduceat(of_paths, self.first))
+
+    def fullest(self, z: Array) -> Array:
+        """(paths,) the largest part of a link that a path fills."""
+        return np.maximum.reduceat(self.transposed.data, self.transposed.indptr[:-1]) * z
 
     def highest_price(self, cost: Array) -> Array:
         """What a price is at most on each link: what its path with the lowest price pays for it."""
@@ -89,13 +93,8 @@ class Units(NamedTuple):
 
 def path_form(A: Any, owner: Ints, flows: int, log_weight: Array, alpha: float) -> PathForm:
     """The problem with its pairs of paths."""
-    first = np.searchsorted(owner, owner)
-    left = [np.arange(first[p], p) for p in range(len(owner))]
-    lower = np.concatenate(left) if left else np.zeros(0, dtype=np.int64)
-    upper = np.repeat(np.arange(len(owner)), [len(part) for part in left])
     rows = A.T.tocsr()
-    difference = (rows[lower] - rows[upper]).tocsr()
-    return PathForm(A, rows, owner, flows, log_weight, alpha, (lower, upper), difference)
+    return PathForm(A, rows, owner, flows, log_weight, alpha, pairs_of(rows, owner))
 
 
 def units(form: PathForm, point: Inside) -> Units:
@@ -125,15 +124,37 @@ def off(form: PathForm, point: Inside) -> float:
     return worst if np.isfinite(worst) else np.inf
 
 
-def violation(form: PathForm, point: Inside) -> float:
+def violation(form: PathForm, z: Array, prices: Array) -> float:
     """The residual of the scaled problem, as `path_allocation_residual` defines it."""
-    z, x = point.z, form.total(point.z)
-    cost, load = form.transposed @ point.prices, form.A @ point.z
+    x = form.total(z)
+    cost, load = form.transposed @ prices, form.A @ z
     price = form.cheapest(cost)
     wanted = (form.log_weight - np.log(price)) / max(1.0, form.alpha)
     stationary = np.abs(wanted - min(1.0, form.alpha) * np.log(x))
-    idle = np.maximum(1.0 - load, 0.0) * point.prices / form.highest_price(cost)
-    detour = z / x[form.owner] * (1.0 - price[form.owner] / cost)
-    parts = (load - 1.0, stationary, np.sqrt(idle), np.sqrt(np.maximum(detour, 0.0)))
+    felt = felt_by_pairs(form, x, price)
+    idle = np.maximum(1.0 - load, 0.0) * visible(form, cost, prices, felt)
+    used = np.maximum(z / x[form.owner], form.fullest(z))
+    extra = 1.0 - price[form.owner] / cost
+    compared = detours(form.pairs, prices, felt)
+    extra[: len(compared)] = np.maximum(extra[: len(compared)], compared)
+    parts = (load - 1.0, stationary, np.sqrt(idle), np.sqrt(np.maximum(used * extra, 0.0)))
     worst = max(float(part.max()) for part in parts)
     return worst if np.isfinite(worst) else np.inf
+
+
+def felt_by_pairs(form: PathForm, x: Array, price: Array) -> Array:
+    """For every pair the price of its flow at which the cheapest of all flows is as dear."""
+    return np.asarray((np.min(x * price) / x)[form.owner[form.pairs.lower]])
+
+
+def without_leftovers(form: PathForm, z: Array, prices: Array) -> Array:
+    """Prices, but for those that an interior leaves on links with room and that nobody sees."""
+    cost = form.transposed @ prices
+    felt = felt_by_pairs(form, form.total(z), form.cheapest(cost))
+    room = np.maximum(1.0 - form.A @ z, 0.0)
+    return np.where(visible(form, cost, prices, felt) < INVISIBLE * room, 0.0, prices)
+
+
+def visible(form: PathForm, cost: Array, prices: Array, felt: Array) -> Array:
+    """The largest share of each link in the price of a path, or in what a pair compares."""
+    return np.maximum(prices / form.highest_price(cost), shares(form.pairs, prices, felt))

@@ -1,135 +1,228 @@
-r"""Primal-dual interior point for flows that split over paths, finite alpha > 0.
+r"""Primal-dual interior point for flows that split over paths, in prices: fast, first to be tried.
 
-The utility is flat along exchanges between the paths of one flow, and where alpha is large prices
-differ by a hundred decades: flows that pay 1e-30 of what their neighbours pay still have rates of
-their own, decided by exchanges that the neighbours do not feel. Hence every equation is relative
-(`path_newton`) and the central path is followed in logarithms (`path_following`), which also says
-why complementarity ends far below what the dearest flows feel: below what the cheapest ones do.
-
-A large alpha is reached by way of smaller ones: with weights v^(a / alpha) the prices
-lambda^(a / alpha) are nearly right at every a, as rates hardly move between two of them. At the end
-straight steps are tried first, then logarithms, then straight steps from where those ended; if all
-fail, the way is gone once more with every alpha solved closer. The best point by
-`path_form.violation` is the answer.
+The equations are those of `path_form`.
+The utility is flat along exchanges between the paths of one flow, so the Newton system is written
+as C diag(omega) C' + diag(s / lambda) with one column of C per flow (its mean path) and one
+per pair of its paths (their difference): every weight is positive, nothing cancels.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from fairopt.allocating.path_following import (
-    SOLVED,
-    WIDEST,
-    centre,
-    lower,
-    smallest_target,
-    straight,
-)
-from fairopt.allocating.path_form import Inside, PathForm, gaps, units, violation
+from fairopt.allocating.newton_system import RIDGE, factorised_solve
+from fairopt.allocating.path_form import PathForm
 from fairopt.checks import Array
 
+STEPS = 100  # for one alpha
+STAY_INSIDE = 0.99  # of the way to the boundary
+WIDEST = 0.1  # complementarity: at 1 a link whose users pay for nothing else would be empty
+LEAST_CENTRING = 0.02  # of the present complementarity
+NEAR = 1.0  # violation of the equations above which complementarity waits for them
+LEAST = 1e-17  # complementarity aimed at
+ENOUGH = 1e-14  # complementarity relative to the prices: unused paths carry nothing visible
+EQUATIONS = 1e-12  # violation of the others
+ROUGHLY = 1e-3  # both, for an alpha on the way
+PROXIMAL = 1e-6  # of pi / x: keeps exchanges between used paths of equal price from being free
+SHORT = 1e-8  # a step that shows that rounding is reached
+PATIENCE = 10  # steps at the least complementarity aimed at, after which rounding is reached
 EASY = 2.0  # alpha that is solved from anywhere
-ROUGHLY = (1e-2, 1e-3)  # complementarity for an alpha on the way; the second if the first fails
-HANDOVER = 1e-3  # complementarity at which straight steps take over
-FIRST_TRIES = 60  # steps from the start to the path
-GROWTH = 2.0  # of alpha, first
-QUICK = 4  # steps: an alpha reached in fewer lets the growth rise
-FASTER = 1.5  # exponent of the growth then
-SLOWER = 0.5  # and where it was not reached
-LEAST_GROWTH = 1.01  # where the way to a larger alpha is given up
-LEAST_SHARE = 0.1  # of the prices of users that a path has at a start
+GROWTH = 2.0  # from one alpha to the next
+INWARD = 0.9  # weight of the previous split in the next start
+LEAST_SHARE = 0.1  # of the prices of users that a link or a path has at a start
 LEAST_ROOM = 0.05  # of a link at a start
 LARGEST_LOG = 600.0  # keeps first prices inside float64
-FLOOR = 0.3  # of the target: complementarity of a link in the next start
-ABOVE = 10.0  # times the target: the largest complementarity of a path there
+LARGEST_MOVE = 2.0  # change of a logarithm that one step may ask for
 
 
-def solve_paths(form: PathForm) -> tuple[Array, Array, int]:
-    """Path rates, link prices and steps: the best point of the routes tried."""
-    found, steps = [], 0
-    for roughly in ROUGHLY:
-        point, used = _route(form, roughly)
-        steps += used
-        found.append((violation(form, point), point))
-        if found[-1][0] <= SOLVED:
-            break
-    point = min(found, key=lambda each: each[0])[1]
+@dataclass(eq=False)
+class _Point:
+    """The iterate."""
+
+    z: Array
+    nu: Array
+    prices: Array
+    s: Array
+    pi: Array
+
+
+def in_prices(form: PathForm) -> tuple[Array, Array, int]:
+    """Path rates, link prices and steps, by way of smaller alpha where alpha is large."""
+    weight, alpha = form.log_weight, form.alpha
+    easier = [alpha / GROWTH**k for k in range(1, 20) if alpha / GROWTH**k >= EASY]
+    stages = [*easier[::-1], alpha]
+    point, steps, last = None, 0, stages[0]
+    for stage in stages:
+        now = replace(form, alpha=stage, log_weight=weight * (stage / alpha))
+        start = _start(now) if point is None else _next(now, point, stage / last)
+        point, used = _follow(now, start, stage == alpha)
+        last, steps = stage, steps + used
+    assert point is not None
     return point.z, point.prices, steps
 
 
-def _route(form: PathForm, roughly: float) -> tuple[Inside, int]:
-    """By way of smaller alpha, each solved to a complementarity, to the end."""
-    now = _at(form, min(form.alpha, EASY))
-    point, steps, _ = centre(now, _start(now), WIDEST, FIRST_TRIES)
-    point, used, _ = lower(now, point, WIDEST, roughly)
-    now, point, more = _raise(form, now, point, roughly)
-    steps += used + more
-    if now.alpha < form.alpha:
-        return point, steps
-    point, used = _finish(now, point, roughly)
-    return point, steps + used
+def _follow(form: PathForm, point: _Point, to_the_end: bool) -> tuple[_Point, int]:
+    """The central path from a point inside to its end, and the steps."""
+    tau = WIDEST
+    gap_goal, goal = (ENOUGH, EQUATIONS) if to_the_end else (ROUGHLY, ROUGHLY)
+    waited = 0
+    for k in range(STEPS):
+        level, worth = _level(form, point), _worth(form, point)
+        change = _direction(form, point, level, worth, tau)
+        if change is None:
+            return point, k
+        length = _step(point, *change)
+        gaps = np.concatenate([point.prices * point.s / level, point.z * point.nu / worth])
+        off = _off(form, point)
+        waited += tau <= LEAST
+        if (gaps.max() <= gap_goal and off <= goal) or length < SHORT or waited > PATIENCE:
+            return point, k
+        less = 1.0 if off > NEAR else max(LEAST_CENTRING, (1.0 - length) ** 2)
+        tau = max(min(less * float(gaps.mean()), WIDEST), LEAST)
+    return point, STEPS
 
 
-def _at(form: PathForm, alpha: float) -> PathForm:
-    """The problem on the way at a smaller alpha."""
-    return replace(form, alpha=alpha, log_weight=form.log_weight * (alpha / form.alpha))
-
-
-def _raise(
-    form: PathForm, now: PathForm, point: Inside, roughly: float
-) -> tuple[PathForm, Inside, int]:
-    """The roughly solved problem at the alpha asked for, or at the largest that was reached."""
-    steps, growth = 0, GROWTH
-    while now.alpha < form.alpha and growth > LEAST_GROWTH:
-        then = _at(form, min(now.alpha * growth, form.alpha))
-        trial, used, reached = centre(then, _next(then, point, then.alpha / now.alpha), roughly)
-        steps += used
-        if reached:
-            now, point = then, trial
-            growth = growth**FASTER if used < QUICK else growth
-        else:
-            growth = growth**SLOWER
-    return now, point, steps
-
-
-def _finish(form: PathForm, point: Inside, roughly: float) -> tuple[Inside, int]:
-    """The end of the path from a rough point, by the first of three ways that gets there."""
-    point, steps, tau = lower(form, point, roughly, HANDOVER)
-    best, used = straight(form, point, tau)
-    steps += used
-    if violation(form, best) <= SOLVED:
-        return best, steps
-    point, used, tau = lower(form, point, tau, smallest_target(point))
-    again, more = straight(form, point, tau)
-    return min((best, point, again), key=lambda each: violation(form, each)), steps + used + more
-
-
-def _start(form: PathForm) -> Inside:
-    """Path rates that fill no link more than half, and the largest prices users may pay there."""
+def _half_full(form: PathForm) -> Array:
+    """Path rates that fill no link more than half."""
     crowd = form.A @ np.ones(len(form.owner))
-    fullest = form.transposed.multiply(crowd[None, :]).max(axis=1).toarray().ravel()
-    z = np.asarray(0.5 / np.maximum(fullest, 1.0))
+    fullest = (form.transposed.multiply(crowd[None, :])).max(axis=1).toarray().ravel()
+    return np.asarray(0.5 / np.maximum(fullest, 1.0))
+
+
+def _start(form: PathForm) -> _Point:
+    """Path rates that fill no link more than half, and the largest prices users may pay there."""
+    z = _half_full(form)
     log_pi = form.log_weight - form.alpha * np.log(form.total(z))
     pi = np.exp(np.clip(log_pi, -LARGEST_LOG, LARGEST_LOG))
-    users = pi[form.owner]
-    prices = form.highest_price(users)
-    nu = np.maximum(form.transposed @ prices - users, LEAST_SHARE * users)
-    return Inside(z, nu, prices, np.maximum(1.0 - form.A @ z, LEAST_ROOM), pi)
+    return _inside(form, z, form.highest_price(pi[form.owner]), pi)
 
 
-def _next(form: PathForm, point: Inside, growth: float) -> Inside:
-    """A start from the point of an alpha that was smaller by a factor: prices to that power."""
-    x = form.total(point.z)
-    raised = (np.exp(form.log_weight - form.alpha * np.log(x)) / point.pi)[form.owner]
-    tau = float(gaps(point, units(form, point))[1].mean())
-    highest = form.highest_price((point.pi[form.owner] + point.nu) * raised)
-    prices = np.maximum(point.prices**growth, FLOOR * tau * highest / point.s)
+def _next(form: PathForm, point: _Point, growth: float) -> _Point:
+    """A start from the point of an alpha that was smaller by a factor."""
+    known = point.prices**growth
+    prices = np.maximum(known, LEAST_SHARE * form.highest_price(form.transposed @ known))
     cost = form.transposed @ prices
-    pi = form.cheapest(cost)
-    pays, extra = (x * pi)[form.owner], cost - pi[form.owner]
-    nu = np.maximum(extra, tau * pays / (ABOVE * point.z))
-    z = np.minimum(point.z, ABOVE * tau * pays / nu)
-    z = z * (x / form.total(z))[form.owner]
-    return Inside(z, np.maximum(extra, tau * pays / z), prices, point.s, pi)
+    pi = np.minimum.reduceat(cost, form.first)
+    x = np.exp((form.log_weight - np.log(pi)) / form.alpha)
+    users = pi[form.owner]
+    even = 1.0 / np.bincount(form.owner)[form.owner]
+    share = INWARD * point.z / form.total(point.z)[form.owner] + (1.0 - INWARD) * even
+    share = np.minimum(share, LEAST_SHARE * users / np.maximum(cost - users, LEAST_SHARE * users))
+    z = share * (x / form.total(share))[form.owner]
+    z = z / ((1.0 + LEAST_ROOM) * max(1.0, float((form.A @ z).max())))
+    return _inside(form, z, prices, pi)
+
+
+def _inside(form: PathForm, z: Array, prices: Array, pi: Array) -> _Point:
+    """The point with these rates and prices, no link of which is full and no path quite right."""
+    users = pi[form.owner]
+    nu = np.maximum(form.transposed @ prices - users, LEAST_SHARE * users)
+    return _Point(z, nu, prices, np.maximum(1.0 - form.A @ z, LEAST_ROOM), pi)
+
+
+def _level(form: PathForm, point: _Point) -> Array:
+    """The unit of complementarity on links."""
+    return form.highest_price(point.pi[form.owner] + point.nu)
+
+
+def _worth(form: PathForm, point: _Point) -> Array:
+    """The unit of complementarity on paths: what their flow pays."""
+    return np.asarray((form.total(point.z) * point.pi)[form.owner])
+
+
+def _residuals(form: PathForm, point: _Point) -> tuple[Array, Array, Array]:
+    """Right-hand sides of the three equations that are not complementarity."""
+    log_rate = np.log(form.total(point.z))
+    stationary = form.log_weight - form.alpha * log_rate - np.log(point.pi)
+    dual = point.nu + point.pi[form.owner] - form.transposed @ point.prices
+    return stationary, dual, 1.0 - form.A @ point.z - point.s
+
+
+def _off(form: PathForm, point: _Point) -> float:
+    """How far these equations are from holding, relatively."""
+    stationary, dual, primal = _residuals(form, point)
+    relative = dual / (point.pi[form.owner] + point.nu)
+    return float(max(np.abs(part).max() for part in (stationary, relative, primal)))
+
+
+def _direction(
+    form: PathForm, point: _Point, level: Array, worth: Array, tau: float
+) -> tuple[Array, Array, Array, Array, Array] | None:
+    """Changes of z, nu, prices, s and pi, or None where the system cannot be solved."""
+    owner, z, nu, pi = form.owner, point.z, point.nu, point.pi
+    stationary, dual, primal = _residuals(form, point)
+    stationary = np.clip(stationary, -LARGEST_MOVE, LARGEST_MOVE)
+    D = 1.0 / (nu / z + PROXIMAL * (pi / form.total(z))[owner])
+    S = form.total(D)
+    stiff = form.alpha * pi / form.total(z)
+    e = (tau * worth - z * nu) / z + dual
+    grown = pi * stationary / (1.0 + S * stiff)
+    k = stiff / (1.0 + S * stiff)
+
+    def rates(extra: Array) -> Array:
+        """Change of z for given extra prices, without that of the weights."""
+        return np.asarray(D * (extra - (k * form.total(D * extra))[owner]))
+
+    fixed = rates(e) + D * grown[owner]
+    target = form.A @ fixed + tau * level / point.prices - point.s - primal
+    d_prices = _normal_solve(form, D, S, stiff, point.s / point.prices, target)
+    if not np.isfinite(d_prices).all():
+        return None
+    push = e - form.transposed @ d_prices
+    dpi = grown - k * form.total(D * push)
+    dz = D * (push + dpi[owner])
+    dnu = (tau * worth - z * nu - nu * dz) / z
+    return dz, dnu, d_prices, primal - form.A @ dz, dpi
+
+
+def _normal_solve(
+    form: PathForm, D: Array, S: Array, stiff: Array, barrier: Array, target: Array
+) -> Array:
+    """Solve (C diag(omega) C' + diag(barrier)) d = target."""
+    lower, upper = form.pairs.lower, form.pairs.upper
+    mean = form.A.copy()
+    share = D / S[form.owner]
+    weight = np.sqrt(S / (1.0 + S * stiff))[form.owner] * share
+    mean.data = mean.data * weight[mean.indices]
+    mean = mean @ _gather(form)
+    exchange = form.pairs.difference.T.tocsr()
+    each = np.sqrt(D[lower] * share[upper])
+    exchange.data = exchange.data * each[exchange.indices]
+    H = np.asarray((mean @ mean.T + exchange @ exchange.T).toarray())
+    scale = 1.0 / np.sqrt(np.diagonal(H) + barrier)
+    if not (np.isfinite(scale).all() and np.isfinite(target).all()):
+        return np.full(len(target), np.nan)
+    H *= scale[:, None] * scale
+    H[np.diag_indices_from(H)] += scale * scale * barrier + RIDGE
+    return scale * factorised_solve(H, scale * target)
+
+
+def _gather(form: PathForm) -> Any:
+    """(paths, flows) with a 1 where a path belongs to a flow."""
+    from scipy import sparse
+
+    paths = len(form.owner)
+    entries = (np.ones(paths), (np.arange(paths), form.owner))
+    return sparse.csr_array(entries, shape=(paths, form.flows))
+
+
+def _step(point: _Point, dz: Array, dnu: Array, d_prices: Array, ds: Array, dpi: Array) -> float:
+    """Move as far as all stay positive; the length."""
+    primal = min(_length(point.z, dz), _length(point.s, ds))
+    dual = min(_length(point.nu, dnu), _length(point.prices, d_prices), _length(point.pi, dpi))
+    length = min(primal, dual)  # one length: stationarity ties rates to prices
+    point.z = point.z + length * dz
+    point.s = point.s + length * ds
+    point.nu = point.nu + length * dnu
+    point.prices = point.prices + length * d_prices
+    point.pi = point.pi + length * dpi
+    return length
+
+
+def _length(value: Array, change: Array) -> float:
+    """The longest step, at most 1, that keeps values positive."""
+    ratio = float(np.max(-change / value, initial=0.0))
+    return min(1.0, STAY_INSIDE / ratio) if ratio > 0.0 else 1.0

@@ -61,8 +61,8 @@ def newton_change(form: PathForm, point: Inside, path_gap: Array, link_gap: Arra
 def _edges(form: PathForm, point: Inside, gap: Array) -> _Block:
     """The two sides of every edge of the trees pay alike."""
     edge = _nearest(form, point)
-    lower, upper = form.pairs[0][edge], form.pairs[1][edge]
-    apart = form.difference[edge]
+    lower, upper = form.pairs.lower[edge], form.pairs.upper[edge]
+    apart = form.pairs.difference[edge]
     left = point.nu[lower] + (-apart).maximum(0) @ point.prices
     right = point.nu[upper] + apart.maximum(0) @ point.prices
     entry = apart.tocoo()
@@ -84,7 +84,7 @@ def _nearest(form: PathForm, point: Inside) -> Ints:
     from scipy import sparse
     from scipy.sparse.csgraph import minimum_spanning_tree
 
-    lower, upper = form.pairs
+    lower, upper = form.pairs.lower, form.pairs.upper
     if len(lower) == 0:
         return np.zeros(0, dtype=np.int64)
     distance = np.maximum(form.apart @ point.prices, np.maximum(point.nu[lower], point.nu[upper]))

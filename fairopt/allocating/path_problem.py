@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
+from fairopt.allocating.path_pairs import Pairs, detours, pairs_of, shares
 from fairopt.allocating.problem import Problem, read
 from fairopt.checks import Array, Ints
 from fairopt.errors import InvalidInput
@@ -36,6 +38,14 @@ class PathProblem:
     def total(self, of_paths: Array) -> Array:
         """Sums over the paths of each flow."""
         return np.bincount(self.owner, of_paths, self.flows).astype(np.float64, copy=False)
+
+    @cached_property
+    def open_pairs(self) -> Pairs:
+        """Pairs of paths that are not closed."""
+        every = pairs_of(self.by_path.by_flow, self.owner)
+        closed = self.by_path.forced
+        kept = np.flatnonzero(~(closed[every.lower] | closed[every.upper]))
+        return Pairs(every.lower[kept], every.upper[kept], every.difference[kept])
 
     def least(self, of_paths: Array) -> Array:
         """Minima over the paths of each flow."""
@@ -79,12 +89,14 @@ def judge_paths(problem: PathProblem, path_rates: Array, prices: Array) -> float
         closed = ~np.isfinite(price)
         if alpha >= 1.0 and closed.any():
             return np.inf
-        shares = _shares(R, np.where(c > 0.0, lam, 0.0), path_price)
+        open_price = np.where(c > 0.0, lam, 0.0)
+        pairs, felt = problem.open_pairs, _felt(problem, rate, price)
+        share = np.maximum(_shares(R, open_price, path_price), shares(pairs, open_price, felt))
         parts = [
             relative - 1.0,
             _stationarity(alpha, problem.priority, rate, price)[~closed],
-            np.sqrt(np.maximum(1.0 - relative, 0.0) * shares),
-            _detours(problem, z, rate, path_price, price),
+            np.sqrt(np.maximum(1.0 - relative, 0.0) * share),
+            _detours(problem, z, rate, path_price, price, detours(pairs, open_price, felt)),
         ]
         if alpha == 0.0:
             parts.append(
@@ -111,12 +123,31 @@ def _shares(R: Any, prices: Array, path_price: Array) -> Array:
     return share
 
 
-def _detours(problem: PathProblem, z: Array, rate: Array, path_price: Array, price: Array) -> Array:
-    """For every path the geometric mean of its share of the rate and its relative extra price."""
+def _felt(problem: PathProblem, rate: Array, price: Array) -> Array:
+    """For every pair of paths the price of its flow at which the cheapest of all flows is as dear.
+
+    Differences far below it change nobody's rate. At alpha = 0 prices alone say what is used.
+    """
+    if problem.by_path.alpha == 0.0:
+        return np.full(len(problem.open_pairs.lower), np.inf)
+    value = np.where(np.isfinite(price) & (rate > 0.0), rate * price, np.inf)
+    least = float(np.min(value, initial=np.inf))
+    of_flow = np.where(rate > 0.0, least / np.where(rate > 0.0, rate, 1.0), np.inf)
+    return np.asarray(of_flow[problem.owner[problem.open_pairs.lower]])
+
+
+def _detours(
+    problem: PathProblem, z: Array, rate: Array, path_price: Array, price: Array, extra: Array
+) -> Array:
+    """For every path the geometric mean of how much it is used and its relative extra price."""
+    R, c = problem.by_path.routing.tocoo(), problem.by_path.capacity
     used = np.divide(z, rate[problem.owner], out=np.zeros_like(z), where=z > 0.0)
+    part = np.where(c[R.row] > 0.0, R.data * z[R.col] / c[R.row], 0.0)
+    np.maximum.at(used, R.col, part)
     wanted = price if problem.by_path.alpha > 0.0 else np.minimum(price, problem.priority)
-    extra = 1.0 - wanted[problem.owner] / path_price
-    return np.where(z > 0.0, np.sqrt(np.maximum(used * extra, 0.0)), 0.0)
+    more = np.maximum(1.0 - wanted[problem.owner] / path_price, 0.0)
+    more[: len(extra)] = np.maximum(more[: len(extra)], extra)
+    return np.where(z > 0.0, np.sqrt(used * more), 0.0)
 
 
 def _gap(primal: float, dual: float) -> float:

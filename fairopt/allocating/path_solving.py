@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from fairopt.allocating.path_form import path_form
-from fairopt.allocating.path_interior_point import solve_paths
+from fairopt.allocating.path_following import SOLVED
+from fairopt.allocating.path_form import PathForm, path_form, violation, without_leftovers
+from fairopt.allocating.path_interior_point import in_prices
 from fairopt.allocating.path_levels import largest_total, level_by_level
 from fairopt.allocating.path_problem import PathProblem, judge_paths
-from fairopt.allocating.solving import EXPONENT, NAMED
+from fairopt.allocating.path_routes import by_routes
+from fairopt.allocating.path_unseen import gaining
+from fairopt.allocating.solving import EXPONENT, listed
 from fairopt.checks import Array, BoolArray, Ints
 from fairopt.path_allocation import PathAllocation
 from fairopt.solution import Status
-
-INVISIBLE = 1e-9  # share of a path's price over the unused share of the link
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,34 +57,51 @@ def solve(problem: PathProblem, tol: float) -> PathAllocation:
         return _max_min(problem, reduced, tol)
     weight = np.log(problem.priority[reduced.flows])
     weight = weight + (1.0 - problem.by_path.alpha) * reduced.log_unit
-    y, log_prices, steps = _scaled(problem, reduced, weight)
+    y, log_prices, steps, gains = _scaled(problem, reduced, weight, tol)
     z = np.zeros(problem.by_path.flows)
     prices = _closing(problem)
     with np.errstate(over="ignore", under="ignore", divide="ignore"):
         z[reduced.paths] = np.exp(np.log(y) + reduced.log_unit[reduced.owner])
         capacity = problem.by_path.capacity[reduced.links]
         prices[reduced.links] = np.exp(log_prices - np.log(capacity))
-    return _answer(problem, z, prices, steps, tol, reduced)
+    found = _answer(problem, z, prices, steps, tol, reduced)
+    return _with_gains(found, reduced.flows[gains]) if found.ok and len(gains) else found
 
 
-def _scaled(problem: PathProblem, reduced: Reduced, weight: Array) -> tuple[Array, Array, int]:
-    """Path rates and log prices of the scaled problem."""
+def _with_gains(found: PathAllocation, flows: Ints) -> PathAllocation:
+    """An answer that a linear programme contradicts where prices see nothing."""
+    detail = (
+        f" (within tol, but flows {listed(flows)} pay too little of what others pay for prices to"
+        " show them, and could have more at no cost to those)"
+    )
+    return replace(found, status=Status.STEP_LIMIT, detail=detail)
+
+
+def _scaled(
+    problem: PathProblem, reduced: Reduced, weight: Array, tol: float
+) -> tuple[Array, Array, int, Ints]:
+    """Path rates, log prices, steps and flows that could gain unseen, of the scaled problem."""
     count = len(reduced.flows)
     if problem.by_path.alpha == 0.0:
-        return largest_total(reduced.A, reduced.owner, weight)
+        return *largest_total(reduced.A, reduced.owner, weight), np.zeros(0, dtype=np.int64)
     centre = 0.5 * float(weight.max() + weight.min())
     form = path_form(reduced.A, reduced.owner, count, weight - centre, problem.by_path.alpha)
     with np.errstate(all="ignore"):
-        y, prices, steps = solve_paths(form)
-        y, prices = _quiet(form.A, y, prices)
-        return y, np.log(prices) + centre, steps
+        y, prices, steps = _solved(form, min(tol, SOLVED))
+        return y, np.log(prices) + centre, steps, gaining(form, y)
 
 
-def _quiet(A: Any, y: Array, prices: Array) -> tuple[Array, Array]:
-    """Drop what the interior leaves: prices of links with room that no path has a part of."""
-    path_price = A.T @ prices
-    share = prices * np.asarray(A.multiply(1.0 / path_price).max(axis=1).todense()).ravel()
-    return y, np.where(share < INVISIBLE * (1.0 - A @ y), 0.0, prices)
+def _solved(form: PathForm, goal: float) -> tuple[Array, Array, int]:
+    """The better answer of the fast method and, where that is not within the goal, the thorough."""
+    y, prices, steps = in_prices(form)
+    prices = without_leftovers(form, y, prices)
+    left = violation(form, y, prices)
+    if left <= goal:
+        return y, prices, steps
+    other, costs, more = by_routes(form)
+    costs = without_leftovers(form, other, costs)
+    better = violation(form, other, costs) < left
+    return (other, costs, steps + more) if better else (y, prices, steps + more)
 
 
 def _reduce(problem: PathProblem) -> Reduced:
@@ -165,8 +183,6 @@ def _why_not(problem: PathProblem, reduced: Reduced | None) -> tuple[Status, str
 
 def _no_optimum(problem: PathProblem, status: Status, who: BoolArray, why: str) -> PathAllocation:
     """No answer, and the flows that are the reason."""
-    listed = ", ".join(str(i) for i in np.flatnonzero(who)[:NAMED])
-    more = ", ..." if who.sum() > NAMED else ""
     rates = np.where(who, np.inf if status is Status.UNBOUNDED else 0.0, 0.0)
     return PathAllocation(
         rates,
@@ -176,6 +192,6 @@ def _no_optimum(problem: PathProblem, status: Status, who: BoolArray, why: str) 
         np.inf,
         0,
         certificate=who.astype(np.float64),
-        detail=f" (flows {listed}{more} {why})",
+        detail=f" (flows {listed(np.flatnonzero(who))} {why})",
         path_rates=np.zeros(problem.by_path.flows),
     )

@@ -45,21 +45,25 @@ class Problem(Entries):
     def log_limit(self) -> Array:
         """log(c_l / R_li) of every entry, in the order of `by_flow`: what the link leaves alone."""
         with np.errstate(divide="ignore"):
-            limit = np.log(self.capacity[self.link]) - np.log(self.by_flow.data)
-            return np.asarray(limit)
+            return np.asarray(np.log(self.capacity)[self.link] - self.log_entry)
 
     @cached_property
     def forced(self) -> BoolArray:
         """Flows that can only have rate zero: a link without capacity, or upper = 0."""
         none: BoolArray = self.upper == 0.0
-        none[self.flow[self.capacity[self.link] == 0.0]] = True
+        closed = self.capacity == 0.0
+        if closed.any():
+            none[self.flow[closed[self.link]]] = True
         return none
 
     @cached_property
     def unlimited(self) -> BoolArray:
         """Flows that nothing limits."""
         free = np.isposinf(self.upper)
-        free[self.flow[np.isfinite(self.capacity[self.link])]] = False
+        limits = np.isfinite(self.capacity)
+        if limits.all():
+            return np.asarray(free & (np.diff(self.by_flow.indptr) == 0))
+        free[self.flow[limits[self.link]]] = False
         return free
 
     @property

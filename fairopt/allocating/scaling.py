@@ -47,9 +47,17 @@ class Scaled(Entries):
     alpha: float
 
     @cached_property
-    def log_bound(self) -> Array:
-        """Logarithm of the bound that methods use: 0 where it is one of the problem, else 1."""
-        return np.where(self.bounded, 0.0, 1.0)
+    def rows(self) -> tuple[Array, Array, Array]:
+        """Offsets, links and entries of A by flow, as kernels take them."""
+        A = self.by_flow
+        return A.indptr.view(np.uint32), A.indices.view(np.uint32), A.data
+
+    @cached_property
+    def as_kernels_take_it(self) -> tuple[Any, ...]:
+        """Rows, alpha, log weights, weights, bounds; contiguous, as nobody checks it there."""
+        with np.errstate(over="ignore", under="ignore"):
+            weights = np.ascontiguousarray(self.log_weight), np.exp(self.log_weight)
+        return *self.rows, self.alpha, *weights, np.ascontiguousarray(self.bounded)
 
     @property
     def links(self) -> int:
@@ -96,7 +104,7 @@ class Scaling:
 def scale(problem: Problem) -> Scaling:
     """Drop forced and unlimited flows and superfluous links, turn links of one flow into bounds."""
     kept = ~(problem.forced | problem.unlimited)
-    entry = kept[problem.flow] & np.isfinite(problem.capacity[problem.link])
+    entry = kept[problem.flow] & np.isfinite(problem.capacity)[problem.link]
     users = np.bincount(problem.link[entry], minlength=problem.links)
     single = entry & (users[problem.link] == 1)
     shared = entry & (users[problem.link] > 1)
@@ -126,11 +134,13 @@ def _tighten(
     log_bounding[flow] = np.log(problem.by_flow.data[order])
 
 
-def _renumbered(kept: Ints, size: int) -> Ints:
-    """New numbers of the kept ones."""
-    number = np.zeros(size, dtype=np.int64)
+def _renumbered(index: Ints, kept: Ints, size: int) -> Ints:
+    """The same with new numbers for the kept ones of `size`."""
+    if len(kept) == size:
+        return index
+    number = np.zeros(size, dtype=index.dtype)
     number[kept] = np.arange(len(kept))
-    return number
+    return number[index]
 
 
 def _scaled(
@@ -139,14 +149,15 @@ def _scaled(
     """The scaled problem of the shared entries."""
     from scipy import sparse
 
-    flow = _renumbered(flows, problem.flows)[problem.flow[shared]]
-    link = _renumbered(links, problem.links)[problem.link[shared]]
-    limit = problem.log_limit[shared]
-    starts = np.flatnonzero(np.diff(flow, prepend=-1))
-    path = np.minimum.reduceat(limit, starts)
+    where = slice(None) if shared.all() else shared
+    flow = _renumbered(problem.flow[where], flows, problem.flows)
+    link = _renumbered(problem.link[where], links, problem.links)
+    limit = problem.log_limit[where]
+    indptr = np.zeros(len(flows) + 1, dtype=np.int32)
+    np.cumsum(np.bincount(flow, minlength=len(flows)), out=indptr[1:])
+    path = np.minimum.reduceat(limit, indptr[:-1])
     unit = np.minimum(path, log_bound[flows])
-    indptr = np.append(starts, len(flow)).astype(np.int32)
-    entries = (np.exp(unit[flow] - limit), link.astype(np.int32), indptr)
+    entries = (np.exp(unit[flow] - limit), link, indptr)
     by_flow = sparse.csr_array(entries, shape=(len(flows), len(links)))
     weight = np.log(problem.priority[flows])
     if np.isfinite(problem.alpha):

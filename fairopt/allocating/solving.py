@@ -118,11 +118,11 @@ def _no_optimum(problem: Problem, point: Point, steps: int) -> Allocation:
         np.inf,
         steps,
         certificate=who.astype(np.float64),
-        detail=f" (flows {_listed(np.flatnonzero(who))} {why})",
+        detail=f" (flows {listed(np.flatnonzero(who))} {why})",
     )
 
 
-def _listed(numbers: Ints) -> str:
+def listed(numbers: Ints) -> str:
     """The first few of them."""
     more = ", ..." if len(numbers) > NAMED else ""
     return ", ".join(str(i) for i in numbers[:NAMED]) + more
@@ -139,7 +139,7 @@ def _vanishing(problem: Problem, rates: Array) -> str:
     if not len(small):
         return ""
     return (
-        f" (at alpha = {problem.alpha:g} the rates of flows {_listed(small)} are below 2e-308 and"
+        f" (at alpha = {problem.alpha:g} the rates of flows {listed(small)} are below 2e-308 and"
         " have lost their digits; use a larger alpha, or 0)"
     )
 

@@ -50,6 +50,9 @@ class Ditto(Local):
 
     def companions(self, tasks: Sequence[Task], seed: int) -> tuple[Task, ...]:
         """The tasks once more, for the global models."""
+        for task in tasks:
+            if task.name.endswith(SUFFIX):
+                raise InvalidInput("task", task.name, f"a name that does not end in {SUFFIX}")
         return tuple(replace(task, name=task.name + SUFFIX) for task in tasks)
 
     def init(self, federation: Federation, seed: int) -> PersonalState:

@@ -22,7 +22,7 @@ from mechanisms.limits import (
     find_profitable_false_name,
 )
 from proofs.claim import COUNTEREXAMPLE, OWN, TIGHT, Check, Claim
-from proofs.incentives.instances import Bids, Row, exact_table
+from proofs.incentives.instances import Bids, Row, exact_table, remembered
 
 VALUES = (Fraction(0), Fraction(1), Fraction(2), math.inf)
 """Asks of the grids on which conspiracies are tried, all of them."""
@@ -64,11 +64,12 @@ def nowhere(find: Find) -> Check:
     """Check that a conspiracy pays on no profile of the grids."""
 
     def check(mechanism: Mechanism, deep: bool) -> str | None:
+        rule = remembered(mechanism)
         for clients, tasks in DEEP_SHAPES if deep else SHAPES:
             for cells in itertools.product(VALUES, repeat=clients * tasks):
                 bids = exact_table(cells[i : i + tasks] for i in range(0, len(cells), tasks))
                 for budget in BUDGETS:
-                    found = find(mechanism, bids, Fraction(budget))
+                    found = find(rule, bids, Fraction(budget))
                     if found is not None:
                         return f"bids {bids.tolist()}, budget {budget}: {found.sentence}"
         return None

@@ -19,7 +19,7 @@ from mechanisms.repeated import (
     learned_reserve,
 )
 from proofs.claim import COUNTEREXAMPLE, OWN, TIGHT, Check, Claim
-from proofs.incentives.instances import Row, exact_table
+from proofs.incentives.instances import Row, exact_table, remembered
 
 ASKS = (Fraction(0), Fraction(1), Fraction(3))
 """Asks of the grid: costs of every client, and every plan of the one that lies."""
@@ -91,23 +91,23 @@ CLAIMS = (
         "max_min_fair at a fixed budget: no plan for two rounds pays, though costs move",
         TIGHT,
         nobody_gains,
-        every_round(max_min_fair, BUDGET),
-        every_round(greedy_max_min, BUDGET),
+        every_round(remembered(max_min_fair), BUDGET),
+        every_round(remembered(greedy_max_min), BUDGET),
     ),
     claim(
         "reserves-learned-from-scouts-are-truthful",
         "max_min_fair with the asks of a scout, never recruited, as reserve: no plan pays",
         TIGHT,
         nobody_gains,
-        learned_reserve(max_min_fair, BUDGET, scouts=SCOUTS[1:]),
-        learned_reserve(max_min_fair, BUDGET),
+        learned_reserve(remembered(max_min_fair), BUDGET, scouts=SCOUTS[1:]),
+        learned_reserve(remembered(max_min_fair), BUDGET),
     ),
     claim(
         "budgets-learned-from-scouts-are-truthful",
         "max_min_fair with a budget from the asks of two scouts, never recruited: no plan pays",
         TIGHT,
         nobody_gains,
-        learned_budget(max_min_fair, BUDGET, 1, scouts=SCOUTS),
-        learned_budget(max_min_fair, BUDGET, 1),
+        learned_budget(remembered(max_min_fair), BUDGET, 1, scouts=SCOUTS),
+        learned_budget(remembered(max_min_fair), BUDGET, 1),
     ),
 )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mechanisms import Outcome
 
 NO_BID = math.inf
 Bids = NDArray[Any]
@@ -81,6 +84,31 @@ def exact_table(rows: Iterable[Iterable[Any]]) -> Bids:
 def _cell(value: Any) -> Any:
     """One exact bid."""
     return math.inf if value in ("-", math.inf) else Fraction(value)
+
+
+def remembered(mechanism: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    """The same function of exact bids, budget and reserve, run once for each: grids repeat them.
+
+    Example:
+        >>> from mechanisms import budget_fair
+        >>> bids = exact_table([(0,), (1,)])
+        >>> once = remembered(budget_fair)
+        >>> once(bids, 3) is once(bids.copy(), 3)
+        True
+    """
+
+    @cache
+    def run(rows: tuple[Row, ...], budget: Any, reserve: Row | None) -> Outcome:
+        table = exact_table(rows)
+        if reserve is None:
+            return mechanism(table, budget)
+        return mechanism(table, budget, reserve=exact_table([reserve])[0])
+
+    def rule(bids: Bids, budget: Any, reserve: Any = None) -> Outcome:
+        asked = None if reserve is None else tuple(reserve)
+        return run(tuple(map(tuple, bids.tolist())), budget, asked)
+
+    return rule
 
 
 def random_auctions(

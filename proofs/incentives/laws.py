@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import cache, partial
 from typing import Any
 
 from mechanisms import Mechanism
@@ -44,9 +45,24 @@ def samples(
     deep: bool, *, single_task: bool = False, least_tasks: int = 1
 ) -> Iterator[tuple[Bids, Fraction]]:
     """The random auctions of a claim, after the two smallest delicate ones."""
-    count = DEEP_SAMPLES if deep else SAMPLES
-    drawn = random_auctions(count, SEED, single_task=single_task, least_tasks=least_tasks)
+    if deep:
+        drawn = random_auctions(
+            DEEP_SAMPLES, SEED, single_task=single_task, least_tasks=least_tasks
+        )
+    else:
+        drawn = iter(_few(single_task, least_tasks))
     return drawn if single_task else itertools.chain(SMALLEST, drawn)
+
+
+@cache
+def _few(single_task: bool, least_tasks: int) -> tuple[tuple[Bids, Fraction], ...]:
+    """The same for dozens of claims, so drawn once; nobody may write into them."""
+    auctions = tuple(
+        random_auctions(SAMPLES, SEED, single_task=single_task, least_tasks=least_tasks)
+    )
+    for bids, _ in auctions:
+        bids.flags.writeable = False
+    return auctions
 
 
 def truthful(mechanism: Mechanism, deep: bool) -> str | None:
@@ -78,13 +94,13 @@ def _on_samples(deep: bool, find: Callable[[Bids, Fraction], Any]) -> str | None
 
 def _lie_on(grid: Grid, mechanism: Mechanism) -> str | None:
     """A profitable joint misreport on a complete grid."""
-    offers = {profile: _offers(mechanism, profile, grid.budget) for profile in grid.profiles()}
-    for profile, outcome in offers.items():
+    offers = cache(partial(_offers, mechanism, grid.budget))
+    for profile in grid.profiles():
         for client, truth in enumerate(profile):
-            honest = _utility(outcome[client], truth)
+            honest = _utility(offers(profile)[client], truth)
             for report in grid.rows():
                 other = (*profile[:client], report, *profile[client + 1 :])
-                gain = _utility(offers[other][client], truth) - honest
+                gain = _utility(offers(other)[client], truth) - honest
                 if gain > 0:
                     return (
                         f"bids {profile}, budget {grid.budget}: client {client} gains {gain} by "
@@ -93,7 +109,7 @@ def _lie_on(grid: Grid, mechanism: Mechanism) -> str | None:
     return None
 
 
-def _offers(mechanism: Mechanism, profile: tuple[Row, ...], budget: int) -> list[Row]:
+def _offers(mechanism: Mechanism, budget: int, profile: tuple[Row, ...]) -> list[Row]:
     """For every client its payments, None where it does not win."""
     outcome = mechanism(exact_table(profile), Fraction(budget))
     return [

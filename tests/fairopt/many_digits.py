@@ -5,7 +5,7 @@ from __future__ import annotations
 import mpmath as mp
 import numpy as np
 
-DIGITS = 700  # progress of 1e-474 of the terms that make it up occurs
+DIGITS = (120, 700)  # progress of 1e-474 of the terms that make it up occurs, but rarely
 STEPS = 300
 SETTLED = mp.mpf(10) ** -30  # relative change of every dominating variable
 
@@ -13,9 +13,17 @@ SETTLED = mp.mpf(10) ** -30  # relative change of every dominating variable
 def exact_log_weights(A, alpha, p, start):
     """Log w with A w = (p / w)^(1/alpha), by Newton from float weights; None if it does not end.
 
-    Every pair (v, t) = (d w, A w / d) stays on its curve; the dominating one moves linearly.
+    Every pair (v, t) = (d w, A w / d) stays on its curve; the dominating one moves linearly. What
+    too few digits leave of a cancelling sum is noise, on which the steps do not settle; then all is
+    done again with more.
     """
-    with mp.workdps(DIGITS):
+    found = (_with_digits(digits, A, alpha, p, start) for digits in DIGITS)
+    return next((each for each in found if each is not None), None)
+
+
+def _with_digits(digits, A, alpha, p, start):
+    """Log w from steps in so many digits; None if they do not settle."""
+    with mp.workdps(digits):
         K = len(A)
         S = mp.matrix(A.tolist())
         S = (S + S.T) / 2

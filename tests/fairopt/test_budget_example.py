@@ -11,7 +11,7 @@ from fairopt import request_allocation
 variances = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=8).map(np.array)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(variances, st.sampled_from(sorted(budget_over_tasks.RULES)))
 def test_one_link_gives_the_shares_of_fedast(variance, name):
     shares = budget_over_tasks.RULES[name](variance)

@@ -218,7 +218,7 @@ def test_refusals(argument, call):
     assert caught.value.argument == argument
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(0, 2**32), st.integers(1, 6), st.floats(-70, 70), st.floats(0, 10))
 def test_fuzz_gradients_of_many_sizes(seed, K, centre, spread):
     rng = np.random.default_rng(seed)
@@ -235,7 +235,6 @@ def test_fuzz_gradients_of_many_sizes(seed, K, centre, spread):
         assert judged <= 1.1e-10
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 6), st.floats(-320, -12))
 def test_a_ball_below_rounding_is_its_centre(seed: int, K: int, digits: float) -> None:
     G = np.random.default_rng(seed).normal(size=(K, K + 2)) + 0.2

@@ -11,18 +11,21 @@ import pytest
 import fairopt
 from fairopt.kernels.compiling import source_digest
 
-PROBE = """
-import numba
+DOUBLE = """
 from fairopt.kernels.compiling import gufunc
 
 @gufunc("void(float64[:], float64[:])", "(n)->(n)")
 def double(x, y):
     for i in range(x.shape[0]):
         y[i] = 2.0 * x[i]
-
+"""
+PROBE = (
+    DOUBLE
+    + """
 import numpy as np
 print(double(np.array([1.0, 2.5])))
 """
+)
 
 
 def test_a_folder_that_cannot_be_written_is_no_obstacle(tmp_path):
@@ -49,13 +52,13 @@ def test_a_folder_that_cannot_be_written_is_no_obstacle(tmp_path):
 
 
 READ_ONLY = """
-import numpy as np, fairopt
+import fairopt
+from fairopt.kernels.normal_matrix import normal_matrix  # the quickest to compile
 assert fairopt.__file__.startswith({folder!r}), fairopt.__file__
-assert fairopt.min_norm(np.eye(2)).ok
+assert fairopt.alpha_fair_allocation([[1.0]], [2.0], 1.0).ok
 """
 
 
-@pytest.mark.slow
 def test_a_read_only_installation_solves_and_stays_as_it_was(tmp_path):
     package = tmp_path / "fairopt"
     shutil.copytree(
@@ -137,23 +140,80 @@ def test_threads_and_forked_processes_get_the_same_digits():
     assert done.stdout.strip() == "0", done.stderr
 
 
-@pytest.mark.slow
-def test_processes_that_compile_at_once_leave_a_sound_cache(tmp_path):
-    """The core and the loop of a kernel must come from one process, or loading them crashes."""
+RACE = """
+import contextlib, os, sys, time, traceback
+from pathlib import Path
+import numpy as np
+from numba.core.caching import Cache
+
+LONGEST = 1.0  # seconds that one process waits for the other, which the lock may hold up
+save = Cache.save_overload
+
+def in_turn(*steps):
+    # Each save waits for a mark and leaves one: core of A, core of B, loop of B, loop of A.
+    turns = iter(steps)
+    def saving(self, sig, data):
+        awaited, left, early = next(turns)
+        if early:
+            Path(early).touch()
+        end = time.monotonic() + LONGEST
+        while not Path(awaited).exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        save(self, sig, data)
+        Path(left).touch()
+    Cache.save_overload = saving
+
+def solve():
+    from fairopt.kernels import compiling
+    if sys.argv[1] == "unlocked":
+        compiling.FileLock = contextlib.nullcontext
+    from fairopt.kernels.probe import double
+    assert (double(np.array([1.0, 2.5])) == [2.0, 5.0]).all()
+
+def start(*steps):
+    child = os.fork()
+    if child == 0:
+        try:
+            if steps:
+                in_turn(*steps)
+            solve()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    return child
+
+def status(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+first = start(("b-compiled", "a-core", ""), ("b-loop", "a-loop", ""))
+second = start(("a-core", "b-core", "b-compiled"), ("b-core", "b-loop", ""))
+print(status(first), status(second), status(start()))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("lock", ["locked", "unlocked"])
+def test_processes_that_compile_at_once_leave_a_sound_cache(tmp_path, lock):
+    """The core and the loop of a kernel must come from one process, or loading them crashes.
+
+    Two processes compile at once and save in the worst order; a third loads what they saved.
+    """
+    package = tmp_path / "fairopt"
     shutil.copytree(
-        Path(fairopt.__file__).parent,
-        tmp_path / "fairopt",
-        ignore=shutil.ignore_patterns("__pycache__"),
+        Path(fairopt.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
     )
-    code = "import fairopt; print(fairopt.min_norm([[1.0, -0.5], [-0.5, 2.0]]).status)"
+    (package / "kernels" / "probe.py").write_text(DOUBLE)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     environment.pop("NUMBA_CACHE_DIR", None)
-
-    def start():
-        command = [sys.executable, "-c", code]
-        return subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE)
-
-    several = [start() for _ in range(3)]
-    answers = [process.communicate()[0] for process in several]
-    answers.append(start().communicate()[0])
-    assert answers == [b"0\n"] * 4
+    done = subprocess.run(
+        [sys.executable, "-c", RACE, lock],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    statuses = [int(word) for word in done.stdout.split()]
+    assert len(statuses) == 3
+    assert (statuses == [0, 0, 0]) == (lock == "locked"), done.stderr

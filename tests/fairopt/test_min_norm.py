@@ -122,7 +122,7 @@ def test_certificate_of_a_batch():
     assert found.weights.shape == (2, 3)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(0, 2**32), st.integers(1, 6), st.floats(-150, 150), st.floats(0, 150))
 def test_fuzz_gradients_of_any_size(seed, K, centre, spread):
     rng = np.random.default_rng(seed)

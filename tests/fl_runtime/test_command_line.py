@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 from fl_runtime.__main__ import app, free_folder
 from fl_runtime.run_folder import HISTORY
 from tests.fl_runtime.small import TOML
+from tests.forked import start
 
 
 @pytest.fixture
@@ -93,12 +95,22 @@ def test_compare_refuses_other_data_and_announces_other_clients(toml: Path, tmp_
     assert "data of the first" in err
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run, to be copied."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "small.toml").write_text(TOML)
+    one = ("--set", "num-server-rounds=1", "--set", "seeds=[0]")
+    assert call("run", folder / "small.toml", "--out", folder / "run", *one)[0] == 0
+    return folder / "run"
+
+
 @pytest.mark.parametrize(
     "damage", ["no config", "no history", "history folder", "odd row", "empty"]
 )
-def test_damaged_folders_are_one_line(toml: Path, tmp_path: Path, damage: str) -> None:
+def test_damaged_folders_are_one_line(finished: Path, tmp_path: Path, damage: str) -> None:
     out = tmp_path / "run"
-    call("run", toml, "--out", out, "--set", "num-server-rounds=1", "--set", "seeds=[0]")
+    shutil.copytree(finished, out)
     history = out / HISTORY
     match damage:
         case "no config":
@@ -204,28 +216,25 @@ def test_default_folders_do_not_collide(tmp_path: Path) -> None:
     assert free_folder(tmp_path, "demo") == tmp_path / "demo-3"
 
 
-def start(*words: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "fl_runtime", *map(str, words)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
 def rows_in(folder: Path) -> int:
     history = folder / HISTORY
     return history.read_bytes().count(b"\n") if history.exists() else 0
 
 
-def kill_after_rows(process: subprocess.Popen[bytes], folder: Path, rows: int) -> None:
-    """SIGKILL a little after the history has that many rows (or let the process end)."""
+def kill_after_rows(process: BaseProcess, folder: Path, rows: int) -> bool:
+    """SIGKILL a little after the history has that many rows; whether it came before the end."""
     deadline = time.monotonic() + 120
-    while process.poll() is None and rows_in(folder) < rows and time.monotonic() < deadline:
+    while process.is_alive() and rows_in(folder) < rows and time.monotonic() < deadline:
         time.sleep(0.0005)
     time.sleep(random.Random(rows).uniform(0.0, 0.02))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    return end(process) == -signal.SIGKILL
+
+
+def end(process: BaseProcess) -> int | None:
+    """Exit status of a process that is left alone."""
+    process.join()
+    return process.exitcode
 
 
 @pytest.mark.slow
@@ -233,12 +242,13 @@ def kill_after_rows(process: subprocess.Popen[bytes], folder: Path, rows: int) -
 def test_sigkill_and_resume_give_the_same_bytes(toml: Path, tmp_path: Path, arms: str) -> None:
     if arms == "asynchronous":
         toml.write_text(in_flight(TOML))
-    assert start("run", toml, "--out", tmp_path / "whole").wait() == 0
+    assert end(start("fl_runtime", "run", toml, "--out", tmp_path / "whole")) == 0
     killed = tmp_path / "killed"
-    kill_after_rows(start("run", toml, "--out", killed), killed, rows=2)
+    kills = [kill_after_rows(start("fl_runtime", "run", toml, "--out", killed), killed, rows=2)]
     for rows in (6, 9, 13, 17):
-        kill_after_rows(start("resume", killed), killed, rows)
-    assert start("resume", killed).wait() == 0
+        kills.append(kill_after_rows(start("fl_runtime", "resume", killed), killed, rows))
+    assert any(kills)
+    assert end(start("fl_runtime", "resume", killed)) == 0
     assert (killed / HISTORY).read_bytes() == (tmp_path / "whole" / HISTORY).read_bytes()
 
 

@@ -100,7 +100,7 @@ def keeps_its_requests(events: Iterator[Seen], total: int) -> bool:
     finishing=st.dictionaries(st.integers(0, 25), st.sampled_from("AB"), max_size=2),
     law=st.sampled_from([Constant(), ShiftedExponential(0.3, 1.0)]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_requests_are_conserved(
     requests: list[int],
     ratio: float,

@@ -123,7 +123,7 @@ STILL = 1e-9
 
 
 @pytest.mark.slow
-@settings(max_examples=2, deadline=None)
+@settings(max_examples=2)
 @given(seed=st.integers(0, 99))
 def test_estimates_in_flight_lead_to_the_shares_of_the_known_heterogeneities(seed: int) -> None:
     """On the runtime's clock, with windows of 8: requests in proportion to the variances."""

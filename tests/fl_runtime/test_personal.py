@@ -1,5 +1,6 @@
 """Models of clients' own: limits of local training, FedPer and Ditto, and who holds which task."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,13 @@ def test_ditto_without_pull_is_local_training(share_trunk: bool) -> None:
     for task, clients in alone.items():
         for client, params in clients.items():
             assert distance(params, ditto[task][client]) == 0.0
+
+
+def test_a_task_named_like_a_global_model_is_refused_by_ditto() -> None:
+    """Its personal models would be taken for global ones and never move."""
+    tasks = [replace(task, name=task.name + SUFFIX) for task in parts().federation.tasks]
+    with pytest.raises(InvalidInput, match="does not end in"):
+        Ditto().companions(tasks, 0)
 
 
 def test_the_global_model_of_ditto_is_that_of_fed_avg() -> None:

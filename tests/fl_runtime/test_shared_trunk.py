@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -69,7 +69,6 @@ def one_round(algorithm: Synchronous, fed: Federation) -> tuple[ServerState, lis
     return algorithm.absorb(state, updates), updates
 
 
-@settings(deadline=None)  # the first call loads the kernels
 @given(st.integers(1, 5), st.integers(0, 10**6), st.sampled_from(METHODS))
 def test_directions_have_the_length_of_the_mean(K: int, seed: int, method: Method) -> None:
     G = np.random.default_rng(seed).normal(size=(K, 8)) + 0.5

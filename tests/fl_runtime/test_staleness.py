@@ -15,7 +15,7 @@ from fl_runtime.delays import Constant, DelayModel, Pareto, ShiftedExponential, 
 from tests.fl_runtime.arrivals import Seen, arrivals, federation, vector
 
 ACCURACY = 0.005
-"""Relative, of a mean over 20,000 answers."""
+"""Relative, of a mean over the answers below."""
 
 FAR = 0.03
 """Relative: what a heavy tail is off by at least, after a quarter of that."""
@@ -35,14 +35,22 @@ def answers(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("law", "requests", "ratio"),
-    [(Constant(), 20, 4.0), (Uniform(0.5, 1.5), 20, 4.0), (ShiftedExponential(0.3, 1.0), 96, 32.0)],
+    ("law", "requests", "ratio", "count"),
+    [
+        (Constant(), 20, 4.0, 6_000),
+        (Uniform(0.5, 1.5), 20, 4.0, 6_000),
+        (ShiftedExponential(0.3, 1.0), 96, 32.0, 20_000),
+    ],
 )
-def test_mean_staleness(law: DelayModel, requests: int, ratio: float) -> None:
-    """(R - 1) / b within 0.5 %, over 20,000 updates after 2,000."""
+def test_mean_staleness(law: DelayModel, requests: int, ratio: float, count: int) -> None:
+    """(R - 1) / b within 0.5 %, over so many updates after a tenth of them.
+
+    What is under way at the ends of the window is about R / count of the mean: windows of 6,000
+    with few requests are off by at most 0.1 %.
+    """
     algorithm = FedAST(concurrency=requests, ratio=ratio)
     events = answers(algorithm, law)
-    ages = [event.staleness for event in itertools.islice(events, 2_000, 22_000)]
+    ages = [event.staleness for event in itertools.islice(events, count // 10, count // 10 + count)]
     buffer = algorithm.capacity(requests)
     assert np.mean(ages) == pytest.approx((requests - 1) / buffer, rel=ACCURACY)
     assert np.mean(ages) != pytest.approx(requests / buffer, rel=ACCURACY)

@@ -36,7 +36,7 @@ C3 = table((1, 5), (2, 1), (4, 3))
 
 
 @pytest.mark.parametrize("rule", HONEST)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(auction=float_auctions(5, 3, HALVES))
 def test_honest_rules_pass_every_joint_misreport(rule, auction):
     report = audit(rule, *auction)
@@ -46,7 +46,7 @@ def test_honest_rules_pass_every_joint_misreport(rule, auction):
     assert report.ok
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(float_auctions(3, 2, HALVES))
 def test_the_best_response_to_the_common_level_is_the_best_of_all_reports(auction):
     bids, budget = exactly(auction[0]), Fraction(auction[1])
@@ -66,7 +66,7 @@ def test_the_best_response_to_the_common_level_is_the_best_of_all_reports(auctio
             assert lie.replay(level_max_min) == lie.gain > 0
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(float_auctions(3, 2, HALVES), st.sampled_from([0.5, 1.0, 2.0]))
 def test_a_reserve_is_audited_through_a_partial(auction, reserve):
     for rule in (max_min_fair, leave_one_out_level, level_max_min):
@@ -291,7 +291,7 @@ def test_a_failure_in_another_process_is_the_same_error():
         audit(picky, C3, 15, method="exact", jobs=2)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(float_auctions(5, 3))
 def test_decisions_in_integers_are_those_in_fractions(auction):
     bids, budget = exactly(auction[0]), Fraction(auction[1])

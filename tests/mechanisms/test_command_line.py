@@ -11,11 +11,16 @@ from fairopt import errors
 from mechanisms import named_rule
 from mechanisms.named_rules import RULES, RuleOptions
 from mechanisms.tables import read_bids
+from tests import forked
 
 BIDS = "client,mnist,cifar\nann,1,5\nbob,2,1\ncay,4,3\n"
 
 
 def command(*arguments):
+    return forked.command("mechanisms", *arguments)
+
+
+def command_of_its_own(*arguments):
     line = [sys.executable, "-m", "mechanisms", *map(str, arguments)]
     return subprocess.run(line, capture_output=True, text=True, check=False)
 
@@ -29,7 +34,7 @@ def bids(tmp_path):
 
 def test_run_prints_a_table_and_draws(bids, tmp_path):
     picture = tmp_path / "auction.png"
-    done = command("run", bids, "--budget", "15", "--plot", picture)
+    done = command_of_its_own("run", bids, "--budget", "15", "--plot", picture)
     assert done.returncode == 0, done.stderr
     assert "1 -> 3.75" in done.stdout
     assert "max-min-fair: 10.5 of 15 spent" in done.stdout
@@ -138,7 +143,7 @@ def test_a_missing_file_or_a_folder(tmp_path):
 def test_an_audit_in_two_processes_with_a_bar_and_a_picture(bids, tmp_path):
     picture = tmp_path / "lies.png"
     options = ("--rule", "level-max-min", "--json", "--progress", "--plot", picture)
-    shared = command("audit", bids, "--budget", "15", *options, "--jobs", "2")
+    shared = command_of_its_own("audit", bids, "--budget", "15", *options, "--jobs", "2")
     alone = command("audit", bids, "--budget", "15", *options)
     assert shared.returncode == alone.returncode == 1
     assert json.loads(shared.stdout) == json.loads(alone.stdout)

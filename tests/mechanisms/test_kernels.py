@@ -14,7 +14,7 @@ from mechanisms.kernels.water_filling import water_level_down
 from tests.mechanisms import literal
 
 AMOUNTS = st.floats(0, 1e300) | st.sampled_from([0.1, 0.2, 0.3, 0.7, 1e-320, 5e-324, 1e16])
-SETTINGS = settings(max_examples=400, deadline=None)
+SETTINGS = settings(max_examples=400)
 
 
 @SETTINGS

@@ -51,7 +51,7 @@ def test_rows_and_splits():
     assert len(list(all_pairs([0, 1], 1))) == 4
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(float_auctions(4, 2, HALVES))
 def test_found_limits_replay_and_repeat(auction):
     for bids, budget in (auction, (exactly(auction[0]), Fraction(auction[1]))):

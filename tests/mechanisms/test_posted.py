@@ -14,7 +14,7 @@ from mechanisms import exactly, participation_fee, posted_price, sampled_posted_
 from mechanisms.properties import find_menu_dependence, find_profitable_misreport
 from tests.mechanisms.profiles import TIED, float_auctions, table
 
-SETTINGS = settings(max_examples=120, deadline=None)
+SETTINGS = settings(max_examples=120)
 HALVES = [float(value) for value in TIED]
 RATIOS = [0.0, 0.25, 0.5, 0.9]
 CLOSE = Fraction(1, 10**12)
@@ -68,7 +68,7 @@ def fee_by_definition(bids, budget, direction, fee, truncate):
     return served
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(float_auctions(5, 3, HALVES), st.sampled_from([0, Fraction(1, 4), Fraction(3, 4)]))
 def test_the_fee_rule_is_its_definition(auction, ratio):
     from mechanisms.participation_fee import _truncated
@@ -83,7 +83,7 @@ def test_the_fee_rule_is_its_definition(auction, ratio):
         assert outcome.payments[client].sum() == total
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(float_auctions(3, 2, HALVES), st.sampled_from(RATIOS))
 def test_the_fee_rule_is_truthful_for_every_single_ask(auction, ratio):
     bids, budget = auction
@@ -141,7 +141,7 @@ def test_sampled_prices_are_honest_and_affordable(auction, seed):
     assert (exact.payments[exact.winners] >= bids[exact.winners]).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(float_auctions(4, 2, HALVES), st.integers(0, 99))
 def test_posted_rules_are_truthful(auction, seed):
     bids, budget = auction

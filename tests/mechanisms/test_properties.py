@@ -73,7 +73,7 @@ def rounds_asks(bids, budget):
 
 
 @pytest.mark.parametrize("rule", HONEST)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(auction=float_auctions(max_clients=4, max_tasks=3, asks=HALVES))
 def test_honest_rules_obey_every_law(rule, auction):
     bids, budget = auction
@@ -84,7 +84,7 @@ def test_honest_rules_obey_every_law(rule, auction):
         assert law(rule, bids, budget, client=0) is None
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.sampled_from(HALVES), min_size=2, max_size=8), st.sampled_from([1, 3, 7]))
 def test_the_common_level_is_honest_for_one_task_per_client(asks, budget):
     bids = np.full((len(asks), 2), np.inf)
@@ -167,7 +167,7 @@ def test_a_joint_report_is_searched_among_those_given():
     assert find_profitable_report(max_min_fair, bids, 16, client=0, reports=again) is None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     float_auctions(max_clients=4, max_tasks=2, asks=HALVES), st.fractions(0, 4, max_denominator=16)
 )

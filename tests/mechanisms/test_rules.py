@@ -23,7 +23,7 @@ from mechanisms import (
 from tests.mechanisms import literal
 from tests.mechanisms.profiles import TIED, float_auctions, paid, table
 
-SETTINGS = settings(max_examples=150, deadline=None)
+SETTINGS = settings(max_examples=150)
 HALVES = [float(value) for value in TIED]
 
 
@@ -102,7 +102,7 @@ def test_common_level_rules_with_a_reserve(auction, reserve):
         assert (exact.payments[exact.winners] <= reserve).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(float_auctions(max_clients=5, max_tasks=2, asks=HALVES), st.sampled_from([0.5, 1.0, 2.5]))
 def test_a_reserve_is_many_outside_bidders_at_that_price(auction, reserve):
     bids, budget = auction

@@ -29,7 +29,7 @@ RULES = [
     max_min_fair,
 ]
 HALVES = [float(value) for value in TIED]
-SETTINGS = settings(max_examples=60, deadline=None)
+SETTINGS = settings(max_examples=60)
 
 
 def distinct(bids):

@@ -22,7 +22,7 @@ from proofs.strategies import conflicting_gradients, gradient_matrices, near_sta
 ROUNDING = 1e-11  # of a float residual of small whole-number matrices, away from stationary points
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(conflicting_gradients(), st.sampled_from([0.5, 1.0, 3.0, 50.0]), st.booleans())
 def test_fairgrad(G, alpha, moved):
     A = G @ G.T
@@ -43,7 +43,7 @@ def test_small_alpha_amplifies_rounding_and_the_enclosure_says_how_much():
     assert proved.high <= found.floor
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(gradient_matrices(), st.integers(0, 5))
 def test_min_norm_and_dual_cone(G, place):
     A = G @ G.T
@@ -60,7 +60,7 @@ def test_min_norm_and_dual_cone(G, place):
         assert proved.contains(fairopt.dual_cone_residual(A, r, moved), ROUNDING)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(conflicting_gradients(), st.sampled_from([0.0, 0.4, 1.7]))
 def test_conflict_averse(G, c):
     A = G @ G.T
@@ -98,7 +98,7 @@ def test_a_gram_matrix_cannot_prove_stationarity():
     assert np.linalg.norm(v @ G) > 1e-10  # not true of the gradients
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(near_stationary_gradients())
 def test_optimal_is_proved_near_stationary_points_too(drawn):
     G, _ = drawn

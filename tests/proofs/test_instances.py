@@ -25,14 +25,14 @@ from proofs.strategies import (
 CONIC = 1e-4  # accuracy of a direction from a conic solver, relative
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(bid_profiles(exact=False))
 def test_profiles_are_valid_auctions(auction):
     bids, budget = auction
     assert max_min_fair(bids, budget).spend <= budget
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(gradient_matrices(), gram_matrices(), loss_vectors())
 def test_inputs_are_valid(G, A, losses):
     assert fairopt.fairgrad(G @ G.T, 2.0).weights.shape == (len(G),)
@@ -40,7 +40,7 @@ def test_inputs_are_valid(G, A, losses):
     assert abs(fairopt.client_task_probabilities(losses, 2.0).sum() - 1.0) < 1e-12
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(conflicting_gradients(), near_stationary_gradients())
 def test_gradients_are_what_they_are_called(conflicting, near):
     A = conflicting @ conflicting.T

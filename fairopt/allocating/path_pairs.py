@@ -1,0 +1,68 @@
+r"""Two paths of one flow, compared by what only one of them uses.
+
+What both use cancels before anything is added. Where alpha is large its price may be 1e50 times
+that of the rest, and yet the rest decides how the flow splits, and so what cheaper flows get.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from fairopt.checks import Array, Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """All pairs of paths of one flow.
+
+    Attributes:
+        lower, upper: (pairs,) the two paths.
+        difference: (pairs, links) the first path less the second.
+    """
+
+    lower: Ints
+    upper: Ints
+    difference: Any
+
+    @cached_property
+    def only(self) -> tuple[Any, Any]:
+        """(pairs, links) what only the first uses, and what only the second."""
+        return self.difference.maximum(0).tocsr(), (-self.difference).maximum(0).tocsr()
+
+
+def pairs_of(paths: Any, owner: Ints) -> Pairs:
+    """The pairs of the rows of (paths, links); owners are sorted."""
+    count = np.arange(len(owner)) - np.searchsorted(owner, owner)
+    upper = np.repeat(np.arange(len(owner)), count)
+    start = np.cumsum(count) - count
+    lower = np.arange(len(upper)) - start[upper] + (upper - count[upper])
+    return Pairs(lower, upper, (paths[lower] - paths[upper]).tocsr())
+
+
+def shares(pairs: Pairs, prices: Array, felt: Array) -> Array:
+    """The largest share of each link in what a pair compares, or in `felt` if that is more."""
+    largest = np.zeros(len(prices))
+    for only in pairs.only:
+        side = np.maximum(only @ prices, felt)
+        entry = only.tocoo()
+        part = entry.data * prices[entry.col] / side[entry.row]
+        np.maximum.at(largest, entry.col, np.where(prices[entry.col] > 0.0, part, 0.0))
+    return largest
+
+
+def detours(pairs: Pairs, prices: Array, felt: Array) -> Array:
+    """(paths,) by how much a path costs more than another of its flow, relative to what differs.
+
+    Where `felt` is more than the price of what only that path uses, relative to that.
+    """
+    paths = int(max(pairs.upper.max(initial=-1), pairs.lower.max(initial=-1))) + 1
+    extra = np.zeros(paths)
+    first, second = (only @ prices for only in pairs.only)
+    for path, dear, cheap in ((pairs.lower, first, second), (pairs.upper, second, first)):
+        more = np.where(dear > cheap, (dear - cheap) / np.maximum(dear, felt), 0.0)
+        np.maximum.at(extra, path, more)
+    return extra
