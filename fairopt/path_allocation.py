@@ -55,12 +55,15 @@ def alpha_fair_path_allocation(
         those of the last level at which each flow stopped, as shares, and the residual is the
         largest gap of the linear programmes.
 
-    Method: a primal-dual interior point in relative changes, by way of smaller alpha where alpha is
-    large (`fairopt.allocating.path_interior_point`); linear programmes by HiGHS at 0 and, one per
-    level, at inf. Meant for up to some thousand links and paths. From alpha = 0.1 to 100 nearly
-    every problem is solved; at 0.01 some of 30 flows and more end at STEP_LIMIT, and say so.
+    Method: a primal-dual interior point in prices, and one in relative changes where that does not
+    get there, by way of smaller alpha where alpha is large (`fairopt.allocating.path_routes`);
+    linear programmes by HiGHS at 0 and, one per level, at inf. Meant for up to some thousand links
+    and paths.
 
-    Guarantee: for finite alpha OPTIMAL means that `path_allocation_residual` is at most tol.
+    Guarantee: for finite alpha OPTIMAL means that `path_allocation_residual` is at most tol, and
+    that no group of flows could gain more than 1e-4 of what it pays if all that pay more keep their
+    rates (a linear programme per step down in prices, as prices in float64 cannot show it).
+    Otherwise STEP_LIMIT, with those flows in `sentence`; frequent at alpha >= 50.
 
     Raises:
         InvalidInput: for NaN, negative, complex or text entries, and shapes that do not fit.
@@ -93,11 +96,16 @@ def path_allocation_residual(
 
     With path prices R' lambda and the flow price q_i, the least of them over the paths of i: the
     stationarity and feasibility of `fairopt.allocation_residual`; for every link the geometric mean
-    of its unused share and its largest share in a path price; for every used path that of its share
-    of the flow and its relative extra price. The squares of the means are local duality gaps: such
-    problems are often degenerate, and flow rates are known to about the root of the gap. Flows
-    that pay less than 1e-12 of what a flow with a choice pays are not seen by its gap
-    (docs/allocation.md).
+    of its unused share and its largest share in a price; for every used path that of how much it is
+    used (the largest part it has of its flow or of a link) and its relative extra price. Prices are
+    those of paths, and of what only one of two paths of a flow uses: the difference decides what
+    flows get that pay 1e-30 of what both have in common. Differences far below what the cheapest
+    flow pays do not count (at the most each could get). The squares of the means are local duality
+    gaps: such problems are often degenerate, and flow rates are known to about the root of the gap.
+
+    A chain of exchanges between several flows may be better by less than the rounding of each
+    price, and yet matter to cheap flows; `alpha_fair_path_allocation` looks for it, this function
+    does not.
 
     Args:
         routing: As in `alpha_fair_path_allocation`, like the following.

@@ -131,7 +131,7 @@ def violation(form: PathForm, z: Array, prices: Array) -> float:
     price = form.cheapest(cost)
     wanted = (form.log_weight - np.log(price)) / max(1.0, form.alpha)
     stationary = np.abs(wanted - min(1.0, form.alpha) * np.log(x))
-    felt = felt_by_pairs(form, x, price)
+    felt = felt_by_pairs(form, price)
     idle = np.maximum(1.0 - load, 0.0) * visible(form, cost, prices, felt)
     used = np.maximum(z / x[form.owner], form.fullest(z))
     extra = 1.0 - price[form.owner] / cost
@@ -142,15 +142,15 @@ def violation(form: PathForm, z: Array, prices: Array) -> float:
     return worst if np.isfinite(worst) else np.inf
 
 
-def felt_by_pairs(form: PathForm, x: Array, price: Array) -> Array:
-    """For every pair the price of its flow at which the cheapest of all flows is as dear."""
-    return np.asarray((np.min(x * price) / x)[form.owner[form.pairs.lower]])
+def felt_by_pairs(form: PathForm, price: Array) -> Array:
+    """For every pair the least price of a flow; rates are in units of what each can get."""
+    return np.full(len(form.pairs.lower), np.min(price))
 
 
 def without_leftovers(form: PathForm, z: Array, prices: Array) -> Array:
     """Prices, but for those that an interior leaves on links with room and that nobody sees."""
     cost = form.transposed @ prices
-    felt = felt_by_pairs(form, form.total(z), form.cheapest(cost))
+    felt = felt_by_pairs(form, form.cheapest(cost))
     room = np.maximum(1.0 - form.A @ z, 0.0)
     return np.where(visible(form, cost, prices, felt) < INVISIBLE * room, 0.0, prices)
 

@@ -47,6 +47,13 @@ class PathProblem:
         kept = np.flatnonzero(~(closed[every.lower] | closed[every.upper]))
         return Pairs(every.lower[kept], every.upper[kept], every.difference[kept])
 
+    @cached_property
+    def log_most(self) -> Array:
+        """Logarithm of the most each flow could get on one of its paths."""
+        of_path = np.full(len(self.owner), np.inf)
+        np.minimum.at(of_path, self.by_path.flow, self.by_path.log_limit)
+        return -self.least(-of_path)
+
     def least(self, of_paths: Array) -> Array:
         """Minima over the paths of each flow."""
         return np.minimum.reduceat(of_paths, np.searchsorted(self.owner, np.arange(self.flows)))
@@ -90,7 +97,7 @@ def judge_paths(problem: PathProblem, path_rates: Array, prices: Array) -> float
         if alpha >= 1.0 and closed.any():
             return np.inf
         open_price = np.where(c > 0.0, lam, 0.0)
-        pairs, felt = problem.open_pairs, _felt(problem, rate, price)
+        pairs, felt = problem.open_pairs, _felt(problem, price)
         share = np.maximum(_shares(R, open_price, path_price), shares(pairs, open_price, felt))
         parts = [
             relative - 1.0,
@@ -123,16 +130,16 @@ def _shares(R: Any, prices: Array, path_price: Array) -> Array:
     return share
 
 
-def _felt(problem: PathProblem, rate: Array, price: Array) -> Array:
+def _felt(problem: PathProblem, price: Array) -> Array:
     """For every pair of paths the price of its flow at which the cheapest of all flows is as dear.
 
-    Differences far below it change nobody's rate. At alpha = 0 prices alone say what is used.
+    Both at the most they could get. Differences far below it change nobody's rate. At alpha = 0
+    prices alone say what is used.
     """
     if problem.by_path.alpha == 0.0:
         return np.full(len(problem.open_pairs.lower), np.inf)
-    value = np.where(np.isfinite(price) & (rate > 0.0), rate * price, np.inf)
-    least = float(np.min(value, initial=np.inf))
-    of_flow = np.where(rate > 0.0, least / np.where(rate > 0.0, rate, 1.0), np.inf)
+    worth = np.where(np.isfinite(price), np.log(price) + problem.log_most, np.inf)
+    of_flow = np.exp(np.min(worth, initial=np.inf) - problem.log_most)
     return np.asarray(of_flow[problem.owner[problem.open_pairs.lower]])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from fairopt.allocating.solving import EXPONENT, listed
 from fairopt.checks import Array, BoolArray, Ints
 from fairopt.path_allocation import PathAllocation
 from fairopt.solution import Status
+
+NOBODY: Ints = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,25 +85,40 @@ def _scaled(
     """Path rates, log prices, steps and flows that could gain unseen, of the scaled problem."""
     count = len(reduced.flows)
     if problem.by_path.alpha == 0.0:
-        return *largest_total(reduced.A, reduced.owner, weight), np.zeros(0, dtype=np.int64)
+        return *largest_total(reduced.A, reduced.owner, weight), NOBODY
     centre = 0.5 * float(weight.max() + weight.min())
     form = path_form(reduced.A, reduced.owner, count, weight - centre, problem.by_path.alpha)
     with np.errstate(all="ignore"):
-        y, prices, steps = _solved(form, min(tol, SOLVED))
-        return y, np.log(prices) + centre, steps, gaining(form, y)
+        found, steps = _solved(form, min(tol, SOLVED))
+        return found.z, np.log(found.prices) + centre, steps, found.gains
 
 
-def _solved(form: PathForm, goal: float) -> tuple[Array, Array, int]:
-    """The better answer of the fast method and, where that is not within the goal, the thorough."""
-    y, prices, steps = in_prices(form)
-    prices = without_leftovers(form, y, prices)
-    left = violation(form, y, prices)
-    if left <= goal:
-        return y, prices, steps
-    other, costs, more = by_routes(form)
-    costs = without_leftovers(form, other, costs)
-    better = violation(form, other, costs) < left
-    return (other, costs, steps + more) if better else (y, prices, steps + more)
+class _Try(NamedTuple):
+    """What a method found, how far it is from optimal, and who could gain unseen."""
+
+    z: Array
+    prices: Array
+    left: float
+    gains: Ints
+
+
+def _solved(form: PathForm, goal: float) -> tuple[_Try, int]:
+    """The better answer of the fast method and, where that will not do, the thorough one."""
+    z, prices, steps = in_prices(form)
+    first = _judged(form, z, prices, goal)
+    if first.left <= goal and not len(first.gains):
+        return first, steps
+    z, prices, more = by_routes(form)
+    second = _judged(form, z, prices, goal)
+    better = min(first, second, key=lambda found: (max(found.left, goal), len(found.gains)))
+    return better, steps + more
+
+
+def _judged(form: PathForm, z: Array, prices: Array, goal: float) -> _Try:
+    """An answer without leftovers; programmes are only asked about one that prices accept."""
+    prices = without_leftovers(form, z, prices)
+    left = violation(form, z, prices)
+    return _Try(z, prices, left, gaining(form, z) if left <= goal else NOBODY)
 
 
 def _reduce(problem: PathProblem) -> Reduced:
