@@ -89,7 +89,7 @@ def _scaled(
     centre = 0.5 * float(weight.max() + weight.min())
     form = path_form(reduced.A, reduced.owner, count, weight - centre, problem.by_path.alpha)
     with np.errstate(all="ignore"):
-        found, steps = _solved(form, min(tol, SOLVED))
+        found, steps = _solved(form, tol)
         return found.z, np.log(found.prices) + centre, steps, found.gains
 
 
@@ -102,23 +102,27 @@ class _Try(NamedTuple):
     gains: Ints
 
 
-def _solved(form: PathForm, goal: float) -> tuple[_Try, int]:
+def _solved(form: PathForm, tol: float) -> tuple[_Try, int]:
     """The better answer of the fast method and, where that will not do, the thorough one."""
+    goal = min(tol, SOLVED)
     z, prices, steps = in_prices(form)
-    first = _judged(form, z, prices, goal)
+    first = _judged(form, z, prices, tol)
     if first.left <= goal and not len(first.gains):
         return first, steps
     z, prices, more = by_routes(form)
-    second = _judged(form, z, prices, goal)
+    second = _judged(form, z, prices, tol)
     better = min(first, second, key=lambda found: (max(found.left, goal), len(found.gains)))
     return better, steps + more
 
 
-def _judged(form: PathForm, z: Array, prices: Array, goal: float) -> _Try:
-    """An answer without leftovers; programmes are only asked about one that prices accept."""
+def _judged(form: PathForm, z: Array, prices: Array, tol: float) -> _Try:
+    """An answer without leftovers; programmes are only asked about one that prices accept.
+
+    The residual of the stated problem may be the smaller one, so twice the tolerance counts.
+    """
     prices = without_leftovers(form, z, prices)
     left = violation(form, z, prices)
-    return _Try(z, prices, left, gaining(form, z) if left <= goal else NOBODY)
+    return _Try(z, prices, left, gaining(form, z) if left <= 2.0 * tol else NOBODY)
 
 
 def _reduce(problem: PathProblem) -> Reduced:

@@ -9,6 +9,8 @@ that is nothing, as the rates of dear flows are optimal and unique.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from fairopt.allocating.linear_programme import programme
@@ -16,7 +18,9 @@ from fairopt.allocating.path_form import PathForm
 from fairopt.checks import Array, BoolArray, Ints
 
 SEEN = np.log(1e6)  # range of prices inside which they show everything
-STEP = np.log(10.0)  # between two prices that are told apart
+STEP = np.log(10.0)  # between two prices: a gap at which a programme is asked
+FARTHEST = np.log(1e3)  # from one programme to the next where there is no gap
+ALIKE = 1e-3  # between logarithms of prices that are on one side of a step
 FAINT = 1e-9  # of the largest value (rate times price) of a cheap flow: what counts for nothing
 KEPT = 1e-9  # relative: by how much dear rates may give way
 GAIN = 1e-4  # of the largest value of a cheap flow: a gain that is one
@@ -26,24 +30,28 @@ def gaining(form: PathForm, z: Array) -> Ints:
     """The flows that could gain, of the first price at which some could; none at an optimum."""
     log_price = form.log_weight - form.alpha * np.log(form.total(z))
     for top in _steps_down(log_price):
-        more = _gain(form, z, log_price, float(top))
+        more = _gain(form, z, log_price, top)
         if more.any():
             return np.flatnonzero(more)
     return np.zeros(0, dtype=np.int64)
 
 
-def _steps_down(log_price: Array) -> Array:
-    """The largest prices below a gap, where comparisons no longer show them."""
+def _steps_down(log_price: Array) -> list[float]:
+    """The largest prices below each step, where comparisons no longer show them."""
     falling = np.sort(log_price)[::-1]
-    gap = -np.diff(falling) > STEP
-    return np.asarray(falling[1:][gap & (falling[1:] < falling[0] - SEEN)])
+    steps, last = [], falling[0] - SEEN + FARTHEST
+    for before, price in pairwise(falling.tolist()):
+        if price < falling[0] - SEEN and (before - price > STEP or price < last - FARTHEST):
+            steps.append(price)
+            last = price
+    return steps
 
 
 def _gain(form: PathForm, z: Array, log_price: Array, top: float) -> BoolArray:
     """Flows not dearer than `top` that gain if together they gain."""
     from scipy import sparse
 
-    x, is_dear = form.total(z), log_price > top + 0.5 * STEP
+    x, is_dear = form.total(z), log_price > top + ALIKE
     dear, log_value = np.flatnonzero(is_dear), np.where(is_dear, -np.inf, log_price + np.log(x))
     value = np.exp(log_value - log_value.max())
     value[value < FAINT] = 0.0

@@ -87,11 +87,12 @@ def test_what_is_called_optimal_leaves_nothing_to_anybody(alpha):
     solved = 0
     for seed in range(12):
         R, owner, capacity = tied(seed)
-        found = alpha_fair_path_allocation(R, owner, capacity, alpha)
-        if found.ok:
-            solved += 1
-            assert gains_at_no_cost(R, owner, capacity, found.rates).max() < 2e-3, seed
-    assert solved >= 6
+        for tol in (1e-6, 1e-2):
+            found = alpha_fair_path_allocation(R, owner, capacity, alpha, tol=tol)
+            if found.ok:
+                solved += 1
+                assert gains_at_no_cost(R, owner, capacity, found.rates).max() < 1e-2, (seed, tol)
+    assert solved >= 12
 
 
 def test_a_gain_that_prices_do_not_show_is_named():
