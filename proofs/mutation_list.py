@@ -73,7 +73,7 @@ CLAIMS_OF: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
 RATES = ("fair-prices-*", "fair-rates-*", "max-min-rates-*", "a-cap-*", "allocation-residual-*")
 FOLDERS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {
-        "fairopt/allocating/path_": ("split-*",),
+        "fairopt/allocating/path_": ("split-*", "optimal-split-*"),
         "fairopt/allocating": RATES,
         "fairopt/kernels/equal_rows": RATES,
         "fairopt/kernels/flow_rates": RATES,
@@ -153,6 +153,7 @@ MUTATIONS = (
     Mutation("fairopt/kernels/progressive_filling.py", "caps after the links", "bound[order[next_bound]] <= level[heap[0]]", "bound[order[next_bound]] > level[heap[0]]"),
     Mutation("fairopt/allocating/linear_programme.py", "smallest total", "programme(-weight, scaled.by_link", "programme(weight, scaled.by_link"),
     Mutation("fairopt/allocating/path_problem.py", "dearest path for cheapest", "np.minimum.reduceat(of_paths", "np.maximum.reduceat(of_paths"),
+    Mutation("fairopt/allocating/path_unseen.py", "gains do not count", "GAIN = 1e-4", "GAIN = 1e4"),
     Mutation("fairopt/allocating/path_solving.py", "priority dropped", "path_form(reduced.A, reduced.owner, count, weight - centre,", "path_form(reduced.A, reduced.owner, count, 0.0 * weight,"),
     Mutation("mechanisms/ranking.py", "ties for the later client", "bisect_left(others, (ask, client)) < k", "bisect_left(others, (ask, -client)) < k"),
     Mutation("mechanisms/ranking.py", "one rank too many", "bisect_left(others, (ask, client)) < k", "bisect_left(others, (ask, client)) <= k"),
