@@ -124,7 +124,7 @@ def path_allocation_residual(
         >>> path_allocation_residual([[1, 0], [0, 1]], [0, 0], [1.0, 1.0], 1.0, [1, 1], [0.5, 0.5])
         0.0
         >>> path_allocation_residual([[1, 0], [0, 1]], [0, 0], [1.0, 1.0], 1.0, [1, 1], [0.5, 0.6])
-        0.28...
+        0.40...
     """
     from fairopt.allocating.path_problem import judge_paths, read_paths
     from fairopt.allocating.problem import number_of_each
