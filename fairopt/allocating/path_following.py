@@ -11,6 +11,7 @@ import numpy as np
 
 from fairopt.allocating.path_form import Inside, PathForm, Units, gaps, off, units, violation
 from fairopt.allocating.path_newton import newton_change
+from fairopt.allocating.path_start import WIDEST
 from fairopt.checks import Array
 
 CENTRED = 0.03  # violation of the equations at a point near enough to the path to go on from
@@ -30,7 +31,6 @@ STEPS = 200  # straight ones; 15 to 40 are usual
 STAY_INSIDE = 0.99  # of the way to the boundary
 LEAST_CENTRING = 0.02  # of the present complementarity
 NEAR = 0.1  # violation of the equations above which complementarity waits for them
-WIDEST = 0.1  # complementarity: at 1 a link whose users pay for nothing else would be empty
 LEAST = 1e-26  # complementarity aimed at where all pay alike: its root, squared, is below rounding
 LEAST_OF_ALL = 1e-150  # leaves products of prices inside float64
 ENOUGH = 1e4  # times the least: complementarity reached

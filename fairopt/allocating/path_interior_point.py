@@ -8,18 +8,17 @@ per pair of its paths (their difference): every weight is positive, nothing canc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fairopt.allocating.newton_system import RIDGE, factorised_solve
-from fairopt.allocating.path_form import PathForm
+from fairopt.allocating.path_form import Inside, PathForm, Units, gaps, units
+from fairopt.allocating.path_start import EASY, LEAST_ROOM, LEAST_SHARE, WIDEST, at, inside, start
 from fairopt.checks import Array
 
 STEPS = 100  # for one alpha
 STAY_INSIDE = 0.99  # of the way to the boundary
-WIDEST = 0.1  # complementarity: at 1 a link whose users pay for nothing else would be empty
 LEAST_CENTRING = 0.02  # of the present complementarity
 NEAR = 1.0  # violation of the equations above which complementarity waits for them
 LEAST = 1e-17  # complementarity aimed at
@@ -29,78 +28,47 @@ ROUGHLY = 1e-3  # both, for an alpha on the way
 PROXIMAL = 1e-6  # of pi / x: keeps exchanges between used paths of equal price from being free
 SHORT = 1e-8  # a step that shows that rounding is reached
 PATIENCE = 10  # steps at the least complementarity aimed at, after which rounding is reached
-EASY = 2.0  # alpha that is solved from anywhere
 GROWTH = 2.0  # from one alpha to the next
 INWARD = 0.9  # weight of the previous split in the next start
-LEAST_SHARE = 0.1  # of the prices of users that a link or a path has at a start
-LEAST_ROOM = 0.05  # of a link at a start
-LARGEST_LOG = 600.0  # keeps first prices inside float64
 LARGEST_MOVE = 2.0  # change of a logarithm that one step may ask for
-
-
-@dataclass(eq=False)
-class _Point:
-    """The iterate."""
-
-    z: Array
-    nu: Array
-    prices: Array
-    s: Array
-    pi: Array
 
 
 def in_prices(form: PathForm) -> tuple[Array, Array, int]:
     """Path rates, link prices and steps, by way of smaller alpha where alpha is large."""
-    weight, alpha = form.log_weight, form.alpha
-    easier = [alpha / GROWTH**k for k in range(1, 20) if alpha / GROWTH**k >= EASY]
-    stages = [*easier[::-1], alpha]
+    smaller = [form.alpha / GROWTH**k for k in range(1, 20)]
+    stages = [*(alpha for alpha in smaller[::-1] if alpha >= EASY), form.alpha]
     point, steps, last = None, 0, stages[0]
     for stage in stages:
-        now = replace(form, alpha=stage, log_weight=weight * (stage / alpha))
-        start = _start(now) if point is None else _next(now, point, stage / last)
-        point, used = _follow(now, start, stage == alpha)
+        now = at(form, stage)
+        first = start(now) if point is None else _next(now, point, stage / last)
+        point, used = _follow(now, first, stage == form.alpha)
         last, steps = stage, steps + used
     assert point is not None
     return point.z, point.prices, steps
 
 
-def _follow(form: PathForm, point: _Point, to_the_end: bool) -> tuple[_Point, int]:
+def _follow(form: PathForm, point: Inside, to_the_end: bool) -> tuple[Inside, int]:
     """The central path from a point inside to its end, and the steps."""
     tau = WIDEST
     gap_goal, goal = (ENOUGH, EQUATIONS) if to_the_end else (ROUGHLY, ROUGHLY)
     waited = 0
     for k in range(STEPS):
-        level, worth = _level(form, point), _worth(form, point)
-        change = _direction(form, point, level, worth, tau)
+        unit = units(form, point)
+        change = _direction(form, point, unit, tau)
         if change is None:
             return point, k
-        length = _step(point, *change)
-        gaps = np.concatenate([point.prices * point.s / level, point.z * point.nu / worth])
+        point, length = _step(point, change)
+        gap = np.concatenate(gaps(point, unit)[::-1])
         off = _off(form, point)
         waited += tau <= LEAST
-        if (gaps.max() <= gap_goal and off <= goal) or length < SHORT or waited > PATIENCE:
+        if (gap.max() <= gap_goal and off <= goal) or length < SHORT or waited > PATIENCE:
             return point, k
         less = 1.0 if off > NEAR else max(LEAST_CENTRING, (1.0 - length) ** 2)
-        tau = max(min(less * float(gaps.mean()), WIDEST), LEAST)
+        tau = max(min(less * float(gap.mean()), WIDEST), LEAST)
     return point, STEPS
 
 
-def _half_full(form: PathForm) -> Array:
-    """Path rates that fill no link more than half."""
-    crowd = form.A @ np.ones(len(form.owner))
-    fullest = (form.transposed.multiply(crowd[None, :])).max(axis=1).toarray().ravel()
-    return np.asarray(0.5 / np.maximum(fullest, 1.0))
-
-
-def _start(form: PathForm) -> _Point:
-    """Path rates that fill no link more than half, and the largest prices users may pay there."""
-    z = _half_full(form)
-    log_pi = form.log_weight - form.alpha * np.log(form.total(z))
-    pi = np.exp(np.clip(log_pi, -LARGEST_LOG, LARGEST_LOG))
-    return _inside(form, z, form.highest_price(pi[form.owner]), pi)
-
-
-def _next(form: PathForm, point: _Point, growth: float) -> _Point:
+def _next(form: PathForm, point: Inside, growth: float) -> Inside:
     """A start from the point of an alpha that was smaller by a factor."""
     known = point.prices**growth
     prices = np.maximum(known, LEAST_SHARE * form.highest_price(form.transposed @ known))
@@ -113,27 +81,10 @@ def _next(form: PathForm, point: _Point, growth: float) -> _Point:
     share = np.minimum(share, LEAST_SHARE * users / np.maximum(cost - users, LEAST_SHARE * users))
     z = share * (x / form.total(share))[form.owner]
     z = z / ((1.0 + LEAST_ROOM) * max(1.0, float((form.A @ z).max())))
-    return _inside(form, z, prices, pi)
+    return inside(form, z, prices, pi)
 
 
-def _inside(form: PathForm, z: Array, prices: Array, pi: Array) -> _Point:
-    """The point with these rates and prices, no link of which is full and no path quite right."""
-    users = pi[form.owner]
-    nu = np.maximum(form.transposed @ prices - users, LEAST_SHARE * users)
-    return _Point(z, nu, prices, np.maximum(1.0 - form.A @ z, LEAST_ROOM), pi)
-
-
-def _level(form: PathForm, point: _Point) -> Array:
-    """The unit of complementarity on links."""
-    return form.highest_price(point.pi[form.owner] + point.nu)
-
-
-def _worth(form: PathForm, point: _Point) -> Array:
-    """The unit of complementarity on paths: what their flow pays."""
-    return np.asarray((form.total(point.z) * point.pi)[form.owner])
-
-
-def _residuals(form: PathForm, point: _Point) -> tuple[Array, Array, Array]:
+def _residuals(form: PathForm, point: Inside) -> tuple[Array, Array, Array]:
     """Right-hand sides of the three equations that are not complementarity."""
     log_rate = np.log(form.total(point.z))
     stationary = form.log_weight - form.alpha * log_rate - np.log(point.pi)
@@ -141,16 +92,14 @@ def _residuals(form: PathForm, point: _Point) -> tuple[Array, Array, Array]:
     return stationary, dual, 1.0 - form.A @ point.z - point.s
 
 
-def _off(form: PathForm, point: _Point) -> float:
+def _off(form: PathForm, point: Inside) -> float:
     """How far these equations are from holding, relatively."""
     stationary, dual, primal = _residuals(form, point)
     relative = dual / (point.pi[form.owner] + point.nu)
     return float(max(np.abs(part).max() for part in (stationary, relative, primal)))
 
 
-def _direction(
-    form: PathForm, point: _Point, level: Array, worth: Array, tau: float
-) -> tuple[Array, Array, Array, Array, Array] | None:
+def _direction(form: PathForm, point: Inside, unit: Units, tau: float) -> Inside | None:
     """Changes of z, nu, prices, s and pi, or None where the system cannot be solved."""
     owner, z, nu, pi = form.owner, point.z, point.nu, point.pi
     stationary, dual, primal = _residuals(form, point)
@@ -158,7 +107,7 @@ def _direction(
     D = 1.0 / (nu / z + PROXIMAL * (pi / form.total(z))[owner])
     S = form.total(D)
     stiff = form.alpha * pi / form.total(z)
-    e = (tau * worth - z * nu) / z + dual
+    e = (tau * unit.path - z * nu) / z + dual
     grown = pi * stationary / (1.0 + S * stiff)
     k = stiff / (1.0 + S * stiff)
 
@@ -167,15 +116,15 @@ def _direction(
         return np.asarray(D * (extra - (k * form.total(D * extra))[owner]))
 
     fixed = rates(e) + D * grown[owner]
-    target = form.A @ fixed + tau * level / point.prices - point.s - primal
+    target = form.A @ fixed + tau * unit.link / point.prices - point.s - primal
     d_prices = _normal_solve(form, D, S, stiff, point.s / point.prices, target)
     if not np.isfinite(d_prices).all():
         return None
     push = e - form.transposed @ d_prices
     dpi = grown - k * form.total(D * push)
     dz = D * (push + dpi[owner])
-    dnu = (tau * worth - z * nu - nu * dz) / z
-    return dz, dnu, d_prices, primal - form.A @ dz, dpi
+    dnu = (tau * unit.path - z * nu - nu * dz) / z
+    return Inside(dz, dnu, d_prices, primal - form.A @ dz, dpi)
 
 
 def _normal_solve(
@@ -209,17 +158,11 @@ def _gather(form: PathForm) -> Any:
     return sparse.csr_array(entries, shape=(paths, form.flows))
 
 
-def _step(point: _Point, dz: Array, dnu: Array, d_prices: Array, ds: Array, dpi: Array) -> float:
-    """Move as far as all stay positive; the length."""
-    primal = min(_length(point.z, dz), _length(point.s, ds))
-    dual = min(_length(point.nu, dnu), _length(point.prices, d_prices), _length(point.pi, dpi))
-    length = min(primal, dual)  # one length: stationarity ties rates to prices
-    point.z = point.z + length * dz
-    point.s = point.s + length * ds
-    point.nu = point.nu + length * dnu
-    point.prices = point.prices + length * d_prices
-    point.pi = point.pi + length * dpi
-    return length
+def _step(point: Inside, change: Inside) -> tuple[Inside, float]:
+    """Move as far as all stay positive, with one length, as stationarity ties rates to prices."""
+    length = min(_length(value, part) for value, part in zip(point, change, strict=True))
+    moved = (value + length * part for value, part in zip(point, change, strict=True))
+    return Inside(*moved), length
 
 
 def _length(value: Array, change: Array) -> float:

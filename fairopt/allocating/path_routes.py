@@ -15,22 +15,19 @@ fail, the way is gone once more with every alpha solved closer. The best point b
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from fairopt.allocating.path_following import (
     SOLVED,
-    WIDEST,
     centre,
     lower,
     smallest_target,
     straight,
 )
 from fairopt.allocating.path_form import Inside, PathForm, gaps, units, violation
+from fairopt.allocating.path_start import EASY, WIDEST, at, start
 from fairopt.checks import Array
 
-EASY = 2.0  # alpha that is solved from anywhere
 ROUGHLY = (1e-2, 1e-3)  # complementarity for an alpha on the way; the second if the first fails
 HANDOVER = 1e-3  # complementarity at which straight steps take over
 FIRST_TRIES = 60  # steps from the start to the path
@@ -39,9 +36,6 @@ QUICK = 4  # steps: an alpha reached in fewer lets the growth rise
 FASTER = 1.5  # exponent of the growth then
 SLOWER = 0.5  # and where it was not reached
 LEAST_GROWTH = 1.01  # where the way to a larger alpha is given up
-LEAST_SHARE = 0.1  # of the prices of users that a path has at a start
-LEAST_ROOM = 0.05  # of a link at a start
-LARGEST_LOG = 600.0  # keeps first prices inside float64
 FLOOR = 0.3  # of the target: complementarity of a link in the next start
 ABOVE = 10.0  # times the target: the largest complementarity of a path there
 
@@ -61,8 +55,8 @@ def by_routes(form: PathForm) -> tuple[Array, Array, int]:
 
 def _route(form: PathForm, roughly: float) -> tuple[Inside, int]:
     """By way of smaller alpha, each solved to a complementarity, to the end."""
-    now = _at(form, min(form.alpha, EASY))
-    point, steps, _ = centre(now, _start(now), WIDEST, FIRST_TRIES)
+    now = at(form, min(form.alpha, EASY))
+    point, steps, _ = centre(now, start(now), WIDEST, FIRST_TRIES)
     point, used, _ = lower(now, point, WIDEST, roughly)
     now, point, more = _raise(form, now, point, roughly)
     steps += used + more
@@ -72,18 +66,13 @@ def _route(form: PathForm, roughly: float) -> tuple[Inside, int]:
     return point, steps + used
 
 
-def _at(form: PathForm, alpha: float) -> PathForm:
-    """The problem on the way at a smaller alpha."""
-    return replace(form, alpha=alpha, log_weight=form.log_weight * (alpha / form.alpha))
-
-
 def _raise(
     form: PathForm, now: PathForm, point: Inside, roughly: float
 ) -> tuple[PathForm, Inside, int]:
     """The roughly solved problem at the alpha asked for, or at the largest that was reached."""
     steps, growth = 0, GROWTH
     while now.alpha < form.alpha and growth > LEAST_GROWTH:
-        then = _at(form, min(now.alpha * growth, form.alpha))
+        then = at(form, min(now.alpha * growth, form.alpha))
         trial, used, reached = centre(then, _next(then, point, then.alpha / now.alpha), roughly)
         steps += used
         if reached:
@@ -106,19 +95,6 @@ def _finish(form: PathForm, point: Inside, roughly: float) -> tuple[Inside, int]
     return min(
         (best, point, again), key=lambda each: violation(form, each.z, each.prices)
     ), steps + used + more
-
-
-def _start(form: PathForm) -> Inside:
-    """Path rates that fill no link more than half, and the largest prices users may pay there."""
-    crowd = form.A @ np.ones(len(form.owner))
-    fullest = form.transposed.multiply(crowd[None, :]).max(axis=1).toarray().ravel()
-    z = np.asarray(0.5 / np.maximum(fullest, 1.0))
-    log_pi = form.log_weight - form.alpha * np.log(form.total(z))
-    pi = np.exp(np.clip(log_pi, -LARGEST_LOG, LARGEST_LOG))
-    users = pi[form.owner]
-    prices = form.highest_price(users)
-    nu = np.maximum(form.transposed @ prices - users, LEAST_SHARE * users)
-    return Inside(z, nu, prices, np.maximum(1.0 - form.A @ z, LEAST_ROOM), pi)
 
 
 def _next(form: PathForm, point: Inside, growth: float) -> Inside:
