@@ -1,7 +1,8 @@
 # make demo   train several models at once, fairly and unfairly, and draw the result
 # make results  run every experiment (an hour on two cores; goes on where it was stopped)
 # make test   lint, types, import contracts, then every test
-# Both set everything up themselves on the first call and reuse it afterwards.
+# make explore  the tests on examples that nobody has drawn yet
+# They set everything up themselves on the first call and reuse it afterwards.
 
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -15,13 +16,16 @@ OUT     ?= runs/demo
 # Small matrices and small models: one thread is several times faster than many.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint format bench results clean
+.PHONY: demo test explore lint format bench results clean
 
 demo: $(VENV)/runtime.stamp
 	$(BIN)/python -m fl_runtime run experiments/demo.toml --out $(OUT) --fresh
 
 test: lint
 	$(BIN)/python -m pytest -q
+
+explore: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -q --hypothesis-profile=explore
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
