@@ -51,18 +51,22 @@ class PathForm:
         """(flows,) the first path of each flow."""
         return np.searchsorted(self.owner, np.arange(self.flows))
 
-    @cached_property
-    def apart(self) -> Any:
-        """(pairs, links) what only one of two paths uses."""
-        return abs(self.pairs.difference)
-
     def total(self, of_paths: Array) -> Array:
         """Sums over the paths of each flow."""
         return np.bincount(self.owner, of_paths, self.flows).astype(np.float64, copy=False)
 
+    def log_price(self, z: Array) -> Array:
+        """(flows,) what a flow would pay for a little more, as a logarithm."""
+        return np.asarray(self.log_weight - self.alpha * np.log(self.total(z)))
+
     def cheapest(self, of_paths: Array) -> Array:
         """Minima over the paths of each flow."""
         return np.asarray(np.minimum.reduceat(of_paths, self.first))
+
+    def fullest_path(self, z: Array) -> Ints:
+        """(flows,) the path that carries most of each flow."""
+        last = np.append(self.first[1:], len(z)) - 1
+        return np.asarray(np.lexsort((z, self.owner))[last])
 
     def fullest(self, z: Array) -> Array:
         """(paths,) the largest part of a link that a path fills."""
@@ -112,7 +116,7 @@ def gaps(point: Inside, unit: Units) -> tuple[Array, Array]:
 def residuals(form: PathForm, point: Inside) -> tuple[Array, Array, Array]:
     """What the first three equations lack; that of paths relative to their price."""
     users = point.pi[form.owner]
-    stationary = form.log_weight - form.alpha * np.log(form.total(point.z)) - np.log(point.pi)
+    stationary = form.log_price(point.z) - np.log(point.pi)
     dual = (point.nu + users - form.transposed @ point.prices) / (users + point.nu)
     primal = 1.0 - form.A @ point.z - point.s
     return stationary, dual, np.where(np.abs(primal) < ROUNDING, 0.0, primal)

@@ -31,13 +31,22 @@ REFINEMENTS = 3
 LARGE = 100.0  # a relative change that speaks of a singular matrix: the next weight is tried
 
 
+class Entries(NamedTuple):
+    """Entries of a sparse matrix; those of one place add up."""
+
+    row: Ints
+    column: Ints
+    value: Array
+
+
+NOTHING = Entries(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+
+
 class _Block(NamedTuple):
     """Rows of the matrix: entries, proximal entries, right-hand side."""
 
-    row: Any
-    column: Any
-    value: Array
-    held: tuple[Any, Any, Any]
+    entries: Entries
+    held: Entries
     right: Array
 
 
@@ -60,144 +69,134 @@ def newton_change(form: PathForm, point: Inside, path_gap: Array, link_gap: Arra
 
 def _edges(form: PathForm, point: Inside, gap: Array) -> _Block:
     """The two sides of every edge of the trees pay alike."""
-    edge = _nearest(form, point)
+    edge, held = _nearest(form, point)
     lower, upper = form.pairs.lower[edge], form.pairs.upper[edge]
-    apart = form.pairs.difference[edge]
-    left = point.nu[lower] + (-apart).maximum(0) @ point.prices
-    right = point.nu[upper] + apart.maximum(0) @ point.prices
-    entry = apart.tocoo()
-    side = np.where(entry.data > 0.0, right[entry.row], left[entry.row])
-    price = entry.data * point.prices[entry.col] / side
+    row, column, value = entries_of(form.pairs.difference, edge)
+    paid = value * point.prices[column]
     each = np.arange(len(edge))
+    left = point.nu[lower] + np.bincount(row, np.maximum(-paid, 0.0), len(edge))
+    right = point.nu[upper] + np.bincount(row, np.maximum(paid, 0.0), len(edge))
     first, second = point.nu[lower] / left, point.nu[upper] / right
-    return _Block(
-        np.concatenate([each, each, entry.row]),
-        np.concatenate([lower, upper, len(point.z) + entry.col]),
+    price = paid / np.where(paid > 0.0, right[row], left[row])
+    entries = Entries(
+        np.concatenate([each, each, row]),
+        np.concatenate([lower, upper, len(point.z) + column]),
         np.concatenate([first, -second, price]),
-        _held(lower, upper, point.z),
-        np.log(left / right) + first * gap[lower] - second * gap[upper],
     )
+    return _Block(entries, held, np.log(left / right) + first * gap[lower] - second * gap[upper])
 
 
-def _nearest(form: PathForm, point: Inside) -> Ints:
-    """The pairs of paths in the minimal spanning trees, nearest first."""
-    from scipy import sparse
-    from scipy.sparse.csgraph import minimum_spanning_tree
+def entries_of(rows: Any, which: Ints) -> Entries:
+    """Entries of some of the compressed rows, renumbered; scipy's own choice takes longer."""
+    start, count = rows.indptr[which], rows.indptr[which + 1] - rows.indptr[which]
+    before = np.cumsum(count) - count
+    at = np.arange(int(count.sum())) + np.repeat(start - before, count)
+    return Entries(np.repeat(np.arange(len(which)), count), rows.indices[at], rows.data[at])
 
+
+def _nearest(form: PathForm, point: Inside) -> tuple[Ints, Entries]:
+    """Pairs of paths in the minimal spanning trees, nearest first, and their proximal entries."""
     lower, upper = form.pairs.lower, form.pairs.upper
-    if len(lower) == 0:
-        return np.zeros(0, dtype=np.int64)
-    distance = np.maximum(form.apart @ point.prices, np.maximum(point.nu[lower], point.nu[upper]))
-    order = np.argsort(distance, kind="stable")
-    rank = np.empty(len(order))
-    rank[order] = np.arange(1, len(order) + 1)
-    paths = len(point.z)
-    graph = sparse.csr_array((rank, (lower, upper)), shape=(paths, paths))
-    kept = np.sort(minimum_spanning_tree(graph).data).astype(np.int64)
-    return np.asarray(order[kept - 1])
-
-
-def _held(lower: Ints, upper: Ints, z: Array) -> tuple[Any, Any, Any]:
-    """Proximal entries: the relative change of what flows on either side of an edge."""
-    group = [[p] for p in range(len(z))]
+    distance = np.maximum(
+        form.pairs.apart @ point.prices, np.maximum(point.nu[lower], point.nu[upper])
+    )
+    group = [[path] for path in range(len(point.z))]
+    edges: list[int] = []
     sides: tuple[list[list[int]], list[list[int]]] = ([], [])
-    for p, u in zip(lower.tolist(), upper.tolist(), strict=True):
-        sides[0].append(group[p])
-        sides[1].append(group[u])
-        both = group[p] + group[u]
+    for pair in np.argsort(distance, kind="stable").tolist():
+        one, other = group[lower[pair]], group[upper[pair]]
+        if one is other:
+            continue
+        edges.append(pair)
+        sides[0].append(one)
+        sides[1].append(other)
+        both = one + other
         for path in both:
             group[path] = both
-    parts = [_shares(side, z, sign) for side, sign in zip(sides, (1.0, -1.0), strict=True)]
-    row, column, value = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return row, column, value
+    parts = [_shares(side, point.z, sign) for side, sign in zip(sides, (1.0, -1.0), strict=True)]
+    held = Entries(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    return np.array(edges, dtype=np.int64), held
 
 
-def _shares(side: list[list[int]], z: Array, sign: float) -> tuple[Any, Any, Any]:
+def _shares(side: list[list[int]], z: Array, sign: float) -> Entries:
     """Edge, path and share of what the side carries, for the paths of one side of every edge."""
     row = np.repeat(np.arange(len(side)), [len(paths) for paths in side])
     column = np.array([path for paths in side for path in paths], dtype=np.int64)
     carried = np.bincount(row, z[column], len(side))
-    return row, column, sign * z[column] / carried[row]
+    return Entries(row, column, sign * z[column] / carried[row])
 
 
 def _flows(form: PathForm, point: Inside, gap: Array) -> _Block:
     """The path that carries most pays the price of its flow."""
-    most = np.lexsort((point.z, form.owner))[np.append(form.first[1:], len(point.z)) - 1]
-    cost = (form.transposed @ point.prices)[most]
+    most = form.fullest_path(point.z)
+    row, column, value = entries_of(form.transposed, most)
+    paid = value * point.prices[column]
+    cost = np.bincount(row, paid, form.flows)
     pays = point.pi + point.nu[most]
     own, extra = point.pi / pays, point.nu[most] / pays
     share = point.z / form.total(point.z)[form.owner]
-    entry = form.transposed[most].tocoo()
-    stationary = residuals(form, point)[0]
-    nothing = np.zeros(0)
-    return _Block(
-        np.concatenate([np.arange(form.flows), form.owner, entry.row]),
-        np.concatenate([most, np.arange(len(point.z)), len(point.z) + entry.col]),
-        np.concatenate(
-            [
-                extra,
-                form.alpha * share * own[form.owner],
-                entry.data * point.prices[entry.col] / cost[entry.row],
-            ]
-        ),
-        (nothing, nothing, nothing),
-        np.log(pays / cost) + own * stationary + extra * gap[most],
+    entries = Entries(
+        np.concatenate([np.arange(form.flows), form.owner, row]),
+        np.concatenate([most, np.arange(len(point.z)), len(point.z) + column]),
+        np.concatenate([extra, form.alpha * share * own[form.owner], paid / cost[row]]),
     )
+    stationary = residuals(form, point)[0]
+    return _Block(entries, NOTHING, np.log(pays / cost) + own * stationary + extra * gap[most])
 
 
 def _links(form: PathForm, point: Inside, gap: Array) -> _Block:
     """Rates and room fill every link."""
-    entry = form.A.tocoo()
     each = np.arange(len(point.s))
     at = len(point.z) + each
-    full = 1.0 - residuals(form, point)[2]
-    return _Block(
-        np.concatenate([entry.row, each]),
-        np.concatenate([entry.col, at]),
-        np.concatenate([entry.data * point.z[entry.col], -point.s]),
-        (each, at, np.full(len(each), -1.0)),
-        -full * np.log(full) - point.s * gap,
+    row, column, value = entries_of(form.A, each)
+    entries = Entries(
+        np.concatenate([row, each]),
+        np.concatenate([column, at]),
+        np.concatenate([value * point.z[column], -point.s]),
     )
+    full = 1.0 - residuals(form, point)[2]
+    held = Entries(each, at, np.full(len(each), -1.0))
+    return _Block(entries, held, -full * np.log(full) - point.s * gap)
 
 
 def _solve(blocks: Sequence[_Block], size: int) -> Array | None:
     """The solution with the first proximal weight that leaves it of moderate size."""
-    start = np.cumsum([0, *(len(block.right) for block in blocks)])
-    matrix = _matrix([(b.row, b.column, b.value) for b in blocks], start, size)
-    held = _matrix([b.held for b in blocks], start, size)
+    start = np.cumsum([0, *(len(block.right) for block in blocks)])[:-1]
     right = np.concatenate([block.right for block in blocks])
-    if not (np.isfinite(right).all() and np.isfinite(matrix.data).all()):
+    matrix = _stacked([block.entries for block in blocks], start)
+    held = _stacked([block.held for block in blocks], start)
+    if not (np.isfinite(right).all() and np.isfinite(matrix.value).all()):
         return None
-    largest = np.asarray(abs(matrix).max(axis=1).todense()).ravel()
-    matrix.data /= np.repeat(largest, np.diff(matrix.indptr))
-    held.data /= np.repeat(largest, np.diff(held.indptr))
+    scale = 1.0 / np.bincount(matrix.row, np.abs(matrix.value), size)
+    matrix, held = (part._replace(value=scale[part.row] * part.value) for part in (matrix, held))
     found = None
     for weight in PROXIMAL:
-        trial = _refined(matrix, weight * held, right / largest)
+        trial = _refined(matrix, held._replace(value=weight * held.value), scale * right)
         found = trial if trial is not None else found
         if trial is not None and np.abs(trial).max() <= LARGE:
             break
     return found
 
 
-def _matrix(parts: Sequence[tuple[Any, Any, Any]], start: Ints, size: int) -> Any:
-    """One matrix of blocks of rows."""
-    from scipy import sparse
-
-    row = np.concatenate([part[0] + at for part, at in zip(parts, start[:-1], strict=True)])
+def _stacked(parts: Sequence[Entries], start: Ints) -> Entries:
+    """The entries of blocks of rows as those of one matrix."""
+    rows = [part.row + at for part, at in zip(parts, start, strict=True)]
     column, value = (np.concatenate([part[k] for part in parts]) for k in (1, 2))
-    return sparse.csr_array((value, (row.astype(np.int64), column.astype(np.int64))), (size, size))
+    return Entries(np.concatenate(rows), column, value)
 
 
-def _refined(matrix: Any, held: Any, right: Array) -> Array | None:
+def _refined(matrix: Entries, held: Entries, right: Array) -> Array | None:
     """The solution with the proximal part, and refined without it; None if it is not finite."""
+    from scipy import sparse
     from scipy.sparse.linalg import splu
 
+    row, column, value = (np.concatenate(pair) for pair in zip(matrix, held, strict=True))
     try:
-        factors = splu((matrix + held).tocsc())
+        factors = splu(sparse.csc_array((value, (row, column)), shape=(len(right), len(right))))
     except RuntimeError:  # exactly singular
         return None
     found = factors.solve(right)
     for _ in range(REFINEMENTS):
-        found = found + factors.solve(right - matrix @ found)
+        reached = np.bincount(matrix.row, matrix.value * found[matrix.column], len(right))
+        found = found + factors.solve(right - reached)
     return np.asarray(found) if np.isfinite(found).all() else None

@@ -29,6 +29,11 @@ class Pairs:
     difference: Any
 
     @cached_property
+    def apart(self) -> Any:
+        """(pairs, links) what only one of the two paths uses."""
+        return abs(self.difference)
+
+    @cached_property
     def only(self) -> tuple[Any, Any]:
         """(pairs, links) what only the first uses, and what only the second."""
         return self.difference.maximum(0).tocsr(), (-self.difference).maximum(0).tocsr()

@@ -40,14 +40,14 @@ FLOOR = 0.3  # of the target: complementarity of a link in the next start
 ABOVE = 10.0  # times the target: the largest complementarity of a path there
 
 
-def by_routes(form: PathForm) -> tuple[Array, Array, int]:
-    """Path rates, link prices and steps: the best point of the routes tried."""
+def by_routes(form: PathForm, enough: float = SOLVED) -> tuple[Array, Array, int]:
+    """Path rates, link prices and steps: the best point of the routes tried until one will do."""
     found, steps = [], 0
     for roughly in ROUGHLY:
         point, used = _route(form, roughly)
         steps += used
         found.append((violation(form, point.z, point.prices), point))
-        if found[-1][0] <= SOLVED:
+        if found[-1][0] <= enough:
             break
     point = min(found, key=lambda each: each[0])[1]
     return point.z, point.prices, steps

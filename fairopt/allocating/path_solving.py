@@ -13,6 +13,7 @@ from fairopt.allocating.path_interior_point import in_prices
 from fairopt.allocating.path_levels import largest_total, level_by_level
 from fairopt.allocating.path_problem import PathProblem, judge_paths
 from fairopt.allocating.path_routes import by_routes
+from fairopt.allocating.path_stages import by_stages, worth_staging
 from fairopt.allocating.path_unseen import gaining
 from fairopt.allocating.solving import EXPONENT, listed
 from fairopt.checks import Array, BoolArray, Ints
@@ -101,18 +102,28 @@ class _Try(NamedTuple):
     left: float
     gains: Ints
 
+    def rank(self, tol: float) -> tuple[float, int, float]:
+        """Less is better; within tol who could gain comes before the residual."""
+        return max(self.left, tol), len(self.gains), self.left
+
 
 def _solved(form: PathForm, tol: float) -> tuple[_Try, int]:
-    """The better answer of the fast method and, where that will not do, the thorough one."""
+    """The best answer of the fast method, the thorough one and stages, until one will do."""
     goal = min(tol, SOLVED)
     z, prices, steps = in_prices(form)
-    first = _judged(form, z, prices, tol)
-    if first.left <= goal and not len(first.gains):
-        return first, steps
-    z, prices, more = by_routes(form)
-    second = _judged(form, z, prices, tol)
-    better = min(first, second, key=lambda found: (max(found.left, goal), len(found.gains)))
-    return better, steps + more
+    best = _judged(form, z, prices, tol)
+    if best.left > goal or len(best.gains):
+        z, prices, more = by_routes(form)
+        best = min(best, _judged(form, z, prices, tol), key=lambda each: each.rank(tol))
+        steps += more
+    staged = None
+    if (best.left > tol or len(best.gains)) and worth_staging(form, best.z):
+        staged = by_stages(form, best.z)
+    if staged is not None:
+        z, prices, more = staged
+        best = min(best, _judged(form, z, prices, tol), key=lambda each: each.rank(tol))
+        steps += more
+    return best, steps
 
 
 def _judged(form: PathForm, z: Array, prices: Array, tol: float) -> _Try:

@@ -26,7 +26,7 @@ def start(form: PathForm) -> Inside:
     crowd = form.A @ np.ones(len(form.owner))
     fullest = form.transposed.multiply(crowd[None, :]).max(axis=1).toarray().ravel()
     z = np.asarray(0.5 / np.maximum(fullest, 1.0))
-    log_pi = form.log_weight - form.alpha * np.log(form.total(z))
+    log_pi = form.log_price(z)
     pi = np.exp(np.clip(log_pi, -LARGEST_LOG, LARGEST_LOG))
     return inside(form, z, form.highest_price(pi[form.owner]), pi)
 

@@ -28,7 +28,7 @@ GAIN = 1e-4  # of the largest value of a cheap flow: a gain that is one
 
 def gaining(form: PathForm, z: Array) -> Ints:
     """The flows that could gain, of the first price at which some could; none at an optimum."""
-    log_price = form.log_weight - form.alpha * np.log(form.total(z))
+    log_price = form.log_price(z)
     for top in _steps_down(log_price):
         more = _gain(form, z, log_price, top)
         if more.any():
