@@ -34,7 +34,7 @@ RAISED = 10.0 * DECADE  # below it: what a flow that was raised may come to pay
 TRIES = 3  # of a stage, while raised flows come to pay more
 KEPT = 1e-6  # relative: change of a settled rate
 ENOUGH = 1e-6  # violation of a stage that is not tried once more
-MOST_STEPS = 12_000  # of Newton's method in all stages; 200 to 8,000 are usual
+MOST_WORK = 4e6  # steps times paths, in all stages: about a minute, enough for some 100 flows
 
 
 def worth_staging(form: PathForm, z: Array) -> bool:
@@ -46,13 +46,13 @@ def worth_staging(form: PathForm, z: Array) -> bool:
 def by_stages(form: PathForm, z: Array) -> tuple[Array, Array, int] | None:
     """Path rates, link prices and steps, from any path rates; None where stages do not get there.
 
-    That is where a settled rate is lost, or after too many steps.
+    That is where a settled rate is lost, or after too much work.
     """
     settled, steps = np.zeros(form.flows, dtype=bool), 0
     stages: list[Stage] = []
     while not settled.all():
         found = _settle_more(form, z, settled)
-        if found is None or steps > MOST_STEPS:
+        if found is None or steps * len(z) > MOST_WORK:
             return None
         z, settled, stage, used = found
         stages.append(stage)

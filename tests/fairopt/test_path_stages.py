@@ -75,6 +75,18 @@ def test_stages_agree_with_one_solve_of_everything(alpha):
     assert compared >= 3
 
 
+def test_stages_stop_where_they_lose_a_rate_or_take_too_long(monkeypatch):
+    form, _ = scaled(3, 20.0)
+    with np.errstate(all="ignore"):
+        z = in_prices(form)[0]
+        assert path_stages.by_stages(form, z) is not None
+        monkeypatch.setattr(path_stages, "MOST_WORK", 0.0)
+        assert path_stages.by_stages(form, z) is None
+        monkeypatch.undo()
+        monkeypatch.setattr(path_stages, "ABOVE", -9.0)  # settled flows give way
+        assert path_stages.by_stages(form, z) is None
+
+
 def test_a_settled_flow_has_a_link_that_its_rate_fills():
     form, _ = scaled(3, 20.0)
     z = np.random.default_rng(0).uniform(0.1, 0.3, len(form.owner))
