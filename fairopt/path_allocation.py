@@ -55,12 +55,11 @@ def alpha_fair_path_allocation(
         those of the last level at which each flow stopped, as shares, and the residual is the
         largest gap of the linear programmes.
 
-    Method: a primal-dual interior point in prices, and one in relative changes where that does not
-    get there, by way of smaller alpha where alpha is large (`fairopt.allocating.path_routes`). What
-    both leave at large alpha is solved in stages, flows that pay most first
-    (`fairopt.allocating.path_stages`). Linear programmes by HiGHS at 0 and, one per level, at inf.
-    Meant for up to some thousand links and paths; at alpha >= 20 stages take seconds for 30 flows
-    and half a minute for 120.
+    Method (`fairopt.allocating.paths`): a primal-dual interior point in prices, and one in relative
+    changes where that does not get there, by way of smaller alpha where alpha is large. What both
+    leave at large alpha is solved in stages, flows that pay most first. Linear programmes by HiGHS
+    at 0 and, one per level, at inf. Meant for up to some thousand links and paths; at alpha >= 20
+    stages take seconds for 30 flows and half a minute for 120.
 
     Guarantee: for finite alpha OPTIMAL means that `path_allocation_residual` is at most tol, and
     that no group of flows could gain more than 1e-4 of what it pays if all that pay more keep their
@@ -77,8 +76,8 @@ def alpha_fair_path_allocation(
         >>> found.status.name, found.rates.round(6)
         ('OPTIMAL', array([1., 1.]))
     """
-    from fairopt.allocating.path_problem import read_paths
-    from fairopt.allocating.path_solving import solve
+    from fairopt.allocating.paths.problem import read_paths
+    from fairopt.allocating.paths.solving import solve
 
     problem = read_paths(routing, owner, capacity, alpha, priority)
     return solve(problem, checks.tolerance(tol))
@@ -128,7 +127,7 @@ def path_allocation_residual(
         >>> path_allocation_residual([[1, 0], [0, 1]], [0, 0], [1.0, 1.0], 1.0, [1, 1], [0.5, 0.6])
         0.40...
     """
-    from fairopt.allocating.path_problem import judge_paths, read_paths
+    from fairopt.allocating.paths.problem import judge_paths, read_paths
     from fairopt.allocating.problem import number_of_each
     from fairopt.errors import InvalidInput
 

@@ -248,12 +248,12 @@ def test_levels_of_single_paths_are_water_filling(name):
 
 
 def test_leaving_out_idle_paths_changes_no_level(monkeypatch):
-    from fairopt.allocating import path_levels
+    from fairopt.allocating.paths import levels
 
     for R, owner, c, _ in map(split_problem, range(20)):
         shrinking = alpha_fair_path_allocation(R, owner, c, np.inf).require().rates
         with monkeypatch.context() as patch:
-            patch.setattr(path_levels, "IDLE", np.inf)
+            patch.setattr(levels, "IDLE", np.inf)
             whole = alpha_fair_path_allocation(R, owner, c, np.inf).require().rates
         np.testing.assert_allclose(shrinking, whole, rtol=1e-9)
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from fairopt import alpha_fair_path_allocation, network, path_allocation_residual
-from fairopt.allocating import path_solving
-from fairopt.allocating.path_form import Inside, path_form, residuals
-from fairopt.allocating.path_newton import newton_change
+from fairopt.allocating.paths import solving
+from fairopt.allocating.paths.form import Inside, path_form, residuals
+from fairopt.allocating.paths.newton import newton_change
 from tests.fairopt import networks
 
 BOTTLENECK = np.array([[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]])
@@ -95,7 +95,7 @@ def test_all_are_solved_and_nothing_is_left_to_anybody(alpha):
 
 def test_an_answer_that_a_programme_contradicts_says_who_could_gain(monkeypatch):
     """Without stages: flows 1 and 5 could change paths at no cost to them, and flow 2 have more."""
-    monkeypatch.setattr(path_solving, "worth_staging", lambda form, z: False)
+    monkeypatch.setattr(solving, "worth_staging", lambda form, z: False)
     R, owner, capacity = tied(3)
     found = alpha_fair_path_allocation(R, owner, capacity, 20.0)
     assert not found.ok

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from fairopt import alpha_fair_path_allocation
-from fairopt.allocating import path_joining, path_solving, path_stages
-from fairopt.allocating.path_form import path_form, violation, without_leftovers
-from fairopt.allocating.path_interior_point import in_prices
-from fairopt.allocating.path_newton import entries_of
-from fairopt.allocating.path_routes import by_routes
+from fairopt.allocating.paths import joining, solving, stages
+from fairopt.allocating.paths.form import path_form, violation, without_leftovers
+from fairopt.allocating.paths.interior_point import in_prices
+from fairopt.allocating.paths.newton import entries_of
+from fairopt.allocating.paths.routes import by_routes
 from tests.fairopt.high_precision import path_rates
 from tests.fairopt.test_path_allocation import gains_at_no_cost, tied
 
@@ -64,11 +64,11 @@ def test_stages_agree_with_one_solve_of_everything(alpha):
         with np.errstate(all="ignore"):
             z, prices, _ = by_routes(form)
             prices = without_leftovers(form, z, prices)
-            if violation(form, z, prices) > 1e-6 or len(path_solving.gaining(form, z)):
+            if violation(form, z, prices) > 1e-6 or len(solving.gaining(form, z)):
                 continue
             easy = replace(form, alpha=5.0, log_weight=form.log_weight * (5.0 / alpha))
-            found = path_stages.by_stages(form, in_prices(easy)[0])
-        if found is None or not path_stages.worth_staging(form, z):
+            found = stages.by_stages(form, in_prices(easy)[0])
+        if found is None or not stages.worth_staging(form, z):
             continue
         compared += 1
         np.testing.assert_allclose(form.total(found[0]), form.total(z), rtol=1e-5)
@@ -79,19 +79,19 @@ def test_stages_stop_where_they_lose_a_rate_or_take_too_long(monkeypatch):
     form, _ = scaled(3, 20.0)
     with np.errstate(all="ignore"):
         z = in_prices(form)[0]
-        assert path_stages.by_stages(form, z) is not None
-        monkeypatch.setattr(path_stages, "MOST_WORK", 0.0)
-        assert path_stages.by_stages(form, z) is None
+        assert stages.by_stages(form, z) is not None
+        monkeypatch.setattr(stages, "MOST_WORK", 0.0)
+        assert stages.by_stages(form, z) is None
         monkeypatch.undo()
-        monkeypatch.setattr(path_stages, "ABOVE", -9.0)  # settled flows give way
-        assert path_stages.by_stages(form, z) is None
+        monkeypatch.setattr(stages, "ABOVE", -9.0)  # settled flows give way
+        assert stages.by_stages(form, z) is None
 
 
 def test_a_settled_flow_has_a_link_that_its_rate_fills():
     form, _ = scaled(3, 20.0)
     z = np.random.default_rng(0).uniform(0.1, 0.3, len(form.owner))
     limited = np.arange(form.flows) % 2 == 0
-    more = path_stages._with_limits(form, form.total(z), limited)
+    more = stages._with_limits(form, form.total(z), limited)
     links = form.A.shape[0]
     np.testing.assert_allclose((more.A @ z)[links:], 1.0, rtol=1e-14)
     np.testing.assert_array_equal((more.A @ z)[:links], form.A @ z)
@@ -105,15 +105,15 @@ def test_a_stage_settles_the_dearest_down_to_a_gap(prices, seed):
     log_price = np.array(prices)
     among = np.random.default_rng(seed).random(len(prices)) < 0.7
     among[0] = True
-    new = path_stages._dearest(log_price, among)
+    new = stages._dearest(log_price, among)
     rest = among & ~new
     assert new.any()
     assert not (new & ~among).any()
     top = log_price[among].max()
-    assert log_price[new].min() >= top - path_stages.SETTLED
+    assert log_price[new].min() >= top - stages.SETTLED
     if rest.any():
         assert log_price[rest].max() < log_price[new].min()
-        assert log_price[rest].max() < top - path_stages.SOONEST
+        assert log_price[rest].max() < top - stages.SOONEST
 
 
 @pytest.mark.parametrize("seed", [1, 4, 5, 8])
@@ -127,7 +127,7 @@ def test_traces_of_an_interior_are_mended(seed):
     wrong = np.log(prices) + 1e-9 * rng.normal(size=len(prices))
     lowest = float(form.log_price(z).min())
     with np.errstate(all="ignore"):
-        found = path_joining.joined(form, left, [path_joining.Stage(wrong, lowest - 100.0)])
+        found = joining.joined(form, left, [joining.Stage(wrong, lowest - 100.0)])
     assert violation(form, *found) <= 3e-7
     np.testing.assert_allclose(form.total(found[0]), form.total(z), rtol=1e-9)
 

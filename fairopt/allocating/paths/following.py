@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fairopt.allocating.path_form import Inside, PathForm, Units, gaps, off, units, violation
-from fairopt.allocating.path_newton import newton_change
-from fairopt.allocating.path_start import WIDEST
+from fairopt.allocating.paths.form import Inside, PathForm, Units, gaps, off, units, violation
+from fairopt.allocating.paths.newton import newton_change
+from fairopt.allocating.paths.start import WIDEST
 from fairopt.checks import Array
 
 CENTRED = 0.03  # violation of the equations at a point near enough to the path to go on from

@@ -1,6 +1,6 @@
 r"""Primal-dual interior point for flows that split over paths, in prices: fast, first to be tried.
 
-The equations are those of `path_form`.
+The equations are those of `form`.
 The utility is flat along exchanges between the paths of one flow, so the Newton system is written
 as C diag(omega) C' + diag(s / lambda) with one column of C per flow (its mean path) and one
 per pair of its paths (their difference): every weight is positive, nothing cancels.
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from fairopt.allocating.newton_system import RIDGE, factorised_solve
-from fairopt.allocating.path_form import Inside, PathForm, Units, gaps, units
-from fairopt.allocating.path_start import EASY, LEAST_ROOM, LEAST_SHARE, WIDEST, at, inside, start
+from fairopt.allocating.paths.form import Inside, PathForm, Units, gaps, units
+from fairopt.allocating.paths.start import EASY, LEAST_ROOM, LEAST_SHARE, WIDEST, at, inside, start
 from fairopt.checks import Array
 
 STEPS = 100  # for one alpha

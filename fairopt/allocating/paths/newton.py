@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fairopt.allocating.path_form import Inside, PathForm, residuals
+from fairopt.allocating.paths.form import Inside, PathForm, residuals
 from fairopt.checks import Array, Ints
 
 PROXIMAL = (1e-11, 1e-9, 1e-7)  # relative weights, tried in order

@@ -3,29 +3,29 @@ r"""Primal-dual interior point for flows that split over paths, finite alpha > 0
 The utility is flat along exchanges between the paths of one flow, and where alpha is large prices
 differ by a hundred decades: flows that pay 1e-30 of what their neighbours pay still have rates of
 their own, decided by exchanges that the neighbours do not feel. Hence every equation is relative
-(`path_newton`) and the central path is followed in logarithms (`path_following`), which also says
+(`newton`) and the central path is followed in logarithms (`following`), which also says
 why complementarity ends far below what the dearest flows feel: below what the cheapest ones do.
 
 A large alpha is reached by way of smaller ones: with weights v^(a / alpha) the prices
 lambda^(a / alpha) are nearly right at every a, as rates hardly move between two of them. At the end
 straight steps are tried first, then logarithms, then straight steps from where those ended; if all
 fail, the way is gone once more with every alpha solved closer. The best point by
-`path_form.violation` is the answer.
+`form.violation` is the answer.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from fairopt.allocating.path_following import (
+from fairopt.allocating.paths.following import (
     SOLVED,
     centre,
     lower,
     smallest_target,
     straight,
 )
-from fairopt.allocating.path_form import Inside, PathForm, gaps, units, violation
-from fairopt.allocating.path_start import EASY, WIDEST, at, start
+from fairopt.allocating.paths.form import Inside, PathForm, gaps, units, violation
+from fairopt.allocating.paths.start import EASY, WIDEST, at, start
 from fairopt.checks import Array
 
 ROUGHLY = (1e-2, 1e-3)  # complementarity for an alpha on the way; the second if the first fails

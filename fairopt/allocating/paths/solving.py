@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fairopt.allocating.path_following import SOLVED
-from fairopt.allocating.path_form import PathForm, path_form, violation, without_leftovers
-from fairopt.allocating.path_interior_point import in_prices
-from fairopt.allocating.path_levels import largest_total, level_by_level
-from fairopt.allocating.path_problem import PathProblem, judge_paths
-from fairopt.allocating.path_routes import by_routes
-from fairopt.allocating.path_stages import by_stages, worth_staging
-from fairopt.allocating.path_unseen import gaining
+from fairopt.allocating.paths.following import SOLVED
+from fairopt.allocating.paths.form import PathForm, path_form, violation, without_leftovers
+from fairopt.allocating.paths.interior_point import in_prices
+from fairopt.allocating.paths.levels import largest_total, level_by_level
+from fairopt.allocating.paths.problem import PathProblem, judge_paths
+from fairopt.allocating.paths.routes import by_routes
+from fairopt.allocating.paths.stages import by_stages, worth_staging
+from fairopt.allocating.paths.unseen import gaining
 from fairopt.allocating.solving import EXPONENT, listed
 from fairopt.checks import Array, BoolArray, Ints
 from fairopt.path_allocation import PathAllocation

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fairopt.allocating.path_pairs import Pairs, detours, pairs_of, shares
+from fairopt.allocating.paths.pairs import Pairs, detours, pairs_of, shares
 from fairopt.checks import Array, Ints
 
 INVISIBLE = 1e-9  # share of a price over the unused share of its link

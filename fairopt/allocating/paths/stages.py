@@ -10,7 +10,7 @@ settled by price, some decades at a time. In every stage
   weights that leave them about the rates they have.
 
 So no stage sees more than some fourteen decades, whatever alpha is. The price of a link is that of
-the first stage in which a flow that is settled there feels it (`path_joining`).
+the first stage in which a flow that is settled there feels it (`joining`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from fairopt.allocating.path_form import PathForm, without_leftovers
-from fairopt.allocating.path_joining import Stage, joined
-from fairopt.allocating.path_pairs import Pairs
-from fairopt.allocating.path_routes import by_routes
+from fairopt.allocating.paths.form import PathForm, without_leftovers
+from fairopt.allocating.paths.joining import Stage, joined
+from fairopt.allocating.paths.pairs import Pairs
+from fairopt.allocating.paths.routes import by_routes
 from fairopt.checks import Array, BoolArray
 
 DECADE = float(np.log(10.0))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fairopt.allocating.path_form import Inside, PathForm
+from fairopt.allocating.paths.form import Inside, PathForm
 from fairopt.checks import Array
 
 EASY = 2.0  # alpha that is solved from anywhere

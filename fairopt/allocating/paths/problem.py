@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.allocating.path_pairs import Pairs, detours, pairs_of, shares
+from fairopt.allocating.paths.pairs import Pairs, detours, pairs_of, shares
 from fairopt.allocating.problem import Problem, read
 from fairopt.checks import Array, Ints
 from fairopt.errors import InvalidInput

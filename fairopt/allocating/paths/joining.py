@@ -1,4 +1,4 @@
-r"""One answer of the stages of `path_stages`, and its last digits.
+r"""One answer of the stages of `stages`, and its last digits.
 
 The rates are those of the last stage, the price of a link is that of the first stage in which a
 flow that is settled there feels it. Interiors leave traces: rates of 1e-11 on paths that are not
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fairopt.allocating.path_form import (
+from fairopt.allocating.paths.form import (
     PathForm,
     felt_by_pairs,
     violation,

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from fairopt.allocating.linear_programme import programme
-from fairopt.allocating.path_form import PathForm
+from fairopt.allocating.paths.form import PathForm
 from fairopt.checks import Array, BoolArray, Ints
 
 SEEN = np.log(1e6)  # range of prices inside which they show everything
