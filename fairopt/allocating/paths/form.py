@@ -55,6 +55,10 @@ class PathForm:
         """Sums over the paths of each flow."""
         return np.bincount(self.owner, of_paths, self.flows).astype(np.float64, copy=False)
 
+    def share(self, z: Array) -> Array:
+        """(paths,) what part of its flow each path carries."""
+        return np.asarray(z / self.total(z)[self.owner])
+
     def log_price(self, z: Array) -> Array:
         """(flows,) what a flow would pay for a little more, as a logarithm."""
         return np.asarray(self.log_weight - self.alpha * np.log(self.total(z)))

@@ -86,8 +86,7 @@ def _next(form: PathForm, point: Inside, growth: float) -> Inside:
 
 def _residuals(form: PathForm, point: Inside) -> tuple[Array, Array, Array]:
     """Right-hand sides of the three equations that are not complementarity."""
-    log_rate = np.log(form.total(point.z))
-    stationary = form.log_weight - form.alpha * log_rate - np.log(point.pi)
+    stationary = form.log_price(point.z) - np.log(point.pi)
     dual = point.nu + point.pi[form.owner] - form.transposed @ point.prices
     return stationary, dual, 1.0 - form.A @ point.z - point.s
 

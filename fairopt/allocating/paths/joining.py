@@ -70,7 +70,7 @@ def _cleared(form: PathForm, z: Array, prices: Array, unused: float) -> Array:
     """Path rates without those on paths that are not used."""
     cost = form.transposed @ prices
     extra = 1.0 - form.cheapest(cost)[form.owner] / cost
-    share = z / form.total(z)[form.owner]
+    share = form.share(z)
     kept = np.where((share < unused) & (share < extra), 0.0, z)
     kept[form.fullest_path(z)] += form.total(z - kept)
     return kept

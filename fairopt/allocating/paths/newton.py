@@ -52,18 +52,17 @@ class _Block(NamedTuple):
 
 def newton_change(form: PathForm, point: Inside, path_gap: Array, link_gap: Array) -> Inside | None:
     """Relative changes for wanted ones of z nu and lambda s; None where there is no solution."""
+    stationary, _, primal = residuals(form, point)
     blocks = (
         _edges(form, point, path_gap),
-        _flows(form, point, path_gap),
-        _links(form, point, link_gap),
+        _flows(form, point, stationary, path_gap),
+        _links(form, point, primal, link_gap),
     )
     found = _solve(blocks, len(point.z) + len(point.prices))
     if found is None:
         return None
     a, b = found[: len(point.z)], found[len(point.z) :]
-    share = point.z / form.total(point.z)[form.owner]
-    stationary = residuals(form, point)[0]
-    d_pi = stationary - form.alpha * form.total(share * a)
+    d_pi = stationary - form.alpha * form.total(form.share(point.z) * a)
     return Inside(a, path_gap - a, b, link_gap - b, d_pi)
 
 
@@ -126,7 +125,7 @@ def _shares(side: list[list[int]], z: Array, sign: float) -> Entries:
     return Entries(row, column, sign * z[column] / carried[row])
 
 
-def _flows(form: PathForm, point: Inside, gap: Array) -> _Block:
+def _flows(form: PathForm, point: Inside, stationary: Array, gap: Array) -> _Block:
     """The path that carries most pays the price of its flow."""
     most = form.fullest_path(point.z)
     row, column, value = entries_of(form.transposed, most)
@@ -134,17 +133,16 @@ def _flows(form: PathForm, point: Inside, gap: Array) -> _Block:
     cost = np.bincount(row, paid, form.flows)
     pays = point.pi + point.nu[most]
     own, extra = point.pi / pays, point.nu[most] / pays
-    share = point.z / form.total(point.z)[form.owner]
+    share = form.share(point.z)
     entries = Entries(
         np.concatenate([np.arange(form.flows), form.owner, row]),
         np.concatenate([most, np.arange(len(point.z)), len(point.z) + column]),
         np.concatenate([extra, form.alpha * share * own[form.owner], paid / cost[row]]),
     )
-    stationary = residuals(form, point)[0]
     return _Block(entries, NOTHING, np.log(pays / cost) + own * stationary + extra * gap[most])
 
 
-def _links(form: PathForm, point: Inside, gap: Array) -> _Block:
+def _links(form: PathForm, point: Inside, primal: Array, gap: Array) -> _Block:
     """Rates and room fill every link."""
     each = np.arange(len(point.s))
     at = len(point.z) + each
@@ -154,7 +152,7 @@ def _links(form: PathForm, point: Inside, gap: Array) -> _Block:
         np.concatenate([column, at]),
         np.concatenate([value * point.z[column], -point.s]),
     )
-    full = 1.0 - residuals(form, point)[2]
+    full = 1.0 - primal
     held = Entries(each, at, np.full(len(each), -1.0))
     return _Block(entries, held, -full * np.log(full) - point.s * gap)
 

@@ -100,7 +100,7 @@ def _finish(form: PathForm, point: Inside, roughly: float) -> tuple[Inside, int]
 def _next(form: PathForm, point: Inside, growth: float) -> Inside:
     """A start from the point of an alpha that was smaller by a factor: prices to that power."""
     x = form.total(point.z)
-    raised = (np.exp(form.log_weight - form.alpha * np.log(x)) / point.pi)[form.owner]
+    raised = (np.exp(form.log_price(point.z)) / point.pi)[form.owner]
     tau = float(gaps(point, units(form, point))[1].mean())
     highest = form.highest_price((point.pi[form.owner] + point.nu) * raised)
     prices = np.maximum(point.prices**growth, FLOOR * tau * highest / point.s)
