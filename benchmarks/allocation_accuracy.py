@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 import fairopt
-from tests.fairopt import networks
-from tests.fairopt.high_precision import exact_rates
+from benchmarks.problems import networks
+from benchmarks.problems.high_precision import exact_rates
 
 ALPHAS = (0.5, 1.0, 2.0, 5.0, 20.0, 50.0, 100.0)
 

@@ -32,15 +32,21 @@ Importing this package loads NumPy only; compiled kernels are loaded by the firs
 one, PyTorch by `fairopt.torch`, and cvxpy by `fairopt.reference`.
 """
 
-from fairopt.allocation import Allocation, allocation_residual, alpha_fair_allocation
+from fairopt.allocation.api import Allocation, allocation_residual, alpha_fair_allocation
+from fairopt.allocation.multipath.api import (
+    PathAllocation,
+    alpha_fair_path_allocation,
+    path_allocation_residual,
+)
+from fairopt.allocation.sensitivity import Sensitivity, allocation_sensitivity
 from fairopt.client_allocation import client_task_probabilities
 from fairopt.conflict_averse import conflict_averse, conflict_averse_residual
 from fairopt.cross_attention import cross_attention_weights
 from fairopt.dual_cone import dual_cone_projection, dual_cone_residual, upgrad
 from fairopt.errors import InvalidInput, NotSolved
 from fairopt.fairgrad import fairgrad, fairgrad_residual
-from fairopt.from_gradients import min_norm_from_gradients
 from fairopt.min_norm import min_norm, min_norm_residual
+from fairopt.min_norm_gradients import min_norm_from_gradients
 from fairopt.multiplicative_weights import multiplicative_weights
 from fairopt.pareto import (
     ParetoCertificate,
@@ -48,13 +54,7 @@ from fairopt.pareto import (
     pareto_certificate,
     pareto_certificate_from_gradients,
 )
-from fairopt.path_allocation import (
-    PathAllocation,
-    alpha_fair_path_allocation,
-    path_allocation_residual,
-)
 from fairopt.request_allocation import reference_request_allocation, request_allocation
-from fairopt.sensitivity import Sensitivity, allocation_sensitivity
 from fairopt.solution import Solution, Status
 from fairopt.utility import AlphaFair
 

@@ -93,7 +93,7 @@ def conflict_averse(
 @cache
 def _kernel() -> Any:
     """The compiled kernel, loaded by the first call."""
-    from fairopt.kernels.conflict_averse import conflict_averse as kernel
+    from fairopt.kernels.gram.conflict_averse import conflict_averse as kernel
 
     return kernel
 

@@ -97,7 +97,7 @@ def _start(start: Any, reference: Array) -> Array:
 @cache
 def _kernel() -> Any:
     """The compiled kernel, loaded by the first call."""
-    from fairopt.kernels.dual_cone import dual_cone as kernel
+    from fairopt.kernels.gram.dual_cone import dual_cone as kernel
 
     return kernel
 

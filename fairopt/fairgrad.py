@@ -111,7 +111,7 @@ def fairgrad(
 @cache
 def _kernel() -> Any:
     """The compiled kernel, loaded by the first call."""
-    from fairopt.kernels.fairgrad import fairgrad as kernel
+    from fairopt.kernels.gram.fairgrad import fairgrad as kernel
 
     return kernel
 

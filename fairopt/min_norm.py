@@ -95,7 +95,7 @@ def min_norm(
 @cache
 def _kernel() -> Any:
     """The compiled kernel, loaded by the first call."""
-    from fairopt.kernels.min_norm import min_norm as kernel
+    from fairopt.kernels.gram.min_norm import min_norm as kernel
 
     return kernel
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.allocation import Allocation, alpha_fair_allocation
+from fairopt.allocation.api import Allocation, alpha_fair_allocation
+from fairopt.allocation.multipath.api import alpha_fair_path_allocation
 from fairopt.checks import Array
 from fairopt.errors import InvalidInput, NotSolved
-from fairopt.path_allocation import alpha_fair_path_allocation
 
 Demand = tuple[Hashable, Hashable]
 Path = tuple[Hashable, ...]

@@ -195,6 +195,6 @@ def _least_distance(U: Array) -> Array:
 @cache
 def _kernel() -> Any:
     """The compiled kernel, loaded by the first call."""
-    from fairopt.kernels.stationarity import pareto as kernel
+    from fairopt.kernels.gram.stationarity import pareto as kernel
 
     return kernel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from fairopt.checks import Array
-from fairopt.kernels.compiling import helper, summing
+from fairopt.kernels.jit import helper, summing
 
 EPS = 2.0**-52
 SHORT = 16  # rows; up to this size plain loops beat vectorised sums of parts of rows

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 from numba import njit
 
-from fairopt.kernels.compiling import source_digest
+from fairopt.kernels.jit import source_digest
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import fairopt
-from fairopt.kernels.compiling import source_digest
+from fairopt.kernels.jit import source_digest
 
 DOUBLE = """
 from fairopt.kernels.compiling import gufunc
@@ -53,7 +53,7 @@ def test_a_folder_that_cannot_be_written_is_no_obstacle(tmp_path):
 
 READ_ONLY = """
 import fairopt
-from fairopt.kernels.normal_matrix import normal_matrix  # the quickest to compile
+from fairopt.kernels.network.normal_matrix import normal_matrix  # the quickest to compile
 assert fairopt.__file__.startswith({folder!r}), fairopt.__file__
 assert fairopt.alpha_fair_allocation([[1.0]], [2.0], 1.0).ok
 """
@@ -96,7 +96,7 @@ def test_the_digest_sees_every_file(tmp_path, change):
 def test_functions_of_two_processes_have_different_symbols():
     """Kernels cached by two processes once crashed a third that loaded both."""
     code = (
-        "import fairopt.kernels.compiling\n"
+        "import fairopt.kernels.jit\n"
         "from numba.core.bytecode import FunctionIdentity\n"
         "print(next(FunctionIdentity._unique_ids))"
     )
@@ -164,9 +164,9 @@ def in_turn(*steps):
     Cache.save_overload = saving
 
 def solve():
-    from fairopt.kernels import compiling
+    from fairopt.kernels import jit
     if sys.argv[1] == "unlocked":
-        compiling.FileLock = contextlib.nullcontext
+        jit.FileLock = contextlib.nullcontext
     from fairopt.kernels.probe import double
     assert (double(np.array([1.0, 2.5])) == [2.0, 5.0]).all()
 

@@ -1,0 +1,1 @@
+"""Problems to be timed on and judged by; tests use them too."""

@@ -1,0 +1,225 @@
+"""Alpha-fair shares of links, budgets or machines: rates, prices that explain them, a judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fairopt import checks
+from fairopt.checks import Array
+from fairopt.errors import NotSolved
+from fairopt.solution import Status
+
+
+@dataclass(frozen=True, eq=False)
+class Allocation:
+    """Rates, prices, and what they are worth.
+
+    Attributes:
+        rates: (flows,) x; inf for a flow that nothing limits.
+        prices: (links,) lambda >= 0, the gain in total utility per unit of capacity; inf on a used
+            link without capacity. At alpha = inf the limit of lambda^(1 / alpha): 1 / rate of the
+            flows whose bottleneck the link is, else 0.
+        upper_prices: (flows,) the same for the bounds `upper`.
+        status: OPTIMAL, STEP_LIMIT, INFEASIBLE, UNBOUNDED or OUT_OF_RANGE.
+        residual: What `allocation_residual` says about the point as returned.
+        iterations: Steps of all methods together.
+        certificate: (flows,) 1 for flows that can only have rate zero (INFEASIBLE) or that nothing
+            limits (UNBOUNDED: a direction in which the problem never ends), else None.
+        detail: What the sentence adds about this very problem.
+
+    Example:
+        >>> from fairopt import alpha_fair_allocation
+        >>> print(alpha_fair_allocation([[1, 1, 0], [1, 0, 1]], [1.0, 2.0], alpha=1.0))
+        Allocation: solved: the residual is at or below the tolerance
+          rates        [0.42264973 0.57735027 1.57735027]
+          prices       [1.73205081 0.6339746 ]
+          upper_prices [0. 0. 0.]
+          residual     ...
+          iterations   ...
+    """
+
+    rates: Array
+    prices: Array
+    upper_prices: Array
+    status: Status
+    residual: float
+    iterations: int
+    certificate: Array | None = None
+    detail: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether this is an answer."""
+        return self.status is Status.OPTIMAL
+
+    @property
+    def sentence(self) -> str:
+        """The status in plain words, with what is particular to this problem."""
+        return self.status.sentence + self.detail
+
+    def require(self) -> Allocation:
+        """This allocation if it is an answer.
+
+        Raises:
+            NotSolved: with the sentence and the residual.
+        """
+        if self.ok:
+            return self
+        raise NotSolved(f"{self.sentence} (residual {self.residual:.2g})")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Allocation):
+            return NotImplemented
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return all(
+            np.array_equal(a, b) if isinstance(a, np.ndarray) else a is b or a == b
+            for a, b in pairs
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # holds arrays
+
+    def __str__(self) -> str:
+        rows = [f"Allocation: {self.sentence}"]
+        with np.printoptions(threshold=24, edgeitems=3):
+            for name in ("rates", "prices", "upper_prices"):
+                text = str(getattr(self, name)).replace("\n", "\n" + 15 * " ")
+                rows.append(f"  {name:<12} {text}")
+        return "\n".join(
+            [*rows, f"  residual     {self.residual:.3g}", f"  iterations   {self.iterations}"]
+        )
+
+
+def alpha_fair_allocation(
+    routing: object,
+    capacity: ArrayLike,
+    alpha: float,
+    *,
+    priority: ArrayLike | None = None,
+    upper: ArrayLike | None = None,
+    tol: float = 1e-9,
+    start: Allocation | ArrayLike | None = None,
+) -> Allocation:
+    r"""Alpha-fair rates of flows over links of limited capacity, with prices that prove them.
+
+    Problem:
+
+    .. math:: \max_x \sum_i p_i u_\alpha(x_i) \quad\text{subject to}\quad R x \le c,\;
+        0 \le x \le upper, \qquad u_\alpha(x) = \frac{x^{1-\alpha}}{1-\alpha} \;(\log x
+        \text{ at } \alpha = 1).
+
+    alpha = 0 is the largest weighted total, 1 proportional fairness, 2 least potential delay,
+    inf max-min fairness (each rate can only grow at the cost of one that is not larger; priorities
+    have no effect).
+
+    Args:
+        routing: (links, flows) R >= 0, an array or a scipy sparse matrix: what one unit of flow i
+            takes of link l. Duplicate sparse entries add up.
+        capacity: (links,) c >= 0; inf for no limit.
+        alpha: Utility power in [0, inf].
+        priority: (flows,) p > 0, default ones.
+        upper: (flows,) largest rates >= 0, inf for none.
+        tol: Largest residual called OPTIMAL.
+        start: An earlier `Allocation` or prices (links,) of a similar problem; saves time only.
+
+    Returns:
+        `Allocation`. INFEASIBLE where alpha >= 1 and a flow can only have rate zero (a link without
+        capacity, upper = 0): no point has finite utility; for alpha < 1 such rates are simply 0.
+        UNBOUNDED where nothing limits a flow. Other flows are solved in both cases.
+        OUT_OF_RANGE where the prices p x^-alpha leave float64; the sentence says which alpha would
+        fit. At alpha = 0 several rates can be optimal; the answer is the vertex HiGHS ends at.
+
+    Method: links of one flow become bounds; the rest is scaled to capacities 1. Accelerated
+    multiplicative dual ascent, Newton's method on the prices, a primal-dual interior point if both
+    fail; progressive filling at inf, a linear programme at 0.
+
+    Guarantee: OPTIMAL means that `allocation_residual` of what is returned is at most tol.
+
+    Raises:
+        InvalidInput: for NaN, negative, complex or text entries, and shapes that do not fit.
+
+    Source: Kelly, Maulloo and Tan 1998 (prices), Mo and Walrand 2000 (alpha-fairness), Bertsekas
+    and Gallager (progressive filling). The multiplicative step and its analysis
+    (`fairopt.allocation.methods.dual_ascent`) are our own construction.
+
+    Example:
+        >>> from fairopt import alpha_fair_allocation
+        >>> both_links_and_one_each = [[1, 1, 0], [1, 0, 1]]
+        >>> alpha_fair_allocation(both_links_and_one_each, [1.0, 1.0], 1.0).require().rates
+        array([0.33333333, 0.66666667, 0.66666667])
+        >>> alpha_fair_allocation(both_links_and_one_each, [1.0, 1.0], float("inf")).rates
+        array([0.5, 0.5, 0.5])
+    """
+    from fairopt.allocation.problem import read, start_prices
+    from fairopt.allocation.solve import solve
+
+    problem = read(routing, capacity, alpha, priority, upper)
+    limit = checks.tolerance(tol)
+    prices = start.prices if isinstance(start, Allocation) else start
+    warm = None if prices is None else start_prices(prices, problem.links)
+    return solve(problem, limit, warm)
+
+
+def allocation_residual(
+    routing: object,
+    capacity: ArrayLike,
+    alpha: float,
+    rates: ArrayLike,
+    prices: ArrayLike,
+    upper_prices: ArrayLike | None = None,
+    *,
+    priority: ArrayLike | None = None,
+    upper: ArrayLike | None = None,
+) -> float:
+    r"""How far any rates and prices are from optimal; no solver is involved.
+
+    The largest of three violations, all relative and without units. With the flow price
+    :math:`q = R'\lambda + \mu`,
+
+    - stationarity: :math:`|x_i / (p_i / q_i)^{1/\alpha} - 1|` (for alpha < 1 the same in prices,
+      :math:`|x_i^\alpha q_i / p_i - 1|`);
+    - feasibility: overload of a link relative to its capacity, excess of a rate over its bound;
+    - slackness: for every limit the smaller of its unused share and the largest share its price
+      has in a q_i (1 on a link that nobody uses): a limit is used up, or its price could be
+      dropped.
+
+    At alpha = inf q_i is the largest price on the path and p does not count: then zero means that
+    every flow has a full link on which nobody has more. At alpha = 0 stationarity is the relative
+    shortfall of q below p, and slackness the duality gap relative to the larger side.
+
+    Args:
+        rates: (flows,) x.
+        prices: (links,) lambda.
+        upper_prices: (flows,) mu, default zeros.
+        routing: As in `alpha_fair_allocation`, like the following.
+        capacity: (links,).
+        alpha: Utility power.
+        priority: (flows,).
+        upper: (flows,).
+
+    Returns:
+        The residual: 0 is exact, inf for negative or missing numbers, rates of zero that should not
+        be, and problems without an optimum.
+
+    Raises:
+        InvalidInput: as `alpha_fair_allocation`, and for shapes that do not fit.
+
+    Example:
+        >>> from fairopt import allocation_residual
+        >>> allocation_residual([[1, 1]], [1.0], 1.0, [0.5, 0.5], [2.0])
+        0.0
+        >>> round(allocation_residual([[1, 1]], [1.0], 1.0, [0.4, 0.6], [2.0]), 12)
+        0.2
+    """
+    from fairopt.allocation.problem import number_of_each, read
+    from fairopt.allocation.residual import judge
+
+    problem = read(routing, capacity, alpha, priority, upper)
+    x = number_of_each("rates", rates, problem.flows, "flows")
+    lam = number_of_each("prices", prices, problem.links, "links")
+    none = np.zeros(problem.flows)
+    own = upper_prices if upper_prices is not None else none
+    mu = number_of_each("upper_prices", own, problem.flows, "flows")
+    return judge(problem, x, lam, mu).worst

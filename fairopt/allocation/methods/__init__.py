@@ -1,0 +1,1 @@
+"""One file per method for flows with one path each; all work on `presolve.scaling.Scaled`."""

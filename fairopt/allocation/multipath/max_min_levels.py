@@ -1,0 +1,118 @@
+"""Linear programmes over path rates: the largest total, and max-min fairness level by level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fairopt.allocation.methods.linear_programme import programme
+from fairopt.checks import Array, BoolArray, Ints
+
+NEXT = 1e-9  # of the sum of multipliers: flows with more of it stop at the level
+IDLE = 1e-6  # reduced cost of a path that carries nothing, in units of its flow
+SHRINK = (0.0, 1e-10, 1e-8)  # relative: what old rates give way where rounding leaves no room
+
+
+def largest_total(A: Any, owner: Ints, log_weight: Array) -> tuple[Array, Array, int]:
+    """Path rates, log prices and steps at alpha = 0."""
+    top = float(log_weight.max())
+    weight = np.exp(log_weight - top)[owner]
+    found = programme(-weight, A, np.ones(A.shape[0]), np.zeros(len(owner)))
+    if found.x is None:
+        return np.zeros(len(owner)), np.full(A.shape[0], -np.inf), int(found.nit)
+    y = np.maximum(found.x, 0.0)
+    y = y / max(1.0, float((A @ y).max()))
+    prices = np.maximum(-found.ineqlin.marginals, 0.0)
+    with np.errstate(divide="ignore"):
+        return y, np.log(prices) + top, int(found.nit)
+
+
+def level_by_level(A: Any, owner: Ints, per_unit: Array) -> tuple[Array, Array, float, int]:
+    """Max-min fair path rates, prices, the largest gap of a level, and the number of levels.
+
+    Each level raises the smallest open rate as far as possible; the flows whose lower bound has a
+    multiplier cannot do better in any solution and stop there. At least one does: their multipliers
+    add up to one. Paths with a reduced cost carry nothing in any solution of the level, hence of
+    all later ones, and are left out from then on: programmes shrink as levels rise. The gap is inf
+    where HiGHS gives up.
+    """
+    links, paths = A.shape
+    unit = (1.0 / per_unit) / np.median(1.0 / per_unit)
+    columns = A.tocsc()
+    left = np.arange(paths)
+    fixed = np.full(len(per_unit), np.nan)
+    prices, worst, level = np.zeros(links), 0.0, 0
+    y = np.zeros(paths)
+    while np.isnan(fixed).any():
+        level += 1
+        tries = (_level(columns[:, left], unit, owner[left], fixed * (1.0 - k)) for k in SHRINK)
+        found = next((each for each in tries if each is not None), None)
+        if found is None:
+            return y, prices, np.inf, level
+        worst = max(worst, found.gap)
+        fixed[found.stop] = found.reached
+        prices = np.maximum(prices, found.prices)
+        y[:] = 0.0
+        y[left] = found.rates
+        left = left[~found.idle]
+    y = y / max(1.0, float((A @ y).max()))
+    total = np.bincount(owner, y, len(per_unit)) * unit
+    off = np.abs(total - fixed) / fixed
+    return y, prices, max(worst, float(off.max())), level
+
+
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """One programme: its value, path rates, prices, who stops, which paths carry nothing."""
+
+    reached: float
+    rates: Array
+    prices: Array
+    stop: BoolArray
+    idle: BoolArray
+    gap: float
+
+
+def _level(A: Any, unit: Array, owner: Ints, fixed: Array) -> _Level | None:
+    """The largest common rate of the open flows, given least rates of the others (NaN: open).
+
+    None where HiGHS gives up: the least rates are what is possible, and rounding can make that
+    impossible. Giving way moves later levels by up to some hundred times as much.
+    """
+    links, paths = A.shape
+    is_open = np.isnan(fixed)
+    rows = _rows(A, unit, owner, is_open)
+    limit = np.concatenate([np.ones(links), np.where(is_open, 0.0, -fixed)])
+    cost = np.zeros(paths + 1)
+    cost[-1] = -1.0
+    found = programme(cost, rows, limit, np.zeros(paths + 1))
+    if found.x is None:
+        return None
+    dual = np.maximum(-found.ineqlin.marginals, 0.0)
+    stop = is_open & (dual[links:] > NEXT)
+    if not stop.any():
+        return None
+    reached = float(found.x[-1])
+    gap = abs(float(dual @ limit) - reached) / max(reached, 1e-300)
+    idle = found.lower.marginals[:-1] > IDLE * (unit / unit.max())[owner]
+    rates = np.maximum(found.x[:-1], 0.0)
+    return _Level(reached, rates, dual[:links], stop, idle, gap)
+
+
+def _rows(A: Any, unit: Array, owner: Ints, is_open: BoolArray) -> Any:
+    """Capacities, and below them rate >= t for open flows or >= its old value for the others."""
+    from scipy import sparse
+
+    links, paths = A.shape
+    flows = len(unit)
+    gather = sparse.csr_array((unit[owner], (owner, np.arange(paths))), shape=(flows, paths))
+    beside = sparse.csr_array(is_open[:, None].astype(float))
+    return sparse.vstack(
+        [
+            sparse.hstack([A, sparse.csr_array((links, 1))]),
+            sparse.hstack([-gather, beside]),
+        ],
+        format="csr",
+    )

@@ -1,0 +1,162 @@
+"""Flows that may split over several paths: the checked problem, and the judge of any answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fairopt import checks
+from fairopt.allocation.multipath.path_pairs import Pairs, detours, pairs_of, shares
+from fairopt.allocation.problem import Problem, read
+from fairopt.checks import Array, Ints
+from fairopt.errors import InvalidInput
+
+
+@dataclass(frozen=True, eq=False)
+class PathProblem:
+    """Maximise sum_i p_i u_alpha(x_i), x_i = sum of z_p over the paths p of i, R z <= c, z >= 0.
+
+    Attributes:
+        by_path: The paths as flows of their own, each with the priority of its owner.
+        owner: (paths,) the flow a path belongs to, sorted.
+        priority: (flows,) > 0.
+    """
+
+    by_path: Problem
+    owner: Ints
+    priority: Array
+
+    @property
+    def flows(self) -> int:
+        """Number of flows."""
+        return len(self.priority)
+
+    def total(self, of_paths: Array) -> Array:
+        """Sums over the paths of each flow."""
+        return np.bincount(self.owner, of_paths, self.flows).astype(np.float64, copy=False)
+
+    @cached_property
+    def open_pairs(self) -> Pairs:
+        """Pairs of paths that are not closed."""
+        every = pairs_of(self.by_path.by_flow, self.owner)
+        closed = self.by_path.forced
+        kept = np.flatnonzero(~(closed[every.lower] | closed[every.upper]))
+        return Pairs(every.lower[kept], every.upper[kept], every.difference[kept])
+
+    @cached_property
+    def log_most(self) -> Array:
+        """Logarithm of the most each flow could get on one of its paths."""
+        of_path = np.full(len(self.owner), np.inf)
+        np.minimum.at(of_path, self.by_path.flow, self.by_path.log_limit)
+        return -self.least(-of_path)
+
+    def least(self, of_paths: Array) -> Array:
+        """Minima over the paths of each flow."""
+        return np.minimum.reduceat(of_paths, np.searchsorted(self.owner, np.arange(self.flows)))
+
+
+def read_paths(
+    routing: object,
+    owner: object,
+    capacity: ArrayLike,
+    alpha: object,
+    priority: ArrayLike | None,
+) -> PathProblem:
+    """The checked problem; the owners have to be 0, 0, .., 1, .. without a gap."""
+    array = checks.real_array("owner", owner)
+    if array.ndim != 1 or array.size == 0 or (array != np.floor(array)).any() or array[0] != 0:
+        raise InvalidInput("owner", owner, "a flow number for every path, from 0 on")
+    whole = array.astype(np.int64)
+    if not np.isin(np.diff(whole), (0, 1)).all():
+        raise InvalidInput("owner", owner, "sorted flow numbers without a gap")
+    flows = int(whole[-1]) + 1
+    p = np.ones(flows) if priority is None else checks.positive_vector("priority", priority, flows)
+    by_path = read(routing, capacity, alpha, None, None)
+    if by_path.flows != len(whole):
+        raise InvalidInput("owner", f"{len(whole)} entries", f"{by_path.flows}, one per column")
+    return PathProblem(by_path, whole, p)
+
+
+def judge_paths(problem: PathProblem, path_rates: Array, prices: Array) -> float:
+    """The worst violation of a finite alpha, as `path_allocation_residual` defines it."""
+    R, c, alpha = problem.by_path.routing, problem.by_path.capacity, problem.by_path.alpha
+    z, lam = path_rates, prices
+    bad = any(np.isnan(a).any() or (a < 0.0).any() for a in (z, lam))
+    if bad or (z[problem.by_path.forced] > 0.0).any() or problem.by_path.unlimited.any():
+        return np.inf
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        load = R @ z
+        relative = np.where(c > 0.0, load / np.where(c > 0.0, c, 1.0), 0.0)
+        path_price = np.where(problem.by_path.forced, np.inf, R.T @ np.where(c > 0.0, lam, 0.0))
+        price, rate = problem.least(path_price), problem.total(z)
+        closed = ~np.isfinite(price)
+        if alpha >= 1.0 and closed.any():
+            return np.inf
+        open_price = np.where(c > 0.0, lam, 0.0)
+        pairs, felt = problem.open_pairs, _felt(problem, price)
+        share = np.maximum(_shares(R, open_price, path_price), shares(pairs, open_price, felt))
+        parts = [
+            relative - 1.0,
+            _stationarity(alpha, problem.priority, rate, price)[~closed],
+            np.sqrt(np.maximum(1.0 - relative, 0.0) * share),
+            _detours(problem, z, rate, path_price, price, detours(pairs, open_price, felt)),
+        ]
+        if alpha == 0.0:
+            parts.append(
+                np.array([_gap(float(problem.priority @ rate), float(lam[c > 0.0] @ c[c > 0.0]))])
+            )
+    worst = np.array([np.max(part, initial=0.0) for part in parts])
+    return float(np.where(np.isnan(worst), np.inf, worst).max())
+
+
+def _stationarity(alpha: float, priority: Array, rate: Array, price: Array) -> Array:
+    """Relative distance of rates from what their price asks for; shortfall of prices at 0."""
+    if alpha == 0.0:
+        return np.maximum(1.0 - price / priority, 0.0)
+    off = alpha * np.log(rate) + np.log(price) - np.log(priority)
+    return np.abs(np.expm1(off / max(1.0, alpha)))
+
+
+def _shares(R: Any, prices: Array, path_price: Array) -> Array:
+    """The largest share of each link in the price of a path."""
+    entry = R.tocoo()
+    share = np.zeros(len(prices))
+    part = entry.data * prices[entry.row] / path_price[entry.col]
+    np.maximum.at(share, entry.row, np.where(prices[entry.row] > 0.0, part, 0.0))
+    return share
+
+
+def _felt(problem: PathProblem, price: Array) -> Array:
+    """For every pair of paths the price of its flow at which the cheapest of all flows is as dear.
+
+    Both at the most they could get. Differences far below it change nobody's rate. At alpha = 0
+    prices alone say what is used.
+    """
+    if problem.by_path.alpha == 0.0:
+        return np.full(len(problem.open_pairs.lower), np.inf)
+    worth = np.where(np.isfinite(price), np.log(price) + problem.log_most, np.inf)
+    of_flow = np.exp(np.min(worth, initial=np.inf) - problem.log_most)
+    return np.asarray(of_flow[problem.owner[problem.open_pairs.lower]])
+
+
+def _detours(
+    problem: PathProblem, z: Array, rate: Array, path_price: Array, price: Array, extra: Array
+) -> Array:
+    """For every path the geometric mean of how much it is used and its relative extra price."""
+    R, c = problem.by_path.routing.tocoo(), problem.by_path.capacity
+    used = np.divide(z, rate[problem.owner], out=np.zeros_like(z), where=z > 0.0)
+    part = np.where(c[R.row] > 0.0, R.data * z[R.col] / c[R.row], 0.0)
+    np.maximum.at(used, R.col, part)
+    wanted = price if problem.by_path.alpha > 0.0 else np.minimum(price, problem.priority)
+    more = np.maximum(1.0 - wanted[problem.owner] / path_price, 0.0)
+    more[: len(extra)] = np.maximum(more[: len(extra)], extra)
+    return np.where(z > 0.0, np.sqrt(used * more), 0.0)
+
+
+def _gap(primal: float, dual: float) -> float:
+    """The relative distance of two values."""
+    return abs(primal - dual) / max(primal, dual) if max(primal, dual) > 0.0 else 0.0

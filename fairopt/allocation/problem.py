@@ -1,0 +1,153 @@
+"""The problem as the caller stated it, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fairopt import checks
+from fairopt.allocation.entries import Entries
+from fairopt.checks import Array, BoolArray
+from fairopt.errors import InvalidInput
+
+REQUIREMENT = "a (links, flows) array or scipy sparse matrix of finite numbers >= 0"
+LARGEST = 2**31 - 1  # entries and flows that 32-bit indices can count
+
+
+@dataclass(frozen=True, eq=False)
+class Problem(Entries):
+    """Maximise sum_i p_i u_alpha(x_i) subject to R x <= c, 0 <= x <= upper.
+
+    Attributes:
+        routing: (links, flows) `scipy.sparse.csr_array`, entries > 0, none twice.
+        capacity: (links,) >= 0, inf for a link without a limit.
+        alpha: In [0, inf].
+        priority: (flows,) > 0.
+        upper: (flows,) >= 0, inf for a flow without a limit.
+    """
+
+    routing: Any
+    capacity: Array
+    alpha: float
+    priority: Array
+    upper: Array
+
+    @cached_property
+    def by_flow(self) -> Any:
+        """The transposed routing, (flows, links) in compressed rows."""
+        return self.routing.T.tocsr()
+
+    @cached_property
+    def log_limit(self) -> Array:
+        """log(c_l / R_li) of every entry, in the order of `by_flow`: what the link leaves alone."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.capacity)[self.link] - self.log_entry)
+
+    @cached_property
+    def forced(self) -> BoolArray:
+        """Flows that can only have rate zero: a link without capacity, or upper = 0."""
+        none: BoolArray = self.upper == 0.0
+        closed = self.capacity == 0.0
+        if closed.any():
+            none[self.flow[closed[self.link]]] = True
+        return none
+
+    @cached_property
+    def unlimited(self) -> BoolArray:
+        """Flows that nothing limits."""
+        free = np.isposinf(self.upper)
+        limits = np.isfinite(self.capacity)
+        if limits.all():
+            return np.asarray(free & (np.diff(self.by_flow.indptr) == 0))
+        free[self.flow[limits[self.link]]] = False
+        return free
+
+    @property
+    def links(self) -> int:
+        """Number of links."""
+        return int(self.routing.shape[0])
+
+    @property
+    def flows(self) -> int:
+        """Number of flows."""
+        return int(self.routing.shape[1])
+
+
+def read(
+    routing: object,
+    capacity: ArrayLike,
+    alpha: object,
+    priority: ArrayLike | None = None,
+    upper: ArrayLike | None = None,
+) -> Problem:
+    """The checked problem; every refusal names the argument."""
+    R = routing_matrix(routing)
+    m, n = R.shape
+    c = _limits("capacity", capacity, m, "links")
+    power = checks.number("alpha", alpha, 0.0, np.inf, "a number in [0, inf]")
+    p = np.ones(n) if priority is None else number_of_each("priority", priority, n, "flows")
+    checks.all_where("priority", p, np.isfinite(p) & (p > 0.0), "finite and > 0")
+    u = np.full(n, np.inf) if upper is None else _limits("upper", upper, n, "flows")
+    return Problem(R, c, power, p, u)
+
+
+def routing_matrix(routing: object) -> Any:
+    """(links, flows) in compressed rows: duplicates added, zeros dropped, 32-bit indices."""
+    from scipy import sparse
+
+    if sparse.issparse(routing):
+        given: Any = routing
+        _kind(given.dtype)
+        matrix = sparse.csr_array(given, dtype=np.float64).copy()
+    else:
+        dense = checks.real_array("routing", routing, REQUIREMENT)
+        if dense.ndim != 2:
+            raise InvalidInput("routing", f"array of shape {dense.shape}", REQUIREMENT)
+        matrix = sparse.csr_array(dense)
+    if matrix.ndim != 2 or matrix.shape[1] == 0 or max(matrix.nnz, *matrix.shape) > LARGEST:
+        what = f"array of shape {matrix.shape}"
+        raise InvalidInput("routing", what, "two-dimensional with at least one flow")
+    checks.all_where("routing", matrix.data, np.isfinite(matrix.data), REQUIREMENT)
+    checks.all_where("routing", matrix.data, matrix.data >= 0.0, REQUIREMENT)
+    matrix.sum_duplicates()
+    checks.all_where("routing", matrix.data, np.isfinite(matrix.data), REQUIREMENT)
+    matrix.eliminate_zeros()
+    matrix.indices = matrix.indices.astype(np.int32, copy=False)
+    matrix.indptr = matrix.indptr.astype(np.int32, copy=False)
+    return matrix
+
+
+def _kind(dtype: np.dtype[Any]) -> None:
+    """Refuse sparse matrices of complex numbers, booleans, objects."""
+    if dtype.kind not in "fiu":
+        raise InvalidInput("routing", f"dtype {dtype}", REQUIREMENT)
+
+
+def number_of_each(argument: str, value: ArrayLike, size: int, of: str) -> Array:
+    """One real number per link or flow."""
+    array = checks.real_array(argument, value)
+    if array.shape != (size,):
+        raise InvalidInput(
+            argument,
+            f"array of shape {array.shape}",
+            f"of shape ({size},), one for each of the {of}",
+        )
+    return array
+
+
+def _limits(argument: str, value: ArrayLike, size: int, of: str) -> Array:
+    """Numbers >= 0, where inf means no limit."""
+    array = number_of_each(argument, value, size, of)
+    checks.all_where(argument, array, array >= 0.0, "numbers >= 0 (inf for no limit)")
+    return array
+
+
+def start_prices(value: ArrayLike, links: int) -> Array:
+    """Prices >= 0 to start from."""
+    array = number_of_each("start", value, links, "links")
+    checks.all_where("start", array, array >= 0.0, "an Allocation or prices >= 0")
+    return array

@@ -1,0 +1,177 @@
+"""How far rates and prices are from optimal: no solver is imported here.
+
+Everything is compared in logarithms, so capacities of 1e-300 and 1e300 are judged alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fairopt.allocation.problem import Problem
+from fairopt.checks import Array, BoolArray
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """The three relative violations; a point is optimal if all are zero."""
+
+    stationarity: float
+    feasibility: float
+    slackness: float
+
+    @property
+    def worst(self) -> float:
+        """The largest of them; inf where anything is not a number."""
+        values = np.array([self.stationarity, self.feasibility, self.slackness])
+        return float(np.where(np.isnan(values), np.inf, values).max())
+
+
+NOTHING = Residuals(np.inf, np.inf, np.inf)
+
+
+def judge(problem: Problem, rates: Array, prices: Array, upper_prices: Array) -> Residuals:
+    """Stationarity, feasibility and slackness of any point, as `allocation_residual` defines."""
+    if _impossible(problem, rates, prices, upper_prices):
+        return NOTHING
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        loads = relative_loads(problem, rates)
+        feasible = max(_most(loads - 1.0), _most(_ratio(rates, problem.upper) - 1.0))
+        if problem.alpha == 0.0:
+            return Residuals(
+                _dual_shortfall(problem, prices, upper_prices),
+                feasible,
+                _gap(problem, rates, prices, upper_prices),
+            )
+        log_price, share = flow_prices(problem, prices, upper_prices)
+        return Residuals(
+            _stationarity(problem, rates, log_price),
+            feasible,
+            _slackness(problem, rates, loads, log_price, share, prices, upper_prices),
+        )
+
+
+def _impossible(problem: Problem, x: Array, prices: Array, upper_prices: Array) -> bool:
+    """Negative or missing numbers, a rate where there can be none, no optimum to be near."""
+    if problem.unlimited.any() or (problem.alpha >= 1.0 and problem.forced.any()):
+        return True
+    given = (x, prices, upper_prices)
+    bad = any(np.isnan(a).any() or (a < 0.0).any() for a in given) or not np.isfinite(x).all()
+    return bool(bad or (x[problem.forced] > 0.0).any())
+
+
+def _most(values: Array) -> float:
+    """The largest positive entry, or 0."""
+    return float(np.max(values, initial=0.0))
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    """The ratio part / whole, where 0 of 0 is 0."""
+    return np.divide(part, whole, out=np.zeros_like(part), where=part > 0.0)
+
+
+def relative_loads(problem: Problem, rates: Array) -> Array:
+    """(R x)_l / c_l; 0 on a link that nothing loads."""
+    share = np.exp(np.log(rates)[problem.flow] - problem.log_limit)
+    if (rates == 0.0).any():
+        share[(rates == 0.0)[problem.flow]] = 0.0
+    load = np.bincount(problem.link, share, minlength=problem.links)
+    return load.astype(np.float64, copy=False)
+
+
+def flow_prices(problem: Problem, prices: Array, upper_prices: Array) -> tuple[Array, Array]:
+    """Logarithm of (R' prices + upper_prices)_i, and the share of every entry in it.
+
+    At alpha = inf the largest price on the path takes the place of the sum.
+    """
+    entry, own = np.log(prices)[problem.link], np.log(upper_prices)
+    if not np.isfinite(problem.alpha):
+        top = np.maximum(_column_max(problem, entry), own)
+        return top, np.exp(entry - top[problem.flow])
+    entry = entry + problem.log_entry
+    top = np.maximum(_column_max(problem, entry), own)
+    shift = np.where(np.isfinite(top), top, 0.0)
+    part = np.exp(entry - shift[problem.flow])
+    total = np.bincount(problem.flow, part, problem.flows) + np.exp(own - shift)
+    return np.asarray(np.log(total) + shift), part / total[problem.flow]
+
+
+def _column_max(problem: Problem, entry: Array) -> Array:
+    """The largest entry of every flow, -inf without entries."""
+    result = np.full(problem.flows, -np.inf)
+    indptr = problem.by_flow.indptr
+    used = np.flatnonzero(np.diff(indptr))
+    if len(used):
+        result[used] = np.maximum.reduceat(entry, indptr[used])
+    return result
+
+
+def _stationarity(problem: Problem, x: Array, log_price: Array) -> float:
+    """Largest relative distance of a rate from what its price asks for (of prices, alpha < 1)."""
+    free = ~problem.forced
+    if not np.isfinite(problem.alpha):
+        off = np.log(x[free]) + log_price[free]
+    else:
+        wanted = np.log(problem.priority[free]) - log_price[free]
+        off = (problem.alpha * np.log(x[free]) - wanted) / max(1.0, problem.alpha)
+    return _most(np.where(np.isnan(off), np.inf, np.abs(np.expm1(off))))
+
+
+def _slackness(
+    problem: Problem,
+    x: Array,
+    loads: Array,
+    log_price: Array,
+    entry_share: Array,
+    prices: Array,
+    upper_prices: Array,
+) -> float:
+    """Largest min(unused share of a limit, share of the limit's price in the price of a flow)."""
+    free = ~problem.forced
+    kept = slice(None) if free.all() else free[problem.flow]
+    share = np.zeros(problem.links)
+    np.maximum.at(share, problem.link[kept], entry_share[kept])
+    idle = (share == 0.0) & (prices > 0.0)
+    if idle.any():
+        share[idle & ~_used(problem, kept)] = 1.0
+    unused = np.where(np.isfinite(problem.capacity), np.maximum(1.0 - loads, 0.0), 1.0)
+    own_share = np.exp(np.log(upper_prices) - log_price)[free]
+    own_unused = np.maximum(1.0 - _ratio(x, problem.upper), 0.0)[free]
+    return max(
+        _most(np.minimum(unused, share)[problem.capacity > 0.0]),
+        _most(np.minimum(own_unused, own_share)),
+    )
+
+
+def _used(problem: Problem, kept: BoolArray | slice) -> BoolArray:
+    """Links on the path of a flow that can have a rate."""
+    used = np.zeros(problem.links, dtype=bool)
+    used[problem.link[kept]] = True
+    return used
+
+
+def _dual_shortfall(problem: Problem, prices: Array, upper_prices: Array) -> float:
+    """By how much the price of a flow is below its priority, relatively."""
+    log_price, _ = flow_prices(problem, prices, upper_prices)
+    short = -np.expm1(log_price - np.log(problem.priority))
+    return _most(short[~problem.forced])
+
+
+def _gap(problem: Problem, x: Array, prices: Array, upper_prices: Array) -> float:
+    """|c'prices + upper'upper_prices - p'x| relative to the larger side."""
+    free = ~problem.forced
+    use = (problem.capacity > 0.0) & (prices > 0.0)
+    own = free & (upper_prices > 0.0)
+    dual = np.concatenate(
+        [
+            np.log(prices[use]) + np.log(problem.capacity[use]),
+            np.log(upper_prices[own]) + np.log(problem.upper[own]),
+        ]
+    )
+    primal = (np.log(problem.priority) + np.log(x))[free & (x > 0.0)]
+    top = max(dual.max(initial=-np.inf), primal.max(initial=-np.inf))
+    if not np.isfinite(top):
+        return 0.0 if top < 0.0 else np.inf
+    high, low = float(np.exp(dual - top).sum()), float(np.exp(primal - top).sum())
+    return abs(high - low) / max(high, low)

@@ -1,0 +1,1 @@
+"""Kernels of the K x K problems: a Gram matrix in, task weights out."""

@@ -1,0 +1,189 @@
+"""Is there a convex combination of unit gradients that vanishes? Decide it from C alone."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fairopt.checks import Array, Ints
+from fairopt.kernels.faults import INDEFINITE
+from fairopt.kernels.gram.correlation import correlation
+from fairopt.kernels.gram.nonnegative_qp import (
+    NEGATIVE_LIMIT,
+    NOT_CONVEX,
+    clear,
+    nonnegative_minimum,
+    step_cap,
+)
+from fairopt.kernels.jit import gufunc, helper
+from fairopt.kernels.linear import EPS, dot, fill
+
+STATIONARY = 0
+UNDECIDED = 1
+NOT_STATIONARY = 2
+
+# What is known of the min-norm point of the unit gradients: whether, its v'Cv, its least slope.
+PROOF_KNOWN, PROOF_QUAD, PROOF_LEAST = 0, 1, 2
+
+
+@helper
+def rounding(n: int) -> float:
+    """Rounding of v'Cv for convex v: a few units for the entries, one per addition."""
+    return (n + 2.0) * EPS
+
+
+@helper
+def default_error(error: float, seen: float, n: int) -> float:
+    """The error of C to assume: as given (4 n eps if negative), or as seen if that is more."""
+    given = 4.0 * n * EPS if error < 0.0 else error
+    return max(given, seen, rounding(n))
+
+
+@helper
+def unit_gradients(A: Array, error: float, C: Array, d: Array) -> tuple[int, float]:
+    """Fill the correlation matrix and the lengths; return (fault or 0, error of C to assume)."""
+    fault, seen = correlation(A, C, d)
+    return fault, default_error(error, seen, A.shape[0])
+
+
+@helper
+def curvature(C: Array, v: Array, z: Array) -> tuple[float, float]:
+    """Fill z = Cv; return v'Cv and min z."""
+    n = v.shape[0]
+    quad = 0.0
+    least = math.inf
+    for i in range(n):
+        z[i] = dot(C[i], v, n)
+        quad += v[i] * z[i]
+        least = min(least, z[i])
+    return quad, least
+
+
+@helper
+def unit_min_norm(
+    C: Array, v: Array, q: Array, x: Array, L: Array, ints: Ints
+) -> tuple[int, float, float]:
+    """The convex v with the smallest v'Cv; return (code, v'Cv, min Cv)."""
+    n = v.shape[0]
+    fill(v, 0.0)
+    fill(q, -1.0)
+    clear(ints)
+    code, _, _ = nonnegative_minimum(C, q, v, L, ints, x, 0, step_cap(n), True, 0.0)
+    total = 0.0
+    for i in range(n):
+        total += v[i]
+    for i in range(n):
+        v[i] /= total
+    quad, least = curvature(C, v, x)
+    return code, quad, least
+
+
+@helper
+def verdict(quad: float, least: float, error: float, n: int) -> int:
+    """What v'Cv and min Cv of a convex v prove about every matrix within `error` of C."""
+    if least > error:
+        return NOT_STATIONARY
+    return STATIONARY if abs(quad) <= rounding(n) else UNDECIDED
+
+
+@helper
+def to_gradients(v: Array, d: Array, out: Array) -> None:
+    """Convex weights of the gradients themselves from those of the unit gradients."""
+    n = d.shape[0]
+    least = math.inf
+    for i in range(n):
+        if v[i] > 0.0:
+            least = min(least, d[i])
+    total = 0.0
+    for i in range(n):
+        out[i] = v[i] * (least / d[i]) if v[i] > 0.0 else 0.0
+        total += out[i]
+    for i in range(n):
+        out[i] /= total
+
+
+@helper
+def zero_gradient(d: Array, out: Array) -> bool:
+    """If a gradient is zero: fill out with the vertex of the first one, and say so."""
+    for i in range(d.shape[0]):
+        if d[i] == 0.0:
+            fill(out, 0.0)
+            out[i] = 1.0
+            return True
+    return False
+
+
+@helper
+def judge(C: Array, proof: Array, work: Array, L: Array, ints: Ints) -> bool:
+    """Decide stationarity by the min-norm point, kept in work[0]; False if C is not convex."""
+    if proof[PROOF_KNOWN] == 0.0:
+        code, quad, least = unit_min_norm(C, work[0], work[1], work[2], L, ints)
+        proof[0], proof[1], proof[2] = 1.0, quad, least
+        return code != NOT_CONVEX and quad >= -NEGATIVE_LIMIT
+    return True
+
+
+@helper
+def least_slope(C: Array, u: Array) -> float:
+    """Smallest (Cu)_i over sum u: positive beyond the error of C proves a common descent."""
+    n = u.shape[0]
+    least = math.inf
+    total = 0.0
+    for i in range(n):
+        least = min(least, dot(C[i], u, n))
+        total += abs(u[i])
+    return least / total
+
+
+@helper
+def stationarity_of(
+    C: Array,
+    d: Array,
+    slope: float,
+    error: float,
+    proof: Array,
+    work: Array,
+    L: Array,
+    ints: Ints,
+    certificate: Array,
+) -> tuple[int, float]:
+    """The verdict (or INDEFINITE) and the error of C it assumes; fill the certificate if near."""
+    if not slope > error and not judge(C, proof, work, L, ints):
+        return INDEFINITE, error
+    if proof[PROOF_KNOWN] == 0.0:
+        return NOT_STATIONARY, error
+    quad = proof[PROOF_QUAD]
+    error = max(error, -quad)
+    known = verdict(quad, proof[PROOF_LEAST], error, d.shape[0])
+    if known != NOT_STATIONARY:
+        to_gradients(work[0], d, certificate)
+    return known, error
+
+
+@gufunc(
+    "void(float64[:,:], float64, float64[:], int64[:], float64[:], float64[:])",
+    "(n,n),()->(n),(),(),()",
+)
+def pareto(A: Array, error: float, weights: Array, code: Ints, quad: Array, bound: Array) -> None:
+    """Convex weights of the gradients, verdict or fault, v'Cv of the unit gradients, its error."""
+    n = A.shape[0]
+    C = np.empty((n, n))
+    L = np.empty((n, n))
+    work = np.empty((5, n))
+    ints = np.empty((3, n), np.int64)
+    d, v = work[0], work[1]
+    code[0], bound[0] = unit_gradients(A, error, C, d)
+    quad[0] = 0.0
+    if code[0] != 0:
+        return
+    if zero_gradient(d, weights):
+        code[0] = STATIONARY
+        return
+    outcome, quad[0], least = unit_min_norm(C, v, work[2], work[3], L, ints)
+    if outcome == NOT_CONVEX or quad[0] < -NEGATIVE_LIMIT:
+        code[0] = INDEFINITE
+        return
+    bound[0] = max(bound[0], -quad[0])
+    code[0] = verdict(quad[0], least, bound[0], n)
+    to_gradients(v, d, weights)

@@ -1,0 +1,1 @@
+"""Kernels of alpha-fair allocation: routing, capacities and prices in, rates out."""
