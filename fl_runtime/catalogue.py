@@ -14,7 +14,7 @@ from fl_runtime.executors import EXECUTORS
 from fl_runtime.models import MODELS
 from fl_runtime.partitions import PARTITIONS
 from fl_runtime.recruitment import DRIFTS, EVERYONE, RULE_NOTES
-from mechanisms.scenarios import DISTRIBUTIONS
+from mechanisms.studies.cost_distributions import DISTRIBUTIONS
 
 
 def catalogue() -> dict[str, dict[str, str]]:

@@ -24,9 +24,9 @@ from fl_runtime.complaints import record_from_table
 from fl_runtime.config import RecruitmentSection
 from fl_runtime.streams import stream, stream_seed
 from mechanisms import Mechanism
-from mechanisms.drift import CostProcess, GeometricWalk, MeanReverting
-from mechanisms.named_rules import RuleOptions, named_rule
-from mechanisms.scenarios import CostDistribution, scenario
+from mechanisms.auctions.registry import RuleOptions, named_rule
+from mechanisms.studies.cost_distributions import CostDistribution, scenario
+from mechanisms.studies.cost_drift import CostProcess, GeometricWalk, MeanReverting
 
 Costs = NDArray[np.float64]
 

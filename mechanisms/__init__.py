@@ -15,20 +15,20 @@ Example:
     array([3., 4., 5., 0.])
 """
 
-from mechanisms.audit import audit
-from mechanisms.audit_report import AuditReport
-from mechanisms.baselines import cheapest_first, random_recruitment
+from mechanisms.auctions.baselines import cheapest_first, random_recruitment
+from mechanisms.auctions.budget_fair import budget_fair
+from mechanisms.auctions.greedy_max_min import greedy_max_min
+from mechanisms.auctions.level_rules import leave_one_out_level, level_max_min
+from mechanisms.auctions.max_min_fair import max_min_fair
+from mechanisms.auctions.participation_fee import participation_fee
+from mechanisms.auctions.posted_price import posted_price, sampled_posted_price
+from mechanisms.auctions.proportional_share import proportional_share
+from mechanisms.auctions.registry import RuleOptions, named_rule
+from mechanisms.audits.audit import audit
+from mechanisms.audits.report import AuditReport
 from mechanisms.bids import exactly
-from mechanisms.budget_fair import budget_fair
-from mechanisms.greedy_max_min import greedy_max_min
-from mechanisms.level_rules import leave_one_out_level, level_max_min
-from mechanisms.max_min_fair import max_min_fair
-from mechanisms.named_rules import RuleOptions, named_rule
 from mechanisms.outcome import Mechanism, Outcome
-from mechanisms.participation_fee import participation_fee
-from mechanisms.posted_price import posted_price, sampled_posted_price
-from mechanisms.proportional_share import proportional_share
-from mechanisms.scenarios import draw_costs, scenario
+from mechanisms.studies.cost_distributions import draw_costs, scenario
 
 __all__ = [
     "AuditReport",

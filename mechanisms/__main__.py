@@ -18,9 +18,9 @@ import typer
 from rich.console import Console
 
 from fairopt.errors import InvalidInput, NotSolved
-from mechanisms.audit import SAMPLES, audit
-from mechanisms.named_rules import RULES, RuleOptions, named_rule
-from mechanisms.tables import (
+from mechanisms.auctions.registry import RULES, RuleOptions, named_rule
+from mechanisms.audits.audit import SAMPLES, audit
+from mechanisms.report.tables import (
     NamedBids,
     amount,
     audit_record,
@@ -98,7 +98,7 @@ def run(
     outcome = named_rule(rule, options)(named.bids, money)
     title = f"{rule}: {amount(outcome.spend)} of {amount(money)} spent"
     if plot is not None:
-        from mechanisms.plots import save_outcome
+        from mechanisms.report.plots import save_outcome
 
         save_outcome(plot, named, outcome, title)
     if as_json:
@@ -148,12 +148,12 @@ def audit_command(
         progress=progress,
     )
     if plot is not None:
-        from mechanisms.plots import save_audit
+        from mechanisms.report.plots import save_audit
 
         save_audit(plot, named, report, f"{rule}, budget {amount(money)}")
     found = None
     if limits:
-        from mechanisms.limit_search import find_limits
+        from mechanisms.audits.collusion_search import find_limits
 
         found = find_limits(mechanism, named.bids, money, rng=rng, jobs=jobs, progress=progress)
     if as_json:
@@ -178,8 +178,8 @@ def study(
     plot: Annotated[Path | None, typer.Option(help="Also draw the study to this file.")] = None,
 ) -> None:
     """Compare all rules over drawn auctions: take-up, gap, spend, overpayment, floors."""
-    from mechanisms.study import compare_rules
-    from mechanisms.study_views import plain, save_study, study_tables
+    from mechanisms.report.studies import plain, save_study, study_tables
+    from mechanisms.studies.comparison import compare_rules
 
     shares = [float(number(part, "--budgets", infinite=False)) for part in budgets.split(",")]
     cells = compare_rules(
@@ -211,8 +211,8 @@ def rounds(
     as_json: AsJson = False,
 ) -> None:
     """Repeat auctions while costs drift: fairness over time, and what can be gamed."""
-    from mechanisms.rounds_study import study_rounds
-    from mechanisms.study_views import plain, rounds_tables
+    from mechanisms.report.studies import plain, rounds_tables
+    from mechanisms.studies.rounds import study_rounds
 
     by_rule, learning = study_rounds(
         num_rounds=number_of_rounds,

@@ -10,8 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mechanisms import Mechanism
-from mechanisms.properties import find_irrational_payment, find_overspend, find_profitable_report
-from mechanisms.running import run_mechanism
+from mechanisms.audits.properties import (
+    find_irrational_payment,
+    find_overspend,
+    find_profitable_report,
+)
+from mechanisms.audits.run_rule import run_mechanism
 from proofs.law import Law
 
 AUCTIONS = 40

@@ -24,13 +24,13 @@ PRELOADED = (
     "torch._dynamo",  # imported by the first optimiser
     "matplotlib.pyplot",
     "sklearn.datasets",
-    "mechanisms.kernels.exact",
-    "mechanisms.kernels.shares",
-    "mechanisms.kernels.spending",
-    "mechanisms.kernels.water_filling",
-    "mechanisms.audit",
-    "mechanisms.limit_search",
-    "mechanisms.study",
+    "mechanisms.auctions.kernels.exact_comparison",
+    "mechanisms.auctions.kernels.shares",
+    "mechanisms.auctions.kernels.spending",
+    "mechanisms.auctions.kernels.water_filling",
+    "mechanisms.audits.audit",
+    "mechanisms.audits.collusion_search",
+    "mechanisms.studies.comparison",
     "typer",
 )
 """No `__main__` among them: each process executes its own."""

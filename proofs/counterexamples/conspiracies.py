@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mechanisms import Mechanism, Outcome, budget_fair, cheapest_first, max_min_fair, posted_price
-from mechanisms.limits import (
+from mechanisms.audits.collusion import (
     JointViolation,
     all_pairs,
     find_profitable_collusion,

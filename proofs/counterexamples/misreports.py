@@ -17,7 +17,7 @@ from mechanisms import (
     level_max_min,
     max_min_fair,
 )
-from mechanisms.properties import find_profitable_report
+from mechanisms.audits.properties import find_profitable_report
 from proofs.claim import COUNTEREXAMPLE, OWN, Check, Claim
 from proofs.incentives import wrong_rules
 from proofs.incentives.instances import Row, exact_table

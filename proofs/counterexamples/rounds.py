@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mechanisms import greedy_max_min, max_min_fair
-from mechanisms.repeated import (
+from mechanisms.studies.repeated_auctions import (
     Policy,
     RepeatedViolation,
     every_round,

@@ -11,8 +11,8 @@ from mechanisms import (
     level_max_min,
     max_min_fair,
 )
-from mechanisms.smt import prove_truthful, prove_within_budget
-from mechanisms.smt_rules import Offers, capped_offers, plain_offers
+from mechanisms.audits.smt.encodings import Offers, capped_offers, plain_offers
+from mechanisms.audits.smt.prove import prove_truthful, prove_within_budget
 from proofs.claim import BOUND, OWN, TIGHT, Claim
 from proofs.incentives import laws, wrong_rules
 

@@ -9,7 +9,7 @@ from functools import cache, partial
 from typing import Any
 
 from mechanisms import Mechanism
-from mechanisms.properties import find_irrational_payment, find_overspend
+from mechanisms.audits.properties import find_irrational_payment, find_overspend
 from proofs.incentives.instances import (
     DEEP_GRIDS,
     GRIDS,

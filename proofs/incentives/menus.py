@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mechanisms import Mechanism, Outcome, participation_fee, sampled_posted_price
-from mechanisms.ranking import kth, largest, ranked
+from mechanisms.auctions.exact.ranking import kth, largest, ranked
 from proofs.claim import BOUND, IDENTITY, OWN, Claim
 from proofs.incentives import laws
 from proofs.incentives.instances import Bids, exact_table, random_auctions

@@ -16,7 +16,7 @@ from mechanisms import (
     level_max_min,
     max_min_fair,
 )
-from mechanisms.ranking import exact_outcome, kth, ranked, water_level
+from mechanisms.auctions.exact.ranking import exact_outcome, kth, ranked, water_level
 from proofs.claim import BOUND, IDENTITY, OWN, Check, Claim
 from proofs.incentives import laws, wrong_rules
 from proofs.incentives.instances import Bids

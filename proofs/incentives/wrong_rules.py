@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from mechanisms import Mechanism, Outcome, posted_price, sampled_posted_price
-from mechanisms.budget_fair import exact_share
-from mechanisms.ranking import (
+from mechanisms.auctions.budget_fair import exact_share
+from mechanisms.auctions.exact.ranking import (
     Prices,
     Ranking,
     among_cheapest,

@@ -17,7 +17,7 @@ from fl_runtime.config_files import (
 )
 from fl_runtime.preflight import check_all_arms
 from fl_runtime.recruitment import RULE_NOTES
-from mechanisms.named_rules import RULES
+from mechanisms.auctions.registry import RULES
 from tests.fl_runtime.small import TOML, config, tree
 
 DOCUMENTED = """

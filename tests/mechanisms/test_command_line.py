@@ -9,8 +9,8 @@ import pytest
 
 from fairopt import errors
 from mechanisms import named_rule
-from mechanisms.named_rules import RULES, RuleOptions
-from mechanisms.tables import read_bids
+from mechanisms.auctions.registry import RULES, RuleOptions
+from mechanisms.report.tables import read_bids
 from tests import forked
 
 BIDS = "client,mnist,cifar\nann,1,5\nbob,2,1\ncay,4,3\n"

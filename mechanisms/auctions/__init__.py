@@ -1,0 +1,1 @@
+"""One rule per file; `exact` and `floats` hold steps that rules share, `kernels` compiled ones."""

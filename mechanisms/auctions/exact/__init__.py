@@ -1,0 +1,1 @@
+"""Exact forms: rankings, offers and integers in which rules are written for fractions."""

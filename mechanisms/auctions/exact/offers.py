@@ -1,0 +1,44 @@
+"""The exact form of every leave-one-out rule: one loop, into which a rule puts its offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mechanisms.auctions.exact.integer_scaling import in_integers
+from mechanisms.auctions.exact.ranking import (
+    Ranking,
+    among_cheapest,
+    exact_outcome,
+    of_others,
+    ranked,
+)
+from mechanisms.bids import Auction
+from mechanisms.outcome import Outcome
+
+Offer = Callable[[list[Ranking], int, Auction], tuple[int, Any]]
+"""From the others' rankings and a task to the (level, price) that one client meets there."""
+
+
+def recruit_by_offers(auction: Auction, offer: Offer) -> Outcome:
+    """Make every client an offer for every task that its own asks do not enter.
+
+    A client wins a task iff it is among the `level` cheapest and asks at most the price.
+
+    Args:
+        auction: With exact asks.
+        offer: Level and price; level 0 where nothing is offered.
+    """
+    auction, unit = in_integers(auction)
+    rankings = [ranked(column) for column in auction.asks.T]
+    prices = {}
+    for client, asks in enumerate(auction.asks):
+        others = of_others(rankings, client, asks)
+        for task, ask in enumerate(asks):
+            level, price = offer(others, task, auction)
+            if among_cheapest(others[task], level, ask, client) and ask <= price:
+                prices[client, task] = price * unit
+    outcome = exact_outcome(prices, auction.asks.shape, np.zeros(auction.num_tasks))
+    return Outcome(outcome.winners, outcome.payments, outcome.take_up)

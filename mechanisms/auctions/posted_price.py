@@ -1,0 +1,140 @@
+"""Take-it-or-leave-it prices: honest because nobody's own bid moves its prices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mechanisms.auctions.exact.ranking import exact_outcome, kth, largest, ranked
+from mechanisms.bids import (
+    Auction,
+    checked_generator,
+    checked_prices,
+    exact_number,
+    read_auction,
+)
+from mechanisms.outcome import Outcome
+
+
+def posted_price(bids: ArrayLike, prices: ArrayLike, budget: Any) -> Outcome:
+    """Offer every client a list of prices, in the order of their index, while money lasts.
+
+    A client gets all tasks whose price is at least its ask. It is met with its whole list or, if
+    the sum of the list is more than what is left, passed over; so it never pays to refuse one
+    task in order to keep money for another.
+
+    Args:
+        bids: (N, S) cost asked by client i for task s, >= 0; `inf` = does not bid.
+        prices: (S,) one list for all clients, or (N, S) a list each; finite, >= 0, and chosen
+            without looking at the bids.
+        budget: B, money available, finite and > 0.
+
+    Returns:
+        `Outcome` whose `level` (S,) is the number of recruits of each task.
+
+    Guarantee: truthful against joint misreports, individually rational, within budget. Nothing
+    is promised about the number of recruits, which hangs on the prices.
+
+    Raises:
+        InvalidInput: A bid, a price or the budget does not meet its requirement.
+
+    Example:
+        >>> posted_price([[1.0, 9.0], [2.0, 3.0], [0.0, 0.0]], [2.0, 4.0], 11.0).payments
+        array([[2., 0.],
+               [2., 4.],
+               [0., 0.]])
+    """
+    auction = read_auction(bids, budget)
+    table = checked_prices(prices, auction)
+    accepted = np.asarray(auction.asks <= table, dtype=bool)
+    offered = (_offered_exactly if auction.exact else _offered_fast)(auction, table, accepted)
+    winners = accepted & offered[:, np.newaxis]
+    nothing = auction.budget * 0
+    payments = np.where(winners, table, nothing)
+    return Outcome(winners, payments, np.asarray(winners.sum(axis=0, dtype=np.int64)))
+
+
+def _offered_exactly(
+    auction: Auction, prices: NDArray[Any], accepted: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """(N,) who is met with an offer."""
+    offered = np.zeros(auction.num_clients, dtype=bool)
+    left = auction.budget
+    for client, menu in enumerate(prices):
+        offered[client] = menu.sum() <= left
+        if offered[client]:
+            left = left - sum(menu[accepted[client]])
+    return offered
+
+
+def _offered_fast(
+    auction: Auction, prices: NDArray[Any], accepted: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """The same, with the money left kept without rounding."""
+    from mechanisms.auctions.kernels.spending import offer_in_order
+
+    offered = np.zeros(auction.num_clients, dtype=np.bool_)
+    offer_in_order(np.ascontiguousarray(prices), accepted, auction.budget, offered)
+    return offered
+
+
+def sampled_posted_price(bids: ArrayLike, budget: Any, rng: np.random.Generator) -> Outcome:
+    r"""Learn prices from a random half of the clients and offer them to the other half.
+
+    Problem: with b_s(k) the k-th cheapest ask of task s in the sample, the level
+    q = max{k : k sum_s b_s(k) <= B} is what the sample itself could fill. The other clients, in
+    random order, may take each task at the price b_s(q) until it has q recruits.
+
+    Args:
+        bids: (N, S) cost asked by client i for task s, >= 0; `inf` = does not bid.
+        budget: B, money available, finite and > 0.
+        rng: Source of the sample and of the order, neither of which looks at bids.
+
+    Returns:
+        `Outcome` whose `level` (S,) is the number of recruits of each task.
+
+    Guarantee: truthful against joint misreports for every draw of the generator, individually
+    rational, within budget. About half of the clients cannot win.
+
+    Raises:
+        InvalidInput: A bid, the budget or the generator does not meet its requirement.
+
+    Source: the standard sampling construction of posted prices, reconstructed.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> bids = np.linspace(0.0, 1.0, 200).reshape(100, 2)
+        >>> sampled_posted_price(bids, 10.0, rng).take_up
+        array([14, 14])
+    """
+    checked_generator(rng)
+    auction = read_auction(bids, budget)
+    sample = rng.random(auction.num_clients) < 0.5
+    order = rng.permutation(np.flatnonzero(~sample))
+    level = _sample_level(auction.asks[sample], auction)
+    prices = {}
+    for task, column in enumerate(auction.asks.T):
+        price = kth(ranked(column[sample]), level)
+        willing = order[np.asarray(column[order] <= price, dtype=bool)][:level]
+        prices.update({(int(client), task): price for client in willing})
+    return _as_outcome(prices, auction)
+
+
+def _sample_level(asks: NDArray[Any], auction: Auction) -> int:
+    """Level that the sample could fill at its own last ask."""
+    rankings = [ranked(column) for column in asks.T]
+
+    def fits(k: int) -> bool:
+        total = sum(exact_number(kth(ranking, k)) for ranking in rankings)
+        return bool(k * total <= exact_number(auction.budget))
+
+    return largest(min(map(len, rankings)), fits)
+
+
+def _as_outcome(prices: dict[tuple[int, int], Any], auction: Auction) -> Outcome:
+    """Outcome in the number type of the auction."""
+    outcome = exact_outcome(prices, auction.asks.shape, [0] * auction.num_tasks)
+    payments = outcome.payments if auction.exact else outcome.payments.astype(np.float64)
+    return Outcome(outcome.winners, payments, outcome.take_up)

@@ -1,0 +1,125 @@
+"""Rules by name, for command lines and configuration files."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from fairopt.choices import choose
+from fairopt.errors import InvalidInput
+from mechanisms.auctions.baselines import cheapest_first, random_recruitment
+from mechanisms.auctions.budget_fair import budget_fair
+from mechanisms.auctions.greedy_max_min import greedy_max_min
+from mechanisms.auctions.level_rules import leave_one_out_level, level_max_min
+from mechanisms.auctions.max_min_fair import max_min_fair
+from mechanisms.auctions.participation_fee import participation_fee
+from mechanisms.auctions.posted_price import posted_price, sampled_posted_price
+from mechanisms.outcome import Mechanism, Outcome
+
+
+@dataclass(frozen=True)
+class RuleOptions:
+    """Parameters that some rules take beside bids and budget.
+
+    Args:
+        reserve: Price of an outside seller, one or one per task.
+        prices: Posted prices, one per task.
+        direction: Relative prices of the participation fee; all equal by default.
+        fee: Participation fee, in units of the direction.
+        seed: Of the random rules, which are then the same function of the bids on every call.
+    """
+
+    reserve: Any = None
+    prices: Any = None
+    direction: Any = None
+    fee: Any = None
+    seed: int = 0
+
+
+def named_rule(name: str, options: RuleOptions | None = None) -> Mechanism:
+    """The mechanism `(bids, budget) -> Outcome` of that name.
+
+    Raises:
+        InvalidInput: An unknown name, an option that the rule does not take, or one that it needs.
+
+    Example:
+        >>> named_rule("max-min-fair")([[1.0], [3.0]], 4.0).spend
+        3.0
+        >>> named_rule("budget-fair", RuleOptions(reserve=1))
+        Traceback (most recent call last):
+        ...
+        fairopt.errors.InvalidInput: reserve = 1, but it must be left out for budget-fair
+    """
+    build, takes, needs = choose("rule", name, RULES)
+    given = options or RuleOptions()
+    for field in ("reserve", "prices", "direction", "fee"):
+        value = getattr(given, field)
+        if value is not None and field not in takes:
+            raise InvalidInput(field, value, f"left out for {name}")
+        if value is None and field in needs:
+            raise InvalidInput(field, value, f"given for {name}")
+    return build(given)
+
+
+def _plain(rule: Mechanism) -> Callable[[RuleOptions], Mechanism]:
+    """A rule without parameters."""
+    return lambda options: rule
+
+
+def _with_reserve(rule: Callable[..., Outcome]) -> Callable[[RuleOptions], Mechanism]:
+    """A rule with an optional reserve; without one it is the rule itself."""
+
+    def build(options: RuleOptions) -> Mechanism:
+        if options.reserve is None:
+            return rule
+        return functools.partial(rule, reserve=options.reserve)
+
+    return build
+
+
+def _seeded(rule: Callable[..., Outcome]) -> Callable[[RuleOptions], Mechanism]:
+    """A random rule whose generator starts anew on every call."""
+
+    def build(options: RuleOptions) -> Mechanism:
+        return lambda bids, budget: rule(bids, budget, np.random.default_rng(options.seed))
+
+    return build
+
+
+def _posted(options: RuleOptions) -> Mechanism:
+    """Posted prices."""
+    return lambda bids, budget: posted_price(bids, options.prices, budget)
+
+
+def _fee(options: RuleOptions) -> Mechanism:
+    """Participation fee, by default at equal prices."""
+
+    def rule(bids: Any, budget: Any) -> Outcome:
+        direction = options.direction
+        equal = np.ones(np.shape(bids)[-1]) if direction is None else direction
+        return participation_fee(bids, budget, equal, options.fee)
+
+    return rule
+
+
+Builder = tuple[Callable[[RuleOptions], Mechanism], tuple[str, ...], tuple[str, ...]]
+RULES: MappingProxyType[str, Builder] = MappingProxyType(
+    {
+        "max-min-fair": (_with_reserve(max_min_fair), ("reserve",), ()),
+        "leave-one-out-level": (_with_reserve(leave_one_out_level), ("reserve",), ()),
+        "level-max-min": (_with_reserve(level_max_min), ("reserve",), ()),
+        "budget-fair": (_plain(budget_fair), (), ()),
+        "greedy-max-min": (_plain(greedy_max_min), (), ()),
+        "cheapest-first": (_plain(cheapest_first), (), ()),
+        "random-recruitment": (_seeded(random_recruitment), (), ()),
+        "posted-price": (_posted, ("prices",), ("prices",)),
+        "sampled-posted-price": (_seeded(sampled_posted_price), (), ()),
+        "participation-fee": (_fee, ("direction", "fee"), ("fee",)),
+    }
+)
+"""Name -> (builder, options it takes, options it needs)."""

@@ -1,0 +1,273 @@
+"""Can anybody gain by lying? One call that answers for any auction, and says how far it looked."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from itertools import islice
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fairopt.errors import InvalidInput
+from mechanisms.auctions.exact.integer_scaling import in_integers
+from mechanisms.audits import properties
+from mechanisms.audits.best_response import best_response_of, known_rule, rankings_of
+from mechanisms.audits.checks import BestReport, Honest, SearchReports, TraceAsks
+from mechanisms.audits.job import AuditJob, checked_clients
+from mechanisms.audits.report import AuditReport
+from mechanisms.audits.run_rule import check_repeats, run_mechanism
+from mechanisms.audits.violation import (
+    CRITICAL,
+    LAWS,
+    MENU,
+    MONOTONE,
+    RATIONAL,
+    TRUTHFUL,
+    WITHIN_BUDGET,
+    Violation,
+)
+from mechanisms.bids import checked_bids, checked_budget, checked_generator, read_auction
+from mechanisms.outcome import Mechanism, Outcome
+from mechanisms.parallel import checked_jobs
+
+Method = Literal["auto", "exact", "search", "smt"]
+METHODS = ("auto", "exact", "search", "smt")
+SAMPLES = 10_000
+"""Misreports that a search tries in all, unless told otherwise."""
+ROUNDING = Fraction(1, 2**40)
+"""Relative to the budget: smaller gains by a float mechanism are its rounding, not a lie's."""
+AUTO_SIZE = 10_000
+"""Liars times asks up to which "auto" traces a mechanism: a few runs for each such pair."""
+TRACED = (MONOTONE, CRITICAL, MENU)
+"""Laws about a single ask that come with tracing it."""
+TRACED_CELLS = 40
+"""Asks in an auction up to which they are traced beside a joint audit: about a second."""
+REPLAYED = 3
+"""Lies that an audit by structure runs again; in a large auction each takes as long as the rest."""
+NOTHING = Fraction(0)
+SEED = 0
+"""Of the search, when no generator is given: an audit repeats."""
+
+
+def audit(
+    mechanism: Mechanism,
+    bids: ArrayLike,
+    budget: Any,
+    *,
+    clients: int | Iterable[int] | None = None,
+    joint: bool | None = None,
+    method: Method = "auto",
+    samples: int = SAMPLES,
+    rng: np.random.Generator | None = None,
+    jobs: int | None = None,
+    progress: bool = False,
+) -> AuditReport:
+    """Look for misreports by which a client gains, and for the other failures of an auction.
+
+    Bids are taken as the true costs. Beside truthfulness, the payments on these bids are checked
+    (individual rationality, budget), and, where single asks are traced, monotonicity, critical
+    payments and independence of the menu.
+
+    Args:
+        mechanism: Callable `(bids, budget) -> Outcome`: a rule of this package (with a reserve as
+            `functools.partial(rule, reserve=...)`) or your own.
+        bids: (N, S) true costs; `inf` = does not bid, and stays out.
+        budget: Money available.
+        clients: Who may lie: an index, several, or everybody.
+        joint: Vary all asks of a client together. By default whatever is complete.
+        method: "exact" traces every ask, and for `budget_fair`, `max_min_fair`,
+            `leave_one_out_level` and `level_max_min` covers all joint misreports by their
+            structure; other mechanisms must add, scale and compare only, and get exact numbers.
+            "search" tries random joint misreports in the mechanism's own arithmetic. "smt" proves
+            it for all real bids of this shape, for rules that `mechanisms.audits.smt.prove` knows.
+            "auto" is exact where that is possible within minutes and a search otherwise.
+        samples: Misreports tried by a search, over all clients.
+        rng: Source of the search; a fixed seed by default.
+        jobs: Processes that share the clients, as joblib's `n_jobs`: -1 is every core. None
+            follows a surrounding `joblib.parallel_config`, so a registered backend such as Dask
+            or Ray takes over unchanged; without one it is a single process. The report is the
+            same for any number. Proofs by "smt" are not divided.
+        progress: Show a bar on the error stream.
+
+    Raises:
+        InvalidInput: Bad input; an exact joint audit of a mechanism of unknown structure, for
+            which `joint=False` or `method="search"` is the way; a mechanism that decides
+            differently when asked again, or whose outcome has payments that are not finite, or
+            that go to clients that are not recruited.
+        Exception: What the mechanism raises, with a note that names the bids. A mechanism that
+            never returns is waited for.
+
+    Example:
+        >>> from mechanisms import level_max_min, max_min_fair
+        >>> costs = [[1, 5], [2, 1], [4, 3]]
+        >>> audit(max_min_fair, costs, 15).truthful
+        True
+        >>> report = audit(level_max_min, costs, 15)
+        >>> report.truthful, report.violations[0].gain, report.violations[0].replay(level_max_min)
+        (False, Fraction(2, 1), Fraction(2, 1))
+    """
+    if method not in METHODS:
+        raise InvalidInput("method", method, f"one of {', '.join(METHODS)}")
+    table = checked_bids(bids)
+    checked_budget(budget, exact=table.dtype == object)
+    liars = checked_clients(clients, len(table))
+    job = AuditJob(mechanism, table, budget, liars, checked_jobs(jobs), progress)
+    if method == "smt":
+        return _by_smt(job, joint)
+    if method == "search" or (method == "auto" and not _traceable(job)):
+        return _by_search(job, joint, samples, rng)
+    try:
+        return _exactly(job, joint)
+    except InvalidInput as error:
+        if method == "exact" or error.argument != "mechanism":
+            raise
+    return _by_search(job, joint, samples, rng)  # it was traceable at first, but not everywhere
+
+
+def _exactly(job: AuditJob, joint: bool | None) -> AuditReport:
+    """Complete methods."""
+    known = best_response_of(job.mechanism) is not None
+    if joint and not known:
+        requirement = (
+            'joint=False or method="search": exact joint misreports are known for budget_fair, '
+            "max_min_fair, leave_one_out_level and level_max_min only"
+        )
+        raise InvalidInput("joint", joint, requirement)
+    if known and joint is not False:
+        return _by_structure(job)
+    return _by_tracing(job)
+
+
+def _by_structure(job: AuditJob) -> AuditReport:
+    """All joint misreports for a rule whose best response is known.
+
+    Where a client faces a menu that its bids do not enter, and its outcome is its choice from it,
+    monotonicity, critical payments and menu independence follow; otherwise they are traced if
+    the auction is small.
+    """
+    auction = read_auction(job.exact_bids, job.exact_budget, known_rule(job.mechanism)[1])
+    outcome = run_mechanism(job.mechanism, job.exact_bids, job.exact_budget)
+    utilities = outcome.utilities(auction.asks)
+    small, unit = in_integers(auction)
+    check = BestReport(job.mechanism, small, rankings_of(small))
+    paid = outcome.payments / unit
+    rows = [
+        Honest(i, tuple(outcome.winners[i]), tuple(paid[i]), utilities[i] / unit) for i in job.liars
+    ]
+    answers = dict(zip(job.liars, job.ask(check, rows), strict=True))
+    lies = [(lie.gain, client, lie.report) for client, (lie, _) in answers.items() if lie]
+    found = [
+        properties.misreport(
+            job.exact_bids, job.exact_budget, client, tuple(x * unit for x in report), gain * unit
+        )
+        for gain, client, report in lies
+    ]
+    _replay_largest(job, found)
+    by_menu = all(explained for _, explained in answers.values())
+    scope = f"every joint misreport of {job.who} at this profile"
+    complete: tuple[str, ...] = (TRUTHFUL, *TRACED) if by_menu else (TRUTHFUL,)
+    if not by_menu and job.bids.size <= TRACED_CELLS:
+        found += [each for each in _traced(job) if each.law != TRUTHFUL]
+        complete = _traced_laws(job)
+    return _report(job, found, scope, "exact", complete, honest=outcome)
+
+
+def _replay_largest(job: AuditJob, found: Sequence[Violation]) -> None:
+    """Run the largest lies on the mechanism: what the rule's structure says must show there."""
+    for lie in sorted(found, key=lambda each: each.gain, reverse=True)[:REPLAYED]:
+        assert lie.replay(job.mechanism) == lie.gain, "a best response must replay"
+
+
+def _by_tracing(job: AuditJob) -> AuditReport:
+    """Every single ask of a mechanism that adds, scales and compares."""
+    check_repeats(job.mechanism, job.exact_bids, job.exact_budget)
+    found = _traced(job)
+    scope = f"every misreport of every single ask of {job.who} at this profile"
+    return _report(job, found, scope, "exact", complete=_traced_laws(job))
+
+
+def _traced_laws(job: AuditJob) -> tuple[str, ...]:
+    """Laws that tracing decides; critical payments are defined for clients with one task."""
+    asks = np.count_nonzero(np.asarray(job.bids[job.liars] < np.inf, dtype=bool), axis=1)
+    return (TRUTHFUL, MONOTONE, MENU, CRITICAL) if asks.max() <= 1 else (TRUTHFUL, MONOTONE, MENU)
+
+
+def _traced(job: AuditJob) -> list[Violation]:
+    """Worst violation of each law by each client's single asks."""
+    check = TraceAsks(job.mechanism, job.bids, job.budget)
+    return [each for found in job.ask(check, job.liars) for each in found]
+
+
+def _by_search(
+    job: AuditJob, joint: bool | None, samples: int, rng: np.random.Generator | None
+) -> AuditReport:
+    """Random misreports in the mechanism's own arithmetic: a lower bound on what lies bring."""
+    if isinstance(samples, bool) or not isinstance(samples, int | np.integer) or samples < 1:
+        raise InvalidInput("samples", samples, "an integer >= 1")
+    generator = np.random.default_rng(SEED) if rng is None else checked_generator(rng)
+    check_repeats(job.mechanism, job.bids, job.budget)
+    each = -(-samples // len(job.liars))
+    threshold = ROUNDING * job.exact_budget * (job.bids.dtype != object)
+    seeds = generator.integers(2**63, size=(len(job.bids), 2))
+    settings = (each, joint is not False, threshold, seeds)
+    check = SearchReports(job.mechanism, job.bids, job.budget, *settings)
+    answers = job.ask(check, job.liars)
+    found = [lie.within(job.bids, job.budget) for lie in answers if lie is not None]
+    kind = "single-ask" if joint is False else "joint"
+    scope = f"{each * len(job.liars):,} sampled {kind} misreports of {job.who}, a lower bound"
+    return _report(job, found, scope, "search", complete=(), tolerance=threshold)
+
+
+def _by_smt(job: AuditJob, joint: bool | None) -> AuditReport:
+    """Proof for all real bids of the profile's shape."""
+    from mechanisms.audits.smt.prove import prove_truthful
+
+    verdict = prove_truthful(job.mechanism, job.bids.shape, joint=joint is not False)
+    found = [] if verdict.violation is None else [verdict.violation]
+    kind = "joint misreports" if joint is not False else "misreports of clients with one task"
+    scope = f"all real bids and {kind}, n = {job.bids.shape[0]}, S = {job.bids.shape[1]}"
+    return _report(job, found, scope, "smt", complete=(TRUTHFUL,) if verdict.proved else ())
+
+
+def _report(
+    job: AuditJob,
+    found: Sequence[Violation],
+    scope: str,
+    method: str,
+    complete: tuple[str, ...],
+    tolerance: Fraction = NOTHING,
+    honest: Outcome | None = None,
+) -> AuditReport:
+    """Put everything together with the laws that one outcome shows, unless it is known, run now."""
+    exact = method != "search"
+    bids, budget = (job.exact_bids, job.exact_budget) if exact else (job.bids, job.budget)
+    outcome = run_mechanism(job.mechanism, bids, budget) if honest is None else honest
+    plain = [
+        properties.find_irrational_payment(outcome, bids),
+        properties.find_overspend(outcome, budget),
+    ]
+    seen = [each.within(bids, budget) for each in plain if each and each.gain > tolerance]
+    ordered = sorted(found, key=lambda each: (LAWS.index(each.law), -each.gain))
+    violations = (*ordered, *seen)
+    broken = {each.law for each in violations}
+    checked = {*complete, RATIONAL, WITHIN_BUDGET}
+    laws = {law: False if law in broken else (True if law in checked else None) for law in LAWS}
+    return AuditReport(laws[TRUTHFUL], scope, method, MappingProxyType(laws), violations)
+
+
+def _traceable(job: AuditJob) -> bool:
+    """Whether a mechanism runs on exact numbers and germs, tried on its first client."""
+    if best_response_of(job.mechanism) is not None:
+        return True
+    if len(job.liars) * job.bids.size > AUTO_SIZE:
+        return False
+    profile = properties.Profile(job.mechanism, job.bids, job.budget, job.liars[0])
+    try:
+        deque(islice(profile.trace(0), 2), maxlen=0)  # a point and a germ
+    except (TypeError, ValueError, AttributeError, ArithmeticError, LookupError):
+        return False
+    return True

@@ -1,0 +1,159 @@
+"""The best joint misreport of one client, exactly, for rules whose structure is known.
+
+For a leave-one-out rule a client faces a list of prices that its own bids do not enter, so the
+best it can ever get is the sum of its gains at these prices. For the common level a client wants
+the highest level that its bids can bring about, which is found directly. In both cases all joint
+misreports of all its asks are covered at the cost of about one auction.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from mechanisms.auctions.budget_fair import budget_fair
+from mechanisms.auctions.exact.ranking import Ranking, kth, largest, of_others, ranked
+from mechanisms.auctions.level_rules import exact_level_offer, leave_one_out_level, level_max_min
+from mechanisms.auctions.max_min_fair import exact_offer, max_min_fair
+from mechanisms.bids import Auction
+from mechanisms.outcome import Mechanism
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a client can get at most, and a report that gets it.
+
+    Args:
+        utility: Supremum over all joint reports; attained by `report`.
+        report: (S,) asks.
+        menu: (S,) prices that the client faces whatever it bids, for rules that have such.
+    """
+
+    utility: Any
+    report: Row
+    menu: Row | None = None
+
+    def explains(self, won: Row, paid: Row) -> bool:
+        """Whether a truthful client's outcome is its choice from the menu."""
+        rows = zip(won, paid, self.report, self.menu or (), strict=True)
+        return all(
+            (pay == price and ask <= price) if wins else ask >= price
+            for wins, pay, ask, price in rows
+        )
+
+
+BestResponse = Callable[[Auction, list[Ranking], int], Response]
+
+
+def known_rule(mechanism: Mechanism) -> tuple[Mechanism, Any]:
+    """The rule behind a mechanism and its reserve, seen through `functools.partial`."""
+    if not isinstance(mechanism, functools.partial):
+        return mechanism, None
+    simple = not mechanism.args and set(mechanism.keywords) <= {"reserve"}
+    return (mechanism.func, mechanism.keywords.get("reserve")) if simple else (mechanism, None)
+
+
+def best_response_of(mechanism: Mechanism) -> BestResponse | None:
+    """The exact joint best response for a rule, or None where none is known."""
+    rule, _ = known_rule(mechanism)
+    return _KNOWN.get(rule)
+
+
+def rankings_of(auction: Auction) -> list[Ranking]:
+    """Ranked bidders of every task."""
+    return [ranked(column) for column in auction.asks.T]
+
+
+def from_menu(price_of: Callable[[list[Ranking], int, Auction], Any]) -> BestResponse:
+    """Best response to prices that the client's bids do not enter: take what pays."""
+
+    def respond(auction: Auction, rankings: list[Ranking], client: int) -> Response:
+        others = of_others(rankings, client, auction.asks[client])
+        truth = tuple(auction.asks[client])
+        menu = tuple(price_of(others, task, auction) for task in range(len(truth)))
+        gains = [price - cost for price, cost in zip(menu, truth, strict=True) if cost < price]
+        return Response(sum(gains, Fraction(0)), truth, menu)
+
+    return respond
+
+
+def share_price(others: list[Ranking], task: int, auction: Auction) -> Any:
+    """Highest ask that still wins a task of budget-fair: max_k min(a(k), B / (S k)).
+
+    Asks rise and shares fall with k, so the maximum is next to where they cross.
+    """
+    share, asks = auction.budget / auction.num_tasks, others[task]
+    k = largest(len(asks), lambda k: k * kth(asks, k) <= share)
+    return max(kth(asks, k), share / (k + 1))
+
+
+def capped_price(others: list[Ranking], task: int, auction: Auction) -> Any:
+    """Price of a task under `max_min_fair`."""
+    return exact_offer(others, task, auction)[1]
+
+
+def level_price(others: list[Ranking], task: int, auction: Auction) -> Any:
+    """Price of a task under `leave_one_out_level`."""
+    return exact_level_offer(others, task, auction)[1]
+
+
+def raise_common_level(auction: Auction, rankings: list[Ranking], client: int) -> Response:
+    """Best response to `level_max_min`, or one that is no better than the truth.
+
+    At level k a client is paid a_s(k), the k-th ask of the others, for each task where it is among
+    the k cheapest. That grows with k, so it wants the highest level it can bring about: the
+    largest k with k sum_s a_s(k) <= B, where a task that it stays out of counts a_s(k+1). It makes
+    that level cheap by asking just above a_s(k) where it does not want to win. Only if the budget
+    is then spent to the last fraction can a tie force it to win a task at a loss; if that costs
+    too much, the level below is the honest one.
+    """
+    others = of_others(rankings, client, auction.asks[client])
+    truth = tuple(auction.asks[client])
+
+    def cheapest(k: int) -> list[Any]:
+        ranks = [k if cost < math.inf else k + 1 for cost in truth]
+        return [kth(*each) for each in zip(others, ranks, auction.outside, strict=True)]
+
+    def attainable(k: int) -> bool:
+        asks = cheapest(k)
+        return max(asks) < math.inf and bool(k * sum(asks) <= auction.budget)
+
+    k = largest(auction.num_clients, lambda k: k == 0 or attainable(k))
+    if k == 0:
+        return Response(Fraction(0), truth)
+    asks = cheapest(k)
+    step = (auction.budget - k * sum(asks)) / (k * len(asks))
+    moves = [
+        _move(others[task], auction.outside[task], k, client, cost, step)
+        for task, cost in enumerate(truth)
+    ]
+    return Response(sum((gain for gain, _ in moves), Fraction(0)), tuple(ask for _, ask in moves))
+
+
+def _move(
+    others: Ranking, outside: Any, k: int, client: int, cost: Any, step: Any
+) -> tuple[Any, Any]:
+    """(gain, ask) for one task of a client that aims at level k with `step` to spare per task."""
+    price, following = kth(others, k, outside), kth(others, k + 1, outside)
+    if cost == math.inf or following == price:
+        return max(price - cost, Fraction(0)), cost
+    if cost <= price:
+        return price - cost, cost
+    if step > 0:
+        return Fraction(0), min(cost, price + step)
+    loses_tie = k > len(others) or others[k - 1] < (price, client)
+    return (Fraction(0) if loses_tie else price - cost), price
+
+
+_KNOWN: dict[Any, BestResponse] = {
+    budget_fair: from_menu(share_price),
+    max_min_fair: from_menu(capped_price),
+    leave_one_out_level: from_menu(level_price),
+    level_max_min: raise_common_level,
+}

@@ -1,0 +1,154 @@
+"""What an audit asks about one client: small records that travel to other processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mechanisms.auctions.exact.ranking import Ranking
+from mechanisms.audits import properties
+from mechanisms.audits.best_response import BestResponse, best_response_of
+from mechanisms.audits.random_reports import random_reports
+from mechanisms.audits.run_rule import unrepeatable
+from mechanisms.audits.violation import Violation
+from mechanisms.bids import Auction
+from mechanisms.outcome import Mechanism
+
+Row = tuple[Any, ...]
+
+SEARCHES = (
+    properties.misreports,
+    properties.monotonicity,
+    properties.critical_payments,
+    properties.menu_dependence,
+)
+"""Laws that tracing a single ask decides."""
+
+
+@dataclass(frozen=True, eq=False)
+class Honest:
+    """What one client gets when everybody is honest.
+
+    Args:
+        client: Its index.
+        won: (S,) tasks.
+        paid: (S,) exact pay.
+        utility: Exact utility.
+    """
+
+    client: int
+    won: Row
+    paid: Row
+    utility: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Lie:
+    """A joint report that beats the truth.
+
+    Args:
+        report: (S,) asks.
+        gain: Exact, over the honest utility.
+    """
+
+    report: Row
+    gain: Any
+
+
+@dataclass(frozen=True, eq=False)
+class BestReport:
+    """Asks whether a client has a joint report better than the truth, by the rule's structure.
+
+    Args:
+        mechanism: A rule whose best response is known.
+        auction: The exact auction.
+        rankings: Ranked bidders of every task.
+    """
+
+    mechanism: Mechanism
+    auction: Auction
+    rankings: list[Ranking]
+
+    def __call__(self, honest: Honest) -> tuple[Lie | None, bool]:
+        """(a report that gains or None, whether the outcome is the client's choice of a menu)."""
+        best = self._respond(self.auction, self.rankings, honest.client)
+        by_menu = best.menu is not None and best.explains(honest.won, honest.paid)
+        gain = best.utility - honest.utility
+        return (Lie(best.report, gain) if gain > 0 else None), by_menu
+
+    @property
+    def _respond(self) -> BestResponse:
+        """The rule's best response."""
+        respond = best_response_of(self.mechanism)
+        assert respond is not None
+        return respond
+
+
+@dataclass(frozen=True, eq=False)
+class TraceAsks:
+    """Traces every single ask of a client through a mechanism.
+
+    Args:
+        mechanism: A mechanism that adds, scales and compares.
+        bids: (N, S) true costs.
+        budget: Money available.
+    """
+
+    mechanism: Mechanism
+    bids: NDArray[Any]
+    budget: Any
+
+    def __call__(self, client: int) -> list[Violation]:
+        """The worst violation of each law."""
+        profile = properties.Profile(self.mechanism, self.bids, self.budget, client)
+        traces = profile.traces()
+        found = (
+            max(search(profile, traces), key=lambda each: each.gain, default=None)
+            for search in SEARCHES
+        )
+        return [_confirmed(each, self.mechanism) for each in found if each is not None]
+
+
+@dataclass(frozen=True, eq=False)
+class SearchReports:
+    """Tries random reports of a client in the mechanism's own arithmetic.
+
+    Args:
+        mechanism: Any mechanism.
+        bids: (N, S) true costs.
+        budget: Money available.
+        samples: Reports per client.
+        joint: Vary several asks together.
+        threshold: Gains up to it are rounding.
+        seeds: (N, 2) of every client's own generator, so that the order of work is no matter.
+    """
+
+    mechanism: Mechanism
+    bids: NDArray[Any]
+    budget: Any
+    samples: int
+    joint: bool
+    threshold: Fraction
+    seeds: NDArray[np.int64]
+
+    def __call__(self, client: int) -> Violation | None:
+        """The best report found, without the bids, which the caller knows."""
+        rng = np.random.default_rng(self.seeds[client])
+        reports = random_reports(self.bids, client, self.samples, self.joint, rng)
+        lie = properties.find_profitable_report(
+            self.mechanism, self.bids, self.budget, client=client, reports=reports
+        )
+        if lie is None or lie.gain <= self.threshold:
+            return None
+        return replace(_confirmed(lie, self.mechanism), bids=None, budget=None)
+
+
+def _confirmed(found: Violation, mechanism: Mechanism) -> Violation:
+    """A violation that shows again when it is run again; a mechanism with a memory is refused."""
+    if found.replay(mechanism) != found.gain:
+        raise unrepeatable()
+    return found

@@ -1,0 +1,153 @@
+"""What one ask brings its client: the whole line of possible asks, cut where decisions change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fairopt.errors import InvalidInput
+from mechanisms.audits.infinitesimal import Germ, Horizon, at
+from mechanisms.audits.run_rule import run_mechanism
+from mechanisms.bids import exact_number
+from mechanisms.outcome import Mechanism
+
+NEAR = Fraction(1, 1024)
+"""Part of a gain that may be missed where only a limit that no ask attains has all of it."""
+PIECES = 100_000
+"""Intervals after which tracing gives up; the rules of this package have a few per client."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Asks that the mechanism treats alike: one point, or an open interval.
+
+    Args:
+        low: Left end of the asks.
+        high: Right end; equal to `low` for a point, `inf` for the last interval.
+        won: (S,) tasks that the client wins.
+        paid: (S,) its pay, a function of t = ask - low on an interval.
+    """
+
+    low: Any
+    high: Any
+    won: tuple[bool, ...]
+    paid: tuple[Any, ...]
+
+    @property
+    def is_point(self) -> bool:
+        """Whether this is a single ask."""
+        return bool(self.low == self.high)
+
+    def inside(self) -> Any:
+        """An ask of this piece."""
+        if self.is_point:
+            return self.low
+        return self.low + 1 if self.high == math.inf else (self.low + self.high) / 2
+
+    def utility(self, costs: tuple[Any, ...], ask: Any) -> Any:
+        """Utility of a client with these costs at an ask of this piece (ends: the limit there)."""
+        total = Fraction(0)
+        for won, pay, cost in zip(self.won, self.paid, costs, strict=True):
+            if won:
+                if cost == math.inf:
+                    return -math.inf
+                total += at(pay, ask - self.low) - cost
+        return total
+
+    def best_ask(self, costs: tuple[Any, ...], floor: Any) -> Any:
+        """An ask of this piece that gains almost the most over `floor`, or None where none gains.
+
+        Utility is linear on the piece, so its supremum is at an end: walk towards the better end
+        from the middle until nearly all of the gain there is made.
+        """
+        middle = self.inside()
+        if self.is_point:
+            return middle if self.utility(costs, middle) > floor else None
+        far = self.high if self.high != math.inf else self._far(costs, floor)
+        most, end = max((self.utility(costs, end), end) for end in (self.low, far))
+        if most <= floor:
+            return None
+        return self._approach(end, middle, costs, most - (most - floor) * NEAR)
+
+    def _far(self, costs: tuple[Any, ...], floor: Any) -> Any:
+        """An ask of an unbounded piece, far enough to beat the floor if utility grows with it."""
+        here, step = self.inside(), self.utility(costs, self.low + 2)
+        slope = step - self.utility(costs, here)
+        return here + 1 + (floor - step) / slope + 1 if 0 < slope < math.inf else self.low
+
+    def _approach(self, end: Any, start: Any, costs: tuple[Any, ...], goal: Any) -> Any:
+        """Halve the way to an end whose limit beats the goal; ends because utility is linear."""
+        ask = start
+        while self.utility(costs, ask) < goal:
+            ask = (ask + end) / 2
+        return ask
+
+
+def trace(
+    mechanism: Mechanism, bids: NDArray[Any], budget: Any, client: int, task: int
+) -> Iterator[Piece]:
+    """All asks of one (client, task) from 0 to infinity, piece by piece, and not bidding.
+
+    Method: germ tracing. The unchanged mechanism runs on a point, then just above it; the
+    comparisons it makes say where the next point is. Exact and complete for one ask.
+
+    Args:
+        mechanism: A rule that only adds, scales and compares, on exact numbers.
+        bids: (N, S) exact bids.
+        budget: Exact budget.
+        client: Whose ask varies.
+        task: Of which task.
+
+    Raises:
+        InvalidInput: The mechanism does something else with a bid, such as rounding it.
+    """
+    low: Any = Fraction(0)
+    for _ in range(PIECES):
+        yield _piece(mechanism, bids, budget, client, task, low, low, low)
+        horizon = Horizon()
+        germ = Germ(low, Fraction(1), horizon)
+        above = _piece(mechanism, bids, budget, client, task, germ, low, math.inf)
+        high = low + horizon.limit if horizon.limit < math.inf else math.inf
+        yield Piece(low, high, above.won, above.paid)
+        if high == math.inf:
+            yield _piece(mechanism, bids, budget, client, task, math.inf, math.inf, math.inf)
+            return
+        low = high
+    raise InvalidInput("mechanism", mechanism, f"one with at most {PIECES} pieces per ask")
+
+
+def _piece(
+    mechanism: Mechanism,
+    bids: NDArray[Any],
+    budget: Any,
+    client: int,
+    task: int,
+    ask: Any,
+    low: Any,
+    high: Any,
+) -> Piece:
+    """Run the mechanism with one ask replaced."""
+    profile = bids.copy()
+    profile[client, task] = ask
+    try:
+        outcome = run_mechanism(mechanism, profile, budget)
+    except TypeError as error:
+        requirement = 'one that only adds, scales and compares; or use method="search"'
+        raise InvalidInput("mechanism", mechanism, requirement) from error
+    won = tuple(bool(x) for x in outcome.winners[client])
+    return Piece(low, high, won, tuple(_pay(x) for x in outcome.payments[client]))
+
+
+def _pay(value: Any) -> Any:
+    """A payment as a germ or an exact number."""
+    return value if isinstance(value, Germ) else exact_number(value)
+
+
+def row_with(row: tuple[Any, ...], task: int, ask: Any) -> tuple[Any, ...]:
+    """A client's asks with one of them replaced."""
+    return (*row[:task], ask, *row[task + 1 :])

@@ -1,0 +1,202 @@
+"""Truthfulness for all real bids: the rules once more, over terms of the solver Z3.
+
+A rule is anonymous, so without loss of generality the others' asks are sorted; only the client
+in question has asks in any position. It has the last index and so loses ties, which cost nobody
+utility. The solver is asked for asks, true costs and a misreport with a gain; `unsat` is a proof
+for every real profile of that shape, and a model is turned into fractions and replayed on the
+rule itself. The budget is 1: the rules scale with money.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fairopt.errors import InvalidInput, NotSolved
+from mechanisms.audits.best_response import known_rule
+from mechanisms.audits.properties import find_overspend, find_profitable_report
+from mechanisms.audits.run_rule import run_mechanism
+from mechanisms.audits.smt.encodings import (
+    BUDGET,
+    UTILITIES,
+    Market,
+    Offers,
+    Term,
+    new_market,
+    ordered,
+    sorted_terms,
+)
+from mechanisms.audits.violation import Violation
+from mechanisms.outcome import Mechanism
+
+SECONDS = 120
+"""Time after which a proof attempt is given up with an error."""
+
+
+@dataclass(frozen=True)
+class SmtVerdict:
+    """Outcome of a proof attempt.
+
+    Args:
+        proved: No real profile of the shape lets a client gain.
+        violation: Otherwise, an exact one that replays.
+    """
+
+    proved: bool
+    violation: Violation | None
+
+
+def prove_truthful(
+    mechanism: Mechanism, shape: tuple[int, ...], *, joint: bool = True
+) -> SmtVerdict:
+    """Prove that no client gains by lying, at any real bids, or give a counter-example.
+
+    Args:
+        mechanism: `budget_fair`, `max_min_fair`, `leave_one_out_level` or `level_max_min`.
+        shape: (N, S); every client bids on every task.
+        joint: The client bids on all tasks and may lie about all of them. Otherwise every client
+            has one task, and N of the others bid on each of the other tasks.
+
+    Raises:
+        InvalidInput: A mechanism that is not encoded here.
+        NotSolved: The solver gave up.
+
+    Example:
+        >>> from mechanisms import level_max_min, max_min_fair
+        >>> prove_truthful(max_min_fair, (3, 2)).proved
+        True
+        >>> prove_truthful(level_max_min, (3, 2)).violation.gain > 0
+        True
+    """
+    import z3
+
+    rule, reserve = known_rule(mechanism)
+    if rule not in UTILITIES or reserve is not None:
+        names = ", ".join(each.__name__ for each in UTILITIES)
+        raise InvalidInput("mechanism", mechanism, f'one of {names} for method="smt"')
+    market = new_market(int(shape[0]), int(shape[1]), joint)
+    tasks = range(len(market.others))
+    truth, report = ([z3.Real(f"{name}{s}") for s in tasks] for name in ("cost", "report"))
+    gain = UTILITIES[rule](market, report, truth) - UTILITIES[rule](market, truth, truth)
+    positive = [term >= 0 for term in (*truth, *report)]
+    model = _solve([*ordered(market.others), *positive, *market.facts, gain > 0])
+    if model is None:
+        return SmtVerdict(True, None)
+    return SmtVerdict(False, _replay(mechanism, model, market, truth, report))
+
+
+def prove_within_budget(mechanism: Mechanism, offers: Offers, shape: tuple[int, int]) -> SmtVerdict:
+    """Prove that a leave-one-out rule never overspends, at any real bids, or give an example.
+
+    All clients are explicit here, in any order, with ties to the lower index.
+
+    Args:
+        mechanism: The rule itself, on which an example is replayed.
+        offers: Its offers, such as `mechanisms.audits.smt.encodings.capped_offers` for
+        `max_min_fair`.
+        shape: (N, S); every client bids on every task.
+
+    Raises:
+        NotSolved: The solver gave up, or its example does not replay.
+
+    Example:
+        >>> from mechanisms import max_min_fair
+        >>> from mechanisms.audits.smt.encodings import capped_offers
+        >>> prove_within_budget(max_min_fair, capped_offers, (3, 2)).proved
+        True
+    """
+    import z3
+
+    clients, tasks = (range(size) for size in shape)
+    asks = [[z3.Real(f"ask{i}_{s}") for s in tasks] for i in clients]
+    facts = [ask >= 0 for row in asks for ask in row]
+    spend = sum(_payments(asks, client, offers, facts) for client in clients)
+    model = _solve([*facts, spend > BUDGET])
+    if model is None:
+        return SmtVerdict(True, None)
+    bids = np.array([[_number(model, ask) for ask in row] for row in asks], dtype=object)
+    found = find_overspend(run_mechanism(mechanism, bids, BUDGET), BUDGET)
+    if found is None:
+        raise NotSolved("the solver's counter-example does not replay: the encoding is wrong")
+    return SmtVerdict(False, found.within(bids, BUDGET))
+
+
+def _payments(asks: list[list[Term]], client: int, offers: Offers, facts: list[Term]) -> Term:
+    """Total pay of one client at the offers that the others' asks make."""
+    import z3
+
+    others = [j for j in range(len(asks)) if j != client]
+    tasks = range(len(asks[0]))
+    columns = [[z3.Real(f"other{client}_{s}_{k}") for k in range(len(others))] for s in tasks]
+    for s, column in enumerate(columns):
+        ordered_asks = sorted_terms([asks[j][s] for j in others])
+        facts.extend(name == ask for name, ask in zip(column, ordered_asks, strict=True))
+    market = Market(columns, tuple(tasks), facts, name=f"_{client}")
+    total = z3.RealVal(0)
+    for s in tasks:
+        own = asks[client][s]
+        before = [asks[j][s] < own if j > client else asks[j][s] <= own for j in others]
+        ahead = sum(z3.If(each, 1, 0) for each in before)
+        pay = z3.RealVal(0)
+        for offer in offers(market, s):
+            won = z3.And(ahead < offer.k, own <= offer.price)
+            pay = z3.If(offer.is_open, z3.If(won, offer.price, 0), pay)
+        total = total + pay
+    return total
+
+
+def _number(model: Any, term: Term) -> Fraction:
+    """Value of a term in a model."""
+    value = model.eval(term, model_completion=True)
+    return Fraction(value.numerator_as_long(), value.denominator_as_long())
+
+
+def _solve(constraints: list[Term]) -> Any:
+    """A model, or None if there is none."""
+    import z3
+
+    solver = z3.SolverFor("QF_LRA")
+    solver.set("timeout", 1000 * SECONDS)
+    solver.add(*constraints)
+    verdict = solver.check()
+    if verdict == z3.unknown:
+        raise NotSolved(f"the solver gave up within {SECONDS} s: {solver.reason_unknown()}")
+    return solver.model() if verdict == z3.sat else None
+
+
+def _replay(
+    mechanism: Mechanism, model: Any, market: Market, truth: list[Term], report: list[Term]
+) -> Violation:
+    """The model's auction in fractions, run by the rule itself."""
+    number = partial(_number, model)
+    rows = _others_rows(market, number)
+    stays_out = [s for s in range(len(truth)) if s not in market.bidding]
+    lie, costs = ([number(term) for term in asks] for asks in (report, truth))
+    for task in stays_out:
+        lie[task] = costs[task] = math.inf  # type: ignore[call-overload]
+    bids = np.empty((len(rows) + 1, len(truth)), dtype=object)
+    for i, row in enumerate([*rows, costs]):
+        bids[i] = row
+    client = len(rows)
+    found = find_profitable_report(mechanism, bids, BUDGET, client=client, reports=[tuple(lie)])
+    if found is None:
+        raise NotSolved("the solver's counter-example does not replay: the encoding is wrong")
+    return found
+
+
+def _others_rows(market: Market, number: Callable[[Term], Fraction]) -> list[list[Any]]:
+    """Clients whose k-th asks are the others' k-th asks; one task each if the client has one."""
+    tasks = range(len(market.others))
+    if len(market.bidding) == len(market.others):
+        return [[number(asks[k]) for asks in market.others] for k in range(len(market.others[0]))]
+    return [
+        [number(ask) if s == task else math.inf for s in tasks]
+        for task, asks in enumerate(market.others)
+        for ask in asks
+    ]

@@ -1,0 +1,103 @@
+"""Pictures of auctions, drawn without a display."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fairopt.errors import InvalidInput
+from mechanisms.audits.report import AuditReport
+from mechanisms.audits.violation import TRUTHFUL
+from mechanisms.outcome import Outcome
+from mechanisms.report.tables import NamedBids
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RECRUITED, WAITING, PAID, LYING = "#1b7837", "#bdbdbd", "#762a83", "#b2182b"
+"""Green asks win, grey asks do not, purple marks are payments; told apart in greyscale too."""
+NAMED_CLIENTS = 60
+"""Clients up to which a picture has room for their names."""
+
+
+def outcome_figure(named: NamedBids, outcome: Outcome, title: str) -> Figure:
+    """One panel per task: asks in rising order, recruits coloured, payments on top."""
+    from matplotlib.figure import Figure
+
+    tasks = len(named.tasks)
+    figure = Figure(figsize=(min(3.2 * tasks, 16), 3.2), layout="constrained")
+    figure.suptitle(title)
+    panels = figure.subplots(1, tasks, squeeze=False)[0]
+    for task, panel in enumerate(panels):
+        _draw_task(panel, named, outcome, task)
+    panels[0].set_ylabel("ask, payment")
+    return figure
+
+
+def save_outcome(path: str | Path, named: NamedBids, outcome: Outcome, title: str) -> None:
+    """Write the picture; the suffix of the file decides the format.
+
+    Raises:
+        InvalidInput: The file cannot be written or has an unknown suffix.
+    """
+    save(outcome_figure(named, outcome, title), path)
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write a picture; the suffix of the file decides the format.
+
+    Raises:
+        InvalidInput: The file cannot be written or has an unknown suffix.
+    """
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise InvalidInput(
+            "plot", str(path), f"a picture file that can be written ({error})"
+        ) from error
+
+
+def audit_figure(named: NamedBids, report: AuditReport, title: str) -> Figure:
+    """What each client's best lie gains, as a bar per client; nothing where none was found."""
+    from matplotlib.figure import Figure
+
+    lies = [each for each in report.violations if each.law == TRUTHFUL]
+    gains = dict.fromkeys(range(len(named.clients)), 0.0)
+    for lie in lies:
+        assert lie.client is not None
+        gains[lie.client] = max(gains[lie.client], float(lie.gain))
+    figure = Figure(figsize=(min(3 + 0.25 * len(gains), 16), 3.2), layout="constrained")
+    panel = figure.subplots()
+    panel.bar(list(gains), list(gains.values()), color=LYING)
+    panel.set_ylabel("gain of the best lie found")
+    if len(gains) <= NAMED_CLIENTS:
+        panel.set_xticks(list(gains), named.clients, rotation=90, fontsize="x-small")
+    words = "no profitable lie found" if not lies else f"{len(lies)} of {len(gains)} gain by lying"
+    panel.set_title(f"{title}: {words}\n{report.scope}", fontsize="small")
+    return figure
+
+
+def save_audit(path: str | Path, named: NamedBids, report: AuditReport, title: str) -> None:
+    """Write the picture of an audit. Errors as `save`."""
+    save(audit_figure(named, report, title), path)
+
+
+def _draw_task(panel: Any, named: NamedBids, outcome: Outcome, task: int) -> None:
+    """One panel."""
+    asks = named.bids[:, task]
+    order = [i for i in sorted(range(len(asks)), key=lambda i: (asks[i], i)) if asks[i] < math.inf]
+    colours = [RECRUITED if outcome.winners[i, task] else WAITING for i in order]
+    places = np.arange(len(order))
+    panel.bar(places, [float(asks[i]) for i in order], color=colours)
+    recruits = [
+        (x, float(outcome.payments[i, task]))
+        for x, i in enumerate(order)
+        if outcome.winners[i, task]
+    ]
+    if recruits:
+        panel.plot(*zip(*recruits, strict=True), "_", color=PAID, markersize=14, markeredgewidth=2)
+    panel.set_title(f"{named.tasks[task]}: {len(recruits)} recruits", fontsize="medium")
+    panel.set_xticks(places, [named.clients[i] for i in order], rotation=90, fontsize="x-small")

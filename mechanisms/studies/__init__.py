@@ -1,0 +1,1 @@
+"""Cost distributions, and comparisons of auctions over many draws and rounds."""

@@ -1,0 +1,252 @@
+"""What adds up over repeated auctions while costs drift, and what can be gamed across rounds."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mechanisms.auctions.budget_fair import budget_fair
+from mechanisms.auctions.greedy_max_min import greedy_max_min
+from mechanisms.auctions.level_rules import leave_one_out_level, level_max_min
+from mechanisms.auctions.max_min_fair import max_min_fair
+from mechanisms.outcome import Mechanism
+from mechanisms.parallel import for_each
+from mechanisms.studies.comparison import checked_count
+from mechanisms.studies.cost_distributions import Uniform
+from mechanisms.studies.cost_drift import CostProcess, GeometricWalk, MeanReverting
+from mechanisms.studies.repeated_auctions import (
+    Policy,
+    RepeatedOutcome,
+    audit_rounds,
+    every_round,
+    find_profitable_plan,
+    learned_budget,
+    learned_reserve,
+    repeated_auction,
+)
+from mechanisms.studies.statistics import Measure, measure, paired
+
+SHARE = 0.25
+"""Budget of a round, as a share of the sum of all costs in the first one."""
+FACTORS = (0.5, 0.8, 1.25, 2.0, 4.0)
+"""By which a plan scales the asks of every round but the last; one more plan asks the pay of the
+honest round where the client won there, and the last factor times its cost elsewhere."""
+GAIN = 1e-9
+"""Relative to the budget of a round: smaller gains are rounded payments."""
+
+RULES: Mapping[str, Mechanism] = MappingProxyType(
+    {
+        "max-min-fair": max_min_fair,
+        "leave-one-out-level": leave_one_out_level,
+        "budget-fair": budget_fair,
+        "level-max-min*": level_max_min,
+    }
+)
+DRIFTS: Mapping[str, CostProcess] = MappingProxyType(
+    {
+        "none": GeometricWalk(Uniform(0.1, 1.0), 0.0),
+        "walk": GeometricWalk(Uniform(0.1, 1.0), 0.2),
+        "mean-reverting": MeanReverting(Uniform(0.1, 1.0), 0.2, 0.2),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """One rule under one drift.
+
+    Args:
+        rule: Name; a star marks what is not truthful.
+        drift: Name.
+        ratio: Minimum cumulative take-up / sum over rounds of k*.
+        lead: Its difference to the ratio of `max_min_fair`, path by path.
+        task_fairness: Jain's index of the tasks' cumulative take-up.
+        client_fairness: The same of the clients'.
+        spent: Spend / budget, over all rounds.
+        truthful_rounds: Rounds whose audit found no profitable lie.
+        audited_rounds: Rounds audited, each for every joint misreport of every client.
+    """
+
+    rule: str
+    drift: str
+    ratio: Measure
+    lead: Measure
+    task_fairness: Measure
+    client_fairness: Measure
+    spent: Measure
+    truthful_rounds: int
+    audited_rounds: int
+
+
+@dataclass(frozen=True)
+class Learning:
+    """`max_min_fair` under one policy, costs walking.
+
+    Args:
+        policy: What the next round learns, and from whom.
+        gaining: Clients for whom a tried plan gains: a lower bound.
+        clients: Clients tried, over all draws.
+        share: Of the clients that gain, path by path.
+        gain: Their best gain, relative to honest utility over all rounds where that is > 0.
+        ratio: Minimum cumulative take-up / sum over rounds of k* of the fixed budget, honest.
+        lead: Its difference to the ratio where nothing is learned, path by path.
+    """
+
+    policy: str
+    gaining: int
+    clients: int
+    share: Measure
+    gain: Measure
+    ratio: Measure
+    lead: Measure
+
+
+def study_rounds(
+    *,
+    num_rounds: int = 10,
+    num_clients: int = 20,
+    num_tasks: int = 3,
+    draws: int = 5,
+    seed: int = 0,
+    jobs: int | None = None,
+    progress: bool = False,
+) -> tuple[tuple[Rounds, ...], tuple[Learning, ...]]:
+    """Repeat auctions under drifting costs; audit every round; search plans across rounds.
+
+    Args:
+        num_rounds: T.
+        num_clients: N.
+        num_tasks: S.
+        draws: Paths of costs for each drift.
+        seed: Of the paths.
+        jobs: Processes, as in `mechanisms.audit`.
+        progress: Show a bar on the error stream.
+
+    Raises:
+        InvalidInput: A count below 1; with fewer than 4 clients there are no scouts to spare.
+    """
+    least = {"num_rounds": 1, "num_clients": 4, "num_tasks": 1, "draws": 1}
+    given = (num_rounds, num_clients, num_tasks, draws)
+    for (name, low), value in zip(least.items(), given, strict=True):
+        checked_count(name, value, low)
+    checked_count("seed", seed, 0)
+    shape = (num_rounds, num_clients, num_tasks)
+    places = [("rule", rule, drift) for rule in RULES for drift in DRIFTS]
+    places += [("policy", policy, "walk") for policy in _policies(shape, 1.0)]
+    run = functools.partial(_study, shape, draws, seed)
+    found = for_each(run, places, jobs=jobs, progress=progress, title="Repeating auctions")
+    rounds = tuple(each for each in found if isinstance(each, Rounds))
+    return rounds, tuple(each for each in found if isinstance(each, Learning))
+
+
+def _policies(shape: tuple[int, int, int], budget: float) -> dict[str, Policy]:
+    """Ways to learn; a quarter of the clients are scouts."""
+    scouts = tuple(range(0, shape[1], 4))
+    recruits = max(shape[1] // 8, 1)
+    few = max(min(recruits, len(scouts) - 1), 1)
+    return {
+        "nothing": every_round(max_min_fair, budget),
+        "reserve from all": learned_reserve(max_min_fair, budget),
+        "reserve from scouts": learned_reserve(max_min_fair, budget, scouts=scouts),
+        "budget from all": learned_budget(max_min_fair, budget, recruits),
+        "budget from scouts": learned_budget(max_min_fair, budget, few, scouts=scouts),
+    }
+
+
+def _study(
+    shape: tuple[int, int, int], draws: int, seed: int, place: tuple[str, str, str]
+) -> Rounds | Learning:
+    """One row of one of the tables."""
+    kind, name, drift = place
+    rng = np.random.default_rng([seed, list(DRIFTS).index(drift)])
+    paths = [DRIFTS[drift].draw(rng, *shape) for _ in range(draws)]
+    return _rule(name, drift, paths) if kind == "rule" else _learning(name, shape, paths)
+
+
+def _budget(costs: NDArray[Any]) -> float:
+    """Of every round."""
+    return SHARE * float(costs[0].sum())
+
+
+def _optimum(costs: NDArray[Any]) -> int:
+    """Sum of k* over the rounds."""
+    return max(sum(greedy_max_min(table, _budget(costs)).min_take_up for table in costs), 1)
+
+
+def _rule(name: str, drift: str, paths: list[NDArray[Any]]) -> Rounds:
+    """One rule under one drift; the first path is audited."""
+    done = [repeated_auction(every_round(RULES[name], _budget(path)), path) for path in paths]
+    pairs = list(zip(done, paths, strict=True))
+    ratios = [each.min_take_up / _optimum(path) for each, path in pairs]
+    reports = audit_rounds(done[0])
+    return Rounds(
+        name,
+        drift,
+        measure(ratios),
+        paired(ratios, [_ratio(max_min_fair, path) for path in paths]),
+        measure([each.task_fairness for each in done]),
+        measure([each.client_fairness for each in done]),
+        measure([sum(each.spend) / (len(path) * _budget(path)) for each, path in pairs]),
+        sum(report.truthful is True for report in reports),
+        len(reports),
+    )
+
+
+def _ratio(rule: Mechanism, path: NDArray[Any]) -> float:
+    """Minimum cumulative take-up of a rule over the sum of k*, at the fixed budget."""
+    done = repeated_auction(every_round(rule, _budget(path)), path)
+    return done.min_take_up / _optimum(path)
+
+
+def _learning(name: str, shape: tuple[int, int, int], paths: list[NDArray[Any]]) -> Learning:
+    """One policy: every client tries every factor."""
+    gains: list[float] = []
+    ratios, counts = [], []
+    for costs in paths:
+        budget = _budget(costs)
+        policy = _policies(shape, budget)[name]
+        honest = repeated_auction(policy, costs)
+        ratios.append(honest.min_take_up / _optimum(costs))
+        counts.append(0)
+        for client in range(shape[1]):
+            plans = [_scaled(costs[:, client], factor) for factor in FACTORS]
+            plans.append(_lifted(costs[:, client], client, honest))
+            found = find_profitable_plan(policy, costs, client=client, plans=plans)
+            if found is None or found.gain <= GAIN * budget:
+                continue
+            counts[-1] += 1
+            utility = float(honest.utility(client, costs))
+            gains += [float(found.gain) / utility] if utility > 0 else []
+    fixed = [_ratio(max_min_fair, path) for path in paths]
+    share = measure([count / shape[1] for count in counts])
+    return Learning(
+        name,
+        sum(counts),
+        shape[1] * len(paths),
+        share,
+        measure(gains),
+        measure(ratios),
+        paired(ratios, fixed),
+    )
+
+
+def _scaled(asks: NDArray[Any], factor: float) -> NDArray[Any]:
+    """All asks but those of the last round, times a factor."""
+    plan = asks.copy()
+    plan[:-1] *= factor
+    return plan
+
+
+def _lifted(asks: NDArray[Any], client: int, honest: RepeatedOutcome) -> NDArray[Any]:
+    """A plan that is free where nobody learns: ask one's pay where one wins, else far too much."""
+    plan = asks.copy()
+    for t, each in enumerate(honest.rounds[:-1]):
+        won = each.outcome.winners[client]
+        plan[t] = np.where(won, each.outcome.payments[client], FACTORS[-1] * asks[t])
+    return plan

@@ -1,0 +1,134 @@
+"""The studies: the same auctions for all rules, honest floors, output that a script can read."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from fairopt import errors
+from mechanisms.report.studies import plain, study_figure, study_tables
+from mechanisms.studies.comparison import FLOORS, compare_rules, cost_laws, rules
+from mechanisms.studies.rounds import study_rounds
+from mechanisms.studies.statistics import measure, paired
+from tests.mechanisms.test_command_line import command
+
+SMALL = {"num_clients": 8, "num_tasks": 2, "draws": 4, "budgets": [0.2, 0.6]}
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return compare_rules(**SMALL)
+
+
+def test_every_rule_meets_every_law_and_budget(cells):
+    seen = {(cell.rule, cell.law, cell.budget) for cell in cells}
+    assert len(seen) == len(cells) == len(rules()) * len(cost_laws(2)) * 2
+
+
+def test_no_floor_is_broken_and_the_optimum_is_one(cells):
+    for cell in cells:
+        assert cell.broken == 0
+        assert (cell.floor is not None) == (cell.rule in FLOORS)
+        assert cell.spent.mean <= 1
+        if cell.rule == "greedy-max-min*":
+            assert cell.ratio.mean == cell.worst == cell.floor == 1
+        assert math.isnan(cell.ratio.mean) or 0 <= cell.ratio.mean <= 1
+        assert math.isnan(cell.overpaid.mean) or cell.overpaid.mean > -1e-12
+        if cell.floor is not None:
+            assert cell.ratio.mean >= cell.floor
+
+
+def test_leads_are_paired_and_intervals_cover(cells):
+    for cell in cells:
+        if cell.rule == "max-min-fair":
+            assert (cell.lead.mean, cell.lead.half_width) == (0, 0)
+        default = next(
+            c
+            for c in cells
+            if c.rule == "max-min-fair" and c.law == cell.law and c.budget == cell.budget
+        )
+        if not math.isnan(cell.lead.mean):
+            assert cell.lead.mean == pytest.approx(cell.ratio.mean - default.ratio.mean)
+    rng = np.random.default_rng(0)
+    hits = [abs((m := measure(rng.normal(size=5))).mean) <= m.half_width for _ in range(2000)]
+    assert abs(np.mean(hits) - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 2000)
+    assert math.isnan(measure([1.0]).half_width)
+    assert math.isnan(measure([]).mean)
+    assert paired([1.0, 5.0], [0.0, 4.0]).half_width == 0
+
+
+def test_auctions_too_small_for_any_recruit_show_dashes():
+    assert study_tables(compare_rules(num_clients=1, num_tasks=2, draws=1))[2].row_count
+
+
+def test_a_wrong_floor_shows(monkeypatch):
+    wrong = {**FLOORS, "budget-fair": lambda best, tasks: best}
+    monkeypatch.setattr("mechanisms.studies.comparison.FLOORS", wrong)
+    assert any(cell.broken for cell in compare_rules(**SMALL) if cell.rule == "budget-fair")
+
+
+def test_a_study_repeats_and_can_be_shared(cells):
+    again = compare_rules(**SMALL, jobs=2)
+    assert str(again) == str(cells)
+    assert str(compare_rules(**SMALL, seed=1)) != str(cells)
+
+
+def test_views(cells):
+    by_law, leads, by_rule = study_tables(cells)
+    assert (by_law.row_count, leads.row_count, by_rule.row_count) == (14, 14, len(rules()))
+    assert len(study_figure(cells, "small").axes) == 8
+    assert plain({"x": (float("inf"), 2)}) == {"x": [None, 2]}
+
+
+def test_rounds_are_truthful_one_by_one_and_gamed_where_they_learn():
+    by_rule, learning = study_rounds(num_rounds=3, num_clients=8, num_tasks=2, draws=2)
+    for each in by_rule:
+        if not each.rule.endswith("*"):
+            assert each.truthful_rounds == each.audited_rounds == 3
+        assert 0.5 <= each.task_fairness.mean <= 1
+    assert next(row.policy for row in learning) == "nothing"
+    safe = [row for row in learning if row.policy == "nothing" or "scouts" in row.policy]
+    assert [row.gaining for row in safe] == [0, 0, 0]
+    assert any(row.gaining for row in learning)
+
+
+def test_commands_print_tables_json_and_pictures(tmp_path):
+    picture = tmp_path / "study.png"
+    options = ("--clients", 6, "--tasks", 2, "--draws", 2, "--budgets", "0.5")
+    done = command("study", *options, "--json", "--progress", "--plot", picture)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["cells"]) == 70
+    assert "Comparing rules" in done.stderr
+    assert picture.stat().st_size > 1000
+    assert "max-min-fair" in command("study", *options).stdout
+    small = ("--rounds", 2, "--clients", 6, "--tasks", 2, "--draws", 1)
+    done = command("rounds", *small, "--json")
+    assert len(json.loads(done.stdout)["learning"]) == 5
+    assert "reserve from scouts" in command("rounds", *small).stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("study", "--draws", 0),
+        ("study", "--budgets", "0"),
+        ("study", "--budgets", "many"),
+        ("study", "--clients", 0),
+        ("study", "--jobs", 0),
+        ("study", "--seed", -1),
+        ("study", "--clients", 4, "--draws", 1, "--plot", "nowhere/at/all.png"),
+        ("rounds", "--rounds", 0),
+        ("rounds", "--clients", 3),
+    ],
+)
+def test_bad_options_are_one_line_and_status_2(arguments):
+    done = command(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_bad_arguments():
+    with pytest.raises(errors.InvalidInput, match="budgets"):
+        compare_rules(budgets=[])
