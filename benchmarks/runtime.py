@@ -39,9 +39,15 @@ from benchmarks.peers.workload import (  # noqa: E402
     train,
 )
 from fl_runtime.algorithms.base import weighted_mean_step  # noqa: E402
-from fl_runtime.executor import Executor, Job  # noqa: E402
-from fl_runtime.executors import EXECUTORS, resolve_executor  # noqa: E402
-from fl_runtime.task import Examples, LocalTraining, Task, float_state, load_params  # noqa: E402
+from fl_runtime.execution.registry import EXECUTORS, resolve_executor  # noqa: E402
+from fl_runtime.execution.sequential import Executor, Job  # noqa: E402
+from fl_runtime.training.task import (  # noqa: E402
+    Examples,
+    LocalTraining,
+    Task,
+    float_state,
+    load_params,
+)
 
 PEERS = {"flower": ("flwr", "flower_rounds"), "pfl": ("pfl", "pfl_rounds")}
 """Other projects: the package that must be there, and the script."""

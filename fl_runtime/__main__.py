@@ -48,8 +48,8 @@ def run(
 ) -> None:
     """Run a configuration: every arm with every seed, then tables and a picture."""
     with complaints():
-        from fl_runtime import experiment
-        from fl_runtime.config_files import read_config
+        from fl_runtime.configuration.toml_files import read_config
+        from fl_runtime.running import experiment
 
         checked = read_config(config, set_)
         folder = out or free_folder(Path("runs"), config.stem)
@@ -70,8 +70,8 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped, to the same history it would have had."""
     with complaints():
-        from fl_runtime import experiment
-        from fl_runtime.run_folder import RunFolder
+        from fl_runtime.running import experiment
+        from fl_runtime.running.run_folder import RunFolder
 
         config = RunFolder(folder).config()
         progress = RunFolder(folder).progress(config)
@@ -91,7 +91,7 @@ def compare(
 ) -> None:
     """Tables over the arms of several runs, paired by seed with the first arm."""
     with complaints():
-        from fl_runtime.comparison import compare_runs
+        from fl_runtime.reporting.comparison import compare_runs
 
         _show(compare_runs(folders), as_json)
 
@@ -102,7 +102,7 @@ def plot(
 ) -> None:
     """Draw the picture of a run again."""
     with complaints():
-        from fl_runtime.report import draw, read_run
+        from fl_runtime.reporting.report import draw, read_run
 
         config, history = read_run(folder)
         typer.echo(draw(folder, history, config))
@@ -118,8 +118,8 @@ def results(
 ) -> None:
     """Write a page that says of every claim of the runs: held, not held, or inconclusive."""
     with complaints():
-        from fl_runtime.results import write_results
-        from fl_runtime.verdicts import counts
+        from fl_runtime.reporting.claim_results import counts
+        from fl_runtime.reporting.results_page import write_results
 
         found = write_results(folders, out, update=update)
         tally = counts([verdict for experiment in found for verdict in experiment.verdicts])
@@ -188,10 +188,10 @@ def _finish(
 
     What the user's own functions print goes to standard error, so that `--json` stays JSON.
     """
-    from fl_runtime.callbacks import tensorboard, together
-    from fl_runtime.progress import progress_bar
-    from fl_runtime.report import write_report
-    from fl_runtime.run_folder import PICTURE, RunFolder
+    from fl_runtime.reporting.report import write_report
+    from fl_runtime.running.callbacks import tensorboard, together
+    from fl_runtime.running.progress import progress_bar
+    from fl_runtime.running.run_folder import PICTURE, RunFolder
 
     with ExitStack() as stack:
         watchers = [stack.enter_context(progress_bar(*rounds))]
@@ -210,7 +210,7 @@ def _show(summary: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(summary, indent=2, allow_nan=False))
         return
-    from fl_runtime.report import print_tables
+    from fl_runtime.reporting.report import print_tables
 
     print_tables(summary, _console(summary["tasks"]))
 

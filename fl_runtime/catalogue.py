@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from fl_runtime.algorithms import ALGORITHMS
-from fl_runtime.availability import AVAILABILITIES
-from fl_runtime.data import BUNDLED
-from fl_runtime.delays import DELAY_MODELS
-from fl_runtime.executors import EXECUTORS
-from fl_runtime.models import MODELS
-from fl_runtime.partitions import PARTITIONS
-from fl_runtime.recruitment import DRIFTS, EVERYONE, RULE_NOTES
+from fl_runtime.data.partitions import PARTITIONS
+from fl_runtime.data.registry import BUNDLED
+from fl_runtime.execution.registry import EXECUTORS
+from fl_runtime.running.recruitment import DRIFTS, EVERYONE, RULE_NOTES
+from fl_runtime.simulation.availability import AVAILABILITIES
+from fl_runtime.simulation.delays import DELAY_MODELS
+from fl_runtime.training.models import MODELS
 from mechanisms.studies.cost_distributions import DISTRIBUTIONS
 
 

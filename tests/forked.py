@@ -16,10 +16,10 @@ import tempfile
 from pathlib import Path
 
 PRELOADED = (
-    "fl_runtime.experiment",
-    "fl_runtime.config_files",
-    "fl_runtime.report",
-    "fl_runtime.progress",
+    "fl_runtime.running.experiment",
+    "fl_runtime.configuration.toml_files",
+    "fl_runtime.reporting.report",
+    "fl_runtime.running.progress",
     "fl_runtime.catalogue",
     "torch._dynamo",  # imported by the first optimiser
     "matplotlib.pyplot",

@@ -3,17 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fl_runtime.algorithms.allocation import (
-    FedFairMMFL,
-    OneTaskPerClient,
-    RandomAllocation,
-    RoundRobin,
-)
 from fl_runtime.algorithms.asynchronous import Asynchronous, ByArrival
-from fl_runtime.algorithms.averaging import FedAvg, FedProx
 from fl_runtime.algorithms.base import Algorithm, InRounds, ServerState, weighted_mean_step
-from fl_runtime.algorithms.buffered import FedAsync, FedBuff
-from fl_runtime.algorithms.common_direction import (
+from fl_runtime.algorithms.ditto import Ditto
+from fl_runtime.algorithms.fair_grad import (
     MGDA,
     CAGrad,
     FairGradTraining,
@@ -22,8 +15,15 @@ from fl_runtime.algorithms.common_direction import (
     PCGradTraining,
     UPGradTraining,
 )
-from fl_runtime.algorithms.ditto import Ditto
 from fl_runtime.algorithms.fed_ast import FedAST, FedASTNoBuffer
+from fl_runtime.algorithms.fed_avg import FedAvg, FedProx
+from fl_runtime.algorithms.fed_buff import FedAsync, FedBuff
+from fl_runtime.algorithms.fed_fair_mmfl import (
+    FedFairMMFL,
+    OneTaskPerClient,
+    RandomAllocation,
+    RoundRobin,
+)
 from fl_runtime.algorithms.fed_hca2 import FedHCA2
 from fl_runtime.algorithms.fed_ram import FedRAM
 from fl_runtime.algorithms.personal import FedPer, Local

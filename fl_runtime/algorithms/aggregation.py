@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fl_runtime.federation import Federation
-from fl_runtime.job import Update
-from fl_runtime.task import Params
+from fl_runtime.training.federation import Federation
+from fl_runtime.training.job import Update
+from fl_runtime.training.task import Params
 
 Coefficients = Callable[[Sequence[Update]], list[float]]
 Aggregation = Literal["data-weighted", "plain", "importance"]

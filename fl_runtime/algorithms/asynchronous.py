@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
-from fl_runtime.algorithms.allocation import FedFairMMFL, RandomAllocation, draw_tasks
 from fl_runtime.algorithms.base import ServerState
-from fl_runtime.executor import Job, Update
-from fl_runtime.federation import Federation
-from fl_runtime.streams import stream, torch_seed
-from fl_runtime.task import Params, Task
-from fl_runtime.waits import NextArrival, Wait
+from fl_runtime.algorithms.fed_fair_mmfl import FedFairMMFL, RandomAllocation, draw_tasks
+from fl_runtime.execution.sequential import Job, Update
+from fl_runtime.random_streams import stream, torch_seed
+from fl_runtime.simulation.sync_policies import NextArrival, Wait
+from fl_runtime.training.federation import Federation
+from fl_runtime.training.task import Params, Task
 
 
 @dataclass(frozen=True)

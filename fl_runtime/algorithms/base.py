@@ -1,6 +1,7 @@
 """What an algorithm is: a frozen record of hyper-parameters with pure functions of a state.
 
-The loop (`fl_runtime.loop`) owns time, evaluation, files and progress. An algorithm only says
+The loop (`fl_runtime.running.loop`) owns time, evaluation, files and progress. An algorithm only
+says
 
 * `reported(tasks, seed)`: the tasks with the models that it reports: those of the configuration,
   unless it stands for them with models of its own;
@@ -34,10 +35,10 @@ from typing import Any, Protocol, Self
 from torch import Tensor
 
 from fl_runtime.algorithms.aggregation import data_weighted, step_tasks
-from fl_runtime.federation import Federation
-from fl_runtime.job import Job, Update
-from fl_runtime.task import Evaluation, Params, Task
-from fl_runtime.waits import Barrier, Wait
+from fl_runtime.simulation.sync_policies import Barrier, Wait
+from fl_runtime.training.federation import Federation
+from fl_runtime.training.job import Job, Update
+from fl_runtime.training.task import Evaluation, Params, Task
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ import numpy as np
 from fairopt import InvalidInput
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.algorithms.personal import Local, PersonalState
-from fl_runtime.federation import Federation
-from fl_runtime.job import Job, Update
-from fl_runtime.task import Task
+from fl_runtime.training.federation import Federation
+from fl_runtime.training.job import Job, Update
+from fl_runtime.training.task import Task
 
 SUFFIX = ".global"
 """Of the name of a global model."""

@@ -10,8 +10,7 @@ from typing import Literal
 from fairopt import InvalidInput, request_allocation
 from fl_runtime.algorithms.aggregation import add, weighted_sum
 from fl_runtime.algorithms.asynchronous import ByArrival, Kept, refuse_over_selection
-from fl_runtime.algorithms.heterogeneity import Estimator, Watch
-from fl_runtime.algorithms.requests import (
+from fl_runtime.algorithms.fed_ast_requests import (
     FedASTState,
     by_task,
     draw_clients,
@@ -20,8 +19,9 @@ from fl_runtime.algorithms.requests import (
     refill,
     send,
 )
-from fl_runtime.executor import Job, Update
-from fl_runtime.federation import Federation
+from fl_runtime.algorithms.update_variance import Estimator, Watch
+from fl_runtime.execution.sequential import Job, Update
+from fl_runtime.training.federation import Federation
 
 LARGEST_RATIO = 37.0
 """Of requests to buffered updates; the mean staleness is about the ratio."""

@@ -34,7 +34,7 @@ import numpy as np
 
 from fairopt import InvalidInput
 from fl_runtime.algorithms.aggregation import add, scaled, weighted_sum
-from fl_runtime.algorithms.hyper_aggregation import (
+from fl_runtime.algorithms.fed_hca2_aggregation import (
     Attention,
     Mixed,
     Rescale,
@@ -42,7 +42,7 @@ from fl_runtime.algorithms.hyper_aggregation import (
     cross_attention,
     shared_direction,
 )
-from fl_runtime.algorithms.hyper_weights import (
+from fl_runtime.algorithms.fed_hca2_weights import (
     Descent,
     HyperState,
     clamp,
@@ -53,9 +53,9 @@ from fl_runtime.algorithms.hyper_weights import (
 )
 from fl_runtime.algorithms.personal import Local, PersonalState
 from fl_runtime.algorithms.shared_trunk import trunk_entries
-from fl_runtime.federation import Federation
-from fl_runtime.job import Update
-from fl_runtime.task import Params
+from fl_runtime.training.federation import Federation
+from fl_runtime.training.job import Update
+from fl_runtime.training.task import Params
 
 
 @dataclass(frozen=True, kw_only=True)

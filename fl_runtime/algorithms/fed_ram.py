@@ -36,9 +36,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fl_runtime.algorithms.aggregation import AGGREGATIONS, Coefficients, data_weighted, step_tasks
+from fl_runtime.algorithms.fed_ram_jobs import StagedJobs
 from fl_runtime.algorithms.fed_ram_settings import FedRAMSettings
-from fl_runtime.algorithms.one_trunk import step_with_one_trunk
-from fl_runtime.algorithms.proxies import (
+from fl_runtime.algorithms.fed_ram_state import (
     FedRAMState,
     answered,
     changed_loss,
@@ -48,6 +48,7 @@ from fl_runtime.algorithms.proxies import (
     small_task,
     stage_figures,
 )
+from fl_runtime.algorithms.one_trunk import step_with_one_trunk
 from fl_runtime.algorithms.reweighting import (
     Vector,
     client_weights,
@@ -55,11 +56,10 @@ from fl_runtime.algorithms.reweighting import (
     loss_coefficients,
     task_weights,
 )
-from fl_runtime.algorithms.staged_jobs import StagedJobs
-from fl_runtime.federation import Federation
-from fl_runtime.job import Job, Update
-from fl_runtime.streams import stream
-from fl_runtime.task import Params, Task
+from fl_runtime.random_streams import stream
+from fl_runtime.training.federation import Federation
+from fl_runtime.training.job import Job, Update
+from fl_runtime.training.task import Params, Task
 
 
 @dataclass(frozen=True, kw_only=True)

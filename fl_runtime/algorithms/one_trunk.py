@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from fl_runtime.algorithms.aggregation import Coefficients, add, combined, weighted_sum
 from fl_runtime.algorithms.shared_trunk import trunk_entries
-from fl_runtime.job import Update
-from fl_runtime.task import Params, Task
+from fl_runtime.training.job import Update
+from fl_runtime.training.task import Params, Task
 
 
 def initial_models(

@@ -20,14 +20,14 @@ import numpy as np
 
 from fairopt import InvalidInput
 from fl_runtime.algorithms.aggregation import AGGREGATIONS, add, step_tasks
-from fl_runtime.algorithms.averaging import FedAvg
 from fl_runtime.algorithms.base import ServerState
+from fl_runtime.algorithms.fed_avg import FedAvg
 from fl_runtime.algorithms.one_trunk import initial_models, step_with_one_trunk
 from fl_runtime.algorithms.shared_trunk import PLAIN_MEAN, check_no_buffers, trunk_entries
-from fl_runtime.federation import Federation
-from fl_runtime.job import PRIVATE, Update
-from fl_runtime.joint_training import check_joint
-from fl_runtime.task import Params
+from fl_runtime.training.federation import Federation
+from fl_runtime.training.job import PRIVATE, Update
+from fl_runtime.training.joint_training import check_joint
+from fl_runtime.training.task import Params
 
 Personal = Mapping[str, Mapping[str, Params]]
 """Models by task and by the client's number in words."""

@@ -19,11 +19,11 @@ from fl_runtime.algorithms.aggregation import (
     squared_length,
     step_tasks,
 )
-from fl_runtime.algorithms.allocation import RandomAllocation
 from fl_runtime.algorithms.base import ServerState
-from fl_runtime.federation import Federation
-from fl_runtime.job import Update
-from fl_runtime.task import Params
+from fl_runtime.algorithms.fed_fair_mmfl import RandomAllocation
+from fl_runtime.training.federation import Federation
+from fl_runtime.training.job import Update
+from fl_runtime.training.task import Params
 
 LEAST_LOSS = 1e-10
 """Losses count as at least that much, as in released code: F^(q-1) is infinite at 0 for q < 1."""

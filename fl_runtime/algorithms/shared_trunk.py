@@ -33,14 +33,14 @@ import numpy as np
 from fairopt import InvalidInput
 from fairopt.torch import aggregate
 from fl_runtime.algorithms.aggregation import AGGREGATIONS, add, combined
-from fl_runtime.algorithms.averaging import FedAvg
 from fl_runtime.algorithms.base import ServerState
-from fl_runtime.directions import Direction, outcome
-from fl_runtime.federation import Federation
-from fl_runtime.job import Update
-from fl_runtime.joint_training import check_joint
-from fl_runtime.streams import torch_seed
-from fl_runtime.task import Params, Task
+from fl_runtime.algorithms.fed_avg import FedAvg
+from fl_runtime.random_streams import torch_seed
+from fl_runtime.training.directions import Direction, outcome
+from fl_runtime.training.federation import Federation
+from fl_runtime.training.job import Update
+from fl_runtime.training.joint_training import check_joint
+from fl_runtime.training.task import Params, Task
 
 PLAIN_MEAN: Mapping[str, Any] = {"method": "mean", "length": "own"}
 """What the server does with trunks that were reconciled on the clients."""

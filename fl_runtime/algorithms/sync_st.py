@@ -13,10 +13,10 @@ from fairopt import InvalidInput, request_allocation
 from fl_runtime.algorithms.aggregation import AGGREGATIONS, step_tasks
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.algorithms.synchronous import Probabilities, Synchronous
-from fl_runtime.federation import Federation
-from fl_runtime.job import Update
-from fl_runtime.task import Params
-from fl_runtime.waits import Barrier, Wait
+from fl_runtime.simulation.sync_policies import Barrier, Wait
+from fl_runtime.training.federation import Federation
+from fl_runtime.training.job import Update
+from fl_runtime.training.task import Params
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,10 +22,10 @@ from fl_runtime.algorithms.aggregation import (
     step_tasks,
 )
 from fl_runtime.algorithms.base import InRounds, ServerState
-from fl_runtime.federation import Federation
-from fl_runtime.job import Job, Update
-from fl_runtime.streams import stream, torch_seed
-from fl_runtime.task import Params
+from fl_runtime.random_streams import stream, torch_seed
+from fl_runtime.training.federation import Federation
+from fl_runtime.training.job import Job, Update
+from fl_runtime.training.task import Params
 
 Probabilities = NDArray[np.float64]
 

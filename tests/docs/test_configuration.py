@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 from fl_runtime.algorithms import ALGORITHMS
-from fl_runtime.availability import AVAILABILITIES
-from fl_runtime.complaints import kebab
-from fl_runtime.config import (
+from fl_runtime.configuration.schema import (
     ClaimSection,
     ClientsSection,
     EarlyStopTable,
@@ -17,10 +15,12 @@ from fl_runtime.config import (
     SpeedsTable,
     TaskSection,
 )
-from fl_runtime.delays import DELAY_MODELS
-from fl_runtime.models import MODELS
-from fl_runtime.partitions import PARTITIONS
-from fl_runtime.recruitment import DRIFTS, RULE_NOTES
+from fl_runtime.data.partitions import PARTITIONS
+from fl_runtime.running.recruitment import DRIFTS, RULE_NOTES
+from fl_runtime.simulation.availability import AVAILABILITIES
+from fl_runtime.simulation.delays import DELAY_MODELS
+from fl_runtime.training.models import MODELS
+from fl_runtime.validation_errors import kebab
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
 SECTIONS = (RunSection, TaskSection, ClientsSection, RecruitmentSection, ClaimSection)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fl_runtime.config_files import digest, read_config
-from fl_runtime.experiment import resolved
-from fl_runtime.results import render, sections_of
+from fl_runtime.configuration.toml_files import digest, read_config
+from fl_runtime.reporting.results_page import render, sections_of
+from fl_runtime.running.experiment import resolved
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")

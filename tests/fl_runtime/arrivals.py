@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from fl_runtime.algorithms.fed_ast import FedAST
-from fl_runtime.algorithms.requests import FedASTState, draw_clients, refill, send
-from fl_runtime.clock import Flights, Timing, withdraw
-from fl_runtime.federation import Federation
-from fl_runtime.job import Job, Update
-from fl_runtime.task import LocalTraining, Params
-from fl_runtime.waits import NextArrival
+from fl_runtime.algorithms.fed_ast_requests import FedASTState, draw_clients, refill, send
+from fl_runtime.simulation.clock import Flights, Timing, withdraw
+from fl_runtime.simulation.sync_policies import NextArrival
+from fl_runtime.training.federation import Federation
+from fl_runtime.training.job import Job, Update
+from fl_runtime.training.task import LocalTraining, Params
 
 Pick = Callable[[FedASTState, Federation, Sequence[str]], list[tuple[int, str]]]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fl_runtime.config import Config
-from fl_runtime.experiment import Event, resume, run
-from fl_runtime.run_folder import HISTORY
+from fl_runtime.configuration.schema import Config
+from fl_runtime.running.experiment import Event, resume, run
+from fl_runtime.running.run_folder import HISTORY
 
 
 class Killed(BaseException):

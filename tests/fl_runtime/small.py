@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from fl_runtime.config import Config
-from fl_runtime.config_files import check_config
+from fl_runtime.configuration.schema import Config
+from fl_runtime.configuration.toml_files import check_config
 
 TREE: dict[str, Any] = {
     "run": {"algorithm": "fed-fair-mmfl", "seeds": [0, 1], "num_server_rounds": 3},

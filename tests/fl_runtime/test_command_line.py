@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fl_runtime.__main__ import app, free_folder
-from fl_runtime.run_folder import HISTORY
+from fl_runtime.running.run_folder import HISTORY
 from tests.fl_runtime.small import TOML
 from tests.forked import start
 

@@ -1,0 +1,74 @@
+"""Federated averaging of every task on its own, and its proximal variant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairopt import InvalidInput, client_task_probabilities
+from fl_runtime.algorithms.base import ServerState
+from fl_runtime.algorithms.fed_fair_mmfl import one_each
+from fl_runtime.algorithms.synchronous import Probabilities, Synchronous
+from fl_runtime.training.federation import Federation
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedAvg(Synchronous):
+    """Every active client trains all its tasks, one after the other (or one of them at random).
+
+    Attributes:
+        tasks_per_client: `all` tasks that an active client agreed to, which is S times the work of
+            the allocation rules; or `one` of them, all equally likely, which is `random`.
+
+    Source: McMahan et al. 2017 (arXiv 1602.05629), algorithm 1, once per task.
+    """
+
+    tasks_per_client: Literal["all", "one"] = "all"
+
+    def probabilities(self, state: ServerState, federation: Federation) -> Probabilities:
+        """One for every eligible task, or uniform over them."""
+        if self.tasks_per_client == "all":
+            return federation.eligible.astype(np.float64)
+        ones = np.ones(len(federation.tasks))
+        return client_task_probabilities(ones, 1.0, eligible=federation.eligible)
+
+    def assignments(
+        self,
+        probabilities: Probabilities,
+        active: NDArray[np.int64],
+        draws: NDArray[np.float64],
+    ) -> list[tuple[int, int]]:
+        """All pairs, client by client, or one drawn task each."""
+        if self.tasks_per_client == "one":
+            return one_each(probabilities, active, draws)
+        rows, tasks = np.nonzero(probabilities[active])
+        return list(zip(active[rows].tolist(), tasks.tolist(), strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedProx(FedAvg):
+    r"""FedAvg whose clients are pulled back to the model that was sent.
+
+    Problem: clients minimise :math:`F_k(w) + \tfrac{\mu}{2} \|w - w_t\|^2` instead of their loss.
+
+    Attributes:
+        mu: Strength of the pull, >= 0; 0 is FedAvg.
+
+    Source: Li et al. 2020 (arXiv 1812.06127), equation (2) and algorithm 2.
+    """
+
+    mu: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.mu < np.inf:
+            raise InvalidInput("mu", self.mu, "a finite number >= 0")
+
+    def wishes(
+        self, federation: Federation, client: int, task: int, weight: float
+    ) -> Mapping[str, Any]:
+        """The pull."""
+        return {**super().wishes(federation, client, task, weight), "proximal": self.mu}

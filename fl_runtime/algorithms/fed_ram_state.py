@@ -1,0 +1,183 @@
+"""What FedRAM knows beyond FedAvg: small companions of the tasks, references, two kinds of weights.
+
+A companion is a `Task` like any other: the shards and held-out sets of the task it stands for, with
+a small model of its own, under the name ``TASK.proxy``. Executors train it, the loop judges whether
+an update ruins it, checkpoints hold it among the state's models; nothing reports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fl_runtime.algorithms.base import ServerState
+from fl_runtime.algorithms.one_trunk import initial_models
+from fl_runtime.algorithms.reweighting import Vector, differential_loss
+from fl_runtime.random_streams import torch_seed
+from fl_runtime.training.federation import Federation
+from fl_runtime.training.job import Update
+from fl_runtime.training.models import build_model
+from fl_runtime.training.task import Params, Task, float_state, num_logits
+
+STAGES = ("reference", "proxy", "agent")
+"""In order; the figure `stage` counts them from one."""
+
+SUFFIX = ".proxy"
+"""Of a companion's name."""
+
+
+def companion(task: Task, hidden: Sequence[int], seed: int) -> Task:
+    """The task with a small model: an `mlp` of those widths, or a `linear` one without any."""
+    examples = task.validation.features
+    model = build_model(
+        "mlp" if hidden else "linear",
+        tuple(examples.shape[1:]),
+        num_logits(task),
+        hidden,
+        seed=torch_seed(seed, "initial model", task.name + SUFFIX),
+    ).to(examples.device)
+    initial = {key: value.clone() for key, value in float_state(model).items()}
+    return replace(task, name=task.name + SUFFIX, model=model, initial=initial, fixed={})
+
+
+def small_task(task: Task, hidden: Sequence[int], seed: int) -> Task:
+    """The companion under the name of the task it stands for."""
+    return replace(companion(task, hidden, seed), name=task.name)
+
+
+@dataclass(frozen=True)
+class FedRAMState(ServerState):
+    """State of FedRAM; `models` holds every task's model, then every companion's.
+
+    Attributes:
+        stage_start: Rounds finished when the stage began.
+        task_weights: (num_clients, num_tasks) weights, each row of sum one. A client's row is its
+            own and no other client's weights enter it.
+        client_weights: (num_clients,) weights of sum one.
+        proposed: Rows of `task_weights` that clients asked in this round have computed, by the
+            client's number in words; they count once the client answers.
+        references: By companion and client, what a client trained alone. The server never looks
+            into them.
+    """
+
+    stage_start: int = field(default=0, kw_only=True)
+    task_weights: Sequence[Sequence[float]] = field(default=(), kw_only=True)
+    client_weights: Sequence[float] = field(default=(), kw_only=True)
+    proposed: Mapping[str, Sequence[float]] = field(default_factory=dict, kw_only=True)
+    references: Mapping[str, Mapping[str, Params]] = field(default_factory=dict, kw_only=True)
+
+    @classmethod
+    def beginning(cls, federation: Federation, seed: int, *, one_trunk: bool) -> FedRAMState:
+        """Initial models; task weights by size, client weights equal."""
+        tasks, companions = federation.tasks, federation.companions
+        return cls(
+            seed=seed,
+            server_round=0,
+            models={
+                **initial_models(tasks, one_trunk=one_trunk),
+                **initial_models(companions, one_trunk=one_trunk),
+            },
+            validation_loss={},
+            validation_error={},
+            task_weights=first_task_weights(federation),
+            client_weights=[1.0 / federation.num_clients] * federation.num_clients,
+        )
+
+    @property
+    def stage_round(self) -> int:
+        """Rounds finished within the stage; it addresses the random streams of a round."""
+        return self.server_round - self.stage_start
+
+    @property
+    def agents(self) -> dict[str, Params]:
+        """The tasks' models."""
+        return dict(islice(self.models.items(), len(self.models) // 2))
+
+    @property
+    def proxies(self) -> dict[str, Params]:
+        """The companions' models."""
+        return dict(islice(self.models.items(), len(self.models) // 2, None))
+
+    def version(self, task: str) -> int:
+        """How often a model of this stage has been replaced."""
+        return self.stage_round
+
+    def reference(self, name: str, client: int) -> Params:
+        """What a client compares the proxy with: its own model, or the proxy where it has none."""
+        return self.references.get(name, {}).get(str(client), self.models[name])
+
+    def with_references(self, found: Mapping[tuple[str, int], Params]) -> FedRAMState:
+        """The state with these references, by companion and client."""
+        kept = {name: dict(clients) for name, clients in self.references.items()}
+        for (name, client), params in found.items():
+            kept.setdefault(name, {})[str(client)] = params
+        return replace(self, references=kept)
+
+    def with_answers(self, clients: Sequence[int], weights: Vector) -> FedRAMState:
+        """The state with what those clients proposed, and with these client weights."""
+        rows = [list(row) for row in self.task_weights]
+        for client in clients:
+            rows[client] = list(self.proposed[str(client)])
+        return replace(self, task_weights=rows, client_weights=weights.tolist())
+
+
+def first_task_weights(federation: Federation) -> list[list[float]]:
+    """Every client's shares of its examples, over all tasks."""
+    sizes = np.array([[len(shard) for shard in task.shards] for task in federation.tasks]).T
+    return (sizes / sizes.sum(axis=1, keepdims=True)).tolist()  # type: ignore[no-any-return]
+
+
+def shares_of_held(row: ArrayLike, held: NDArray[np.bool_]) -> Vector:
+    """A client's task weights over the tasks it holds, sum one; zero for the others."""
+    mine = np.where(held, np.asarray(row), 0.0)
+    return np.asarray(mine / mine.sum())
+
+
+def losses_of(
+    tasks: Sequence[Task], models: Mapping[str, Params], client: int, held: NDArray[np.bool_]
+) -> Vector:
+    """(num_tasks,) mean losses of models on one client's examples, NaN for tasks it lacks."""
+    return np.array(
+        [
+            task.evaluate(models[task.name], task.shards[client]).loss if mine else np.nan
+            for task, mine in zip(tasks, held, strict=True)
+        ]
+    )
+
+
+def changed_loss(mine: Sequence[Update], against: str) -> float:
+    """The differential loss of one client over its tasks: after training, against another loss.
+
+    Args:
+        mine: Its updates of the proxies, with the losses that their jobs measured.
+        against: `global` for the loss of the proxy that was sent, `reference` for the reference's.
+    """
+    base = "start_loss" if against == "global" else "reference_loss"
+    after, before = ([update.metrics[key] for update in mine] for key in ("end_loss", base))
+    return differential_loss(after, before, [update.num_examples for update in mine])
+
+
+def answered(updates: Sequence[Update]) -> list[int]:
+    """Clients behind these updates."""
+    return sorted({update.client for update in updates})
+
+
+def stage_figures(state: FedRAMState, stage: str, updates: Sequence[Update]) -> dict[str, float]:
+    """For the history: the stage, its cost, and where the weights stand.
+
+    `cost` is parameters times examples trained, summed over updates; `TASK/weight` the mean over
+    clients of a task's weight.
+    """
+    sizes = [sum(value.numel() for value in u.delta.values()) * u.num_examples for u in updates]
+    means = np.mean(np.asarray(state.task_weights), axis=0)
+    return {
+        "stage": STAGES.index(stage) + 1,
+        "cost": sum(sizes),
+        "min_client_weight": min(state.client_weights),
+        "max_client_weight": max(state.client_weights),
+        **{f"{task}/weight": float(w) for task, w in zip(state.agents, means, strict=True)},
+    }

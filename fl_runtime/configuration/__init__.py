@@ -1,0 +1,1 @@
+"""The configuration: its schema, TOML files, and fingerprints of the inputs it names."""

@@ -1,0 +1,93 @@
+"""Inputs that a configuration only names: made independent of the folder, and fingerprinted.
+
+Files and functions can change while a run is stopped. Their fingerprints are written into the run's
+configuration, so that going on with other data is refused instead of mixed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from fairopt.errors import InvalidInput
+from fl_runtime.configuration.schema import Config, TaskSection
+from fl_runtime.configuration.toml_files import arm_configs
+from fl_runtime.data.registry import load_dataset
+
+_FILE_KINDS = ("idx:", "npz:")
+
+
+def with_inputs(config: Config) -> Config:
+    """The configuration with absolute paths and the fingerprints of everything they lead to."""
+    absolute = config.model_copy(
+        update={
+            "task": tuple(_absolute_task(task) for task in config.task),
+            "recruitment": config.recruitment.model_copy(
+                update={"costs": _absolute_file(config.recruitment.costs)}
+            ),
+            "clients": config.clients.model_copy(
+                update={"availability": _absolute_file(config.clients.availability)}
+            ),
+        }
+    )
+    return absolute.model_copy(update={"inputs": fingerprints(absolute)})
+
+
+def check_inputs(config: Config) -> None:
+    """Compare today's inputs with the recorded ones.
+
+    Raises:
+        InvalidInput: A file or function gives other data than when the run began.
+    """
+    now = fingerprints(config)
+    for name, recorded in config.inputs.items():
+        if now.get(name) != recorded:
+            raise InvalidInput(name, "changed", "the data that the run began with")
+
+
+def fingerprints(config: Config) -> dict[str, str]:
+    """A hash per data source, cost or trace file, by its name in the configuration."""
+    sources = {task.data for task in config.task if ":" in task.data}
+    arms = arm_configs(config).values()
+    costs = [arm.recruitment.costs for arm in arms if arm.recruitment.rule != "everyone"]
+    traces = [arm.clients.availability for arm in arms]
+    found = {source: _of_dataset(source) for source in sorted(sources)}
+    for key, tables in (("recruitment.costs.file", costs), ("clients.availability.file", traces)):
+        files = sorted({str(table["file"]) for table in tables if "file" in table})
+        found |= {file: _of_file(key, Path(file)) for file in files}
+    return found
+
+
+def _of_dataset(source: str) -> str:
+    """Hash of features and labels."""
+    dataset = load_dataset(source)
+    digest = hashlib.sha256(repr(dataset.features.shape).encode())
+    digest.update(dataset.features.tobytes())
+    digest.update(dataset.labels.tobytes())
+    if dataset.strata is not None:
+        digest.update(dataset.strata.tobytes() + dataset.family.encode())
+    return digest.hexdigest()
+
+
+def _of_file(key: str, path: Path) -> str:
+    """Hash of a file's bytes."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        requirement = f"a CSV file of numbers ({error.strerror})"
+        raise InvalidInput(key, str(path), requirement) from error
+
+
+def _absolute_task(task: TaskSection) -> TaskSection:
+    """The task with an absolute path, if it reads files."""
+    for kind in _FILE_KINDS:
+        if task.data.startswith(kind):
+            path = Path(task.data.removeprefix(kind)).resolve()
+            return task.model_copy(update={"data": f"{kind}{path}"})
+    return task
+
+
+def _absolute_file(table: dict[str, Any]) -> dict[str, Any]:
+    """The table with an absolute path, if it reads a file."""
+    return {**table, "file": str(Path(str(table["file"])).resolve())} if "file" in table else table

@@ -1,0 +1,331 @@
+"""What a run is: the records behind a configuration file, each key with its meaning.
+
+Keys are kebab-case in files (snake_case is accepted) and snake_case here. An unknown key is an
+error that names the nearest known one. Reading files, overrides and arms is in `config_files`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+
+from fairopt.errors import InvalidInput
+from fl_runtime.validation_errors import kebab
+
+LARGEST_STEP = 1e6
+"""Of step sizes and penalties; beyond it float32 overflows whatever the data."""
+
+LARGEST_COUNT = 2**31
+"""Of examples, clients and rounds: what 32-bit indices hold."""
+
+LARGEST_WIDTH = 2**16
+"""Of a hidden layer; wider ones are typing errors on the machines this is made for."""
+
+LARGEST_THREADS = 256
+"""More intra-op threads than that crash PyTorch rather than help."""
+
+LARGEST_OVER_SELECTION = 100.0
+"""Asking more clients than that per answer is a typing error."""
+
+SHARE_SLACK = 1e-6
+"""0.33 + 0.33 + 0.34 is 1 to whoever wrote it; thirds are written with six digits."""
+
+Item = TypeVar("Item")
+Listed = Annotated[tuple[Item, ...], Strict(strict=False)]
+"""A list of the file, whose items are checked strictly."""
+
+Name = Annotated[str, Field(min_length=1)]
+Label = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""What tables and pictures show: printable, of readable length."""
+
+Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Step = Annotated[float, Field(gt=0.0, le=LARGEST_STEP)]
+Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
+Factor = Annotated[float, Field(gt=0.0, le=LARGEST_STEP)]
+HeldOut = Annotated[float, Field(gt=0.0, lt=0.5)]
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, strict about unknown keys and about types."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, alias_generator=kebab, populate_by_name=True
+    )
+
+
+class EarlyStopTable(Section):
+    """``[run] early-stop``: when a run has had enough.
+
+    Attributes:
+        metric: A figure of the held-out sets, see
+        `fl_runtime.metrics.round_metrics.held_out_names`.
+        patience: Rounds without an improvement after which the run ends.
+        mode: Whether larger values are better.
+        min_delta: An improvement counts from this size on.
+    """
+
+    metric: Name = "min_task_acc"
+    patience: Count
+    mode: Literal["max", "min"] = "max"
+    min_delta: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+
+
+class RunSection(Section):
+    """``[run]``: what is run and for how long.
+
+    Attributes:
+        title: What the run is about, for pages made from several runs.
+        algorithm: Name of the algorithm.
+        seeds: One run per seed; all arms share the seeds, which makes comparisons paired.
+        num_server_rounds: Rounds, or None to go by `time_limit`.
+        time_limit: Virtual time after which no new round starts.
+        device: Where models train.
+        executor: How local training is run; `auto` follows a fixed rule and is recorded resolved.
+        threads: Intra-op threads of PyTorch; one is fastest for small models.
+        report_rounds: The summary averages each metric over this many last rounds.
+        early_stop: End a run whose `metric` has not improved for `patience` rounds.
+        stop_at_targets: A task that reaches its target accuracy is finished, and a run with it when
+            all are.
+        checkpoint_every: Rounds between checkpoints; after a kill the rounds since the last one are
+            done again. Where an aggregation is quicker than a checkpoint, rarer ones save time.
+        client_metrics: Rows also hold the figures of `client_metrics`.
+    """
+
+    title: str = ""
+    algorithm: Name
+    seeds: Annotated[Listed[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)] = (0,)
+    num_server_rounds: Count | None = None
+    time_limit: Positive | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
+    executor: Literal["auto", "sequential", "stacked", "flower"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=LARGEST_THREADS)] = 1
+    report_rounds: Count = 1
+    early_stop: EarlyStopTable | None = None
+    stop_at_targets: bool = False
+    checkpoint_every: Count = 1
+    client_metrics: bool = False
+
+    @model_validator(mode="after")
+    def _ends(self) -> RunSection:
+        """A run needs an end and different seeds."""
+        if self.num_server_rounds is None and self.time_limit is None:
+            raise InvalidInput("num_server_rounds", "nothing", "given, or time-limit")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise InvalidInput("seeds", list(self.seeds), "seeds that differ")
+        return self
+
+
+class TaskSection(Section):
+    """``[[task]]``: one model to train.
+
+    Attributes:
+        name: Unique name, used in metric names.
+        data: Data set, see `fl_runtime.data.registry.load_dataset`.
+        model: Model family, see `fl_runtime.training.models.build_model`.
+        hidden: Widths of hidden layers.
+        optimizer: Local optimiser, `sgd` or `adamw`.
+        learning_rate: Its step size.
+        momentum: Heavy-ball momentum of `sgd`.
+        nesterov: Nesterov's form of the momentum.
+        weight_decay: L2 penalty of `sgd`, decoupled decay of `adamw`.
+        persist_optimizer: Clients keep the optimiser's state from job to job.
+        precision: `bfloat16` for mixed precision in local training.
+        target_accuracy: Test accuracy whose first round the summary reports.
+        validation_fraction: Share of the examples that feeds decisions.
+        test_fraction: Share of the examples that is only reported.
+    """
+
+    name: Label
+    data: Name
+    model: Name
+    hidden: Listed[Annotated[int, Field(ge=1, le=LARGEST_WIDTH)]] = ()
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: Step = 0.05
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    nesterov: bool = False
+    weight_decay: Annotated[float, Field(ge=0.0, le=LARGEST_STEP)] = 0.0
+    persist_optimizer: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+    target_accuracy: Fraction | None = None
+    validation_fraction: HeldOut = 0.2
+    test_fraction: HeldOut = 0.2
+
+
+class SpeedsTable(Section):
+    """``[clients] speeds``: classes of fast and slow clients, dealt out by the seed.
+
+    Attributes:
+        shares: Share of the clients in each class; they add up to 1.
+        factors: What multiplies the delays of each class.
+    """
+
+    shares: Annotated[Listed[Fraction], Field(min_length=1)]
+    factors: Annotated[Listed[Factor], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _fits(self) -> SpeedsTable:
+        """One factor per share, and shares of a whole."""
+        if len(self.shares) != len(self.factors):
+            raise InvalidInput("factors", list(self.factors), f"{len(self.shares)} numbers")
+        if abs(sum(self.shares) - 1.0) > SHARE_SLACK:
+            raise InvalidInput("shares", list(self.shares), "numbers that add up to 1")
+        return self
+
+
+class ClientsSection(Section):
+    """``[clients]``: the population, its data and its speed.
+
+    Attributes:
+        num_clients: Number of clients.
+        task_sets: Names of the tasks that a client holds, one list per client; fewer lists repeat
+            if their number divides that of the clients. Every client holds every task if empty.
+        fraction_train: Share of the clients that is active in a round.
+        partition: How a task's examples are dealt to clients.
+        concentration: Parameter of the `dirichlet` partition, per class.
+        class_ratio: Share of the classes a client holds under `missing-classes`.
+        local_epochs: Passes over a client's shard per job.
+        batch_size: Examples per step.
+        dropout: Chance that a client never answers a job.
+        failures: Chance that a job is lost at a moment of its duration.
+        over_selection: In rounds, this many times the active clients are asked, and the answers
+            that come first count.
+        delay: Duration of a job in virtual time, a table with `model` and its parameters.
+        speeds: Speed classes, which multiply the delays of their clients.
+        task_delays: Factors of the delays, one per task; equal where none is given.
+        availability: When a client can be asked: a table with `model` and its parameters, or with
+            `file`, a CSV of client, from, until.
+    """
+
+    num_clients: Count
+    task_sets: Listed[Listed[Name]] = ()
+    fraction_train: Fraction = 1.0
+    partition: Name = "iid"
+    concentration: Positive = 0.5
+    class_ratio: Fraction = 0.8
+    local_epochs: Count = 1
+    batch_size: Count = 32
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    failures: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    over_selection: Annotated[float, Field(ge=1.0, le=LARGEST_OVER_SELECTION)] = 1.0
+    delay: dict[str, Any] = {"model": "constant"}
+    speeds: SpeedsTable | None = None
+    task_delays: Listed[Factor] = ()
+    availability: dict[str, Any] = {"model": "always"}
+
+
+class RecruitmentSection(Section):
+    """``[recruitment]``: which clients agree to which tasks, and at what price.
+
+    Attributes:
+        rule: Auction or baseline; `everyone` recruits all clients at no cost.
+        budget: What the server may spend on a recruitment, or one number for each (the last one
+            goes on).
+        every: Rounds after which clients are recruited anew; never by default.
+        drift: How costs move between recruitments: a table with `model` and its parameters.
+        reserve: Price of an outside seller, one or one per task, for rules that take it.
+        prices: Posted prices, one per task, for `posted-price`.
+        direction: Relative prices, one per task, for `participation-fee`; equal by default.
+        fee: Participation fee in units of the direction.
+        costs: Private cost of each client for each task: a table with `distribution` and its
+            parameters (uniform by default), or with `file`, a CSV of clients x tasks.
+    """
+
+    rule: Name = "everyone"
+    budget: float | Annotated[Listed[float], Field(min_length=1)] | None = None
+    every: Count | None = None
+    drift: dict[str, Any] = {}
+    reserve: float | Listed[float] | None = None
+    prices: Listed[float] | None = None
+    direction: Listed[float] | None = None
+    fee: float | None = None
+    costs: dict[str, Any] = {}
+
+
+class ArmSection(BaseModel):
+    """``[[arm]]``: a name, what to compare it with, and overrides by dotted key.
+
+    Attributes:
+        name: Unique name.
+        versus: Arms that it is compared with, seed by seed; the first arm if none is given.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    name: Label
+    versus: Listed[Name] = ()
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """Dotted keys and their values."""
+        return dict(self.model_extra or {})
+
+
+class ClaimSection(Section):
+    """``[[claim]]``: a statement that the run tests, and what would show it.
+
+    The figure is one number per seed: of `arm`, or of `arm` minus `versus` on the same seed. The
+    claim is held when the 95 % interval of its mean lies wholly on the expected side of `margin`,
+    not held when it lies wholly on the other side, and inconclusive otherwise.
+
+    Attributes:
+        statement: The claim in one sentence.
+        source: Who claims it, and where.
+        published: The source's own figure, in words.
+        metric: A metric of the history (averaged over the last `report-rounds`), of recruitment,
+            `time-to-targets`, the virtual time at which every task has reached its target, or
+            (with `versus`) `mean-task-change`, the mean over tasks of (a - b) / b in accuracies.
+        arm: The arm it is about.
+        versus: The arm to compare with; none to look at the figure itself.
+        expect: `greater` or `less` than `margin`, or `within` plus and minus `margin`.
+        margin: In units of the metric, or as a share if `relative`.
+        relative: Differences as shares of the other arm's value.
+    """
+
+    statement: Name
+    source: Name
+    published: str = ""
+    metric: Name = "min_task_acc"
+    arm: Name
+    versus: Name | None = None
+    expect: Literal["greater", "less", "within"] = "greater"
+    margin: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    relative: bool = False
+
+    @model_validator(mode="after")
+    def _fits(self) -> ClaimSection:
+        """A band has a width, and a share needs something to be a share of."""
+        if self.expect == "within" and self.margin <= 0.0:
+            raise InvalidInput("margin", self.margin, "> 0 with expect = within")
+        if self.relative and self.versus is None:
+            raise InvalidInput("relative", True, "used together with versus")
+        if self.metric == "mean-task-change" and (self.versus is None or self.relative):
+            raise InvalidInput("metric", self.metric, "used with versus and without relative")
+        return self
+
+
+class Config(Section):
+    """A whole configuration, before arms are expanded.
+
+    Attributes:
+        run: What and how long.
+        task: The tasks.
+        clients: The population.
+        algorithm: Hyper-parameters of the chosen algorithm, checked against its record.
+        recruitment: Who takes part, for how much.
+        arm: Variants beside the configuration as it stands, see `config_files.arm_configs`.
+        claim: What the run tests, see `verdicts`.
+        versions: Of packages, written into a run's own copy.
+        inputs: Fingerprints of the files and functions that data come from, likewise.
+    """
+
+    run: RunSection
+    task: Annotated[Listed[TaskSection], Field(min_length=1)]
+    clients: ClientsSection
+    algorithm: dict[str, Any] = {}
+    recruitment: RecruitmentSection = RecruitmentSection()
+    arm: Listed[ArmSection] = ()
+    claim: Listed[ClaimSection] = ()
+    versions: dict[str, str] = {}
+    inputs: dict[str, str] = {}

@@ -1,0 +1,312 @@
+"""From a TOML file and overrides to checked records, and back to a file.
+
+All of it works on plain nested dictionaries with snake_case keys until the very end, when pydantic
+checks types and ranges and every complaint becomes one line with the key as the file spells it.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+
+from fairopt.choices import choose, suggestion
+from fairopt.errors import InvalidInput
+from fl_runtime.algorithms import ALGORITHMS
+from fl_runtime.configuration.schema import (
+    ArmSection,
+    ClaimSection,
+    ClientsSection,
+    Config,
+    EarlyStopTable,
+    RecruitmentSection,
+    RunSection,
+    SpeedsTable,
+    TaskSection,
+)
+from fl_runtime.validation_errors import first_complaint, kebab
+
+Tree = dict[str, Any]
+
+ARM_MAY_CHANGE = ("algorithm.", "recruitment.", "clients.", "run.algorithm")
+"""Keys an arm may override; seeds, rounds and tasks are common, or arms could not be compared."""
+
+VERBATIM = ("versions", "inputs")
+"""Tables whose keys are names of other things and stay as they are."""
+
+LISTS = ("task", "arm", "claim")
+"""Arrays of tables."""
+
+YOUNG_SWITCHES = ("stop_at_targets", "client_metrics")
+"""Switches of ``[run]`` that early histories did not know, and which they had off."""
+
+_SECTIONS: Mapping[str, type[BaseModel]] = {
+    "run": RunSection,
+    "task": TaskSection,
+    "claim": ClaimSection,
+    "clients": ClientsSection,
+    "recruitment": RecruitmentSection,
+}
+
+
+def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read and check a configuration file.
+
+    Args:
+        path: A TOML file.
+        overrides: ``key=value`` with a dotted path or a leaf name that occurs once; the value is
+            read as TOML, and as plain text where that fails.
+
+    Raises:
+        InvalidInput: The file is missing or is not TOML, or any key or value is wrong.
+    """
+    tree = snake_keys(read_toml(Path(path)))
+    for override in overrides:
+        set_key(tree, *_parse_override(override))
+    return check_config(tree)
+
+
+def read_toml(path: Path) -> Tree:
+    """The file's tables as nested dictionaries."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InvalidInput("CONFIG", str(path), f"a readable file ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput("CONFIG", str(path), f"a TOML file ({error})") from error
+
+
+def check_config(tree: Tree) -> Config:
+    """Records from nested dictionaries.
+
+    Raises:
+        InvalidInput: With the dotted key, its value, and what it must be.
+
+    Example:
+        >>> check_config({"run": {"algorithm": "random", "rounds": 3}})
+        Traceback (most recent call last):
+        ...
+        fairopt.errors.InvalidInput: run.rounds = 3, but it must be a known key of [run]...
+    """
+    try:
+        return Config.model_validate(snake_keys(tree))
+    except ValidationError as error:
+        raise first_complaint(error, _known_keys) from None
+
+
+def arm_configs(config: Config) -> dict[str, Config]:
+    """One complete configuration per arm, in order.
+
+    The configuration as it stands is an arm too: an arm without overrides gives it a name and a
+    place; where there is none it comes first, under the name of its algorithm. An arm that changes
+    ``run.algorithm`` starts from that algorithm's defaults, since the common hyper-parameters
+    belong to another one.
+
+    Raises:
+        InvalidInput: Two arms have one name, or an arm overrides a key it may not or that is wrong.
+    """
+    arms = list(config.arm)
+    if all(arm.overrides for arm in arms):
+        arms.insert(0, ArmSection(name=config.run.algorithm))
+    names = [arm.name for arm in arms]
+    if len(set(names)) < len(names):
+        raise InvalidInput("arm", names, "arms with different names")
+    _check_names(config, arms, dict.fromkeys(names))
+    return {arm.name: _arm_config(config, arm.name, arm.overrides) for arm in arms}
+
+
+def _check_names(config: Config, arms: Sequence[ArmSection], names: Mapping[str, object]) -> None:
+    """Arms and claims speak of arms that exist."""
+    for arm in arms:
+        for other in arm.versus:
+            choose(f'arm "{arm.name}".versus', other, names)
+    for index, claim in enumerate(config.claim):
+        choose(f"claim.{index}.arm", claim.arm, names)
+        if claim.versus is not None:
+            choose(f"claim.{index}.versus", claim.versus, names)
+
+
+def set_key(tree: Tree, key: str, value: Any) -> None:
+    """Set a dotted key, or a leaf name that occurs exactly once.
+
+    Raises:
+        InvalidInput: The leaf is not found or not unique, or the path leads through a value.
+
+    Example:
+        >>> tree = {"run": {"seeds": [0]}, "algorithm": {"alpha": 1.0}}
+        >>> set_key(tree, "alpha", 3.0)
+        >>> tree["algorithm"]
+        {'alpha': 3.0}
+    """
+    parts = [part.replace("-", "_") for part in key.split(".")]
+    if len(parts) == 1:
+        parts = _unique_leaf(tree, parts[0])
+    node: Any = tree
+    for part in parts[:-1]:
+        node = node.setdefault(part, {}) if isinstance(node, dict) else _item(node, part, key)
+    if not isinstance(node, dict):
+        raise InvalidInput("--set", key, "a path to a key of a table")
+    node[parts[-1]] = value
+
+
+def dump_toml(config: Config) -> str:
+    """The configuration as TOML in the spelling of files, without empty values."""
+    tree = config.model_dump(by_alias=True, exclude_none=True)
+    tree["arm"] = [_arm_table(arm) for arm in config.arm]
+    return tomli_w.dumps(_kebab_tree({key: value for key, value in tree.items() if value}))
+
+
+def digest(config: Config) -> str:
+    """A fingerprint of everything that decides the history, but for versions.
+
+    A switch that is younger than the first fingerprints counts when it is on.
+    """
+    off = {switch for switch in YOUNG_SWITCHES if not getattr(config.run, switch)}
+    run = {"title", "checkpoint_every", *off}
+    clients = set() if config.clients.task_sets else {"task_sets"}
+    tree = config.model_dump(
+        exclude={"versions": True, "claim": True, "run": run, "clients": clients}
+    )
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def snake_keys(tree: Any) -> Any:
+    """The same nested value with snake_case keys; dotted keys of arms keep their dots.
+
+    Raises:
+        InvalidInput: A table holds one key in both spellings.
+
+    Example:
+        >>> snake_keys({"run": {"num-server-rounds": 3}})
+        {'run': {'num_server_rounds': 3}}
+    """
+    if isinstance(tree, list):
+        return [snake_keys(item) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    renamed = {
+        key.replace("-", "_"): value if key in VERBATIM else snake_keys(value)
+        for key, value in tree.items()
+    }
+    if len(renamed) < len(tree):
+        raise InvalidInput("CONFIG", sorted(tree), "a table with every key in one spelling only")
+    return renamed
+
+
+def _kebab_tree(tree: Any) -> Any:
+    """The same nested value with kebab-case keys."""
+    if isinstance(tree, Mapping):
+        return {
+            kebab(key): value if key in VERBATIM else _kebab_tree(value)
+            for key, value in tree.items()
+        }
+    return [_kebab_tree(item) for item in tree] if isinstance(tree, list | tuple) else tree
+
+
+def _arm_table(arm: ArmSection) -> Tree:
+    """An arm in the spelling of files."""
+    versus = {"versus": list(arm.versus)} if arm.versus else {}
+    return {"name": arm.name, **versus, **_kebab_tree(arm.overrides)}
+
+
+def _arm_config(config: Config, name: str, overrides: Mapping[str, Any]) -> Config:
+    """The base configuration with one arm's overrides applied."""
+    tree = config.model_dump(exclude={"arm", "claim", "versions", "inputs"})
+    if overrides.get("run.algorithm", config.run.algorithm) != config.run.algorithm:
+        tree["algorithm"] = {}
+    try:
+        for key, value in overrides.items():
+            if not key.startswith(ARM_MAY_CHANGE):
+                raise InvalidInput(
+                    kebab(key), value, f"a key an arm may change: {', '.join(ARM_MAY_CHANGE)}"
+                )
+            set_key(tree, key, copy.deepcopy(value))
+        return check_config(tree)
+    except InvalidInput as error:
+        raise of_arm(name, error) from None
+
+
+def of_arm(name: str, error: InvalidInput) -> InvalidInput:
+    """The same complaint with the name of the arm it is about."""
+    argument = f'arm "{name}", {error.argument}'
+    return InvalidInput(argument, error.value, error.requirement)
+
+
+def _parse_override(text: str) -> tuple[str, Any]:
+    """``key=value`` taken apart; the value as TOML if it is TOML."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise InvalidInput("--set", text, "key=value")
+    try:
+        return key.strip(), snake_keys(tomllib.loads(f"value = {value}")["value"])
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _unique_leaf(tree: Tree, leaf: str) -> list[str]:
+    """The path of the only key of that name, among keys present and keys of the sections."""
+    paths = sorted(set(_leaf_paths(tree)) | set(_field_paths()))
+    found = [path for path in paths if path[-1] == leaf]
+    of_a_task = leaf in TaskSection.model_fields and all(path[0] != "task" for path in found)
+    if len(found) == 1 and not of_a_task:
+        return list(found[0])
+    if len(found) > 1:
+        where = ", ".join(kebab(".".join(path)) for path in found)
+        raise InvalidInput("--set", kebab(leaf), f"a dotted path, since it occurs as {where}")
+    if of_a_task:
+        raise InvalidInput("--set", kebab(leaf), f"a dotted path such as task.0.{kebab(leaf)}")
+    near = suggestion(kebab(leaf), {kebab(path[-1]) for path in paths})
+    raise InvalidInput("--set", kebab(leaf), f"a known key{near}")
+
+
+def _leaf_paths(tree: Any, prefix: tuple[str, ...] = ()) -> Iterable[tuple[str, ...]]:
+    """Paths of all values that are not tables."""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(tree, dict):
+        items = tree.items()
+    elif isinstance(tree, list) and prefix == ("task",):
+        items = enumerate(tree)
+    for key, value in items:
+        if isinstance(value, dict) or (prefix == () and key == "task"):
+            yield from _leaf_paths(value, (*prefix, str(key)))
+        elif not (prefix == () and key in LISTS):
+            yield (*prefix, str(key))
+
+
+def _field_paths() -> Iterable[tuple[str, ...]]:
+    """Paths of every key that a file may hold once."""
+    for section, kind in _SECTIONS.items():
+        if section not in LISTS:
+            yield from ((section, leaf) for leaf in kind.model_fields)
+    for record in ALGORITHMS.values():
+        yield from (("algorithm", field.name) for field in dataclasses.fields(record))
+
+
+def _item(node: Any, part: str, key: str) -> Any:
+    """An entry of an array of tables, by index or by its name."""
+    entries = node if isinstance(node, list | tuple) else []
+    for index, entry in enumerate(entries):
+        name = str(entry.get("name")).replace("-", "_") if isinstance(entry, dict) else ""
+        if part in (str(index), name):
+            return entry
+    raise InvalidInput("--set", key, f"a path that exists ({part} does not)")
+
+
+def _known_keys(path: Sequence[str]) -> list[str]:
+    """Keys of the file's top level, or of the table a path leads into."""
+    if not path:
+        return list(Config.model_fields)
+    nested: Mapping[tuple[str, ...], type[BaseModel]] = {
+        ("run", "early-stop"): EarlyStopTable,
+        ("clients", "speeds"): SpeedsTable,
+    }
+    kind = nested.get(tuple(map(kebab, path)), _SECTIONS[path[0]])
+    return list(kind.model_fields)

@@ -1,0 +1,1 @@
+"""Executors: jobs go in, updates come out."""

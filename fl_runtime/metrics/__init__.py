@@ -1,0 +1,1 @@
+"""Figures of rounds, of clients, and those that algorithms tell about themselves."""

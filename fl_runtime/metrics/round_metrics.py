@@ -1,0 +1,95 @@
+"""Figures of one round, and of several tasks at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fairopt.utility import jain_index
+from fl_runtime.execution.sequential import Update
+from fl_runtime.training.task import Evaluation
+
+TIME_TO_TARGETS = "time-to-targets"
+"""The metric of simultaneous training: virtual time until every task has reached its target."""
+
+CLIENT_METRICS = (
+    "local_acc",
+    "bottom_decile_acc",
+    "id_acc",
+    "ood_acc",
+    "macro_f1",
+    "weighted_f1",
+)
+"""Figures about clients and classes that rows hold on request, see `client_metrics`."""
+
+WORK_METRICS = ("compute", "traffic")
+"""Figures about work, likewise; a summary adds them up over a run."""
+
+Row = dict[str, float | int | str | None]
+"""One line of a history: metric names and values."""
+
+
+def across_tasks(accuracy: Sequence[float]) -> Row:
+    r"""How a vector of task accuracies looks to somebody who cares about fairness.
+
+    Returns:
+        `min_task_acc`, `mean_task_acc`, `var_task_acc` (population variance), and `jain`, Jain's
+        index :math:`(\sum a)^2 / (S \sum a^2)`, 1 when all are equal and 1/S when one has it all.
+
+    Example:
+        >>> across_tasks([0.5, 1.0])
+        {'min_task_acc': 0.5, 'mean_task_acc': 0.75, 'var_task_acc': 0.0625, 'jain': 0.9}
+    """
+    a = np.asarray(accuracy, dtype=np.float64)
+    return {
+        "min_task_acc": float(a.min()),
+        "mean_task_acc": float(a.mean()),
+        "var_task_acc": float(a.var()),
+        "jain": jain_index(a),
+    }
+
+
+def held_out_metrics(validation: Mapping[str, Evaluation], test: Mapping[str, Evaluation]) -> Row:
+    """Loss and accuracy of every task on both held-out sets, then the figures across tasks."""
+    row: Row = {}
+    for task, seen in test.items():
+        row[f"{task}/eval_acc"] = seen.accuracy
+        row[f"{task}/eval_loss"] = seen.loss
+        row[f"{task}/val_acc"] = validation[task].accuracy
+        row[f"{task}/val_loss"] = validation[task].loss
+    return row | across_tasks([seen.accuracy for seen in test.values()])
+
+
+def training_metrics(tasks: Sequence[str], updates: Sequence[Update]) -> Row:
+    """Clients, examples and training loss of each task in one round; None where nobody trained."""
+    row: Row = {}
+    for task in tasks:
+        mine = [update for update in updates if update.task == task]
+        row[f"{task}/num-clients"] = len(mine)
+        row[f"{task}/num-examples"] = sum(update.num_examples for update in mine)
+        row[f"{task}/train_loss"] = _weighted_loss(mine)
+    row["num-clients"] = len(updates)
+    row["num-examples"] = sum(update.num_examples for update in updates)
+    row["train_loss"] = _weighted_loss(updates)
+    return row
+
+
+def staleness_metrics(ages: Sequence[int]) -> Row:
+    """How many versions old the updates were when they arrived; zero where nothing did."""
+    seen = list(ages) or [0]
+    return {"staleness_mean": float(np.mean(seen)), "staleness_max": max(seen)}
+
+
+def held_out_names(tasks: Sequence[str]) -> list[str]:
+    """Names of the figures that `held_out_metrics` gives for tasks of those names."""
+    nothing = dict.fromkeys(tasks, Evaluation(0.0, 0.0))
+    return list(held_out_metrics(nothing, nothing))
+
+
+def _weighted_loss(updates: Sequence[Update]) -> float | None:
+    """Mean training loss, weighted by examples."""
+    total = sum(update.num_examples for update in updates)
+    if total == 0:
+        return None
+    return sum(u.metrics["train_loss"] * u.num_examples for u in updates) / total

@@ -1,0 +1,94 @@
+"""A second picture of a run: the figures that its algorithms tell about themselves, over time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fl_runtime.history import History
+from fl_runtime.metrics.algorithm_metrics import figure_names, figure_series
+from fl_runtime.reporting.plots import bands, coloured, line_style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLUMNS = 4
+"""Panels side by side."""
+
+MOST_PANELS = 24
+"""More than that cannot be read; the rest is in the history."""
+
+
+def plot_figures(history: History, path: Path, *, title: str) -> Path | None:
+    """Draw a panel per figure, a line per arm that has it; nothing where there is none to draw.
+
+    A figure with a smallest and a largest value beside it (``min_NAME``, ``max_NAME``) gets a band
+    between them; other bands are 95 % intervals over seeds. Figures that are zero throughout are
+    left out.
+
+    Args:
+        history: What to draw.
+        path: PNG file to write; its folder is made.
+        title: Line on top.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg", force=False)
+    from matplotlib import pyplot as plt
+
+    names = _panels(history)
+    if not names:
+        return None
+    rows = -(-len(names) // COLUMNS)
+    with plt.rc_context({"text.parse_math": False, "font.size": 9}):
+        figure = plt.figure(figsize=(16, 2.8 * rows + 1.2), layout="constrained")
+        panels = [figure.add_subplot(rows, COLUMNS, k + 1) for k in range(len(names))]
+        for axes, name in zip(panels, names, strict=True):
+            _panel(axes, history, name)
+        lines = {
+            label: line
+            for axes in panels
+            for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=5)
+        figure.suptitle(f"{title}: what the algorithms tell, over server rounds", fontweight="bold")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=100)
+        plt.close(figure)
+    return path
+
+
+def _panels(history: History) -> list[str]:
+    """Figures that get a panel: without the ends of a range, and without what is always zero."""
+    names = figure_names(history)
+    ends = {f"{end}_{name}" for name in names for end in ("min", "max")}
+    drawn = [name for name in names if name not in ends and _tells(history, name)]
+    return drawn[:MOST_PANELS]
+
+
+def _tells(history: History, name: str) -> bool:
+    """Whether some arm has the figure and it is not zero throughout."""
+    found = [figure_series(history, arm, name) for arm in history.arms]
+    return any(series is not None and np.nan_to_num(series).any() for series in found)
+
+
+def _panel(axes: Axes, history: History, name: str) -> None:
+    """One figure, all arms."""
+    for arm, colour in coloured(history.arms):
+        series = figure_series(history, arm, name)
+        if series is None:
+            continue
+        mean, half = bands(series)
+        ends = [figure_series(history, arm, f"{end}_{name}") for end in ("min", "max")]
+        low, high = (bands(end)[0] if end is not None else None for end in ends)
+        x = np.arange(1, mean.size + 1)
+        axes.plot(x, mean, line_style(history, arm), color=colour, label=arm, linewidth=1.5)
+        if low is None or high is None:
+            low, high = mean - half, mean + half
+        if np.isfinite(low).any():
+            axes.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
+    axes.set_title(name)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)

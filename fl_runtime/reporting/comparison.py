@@ -1,0 +1,95 @@
+"""Several runs side by side."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fairopt.errors import InvalidInput
+from fl_runtime.configuration.schema import Config
+from fl_runtime.configuration.toml_files import arm_configs
+from fl_runtime.history import History, merge
+from fl_runtime.reporting.report import read_run
+from fl_runtime.reporting.summary import summarise
+from fl_runtime.running.stopping import is_over
+
+
+def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
+    """One summary over the arms of several runs, paired by seed.
+
+    Arms are compared with those that their run names, or with the first arm. Only finished runs
+    count: what is not finished is left out with a warning.
+
+    Raises:
+        InvalidInput: A folder is not a run or has nothing finished, or tasks differ between runs.
+    """
+    runs = [(str(folder), *read_run(folder)) for folder in folders]
+    first = runs[0][1]
+    for label, config, _ in runs[1:]:
+        _check_comparable(label, config, first)
+    merged = merge(
+        (label, finished_part(label, config, history)) for label, config, history in runs
+    )
+    versus = {arm.name: arm.versus for _, config, _ in runs for arm in config.arm}
+    return summarise(
+        merged,
+        targets={task.name: task.target_accuracy for task in first.task},
+        versus={
+            arm: [other for other in versus.get(arm, ()) if other in merged.arms]
+            for arm in merged.arms
+        },
+        last=first.run.report_rounds,
+    )
+
+
+def _check_comparable(label: str, config: Config, first: Config) -> None:
+    """The same tasks with the same data, or no comparison; other clients are announced."""
+    tasks, expected = ([(task.name, task.data) for task in c.task] for c in (config, first))
+    if tasks != expected or config.inputs != first.inputs:
+        names = ", ".join(f"{name} ({data})" for name, data in expected)
+        raise InvalidInput("DIR", label, f"a run with the tasks and data of the first: {names}")
+    if config.clients != first.clients or config.task != first.task:
+        warnings.warn(
+            f"{label} differs from the first run in [clients] or [[task]] settings: "
+            "pairs share seeds, but not everything else",
+            stacklevel=3,
+        )
+    if config.run.report_rounds != first.run.report_rounds:
+        warnings.warn(
+            f"{label}: report-rounds of the first run ({first.run.report_rounds}) are used",
+            stacklevel=3,
+        )
+
+
+def finished_part(label: str, config: Config, history: History) -> History:
+    """The part of a history whose runs came to their end.
+
+    Args:
+        label: How messages name the run.
+        config: Its configuration.
+        history: All of its rows.
+
+    Raises:
+        InvalidInput: Nothing is finished.
+    """
+
+    def done(arm: str, seed: int) -> bool:
+        rounds = history.rounds(arm, seed)
+        return bool(rounds) and (
+            history.stopped(arm, seed)
+            or is_over(config, rounds[-1]["server_round"], rounds[-1]["virtual_time"])
+        )
+
+    whole = history.keep(done)
+    if not whole.arms:
+        raise InvalidInput("DIR", label, "a run with something finished; resume it first")
+    expected = len(arm_configs(config)) * len(config.run.seeds)
+    found = sum(len(whole.seeds(arm)) for arm in whole.arms)
+    if found < expected:
+        warnings.warn(
+            f"{label} is not finished: {expected - found} of {expected} runs are left out",
+            stacklevel=3,
+        )
+    return whole

@@ -1,0 +1,224 @@
+"""One page over several finished runs: per claim held, not held or inconclusive, with figures."""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fairopt.errors import InvalidInput
+from fl_runtime.configuration.schema import Config
+from fl_runtime.configuration.toml_files import digest
+from fl_runtime.history import History
+from fl_runtime.metrics.algorithm_metrics import signs
+from fl_runtime.reporting.claim_results import (
+    HELD,
+    INCONCLUSIVE,
+    NOT_HELD,
+    Verdict,
+    confidence_text,
+    expectation,
+    judge,
+)
+from fl_runtime.reporting.comparison import finished_part
+from fl_runtime.reporting.intervals import as_interval
+from fl_runtime.reporting.report import read_run, summary_of
+from fl_runtime.reporting.tables import CLIENT_HEADERS, client_cells
+from fl_runtime.running.run_folder import FIGURES, PICTURE
+
+INTRODUCTION = """# What the experiments show
+
+Made by `python -m fl_runtime results` from the histories of finished runs; not edited by hand.
+Each section is one file of `experiments/`, run as it stands on bundled data with small models, so
+a verdict speaks of that setting and not of the source's own. A claim is **held** when the whole
+interval lies where the claim expects it, **not held** when all of it lies elsewhere, and
+**inconclusive** otherwise. Intervals: {intervals}.
+They are per claim: among twenty true null effects one is expected to look like an effect.
+"""
+
+COLUMNS = {"min_task_acc": "minimum", "mean_task_acc": "mean", "var_task_acc": "variance"}
+"""Figures across tasks that every section shows per arm."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A finished run with its verdicts.
+
+    Attributes:
+        name: Of its folder, which is the name of its file.
+        config: Resolved.
+        history: Finished parts only.
+        verdicts: Of its claims.
+        pictures: The drawings of the run that there are, by what is added to the name.
+    """
+
+    name: str
+    config: Config
+    history: History
+    verdicts: tuple[Verdict, ...]
+    pictures: Mapping[str, Path]
+
+    @classmethod
+    def of(cls, folder: Path) -> Experiment:
+        """Read and judge a run folder.
+
+        Raises:
+            InvalidInput: The folder is not a run with something finished.
+        """
+        config, history = read_run(folder)
+        done = finished_part(str(folder), config, history)
+        drawn = {"": folder / PICTURE, "-figures": folder / FIGURES}
+        pictures = {suffix: path for suffix, path in drawn.items() if path.is_file()}
+        verdicts = tuple(judge(done, config))
+        return cls(folder.resolve().name, config, done, verdicts, pictures)
+
+
+def write_results(folders: Sequence[Path], page: Path, *, update: bool = False) -> list[Experiment]:
+    """Write the page, and copies of the pictures into a folder beside it named like it.
+
+    Args:
+        folders: Finished runs; each appears under the name of its folder.
+        page: Markdown file; replaced.
+        update: Keep the page's sections of other experiments, in their places.
+
+    Raises:
+        InvalidInput: A folder is not a finished run, two have one name, or there is no page to
+            update.
+    """
+    experiments = [Experiment.of(folder) for folder in folders]
+    names = [experiment.name for experiment in experiments]
+    if len(set(names)) < len(names):
+        raise InvalidInput("DIR", names, "folders with different names")
+    pictures = page.with_suffix("")
+    pictures.mkdir(parents=True, exist_ok=True)
+    for experiment in experiments:
+        for suffix, picture in experiment.pictures.items():
+            shutil.copyfile(picture, pictures / f"{experiment.name}{suffix}.png")
+    sections = sections_of(_read(page)) if update else {}
+    sections |= {e.name: "\n".join(_section(e, pictures.name)) for e in experiments}
+    temporary = page.with_name(page.name + ".partial")
+    temporary.write_text(render(sections), encoding="utf-8")
+    temporary.replace(page)
+    return experiments
+
+
+def render(sections: Mapping[str, str]) -> str:
+    """The page as Markdown, from the text of each experiment."""
+    found = Counter(verdict for text in sections.values() for verdict in _verdicts(text))
+    tally = ", ".join(f"{found[name]} {name}" for name in (HELD, NOT_HELD, INCONCLUSIVE))
+    head = INTRODUCTION.format(intervals=confidence_text())
+    return (
+        "\n".join([head, f"{found.total()} claims: {tally}.", "", "\n\n".join(sections.values())])
+        + "\n"
+    )
+
+
+def sections_of(page: str) -> dict[str, str]:
+    """The text of each experiment on a page, by name."""
+    texts = (f"## {text.strip()}" for text in re.split(r"^## ", page, flags=re.MULTILINE)[1:])
+    named = ((re.search(r"`experiments/(.+?)\.toml`", text), text) for text in texts)
+    return {match[1]: text for match, text in named if match}
+
+
+def _verdicts(section: str) -> list[str]:
+    """The verdicts of a section: how the last cells of its claims begin."""
+    return re.findall(
+        rf"\| ({HELD}|{NOT_HELD}|{INCONCLUSIVE})(?::[^|]*)? \|$", section, re.MULTILINE
+    )
+
+
+def _read(page: Path) -> str:
+    """The page as it is."""
+    try:
+        return page.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput("out", str(page), f"a page to update ({error.strerror})") from None
+
+
+def claim_rows(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, ...]]:
+    """Statement, what was measured, expectation, the source's figure, and the verdict, as words."""
+    for verdict in verdicts:
+        claim = verdict.claim
+        compared = f"{claim.arm} − {claim.versus}" if claim.versus else claim.arm
+        unit = f" / {claim.versus}" if claim.relative else ""
+        yield (
+            claim.statement,
+            f"{claim.metric}: {compared}{unit}",
+            found_text(verdict),
+            expectation(claim),
+            f"{claim.published} ({claim.source})" if claim.published else claim.source,
+            verdict.verdict + (f": {verdict.reason}" if verdict.reason else ""),
+        )
+
+
+def found_text(verdict: Verdict) -> str:
+    """The figure with its interval, three significant digits; a dash without one."""
+    found = verdict.found
+    if not math.isfinite(found.mean):
+        return "–"
+    sign = "+" if verdict.claim.versus else ""
+    digits = max(0, 2 - math.floor(math.log10(max(abs(found.mean), found.half_width, 1e-12))))
+    return format(found, f"{sign}.{min(digits, 6)}f")
+
+
+CLAIM_HEADERS = ("claim", "figure", "measured", "expected", "source", "verdict")
+
+
+def _section(experiment: Experiment, pictures: str) -> Iterator[str]:
+    """One run."""
+    config = experiment.config
+    yield f"## {config.run.title or experiment.name}"
+    yield ""
+    yield (
+        f"`experiments/{experiment.name}.toml`, fingerprint `{digest(config)[:12]}`: "
+        f"{len(config.task)} tasks, {config.clients.num_clients} clients, "
+        f"{len(config.run.seeds)} paired seeds."
+    )
+    yield ""
+    yield from _table(CLAIM_HEADERS, claim_rows(experiment.verdicts))
+    yield ""
+    yield from _table(("arm", *COLUMNS.values(), "mean rank", "rounds"), _arm_rows(experiment))
+    clients = list(_client_rows(experiment))
+    if clients:
+        yield ""
+        yield from _table(("arm", *CLIENT_HEADERS), iter(clients))
+    found = signs(experiment.history)
+    if found:
+        yield ""
+        yield from (f"- {sign['arm']}: {sign['sign']}." for sign in found)
+    for suffix in experiment.pictures:
+        yield ""
+        yield f"![{experiment.name}{suffix}]({pictures}/{experiment.name}{suffix}.png)"
+
+
+def _arm_rows(experiment: Experiment) -> Iterator[tuple[str, ...]]:
+    """Test accuracy across tasks, per arm."""
+    summary: Mapping[str, Any] = summary_of(experiment.history, experiment.config)
+    for arm, figures in summary["arms"].items():
+        cells = (
+            format(as_interval(figures[key]), ".4f" if key.startswith("var") else ".3f")
+            for key in COLUMNS
+        )
+        rounds = sorted(set(figures["rounds"]))
+        rank = format(as_interval(figures["mean_rank"]), ".2f")
+        yield (arm, *cells, rank, f"{rounds[0]}" + (f"–{rounds[-1]}" if len(rounds) > 1 else ""))
+
+
+def _client_rows(experiment: Experiment) -> Iterator[tuple[str, ...]]:
+    """What clients see and what it cost, per arm, where it was measured."""
+    for arm, figures in summary_of(experiment.history, experiment.config)["arms"].items():
+        if "clients" in figures:
+            yield (arm, *client_cells(figures))
+
+
+def _table(headers: Sequence[str], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
+    """A Markdown table."""
+    yield "| " + " | ".join(headers) + " |"
+    yield "|" + "---|" * len(headers)
+    for row in rows:
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"

@@ -1,0 +1,222 @@
+"""The figures of a finished run, per arm, as plain data: what tables show and machines read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from fl_runtime.history import History
+from fl_runtime.metrics.round_metrics import CLIENT_METRICS, WORK_METRICS
+from fl_runtime.reporting.intervals import as_record, first_reach, interval, paired_difference
+
+HEADLINE = ("min_task_acc", "mean_task_acc", "var_task_acc", "jain")
+"""Figures across tasks that are compared between arms."""
+
+
+def summarise(
+    history: History,
+    *,
+    targets: Mapping[str, float | None],
+    versus: Mapping[str, Sequence[str]] | None = None,
+    last: int = 1,
+) -> dict[str, Any]:
+    """Figures per arm, and paired differences between arms.
+
+    Args:
+        history: One or several runs.
+        targets: Test accuracy to reach, by task.
+        versus: Arms that an arm is compared with; the first arm where none is named.
+        last: Rounds that a final figure averages over.
+
+    Returns:
+        ``{"last", "tasks", "arms", "differences"}``. Each arm holds intervals of the headline
+        metrics, the mean rank over tasks, accuracy per task, rounds to reach the targets, take-up,
+        spend, and clients per round, and with ``client-metrics`` those figures (`clients`) and the
+        work of whole runs with its shares by stage (`work`); each difference holds `arm`, `versus`
+        and the intervals of arm minus versus over the seeds they share, with the average per-task
+        change as a share.
+    """
+    arms = history.arms
+    pairs = [
+        (arm, other)
+        for arm in arms
+        for other in (versus or {}).get(arm) or arms[:1]
+        if arm != other and set(history.seeds(arm)) & set(history.seeds(other))
+    ]
+    ranks = mean_ranks(history, last)
+    return {
+        "last": last,
+        "tasks": history.tasks,
+        "arms": {
+            arm: {**_arm(history, arm, targets, last), "mean_rank": ranks[arm]} for arm in arms
+        },
+        "differences": [_difference(history, arm, other, last) for arm, other in pairs],
+    }
+
+
+def mean_ranks(history: History, last: int) -> dict[str, dict[str, Any]]:
+    """Rank of every arm by test accuracy, 1 for the best, averaged over tasks: interval over seeds.
+
+    Equal arms share the mean of their ranks. Only seeds that all arms have are ranked.
+    """
+    arms = history.arms
+    common = [s for s in history.seeds(arms[0]) if all(s in history.seeds(arm) for arm in arms)]
+    if not common:
+        return {arm: {"mean": None, "half_width": None, "count": 0} for arm in arms}
+    table = np.array(
+        [
+            [_of_seeds(_accuracy(history, arm, task, last), history.seeds(arm), common)]
+            for arm in arms
+            for task in history.tasks
+        ]
+    ).reshape(len(arms), len(history.tasks), len(common))
+    ranks = rankdata(-table, axis=0).mean(axis=1)
+    return {arm: as_record(interval(ranks[k])) for k, arm in enumerate(arms)}
+
+
+def mean_task_change(history: History, arm: str, other: str, last: int) -> dict[int, float]:
+    r"""Average per-task change of test accuracy against another arm, seed by seed.
+
+    .. math:: \Delta m = \frac{1}{S} \sum_s (a_s - b_s) / b_s
+
+    Symbols: :math:`a_s, b_s` accuracies of task s. NaN where the other arm has accuracy zero.
+
+    Source: the multi-task literature's Delta m (with the sign that makes gains positive).
+    """
+    common = [seed for seed in history.seeds(arm) if seed in history.seeds(other)]
+    changes = []
+    for task in history.tasks:
+        mine, theirs = (
+            np.array(_of_seeds(_accuracy(history, name, task, last), history.seeds(name), common))
+            for name in (arm, other)
+        )
+        blank = np.full(len(common), np.nan)
+        changes.append(np.divide(mine - theirs, theirs, out=blank, where=theirs > 0.0))
+    return dict(zip(common, np.mean(changes, axis=0).tolist(), strict=True))
+
+
+def _accuracy(history: History, arm: str, task: str, last: int) -> NDArray[np.float64]:
+    """Final test accuracy of one task, per seed."""
+    return history.final(arm, f"{task}/eval_acc", last)
+
+
+def _arm(
+    history: History, arm: str, targets: Mapping[str, float | None], last: int
+) -> dict[str, Any]:
+    """All figures of one arm."""
+    seeds = history.seeds(arm)
+    recruited = [_over_a_run(history.recruitments(arm, seed)) for seed in seeds]
+    return {
+        **_on_request(history, arm, last),
+        "seeds": seeds,
+        "rounds": [len(history.rounds(arm, seed)) for seed in seeds],
+        "rule": recruited[0]["rule"],
+        **{m: as_record(interval(history.final(arm, m, last))) for m in HEADLINE},
+        "accuracy": {
+            task: as_record(interval(history.final(arm, f"{task}/eval_acc", last)))
+            for task in history.tasks
+        },
+        "rounds_to_target": {
+            task: rounds_to_target(history, arm, task, target)
+            for task, target in targets.items()
+            if target is not None
+        },
+        "take_up": {
+            task: float(np.mean([row["take_up"][task] for row in recruited]))
+            for task in history.tasks
+        },
+        "min_take_up": as_record(interval([row["min_take_up"] for row in recruited])),
+        "spend": as_record(interval([row["spend"] for row in recruited])),
+        "cost": as_record(interval([row["cost"] for row in recruited])),
+        "budget": recruited[0]["budget"],
+        "clients_per_round": {
+            task: float(history.series(arm, f"{task}/num-clients").mean()) for task in history.tasks
+        },
+    }
+
+
+def _on_request(history: History, arm: str, last: int) -> dict[str, Any]:
+    """Figures about clients, and work over whole runs, where rows hold them."""
+    seeds = history.seeds(arm)
+    if not all("compute" in row for seed in seeds for row in history.rounds(arm, seed)):
+        return {}
+    return {
+        "clients": {m: as_record(interval(history.final(arm, m, last))) for m in CLIENT_METRICS},
+        "work": {
+            metric: {
+                "total": as_record(interval([run.sum() for run in history.figures(arm, metric)])),
+                "shares": _shares_of_stages(history, arm, metric),
+            }
+            for metric in WORK_METRICS
+        },
+    }
+
+
+def _shares_of_stages(history: History, arm: str, metric: str) -> dict[str, float]:
+    """Shares of a total by stage, over all seeds; for algorithms in stages."""
+    totals: Counter[str] = Counter()
+    for seed in history.seeds(arm):
+        for row in history.rounds(arm, seed):
+            if "stage" in row:
+                totals[str(row["stage"])] += row[metric]
+    whole = sum(totals.values())
+    return {stage: total / whole for stage, total in totals.items()} if whole else {}
+
+
+def _over_a_run(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One recruitment row for a run: means of what was recruited, sums of money."""
+    first = rows[0]
+    return {
+        "rule": first["rule"],
+        "budget": None if first["budget"] is None else sum(row["budget"] for row in rows),
+        "spend": sum(row["spend"] for row in rows),
+        "cost": sum(row["cost"] for row in rows),
+        "take_up": {
+            task: float(np.mean([row["take_up"][task] for row in rows]))
+            for task in first["take_up"]
+        },
+        "min_take_up": float(np.mean([row["min_take_up"] for row in rows])),
+    }
+
+
+def rounds_to_target(history: History, arm: str, task: str, target: float) -> dict[str, Any]:
+    """How soon an arm brings a task to a test accuracy.
+
+    Returns:
+        `target`, `median` round over all seeds (None unless more than half of them get there),
+        `reached` and `seeds`, the number that did and the number there are.
+    """
+    runs = history.figures(arm, f"{task}/eval_acc")
+    reached = [first_reach(accuracies.tolist(), target) for accuracies in runs]
+    never = float("inf")
+    middle = median([never if n is None else n for n in reached])
+    return {
+        "target": target,
+        "median": None if middle == never else middle,
+        "reached": sum(n is not None for n in reached),
+        "seeds": len(reached),
+    }
+
+
+def _difference(history: History, arm: str, other: str, last: int) -> dict[str, Any]:
+    """Paired differences of the headline figures on common seeds."""
+    common = [seed for seed in history.seeds(arm) if seed in history.seeds(other)]
+    change = mean_task_change(history, arm, other, last)
+    mine, theirs = (
+        {m: _of_seeds(history.final(name, m, last), history.seeds(name), common) for m in HEADLINE}
+        for name in (arm, other)
+    )
+    figures = {m: as_record(paired_difference(mine[m], theirs[m])) for m in HEADLINE}
+    figures["mean_task_change"] = as_record(interval(list(change.values())))
+    return {"arm": arm, "versus": other, "seeds": common, **figures}
+
+
+def _of_seeds(values: Any, seeds: Sequence[int], wanted: Sequence[int]) -> list[float]:
+    """The values of the wanted seeds, in their order."""
+    return [float(values[seeds.index(seed)]) for seed in wanted]

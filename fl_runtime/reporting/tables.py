@@ -1,0 +1,190 @@
+"""Summaries as tables a person reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from fl_runtime.metrics.round_metrics import CLIENT_METRICS, WORK_METRICS
+from fl_runtime.reporting.intervals import as_interval
+from fl_runtime.running.recruitment import EVERYONE
+
+SPECS = {"min_task_acc": ".3f", "mean_task_acc": ".3f", "var_task_acc": ".4f"}
+"""Columns of the tables across tasks, with their precision."""
+
+HEADERS = ("minimum", "mean", "variance")
+
+CLIENT_HEADERS = (
+    "local",
+    "bottom decile",
+    "tasks held",
+    "not held",
+    "macro F1",
+    "weighted F1",
+    "compute",
+    "traffic",
+)
+"""Of `CLIENT_METRICS` and `WORK_METRICS`."""
+
+
+def fairness_table(summary: Mapping[str, Any]) -> Table:
+    """One line per arm: figures across tasks with their intervals."""
+    last = summary["last"]
+    when = "last round" if last == 1 else f"mean of the last {last} rounds"
+    table = _arm_table("Test accuracy across tasks", (*HEADERS, "mean rank"))
+    table.caption = f"{when} ± 95 % interval over seeds"
+    for arm, figures in summary["arms"].items():
+        cells = (format(as_interval(figures[metric]), spec) for metric, spec in SPECS.items())
+        table.add_row(escape(arm), *cells, format(as_interval(figures["mean_rank"]), ".2f"))
+    return table
+
+
+def differences_table(summary: Mapping[str, Any]) -> Table | None:
+    """One line per compared pair: paired differences with their intervals; None without pairs."""
+    if not summary["differences"]:
+        return None
+    table = Table(title="Differences, paired by seed")
+    table.add_column("arm", no_wrap=True)
+    table.add_column("compared with", no_wrap=True)
+    for header in (*HEADERS, "per-task change"):
+        table.add_column(header, justify="right", no_wrap=True)
+    specs = {**SPECS, "mean_task_change": ".3f"}
+    for pair in summary["differences"]:
+        cells = (_change(pair[metric], spec) for metric, spec in specs.items())
+        table.add_row(escape(pair["arm"]), escape(pair["versus"]), *cells)
+    table.caption = "* the 95 % interval excludes zero; per-task change: mean of (a - b) / b"
+    return table
+
+
+def tasks_table(summary: Mapping[str, Any]) -> Table:
+    """One line per arm: test accuracy of each task."""
+    table = _arm_table("Test accuracy per task", summary["tasks"])
+    for arm, figures in summary["arms"].items():
+        cells = (as_interval(figures["accuracy"][task]) for task in summary["tasks"])
+        table.add_row(escape(arm), *(format(cell, ".3f") for cell in cells))
+    return table
+
+
+def clients_table(summary: Mapping[str, Any]) -> Table | None:
+    """One line per arm: what clients see, and what it cost; None where it was not measured."""
+    if not any("clients" in figures for figures in summary["arms"].values()):
+        return None
+    table = Table(title="Clients, classes and work")
+    table.add_column("arm", no_wrap=True)
+    for header in CLIENT_HEADERS:
+        table.add_column(header, justify="right", no_wrap=True)
+    for arm, figures in summary["arms"].items():
+        if "clients" in figures:
+            table.add_row(escape(arm), *client_cells(figures))
+    table.caption = "compute: parameters x examples; traffic: numbers sent; by stage in brackets"
+    return table
+
+
+def client_cells(figures: Mapping[str, Any]) -> list[str]:
+    """The figures about clients and work of one arm, as words; a dash for what is undefined."""
+    seen = [as_interval(figures["clients"][metric]) for metric in CLIENT_METRICS]
+    cells = [format(each, ".3f") if math.isfinite(each.mean) else "-" for each in seen]
+    return cells + [_work(figures["work"][metric]) for metric in WORK_METRICS]
+
+
+def targets_table(summary: Mapping[str, Any]) -> Table | None:
+    """One line per arm: median round in which a task first reaches its target; None without any."""
+    targets = {
+        task: entry["target"]
+        for figures in summary["arms"].values()
+        for task, entry in figures["rounds_to_target"].items()
+    }
+    if not targets:
+        return None
+    title = "Rounds to reach the target accuracy (median over seeds; seeds that did)"
+    table = _arm_table(title, [f"{task} ≥ {target:g}" for task, target in targets.items()])
+    for arm, figures in summary["arms"].items():
+        reached = figures["rounds_to_target"]
+        table.add_row(escape(arm), *(_reached(reached.get(task)) for task in targets))
+    return table
+
+
+def recruitment_table(summary: Mapping[str, Any]) -> Table:
+    """One line per arm: recruited clients per task, money, and clients that trained per round."""
+    title = "Recruited clients per task, and clients that trained it per round"
+    table = _arm_table(title, summary["tasks"])
+    for header in ("min", "spend", "budget", "true cost"):
+        table.add_column(header, justify="right")
+    for arm, figures in summary["arms"].items():
+        pairs = (
+            f"{figures['take_up'][task]:.1f} | {figures['clients_per_round'][task]:.1f}"
+            for task in summary["tasks"]
+        )
+        table.add_row(escape(arm), *pairs, *_money(figures))
+    return table
+
+
+def claims_table(summary: Mapping[str, Any]) -> Table | None:
+    """One line per claim of the configuration: figure, expectation, verdict; None without any."""
+    if not summary.get("claims"):
+        return None
+    table = Table(title="Claims", show_lines=True)
+    for header in ("claim", "figure", "measured", "expected", "verdict"):
+        table.add_column(header, no_wrap=header in ("measured", "expected"))
+    for claim in summary["claims"]:
+        compared = claim["arm"] + (f" - {claim['versus']}" if claim["versus"] else "")
+        verdict = claim["verdict"] + (f": {claim['reason']}" if claim["reason"] else "")
+        cells = (claim["statement"], f"{claim['metric']}: {compared}")
+        measured = format(as_interval(claim["found"]), "+.3f" if claim["versus"] else ".3f")
+        table.add_row(*map(escape, (*cells, measured, claim["expected"], verdict)))
+    table.caption = "± 95 % interval over seeds; a claim is held when all of it is as expected"
+    return table
+
+
+def signs_table(summary: Mapping[str, Any]) -> Table | None:
+    """One line per sign that an algorithm does not do what it is meant to; None without any."""
+    if not summary.get("signs"):
+        return None
+    table = Table(title="Worth a look")
+    table.add_column("arm", no_wrap=True)
+    table.add_column("sign")
+    for sign in summary["signs"]:
+        table.add_row(escape(sign["arm"]), escape(sign["sign"]))
+    return table
+
+
+def _arm_table(title: str, headers: Iterable[str]) -> Table:
+    """An empty table with a column for the arm and one per header, numbers to the right."""
+    table = Table(title=title)
+    table.add_column("arm", no_wrap=True)
+    for header in headers:
+        table.add_column(escape(header), justify="right", no_wrap=True)
+    return table
+
+
+def _work(record: Mapping[str, Any]) -> str:
+    """A total, and its shares by stage where there are stages."""
+    shares = ", ".join(f"{stage}: {share:.1%}" for stage, share in record["shares"].items())
+    return f"{record['total']['mean']:.3g}" + (f" ({shares})" if shares else "")
+
+
+def _money(figures: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Smallest take-up, spend, budget and true cost; dashes where nothing is paid."""
+    least = format(as_interval(figures["min_take_up"]), ".1f")
+    if figures["rule"] == EVERYONE:
+        return least, "-", "-", "-"
+    spend, cost = (format(as_interval(figures[key]), ".1f") for key in ("spend", "cost"))
+    return least, spend, f"{figures['budget']:g}", cost
+
+
+def _change(record: Mapping[str, Any], spec: str) -> str:
+    """A signed difference, starred when its sign is established."""
+    difference = as_interval(record)
+    return f"{difference:+{spec}}{'*' if difference.excludes_zero else ' '}"
+
+
+def _reached(entry: Mapping[str, Any] | None) -> str:
+    """Median round and how many seeds got there."""
+    if entry is None:
+        return "-"
+    middle = "never" if entry["median"] is None else f"{entry['median']:g}"
+    return f"{middle} ({entry['reached']}/{entry['seeds']})"

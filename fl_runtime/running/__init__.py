@@ -1,0 +1,1 @@
+"""One run: built from a configuration, looped, written down, resumed."""

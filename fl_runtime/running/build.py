@@ -1,0 +1,224 @@
+"""From checked words to working parts: the federation, algorithm and costs of one arm and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fairopt.choices import choose
+from fairopt.errors import InvalidInput
+from fl_runtime.algorithms import ALGORITHMS, Algorithm, ByArrival, FedAvg
+from fl_runtime.configuration.schema import ClientsSection, Config, SpeedsTable, TaskSection
+from fl_runtime.data.partitions import IID, PARTITIONS, Dirichlet, MissingClasses, Partition
+from fl_runtime.data.registry import load_dataset
+from fl_runtime.execution.registry import EXECUTORS, resolve_executor
+from fl_runtime.execution.sequential import Executor, check_device
+from fl_runtime.random_streams import stream, torch_seed
+from fl_runtime.running.recruitment import Recruitment, recruit
+from fl_runtime.running.stopping import targets_of
+from fl_runtime.simulation.availability import Availability, availability
+from fl_runtime.simulation.clock import Timing
+from fl_runtime.simulation.delays import DELAY_MODELS, DelayModel, dealt_speeds
+from fl_runtime.training.federation import Federation, active_count
+from fl_runtime.training.models import build_model
+from fl_runtime.training.task import LocalTraining, Task, make_task
+from fl_runtime.validation_errors import kebab, record_from_table
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that one arm with one seed needs to run.
+
+    Attributes:
+        algorithm: Its pure functions.
+        federation: Tasks, clients, eligibility.
+        recruitment: How eligibility came about.
+        recruit: The recruitment of that number.
+        recruit_every: Rounds between recruitments; None for a single one.
+        timing: How long jobs take, and how they end.
+        availability: When clients can be asked.
+        executor: Runs local training.
+        targets: Test accuracy at which each task is finished; empty if the run does not stop there.
+        client_metrics: Whether rows hold the figures of `client_metrics`.
+    """
+
+    algorithm: Algorithm
+    federation: Federation
+    recruitment: Recruitment
+    recruit: Callable[[int], Recruitment]
+    recruit_every: int | None
+    timing: Timing
+    availability: Availability
+    executor: Executor
+    targets: Mapping[str, float] = field(default_factory=dict)
+    client_metrics: bool = False
+
+    def recruited(self, number: int) -> Parts:
+        """The same parts with the clients of that recruitment."""
+        found = self.recruit(number)
+        federation = replace(self.federation, eligible=found.eligible)
+        return replace(self, recruitment=found, federation=federation)
+
+
+def assemble(config: Config, seed: int) -> Parts:
+    """Build everything for one arm and one seed.
+
+    Raises:
+        InvalidInput: A name is unknown or parts do not fit together.
+    """
+    device = check_device(config.run.device)
+    executor = EXECUTORS[executor_of(config)]
+    algorithm = record_from_table(
+        "algorithm", choose("run.algorithm", config.run.algorithm, ALGORITHMS), config.algorithm
+    )
+    clients = config.clients
+    num_clients, holds = clients.num_clients, _holds(config)
+
+    def recruit_(number: int) -> Recruitment:
+        return recruit(config.recruitment, holds, seed, number)
+
+    recruitment = recruit_(0)
+    tasks = algorithm.reported(
+        [_task(section, clients, seed, device) for section in config.task], seed
+    )
+    companions = algorithm.companions(tasks, seed)
+    return Parts(
+        algorithm=algorithm,
+        federation=Federation(
+            tasks,
+            num_clients,
+            clients.fraction_train,
+            recruitment.eligible,
+            clients.over_selection,
+            companions=companions,
+        ),
+        recruitment=recruitment,
+        recruit=recruit_,
+        recruit_every=config.recruitment.every,
+        timing=_timing(config, seed),
+        availability=availability(clients.availability, num_clients),
+        executor=executor((*tasks, *companions)),
+        targets=targets_of(config),
+        client_metrics=config.run.client_metrics,
+    )
+
+
+def executor_of(config: Config) -> str:
+    """The name of the executor that a configuration ends up with."""
+    clients, kind = config.clients, ALGORITHMS.get(config.run.algorithm, object)
+    active = active_count(clients.num_clients, clients.fraction_train)
+    if issubclass(kind, ByArrival):
+        wanted = config.algorithm.get("concurrency")
+        counts = wanted if isinstance(wanted, list | tuple) else [wanted]
+        active = sum(n for n in counts if isinstance(n, int)) or clients.num_clients
+    every_task = issubclass(kind, FedAvg) and config.algorithm.get("tasks_per_client") != "one"
+    return resolve_executor(
+        config.run.executor,
+        device=config.run.device,
+        clients_per_task=active * (_holds(config).mean() if every_task else 1 / len(config.task)),
+    )
+
+
+def _holds(config: Config) -> NDArray[np.bool_]:
+    """(num_clients, num_tasks) bool, True where a client holds a task."""
+    names, clients = [task.name for task in config.task], config.clients
+    if not clients.task_sets:
+        return np.ones((clients.num_clients, len(names)), dtype=np.bool_)
+    repeats, rest = divmod(clients.num_clients, len(clients.task_sets))
+    if rest or not repeats:
+        requirement = f"a number of lists that divides num-clients = {clients.num_clients}"
+        raise InvalidInput("clients.task-sets", len(clients.task_sets), requirement)
+    for client, held in enumerate(clients.task_sets):
+        if not held:
+            raise InvalidInput(
+                "clients.task-sets", f"client {client} without a task", "one or more"
+            )
+        for name in held:
+            choose("clients.task-sets", name, dict.fromkeys(names))
+    rows = [[name in held for name in names] for held in clients.task_sets]
+    return np.tile(np.array(rows, dtype=np.bool_), (repeats, 1))
+
+
+def _task(section: TaskSection, clients: ClientsSection, seed: int, device: torch.device) -> Task:
+    """One task of the configuration."""
+    dataset = load_dataset(section.data)
+    model = build_model(
+        section.model,
+        dataset.features.shape[1:],
+        dataset.num_classes,
+        section.hidden,
+        seed=torch_seed(seed, "initial model", section.name),
+    )
+    return make_task(
+        section.name,
+        dataset,
+        model,
+        _training(section, clients),
+        _partition(clients),
+        num_clients=clients.num_clients,
+        seed=seed,
+        validation_fraction=section.validation_fraction,
+        test_fraction=section.test_fraction,
+        device=device,
+    )
+
+
+def _training(section: TaskSection, clients: ClientsSection) -> LocalTraining:
+    """How clients train this task."""
+    try:
+        return LocalTraining(
+            learning_rate=section.learning_rate,
+            local_epochs=clients.local_epochs,
+            batch_size=clients.batch_size,
+            momentum=section.momentum,
+            weight_decay=section.weight_decay,
+            optimizer=section.optimizer,
+            nesterov=section.nesterov,
+            persist_optimizer=section.persist_optimizer,
+            precision=section.precision,
+        )
+    except InvalidInput as error:
+        name = f"task.{section.name}.{kebab(error.argument)}"
+        raise InvalidInput(name, error.value, error.requirement) from None
+
+
+def _partition(clients: ClientsSection) -> Partition:
+    """The partition a configuration names, with its own parameter."""
+    makers: Mapping[str, Callable[[], Partition]] = {
+        "iid": IID,
+        "dirichlet": lambda: Dirichlet(clients.concentration),
+        "missing-classes": lambda: MissingClasses(clients.class_ratio),
+    }
+    assert makers.keys() == PARTITIONS.keys()
+    return choose("clients.partition", clients.partition, makers)()
+
+
+def _timing(config: Config, seed: int) -> Timing:
+    """Delays, speed classes and losses of a configuration."""
+    clients, names = config.clients, [task.name for task in config.task]
+    if len(clients.task_delays) not in (0, len(names)):
+        requirement = f"empty or {len(names)} numbers, one per task"
+        raise InvalidInput("clients.task-delays", list(clients.task_delays), requirement)
+    speeds = clients.speeds or SpeedsTable(shares=(1.0,), factors=(1.0,))
+    return Timing(
+        delay=_delay(clients),
+        slowness=dealt_speeds(
+            speeds.shares, speeds.factors, clients.num_clients, stream(seed, "speeds")
+        ),
+        factors=dict(zip(names, clients.task_delays, strict=False)),
+        dropout=clients.dropout,
+        failures=clients.failures,
+    )
+
+
+def _delay(clients: ClientsSection) -> DelayModel:
+    """The delay model a configuration names."""
+    fields = {key: value for key, value in clients.delay.items() if key != "model"}
+    kind: Callable[..., DelayModel] = choose(
+        "clients.delay.model", str(clients.delay.get("model")), DELAY_MODELS
+    )
+    return record_from_table("clients.delay", kind, fields)

@@ -1,0 +1,251 @@
+"""Runs of a configuration: every arm with every seed, recruitment, rows, checkpoints, watchers.
+
+Seeds are the outer loop, so after the first seed there is one run of every arm to look at. All
+state lives in frozen records that are passed along; files are written by `run_folder` alone. What
+happens inside a round is in `loop`.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from fl_runtime.configuration.input_hashes import check_inputs, with_inputs
+from fl_runtime.configuration.schema import Config
+from fl_runtime.configuration.toml_files import arm_configs, digest
+from fl_runtime.history import History, finite_figures, read_history
+from fl_runtime.running.build import Parts, assemble, executor_of
+from fl_runtime.running.history_rows import recruitment_row, stop_row, targets_row
+from fl_runtime.running.loop import Judge, one_round
+from fl_runtime.running.preflight import check_all_arms
+from fl_runtime.running.run_folder import HISTORY, RunFolder, Writer, nothing_done
+from fl_runtime.running.run_state import Moment
+from fl_runtime.running.stopping import is_over
+
+Kind = Literal["recruitment", "round", "incident", "stop"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something a watcher may want to show.
+
+    Attributes:
+        kind: `recruitment` before a run's first round and whenever clients are recruited anew,
+            `round` after each round, `incident` for work of a client that failed or was rejected,
+            `stop` when a run ends early, or has gone for its targets (and which it reached).
+        arm: Which arm.
+        seed: Which seed.
+        row: The row that went into the history.
+    """
+
+    kind: Kind
+    arm: str
+    seed: int
+    row: Mapping[str, Any]
+
+
+Watcher = Callable[[Event], None]
+
+
+def run(
+    config: Config,
+    *,
+    on_event: Watcher | None = None,
+    out: str | Path | None = None,
+    fresh: bool = False,
+) -> History:
+    """Run every arm with every seed.
+
+    Args:
+        config: A checked configuration.
+        on_event: Called after each row of the history, in order; see `callbacks` for more than one.
+        out: Folder for the files of the run; None keeps everything in memory.
+        fresh: Replace an earlier run at `out`.
+
+    Returns:
+        The whole history.
+
+    Raises:
+        InvalidInput: Anything about the configuration that does not hold; nothing has been written
+            or replaced by then.
+    """
+    config = resolved(config)
+    check_all_arms(config)
+    if out is None:
+        rows: list[dict[str, Any]] = []
+        _execute(config, _Memory(rows), nothing_done(config), on_event)
+        return History(rows)
+    folder = RunFolder.create(Path(out), config, fresh=fresh)
+    return _into_folder(folder, config, nothing_done(config), on_event)
+
+
+def resume(path: str | Path, *, on_event: Watcher | None = None) -> History:
+    """Take up a run where its last checkpoint left it; a finished run is only read.
+
+    Raises:
+        InvalidInput: The folder is not a run, a file of it is damaged or belongs to another
+            configuration, its data have changed, or another process is writing it.
+    """
+    folder = RunFolder(Path(path))
+    config = folder.config()
+    progress = folder.progress(config)
+    check_inputs(config)
+    return _into_folder(folder, config, progress, on_event)
+
+
+def resolved(config: Config) -> Config:
+    """The configuration as a run records it: `auto` replaced, paths absolute, inputs hashed."""
+    run = config.run.model_copy(update={"executor": executor_of(config)})
+    return with_inputs(config.model_copy(update={"run": run}))
+
+
+def total_rounds(config: Config) -> int | None:
+    """Rounds over all arms and seeds, if the configuration fixes their number."""
+    open_end = config.run.early_stop or config.run.stop_at_targets
+    rounds = None if open_end else config.run.num_server_rounds
+    return rounds and rounds * len(config.run.seeds) * len(arm_configs(config))
+
+
+class _Memory:
+    """A writer that keeps rows and forgets the rest."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self._rows = rows
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Keep a row."""
+        self._rows.append(dict(row))
+
+    def seconds(self, row: Mapping[str, Any]) -> None:
+        """Wall-clock figures are for files."""
+
+    def checkpoint(self, record: Mapping[str, Any]) -> None:
+        """Memory does not survive a kill."""
+
+
+def _into_folder(
+    folder: RunFolder, config: Config, progress: Mapping[str, Any], on_event: Watcher | None
+) -> History:
+    """Run, or go on running, with files."""
+    with folder.writer(progress) as writer:
+        _execute(config, writer, progress, on_event)
+    return read_history(folder.path / HISTORY)
+
+
+def _execute(
+    config: Config, writer: Writer | _Memory, progress: Mapping[str, Any], on_event: Watcher | None
+) -> None:
+    """All runs that are not finished, in order."""
+    runs = [(seed, *arm) for seed in config.run.seeds for arm in arm_configs(config).items()]
+    state = progress["state"]
+    with torch_threads(config.run.threads):
+        for index in range(progress["finished"], len(runs)):
+            seed, arm, arm_config = runs[index]
+            recorder = _Recorder(writer, digest(config), index, arm, seed, on_event)
+            _one_run(arm_config, seed, recorder, state)
+            state = None
+
+
+@dataclass(frozen=True)
+class _Recorder:
+    """Writes the rows and checkpoints of one run, and tells the watcher."""
+
+    writer: Writer | _Memory
+    digest: str
+    index: int
+    arm: str
+    seed: int
+    on_event: Watcher | None
+
+    def event(self, kind: Kind, figures: Mapping[str, Any]) -> None:
+        """Append a row and announce it."""
+        row = {"event": kind, "arm": self.arm, "seed": self.seed, **finite_figures(figures)}
+        self.writer.row(row)
+        if self.on_event:
+            self.on_event(Event(kind, self.arm, self.seed, row))
+
+    def checkpoint(self, moment: Moment | None) -> None:
+        """Save where this run stands; None when it is finished."""
+        state = None if moment is None else moment.tree()
+        finished = self.index + (moment is None)
+        self.writer.checkpoint({"digest": self.digest, "finished": finished, "state": state})
+
+    def seconds(self, server_round: int, spent: float) -> None:
+        """Note the wall time of a round."""
+        self.writer.seconds(
+            {"arm": self.arm, "seed": self.seed, "server_round": server_round, "seconds": spent}
+        )
+
+
+def _one_run(
+    config: Config, seed: int, recorder: _Recorder, saved: Mapping[str, Any] | None
+) -> None:
+    """One arm with one seed, from its start or from a saved moment."""
+    parts, rule = assemble(config, seed), config.run.early_stop
+    judge = Judge(parts.federation.tasks, parts.federation.companions)
+    first = parts.algorithm.init(parts.federation, seed)
+    moment = Moment(first)
+    if saved is not None:
+        moment = Moment.from_tree(saved, type(first), torch.device(config.run.device))
+        parts = _recruited_before(parts, moment.state.server_round)
+    while not is_over(config, moment.state.server_round, moment.now):
+        if moment.patience.is_out(rule) or parts.targets.keys() <= set(moment.finished) != set():
+            break
+        began = time.perf_counter()
+        before = moment.state.server_round
+        parts = _recruited_now(parts, before, recorder)
+        moment, tally, row = one_round(parts, moment, judge)
+        moment = replace(moment, patience=moment.patience.after(row, rule))
+        for incident in tally.incidents:
+            recorder.event("incident", incident.row(before))
+        recorder.event("round", row)
+        if moment.state.server_round % config.run.checkpoint_every == 0:
+            recorder.checkpoint(moment)
+        recorder.seconds(moment.state.server_round, time.perf_counter() - began)
+    if rule is not None and moment.patience.is_out(rule):
+        recorder.event("stop", stop_row(moment, rule, moment.patience))
+    elif parts.targets:
+        recorder.event("stop", targets_row(moment, parts.targets))
+    recorder.checkpoint(None)
+
+
+def _recruited_before(parts: Parts, server_round: int) -> Parts:
+    """The clients that the latest recruitment before a round's end has left."""
+    every = parts.recruit_every
+    return parts.recruited((server_round - 1) // every) if every else parts
+
+
+def _recruited_now(parts: Parts, server_round: int, recorder: _Recorder) -> Parts:
+    """The same parts, or with new clients where it is time to recruit."""
+    every = parts.recruit_every
+    if server_round and (every is None or server_round % every):
+        return parts
+    if server_round and every:
+        parts = parts.recruited(server_round // every)
+    names = [task.name for task in parts.federation.tasks]
+    recorder.event("recruitment", recruitment_row(parts, server_round, names))
+    if not parts.recruitment.eligible.any():
+        warnings.warn(
+            f'arm "{recorder.arm}", seed {recorder.seed}: nobody is recruited, '
+            "so nothing is trained",
+            stacklevel=2,
+        )
+    return parts
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """PyTorch with that many intra-op threads, and afterwards with as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

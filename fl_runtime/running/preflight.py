@@ -1,0 +1,73 @@
+"""Before a run writes anything: everything is built and tried once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+
+from fairopt.errors import InvalidInput
+from fl_runtime.configuration.schema import Config
+from fl_runtime.configuration.toml_files import arm_configs, of_arm
+from fl_runtime.random_streams import torch_seed
+from fl_runtime.running.build import Parts, assemble
+from fl_runtime.running.stopping import check_early_stop
+from fl_runtime.training.local_training import Client, train_locally
+from fl_runtime.training.task import Task
+
+MOST_ROUNDS = 1e7
+"""Of a run that ends by virtual time alone; more is a typing error in the delays or the limit."""
+
+
+def check_all_arms(config: Config) -> None:
+    """Build every arm once, so that what is wrong is found before anything is written.
+
+    Raises:
+        InvalidInput: Parts do not fit, a model cannot train on a client's batch or gives no finite
+            loss, or the time limit is out of proportion to the delays.
+    """
+    check_early_stop(config)
+    seed = config.run.seeds[0]
+    for name, arm in arm_configs(config).items():
+        try:
+            parts = assemble(arm, seed)
+            parts.algorithm.init(parts.federation, seed)
+            _check_time_limit(arm, parts)
+            _check_targets(parts)
+            for task in (*parts.federation.tasks, *parts.federation.companions):
+                _check_trains(task)
+        except InvalidInput as error:
+            raise (of_arm(name, error) if config.arm else error) from None
+
+
+def _check_time_limit(config: Config, parts: Parts) -> None:
+    """A run by virtual time must be able to get there."""
+    limit, mean = config.run.time_limit, parts.timing.mean
+    if limit is not None and config.run.num_server_rounds is None and limit / mean > MOST_ROUNDS:
+        requirement = f"at most {MOST_ROUNDS:g} times the mean delay {mean:g}"
+        raise InvalidInput("run.time-limit", limit, requirement)
+
+
+def _check_targets(parts: Parts) -> None:
+    """A task can only be finished alone if it has a model of its own."""
+    if parts.targets and parts.algorithm.shares_parts:
+        requirement = "false where tasks share a trunk: it would change under a finished task"
+        raise InvalidInput("run.stop-at-targets", True, requirement)
+
+
+def _check_trains(task: Task) -> None:
+    """Train once on the shard with the smallest batch, and look at the initial validation loss."""
+    size = task.training.batch_size
+    shard = min(task.shards, key=lambda shard: len(shard) % size or min(len(shard), size))
+    settings = replace(task.training, local_epochs=1)
+    client = Client(shard, torch_seed(0, "probe"))
+    try:
+        with torch.random.fork_rng():
+            train_locally(task.model, task.complete(task.initial), client, settings)
+    except Exception as error:  # whatever the user's model does in training
+        reason = f"a model that trains on {len(shard)} examples ({error})"
+        raise InvalidInput(f"task {task.name} model", "this one", reason) from error
+    loss = task.evaluate(task.initial, task.validation).loss
+    if not math.isfinite(loss):
+        raise InvalidInput(f"task {task.name} initial loss", loss, "finite")

@@ -1,0 +1,267 @@
+"""Who may train what: costs are drawn, a rule recruits, and again every so many rounds if asked.
+
+Costs of later recruitments drift away from the first ones. A recruitment is a pure function of the
+configuration, the seed and its number, so a resumed run finds it again.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from fairopt.choices import choose
+from fairopt.errors import InvalidInput
+from fl_runtime.configuration.schema import RecruitmentSection
+from fl_runtime.random_streams import stream, stream_seed
+from fl_runtime.validation_errors import record_from_table
+from mechanisms import Mechanism
+from mechanisms.auctions.registry import RuleOptions, named_rule
+from mechanisms.studies.cost_distributions import CostDistribution, scenario
+from mechanisms.studies.cost_drift import CostProcess, GeometricWalk, MeanReverting
+
+Costs = NDArray[np.float64]
+
+RULE_NOTES: Mapping[str, str] = {
+    "max-min-fair": "truthful; evens out the number of recruits per task",
+    "leave-one-out-level": "truthful; simpler than max-min-fair, never recruits more",
+    "level-max-min": "one level for all tasks; not truthful for clients with several tasks",
+    "budget-fair": "truthful; the same budget for every task",
+    "greedy-max-min": "the full-information optimum, paid what they ask",
+    "cheapest-first": "cheapest pairs first, paid what they ask",
+    "random-recruitment": "client-task pairs in random order, paid what they ask",
+    "posted-price": "truthful; fixed prices (prices)",
+    "sampled-posted-price": "truthful; prices learned from a random half",
+    "participation-fee": "truthful; prices in a public direction less a fee (fee, direction)",
+}
+"""A line for people about each rule of `mechanisms`. Clients bid their true costs, which is their
+best reply under the truthful rules and gives the others their most favourable reading."""
+
+DRIFTS: Mapping[str, str] = {
+    "none": "costs stay as they are",
+    "geometric-walk": "each cost walks by itself and keeps its mean (sigma)",
+    "mean-reverting": "each cost stays near its first value (pull, sigma)",
+}
+"""How costs move between recruitments, by name, each with a line for people."""
+
+EVERYONE = "everyone"
+"""The rule without an auction: all clients train all tasks and nobody is paid."""
+
+
+@dataclass(frozen=True)
+class Recruitment:
+    """Who agreed to what.
+
+    Attributes:
+        rule: Name of the rule.
+        budget: What it could spend; None without an auction that needs one.
+        eligible: (num_clients, num_tasks) bool.
+        take_up: (num_tasks,) recruited clients per task.
+        spend: Total payments.
+        cost: Total true cost of the recruited pairs.
+    """
+
+    rule: str
+    budget: float | None
+    eligible: NDArray[np.bool_]
+    take_up: NDArray[np.int64]
+    spend: float
+    cost: float
+
+
+def recruit(
+    section: RecruitmentSection, holds: NDArray[np.bool_], seed: int, number: int = 0
+) -> Recruitment:
+    """Draw costs and run the rule of a configuration.
+
+    Args:
+        section: Rule, budget, costs and their drift.
+        holds: (num_clients, num_tasks) bool, False where a client lacks the task and so cannot bid.
+        seed: Seed of the run.
+        number: Recruitments before this one.
+
+    Raises:
+        InvalidInput: Unknown rule, distribution or drift, a missing or non-positive budget, or
+            costs that are NaN, negative or of the wrong shape.
+
+    Example:
+        >>> section = RecruitmentSection(rule="budget-fair", budget=4.0)
+        >>> recruit(section, np.ones((10, 2), dtype=bool), seed=0).spend <= 4.0
+        True
+    """
+    if section.rule == EVERYONE:
+        return _everyone(section, holds, number)
+    choose("recruitment.rule", section.rule, {EVERYONE: "", **RULE_NOTES})
+    if section.budget is None:
+        raise InvalidInput("recruitment.budget", "nothing", f"given for rule {section.rule}")
+    budget = _budget_of(section, number)
+    costs = draw_costs(section, len(holds), holds.shape[1], stream(seed, "costs"), number)
+    costs = np.where(holds, costs, np.inf)
+    outcome = _rule(section, seed, number)(costs, budget)
+    return Recruitment(
+        rule=section.rule,
+        budget=budget,
+        eligible=outcome.winners,
+        take_up=outcome.take_up,
+        spend=float(outcome.spend),
+        cost=float(costs[outcome.winners].sum()),
+    )
+
+
+def _budget_of(section: RecruitmentSection, number: int) -> Any:
+    """The budget of that recruitment; the last one of a list goes on."""
+    if isinstance(section.budget, tuple):
+        if not all(0.0 < each < math.inf for each in section.budget):
+            raise InvalidInput("recruitment.budget", list(section.budget), "finite numbers > 0")
+        return section.budget[min(number, len(section.budget) - 1)]
+    return section.budget
+
+
+def _rule(section: RecruitmentSection, seed: int, number: int) -> Mechanism:
+    """The configured rule with its options; random rules draw afresh every time."""
+    options = RuleOptions(
+        reserve=_numbers(section.reserve),
+        prices=_numbers(section.prices),
+        direction=_numbers(section.direction),
+        fee=section.fee,
+        seed=stream_seed(seed, "recruitment", *((number,) if number else ())),
+    )
+    try:
+        return named_rule(section.rule, options)
+    except InvalidInput as error:
+        name = f"recruitment.{error.argument}"
+        raise InvalidInput(name, error.value, error.requirement) from None
+
+
+def _numbers(values: float | tuple[float, ...] | None) -> Any:
+    """A list of the file as an array."""
+    return np.array(values) if isinstance(values, tuple) else values
+
+
+def draw_costs(
+    section: RecruitmentSection, num_clients: int, num_tasks: int, rng: Generator, number: int = 0
+) -> Costs:
+    """Private costs at that recruitment, from a distribution or a CSV file of clients x tasks.
+
+    The first ones do not depend on the drift, and later ones not on how many follow.
+    """
+    process = _drift(section.drift, _first_costs(section.costs, num_clients, num_tasks))
+    try:
+        path = process.draw(rng, number + 1, num_clients, num_tasks)
+    except InvalidInput as error:
+        name = f"recruitment.costs.{error.argument.replace('_', '-')}"
+        raise InvalidInput(name, error.value, error.requirement) from None
+    return np.asarray(path[number])
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """Costs that are given instead of drawn."""
+
+    costs: Costs
+
+    def draw(self, rng: Generator, num_clients: int, num_tasks: int) -> Costs:
+        """The table."""
+        return self.costs
+
+
+def _first_costs(table: Mapping[str, Any], num_clients: int, num_tasks: int) -> CostDistribution:
+    """Where the costs of the first recruitment come from."""
+    if "file" in table:
+        if len(table) > 1:
+            requirement = "alone, or a distribution with its parameters"
+            raise InvalidInput("recruitment.costs.file", str(table["file"]), requirement)
+        return _Table(_costs_of_file(Path(str(table["file"])), num_clients, num_tasks))
+    try:
+        return scenario({"distribution": "uniform", **_for_tasks(table, num_tasks)})
+    except InvalidInput as error:
+        name = f"recruitment.costs.{error.argument.replace('_', '-')}"
+        raise InvalidInput(name, error.value, error.requirement) from None
+
+
+def _drift(table: Mapping[str, Any], start: CostDistribution) -> CostProcess:
+    """How costs move from there on."""
+    fields = {key: value for key, value in table.items() if key != "model"}
+    model = str(table.get("model", "none"))
+    choose("recruitment.drift.model", model, DRIFTS)
+    if model == "none":
+        if fields:
+            raise InvalidInput("recruitment.drift", dict(table), "without parameters for no drift")
+        return GeometricWalk(start, sigma=0.0)
+    kind: Any = {"geometric-walk": _Walk, "mean-reverting": _Reversion}[model]
+    return record_from_table("recruitment.drift", kind, fields).process(start)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """Parameters of `GeometricWalk` in a configuration."""
+
+    sigma: float = 0.1
+
+    def process(self, start: CostDistribution) -> CostProcess:
+        """The walk from those costs."""
+        return GeometricWalk(start, sigma=self.sigma)
+
+    def __post_init__(self) -> None:
+        GeometricWalk(sigma=self.sigma)
+
+
+@dataclass(frozen=True)
+class _Reversion:
+    """Parameters of `MeanReverting` in a configuration."""
+
+    pull: float = 0.2
+    sigma: float = 0.2
+
+    def process(self, start: CostDistribution) -> CostProcess:
+        """The process around those costs."""
+        return MeanReverting(start, pull=self.pull, sigma=self.sigma)
+
+    def __post_init__(self) -> None:
+        MeanReverting(pull=self.pull, sigma=self.sigma)
+
+
+def _for_tasks(table: Mapping[str, Any], num_tasks: int) -> dict[str, Any]:
+    """The table with a scale per task; scales of tasks that are not there are left out, aloud."""
+    scale = table.get("task_scale", ())
+    if not isinstance(scale, list | tuple) or len(scale) <= num_tasks:
+        return dict(table)
+    warnings.warn(
+        f"recruitment.costs.task-scale has {len(scale)} entries for {num_tasks} tasks: "
+        f"the last {len(scale) - num_tasks} have no effect",
+        stacklevel=2,
+    )
+    return {**table, "task_scale": scale[:num_tasks]}
+
+
+def _everyone(section: RecruitmentSection, holds: NDArray[np.bool_], number: int) -> Recruitment:
+    """All clients for all tasks they hold, no payments."""
+    return Recruitment(
+        rule=EVERYONE,
+        budget=_budget_of(section, number),
+        eligible=holds,
+        take_up=holds.sum(axis=0),
+        spend=0.0,
+        cost=0.0,
+    )
+
+
+def _costs_of_file(path: Path, num_clients: int, num_tasks: int) -> Costs:
+    """Numbers of a CSV file without header; an empty cell means no bid."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            rows = [[float(cell or "inf") for cell in row] for row in csv.reader(lines)]
+        costs = np.array(rows, dtype=np.float64)
+    except (OSError, ValueError, csv.Error) as error:
+        raise InvalidInput("costs.file", str(path), f"a CSV file of numbers ({error})") from error
+    if costs.shape != (num_clients, num_tasks):
+        raise InvalidInput("costs.file", costs.shape, f"clients x tasks {num_clients, num_tasks}")
+    return costs

@@ -1,0 +1,257 @@
+"""The files of a run: who may write them, what is in them, and how a stopped run is taken up again.
+
+    config.toml     the resolved configuration, with versions and fingerprints of input files
+    history.jsonl   one line per event of a run; the same bytes for the same configuration
+    timing.jsonl    wall-clock seconds, kept apart because they never repeat
+    checkpoint/     state.safetensors: the moment after the last whole round, with jobs in flight
+    summary.json    figures per arm, written at the end
+    plots/          pictures, written at the end
+
+A folder appears whole, with a checkpoint of nothing done. History lines are written before the
+checkpoint that counts them and holds their hash. After a kill, lines beyond the checkpoint are cut
+off and the round is done again, to the same bytes; anything else that is missing or differs is
+damage, which is reported and never repaired.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fairopt.errors import InvalidInput
+from fl_runtime.configuration.schema import Config
+from fl_runtime.configuration.toml_files import check_config, digest, dump_toml, read_toml
+from fl_runtime.history import encode_row
+from fl_runtime.running.checkpoint import load_checkpoint, save_checkpoint
+
+CONFIG = "config.toml"
+HISTORY = "history.jsonl"
+TIMING = "timing.jsonl"
+SUMMARY = "summary.json"
+CHECKPOINT = Path("checkpoint", "state.safetensors")
+PICTURE = Path("plots", "accuracy.png")
+FIGURES = Path("plots", "figures.png")
+
+_OWN_FILES = {CONFIG, HISTORY, TIMING, SUMMARY, str(CHECKPOINT), str(PICTURE), str(FIGURES)}
+_PARTIAL = ".partial"
+_VERSIONED = ("fairopt", "numpy", "torch", "scikit-learn")
+_PROGRESS_KEYS = {"digest", "finished", "state", "history_bytes", "history_hash"}
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on disk.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, config: Config, *, fresh: bool = False) -> RunFolder:
+        """Start a new run.
+
+        Args:
+            path: A folder that does not exist or is empty.
+            config: The configuration to record.
+            fresh: Replace an earlier run at that place, if nothing else is in the folder and no
+                process is writing it.
+
+        Raises:
+            InvalidInput: The folder holds something that may not be replaced, or can not be made.
+        """
+        path = path.resolve()
+        _refuse_occupied(path, fresh=fresh)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made = _fill(path.with_name(f".{path.name}.{os.getpid()}"), config)
+            _put_in_place(made, path)
+        except OSError as error:
+            reason = f"a folder that can be made ({error.strerror})"
+            raise InvalidInput("--out", str(path), reason) from error
+        return cls(path)
+
+    def config(self) -> Config:
+        """The configuration the run was started with."""
+        return check_config(read_toml(self.path / CONFIG))
+
+    def progress(self, config: Config) -> dict[str, Any]:
+        """The last checkpoint.
+
+        Raises:
+            InvalidInput: It is missing, damaged, or belongs to another configuration.
+        """
+        record = load_checkpoint(self.path / CHECKPOINT)
+        if record.keys() != _PROGRESS_KEYS:
+            raise InvalidInput("checkpoint", sorted(record), "one written by a run")
+        if record["digest"] != digest(config):
+            raise InvalidInput(
+                "checkpoint", str(self.path), f"made with the {CONFIG} beside it, which has changed"
+            )
+        _warn_of_versions(config.versions)
+        return record
+
+    def rounds_done(self, progress: Mapping[str, Any]) -> int:
+        """Rounds that a checkpoint counts."""
+        counted = (self.path / HISTORY).read_bytes()[: progress["history_bytes"]]
+        return sum(line.startswith(b'{"event":"round"') for line in counted.splitlines())
+
+    @contextmanager
+    def writer(self, progress: Mapping[str, Any]) -> Iterator[Writer]:
+        """The only writer of this run, from a checkpoint on.
+
+        Raises:
+            InvalidInput: Another process is writing, or the history is not what the checkpoint
+                counted; nothing has been cut off then.
+        """
+        try:
+            with (
+                (self.path / HISTORY).open("r+b") as history,
+                (self.path / TIMING).open("ab") as timing,
+            ):
+                _lock(history.fileno(), self.path)
+                counted = _counted(history, progress, self.path)
+                history.truncate()
+                yield Writer(self, history, timing, counted)
+        except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+            reason = f"a run whose files can be written ({error.filename}: {error.strerror})"
+            raise InvalidInput("DIR", str(self.path), reason) from error
+
+
+@dataclass
+class Writer:
+    """Appends rows and replaces the checkpoint of a locked run folder."""
+
+    folder: RunFolder
+    history: BinaryIO
+    timing: BinaryIO
+    hash: Any
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Append a row to the history."""
+        line = encode_row(row)
+        self.history.write(line)
+        self.history.flush()
+        self.hash.update(line)
+
+    def seconds(self, row: Mapping[str, Any]) -> None:
+        """Append a row of wall-clock figures."""
+        self.timing.write(encode_row(row))
+        self.timing.flush()
+
+    def checkpoint(self, record: Mapping[str, Any]) -> None:
+        """Replace the checkpoint by one that counts everything written so far."""
+        counted = {
+            "history_bytes": self.history.tell(),
+            "history_hash": self.hash.hexdigest(),
+        }
+        save_checkpoint(self.folder.path / CHECKPOINT, {**record, **counted})
+
+
+def nothing_done(config: Config) -> dict[str, Any]:
+    """The checkpoint of a run before its first step."""
+    return {
+        "digest": digest(config),
+        "finished": 0,
+        "state": None,
+        "history_bytes": 0,
+        "history_hash": hashlib.sha256().hexdigest(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the bytes of a history."""
+    return {name: metadata.version(name) for name in _VERSIONED}
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that is never seen half-written."""
+    temporary = path.with_name(path.name + _PARTIAL)
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Write the figures of a finished run."""
+    write_whole(folder / SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+
+
+def _refuse_occupied(path: Path, *, fresh: bool) -> None:
+    """Raise unless there is nothing at that place, or only an idle run that may be replaced."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not (path.is_dir() and (path / CONFIG).is_file() and (path / HISTORY).is_file()):
+        raise InvalidInput("--out", str(path), "a new or empty folder")
+    if not fresh:
+        requirement = "a new or empty folder (--fresh replaces the run there, resume goes on)"
+        raise InvalidInput("--out", str(path), requirement)
+    found = (file.relative_to(path) for file in path.rglob("*") if not file.is_dir())
+    foreign = sorted(str(f) for f in found if str(f).removesuffix(_PARTIAL) not in _OWN_FILES)
+    if foreign:
+        requirement = f"a folder with nothing but a run in it (there is {foreign[0]})"
+        raise InvalidInput("--out", str(path), requirement)
+    with (path / HISTORY).open("rb") as history:
+        _lock(history.fileno(), path)
+
+
+def _fill(folder: Path, config: Config) -> Path:
+    """A whole new run folder under a temporary name."""
+    (folder / CHECKPOINT).parent.mkdir(parents=True)
+    save_checkpoint(folder / CHECKPOINT, nothing_done(config))
+    recorded = config.model_copy(update={"versions": versions()})
+    (folder / CONFIG).write_text(dump_toml(recorded), encoding="utf-8")
+    (folder / HISTORY).touch()
+    return folder
+
+
+def _put_in_place(made: Path, path: Path) -> None:
+    """Rename a folder to its place; what was there goes away last."""
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    if path.exists():
+        path.rename(old)
+    made.rename(path)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def _counted(history: BinaryIO, progress: Mapping[str, Any], path: Path) -> Any:
+    """The running hash of the lines a checkpoint counts, with the file positioned after them."""
+    prefix = history.read(progress["history_bytes"])
+    counted = hashlib.sha256(prefix)
+    if counted.hexdigest() != progress["history_hash"]:
+        requirement = "one that begins with the lines its checkpoint counted; it was changed"
+        raise InvalidInput("history", str(path / HISTORY), requirement)
+    return counted
+
+
+def _warn_of_versions(recorded: Mapping[str, str]) -> None:
+    """Say so when a run goes on with other packages than it began with."""
+    now = versions()
+    changed = [f"{k} {v} (now {now[k]})" for k, v in recorded.items() if now.get(k, v) != v]
+    if changed:
+        warnings.warn(
+            f"the run began with {', '.join(changed)}: its history may not repeat", stacklevel=3
+        )
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    """Refuse a second writer; the operating system lets go when a process ends, however it ends."""
+    if sys.platform == "win32":  # no advisory locks: two writers are not detected there
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise InvalidInput("DIR", str(path), "a run that no other process is writing") from error

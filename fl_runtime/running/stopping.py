@@ -1,0 +1,83 @@
+"""When a run ends: by rounds, virtual time, its targets, or a figure that stopped improving."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fairopt.choices import choose
+from fairopt.errors import InvalidInput
+from fl_runtime.configuration.schema import Config, EarlyStopTable
+from fl_runtime.metrics.round_metrics import held_out_names
+
+
+@dataclass(frozen=True)
+class Patience:
+    """What early stopping remembers.
+
+    Attributes:
+        best: The best value so far; None before the first.
+        waited: Rounds since then.
+    """
+
+    best: float | None = None
+    waited: int = 0
+
+    def after(self, row: Mapping[str, Any], rule: EarlyStopTable | None) -> Patience:
+        """What is remembered after a round; a figure that is not finite is no improvement.
+
+        Example:
+            >>> rule = EarlyStopTable(metric="min_task_acc", patience=2)
+            >>> Patience(0.5, 1).after({"min_task_acc": 0.5}, rule)
+            Patience(best=0.5, waited=2)
+        """
+        if rule is None:
+            return self
+        value = row[rule.metric]
+        if not math.isfinite(value):
+            return Patience(self.best, self.waited + 1)
+        gain = math.inf if self.best is None else value - self.best
+        if self.best is not None and rule.mode == "min":
+            gain = -gain
+        if gain > rule.min_delta:
+            return Patience(value, 0)
+        return Patience(self.best, self.waited + 1)
+
+    def is_out(self, rule: EarlyStopTable | None) -> bool:
+        """Whether the run has waited long enough."""
+        return rule is not None and self.waited >= rule.patience
+
+
+def is_over(config: Config, server_round: int, now: float) -> bool:
+    """Whether a run ends after that many rounds, at that virtual time, whatever its figures."""
+    rounds, limit = config.run.num_server_rounds, config.run.time_limit
+    return server_round >= (rounds or math.inf) or now >= (limit or math.inf)
+
+
+def targets_of(config: Config) -> dict[str, float]:
+    """The test accuracy at which each task is finished; empty if the run does not stop there.
+
+    Raises:
+        InvalidInput: A task has no target.
+    """
+    if not config.run.stop_at_targets:
+        return {}
+    targets = {task.name: task.target_accuracy for task in config.task}
+    for name, target in targets.items():
+        if target is None:
+            where = f"task.{name}.target-accuracy"
+            raise InvalidInput(where, "nothing", "given, with run.stop-at-targets")
+    return {name: target for name, target in targets.items() if target is not None}
+
+
+def check_early_stop(config: Config) -> None:
+    """Refuse a metric that rows do not have.
+
+    Raises:
+        InvalidInput: With the nearest metric that they have.
+    """
+    if config.run.early_stop is not None:
+        known = held_out_names([task.name for task in config.task])
+        choose("run.early-stop.metric", config.run.early_stop.metric, dict.fromkeys(known))

@@ -1,0 +1,1 @@
+"""The virtual clock: delays, availability, and what a server waits for."""

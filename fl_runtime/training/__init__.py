@@ -1,0 +1,1 @@
+"""Tasks, models, jobs, and what one client does with a job."""

@@ -1,0 +1,103 @@
+"""Who takes part: tasks, clients, which tasks each agreed to, and who is idle right now."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from fairopt.errors import InvalidInput
+from fl_runtime.training.task import Task
+
+DECIMAL_SLACK = 1e-9
+"""0.29 x 100 is 28.999999999999996 in binary and 29 to whoever wrote it."""
+
+
+@dataclass(frozen=True)
+class Federation:
+    """Everything an algorithm may know about its clients.
+
+    Attributes:
+        tasks: The tasks, in the order of all per-task arrays.
+        num_clients: Number of clients, recruited or not.
+        fraction_train: Share of the clients that are active in a round.
+        eligible: (num_clients, num_tasks) bool, True where a client agreed to train a task.
+        over_selection: In rounds, this many times the clients needed are asked, and the first
+            answers count.
+        present: (num_clients,) bool, True for clients that can be asked now; None for all.
+        busy: (num_clients,) bool, True for clients with a job; None for no client.
+        in_flight: Jobs under way by task.
+        companions: Tasks of the algorithm's own, trained like the others and never reported.
+    """
+
+    tasks: tuple[Task, ...]
+    num_clients: int
+    fraction_train: float
+    eligible: NDArray[np.bool_]
+    over_selection: float = 1.0
+    present: NDArray[np.bool_] | None = None
+    busy: NDArray[np.bool_] | None = None
+    in_flight: Mapping[str, int] = field(default_factory=dict)
+    companions: tuple[Task, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [task.name for task in (*self.tasks, *self.companions)]
+        if len(set(names)) < len(names):
+            raise InvalidInput("task", names, "tasks with different names")
+        expected = (self.num_clients, len(self.tasks))
+        if self.eligible.shape != expected:
+            raise InvalidInput("eligible", self.eligible.shape, f"of shape {expected}")
+        for task in self.tasks:
+            if len(task.shards) != self.num_clients:
+                raise InvalidInput(
+                    f"task {task.name}", len(task.shards), f"{self.num_clients} client shards"
+                )
+
+    @property
+    def num_active(self) -> int:
+        """Clients whose answers count in a round, at least one."""
+        return active_count(self.num_clients, self.fraction_train)
+
+    @property
+    def reachable(self) -> NDArray[np.bool_]:
+        """(num_clients,) bool, True for clients that can be asked now, with a job or without."""
+        everybody = np.ones(self.num_clients, dtype=np.bool_)
+        return everybody if self.present is None else self.present
+
+    @property
+    def idle(self) -> NDArray[np.int64]:
+        """Clients that can be asked now and have no job."""
+        reachable = self.reachable
+        return np.flatnonzero(reachable if self.busy is None else reachable & ~self.busy)
+
+    @property
+    def open_tasks(self) -> list[str]:
+        """Names of the tasks that some client may train."""
+        return [self.tasks[index].name for index in np.flatnonzero(self.eligible.any(axis=0))]
+
+    def without(self, finished: Collection[str]) -> Federation:
+        """The same, with those tasks closed to everybody."""
+        if not finished:
+            return self
+        still = np.array([task.name not in finished for task in self.tasks])
+        return replace(self, eligible=self.eligible & still)
+
+    def draw_active(self, rng: Generator) -> NDArray[np.int64]:
+        """The clients to ask in a round, in order: idle ones, all equally likely."""
+        wanted = math.ceil(self.over_selection * self.num_active - DECIMAL_SLACK)
+        idle = self.idle
+        return np.sort(rng.choice(idle, min(wanted, idle.size), replace=False))
+
+
+def active_count(num_clients: int, fraction_train: float) -> int:
+    """Clients drawn per round: the share rounded down, at least one.
+
+    Example:
+        >>> active_count(100, 0.29)
+        29
+    """
+    return max(1, math.floor(fraction_train * num_clients + DECIMAL_SLACK))

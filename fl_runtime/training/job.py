@@ -1,0 +1,72 @@
+"""What travels between server and clients: jobs out, updates back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fl_runtime.training.task import Params
+
+PRIVATE = "private"
+"""What a job echoes whose result stays on the client: nothing is sent."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work for one client.
+
+    Attributes:
+        task: Name of the task to train.
+        client: Index of the client.
+        version: Version of the model it starts from (the server round in synchronous systems).
+        sent_at: Virtual time of dispatch.
+        payload: Parameters to start from.
+        seed: Seed of all randomness of this job.
+        client_state: What the client keeps between its jobs (personal parts, optimiser state).
+        config: Wishes beyond the task's training settings, plain values and tensors; the keys are
+            the attributes of `work.Work`.
+    """
+
+    task: str
+    client: int
+    version: int
+    sent_at: float
+    payload: Params
+    seed: int
+    client_state: Mapping[str, Tensor] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a client sends back.
+
+    Attributes:
+        task: Name of the task.
+        client: Index of the client.
+        version: Version the client started from.
+        delta: Trained parameters minus the payload.
+        num_examples: Examples trained on, the weight of this update in a mean.
+        client_state: What the client keeps.
+        metrics: Figures of the training: `train_loss`, `learning_rate`, what the job wanted echoed,
+            and `start_loss` if it asked for that.
+        payload: Parameters that the client started from; the loop puts them here, not an executor.
+    """
+
+    task: str
+    client: int
+    version: int
+    delta: Params
+    num_examples: int
+    client_state: Mapping[str, Tensor] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    payload: Params = field(default_factory=dict)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every entry of the difference is a finite number."""
+        return all(bool(torch.isfinite(value).all()) for value in self.delta.values())

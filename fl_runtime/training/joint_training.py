@@ -1,0 +1,166 @@
+r"""One client trains several tasks at once on a shared trunk: each step is a compromise.
+
+Problem: trunk :math:`\theta`, heads :math:`\phi_s`, one minibatch per task and step. The
+gradient of the trunk is the direction that a method (FairGrad, say) chooses from
+:math:`\nabla_\theta \ell_s(\theta, \phi_s)`; every head follows its own loss.
+
+Jobs of one client that ask for it are trained together, one update each: the difference of the
+trunk is the same in all of them, that of the head is the task's own. So an executor's caller sees
+one update per job, as always. A task with fewer batches than another is absent from the last steps.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
+
+from torch import Tensor
+from torch.func import functional_call
+
+from fairopt.errors import InvalidInput
+from fairopt.torch import backward
+from fl_runtime.random_streams import torch_seed
+from fl_runtime.training.directions import Direction, outcome
+from fl_runtime.training.job import Job
+from fl_runtime.training.job_options import Work
+from fl_runtime.training.local_training import Trained, batch_loss, index_batches, pull
+from fl_runtime.training.optimizers import make_optimizer, optimizer_state
+from fl_runtime.training.task import Examples, LocalTraining, Params, Task
+
+
+def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
+    """Train all tasks of one client together.
+
+    Args:
+        tasks: The task of every job; their local settings agree.
+        jobs: Jobs of one client with one `joint` table; their payloads agree in the shared entries.
+
+    Returns:
+        Per job what changed. Of a client's jobs, the first one's metrics count the steps by
+        `outcome`, so that sums over updates are right.
+
+    Raises:
+        InvalidInput: A job also asks for something that only single tasks have.
+    """
+    work, settings = _common_work(jobs), tasks[0].training
+    examples = [
+        Work.of(job.config).selected(task.shards[job.client])
+        for task, job in zip(tasks, jobs, strict=True)
+    ]
+    model = _Shared.of(tasks, jobs, work.shared)
+    anchors = model.named_alike([Work.of(job.config).anchor or job.payload for job in jobs])
+    kept = {key: value for job in jobs for key, value in job.client_state.items()}
+    optimizer = make_optimizer(model.named, settings, kept)
+    totals, counts = [0.0] * len(jobs), Counter[str]()
+    for number, batches in enumerate(_batches(jobs, examples, settings)):
+        losses = {
+            k: batch_loss(partial(model.logits, k), examples[k], batch, settings)
+            for k, batch in batches.items()
+        }
+        seed = torch_seed(jobs[0].seed, "joint", number)
+        method = Direction.of(work.joint, [jobs[k].task for k in losses], seed)
+        optimizer.zero_grad()
+        solution = backward(list(losses.values()), list(model.trunk.values()), method)
+        pull(model.named, anchors, work.proximal)
+        optimizer.step()
+        counts[f"{outcome(solution.status)}_steps"] += 1
+        for k, loss in losses.items():
+            totals[k] += float(loss.detach()) * len(batches[k])
+    passes = settings.local_epochs
+    losses_seen = [total / (passes * len(e)) for total, e in zip(totals, examples, strict=True)]
+    state = optimizer_state(optimizer, model.named, settings) if settings.persist_optimizer else {}
+    return [
+        Trained(
+            delta=model.delta(k, job),
+            metrics={"train_loss": losses_seen[k], **(counts if k == 0 else {})},
+            client_state={**job.client_state, **state},
+            num_examples=len(examples[k]),
+        )
+        for k, job in enumerate(jobs)
+    ]
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """Leaves of the trunk and of every head, on structures that only lend their `forward`."""
+
+    tasks: Sequence[Task]
+    trunk: Mapping[str, Tensor]
+    heads: Sequence[Mapping[str, Tensor]]
+
+    @classmethod
+    def of(cls, tasks: Sequence[Task], jobs: Sequence[Job], shared: Sequence[str]) -> _Shared:
+        """From the payloads; the trunk is the first one's."""
+        trunk = {key: _leaf(jobs[0].payload[key]) for key in shared}
+        heads = [{k: _leaf(v) for k, v in job.payload.items() if k not in trunk} for job in jobs]
+        for task in tasks:
+            task.model.train()
+        return cls(tasks, trunk, heads)
+
+    @property
+    def named(self) -> dict[str, Tensor]:
+        """Every leaf under a name of its own."""
+        whole = [{**self.trunk, **head} for head in self.heads]
+        return self.named_alike(whole)
+
+    def named_alike(self, models: Sequence[Params]) -> dict[str, Tensor]:
+        """Entries of one model per task under the names of the leaves; the trunk's of the first."""
+        trunk = {key: value for key, value in models[0].items() if key in self.trunk}
+        mine = zip(self.tasks, models, strict=True)
+        return trunk | {
+            f"{task.name}|{key}": value
+            for task, model in mine
+            for key, value in model.items()
+            if key not in self.trunk
+        }
+
+    def logits(self, k: int, features: Tensor) -> Tensor:
+        """Task k on a batch."""
+        params = {**self.trunk, **self.heads[k]}
+        return functional_call(self.tasks[k].model, params, (features,))  # type: ignore[no-any-return]
+
+    def delta(self, k: int, job: Job) -> dict[str, Tensor]:
+        """What changed in the model of task k."""
+        now = {**self.trunk, **self.heads[k]}
+        return {key: now[key].detach() - value for key, value in job.payload.items()}
+
+
+def _common_work(jobs: Sequence[Job]) -> Work:
+    """What the jobs ask for together."""
+    works = [Work.of(job.config) for job in jobs]
+    if any(work.measure_start or work.measure_end for work in works):
+        requirement = "without measure_start and measure_end in joint training"
+        raise InvalidInput("job config", jobs[0].config, requirement)
+    return works[0]
+
+
+def check_joint(tasks: Sequence[Task]) -> None:
+    """Refuse tasks that cannot be trained jointly.
+
+    Raises:
+        InvalidInput: Their local settings differ, since one optimiser serves them all.
+    """
+    for task in tasks[1:]:
+        if task.training != tasks[0].training:
+            requirement = f"the local settings of task {tasks[0].name}, to be trained jointly"
+            raise InvalidInput(f"task {task.name}", task.training, requirement)
+
+
+def _leaf(value: Tensor) -> Tensor:
+    """A copy that gathers gradients."""
+    return value.detach().clone().requires_grad_()
+
+
+def _batches(
+    jobs: Sequence[Job], shards: Sequence[Examples], settings: LocalTraining
+) -> Iterator[dict[int, Tensor]]:
+    """Per step the batch of every task that still has one."""
+    plans = [
+        index_batches(len(shard), settings, job.seed)
+        for job, shard in zip(jobs, shards, strict=True)
+    ]
+    for row in zip_longest(*plans):
+        yield {k: batch for k, batch in enumerate(row) if batch is not None}

@@ -1,0 +1,134 @@
+"""One client's local update: the readable version that every faster executor must agree with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from fl_runtime.random_streams import shuffled_orders
+from fl_runtime.training.job_options import Work
+from fl_runtime.training.optimizers import make_optimizer, optimizer_state, precision_context
+from fl_runtime.training.task import Examples, LocalTraining, Params, float_state, load_params
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What local training changed.
+
+    Attributes:
+        delta: Trained entries minus the payload's.
+        metrics: `train_loss`, the mean over all steps weighted by batch size, and what else the
+            job asked to have measured.
+        client_state: What the client keeps.
+        num_examples: Examples trained on, repeats counted.
+    """
+
+    delta: dict[str, Tensor]
+    metrics: dict[str, float]
+    client_state: Mapping[str, Tensor]
+    num_examples: int
+
+
+@dataclass(frozen=True)
+class Client:
+    """One client's side of a job.
+
+    Attributes:
+        examples: The client's shard.
+        seed: Of the order of the examples.
+        work: What the job asks beyond the settings.
+        kept: What the client kept from its last job.
+    """
+
+    examples: Examples
+    seed: int
+    work: Work = field(default_factory=Work)
+    kept: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def train_locally(
+    model: nn.Module, start: Params, client: Client, settings: LocalTraining
+) -> Trained:
+    r"""Train on one client's examples and return what changed.
+
+    Problem: from :math:`\theta_0` = `start`, `local_epochs` passes of minibatch steps on the mean
+    cross-entropy of the client's examples, in the order of its seed, plus
+    :math:`\tfrac{\mu}{2} \|\theta - \theta_0\|^2` where the job has a `proximal` :math:`\mu` (with
+    its `anchor` instead of :math:`\theta_0` where it has one).
+
+    Args:
+        model: Module of the right structure; its weights are overwritten.
+        start: Parameters the server sent.
+        client: Shard, generator, wishes of the job, kept state.
+        settings: Optimiser, step size, passes, batch size, precision.
+
+    Source: local SGD of federated averaging; the proximal term of FedProx (arXiv 1812.06127),
+    equation (2), enters as its gradient, and not into the reported loss.
+    """
+    load_params(model, start)
+    examples = client.work.selected(client.examples)
+    metrics = {"start_loss": mean_loss(model, examples)} if client.work.measure_start else {}
+    model.train()
+    named = {key: value for key, value in model.named_parameters() if value.requires_grad}
+    optimizer = make_optimizer(named, settings, client.kept)
+    losses, sizes = [], []
+    for batch in index_batches(len(examples), settings, client.seed):
+        loss = batch_loss(model, examples, batch, settings)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        pull(named, client.work.anchor or start, client.work.proximal)
+        optimizer.step()
+        losses.append(loss.detach())
+        sizes.append(float(len(batch)))
+    if client.work.measure_end:
+        metrics["end_loss"] = mean_loss(model, examples)
+    kept = optimizer_state(optimizer, named, settings) if settings.persist_optimizer else {}
+    return Trained(
+        delta={key: value - start[key] for key, value in float_state(model).items()},
+        metrics={"train_loss": _weighted_mean(losses, sizes), **metrics},
+        client_state={**client.kept, **kept},
+        num_examples=len(examples),
+    )
+
+
+def _weighted_mean(losses: Sequence[Tensor], sizes: Sequence[float]) -> float:
+    """Mean loss over all examples of all steps, brought from the device once."""
+    weights = torch.tensor(sizes, device=losses[0].device)
+    return float(torch.stack(list(losses)).float() @ weights / weights.sum())
+
+
+def batch_loss(
+    model: Callable[[Tensor], Tensor], examples: Examples, batch: Tensor, settings: LocalTraining
+) -> Tensor:
+    """Mean cross-entropy of one batch, each example times its weight where there are weights."""
+    index = batch.to(examples.labels.device)
+    with precision_context(settings, examples.labels.device):
+        logits = model(examples.features[index])
+    if examples.weights is None:
+        return nn.functional.cross_entropy(logits.float(), examples.labels[index])
+    each = nn.functional.cross_entropy(logits.float(), examples.labels[index], reduction="none")
+    return (each * examples.weights[index]).mean()
+
+
+def mean_loss(model: nn.Module, examples: Examples) -> float:
+    """Mean cross-entropy over all examples, unweighted and in evaluation mode."""
+    model.eval()
+    with torch.no_grad():
+        return float(nn.functional.cross_entropy(model(examples.features), examples.labels))
+
+
+def pull(named: Mapping[str, Tensor], anchor: Params, proximal: float) -> None:
+    """Add the gradient of the proximal term."""
+    if proximal:
+        for key, value in named.items():
+            if value.grad is not None and key in anchor:
+                value.grad.add_(value.detach() - anchor[key], alpha=proximal)
+
+
+def index_batches(count: int, settings: LocalTraining, seed: int) -> list[Tensor]:
+    """Index batches of all passes, each pass in a fresh order."""
+    (orders,) = torch.from_numpy(shuffled_orders([seed], settings.local_epochs, count))
+    return [batch for order in orders for batch in torch.split(order, settings.batch_size)]

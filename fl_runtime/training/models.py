@@ -1,0 +1,183 @@
+"""Small model families by name; anything else comes from the user's own factory."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fairopt.choices import choose
+from fairopt.errors import InvalidInput
+from fl_runtime.data.registry import load_object
+
+CHANNELS = (8, 16)
+"""Channels of the two convolutions of `cnn`."""
+
+TOKEN_WIDTH = 32
+"""Width of a token inside `transformer`."""
+
+
+class ModelFactory(Protocol):
+    """Makes a fresh model for examples of one shape."""
+
+    def __call__(
+        self, example_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int]
+    ) -> nn.Module:
+        """A module from (batch, *example_shape) to (batch, num_classes) logits."""
+        ...
+
+
+def build_model(
+    name: str,
+    example_shape: tuple[int, ...],
+    num_classes: int,
+    hidden: Sequence[int],
+    *,
+    seed: int,
+) -> nn.Module:
+    """A freshly initialised model.
+
+    Args:
+        name: A family of `MODELS`, or ``"package.module:factory"`` with the signature of
+            `ModelFactory`.
+        example_shape: Shape of one example.
+        num_classes: Number of logits.
+        hidden: Widths of the hidden layers.
+        seed: Seed of the initial weights; PyTorch's global generator is left as it was.
+
+    Raises:
+        InvalidInput: Unknown family, or one that does not fit examples of this shape.
+
+    Example:
+        >>> build_model("mlp", (4,), 3, [8], seed=0)(torch.zeros(2, 4)).shape
+        torch.Size([2, 3])
+    """
+    factory = _user_factory(name) if ":" in name else choose("model", name, MODELS)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = factory(example_shape, num_classes, hidden)
+    if not any(True for _ in model.parameters()):
+        raise InvalidInput("model", name, "one with parameters to train")
+    _check_logits(name, model, example_shape, num_classes)
+    return model
+
+
+def linear(example_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int]) -> nn.Module:
+    """Multinomial logistic regression on the flattened example."""
+    _needs_no_hidden("linear", hidden)
+    return nn.Sequential(nn.Flatten(), nn.Linear(_size(example_shape), num_classes))
+
+
+def mlp(example_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int]) -> nn.Module:
+    """Fully connected layers of the widths in `hidden` with ReLU between them."""
+    widths = [_size(example_shape), *hidden]
+    layers: list[nn.Module] = [nn.Flatten()]
+    for inputs, outputs in itertools.pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], num_classes))
+
+
+def cnn(example_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int]) -> nn.Module:
+    """Two 3 x 3 convolutions, one pooling, then the layers of `hidden`."""
+    if len(example_shape) != 3 or min(example_shape[1:]) < 2:
+        raise InvalidInput("model", "cnn", f"one for examples of shape {example_shape}, not images")
+    channels, height, width = example_shape
+    first, second = CHANNELS
+    body = [
+        nn.Conv2d(channels, first, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(first, second, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    ]
+    return nn.Sequential(*body, mlp((second, height // 2, width // 2), num_classes, hidden))
+
+
+def transformer(
+    example_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int]
+) -> nn.Module:
+    """One self-attention layer over the rows of an image (or the steps of a sequence)."""
+    if len(example_shape) not in (2, 3):
+        raise InvalidInput(
+            "model", "transformer", f"one for examples of shape {example_shape}, not sequences"
+        )
+    return RowTransformer(example_shape, num_classes, hidden)
+
+
+class RowTransformer(nn.Module):
+    """Rows as tokens, one encoder layer without dropout, mean over tokens, then `hidden` layers."""
+
+    def __init__(
+        self, example_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int]
+    ) -> None:
+        super().__init__()
+        *channels, steps, features = example_shape
+        self.embed = nn.Linear(_size(tuple(channels)) * features, TOKEN_WIDTH)
+        self.position = nn.Parameter(torch.randn(steps, TOKEN_WIDTH) / TOKEN_WIDTH**0.5)
+        self.encode = nn.TransformerEncoderLayer(
+            TOKEN_WIDTH, nhead=4, dim_feedforward=2 * TOKEN_WIDTH, dropout=0.0, batch_first=True
+        )
+        self.head = mlp((TOKEN_WIDTH,), num_classes, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of a batch."""
+        rows = x if x.ndim == 3 else x.movedim(1, 2).flatten(2)
+        tokens = self.embed(rows) + self.position
+        return self.head(self.encode(tokens).mean(dim=1))  # type: ignore[no-any-return]
+
+
+MODELS: Mapping[str, ModelFactory] = {
+    "linear": linear,
+    "mlp": mlp,
+    "cnn": cnn,
+    "transformer": transformer,
+}
+"""Families a configuration can name."""
+
+
+def _user_factory(reference: str) -> ModelFactory:
+    """A user's own factory, which must return a module."""
+    found = load_object("model", reference)
+
+    def factory(
+        example_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int]
+    ) -> nn.Module:
+        try:
+            model = found(example_shape, num_classes, hidden)
+        except Exception as error:  # whatever the user's factory does
+            reason = f"a factory (example_shape, num_classes, hidden) -> Module ({error})"
+            raise InvalidInput("model", reference, reason) from error
+        if not isinstance(model, nn.Module):
+            raise InvalidInput("model", reference, "a factory that returns a torch.nn.Module")
+        return model
+
+    return factory
+
+
+def _check_logits(
+    name: str, model: nn.Module, example_shape: tuple[int, ...], num_classes: int
+) -> None:
+    """Run one blank example through the model: its logits must have the right shape."""
+    model.eval()
+    try:
+        with torch.no_grad():
+            got = tuple(model(torch.zeros(1, *example_shape)).shape)
+    except Exception as error:  # whatever the user's model does
+        reason = f"one that takes float32 examples of shape {example_shape} ({error})"
+        raise InvalidInput("model", name, reason) from error
+    if got != (1, num_classes):
+        raise InvalidInput("model", name, f"one with logits (1, {num_classes}), it gives {got}")
+
+
+def _needs_no_hidden(name: str, hidden: Sequence[int]) -> None:
+    """A model without hidden layers refuses widths instead of ignoring them."""
+    if len(hidden) > 0:
+        raise InvalidInput("hidden", list(hidden), f"absent for model {name}")
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    """Number of entries."""
+    return int(torch.Size(shape).numel())

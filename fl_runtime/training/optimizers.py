@@ -1,0 +1,192 @@
+r"""Local optimisers, once from PyTorch for one client and once written out for a stack of clients.
+
+SGD with heavy-ball momentum :math:`\mu` (its Nesterov form on request) and L2 penalty
+:math:`\lambda`: :math:`g' = g + \lambda w`, :math:`v \leftarrow \mu v + g'`,
+:math:`w \leftarrow w - \eta v` (or :math:`w - \eta (g' + \mu v)`).
+
+AdamW with decoupled decay: :math:`w \leftarrow (1 - \eta\lambda) w`, then
+:math:`m \leftarrow \beta_1 m + (1-\beta_1) g`, :math:`s \leftarrow \beta_2 s + (1-\beta_2) g^2`,
+:math:`w \leftarrow w - \eta \, \hat m / (\sqrt{\hat s} + \epsilon)` with
+:math:`\hat m = m / (1 - \beta_1^t)`, :math:`\hat s = s / (1 - \beta_2^t)`.
+
+State that a client keeps is a flat mapping of tensors, ``optimizer:<what>:<entry>``, on whatever
+device it was made; whatever else the client keeps passes through.
+
+Source: Sutskever et al. 2013 (momentum forms), Loshchilov and Hutter 2019 (arXiv 1711.05101).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from fl_runtime.training.task import LocalTraining
+
+BETAS = (0.9, 0.999)
+"""Decay of AdamW's two averages, the published defaults."""
+
+EPSILON = 1e-8
+"""AdamW's guard against division by zero, the published default."""
+
+STATE = "optimizer"
+"""First word of the names of kept optimiser state."""
+
+SLOTS: Mapping[str, tuple[str, ...]] = {
+    "sgd": ("momentum_buffer",),
+    "adamw": ("exp_avg", "exp_avg_sq"),
+}
+"""Tensors per entry that an optimiser remembers, as PyTorch names them."""
+
+Stack = dict[str, Tensor]
+Kept = Mapping[str, Tensor]
+
+
+def make_optimizer(
+    named: Mapping[str, nn.Parameter | Tensor], settings: LocalTraining, kept: Kept
+) -> torch.optim.Optimizer:
+    """PyTorch's optimiser for these entries, with the state the client kept, if any."""
+    entries = list(named.values())
+    optimizer: torch.optim.Optimizer
+    if settings.optimizer == "adamw":
+        optimizer = torch.optim.AdamW(
+            entries,
+            lr=settings.learning_rate,
+            betas=BETAS,
+            eps=EPSILON,
+            weight_decay=settings.weight_decay,
+        )
+    else:
+        optimizer = torch.optim.SGD(
+            entries,
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            nesterov=settings.nesterov,
+        )
+    for key, entry in named.items() if kept else ():
+        found = {slot: kept[name] for slot, name in _names(settings, key) if name in kept}
+        if found:
+            optimizer.state[entry] = {
+                slot: value.clone().to("cpu" if slot == "step" else entry.device)
+                for slot, value in found.items()
+            }
+    return optimizer
+
+
+def optimizer_state(
+    optimizer: torch.optim.Optimizer,
+    named: Mapping[str, nn.Parameter | Tensor],
+    settings: LocalTraining,
+) -> dict[str, Tensor]:
+    """What the client keeps of it; entries that never had a gradient have none."""
+    return {
+        name: optimizer.state[entry][slot].detach().clone()
+        for key, entry in named.items()
+        if entry in optimizer.state
+        for slot, name in _names(settings, key)
+        if isinstance(optimizer.state[entry].get(slot), Tensor)
+    }
+
+
+class StackedOptimizer:
+    """The same steps for entries with a leading client axis; clients may stand still."""
+
+    def __init__(self, settings: LocalTraining, now: Stack, kept: Sequence[Kept]) -> None:
+        self._settings = settings
+        self._slots = {
+            (slot, key): torch.stack(
+                [client.get(_name(slot, key), torch.zeros_like(value[0])) for client in kept]
+            )
+            for key, value in now.items()
+            for slot in remembered(settings)
+        }
+        adam = settings.optimizer == "adamw"
+        self._steps = {key: _step_counts(key, value, kept) for key, value in now.items() if adam}
+
+    def step(self, now: Stack, slopes: Stack, moving: Tensor | None) -> None:
+        """One step in place, for the clients that still move (None for all of them)."""
+        move = self._adamw if self._settings.optimizer == "adamw" else self._sgd
+        for key, value in now.items():
+            move(key, value, slopes[key], moving)
+
+    def kept(self, client: int) -> dict[str, Tensor]:
+        """The state of one client of the stack, as its one-client twin would keep it."""
+        state = {
+            _name(slot, key): rows[client].clone() for (slot, key), rows in self._slots.items()
+        }
+        if self._settings.optimizer == "adamw":
+            steps = {key: count[client] for key, count in self._steps.items()}
+            return state | {_name("step", k): t.to("cpu", torch.float32) for k, t in steps.items()}
+        return state
+
+    def _sgd(self, key: str, value: Tensor, slope: Tensor, moving: Tensor | None) -> None:
+        """Heavy-ball or Nesterov."""
+        settings, move = self._settings, slope
+        if settings.weight_decay:
+            slope = move = slope.add(value, alpha=settings.weight_decay)
+        if settings.momentum:
+            speed = self._slots["momentum_buffer", key]
+            _assign(speed, torch.add(slope, speed, alpha=settings.momentum), moving)
+            move = slope.add(speed, alpha=settings.momentum) if settings.nesterov else speed
+        _assign(value, value.sub(move, alpha=settings.learning_rate), moving)
+
+    def _adamw(self, key: str, value: Tensor, slope: Tensor, moving: Tensor | None) -> None:
+        """Adam with decoupled weight decay, each client at its own step number."""
+        settings, (first, second) = self._settings, BETAS
+        mean, square = self._slots["exp_avg", key], self._slots["exp_avg_sq", key]
+        self._steps[key] += 1.0 if moving is None else moving
+        _assign(mean, torch.lerp(mean, slope, 1.0 - first), moving)
+        _assign(square, square * second + slope * slope * (1.0 - second), moving)
+        steps = self._steps[key].clamp(min=1.0).view(-1, *(1 for _ in value.shape[1:]))
+        size = (settings.learning_rate / (1.0 - first**steps)).to(value.dtype)
+        root = (1.0 - second**steps).sqrt().to(value.dtype)
+        decayed = value * (1.0 - settings.learning_rate * settings.weight_decay)
+        _assign(value, decayed - size * (mean / (square.sqrt() / root + EPSILON)), moving)
+
+
+def _assign(target: Tensor, value: Tensor, moving: Tensor | None) -> None:
+    """Overwrite the rows of the clients that move."""
+    if moving is not None:
+        value = torch.where(moving.view(-1, *(1 for _ in value.shape[1:])), value, target)
+    target.copy_(value)
+
+
+def _step_counts(key: str, value: Tensor, kept: Sequence[Kept]) -> Tensor:
+    """Steps that each client has done before, in float64."""
+    counts = [float(client.get(_name("step", key), 0.0)) for client in kept]
+    return torch.tensor(counts, dtype=torch.float64, device=value.device)
+
+
+def numbers_kept(settings: LocalTraining) -> int:
+    """Numbers of optimiser state per parameter."""
+    return len(remembered(settings))
+
+
+def remembered(settings: LocalTraining) -> tuple[str, ...]:
+    """What an optimiser remembers per entry; plain SGD remembers nothing."""
+    plain = settings.optimizer == "sgd" and settings.momentum == 0.0
+    return () if plain else SLOTS[settings.optimizer]
+
+
+def precision_context(
+    settings: LocalTraining, device: torch.device
+) -> AbstractContextManager[None]:
+    """Automatic mixed precision where the settings ask for it."""
+    if settings.precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def _names(settings: LocalTraining, key: str) -> Iterator[tuple[str, str]]:
+    """Every slot of an entry with its name in a client's kept state."""
+    slots = SLOTS[settings.optimizer]
+    for slot in (*slots, "step") if settings.optimizer == "adamw" else slots:
+        yield slot, _name(slot, key)
+
+
+def _name(slot: str, key: str) -> str:
+    """Where a client keeps it."""
+    return f"{STATE}:{slot}:{key}"

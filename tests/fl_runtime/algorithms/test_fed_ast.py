@@ -1,0 +1,175 @@
+"""FedAST: the process by hand, buffers, conservation of requests, and its limit."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fl_runtime.algorithms import fed_ast
+from fl_runtime.algorithms.fed_ast import FedAST, FedASTNoBuffer
+from fl_runtime.algorithms.fed_ast_requests import FedASTState, draw_clients, handed_over
+from fl_runtime.simulation.clock import Timing
+from fl_runtime.simulation.delays import Constant, DelayModel, ShiftedExponential
+from fl_runtime.training.federation import Federation
+from fl_runtime.training.job import Job
+from fl_runtime.training.task import Params
+from tests.fl_runtime.arrivals import Seen, arrivals, federation, vector
+
+
+def test_the_trace_by_hand() -> None:
+    """Two tasks, three clients, scripted picks; each row is one arrival and the next request."""
+    script = iter([1, 2, 3, 3, 1, 3, 2, 1, 3, 1])
+    optima = {"A": (0.0, 4.0, 8.0), "B": (2.0, -2.0, 6.0)}
+
+    def scripted(
+        state: FedASTState, clients: Federation, tasks: Sequence[str]
+    ) -> list[tuple[int, str]]:
+        return [(next(script) - 1, task) for task in tasks]
+
+    def work(job: Job) -> Params:
+        return vector((optima[job.task][job.client] - job.payload["w"].item()) / 2.0)
+
+    algorithm = FedAST(concurrency=(2, 1), ratio=1.0, server_learning_rate=1.0)
+    timing = Timing(Constant(), np.array([1.0, 2.0, 0.5]), {"A": 1.0, "B": 3.0})
+    events = arrivals(algorithm, federation("AB", 3), timing, work, pick=scripted)
+    found = []
+    for event in itertools.islice(events, 7):
+        new = max(event.flights, key=lambda flight: flight.number)
+        model = event.state.models[event.job.task]["w"].item()
+        came = (event.time, event.job.task, event.job.client + 1, event.job.version)
+        after = (event.state.version(event.job.task), model)
+        sent = (new.job.task, new.job.version, new.job.client + 1, new.begin, new.finish)
+        found.append((*came, event.delta["w"].item(), event.staleness, *after, sent))
+    assert found == [
+        (1.0, "A", 1, 0, 0.0, 0, 0, 0.0, ("A", 0, 3, 1.5, 2.0)),
+        (1.5, "B", 3, 0, 3.0, 0, 1, 3.0, ("B", 1, 1, 1.5, 4.5)),
+        (2.0, "A", 2, 0, 2.0, 0, 1, 1.0, ("A", 1, 3, 2.0, 2.5)),
+        (2.0, "A", 3, 0, 4.0, 1, 1, 1.0, ("A", 1, 2, 2.0, 4.0)),
+        (2.5, "A", 3, 1, 3.5, 0, 2, 4.75, ("A", 2, 1, 4.5, 5.5)),
+        (4.0, "A", 2, 1, 1.5, 1, 2, 4.75, ("A", 2, 3, 4.0, 4.5)),
+        (4.5, "B", 1, 1, -0.5, 0, 2, 2.5, ("B", 2, 1, 5.5, 8.5)),
+    ]
+
+
+def test_buffer_sizes() -> None:
+    """They never let the ratio be exceeded; rounding instead of rounding up would."""
+    active = (1, 31, 32, 33, 64, 65, 96, 192, 300)
+    assert [FedAST().capacity(n) for n in active] == [1, 1, 1, 2, 2, 3, 3, 6, 10]
+    assert [FedASTNoBuffer().capacity(n) for n in active] == [1] * 9
+    assert all(n / FedAST(ratio=37.0).capacity(n) <= 37.0 for n in range(1, 500))
+    assert any(n / max(1, round(n / 37.0)) > 37.0 for n in range(1, 500))
+
+
+def test_requests_follow_the_estimates() -> None:
+    """Task B's clients disagree, task A's do not: A keeps its floor and B gets the rest."""
+    algorithm = FedAST(concurrency=12, ratio=2.0, allocation="dynamic", window=3, period=20)
+    disagreement = {"A": 0.01, "B": 1.0}
+
+    def work(job: Job) -> Params:
+        return vector(disagreement[job.task] * (-1.0) ** job.client)
+
+    timing = Timing(ShiftedExponential(0.3, 1.0), np.ones(6))
+    events = arrivals(algorithm, federation("AB", 6), timing, work)
+    *_, last = itertools.islice(events, 60)
+    assert last.state.requests == {"A": 2, "B": 10}
+    assert Counter(flight.job.task for flight in last.flights) == {"A": 2, "B": 10}
+
+
+def keeps_its_requests(events: Iterator[Seen], total: int) -> bool:
+    """Whether as many requests are wanted and under way as there should be, and time goes on."""
+    now = 0.0
+    for event in events:
+        if sum(event.state.requests.values()) != total or len(event.flights) != total:
+            return False
+        if event.time < now or any(flight.finish < event.time for flight in event.flights):
+            return False
+        now = event.time
+    return True
+
+
+@given(
+    requests=st.lists(st.integers(1, 6), min_size=3, max_size=3),
+    ratio=st.sampled_from([0.5, 1.0, 3.0]),
+    allocation=st.sampled_from(["static", "dynamic"]),
+    finishing=st.dictionaries(st.integers(0, 25), st.sampled_from("AB"), max_size=2),
+    law=st.sampled_from([Constant(), ShiftedExponential(0.3, 1.0)]),
+)
+@settings(max_examples=40)
+def test_requests_are_conserved(
+    requests: list[int],
+    ratio: float,
+    allocation: Any,
+    finishing: dict[int, str],
+    law: DelayModel,
+) -> None:
+    algorithm = FedAST(
+        concurrency=tuple(requests), ratio=ratio, allocation=allocation, window=2, period=5
+    )
+    timing = Timing(law, np.array([0.7, 1.0, 1.3]))
+    events = arrivals(
+        algorithm,
+        federation("ABC", 3),
+        timing,
+        lambda job: vector(job.client - 0.5 * job.version),
+        finishing=finishing,
+    )
+    assert keeps_its_requests(itertools.islice(events, 40), sum(requests))
+
+
+def test_forgetting_to_refill_would_be_found() -> None:
+    """The broken twin of the check above: every third request is skipped."""
+
+    def skipping(
+        state: FedASTState, clients: Federation, tasks: Sequence[str]
+    ) -> list[tuple[int, str]]:
+        drawn = draw_clients(state, clients, tasks)
+        return drawn[1:] if state.dispatches % 3 == 2 else drawn
+
+    timing = Timing(Constant(), np.array([0.7, 1.0, 1.3]))
+    algorithm = FedAST(concurrency=6, ratio=2.0)
+    events = arrivals(
+        algorithm, federation("AB", 3), timing, lambda job: vector(1.0), pick=skipping
+    )
+    assert not keeps_its_requests(itertools.islice(events, 40), 6)
+
+
+def test_the_first_aggregation_is_a_round_of_federated_averaging() -> None:
+    """With R = b, equal delays and distinct clients; later ones carry older models."""
+    algorithm = FedAST(concurrency=4, ratio=1.0, server_learning_rate=1.0)
+    timing, deltas = Timing(Constant(), np.ones(4)), (1.0, 2.0, 4.0, 9.0)
+
+    def distinct(
+        state: FedASTState, clients: Federation, tasks: Sequence[str]
+    ) -> list[tuple[int, str]]:
+        return [(state.dispatches + place - 1, task) for place, task in enumerate(tasks, 1)]
+
+    def work(job: Job) -> Params:
+        return vector(deltas[job.client % 4])
+
+    def wrapped(
+        state: FedASTState, clients: Federation, tasks: Sequence[str]
+    ) -> list[tuple[int, str]]:
+        return [(client % 4, task) for client, task in distinct(state, clients, tasks)]
+
+    events = list(
+        itertools.islice(arrivals(algorithm, federation("A", 4), timing, work, pick=wrapped), 4)
+    )
+    assert [event.staleness for event in events] == [0] * 4
+    assert events[-1].state.models["A"]["w"].item() == np.mean(deltas)
+
+
+def test_requests_of_finished_tasks_go_to_the_others() -> None:
+    assert handed_over({"a": 10, "b": 30, "c": 20}, ["a", "b"]) == {"a": 15, "b": 45, "c": 0}
+    same = {"a": 1, "b": 2}
+    assert handed_over(same, ["a", "b"]) is same
+
+
+def test_the_ratio_has_its_bound() -> None:
+    assert fed_ast.LARGEST_RATIO == 37.0
+    assert FedAST(ratio=37.0).capacity(111) == 3

@@ -1,0 +1,85 @@
+"""What algorithms tell about themselves: found in the history, drawn, and read for bad signs."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fl_runtime.history import History
+from fl_runtime.metrics.algorithm_metrics import figure_names, figure_series, signs
+from fl_runtime.reporting.algorithm_plots import plot_figures
+from fl_runtime.running.experiment import run
+from tests.fl_runtime import small
+
+PLAIN = run(small.config(run={"seeds": [0]}))
+
+
+def told(**figures: list[Any]) -> History:
+    """The small run, with figures in the three rounds of its first arm."""
+    return History(
+        [
+            {**row, **{key: values[row["server_round"] - 1] for key, values in figures.items()}}
+            if row["event"] == "round" and row["arm"] == PLAIN.arms[0]
+            else row
+            for row in PLAIN.rows
+        ]
+    )
+
+
+def test_figures_are_what_no_common_row_has() -> None:
+    assert figure_names(PLAIN) == []
+    history = told(cost=[1.0, 2.0, None], min_cost=[0.5, 1.0, 1.5])
+    assert figure_names(history) == ["cost", "min_cost"]
+    series = figure_series(history, PLAIN.arms[0], "cost")
+    assert series is not None
+    np.testing.assert_array_equal(series, [[1.0, 2.0, np.nan]])
+    assert figure_series(history, PLAIN.arms[1], "cost") is None
+
+
+@pytest.mark.parametrize(
+    ("figures", "word"),
+    [
+        ({"attention_entropy": [1.0, 0.9999, 1.0]}, "uniform"),
+        ({"attention_own": [0.995, 1.0, 1.0]}, "own update alone"),
+        (
+            {
+                "min_encoder_weight": [0.1, 0.1, 0.09999],
+                "max_encoder_weight": [0.1, 0.1001, 0.1002],
+            },
+            "weights of encoders stayed within",
+        ),
+        ({"num-dead-weights": [0, 0, 2]}, "2 hyper weights"),
+        ({"num-undecided": [0, 1, 0]}, "undecided"),
+        ({"num-stationary": [3, 0, 0]}, "3 steps"),
+    ],
+)
+def test_every_sign_is_seen_in_the_arm_that_has_it(figures: dict[str, Any], word: str) -> None:
+    (sign,) = signs(told(**figures))
+    assert sign["arm"] == PLAIN.arms[0]
+    assert word in sign["sign"]
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {},
+        {"attention_entropy": [0.9, 1.0, 1.0]},
+        {"attention_own": [0.2, 1.0, 0.3]},
+        {"min_decoder_weight": [0.1, 0.1, 0.1], "max_decoder_weight": [0.1, 0.1, 0.1]},
+        {"min_decoder_weight": [0.1, 0.1, 0.1], "max_decoder_weight": [0.1, 0.2, 0.3]},
+        {"num-dead-weights": [4, 1, 0]},
+        {"num-undecided": [0, 0, 0]},
+    ],
+)
+def test_a_healthy_run_has_no_sign(figures: dict[str, Any]) -> None:
+    assert signs(told(**figures)) == []
+
+
+def test_the_picture_has_a_panel_per_figure_that_tells_something(tmp_path: Path) -> None:
+    path = tmp_path / "plots" / "figures.png"
+    assert plot_figures(told(nothing=[0, 0, 0]), path, title="t") is None
+    assert not path.exists()
+    history = told(cost=[1.0, 2.0, 3.0], min_cost=[0.5, 1.0, 1.5], max_cost=[2.0, 3.0, 4.0])
+    assert plot_figures(history, path, title="t") == path
+    assert path.read_bytes().startswith(b"\x89PNG")

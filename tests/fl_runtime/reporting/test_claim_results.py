@@ -1,0 +1,190 @@
+"""Claims: what an interval allows to say, and pages made of it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairopt.errors import InvalidInput
+from fl_runtime.configuration.schema import ClaimSection, Config
+from fl_runtime.configuration.toml_files import (
+    arm_configs,
+    check_config,
+    digest,
+    dump_toml,
+    read_config,
+)
+from fl_runtime.history import History
+from fl_runtime.reporting.claim_results import (
+    HELD,
+    INCONCLUSIVE,
+    NOT_HELD,
+    decide,
+    expectation,
+    judge,
+    time_to_targets,
+)
+from fl_runtime.reporting.intervals import Interval
+from fl_runtime.reporting.report import write_report
+from fl_runtime.reporting.results_page import render, sections_of, write_results
+from fl_runtime.running import experiment
+from tests.fl_runtime import small
+
+CLAIM = {"statement": "fair lifts the worst task", "source": "own", "arm": "fair"}
+
+finite = st.floats(-10, 10)
+
+
+def claimed(**changes: Any) -> Config:
+    """The small configuration with one claim."""
+    return check_config({**small.tree(), "claim": [{**CLAIM, **changes}]})
+
+
+def rows(arm: str, values: dict[int, list[float]]) -> list[dict[str, Any]]:
+    """A history of one arm in which the worst task's accuracy is given."""
+    found: list[dict[str, Any]] = []
+    for seed, series in values.items():
+        common = {"arm": arm, "seed": seed}
+        found.append({**common, "event": "recruitment", "min_take_up": 3 + seed, "take_up": {}})
+        found += [
+            {
+                **common,
+                "event": "round",
+                "min_task_acc": x,
+                "virtual_time": float(t),
+                "a/eval_acc": x,
+            }
+            for t, x in enumerate(series, start=1)
+        ]
+    return found
+
+
+def history(fair: dict[int, list[float]], random: dict[int, list[float]]) -> History:
+    """Both arms of the small configuration."""
+    return History(rows("fair", fair) + rows("random", random))
+
+
+@given(mean=finite, half=st.floats(0, 10), margin=st.floats(0.01, 10))
+def test_verdicts_are_exclusive_and_mirror_each_other(
+    mean: float, half: float, margin: float
+) -> None:
+    found, mirrored = Interval(mean, half, 5), Interval(-mean, half, 5)
+    greater = decide(found, "greater", margin)
+    assert greater in (HELD, NOT_HELD, INCONCLUSIVE)
+    assert decide(mirrored, "less", -margin) == greater or abs(mean - half - margin) < 1e-12
+    if greater == HELD:
+        assert decide(found, "less", margin) == NOT_HELD
+        assert decide(found, "within", margin) == NOT_HELD
+    assert decide(found, "within", margin) == decide(mirrored, "within", margin)
+
+
+def test_one_seed_decides_nothing() -> None:
+    assert decide(Interval(5.0, math.nan, 1), "greater", 0.0) == INCONCLUSIVE
+
+
+def test_a_difference_is_paired_by_seed() -> None:
+    shared = history({0: [0.5], 1: [0.9], 2: [0.7]}, {0: [0.4], 1: [0.8], 2: [0.6]})
+    (verdict,) = judge(shared, claimed(versus="random"))
+    assert verdict.found.mean == pytest.approx(0.1)
+    assert verdict.found.half_width < 1e-12
+    assert verdict.verdict == HELD
+    (reverse,) = judge(shared, claimed(versus="random", expect="less"))
+    assert reverse.verdict == NOT_HELD
+
+
+def test_a_share_is_of_the_other_arm() -> None:
+    shared = history({0: [0.5], 1: [1.0]}, {0: [0.4], 1: [0.8]})
+    (verdict,) = judge(shared, claimed(versus="random", relative=True, margin=0.2, expect="within"))
+    assert verdict.found.mean == pytest.approx(0.25)
+    assert verdict.verdict == NOT_HELD
+
+
+def test_recruitment_and_time_are_metrics() -> None:
+    shared = history({0: [0.2, 0.6, 0.7], 1: [0.6, 0.1, 0.1]}, {0: [0.1], 1: [0.1]})
+    (take_up,) = judge(shared, claimed(metric="min_take_up"))
+    assert take_up.found.mean == 3.5
+    assert time_to_targets(shared.rounds("fair", 0), {"a": 0.6}) == 2.0
+    assert time_to_targets(shared.rounds("fair", 0), {"a": 0.8}) == math.inf
+
+
+def test_a_target_never_reached_is_inconclusive_and_says_so() -> None:
+    tree = small.tree()
+    tree["task"][0]["target_accuracy"] = 1.0
+    tree["claim"] = [{**CLAIM, "metric": "time-to-targets", "versus": "random", "expect": "less"}]
+    config = check_config(tree)
+    never = [
+        {**row, "wine/eval_acc": 0.1, "iris/eval_acc": 0.9}
+        for row in history({0: [0.1], 1: [0.1]}, {0: [0.1], 1: [0.1]}).rows
+    ]
+    (verdict,) = judge(History(never), config)
+    assert verdict.verdict == INCONCLUSIVE
+    assert "2 of 2 seeds" in verdict.reason
+
+
+def test_an_unknown_metric_is_explained() -> None:
+    (verdict,) = judge(history({0: [0.1]}, {0: [0.1]}), claimed(metric="min_task_ac"))
+    assert verdict.verdict == INCONCLUSIVE
+    assert "min_task_acc" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"arm": "fare"}, {"versus": "rndom"}, {"expect": "more"}, {"relative": True}]
+    + [{"metric": "mean-task-change"}]
+    + [{"expect": "within"}, {"expect": "within", "margin": -1.0}, {"margin": math.nan}],
+)
+def test_wrong_claims_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match="claim"):
+        arm_configs(claimed(**wrong))
+
+
+def test_claims_do_not_change_the_fingerprint_and_survive_the_file(tmp_path: Path) -> None:
+    plain, config = small.config(), claimed(versus="random", published="+5 points")
+    assert digest(plain) == digest(config)
+    file = tmp_path / "config.toml"
+    file.write_text(dump_toml(config), encoding="utf-8")
+    assert read_config(file).claim == config.claim
+
+
+def test_a_page_over_runs(tmp_path: Path) -> None:
+    config = claimed(versus="random", published="+0.05", margin=0.0)
+    folder = tmp_path / "small"
+    found = experiment.run(config, out=folder)
+    summary = write_report(folder, found, config)
+    assert summary["claims"][0]["verdict"] in (HELD, NOT_HELD, INCONCLUSIVE)
+    page = tmp_path / "results.md"
+    made = write_results([folder], page)
+    text = page.read_text(encoding="utf-8")
+    assert "fair lifts the worst task" in text
+    assert "+0.05 (own)" in text
+    assert f"fingerprint `{digest(made[0].config)[:12]}`" in text
+    assert (tmp_path / "results" / "small.png").is_file()
+    assert render(sections_of(text)) == text
+    with pytest.raises(InvalidInput, match="different names"):
+        write_results([folder, folder], page)
+
+
+def test_an_update_keeps_other_sections_and_counts_all(tmp_path: Path) -> None:
+    config = claimed(versus="random")
+    page = tmp_path / "results.md"
+    with pytest.raises(InvalidInput, match="to update"):
+        write_results([], page, update=True)
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        write_report(folder, experiment.run(config, out=folder), config)
+        write_results([folder], page, update=name == "two")
+    both = page.read_text(encoding="utf-8")
+    assert list(sections_of(both)) == ["one", "two"]
+    assert "\n2 claims: " in both
+    write_results([tmp_path / "one"], page, update=True)
+    assert page.read_text(encoding="utf-8") == both
+
+
+def test_expectations_read_as_symbols() -> None:
+    claim = ClaimSection(**CLAIM, versus="random", expect="less", margin=-0.2, relative=True)
+    assert expectation(claim) == "< -0.2 of it"

@@ -1,0 +1,219 @@
+"""Virtual time: delay laws, speeds, queues, losses, and what barriers and arrivals let through."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from fairopt import InvalidInput
+from fl_runtime.execution.sequential import Job
+from fl_runtime.random_streams import stream
+from fl_runtime.simulation.clock import Fate, Flight, Flights, Timing, queue, withdraw
+from fl_runtime.simulation.delays import (
+    Constant,
+    DelayModel,
+    Exponential,
+    Lognormal,
+    Pareto,
+    ShiftedExponential,
+    Uniform,
+    dealt_speeds,
+)
+from fl_runtime.simulation.sync_policies import Barrier, NextArrival
+
+LAWS = [
+    Constant(2.0),
+    ShiftedExponential(0.5, 1.5),
+    Exponential(1.5),
+    Uniform(0.5, 2.5),
+    Lognormal(1.5, 0.5),
+    Pareto(1.5, 4.0),
+]
+
+
+def jobs(*clients: int, task: str = "a") -> list[Job]:
+    return [Job(task, client, 0, 0.0, {}, seed=0) for client in clients]
+
+
+def launched(timing: Timing, *clients: int, now: float = 0.0, flights: Flights = ()) -> Flights:
+    return timing.launch(jobs(*clients), flights, seed=0, wave=0, number=0, now=now)
+
+
+def flight(finish: float, number: int, fate: Fate = "answers", wave: int = 0) -> Flight:
+    return Flight(finish, number, wave, fate, jobs(number)[0])
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_delays_have_their_mean(law: DelayModel) -> None:
+    """Within 5 standard errors of 40000 draws."""
+    draws = law.draw(np.random.default_rng(0), 40000)
+    assert (draws >= 0.0).all()
+    assert abs(draws.mean() - law.mean) <= 5.0 * draws.std() / 200.0
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_many_draws_are_single_draws_in_a_row(law: DelayModel) -> None:
+    one = np.random.default_rng(1)
+    singles = [float(law.draw(one, 1)[0]) for _ in range(5)]
+    assert law.draw(np.random.default_rng(1), 5).tolist() == singles
+
+
+def test_the_pareto_tail_has_its_index() -> None:
+    law = Pareto(mean=3.0, index=1.5)
+    draws = law.draw(np.random.default_rng(2), 4000)
+    found = stats.kstest(draws, stats.pareto(1.5, scale=1.0).cdf)
+    assert found.pvalue > 1e-3
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.05, 1.0), st.floats(0.1, 5.0)), min_size=1, max_size=5),
+    st.integers(1, 60),
+)
+def test_speed_classes_have_their_shares(classes: list[tuple[float, float]], count: int) -> None:
+    shares = [share for share, _ in classes]
+    factors = [float(k) for k in range(len(classes))]
+    dealt = dealt_speeds(shares, factors, count, np.random.default_rng(0))
+    sizes = np.array([(dealt == k).sum() for k in factors])
+    assert dealt.size == count
+    assert (np.abs(sizes - np.array(shares) / sum(shares) * count) < 1.0 + 1e-9).all()
+
+
+def test_a_client_works_on_its_jobs_one_after_the_other() -> None:
+    timing = Timing(Constant(1.0), np.array([1.0, 2.0]), {"a": 3.0})
+    first = launched(timing, 0, 1, 0)
+    assert [(f.job.client, f.finish) for f in first] == [(0, 3.0), (1, 6.0), (0, 6.0)]
+    later = timing.launch(jobs(0, 1), first, seed=0, wave=1, number=3, now=5.0)
+    assert [f.finish for f in later if f.wave == 1] == [9.0, 12.0]
+    assert [f.number for f in later] == [0, 1, 2, 3, 4]
+
+
+def test_jobs_of_one_wave_have_delays_of_their_own() -> None:
+    timing = Timing(Exponential(1.0), np.ones(2))
+    first, second = launched(timing, 0, 0)
+    assert first.finish != second.finish - first.finish
+    assert launched(timing, 0)[0].finish == first.finish
+
+
+def test_arms_that_ask_different_clients_share_delays() -> None:
+    timing = Timing(Exponential(1.0), np.ones(4))
+    few, many = launched(timing, 2), launched(timing, 0, 1, 2, 3)
+    assert few[0].finish in [f.finish for f in many if f.job.client == 2]
+
+
+def test_failures_happen_during_the_work_and_dropouts_at_its_end() -> None:
+    count = 2000
+    timing = Timing(Constant(1.0), np.ones(count), dropout=0.3, failures=0.5)
+    flights = launched(timing, *range(count))
+    times = {fate: [f.finish for f in flights if f.fate == fate] for fate in Fate.__args__}
+    assert set(times["answers"]) == set(times["drops out"]) == {1.0}
+    assert stats.kstest(times["fails"], "uniform").pvalue > 1e-3
+    assert len(times["drops out"]) == pytest.approx(0.3 * count, rel=0.15)
+    assert len(times["fails"]) == pytest.approx(0.35 * count, rel=0.15)
+
+
+def test_failures_do_not_change_who_drops_out_or_how_long_work_takes() -> None:
+    plain = Timing(Exponential(1.0), np.ones(50), dropout=0.3)
+    risky = Timing(Exponential(1.0), np.ones(50), dropout=0.3, failures=0.5)
+    before = {f.job.client: f for f in launched(plain, *range(50))}
+    for after in launched(risky, *range(50)):
+        if after.fate == "fails":
+            assert after.finish < before[after.job.client].finish
+        else:
+            assert after.finish == before[after.job.client].finish
+
+
+def test_a_barrier_waits_for_all_of_its_wave() -> None:
+    flights = queue([flight(3.0, 0), flight(1.0, 1), flight(2.0, 2, "drops out")])
+    seen = Barrier().take(flights, 0, 9.0)
+    assert (seen.time, [f.number for f in seen.answered]) == (3.0, [0, 1])
+    assert [f.number for f in seen.lost] == [2]
+    assert (seen.left, seen.discarded, seen.over) == ((), 0, True)
+
+
+def test_a_barrier_for_the_first_answers_leaves_stragglers_in_flight() -> None:
+    flights = queue(
+        [flight(3.0, 0), flight(1.0, 1), flight(2.0, 2), flight(0.5, 3, "fails"), flight(2.0, 4)]
+    )
+    seen = Barrier(first=2).take(flights, 0, 9.0)
+    assert (seen.time, [f.number for f in seen.answered]) == (2.0, [1, 2])
+    assert (seen.discarded, [f.number for f in seen.lost]) == (2, [3])
+    assert [f.number for f in seen.left] == [0]
+    later = Barrier(first=2).take(queue([*seen.left, flight(2.5, 5, wave=1)]), 1, 9.0)
+    assert (later.time, [f.number for f in later.answered]) == (2.5, [5])
+    assert [f.number for f in later.left] == [0]
+
+
+def test_a_barrier_opens_when_too_few_can_answer() -> None:
+    flights = queue([flight(3.0, 0, "drops out"), flight(1.0, 1)])
+    seen = Barrier(first=2).take(flights, 0, 9.0)
+    assert (seen.time, [f.number for f in seen.answered]) == (3.0, [1])
+
+
+def test_nobody_to_wait_for_lets_time_pass() -> None:
+    for wait in (Barrier(), Barrier(3), NextArrival()):
+        seen = wait.take((), 0, 9.0)
+        assert (seen.time, seen.answered, seen.over) == (9.0, (), True)
+
+
+@given(st.lists(st.floats(0.0, 10.0), min_size=1, max_size=20))
+def test_arrivals_come_in_order_and_ties_as_sent(finishes: list[float]) -> None:
+    flights = queue([flight(finish, n) for n, finish in enumerate(finishes)])
+    seen = []
+    while flights:
+        arrivals = NextArrival().take(flights, 0, 99.0)
+        seen += [(arrivals.time, f.number) for f in arrivals.answered]
+        flights = arrivals.left
+    assert seen == sorted(zip(finishes, range(len(finishes)), strict=True))
+
+
+def test_time_that_cannot_move_is_refused() -> None:
+    timing = Timing(Constant(1e-17), np.ones(1))
+    with pytest.raises(InvalidInput, match=r"clients\.delay"):
+        timing.later(1.0, 0, 0)
+
+
+def test_streams_of_delays_are_as_before_there_were_several_laws() -> None:
+    """Runs of earlier versions repeat: one draw per client, then who drops out."""
+    rng = stream(3, "delays", 5)
+    lengths = [0.5 + float(rng.exponential(0.5)) for _ in range(4)]
+    dropped = rng.random(4) < 0.5
+    timing = Timing(ShiftedExponential(0.5, 1.0), np.ones(4), dropout=0.5)
+    flights = timing.launch(jobs(0, 1, 2, 3), (), seed=3, wave=5, number=0, now=0.0)
+    found = sorted((f.job.client, f.finish, f.fate == "drops out") for f in flights)
+    assert found == [(c, lengths[c], bool(dropped[c])) for c in range(4)]
+
+
+def test_a_barrier_per_task_waits_for_the_slowest_of_them() -> None:
+    """Task a has its two answers at 2, b at 5; a's answer at 4 is discarded, b's at 6 in flight."""
+    times = {"a": (1.0, 2.0, 4.0), "b": (3.0, 5.0, 6.0)}
+    flights = queue(
+        [
+            replace(flight(time, number), job=jobs(number, task=task)[0])
+            for number, (task, time) in enumerate(
+                (task, time) for task, each in times.items() for time in each
+            )
+        ]
+    )
+    found = Barrier(2, per_task=True).take(flights, 0, 9.0)
+    assert (found.time, found.discarded) == (5.0, 2)
+    assert [each.finish for each in found.answered] == [1.0, 2.0, 3.0, 5.0]
+    assert [each.finish for each in found.left] == [6.0]
+
+
+def test_withdrawn_jobs_make_room_for_those_behind_them() -> None:
+    """A client with a (0-2), b (2-4), a (4-6), b (6-8); at time 1 it drops task a."""
+    timing = Timing(Constant(2.0), np.ones(2))
+    orders = [*jobs(0, task="a"), *jobs(0, task="b"), *jobs(0, task="a"), *jobs(0, 1, task="b")]
+    flights = timing.launch(orders, (), seed=0, wave=0, number=0, now=0.0)
+    left = withdraw(flights, {"a"}, 1.0)
+    mine = [(each.begin, each.finish) for each in left if each.job.client == 0]
+    assert mine == [(1.0, 3.0), (3.0, 5.0)]
+    assert [each for each in left if each.job.client == 1] == [
+        each for each in flights if each.job.client == 1
+    ]
+    assert withdraw(flights, set(), 1.0) == flights

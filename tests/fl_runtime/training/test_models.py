@@ -1,0 +1,70 @@
+"""Model families: the shapes they take, and what they refuse."""
+
+import pytest
+import torch
+from torch import nn
+
+from fairopt import InvalidInput
+from fl_runtime.training.models import MODELS, build_model
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "hidden"),
+    [
+        ("linear", (7,), []),
+        ("linear", (1, 8, 8), []),
+        ("mlp", (7,), [5, 4]),
+        ("mlp", (7,), []),
+        ("cnn", (3, 9, 6), [8]),
+        ("transformer", (1, 8, 8), []),
+        ("transformer", (5, 3), [8]),
+    ],
+)
+def test_logits_and_repeatable_weights(
+    name: str, shape: tuple[int, ...], hidden: list[int]
+) -> None:
+    first, second, third = (build_model(name, shape, 3, hidden, seed=s) for s in (1, 1, 2))
+    x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    assert first(x).shape == (2, 3)
+    assert torch.equal(first(x), second(x))
+    assert not torch.equal(first(x), third(x))
+
+
+def flat(shape: tuple[int, ...], classes: int, hidden: list[int]) -> nn.Module:
+    return nn.Linear(shape[0], classes)
+
+
+def wrong_logits(shape: tuple[int, ...], classes: int, hidden: list[int]) -> nn.Module:
+    return nn.Linear(shape[0], classes + 1)
+
+
+def no_module(shape: tuple[int, ...], classes: int, hidden: list[int]) -> str:
+    return "model"
+
+
+def test_factory_of_the_user() -> None:
+    assert isinstance(build_model(f"{__name__}:flat", (4,), 2, [], seed=0), nn.Linear)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "hidden", "reason"),
+    [
+        ("mpl", (4,), [], "did you mean mlp?"),
+        ("cnn", (4,), [], "not images"),
+        ("transformer", (4,), [], "not sequences"),
+        ("linear", (4,), [8], "absent for model linear"),
+        (f"{__name__}:wrong_logits", (4,), [], "it gives (1, 3)"),
+        (f"{__name__}:no_module", (4,), [], "returns a torch.nn.Module"),
+        (f"{__name__}:absent", (4,), [], "package.module:function"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    name: str, shape: tuple[int, ...], hidden: list[int], reason: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        build_model(name, shape, 2, hidden, seed=0)
+    assert reason in str(caught.value)
+
+
+def test_all_families_are_covered() -> None:
+    assert set(MODELS) == {"linear", "mlp", "cnn", "transformer"}
