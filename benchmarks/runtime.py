@@ -39,8 +39,9 @@ from benchmarks.peers.workload import (  # noqa: E402
     train,
 )
 from fl_runtime.algorithms.base import weighted_mean_step  # noqa: E402
+from fl_runtime.execution.executor import Executor  # noqa: E402
 from fl_runtime.execution.registry import EXECUTORS, resolve_executor  # noqa: E402
-from fl_runtime.execution.sequential import Executor, Job  # noqa: E402
+from fl_runtime.training.job import Job  # noqa: E402
 from fl_runtime.training.task import (  # noqa: E402
     Examples,
     LocalTraining,

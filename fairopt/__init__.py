@@ -32,12 +32,10 @@ Importing this package loads NumPy only; compiled kernels are loaded by the firs
 one, PyTorch by `fairopt.torch`, and cvxpy by `fairopt.reference`.
 """
 
-from fairopt.allocation.api import Allocation, allocation_residual, alpha_fair_allocation
-from fairopt.allocation.multipath.api import (
-    PathAllocation,
-    alpha_fair_path_allocation,
-    path_allocation_residual,
-)
+from fairopt.allocation.api import allocation_residual, alpha_fair_allocation
+from fairopt.allocation.multipath.api import alpha_fair_path_allocation, path_allocation_residual
+from fairopt.allocation.multipath.result import PathAllocation
+from fairopt.allocation.result import Allocation
 from fairopt.allocation.sensitivity import Sensitivity, allocation_sensitivity
 from fairopt.client_allocation import client_task_probabilities
 from fairopt.conflict_averse import conflict_averse, conflict_averse_residual

@@ -12,11 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fairopt.arrays import Array, BoolArray
 from fairopt.errors import InvalidInput
-
-Array = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
-Ints = NDArray[np.int64]
 
 _REAL_KINDS = "fiu"  # floats, signed and unsigned integers
 

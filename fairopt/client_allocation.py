@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.checks import Array, BoolArray
+from fairopt.arrays import Array, BoolArray
 
 _SMALLEST_NORMAL = float(np.finfo(np.float64).tiny)  # below it a quotient has lost digits
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.checks import Array
+from fairopt.arrays import Array
 from fairopt.solution import Solution, single
 
 MAX_ITERATIONS = 100_000  # active-set steps over all levels; a few times K are usual

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.checks import Array
+from fairopt.arrays import Array
 from fairopt.dual_cone import natural_residual
 from fairopt.errors import InvalidInput
 from fairopt.solution import Solution, single

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.checks import Array, BoolArray
+from fairopt.arrays import Array, BoolArray
 
 SUM_TOLERANCE = 1e-5  # of sum weights = 1: weights kept in float32 over thousands of tasks pass
 

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.allocation.api import Allocation, alpha_fair_allocation
+from fairopt.allocation.api import alpha_fair_allocation
 from fairopt.allocation.multipath.api import alpha_fair_path_allocation
-from fairopt.checks import Array
+from fairopt.allocation.result import Allocation
+from fairopt.arrays import Array
 from fairopt.errors import InvalidInput, NotSolved
 
 Demand = tuple[Hashable, Hashable]

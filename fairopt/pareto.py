@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fairopt import checks
-from fairopt.checks import Array
+from fairopt.arrays import Array
 from fairopt.errors import InvalidInput
 
 _EPS = 2.0**-52

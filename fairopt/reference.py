@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.checks import Array
+from fairopt.arrays import Array
 from fairopt.errors import InvalidInput, NotSolved
 
 GAP = 1e-8  # the default of Clarabel; it calls tighter answers inaccurate on power cones

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fairopt import checks
-from fairopt.checks import Array, Ints
+from fairopt.arrays import Array, Ints
 from fairopt.errors import InvalidInput
 
 OBJECTIVES = ("equal_error", "sum_of_variances", "sum_of_deviations")

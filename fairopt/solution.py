@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairopt.checks import Array
+from fairopt.arrays import Array
 from fairopt.errors import NotSolved
 
 

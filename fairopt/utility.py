@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.checks import Array
+from fairopt.arrays import Array
 from fairopt.errors import InvalidInput
 
 

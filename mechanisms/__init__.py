@@ -18,7 +18,8 @@ Example:
 from mechanisms.auctions.baselines import cheapest_first, random_recruitment
 from mechanisms.auctions.budget_fair import budget_fair
 from mechanisms.auctions.greedy_max_min import greedy_max_min
-from mechanisms.auctions.level_rules import leave_one_out_level, level_max_min
+from mechanisms.auctions.leave_one_out_level import leave_one_out_level
+from mechanisms.auctions.level_max_min import level_max_min
 from mechanisms.auctions.max_min_fair import max_min_fair
 from mechanisms.auctions.participation_fee import participation_fee
 from mechanisms.auctions.posted_price import posted_price, sampled_posted_price

@@ -6,12 +6,10 @@ stated, `residual` judges any point of it, `presolve` takes away units and what 
 same for flows that may split over several paths, `sensitivity` derivatives of an answer.
 """
 
-from fairopt.allocation.api import Allocation, allocation_residual, alpha_fair_allocation
-from fairopt.allocation.multipath.api import (
-    PathAllocation,
-    alpha_fair_path_allocation,
-    path_allocation_residual,
-)
+from fairopt.allocation.api import allocation_residual, alpha_fair_allocation
+from fairopt.allocation.multipath.api import alpha_fair_path_allocation, path_allocation_residual
+from fairopt.allocation.multipath.result import PathAllocation
+from fairopt.allocation.result import Allocation
 from fairopt.allocation.sensitivity import Sensitivity, allocation_sensitivity
 
 __all__ = [

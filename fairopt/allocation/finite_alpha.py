@@ -18,8 +18,8 @@ from fairopt.allocation.methods.progressive_filling import water_filling
 from fairopt.allocation.methods.result import Found
 from fairopt.allocation.presolve.identical_routes import merge
 from fairopt.allocation.presolve.scaling import Scaled
+from fairopt.arrays import Array
 from fairopt.blas_threads import one_thread
-from fairopt.checks import Array
 
 CHUNKS = (60, 60, 120)  # steps of ascent between two attempts of Newton's method
 MORE_CHUNKS = (240, 480, 960)  # after the interior point, or instead of it

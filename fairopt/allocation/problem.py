@@ -4,18 +4,43 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.allocation.entries import Entries
-from fairopt.checks import Array, BoolArray
+from fairopt.arrays import Array, BoolArray, Ints
 from fairopt.errors import InvalidInput
 
 REQUIREMENT = "a (links, flows) array or scipy sparse matrix of finite numbers >= 0"
 LARGEST = 2**31 - 1  # entries and flows that 32-bit indices can count
+
+
+class Entries:
+    """What problems with a routing matrix by flow have in common, `by_flow` (flows, links)."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def by_flow(self) -> Any:
+            """The transposed routing in compressed rows."""
+
+    @cached_property
+    def link(self) -> Ints:
+        """Link of every entry, in the order of `by_flow`."""
+        return np.asarray(self.by_flow.indices)
+
+    @cached_property
+    def log_entry(self) -> Array:
+        """Logarithm of every entry, in the order of `by_flow`."""
+        return np.asarray(np.log(self.by_flow.data))
+
+    @cached_property
+    def flow(self) -> Ints:
+        """Flow of every entry, in the order of `by_flow`."""
+        rows = self.by_flow
+        return np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
 
 
 @dataclass(frozen=True, eq=False)

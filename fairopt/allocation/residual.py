@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fairopt.allocation.problem import Problem
-from fairopt.checks import Array, BoolArray
+from fairopt.arrays import Array, BoolArray
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.allocation.api import Allocation
-from fairopt.checks import Array, BoolArray, Ints
+from fairopt.allocation.result import Allocation
+from fairopt.arrays import Array, BoolArray, Ints
 from fairopt.errors import InvalidInput, NotSolved
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from fairopt.allocation.api import Allocation
 from fairopt.allocation.finite_alpha import solve as solve_finite
 from fairopt.allocation.methods.linear_programme import linear_programme
 from fairopt.allocation.methods.progressive_filling import water_filling
@@ -12,7 +11,8 @@ from fairopt.allocation.methods.result import Found
 from fairopt.allocation.presolve.scaling import Point, Scaling, scale, unscale
 from fairopt.allocation.problem import Problem
 from fairopt.allocation.residual import judge
-from fairopt.checks import Array, Ints
+from fairopt.allocation.result import Allocation
+from fairopt.arrays import Array, Ints
 from fairopt.solution import Status
 
 EXPONENT = 690.0  # prices are kept within e^690 of 1, a little inside float64

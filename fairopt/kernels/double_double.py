@@ -6,7 +6,7 @@ no fast-math flag may touch them.
 
 from __future__ import annotations
 
-from fairopt.checks import Array
+from fairopt.arrays import Array
 from fairopt.kernels.jit import helper
 
 SPLITTER = 134217729.0  # 2^27 + 1: halves of 26 bits, whose products are exact

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fairopt.checks import Array
+from fairopt.arrays import Array
 
 NOT_FINITE = 101
 NEGATIVE_DIAGONAL = 102

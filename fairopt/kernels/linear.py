@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fairopt.checks import Array
+from fairopt.arrays import Array
 from fairopt.kernels.jit import helper, summing
 
 EPS = 2.0**-52

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from fairopt.checks import Array
+from fairopt.arrays import Array
 from fairopt.conflict_averse import conflict_averse
 from fairopt.errors import InvalidInput
 from fairopt.fairgrad import fairgrad

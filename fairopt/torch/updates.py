@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from fairopt import checks
-from fairopt.checks import Array
+from fairopt.arrays import Array
 from fairopt.errors import InvalidInput
 
 BLOCK = 1 << 20  # entries of one tensor lifted to float64 at a time: 8 MB per task

@@ -6,31 +6,27 @@ from typing import Any
 from fl_runtime.algorithms.asynchronous import Asynchronous, ByArrival
 from fl_runtime.algorithms.base import Algorithm, InRounds, ServerState, weighted_mean_step
 from fl_runtime.algorithms.ditto import Ditto
-from fl_runtime.algorithms.fair_grad import (
-    MGDA,
-    CAGrad,
-    FairGradTraining,
-    LinearScalarisation,
-    Nash,
-    PCGradTraining,
-    UPGradTraining,
-)
+from fl_runtime.algorithms.fair_grad import FairGradTraining, Nash
 from fl_runtime.algorithms.fed_ast import FedAST, FedASTNoBuffer
+from fl_runtime.algorithms.fed_async import FedAsync
 from fl_runtime.algorithms.fed_avg import FedAvg, FedProx
-from fl_runtime.algorithms.fed_buff import FedAsync, FedBuff
-from fl_runtime.algorithms.fed_fair_mmfl import (
-    FedFairMMFL,
-    OneTaskPerClient,
-    RandomAllocation,
-    RoundRobin,
-)
+from fl_runtime.algorithms.fed_buff import FedBuff
+from fl_runtime.algorithms.fed_fair_mmfl import FedFairMMFL
 from fl_runtime.algorithms.fed_hca2 import FedHCA2
 from fl_runtime.algorithms.fed_ram import FedRAM
+from fl_runtime.algorithms.one_task_per_client import OneTaskPerClient, RandomAllocation, RoundRobin
 from fl_runtime.algorithms.personal import FedPer, Local
 from fl_runtime.algorithms.q_ffl import QFFL, QFFLReleased
 from fl_runtime.algorithms.shared_trunk import SharedTrunk
 from fl_runtime.algorithms.sync_st import SyncST
 from fl_runtime.algorithms.synchronous import Synchronous
+from fl_runtime.algorithms.trunk_directions import (
+    MGDA,
+    CAGrad,
+    LinearScalarisation,
+    PCGradTraining,
+    UPGradTraining,
+)
 
 ALGORITHMS: Mapping[str, type[Any]] = {
     "fed-fair-mmfl": FedFairMMFL,

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
 from fl_runtime.algorithms.base import ServerState
-from fl_runtime.algorithms.fed_fair_mmfl import FedFairMMFL, RandomAllocation, draw_tasks
-from fl_runtime.execution.sequential import Job, Update
+from fl_runtime.algorithms.fed_fair_mmfl import FedFairMMFL
+from fl_runtime.algorithms.one_task_per_client import RandomAllocation, draw_tasks
 from fl_runtime.random_streams import stream, torch_seed
 from fl_runtime.simulation.sync_policies import NextArrival, Wait
 from fl_runtime.training.federation import Federation
+from fl_runtime.training.job import Job, Update
 from fl_runtime.training.task import Params, Task
 
 

@@ -28,12 +28,14 @@ generator is mutated behind a caller's back and the same state always dispatches
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, Self
 
 from torch import Tensor
 
+from fairopt.errors import InvalidInput
 from fl_runtime.algorithms.aggregation import data_weighted, step_tasks
 from fl_runtime.simulation.sync_policies import Barrier, Wait
 from fl_runtime.training.federation import Federation
@@ -215,3 +217,11 @@ def weighted_mean_step(
     so that arms differ in allocation only.
     """
     return step_tasks(models, updates, data_weighted)
+
+
+def check_priority(priority: tuple[float, ...], num_tasks: int) -> None:
+    """Refuse priorities that do not fit the tasks."""
+    fits = len(priority) in (0, num_tasks)
+    if not (fits and all(0.0 < share < math.inf for share in priority)):
+        requirement = f"empty or {num_tasks} positive numbers, one per task"
+        raise InvalidInput("algorithm.priority", priority, requirement)

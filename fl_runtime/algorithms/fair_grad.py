@@ -1,6 +1,6 @@
-"""FairGrad in training and its rivals: one trunk for all tasks, each arm with its own direction.
+"""FairGrad in training: one trunk for all tasks, along the direction that is fair to all.
 
-The step, and where it is taken, is in `shared_trunk`; an arm only names its method.
+The step, and where it is taken, is in `shared_trunk`; other directions are in `trunk_directions`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fairopt import InvalidInput
-from fl_runtime.algorithms.base import ServerState
-from fl_runtime.algorithms.fed_fair_mmfl import check_priority
+from fl_runtime.algorithms.base import ServerState, check_priority
 from fl_runtime.algorithms.shared_trunk import SharedTrunk
 from fl_runtime.training.federation import Federation
 
@@ -54,60 +53,3 @@ class Nash(SharedTrunk):
     def table(self, tasks: Sequence[str]) -> Mapping[str, Any]:
         """FairGrad with alpha 1, exactly solved."""
         return {"method": "fair-grad", "alpha": 1.0}
-
-
-@dataclass(frozen=True, kw_only=True)
-class LinearScalarisation(SharedTrunk):
-    """Shared trunk along the plain mean of the tasks."""
-
-    def table(self, tasks: Sequence[str]) -> Mapping[str, Any]:
-        """The mean."""
-        return {"method": "mean"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class MGDA(SharedTrunk):
-    """Shared trunk along the shortest convex combination of the tasks' updates."""
-
-    def table(self, tasks: Sequence[str]) -> Mapping[str, Any]:
-        """The min-norm point."""
-        return {"method": "min-norm"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PCGradTraining(SharedTrunk):
-    """Shared trunk along the mean of updates freed from pairwise conflicts, in random order."""
-
-    def table(self, tasks: Sequence[str]) -> Mapping[str, Any]:
-        """PCGrad; its orders are drawn per decision."""
-        return {"method": "pcgrad"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class CAGrad(SharedTrunk):
-    """Shared trunk along the conflict-averse direction around the mean.
-
-    Attributes:
-        c: Radius of the ball around the mean, relative to its length, in [0, 1).
-
-    Source: CAGrad (arXiv 2110.14048); the rescaling of released code is what `length` decides here.
-    """
-
-    c: float = 0.4
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.c < 1.0:
-            raise InvalidInput("c", self.c, "a number in [0, 1)")
-
-    def table(self, tasks: Sequence[str]) -> Mapping[str, Any]:
-        """The conflict-averse direction."""
-        return {"method": "conflict-averse", "c": self.c}
-
-
-@dataclass(frozen=True, kw_only=True)
-class UPGradTraining(SharedTrunk):
-    """Shared trunk along the mean of all updates' projections that conflict with nobody."""
-
-    def table(self, tasks: Sequence[str]) -> Mapping[str, Any]:
-        """UPGrad."""
-        return {"method": "upgrad"}

@@ -20,8 +20,8 @@ from fl_runtime.algorithms.fed_ast_requests import (
     send,
 )
 from fl_runtime.algorithms.update_variance import Estimator, Watch
-from fl_runtime.execution.sequential import Job, Update
 from fl_runtime.training.federation import Federation
+from fl_runtime.training.job import Job, Update
 
 LARGEST_RATIO = 37.0
 """Of requests to buffered updates; the mean staleness is about the ratio."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fairopt import InvalidInput, client_task_probabilities
 from fl_runtime.algorithms.base import ServerState
-from fl_runtime.algorithms.fed_fair_mmfl import one_each
+from fl_runtime.algorithms.one_task_per_client import one_each
 from fl_runtime.algorithms.synchronous import Probabilities, Synchronous
 from fl_runtime.training.federation import Federation
 

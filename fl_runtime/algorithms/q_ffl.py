@@ -20,7 +20,7 @@ from fl_runtime.algorithms.aggregation import (
     step_tasks,
 )
 from fl_runtime.algorithms.base import ServerState
-from fl_runtime.algorithms.fed_fair_mmfl import RandomAllocation
+from fl_runtime.algorithms.one_task_per_client import RandomAllocation
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
 from fl_runtime.training.task import Params

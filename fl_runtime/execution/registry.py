@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from fairopt.choices import choose
-from fl_runtime.execution.sequential import Executor, SequentialExecutor
+from fl_runtime.execution.executor import Executor
+from fl_runtime.execution.sequential import SequentialExecutor
 from fl_runtime.execution.stacked import StackedExecutor
 from fl_runtime.training.task import Task
 

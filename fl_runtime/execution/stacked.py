@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fl_runtime.execution.executor import answer
 from fl_runtime.execution.padding import Padded, Plan
-from fl_runtime.execution.sequential import SequentialExecutor, answer
+from fl_runtime.execution.sequential import SequentialExecutor
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.job_options import Work
 from fl_runtime.training.local_training import Trained

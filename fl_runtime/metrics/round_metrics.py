@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fairopt.utility import jain_index
-from fl_runtime.execution.sequential import Update
+from fl_runtime.training.job import Update
 from fl_runtime.training.task import Evaluation
 
 TIME_TO_TARGETS = "time-to-targets"

@@ -15,8 +15,8 @@ from fl_runtime.algorithms import ALGORITHMS, Algorithm, ByArrival, FedAvg
 from fl_runtime.configuration.schema import ClientsSection, Config, SpeedsTable, TaskSection
 from fl_runtime.data.partitions import IID, PARTITIONS, Dirichlet, MissingClasses, Partition
 from fl_runtime.data.registry import load_dataset
+from fl_runtime.execution.executor import Executor, check_device
 from fl_runtime.execution.registry import EXECUTORS, resolve_executor
-from fl_runtime.execution.sequential import Executor, check_device
 from fl_runtime.random_streams import stream, torch_seed
 from fl_runtime.running.recruitment import Recruitment, recruit
 from fl_runtime.running.stopping import targets_of

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from fl_runtime.configuration.schema import EarlyStopTable
-from fl_runtime.execution.sequential import Update
 from fl_runtime.metrics.client_metrics import client_figures
 from fl_runtime.metrics.round_metrics import (
     TIME_TO_TARGETS,
@@ -23,6 +22,7 @@ from fl_runtime.running.build import Parts
 from fl_runtime.running.run_state import Moment
 from fl_runtime.running.stopping import Patience
 from fl_runtime.simulation.clock import Flight
+from fl_runtime.training.job import Update
 from fl_runtime.training.task import Evaluation
 
 Figures = dict[str, Any]

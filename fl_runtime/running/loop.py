@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from fl_runtime.algorithms.base import ServerState
-from fl_runtime.execution.sequential import Executor, Update
+from fl_runtime.execution.executor import Executor
 from fl_runtime.running.build import Parts
 from fl_runtime.running.history_rows import (
     FAILED,
@@ -34,6 +34,7 @@ from fl_runtime.running.run_state import Moment
 from fl_runtime.simulation.clock import Flight, withdraw
 from fl_runtime.simulation.sync_policies import Arrivals
 from fl_runtime.training.federation import Federation
+from fl_runtime.training.job import Update
 from fl_runtime.training.task import Evaluation, Examples, Params, Task
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from fl_runtime.algorithms.base import ServerState
-from fl_runtime.execution.sequential import Job, Update
 from fl_runtime.running.checkpoint import to_device
 from fl_runtime.running.stopping import Patience
 from fl_runtime.simulation.clock import Flight, Flights
+from fl_runtime.training.job import Job, Update
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
-from fl_runtime.execution.sequential import Job, Update
 from fl_runtime.random_streams import stream
 from fl_runtime.simulation.delays import DelayModel, Delays
+from fl_runtime.training.job import Job, Update
 
 Fate = Literal["answers", "drops out", "fails"]
 

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
+from fairopt.arrays import Array
 from fairopt.solution import Solution, Status
 
 
@@ -47,14 +48,14 @@ class PCGrad:
             return self._batch(A)
         return Solution(pcgrad_weights(A, np.random.default_rng(self.seed)), Status.OPTIMAL, 0.0, 0)
 
-    def _batch(self, A: checks.Array) -> Solution:
+    def _batch(self, A: Array) -> Solution:
         """Every matrix of a batch on its own, each with the same orders."""
         rows = [self.solve(matrix).weights for matrix in A.reshape(-1, *A.shape[-2:])]
         zeros = np.zeros(A.shape[:-2], dtype=np.int64)
         return Solution(np.reshape(rows, A.shape[:-1]), zeros, zeros.astype(np.float64), zeros)
 
 
-def pcgrad_weights(A: checks.Array, rng: np.random.Generator) -> checks.Array:
+def pcgrad_weights(A: Array, rng: np.random.Generator) -> Array:
     """(K,) weights of the mean of the projected gradients; a zero gradient projects nothing."""
     K = len(A)
     C = np.eye(K)
@@ -63,5 +64,5 @@ def pcgrad_weights(A: checks.Array, rng: np.random.Generator) -> checks.Array:
             product = C[i] @ A[:, j]
             if j != i and product < 0.0 < A[j, j]:
                 C[i, j] -= product / A[j, j]
-    weights: checks.Array = C.mean(axis=0)
+    weights: Array = C.mean(axis=0)
     return weights

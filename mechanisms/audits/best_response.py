@@ -17,7 +17,8 @@ from typing import Any
 
 from mechanisms.auctions.budget_fair import budget_fair
 from mechanisms.auctions.exact.ranking import Ranking, kth, largest, of_others, ranked
-from mechanisms.auctions.level_rules import exact_level_offer, leave_one_out_level, level_max_min
+from mechanisms.auctions.leave_one_out_level import exact_level_offer, leave_one_out_level
+from mechanisms.auctions.level_max_min import level_max_min
 from mechanisms.auctions.max_min_fair import exact_offer, max_min_fair
 from mechanisms.bids import Auction
 from mechanisms.outcome import Mechanism

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from mechanisms.auctions.budget_fair import budget_fair
 from mechanisms.auctions.greedy_max_min import greedy_max_min
-from mechanisms.auctions.level_rules import leave_one_out_level, level_max_min
+from mechanisms.auctions.leave_one_out_level import leave_one_out_level
+from mechanisms.auctions.level_max_min import level_max_min
 from mechanisms.auctions.max_min_fair import max_min_fair
 from mechanisms.outcome import Mechanism
 from mechanisms.parallel import for_each

@@ -12,7 +12,7 @@ import fairopt
 from fairopt.kernels.jit import source_digest
 
 DOUBLE = """
-from fairopt.kernels.compiling import gufunc
+from fairopt.kernels.jit import gufunc
 
 @gufunc("void(float64[:], float64[:])", "(n)->(n)")
 def double(x, y):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fairopt.allocation.presolve.scaling import Scaled
-from fairopt.checks import Array, BoolArray
+from fairopt.arrays import Array, BoolArray
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from fairopt.allocation.presolve.scaling import Scaled
-from fairopt.checks import Array
+from fairopt.arrays import Array
 
 
 def ascend(scaled: Scaled, theta: Array, steps: int, goal: float) -> tuple[Array, int]:

@@ -22,7 +22,7 @@ import numpy as np
 
 from fairopt.allocation.methods.newton_system import RIDGE, factorised_solve, normal_matrix
 from fairopt.allocation.presolve.scaling import Scaled
-from fairopt.checks import Array, BoolArray
+from fairopt.arrays import Array, BoolArray
 
 STEPS = 200  # for one alpha; 12 to 25 are usual, 150 at alpha = 0.01
 STAY_INSIDE = 0.99  # of the way to the boundary

@@ -13,7 +13,7 @@ import numpy as np
 
 from fairopt.allocation.methods.result import Found
 from fairopt.allocation.presolve.scaling import Scaled
-from fairopt.checks import Array
+from fairopt.arrays import Array
 
 TIGHTEST = 1e-10  # the smallest tolerance HiGHS accepts
 

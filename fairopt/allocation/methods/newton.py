@@ -28,7 +28,7 @@ from fairopt.allocation.methods.newton_system import (
     normal_matrix,
 )
 from fairopt.allocation.presolve.scaling import Scaled
-from fairopt.checks import Array, BoolArray, Ints
+from fairopt.arrays import Array, BoolArray, Ints
 
 DENSE = 2500  # links up to which a dense factorisation beats conjugate gradients
 ENOUGH = 0.7  # a step that leaves less of the violation is taken

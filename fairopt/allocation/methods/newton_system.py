@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from fairopt.allocation.presolve.scaling import Scaled
+from fairopt.arrays import Array
 from fairopt.blas_threads import one_thread
-from fairopt.checks import Array
 
 RIDGE = 1e-14  # of the unit diagonal: keeps the factorisation of a singular matrix alive
 CG_TOLERANCE = 1e-12  # relative: Newton's own error is squared, the last step must be exact

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fairopt.checks import Array
+from fairopt.arrays import Array
 
 
 @dataclass(frozen=True, eq=False)

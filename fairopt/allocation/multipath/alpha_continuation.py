@@ -26,7 +26,7 @@ from fairopt.allocation.multipath.central_path import (
 )
 from fairopt.allocation.multipath.initial_point import EASY, WIDEST, at, start
 from fairopt.allocation.multipath.log_form import Inside, PathForm, gaps, units, violation
-from fairopt.checks import Array
+from fairopt.arrays import Array
 
 ROUGHLY = (1e-2, 1e-3)  # complementarity for an alpha on the way; the second if the first fails
 HANDOVER = 1e-3  # complementarity at which straight steps take over

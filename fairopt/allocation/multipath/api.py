@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.allocation.api import Allocation
-from fairopt.checks import Array
-
-
-@dataclass(frozen=True, eq=False)
-class PathAllocation(Allocation):
-    """An `Allocation` of flows whose rates are sums over paths.
-
-    Attributes:
-        path_rates: (paths,) z; where several splits give the same flow rates, one of them.
-    """
-
-    path_rates: Array = field(default_factory=lambda: np.zeros(0))
+from fairopt.allocation.multipath.result import PathAllocation
 
 
 def alpha_fair_path_allocation(

@@ -20,7 +20,7 @@ from fairopt.allocation.multipath.log_form import (
     violation,
 )
 from fairopt.allocation.multipath.newton import newton_change
-from fairopt.checks import Array
+from fairopt.arrays import Array
 
 CENTRED = 0.03  # violation of the equations at a point near enough to the path to go on from
 NEARLY = 1.0  # change of a logarithm there

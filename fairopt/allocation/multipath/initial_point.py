@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from fairopt.allocation.multipath.log_form import Inside, PathForm
-from fairopt.checks import Array
+from fairopt.arrays import Array
 
 EASY = 2.0  # alpha that is solved from anywhere
 WIDEST = 0.1  # complementarity: at 1 a link whose users pay for nothing else would be empty

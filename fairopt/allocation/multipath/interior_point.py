@@ -23,7 +23,7 @@ from fairopt.allocation.multipath.initial_point import (
     start,
 )
 from fairopt.allocation.multipath.log_form import Inside, PathForm, Units, gaps, units
-from fairopt.checks import Array
+from fairopt.arrays import Array
 
 STEPS = 100  # for one alpha
 STAY_INSIDE = 0.99  # of the way to the boundary

@@ -23,7 +23,7 @@ from fairopt.allocation.multipath.alpha_continuation import by_routes
 from fairopt.allocation.multipath.log_form import PathForm, without_leftovers
 from fairopt.allocation.multipath.path_pairs import Pairs
 from fairopt.allocation.multipath.stage_merge import Stage, joined
-from fairopt.checks import Array, BoolArray
+from fairopt.arrays import Array, BoolArray
 
 DECADE = float(np.log(10.0))
 SETTLED = 6.0 * DECADE  # below the dearest flow that is not settled: prices that a stage settles

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fairopt.allocation.multipath.path_pairs import Pairs, detours, pairs_of, shares
-from fairopt.checks import Array, Ints
+from fairopt.arrays import Array, Ints
 
 INVISIBLE = 1e-9  # share of a price over the unused share of its link
 ROUNDING = 1e-14  # of a link's capacity: below it an overload is one of the last digits

@@ -15,7 +15,7 @@ import numpy as np
 
 from fairopt.allocation.methods.linear_programme import programme
 from fairopt.allocation.multipath.log_form import PathForm
-from fairopt.checks import Array, BoolArray, Ints
+from fairopt.arrays import Array, BoolArray, Ints
 
 SEEN = np.log(1e6)  # range of prices inside which they show everything
 STEP = np.log(10.0)  # between two prices: a gap at which a programme is asked

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fairopt.allocation.methods.linear_programme import programme
-from fairopt.checks import Array, BoolArray, Ints
+from fairopt.arrays import Array, BoolArray, Ints
 
 NEXT = 1e-9  # of the sum of multipliers: flows with more of it stop at the level
 IDLE = 1e-6  # reduced cost of a path that carries nothing, in units of its flow

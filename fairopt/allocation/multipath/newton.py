@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fairopt.allocation.multipath.log_form import Inside, PathForm, residuals
-from fairopt.checks import Array, Ints
+from fairopt.arrays import Array, Ints
 
 PROXIMAL = (1e-11, 1e-9, 1e-7)  # relative weights, tried in order
 REFINEMENTS = 3

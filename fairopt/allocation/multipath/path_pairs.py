@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fairopt.checks import Array, Ints
+from fairopt.arrays import Array, Ints
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from fairopt import checks
 from fairopt.allocation.multipath.path_pairs import Pairs, detours, pairs_of, shares
 from fairopt.allocation.problem import Problem, read
-from fairopt.checks import Array, Ints
+from fairopt.arrays import Array, Ints
 from fairopt.errors import InvalidInput
 
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fairopt.allocation.multipath.alpha_continuation import by_routes
-from fairopt.allocation.multipath.api import PathAllocation
 from fairopt.allocation.multipath.central_path import SOLVED
 from fairopt.allocation.multipath.interior_point import in_prices
 from fairopt.allocation.multipath.lexicographic_stages import by_stages, worth_staging
@@ -16,8 +15,9 @@ from fairopt.allocation.multipath.log_form import PathForm, path_form, violation
 from fairopt.allocation.multipath.lp_optimality_check import gaining
 from fairopt.allocation.multipath.max_min_levels import largest_total, level_by_level
 from fairopt.allocation.multipath.problem import PathProblem, judge_paths
+from fairopt.allocation.multipath.result import PathAllocation
 from fairopt.allocation.solve import EXPONENT, listed
-from fairopt.checks import Array, BoolArray, Ints
+from fairopt.arrays import Array, BoolArray, Ints
 from fairopt.solution import Status
 
 NOBODY: Ints = np.zeros(0, dtype=np.int64)

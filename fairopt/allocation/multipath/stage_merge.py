@@ -26,7 +26,7 @@ from fairopt.allocation.multipath.log_form import (
     visible,
     without_leftovers,
 )
-from fairopt.checks import Array
+from fairopt.arrays import Array
 
 FELT = float(np.log(1e-2))  # of the lowest price that a stage settles: felt there
 UNUSED = (1e-9, 0.0)  # share of a flow on a path that is not used, if it costs more than that

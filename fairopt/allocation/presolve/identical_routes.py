@@ -13,7 +13,7 @@ import numpy as np
 
 from fairopt.allocation.methods.result import Found
 from fairopt.allocation.presolve.scaling import Scaled
-from fairopt.checks import Array, Ints
+from fairopt.arrays import Array, Ints
 
 CROWDED = 50  # flows per link from which on it is worth looking
 FEW = 0.5  # of the flows: more different paths than this are left as they are

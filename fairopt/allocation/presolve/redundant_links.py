@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fairopt.checks import Array, BoolArray, Ints
+from fairopt.arrays import Array, BoolArray, Ints
 
 ALIKE = 1e-9  # relative: sums of links that are not worth comparing entry by entry
 SAME = 1e-13  # relative: entries that differ by the rounding of their logarithms only

@@ -19,10 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from fairopt.allocation.entries import Entries
 from fairopt.allocation.presolve.redundant_links import superfluous
-from fairopt.allocation.problem import Problem
-from fairopt.checks import Array, BoolArray, Ints
+from fairopt.allocation.problem import Entries, Problem
+from fairopt.arrays import Array, BoolArray, Ints
 
 OWN = -1  # the bound of a flow is its own `upper`, not a link
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from fairopt.checks import Array, Ints
+from fairopt.arrays import Array, Ints
 from fairopt.kernels.gram.nonnegative_qp import CAPPED, NOT_CONVEX, RAY, clear, nonnegative_minimum
 from fairopt.kernels.gram.stationarity import rounding
 from fairopt.kernels.jit import helper

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fairopt.checks import Array
+from fairopt.arrays import Array
 from fairopt.kernels.faults import (
     ASYMMETRIC,
     ASYMMETRY_LIMIT,

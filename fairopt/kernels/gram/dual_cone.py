@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from fairopt.checks import Array, Ints
+from fairopt.arrays import Array, Ints
 from fairopt.kernels.faults import INDEFINITE
 from fairopt.kernels.gram.correlation import powers_of_two, scaled_gram
 from fairopt.kernels.gram.nonnegative_qp import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fairopt.checks import Array, Ints
+from fairopt.arrays import Array, Ints
 from fairopt.kernels.faults import INDEFINITE
 from fairopt.kernels.gram.fairgrad_newton import (
     ATTEMPT,

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from fairopt.checks import Array, Ints
+from fairopt.arrays import Array, Ints
 from fairopt.kernels.double_double import TWICE, dot_double, two_quotient, two_sum
 from fairopt.kernels.faults import INDEFINITE
 from fairopt.kernels.gram.correlation import scaled_weights

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-from fairopt.checks import Array
+from fairopt.arrays import Array
 from fairopt.kernels.jit import helper
 from fairopt.kernels.linear import EPS, cholesky, copy_rows, dot, dot_abs, solve_factored
 

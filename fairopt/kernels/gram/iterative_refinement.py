@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from fairopt.checks import Array
+from fairopt.arrays import Array
 from fairopt.kernels.double_double import TWICE, dot_double, two_quotient, two_sum
 from fairopt.kernels.gram.fairgrad_newton import newton_factor, retract
 from fairopt.kernels.jit import helper

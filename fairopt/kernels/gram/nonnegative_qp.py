@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 
-from fairopt.checks import Array, Ints
+from fairopt.arrays import Array, Ints
 from fairopt.kernels.jit import helper
 from fairopt.kernels.linear import EPS, cholesky, dot, dot_abs, solve_factored
 

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from fairopt.checks import Array, Ints
+from fairopt.arrays import Array, Ints
 from fairopt.kernels.gram.fairgrad_newton import ATTEMPT, CONVERGED, fill_beta, newton, warm_start
 from fairopt.kernels.gram.iterative_refinement import refined_interior
 from fairopt.kernels.jit import helper

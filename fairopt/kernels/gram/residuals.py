@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from fairopt.checks import Array
+from fairopt.arrays import Array
 from fairopt.kernels.gram.correlation import scaled_weights
 from fairopt.kernels.jit import helper
 from fairopt.kernels.linear import EPS, dot_abs

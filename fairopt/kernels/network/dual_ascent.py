@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from fairopt.checks import Array
+from fairopt.arrays import Array
 from fairopt.kernels.jit import gufunc, helper
 from fairopt.kernels.network.flow_rates import (
     fill_largest_share,

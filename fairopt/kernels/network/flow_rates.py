@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from fairopt.checks import Array, BoolArray
+from fairopt.arrays import Array, BoolArray
 from fairopt.kernels.jit import gufunc, helper
 from fairopt.kernels.linear import fill
 

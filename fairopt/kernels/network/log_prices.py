@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from fairopt.checks import Array
+from fairopt.arrays import Array
 from fairopt.kernels.jit import gufunc, helper
 from fairopt.kernels.linear import fill
 from fairopt.kernels.network.flow_rates import SAME, form_of

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from fairopt.checks import Array, BoolArray, Ints
+from fairopt.arrays import Array, BoolArray, Ints
 from fairopt.kernels.jit import gufunc, helper
 
 SAME_LEVEL = 1e-14  # relative: levels nearer than rounding are one level

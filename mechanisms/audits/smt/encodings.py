@@ -11,7 +11,8 @@ from fractions import Fraction
 from typing import Any
 
 from mechanisms.auctions.budget_fair import budget_fair
-from mechanisms.auctions.level_rules import leave_one_out_level, level_max_min
+from mechanisms.auctions.leave_one_out_level import leave_one_out_level
+from mechanisms.auctions.level_max_min import level_max_min
 from mechanisms.auctions.max_min_fair import max_min_fair
 
 BUDGET = Fraction(1)

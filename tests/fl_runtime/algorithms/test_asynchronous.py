@@ -14,11 +14,11 @@ from fl_runtime.algorithms import FedAsync, FedBuff
 from fl_runtime.algorithms.asynchronous import AsynchronousState
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import check_config
-from fl_runtime.execution.sequential import Update
 from fl_runtime.history import History
 from fl_runtime.running.build import assemble
 from fl_runtime.running.experiment import run
 from fl_runtime.running.preflight import check_all_arms
+from fl_runtime.training.job import Update
 
 WINE = {"name": "wine", "data": "wine", "model": "linear"}
 IRIS = {"name": "iris", "data": "iris", "model": "linear"}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fairopt import InvalidInput
 from fl_runtime.algorithms import FedFairMMFL, RandomAllocation, RoundRobin, weighted_mean_step
-from fl_runtime.algorithms.fed_fair_mmfl import draw_tasks
+from fl_runtime.algorithms.one_task_per_client import draw_tasks
 from fl_runtime.running.build import assemble
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Job, Update

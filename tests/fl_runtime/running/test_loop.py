@@ -16,7 +16,7 @@ from fl_runtime.configuration.schema import Config, RecruitmentSection
 from fl_runtime.configuration.toml_files import check_config
 from fl_runtime.data.dataset import Dataset
 from fl_runtime.data.partitions import IID
-from fl_runtime.execution.sequential import Job, SequentialExecutor, Update
+from fl_runtime.execution.sequential import SequentialExecutor
 from fl_runtime.running.build import Parts, assemble
 from fl_runtime.running.experiment import run
 from fl_runtime.running.loop import Judge, one_round
@@ -24,6 +24,7 @@ from fl_runtime.running.preflight import check_all_arms
 from fl_runtime.running.recruitment import recruit
 from fl_runtime.running.run_state import Moment
 from fl_runtime.running.stopping import Patience
+from fl_runtime.training.job import Job, Update
 from fl_runtime.training.models import build_model
 from fl_runtime.training.task import LocalTraining, Task, make_task
 from tests.fl_runtime.small import config

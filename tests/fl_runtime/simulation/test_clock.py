@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fairopt import InvalidInput
-from fl_runtime.execution.sequential import Job
 from fl_runtime.random_streams import stream
 from fl_runtime.simulation.clock import Fate, Flight, Flights, Timing, queue, withdraw
 from fl_runtime.simulation.delays import (
@@ -25,6 +24,7 @@ from fl_runtime.simulation.delays import (
     dealt_speeds,
 )
 from fl_runtime.simulation.sync_policies import Barrier, NextArrival
+from fl_runtime.training.job import Job
 
 LAWS = [
     Constant(2.0),

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from fairopt import InvalidInput
+from fl_runtime.execution.executor import check_device
 from fl_runtime.execution.registry import EXECUTORS, STACK_FROM, resolve_executor
-from fl_runtime.execution.sequential import SequentialExecutor, check_device
+from fl_runtime.execution.sequential import SequentialExecutor
 from fl_runtime.random_streams import shuffled_orders
 from fl_runtime.training.job import Job
 from fl_runtime.training.job_options import Work

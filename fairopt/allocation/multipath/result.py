@@ -1,0 +1,21 @@
+"""What an allocation over several paths is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fairopt.allocation.result import Allocation
+from fairopt.arrays import Array
+
+
+@dataclass(frozen=True, eq=False)
+class PathAllocation(Allocation):
+    """An `Allocation` of flows whose rates are sums over paths.
+
+    Attributes:
+        path_rates: (paths,) z; where several splits give the same flow rates, one of them.
+    """
+
+    path_rates: Array = field(default_factory=lambda: np.zeros(0))

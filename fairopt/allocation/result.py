@@ -1,0 +1,90 @@
+"""What an allocation is: rates, prices that explain them, a status and a residual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from fairopt.arrays import Array
+from fairopt.errors import NotSolved
+from fairopt.solution import Status
+
+
+@dataclass(frozen=True, eq=False)
+class Allocation:
+    """Rates, prices, and what they are worth.
+
+    Attributes:
+        rates: (flows,) x; inf for a flow that nothing limits.
+        prices: (links,) lambda >= 0, the gain in total utility per unit of capacity; inf on a used
+            link without capacity. At alpha = inf the limit of lambda^(1 / alpha): 1 / rate of the
+            flows whose bottleneck the link is, else 0.
+        upper_prices: (flows,) the same for the bounds `upper`.
+        status: OPTIMAL, STEP_LIMIT, INFEASIBLE, UNBOUNDED or OUT_OF_RANGE.
+        residual: What `allocation_residual` says about the point as returned.
+        iterations: Steps of all methods together.
+        certificate: (flows,) 1 for flows that can only have rate zero (INFEASIBLE) or that nothing
+            limits (UNBOUNDED: a direction in which the problem never ends), else None.
+        detail: What the sentence adds about this very problem.
+
+    Example:
+        >>> from fairopt import alpha_fair_allocation
+        >>> print(alpha_fair_allocation([[1, 1, 0], [1, 0, 1]], [1.0, 2.0], alpha=1.0))
+        Allocation: solved: the residual is at or below the tolerance
+          rates        [0.42264973 0.57735027 1.57735027]
+          prices       [1.73205081 0.6339746 ]
+          upper_prices [0. 0. 0.]
+          residual     ...
+          iterations   ...
+    """
+
+    rates: Array
+    prices: Array
+    upper_prices: Array
+    status: Status
+    residual: float
+    iterations: int
+    certificate: Array | None = None
+    detail: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether this is an answer."""
+        return self.status is Status.OPTIMAL
+
+    @property
+    def sentence(self) -> str:
+        """The status in plain words, with what is particular to this problem."""
+        return self.status.sentence + self.detail
+
+    def require(self) -> Allocation:
+        """This allocation if it is an answer.
+
+        Raises:
+            NotSolved: with the sentence and the residual.
+        """
+        if self.ok:
+            return self
+        raise NotSolved(f"{self.sentence} (residual {self.residual:.2g})")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Allocation):
+            return NotImplemented
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return all(
+            np.array_equal(a, b) if isinstance(a, np.ndarray) else a is b or a == b
+            for a, b in pairs
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # holds arrays
+
+    def __str__(self) -> str:
+        rows = [f"Allocation: {self.sentence}"]
+        with np.printoptions(threshold=24, edgeitems=3):
+            for name in ("rates", "prices", "upper_prices"):
+                text = str(getattr(self, name)).replace("\n", "\n" + 15 * " ")
+                rows.append(f"  {name:<12} {text}")
+        return "\n".join(
+            [*rows, f"  residual     {self.residual:.3g}", f"  iterations   {self.iterations}"]
+        )
