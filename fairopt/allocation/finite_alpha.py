@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fairopt.allocation.method_result import Found
 from fairopt.allocation.methods.demand import Response, alone_log_prices, largest_log_part, respond
 from fairopt.allocation.methods.dual_ascent import ascend
 from fairopt.allocation.methods.interior_point import interior_point
 from fairopt.allocation.methods.newton import DENSE, polish
 from fairopt.allocation.methods.progressive_filling import water_filling
-from fairopt.allocation.methods.result import Found
 from fairopt.allocation.presolve.identical_routes import merge
 from fairopt.allocation.presolve.scaling import Scaled
 from fairopt.arrays import Array

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fairopt.allocation.finite_alpha import solve as solve_finite
+from fairopt.allocation.method_result import Found
 from fairopt.allocation.methods.linear_programme import linear_programme
 from fairopt.allocation.methods.progressive_filling import water_filling
-from fairopt.allocation.methods.result import Found
 from fairopt.allocation.presolve.scaling import Point, Scaling, scale, unscale
 from fairopt.allocation.problem import Problem
 from fairopt.allocation.residual import judge

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fairopt.allocation.methods.result import Found
+from fairopt.allocation.method_result import Found
 from fairopt.allocation.presolve.scaling import Scaled
 from fairopt.arrays import Array
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fairopt.allocation.methods.result import Found
+from fairopt.allocation.method_result import Found
 from fairopt.allocation.presolve.scaling import Scaled
 
 
