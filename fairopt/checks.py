@@ -201,6 +201,15 @@ def tolerance(value: object) -> float:
     return float(result)
 
 
+def accuracy(value: object) -> float | Array:
+    """A relative accuracy in (0, 1); a number or one per problem."""
+    if type(value) is float and 0.0 < value < 1.0:
+        return value
+    array = real_array("accuracy", value, "a number in (0, 1)")
+    all_where("accuracy", array, (array > 0.0) & (array < 1.0), "a number in (0, 1)")
+    return array
+
+
 def gram_precision(value: object, default: float) -> float | Array:
     """The relative error of Gram entries, in [0, 1]; scalar or one per problem."""
     if value is None:

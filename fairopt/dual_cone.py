@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike
 from fairopt import checks
 from fairopt.arrays import Array
 from fairopt.errors import InvalidInput
-from fairopt.solution import Solution, single
+from fairopt.solution import Solution, Status, single, worst
 
-MAX_ITERATIONS = 100_000  # active-set steps per projection; the kernel has its own cap
+_EPS = 2.0**-52
+DEFAULT_ACCURACY = -1.0  # tells the kernel to choose by the error of the matrix
 
 
 def dual_cone_projection(
@@ -22,43 +23,58 @@ def dual_cone_projection(
     *,
     start: ArrayLike | None = None,
     tol: float = 1e-12,
-    max_iterations: int = MAX_ITERATIONS,
+    accuracy: float | ArrayLike | None = None,
+    max_iterations: int | None = None,
     gram_error: float | ArrayLike | None = None,
 ) -> Solution:
-    r"""Weights of the direction nearest to G r that conflicts with no task.
+    r"""Weights of the direction nearest to G r that is non-conflicting.
 
-    Problem: minimise ||d - sum_k r_k g_k|| over d with <g_k, d> >= 0 for every k. The optimum is
-    d = G w with w = r + u, u >= 0, A w >= 0 and u'A w = 0.
+    Problem: minimise ||d - g0||, g0 = sum_k r_k g_k, over d with <g_k, d> >= 0 for every k. The
+    optimum is d = G w with w = r + u, u >= 0, A w >= 0 and u'A w = 0.
 
     Args:
         gram: A, (..., K, K), any unit.
         reference: r, (..., K), or a stack (..., m, K) of m references for each matrix
             (a stack has one axis more than the batch of `gram`).
         start: Weights of the shape of `reference` whose support to try first.
-        tol: Largest residual (`dual_cone_residual`) called OPTIMAL.
-        max_iterations: Active-set steps allowed per projection.
-        gram_error: Relative error of the entries of A in units of unit-norm gradients; reported.
+        tol: Largest residual (`dual_cone_residual`) of an OPTIMAL answer; an accurate direction
+            with a larger one is ROUNDING_LIMITED.
+        accuracy: Largest `direction_error` of an answer, a number in (0, 1); default
+            max(1e-5, 8 sqrt(gram_error)), as a Gram matrix knows directions to the root of its
+            error only where gradients are dependent.
+        max_iterations: Active-set steps allowed per projection; default 40 K + 50, of which at
+            most 2 K were ever needed.
+        gram_error: Largest error of the entries of A as the Gram matrix of the vectors that will
+            be combined, in units of unit-norm gradients. Default 16 eps for a float64 matrix (4 K
+            eps for narrower ones), or what is seen in it if that is more. An inner product
+            summed in one run over D entries errs by up to D eps: say so for long vectors. 0 states
+            that the matrix is exact.
 
     Returns:
-        `Solution` with weights of the shape of `reference` (with the batch of `gram`). Always
-        exists; zero weights times zero gradients included. Where gradients are dependent the
-        weights are not unique, the direction is.
+        `Solution` with weights of the shape of `reference` (with the batch of `gram`). Where
+        gradients are dependent the weights are not unique, the direction is.
 
-    Guarantee: OPTIMAL bounds the residual by tol. Where gradients are dependent to the precision
-    of the Gram matrix, slopes are known to the square root of `gram_error` only; a residual below
-    that is then ROUNDING_LIMITED.
+    Guarantee: `direction_error` bounds |d - P| / |g0| for every set of gradients whose Gram matrix
+    is within `gram_error` of A, where d is their combination by the weights as returned and P
+    their exact projection. ok means direction_error <= accuracy. UNDECIDED means that the weights
+    are right for some matrix with these digits but not to `accuracy` for all of them (opposite
+    tasks and a third one are undecidable by nature), or that g0 itself is rounding:
+    `fairopt.dual_cone_from_gradients` decides these.
 
-    Method: argmin u'Cu/2 + (C D r)'u over u >= 0 on the correlation matrix C, exact active set.
+    Method: argmin u'Mu/2 + (C D r)'u over u >= 0 with M = C + shift I on the correlation matrix C,
+    exact active set; proximal steps remove the shift.
 
     Raises:
-        InvalidInput: as `fairopt.fairgrad`.
+        InvalidInput: as `fairopt.fairgrad`; accuracy outside (0, 1).
 
-    Source: projection on the dual cone of the gradients (the DualProj and UPGrad sub-problem).
+    Source: projection on the dual cone of the gradients (the DualProj and UPGrad sub-problem); the
+    bound is ours (`fairopt.kernels.gram.direction_bound`).
 
     Example:
         >>> from fairopt import dual_cone_projection
-        >>> dual_cone_projection([[1.0, -1.0], [-1.0, 4.0]], [1.0, 0.0]).weights
-        array([1.  , 0.25])
+        >>> found = dual_cone_projection([[1.0, -1.0], [-1.0, 4.0]], [1.0, 0.0])
+        >>> found.weights, found.direction_error < 1e-12
+        (array([1.  , 0.25]), True)
     """
     A, error = checks.gram_matrix(gram)
     r = checks.finite_vector("reference", reference, A.shape[-1])
@@ -66,24 +82,45 @@ def dual_cone_projection(
     rows = r[..., None, :] if alone else r
     begin = rows if start is None else _start(start, r)
     assumed = error if gram_error is None else checks.gram_precision(gram_error, error)
-    if A.ndim > 2 or rows.ndim > 2 or np.ndim(assumed):
+    goal = DEFAULT_ACCURACY if accuracy is None else checks.accuracy(accuracy)
+    if A.ndim > 2 or rows.ndim > 2 or np.ndim(assumed) or np.ndim(goal):
         checks.batch_shape(
-            gram=A.shape[:-2], reference=rows.shape[:-2], gram_error=np.shape(assumed)
+            gram=A.shape[:-2],
+            reference=rows.shape[:-2],
+            gram_error=np.shape(assumed),
+            accuracy=np.shape(goal),
         )
-    cap = min(checks.count("max_iterations", max_iterations, 0), 40 * A.shape[-1] + 50)
+    cap = 40 * A.shape[-1] + 50
+    if max_iterations is not None:
+        cap = checks.count("max_iterations", max_iterations, 0)
     warm = 0.0 if start is None else 1.0
     with np.errstate(all="ignore"):
-        w, status, residual, steps, bound = _kernel()(
-            A, rows, begin.reshape(rows.shape), warm, checks.tolerance(tol), cap, assumed
+        w, status, residual, steps, bound, known = _kernel()(
+            A, rows, begin.reshape(rows.shape), warm, checks.tolerance(tol), goal, cap, assumed
         )
     if alone and w.ndim == 2:
         checks.gram_fault(A, status[0])
-        return single(w[0], status[0], residual[0], steps[0], gram_error=float(bound))
+        return single(
+            w[0],
+            status[0],
+            residual[0],
+            steps[0],
+            gram_error=float(known),
+            direction_error=float(bound[0]),
+        )
     checks.gram_fault(A, status.max(axis=-1, initial=0))
     if not alone:
-        return Solution(w, status, residual, steps, gram_error=bound)
-    status, residual, steps = status[..., 0], residual[..., 0], steps[..., 0]
-    return Solution(w[..., 0, :], status, residual, steps, gram_error=bound)
+        return Solution(
+            w, status, residual, steps, gram_error=known[..., None], direction_error=bound
+        )
+    return Solution(
+        w[..., 0, :],
+        status[..., 0],
+        residual[..., 0],
+        steps[..., 0],
+        gram_error=known,
+        direction_error=bound[..., 0],
+    )
 
 
 def _start(start: Any, reference: Array) -> Array:
@@ -107,29 +144,35 @@ def upgrad(
     reference: ArrayLike | None = None,
     *,
     tol: float = 1e-12,
-    max_iterations: int = MAX_ITERATIONS,
+    accuracy: float | ArrayLike | None = None,
+    max_iterations: int | None = None,
     gram_error: float | ArrayLike | None = None,
 ) -> Solution:
     r"""Weights of the combination of all gradients after each was projected on the dual cone.
 
-    Problem: sum_k r_k P(g_k), where P(g_k) is the direction nearest to g_k that conflicts with
-    nobody. It conflicts with nobody for every r >= 0.
+    Problem: sum_k r_k P(g_k), where P(g_k) is the non-conflicting direction nearest to g_k. For
+    every r >= 0 it is non-conflicting itself.
 
     Args:
         gram: A, (..., K, K), any unit.
         reference: r, (..., K), default 1 / K.
         tol: Largest residual of a single projection called OPTIMAL.
+        accuracy: Largest `direction_error` of an answer; default as in `dual_cone_projection`.
         max_iterations: Active-set steps allowed per projection.
-        gram_error: Relative error of the entries of A; reported.
+        gram_error: As in `dual_cone_projection`.
 
     Returns:
-        `Solution`; residual and status are those of the worst of the K projections, iterations
-        their total.
+        `Solution`; the residual is that of the worst of the projections that count (r_k != 0),
+        iterations their total. `direction_error` bounds the distance of the direction from the
+        exact one in units of sum_k |r_k| |g_k|.
+
+    Guarantee: ok means direction_error <= accuracy; otherwise the status is the worst, by meaning
+    (`fairopt.solution.worst`), of the projections that count.
 
     Method: `dual_cone_projection` of the K unit references, sharing the checks of the matrix.
 
     Raises:
-        InvalidInput: as `fairopt.fairgrad`.
+        InvalidInput: as `dual_cone_projection`.
 
     Source: UPGrad of Jacobian descent (the aggregator of that name); the exact solve is ours.
 
@@ -144,18 +187,56 @@ def upgrad(
     if reference is not None:
         r = checks.finite_vector("reference", reference, K)
         checks.batch_shape(gram=A.shape[:-2], reference=r.shape[:-1])
+    goal = None if accuracy is None else np.asarray(checks.accuracy(accuracy))
     units = np.broadcast_to(np.eye(K), A.shape)
     each = dual_cone_projection(
-        gram, units, tol=tol, max_iterations=max_iterations, gram_error=gram_error
+        gram,
+        units,
+        tol=tol,
+        accuracy=goal,
+        max_iterations=max_iterations,
+        gram_error=gram_error,
     )
+    return _sum_of_projections(A, r, each, goal)
+
+
+def _sum_of_projections(A: Array, r: Array, each: Solution, goal: Array | None) -> Solution:
+    """The sum of the K projections, its bound, and its status."""
+    K = A.shape[-1]
     weights = (r[..., None, :] @ each.weights)[..., 0, :]
     shape = weights.shape[:-1]
-    residual = np.broadcast_to(np.max(each.residual, axis=-1), shape)
-    status = np.broadcast_to(np.max(each.status, axis=-1), shape)
+    d = np.sqrt(np.diagonal(A, axis1=-2, axis2=-1))
+    counts = np.broadcast_to(r != 0.0, (*shape, K))
+    share = np.abs(r) * d
+    total = share.sum(axis=-1)
+    size = (np.abs(r)[..., None, :] @ (np.abs(each.weights) * d[..., None, :]))[..., 0, :].sum(-1)
+    with np.errstate(all="ignore"):
+        off = np.where(counts & (share > 0.0), share * each.direction_error, 0.0).sum(axis=-1)
+        bound = (off + (K + 1.0) * _EPS * size) / total
+    bound = np.where(total > 0.0, bound, 0.0)
+    known = np.asarray(each.gram_error)[..., 0]
+    accuracy = default_accuracy(known) if goal is None else goal
+    below = worst(np.where(counts, each.status, Status.OPTIMAL), axis=-1)
+    fine = np.isin(below, (Status.OPTIMAL, Status.ROUNDING_LIMITED))
+    status = np.where(bound <= accuracy, np.where(fine, below, Status.OPTIMAL), below)
+    status = np.where((bound > accuracy) & fine, Status.UNDECIDED, status)
+    residual = np.where(counts, each.residual, 0.0).max(axis=-1)
     steps = np.broadcast_to(np.sum(each.iterations, axis=-1), shape)
     if shape:
-        return Solution(weights, status, residual, steps, gram_error=each.gram_error)
-    return single(weights, status, residual, steps, gram_error=each.gram_error)
+        return Solution(weights, status, residual, steps, gram_error=known, direction_error=bound)
+    return single(
+        weights,
+        int(status),
+        residual,
+        steps,
+        gram_error=float(known),
+        direction_error=float(bound),
+    )
+
+
+def default_accuracy(gram_error: Array) -> Array:
+    """The accuracy that is asked of a Gram matrix of that error, unless one is given."""
+    return np.maximum(1e-5, 8.0 * np.sqrt(gram_error))
 
 
 def dual_cone_residual(gram: ArrayLike, reference: ArrayLike, weights: ArrayLike) -> float | Array:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fairopt.arrays import Array
 from fairopt.errors import NotSolved
@@ -62,6 +63,19 @@ _ADVICE = (
     "nothing",
 )
 _MEMBERS = tuple(Status)
+_BY_RANK = np.array(
+    [
+        Status.OPTIMAL,
+        Status.ROUNDING_LIMITED,
+        Status.PARETO_STATIONARY,
+        Status.UNDECIDED,
+        Status.STEP_LIMIT,
+        Status.OUT_OF_RANGE,
+        Status.UNBOUNDED,
+        Status.INFEASIBLE,
+    ]
+)
+_RANK = np.argsort(_BY_RANK)  # place of every status in that order
 _GOOD = (Status.OPTIMAL, Status.ROUNDING_LIMITED)
 
 
@@ -81,6 +95,9 @@ class Solution:
         floor: The smallest residual that half an ulp in the weights can already cause (FairGrad).
         worst: Index of the task with the largest residual (FairGrad; -1 elsewhere).
         gram_error: The precision of the Gram matrix that was assumed, or observed if worse.
+        direction_error: A bound of |d - d*| / |g0| for every set of gradients whose Gram matrix is
+            within `gram_error`, from the weights as returned (projections on the dual cone; NaN
+            where a solver gives none).
 
     Example:
         >>> from fairopt import fairgrad
@@ -100,6 +117,7 @@ class Solution:
     floor: float | Array = 0.0
     worst: int | NDArray[np.int64] = -1
     gram_error: float | Array = 0.0
+    direction_error: float | Array = math.nan
 
     @property
     def ok(self) -> bool:
@@ -171,9 +189,36 @@ def single(weights: Array, status: Any, residual: Any, iterations: Any, **others
         floor=0.0,
         worst=-1,
         gram_error=0.0,
+        direction_error=math.nan,
     )
     solution.__dict__.update(others)
     return solution
+
+
+def worst(status: ArrayLike, axis: int | None = None) -> Any:
+    """The status by which weights can be used least; the only place that orders statuses.
+
+    From best to worst: OPTIMAL and ROUNDING_LIMITED are answers; PARETO_STATIONARY is a proven
+    fact with weights of zero; UNDECIDED weights are exact for some matrix with these digits;
+    STEP_LIMIT is an unfinished point; OUT_OF_RANGE has an answer and no weights; UNBOUNDED and
+    INFEASIBLE have none, and the last is helped by no other input but by another problem.
+
+    Args:
+        status: `Status` values of any shape, not empty.
+        axis: Axis to reduce, default all.
+
+    Returns:
+        A `Status`, or an integer array of its values.
+
+    Example:
+        >>> worst([Status.ROUNDING_LIMITED, Status.STEP_LIMIT])
+        <Status.STEP_LIMIT: 3>
+        >>> worst([[Status.OPTIMAL, Status.ROUNDING_LIMITED]], axis=1)
+        array([7])
+    """
+    rank = _RANK[np.asarray(status, dtype=np.int64)].max(axis=axis)
+    found = _BY_RANK[rank]
+    return found if np.ndim(found) else _MEMBERS[int(found)]
 
 
 def member(code: int) -> Status:

@@ -23,6 +23,8 @@ STATIONARY = 0
 UNDECIDED = 1
 NOT_STATIONARY = 2
 
+GRAM_ERROR = 16.0 * EPS  # of a float64 Gram matrix whose sums are added in short runs
+
 # What is known of the min-norm point of the unit gradients: whether, its v'Cv, its least slope.
 PROOF_KNOWN, PROOF_QUAD, PROOF_LEAST = 0, 1, 2
 
@@ -35,8 +37,8 @@ def rounding(n: int) -> float:
 
 @helper
 def default_error(error: float, seen: float, n: int) -> float:
-    """The error of C to assume: as given (4 n eps if negative), or as seen if that is more."""
-    given = 4.0 * n * EPS if error < 0.0 else error
+    """The error of C to assume: as given (16 eps if negative), or as seen if that is more."""
+    given = GRAM_ERROR if error < 0.0 else error
     return max(given, seen, rounding(n))
 
 
