@@ -40,7 +40,7 @@ from fairopt.kernels.gram.nonnegative_qp import (
 from fairopt.kernels.gram.residuals import dual_cone_gap
 from fairopt.kernels.gram.stationarity import unit_gradients
 from fairopt.kernels.jit import gufunc, helper
-from fairopt.kernels.linear import EPS, cholesky, dot
+from fairopt.kernels.linear import EPS, cholesky, dot, solve_factored
 
 OPTIMAL = 0
 UNDECIDED = 2
@@ -109,6 +109,22 @@ def least_of_all(cone: Cone, L: Array, row: Array) -> Cone:
 
 
 @helper
+def without_shift(cone: Cone, point: Point, u: Array, factor: Factor, m: int) -> None:
+    """One step of refinement on the support: what the shift did to u, up to second order."""
+    P, move = factor.ints[0], point.e
+    n = u.shape[0]
+    for a in range(m):
+        k = P[a]
+        move[a] = -dot(cone.C[k], point.y, n) - dot(cone.C[k], u, n)
+    solve_factored(factor.L, move, m)
+    for a in range(m):
+        if not u[P[a]] + move[a] > 0.0:
+            return
+    for a in range(m):
+        u[P[a]] += move[a]
+
+
+@helper
 def as_returned(
     d: Array, reference: Array, weights: Array, u: Array, scale: float, point: Point
 ) -> None:
@@ -159,7 +175,7 @@ def projection(
     limits: tuple[float, int],
     weights: Array,
 ) -> tuple[int, int, float]:
-    """Fill the weights; return (status or NOT_CONVEX, steps, bound of |d - P| / |g0|).
+    """Fill the weights; return (status or INDEFINITE, steps, bound of |d - P| / |g0|).
 
     `given` is (reference, start, whether to use the start), `limits` (accuracy, steps).
     """
@@ -184,7 +200,9 @@ def projection(
         )
         steps += more
         if code == NOT_CONVEX:
-            return NOT_CONVEX, steps, math.inf
+            return INDEFINITE, steps, math.inf
+        if code == SOLVED:
+            without_shift(cone, point, u, factor, m)
         as_returned(d, reference, best, u, scale, point)
         S = measure(cone, point, False)
         bound = best_bound(cone, point, factor, m, scratch, goal)
@@ -257,16 +275,15 @@ def dual_cone(
         code, steps[k], direction_error[k] = projection(
             cone, point, factor, scratch, given, limits, weights[k]
         )
-        if not checked and (code in (STEP_LIMIT, NOT_CONVEX) or at_precision(factor.ints)):
+        if not checked and (code in (STEP_LIMIT, INDEFINITE) or at_precision(factor.ints)):
             checked = True
             cone = definite(cone, L)
             code, steps[k], direction_error[k] = projection(
                 cone, point, factor, scratch, given, limits, weights[k]
             )
-        if code == NOT_CONVEX:
-            status[k] = INDEFINITE
-            continue
         status[k] = code
+        if code == INDEFINITE:
+            continue
         residual[k], _ = dual_cone_gap(S, references[k], weights[k], d, r, rows[0])
         if code == OPTIMAL and not residual[k] <= tol:
             status[k] = ROUNDING_LIMITED
