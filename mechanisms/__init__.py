@@ -1,9 +1,9 @@
-"""Budget-feasible auctions that recruit clients for several tasks, and audits of their honesty.
+"""Budget-feasible auctions that recruit clients for several tasks, and audits of truthfulness.
 
 Importing the package loads NumPy only; compiled kernels are loaded by the first float auction.
 
 Example:
-    Four clients ask for pay to work on two tasks; 24 units of money are there.
+    Four clients bid on two tasks; the budget is 24.
 
     >>> import numpy as np
     >>> from mechanisms import max_min_fair

@@ -67,12 +67,12 @@ class Outcome:
 
     @property
     def take_up(self) -> NDArray[np.int64]:
-        """(S,) number of clients recruited for each task."""
+        """(S,) recruits per task."""
         return np.asarray(self.winners.sum(axis=0, dtype=np.int64))
 
     @property
     def min_take_up(self) -> int:
-        """Number of recruits of the task that got fewest: what max-min auctions maximise."""
+        """Fewest recruits of any task: what max-min auctions maximise."""
         return int(self.take_up.min())
 
     def utilities(self, costs: ArrayLike) -> NDArray[Any]:

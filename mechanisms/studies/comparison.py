@@ -68,7 +68,7 @@ class Draw:
     """One auction of a study.
 
     Args:
-        bids: (N, S) true costs, bid honestly.
+        bids: (N, S) true costs, bid truthfully.
         pilot: (N, S) another draw of the same law: what a rule with public prices may know.
         budget: Money available.
         seed: Of random rules.
@@ -130,7 +130,7 @@ FLOORS: Mapping[str, Callable[[int, int], int]] = MappingProxyType(
         "greedy-max-min*": lambda best, tasks: best,
     }
 )
-"""Guaranteed minimum take-up, from the full-information optimum k* and the number of tasks."""
+"""Guaranteed minimum of recruits per task, from the full-information optimum k* and S."""
 LARGE_MARKET = 1 - 1 / math.e
 """Share of k* that no budget-feasible truthful rule beats on every law as markets grow, for
 clients with one task each."""
@@ -144,10 +144,10 @@ class Cell:
         rule: Name.
         law: Name.
         budget: As a share of the sum of all costs.
-        ratio: Minimum take-up / k*, over auctions with k* > 0.
+        ratio: Minimum of recruits per task / k*, over auctions with k* > 0.
         lead: Its difference to the ratio of `max_min_fair`, auction by auction.
-        minimum: Minimum take-up.
-        gap: Largest less smallest take-up of a task.
+        minimum: Minimum of recruits per task.
+        gap: Largest less smallest number of recruits of a task.
         spent: Spend / budget.
         overpaid: Payments / costs of the recruits, less 1, over auctions with recruits.
         floor: Guaranteed minimum / k*, mean over the same auctions as `ratio`; None without one.
@@ -179,7 +179,7 @@ def compare_rules(
     jobs: int | None = None,
     progress: bool = False,
 ) -> tuple[Cell, ...]:
-    """Run every rule on the same drawn auctions, bids honest, and summarise.
+    """Run every rule on the same drawn auctions with truthful bids, and summarise.
 
     Args:
         num_clients: N.

@@ -88,7 +88,7 @@ class LogNormal:
 class Correlated:
     """Cost = client U_i + task V_s + noise W_is with independent U, V, W uniform on [0, 1].
 
-    A client that is dear for one task tends to be dear for all, and likewise for tasks.
+    A client that is costly for one task tends to be costly for all, and likewise for tasks.
 
     Args:
         client: Weight of the client's own factor, >= 0.
@@ -113,7 +113,7 @@ class Correlated:
 
 @dataclass(frozen=True)
 class Specialists:
-    """Every client is cheap on one task, drawn uniformly, and dear on the others.
+    """Every client is cheap on one task, drawn uniformly, and costly on the others.
 
     The cost is uniform on [0, cheap] for the own task and on [cheap, dear] elsewhere.
 
@@ -134,8 +134,8 @@ class Specialists:
         shape = _shape(num_clients, num_tasks)
         own = rng.integers(num_tasks, size=(num_clients, 1))
         unit = rng.random(shape)
-        dear = self.cheap + (self.dear - self.cheap) * unit
-        return np.where(own == np.arange(num_tasks), self.cheap * unit, dear)
+        costly = self.cheap + (self.dear - self.cheap) * unit
+        return np.where(own == np.arange(num_tasks), self.cheap * unit, costly)
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ DISTRIBUTIONS: Mapping[str, Callable[..., CostDistribution]] = MappingProxyType(
         "two-point": TwoPoint,
     }
 )
-"""Names by which a configuration file asks for a distribution."""
+"""Names that a configuration file may give a distribution."""
 
 
 def scenario(settings: Mapping[str, Any]) -> CostDistribution:

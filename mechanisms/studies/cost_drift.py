@@ -1,7 +1,7 @@
-"""How costs move from round to round: small records with a `draw` method, like the scenarios.
+"""How costs move from round to round: small records with a `draw` method, as for distributions.
 
-Costs move by themselves. Where working makes a client cheaper or dearer, its bid today moves its
-cost tomorrow, and nothing here applies.
+Costs move by themselves. Where working makes a client cheaper or more expensive, its bid today
+moves its cost tomorrow, and nothing here applies.
 """
 
 from __future__ import annotations

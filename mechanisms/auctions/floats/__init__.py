@@ -1,1 +1,1 @@
-"""Float forms: sorted stretches of asks, and the steps that several float rules share."""
+"""Float forms: sorted stretches of bids, and the steps that several float rules share."""

@@ -85,7 +85,7 @@ def test_the_fee_rule_is_its_definition(auction, ratio):
 
 @settings(max_examples=20)
 @given(float_auctions(3, 2, HALVES), st.sampled_from(RATIOS))
-def test_the_fee_rule_is_truthful_for_every_single_ask(auction, ratio):
+def test_the_fee_rule_is_truthful_for_every_single_bid(auction, ratio):
     bids, budget = auction
     direction = np.ones(bids.shape[1])
 
@@ -128,7 +128,7 @@ def test_posted_prices_in_floats_are_the_exact_ones(auction, data):
 
 @SETTINGS
 @given(float_auctions(max_clients=9), st.integers(0, 2**32 - 1))
-def test_sampled_prices_are_honest_and_affordable(auction, seed):
+def test_sampled_prices_are_truthful_and_affordable(auction, seed):
     bids, budget = auction
 
     def rule(bids, budget):

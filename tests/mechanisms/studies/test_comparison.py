@@ -1,4 +1,4 @@
-"""The studies: the same auctions for all rules, honest floors, output that a script can read."""
+"""The studies: the same auctions for all rules, proved floors, output that a script can read."""
 
 import json
 import math
@@ -81,7 +81,7 @@ def test_views(cells):
     assert plain({"x": (float("inf"), 2)}) == {"x": [None, 2]}
 
 
-def test_rounds_are_truthful_one_by_one_and_gamed_where_they_learn():
+def test_rounds_are_truthful_one_by_one_and_not_where_they_learn():
     by_rule, learning = study_rounds(num_rounds=3, num_clients=8, num_tasks=2, draws=2)
     for each in by_rule:
         if not each.rule.endswith("*"):
