@@ -106,6 +106,13 @@ def checked_budget(budget: Any, *, exact: bool) -> Any:
     return _representable("budget", value)
 
 
+def checked_count(argument: str, value: Any, least: int) -> int:
+    """An integer that is large enough; floats and booleans are refused."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InvalidInput(argument, value, f"an integer >= {least}")
+    return int(value)
+
+
 def checked_generator(rng: Any) -> np.random.Generator:
     """The source of randomness, which nothing else can stand for."""
     if not isinstance(rng, np.random.Generator):

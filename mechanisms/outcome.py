@@ -104,6 +104,16 @@ class Outcome:
     __hash__ = None  # type: ignore[assignment]
 
 
+def counting_recruits(winners: NDArray[np.bool_], payments: NDArray[Any]) -> Outcome:
+    """An outcome whose level is the number of recruits of each task.
+
+    Example:
+        >>> counting_recruits(np.array([[True], [False]]), np.array([[2.0], [0.0]])).level
+        array([1])
+    """
+    return Outcome(winners, payments, np.asarray(winners.sum(axis=0, dtype=np.int64)))
+
+
 def _exact_utility(won: NDArray[np.bool_], paid: NDArray[Any], cost: NDArray[Any]) -> Any:
     """Utility of one client, with floats read as the binary numbers they are."""
     terms = (_exactly(p) - _exactly(c) for w, p, c in zip(won, paid, cost, strict=True) if w)

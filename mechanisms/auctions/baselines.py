@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mechanisms.auctions.exact.ranking import exact_outcome
 from mechanisms.bids import Auction, checked_generator, read_auction
-from mechanisms.outcome import Outcome
+from mechanisms.outcome import Outcome, counting_recruits
 
 
 def cheapest_first(bids: ArrayLike, budget: Any) -> Outcome:
@@ -70,8 +70,7 @@ def random_recruitment(bids: ArrayLike, budget: Any, rng: np.random.Generator) -
 
 def _buy(auction: Auction, order: NDArray[np.intp], *, skip: bool) -> Outcome:
     """Buy bids in an order while they fit; the first that does not ends it, or is passed over."""
-    outcome = (_buy_exactly if auction.exact else _buy_fast)(auction, order, skip)
-    return Outcome(outcome.winners, outcome.payments, outcome.take_up)
+    return (_buy_exactly if auction.exact else _buy_fast)(auction, order, skip)
 
 
 def _buy_exactly(auction: Auction, order: NDArray[np.intp], skip: bool) -> Outcome:
@@ -86,7 +85,7 @@ def _buy_exactly(auction: Auction, order: NDArray[np.intp], skip: bool) -> Outco
             left = left - bid
         elif not skip:
             break
-    return exact_outcome(prices, auction.bids.shape, [0] * auction.num_tasks)
+    return exact_outcome(prices, auction.bids.shape)
 
 
 def _buy_fast(auction: Auction, order: NDArray[np.intp], skip: bool) -> Outcome:
@@ -96,4 +95,4 @@ def _buy_fast(auction: Auction, order: NDArray[np.intp], skip: bool) -> Outcome:
     chosen = np.zeros(auction.bids.size, dtype=np.bool_)
     spend_in_order(auction.bids.ravel(), order.astype(np.int64), auction.budget, skip, chosen)
     winners = chosen.reshape(auction.bids.shape)
-    return Outcome(winners, np.where(winners, auction.bids, 0.0), np.zeros(1, dtype=np.int64))
+    return counting_recruits(winners, np.where(winners, auction.bids, 0.0))

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from fairopt.errors import InvalidInput
 from mechanisms.auctions.exact.ranking import exact_outcome
 from mechanisms.bids import Auction, checked_direction, exact_number, read_auction
-from mechanisms.outcome import Outcome
+from mechanisms.outcome import Outcome, counting_recruits
 
 SCALE_BITS = 20
 """Significant bits of a scale: a relative step of 1e-6, far below one recruit."""
@@ -148,7 +148,7 @@ def _outcome(auction: Auction, menus: Menus, first: int, takes: Takes) -> Outcom
         waiting &= ~served
         if not waiting.any():
             break
-    return Outcome(winners, payments, np.asarray(winners.sum(axis=0, dtype=np.int64)))
+    return counting_recruits(winners, payments)
 
 
 def _own_spend_covers(menu: Menu, taken: NDArray[np.bool_], need: Fraction) -> NDArray[np.bool_]:
@@ -196,7 +196,7 @@ def _takes_fast(auction: Auction, menu: Menu) -> NDArray[np.bool_]:
 def _nothing(auction: Auction) -> NDArray[Any]:
     """A table of payments with nothing in it."""
     if auction.exact:
-        return exact_outcome({}, auction.bids.shape, 0).payments
+        return exact_outcome({}, auction.bids.shape).payments
     return np.zeros(auction.bids.shape)
 
 

@@ -15,7 +15,7 @@ from mechanisms.bids import (
     exact_number,
     read_auction,
 )
-from mechanisms.outcome import Outcome
+from mechanisms.outcome import Outcome, counting_recruits
 
 
 def posted_price(bids: ArrayLike, prices: ArrayLike, budget: Any) -> Outcome:
@@ -51,9 +51,8 @@ def posted_price(bids: ArrayLike, prices: ArrayLike, budget: Any) -> Outcome:
     accepted = np.asarray(auction.bids <= table, dtype=bool)
     offered = (_offered_exactly if auction.exact else _offered_fast)(auction, table, accepted)
     winners = accepted & offered[:, np.newaxis]
-    nothing = auction.budget * 0
-    payments = np.where(winners, table, nothing)
-    return Outcome(winners, payments, np.asarray(winners.sum(axis=0, dtype=np.int64)))
+    payments = np.where(winners, table, auction.budget * 0)  # 0 in the auction's number type
+    return counting_recruits(winners, payments)
 
 
 def _offered_exactly(
@@ -135,6 +134,6 @@ def _sample_level(bids: NDArray[Any], auction: Auction) -> int:
 
 def _as_outcome(prices: dict[tuple[int, int], Any], auction: Auction) -> Outcome:
     """Outcome in the number type of the auction."""
-    outcome = exact_outcome(prices, auction.bids.shape, [0] * auction.num_tasks)
+    outcome = exact_outcome(prices, auction.bids.shape)
     payments = outcome.payments if auction.exact else outcome.payments.astype(np.float64)
-    return Outcome(outcome.winners, payments, outcome.take_up)
+    return Outcome(outcome.winners, payments, outcome.level)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,17 +29,22 @@ from mechanisms.audits.violation import (
     TRUTHFUL,
     WITHIN_BUDGET,
     Violation,
+    rounding_error,
 )
-from mechanisms.bids import checked_bids, checked_budget, checked_generator, read_auction
+from mechanisms.bids import (
+    checked_bids,
+    checked_budget,
+    checked_count,
+    checked_generator,
+    read_auction,
+)
 from mechanisms.outcome import Mechanism, Outcome
 from mechanisms.parallel import checked_jobs
 
 Method = Literal["auto", "exact", "search", "smt"]
-METHODS = ("auto", "exact", "search", "smt")
+METHODS = get_args(Method)
 SAMPLES = 10_000
 """Misreports that a search tries in all, unless told otherwise."""
-ROUNDING = Fraction(1, 2**40)
-"""Relative to the budget: smaller gains under a float mechanism are its rounding."""
 AUTO_SIZE = 10_000
 """Clients times bids up to which "auto" traces a mechanism: a few runs for each such pair."""
 TRACED = (MONOTONE, CRITICAL, MENU)
@@ -208,12 +213,11 @@ def _by_search(
     job: AuditJob, joint: bool | None, samples: int, rng: np.random.Generator | None
 ) -> AuditReport:
     """Random misreports in the mechanism's own arithmetic: a lower bound on the gains."""
-    if isinstance(samples, bool) or not isinstance(samples, int | np.integer) or samples < 1:
-        raise InvalidInput("samples", samples, "an integer >= 1")
+    checked_count("samples", samples, 1)
     generator = np.random.default_rng(SEED) if rng is None else checked_generator(rng)
     check_repeats(job.mechanism, job.bids, job.budget)
     each = -(-samples // len(job.clients))
-    threshold = ROUNDING * job.exact_budget * (job.bids.dtype != object)
+    threshold = rounding_error(job.bids, job.budget)
     seeds = generator.integers(2**63, size=(len(job.bids), 2))
     settings = (each, joint is not False, threshold, seeds)
     check = SearchReports(job.mechanism, job.bids, job.budget, *settings)

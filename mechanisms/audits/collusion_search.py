@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fairopt.errors import InvalidInput
 from mechanisms.audits.collusion import (
     JointViolation,
     Row,
@@ -19,7 +17,8 @@ from mechanisms.audits.collusion import (
 )
 from mechanisms.audits.random_reports import random_reports
 from mechanisms.audits.run_rule import check_repeats
-from mechanisms.bids import checked_bids, checked_budget, checked_generator, exact_number
+from mechanisms.audits.violation import rounding_error
+from mechanisms.bids import checked_bids, checked_budget, checked_count, checked_generator
 from mechanisms.outcome import Mechanism
 from mechanisms.parallel import checked_jobs, for_each
 
@@ -27,8 +26,6 @@ SAMPLES = 2_000
 """Coalitions of each kind that a search tries, unless told otherwise."""
 TRIES = 20
 """Joint reports tried for one random pair, or one random client, before the next."""
-ROUNDING = Fraction(1, 2**40)
-"""Relative to the budget: smaller gains of a float mechanism are its rounding."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +76,7 @@ def find_limits(
         >>> found.collusion.replay(max_min_fair) > 0, found.false_name.replay(max_min_fair) > 0
         (True, True)
     """
-    if isinstance(samples, bool) or not isinstance(samples, int | np.integer) or samples < 1:
-        raise InvalidInput("samples", samples, "an integer >= 1")
+    checked_count("samples", samples, 1)
     table = checked_bids(bids)
     checked_budget(budget, exact=table.dtype == object)
     generator = np.random.default_rng(0) if rng is None else checked_generator(rng)
@@ -135,8 +131,7 @@ class _Search:
         """A finding above rounding, without the bids, which the caller knows."""
         if found is None:
             return None
-        floats = self.bids.dtype != object
-        enough = found.gain > ROUNDING * exact_number(self.budget) * floats
+        enough = found.gain > rounding_error(self.bids, self.budget)
         return replace(found, bids=np.empty((0, 0)), budget=None) if enough else None
 
 

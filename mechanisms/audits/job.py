@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,7 @@ from numpy.typing import NDArray
 from fairopt.errors import InvalidInput
 from mechanisms.bids import checked_budget, exactly
 from mechanisms.outcome import Mechanism
-from mechanisms.parallel import for_each
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from mechanisms.parallel import Item, Result, for_each
 
 
 @dataclass(frozen=True, eq=False)

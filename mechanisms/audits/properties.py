@@ -17,8 +17,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fairopt.errors import InvalidInput
-from mechanisms.audits.collusion import find_profitable_collusion as find_profitable_collusion
-from mechanisms.audits.collusion import find_profitable_false_name as find_profitable_false_name
 from mechanisms.audits.response_curve import Piece, row_with, trace
 from mechanisms.audits.run_rule import checked_outcome, run_mechanism
 from mechanisms.audits.violation import (

@@ -22,6 +22,8 @@ CRITICAL = "critical payments"
 MENU = "menu independent"
 LAWS = (TRUTHFUL, RATIONAL, WITHIN_BUDGET, MONOTONE, CRITICAL, MENU)
 """The laws that can be violated, as reports name them."""
+ROUNDING = Fraction(1, 2**40)
+"""Relative to the budget: smaller gains under a float mechanism are its rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +119,12 @@ def client_utility(outcome: Outcome, client: Any, costs: Any) -> Any:
     table = np.empty((1, len(costs)), dtype=object)
     table[0] = [exact_number(cost) for cost in costs]
     return one.utilities(table)[0]
+
+
+def rounding_error(bids: NDArray[Any], budget: Any) -> Fraction:
+    """Gains up to it can be rounded payments: 0 where the bids are exact."""
+    exact = bids.dtype == object
+    return Fraction(0) if exact else ROUNDING * exact_number(budget)
 
 
 def exact_spend(outcome: Outcome) -> Any:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fairopt.choices import choose, suggestion
 from fairopt.errors import InvalidInput
+from mechanisms.bids import checked_count
 
 Costs = NDArray[np.float64]
 
@@ -265,10 +266,7 @@ def _checked_scale(scale: Any) -> tuple[float, ...]:
 
 def _shape(num_clients: int, num_tasks: int) -> tuple[int, int]:
     """A table's shape, both sides at least 1."""
-    for name, value in (("num_clients", num_clients), ("num_tasks", num_tasks)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise InvalidInput(name, value, "an integer >= 1")
-    return int(num_clients), int(num_tasks)
+    return checked_count("num_clients", num_clients, 1), checked_count("num_tasks", num_tasks, 1)
 
 
 def _scale_of(scale: tuple[float, ...], num_tasks: int) -> Any:

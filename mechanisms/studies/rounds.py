@@ -16,9 +16,9 @@ from mechanisms.auctions.greedy_max_min import greedy_max_min
 from mechanisms.auctions.leave_one_out_level import leave_one_out_level
 from mechanisms.auctions.level_max_min import level_max_min
 from mechanisms.auctions.max_min_fair import max_min_fair
+from mechanisms.bids import checked_count
 from mechanisms.outcome import Mechanism
 from mechanisms.parallel import for_each
-from mechanisms.studies.comparison import checked_count
 from mechanisms.studies.cost_distributions import Uniform
 from mechanisms.studies.cost_drift import CostProcess, GeometricWalk, MeanReverting
 from mechanisms.studies.repeated_auctions import (
@@ -132,10 +132,10 @@ def study_rounds(
     Raises:
         InvalidInput: A count below 1; with fewer than 4 clients there are no scouts to spare.
     """
-    least = {"num_rounds": 1, "num_clients": 4, "num_tasks": 1, "draws": 1}
-    given = (num_rounds, num_clients, num_tasks, draws)
-    for (name, low), value in zip(least.items(), given, strict=True):
-        checked_count(name, value, low)
+    checked_count("num_rounds", num_rounds, 1)
+    checked_count("num_clients", num_clients, 4)
+    checked_count("num_tasks", num_tasks, 1)
+    checked_count("draws", draws, 1)
     checked_count("seed", seed, 0)
     shape = (num_rounds, num_clients, num_tasks)
     places = [("rule", rule, drift) for rule in RULES for drift in DRIFTS]

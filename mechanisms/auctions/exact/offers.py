@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from mechanisms.auctions.exact.integer_scaling import in_integers
 from mechanisms.auctions.exact.ranking import (
     Ranking,
@@ -40,5 +38,4 @@ def recruit_by_offers(auction: Auction, offer: Offer) -> Outcome:
             level, price = offer(others, task, auction)
             if among_cheapest(others[task], level, bid, client) and bid <= price:
                 prices[client, task] = price * unit
-    outcome = exact_outcome(prices, auction.bids.shape, np.zeros(auction.num_tasks))
-    return Outcome(outcome.winners, outcome.payments, outcome.take_up)
+    return exact_outcome(prices, auction.bids.shape)

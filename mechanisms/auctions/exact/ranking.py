@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mechanisms.outcome import Outcome
+from mechanisms.outcome import Outcome, counting_recruits
 
 Ranking = list[tuple[Any, int]]
 """Bidding clients of one task as (bid, client), cheapest first, ties to the lower index."""
@@ -93,11 +93,19 @@ def water_level(amounts: Sequence[Any], total: Any) -> Any:
     return math.inf
 
 
-def exact_outcome(prices: Prices, shape: tuple[int, ...], level: Any) -> Outcome:
-    """An exact outcome from the price paid to each winning (client, task)."""
+def exact_outcome(prices: Prices, shape: tuple[int, ...], level: Any = None) -> Outcome:
+    """An exact outcome from the price paid to each winning (client, task).
+
+    Args:
+        prices: Pay of each recruit.
+        shape: (N, S).
+        level: (S,) the rule's level; the number of recruits by default.
+    """
     winners = np.zeros(shape, dtype=bool)
     payments = np.full(shape, Fraction(0), dtype=object)
     for cell, price in prices.items():
         winners[cell] = True
         payments[cell] = price
+    if level is None:
+        return counting_recruits(winners, payments)
     return Outcome(winners, payments, np.asarray(level, dtype=np.int64))

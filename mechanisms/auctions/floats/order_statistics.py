@@ -34,14 +34,12 @@ class OrderStatistics:
         below: (S,) bids that come before.
         size: (S,) bids in each row.
         complete: (S,) whether no finite bid comes after.
-        clients: N.
     """
 
     rows: Floats
     below: Integers
     size: Integers
     complete: NDArray[np.bool_]
-    clients: int
 
     def covers(self, first: int, last: int) -> bool:
         """Whether the ranks first..last of every task are known (0 and below, and past the end)."""
@@ -71,10 +69,10 @@ def everything(bids: Floats) -> OrderStatistics:
     """All bids, sorted."""
     rows = np.array(bids.T, order="C", copy=True)
     rows.sort(axis=1)
-    tasks, clients = rows.shape
+    tasks = len(rows)
     size = np.array([np.searchsorted(row, np.inf) for row in rows], dtype=np.int64)
     none, whole = np.zeros(tasks, dtype=np.int64), np.ones(tasks, dtype=np.bool_)
-    return OrderStatistics(rows, none, size, whole, clients)
+    return OrderStatistics(rows, none, size, whole)
 
 
 def stretch(bids: Floats, guess: Callable[[Floats, float], Integers]) -> OrderStatistics | None:
@@ -103,7 +101,7 @@ def stretch(bids: Floats, guess: Callable[[Floats, float], Integers]) -> OrderSt
     for row, count in zip(rows, size, strict=True):
         row[count:] = np.inf
     rows.sort(axis=1)
-    return OrderStatistics(rows, below, size, np.isinf(high), clients)
+    return OrderStatistics(rows, below, size, np.isinf(high))
 
 
 def _bounds(sample: Floats, first: Integers, last: Integers) -> tuple[Floats, Floats]:

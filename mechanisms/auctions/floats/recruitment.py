@@ -34,10 +34,10 @@ def _common_level(auction: Auction, stats: OrderStatistics) -> int:
     """Largest affordable common level, -1 where it is not among the order statistics."""
     from mechanisms.auctions.kernels.shares import common_level
 
-    last = np.where(stats.complete, stats.clients, stats.below + stats.size - 1)
-    top, end = int(last.min()), stats.clients
-    of = (stats.rows, stats.below, stats.size)
-    return int(common_level(*of, top, end, auction.outside, auction.budget))
+    clients = auction.num_clients
+    last = np.where(stats.complete, clients, stats.below + stats.size - 1)
+    of = (stats.rows, stats.below, stats.size, int(last.min()), clients)
+    return int(common_level(*of, auction.outside, auction.budget))
 
 
 def recruit_cheapest(
@@ -77,15 +77,15 @@ def leave_one_out(auction: Auction, *, caps: bool) -> Outcome:
     Only the levels next to the common level of `level_max_min` decide, hence one window of six
     order statistics per task and one pass over the clients.
     """
-    from mechanisms.auctions.kernels.water_filling import WINDOW, leave_one_out
+    from mechanisms.auctions.kernels import water_filling as kernel
 
-    level, stats = around_common_level(auction, reach=WINDOW // 2)
-    window = stats.window(level - 2, WINDOW, auction.outside)
+    level, stats = around_common_level(auction, reach=kernel.WINDOW // 2)
+    window = stats.window(level - 2, kernel.WINDOW, auction.outside)
     less = stats.count_below(window)
     winners, payments = empty_tables(auction.bids.shape)
     recruits = np.zeros(auction.num_tasks, dtype=np.int64)
     tables = (winners, payments, recruits)
-    leave_one_out(auction.bids, window, less, level, auction.budget, caps, *tables)
+    kernel.leave_one_out(auction.bids, window, less, level, auction.budget, caps, *tables)
     return Outcome(*tables)
 
 

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from fairopt import errors
 from mechanisms import exactly, participation_fee, posted_price, sampled_posted_price
 from mechanisms.audits.properties import find_menu_dependence, find_profitable_misreport
-from tests.mechanisms.profiles import TIED, float_auctions, table
+from tests.mechanisms.profiles import HALVES, float_auctions, table
 
 SETTINGS = settings(max_examples=120)
-HALVES = [float(value) for value in TIED]
 RATIOS = [0.0, 0.25, 0.5, 0.9]
 CLOSE = Fraction(1, 10**12)
 """Float payments of the fee rule may be that much below the exact ones, relative to the budget."""

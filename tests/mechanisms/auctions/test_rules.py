@@ -21,10 +21,9 @@ from mechanisms import (
     random_recruitment,
 )
 from tests.mechanisms.auctions import literal
-from tests.mechanisms.profiles import TIED, float_auctions, paid, table
+from tests.mechanisms.profiles import HALVES, float_auctions, paid, table
 
 SETTINGS = settings(max_examples=150)
-HALVES = [float(value) for value in TIED]
 
 
 def recruits(outcome):

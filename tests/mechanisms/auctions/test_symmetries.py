@@ -18,7 +18,7 @@ from mechanisms import (
     level_max_min,
     max_min_fair,
 )
-from tests.mechanisms.profiles import TIED, float_auctions
+from tests.mechanisms.profiles import HALVES, float_auctions
 
 RULES = [
     budget_fair,
@@ -28,7 +28,6 @@ RULES = [
     level_max_min,
     max_min_fair,
 ]
-HALVES = [float(value) for value in TIED]
 SETTINGS = settings(max_examples=60)
 
 

@@ -11,10 +11,8 @@ from fairopt import errors
 from mechanisms import budget_fair, exactly, greedy_max_min, max_min_fair
 from mechanisms.audits.collusion import COLLUSION_PROOF, FALSE_NAME_PROOF, all_pairs, splits
 from mechanisms.audits.collusion_search import find_limits
-from mechanisms.audits.properties import find_profitable_collusion, find_profitable_false_name
-from tests.mechanisms.profiles import TIED, float_auctions, table
-
-HALVES = [float(value) for value in TIED]
+from mechanisms.properties import find_profitable_collusion, find_profitable_false_name
+from tests.mechanisms.profiles import HALVES, float_auctions, table
 
 
 def test_a_misreport_alone_is_a_pair_with_a_truthful_partner():

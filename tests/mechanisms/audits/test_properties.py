@@ -31,9 +31,8 @@ from mechanisms.audits.properties import (
     find_profitable_report,
 )
 from mechanisms.audits.response_curve import trace
-from tests.mechanisms.profiles import TIED, float_auctions, table
+from tests.mechanisms.profiles import HALVES, float_auctions, table
 
-HALVES = [float(value) for value in TIED]
 TRUTHFUL_RULES = [budget_fair, max_min_fair, leave_one_out_level]
 ONE_CLIENT_LAWS = [
     find_profitable_misreport,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fairopt import errors
+from fairopt.utility import jain_index
 from mechanisms import (
     budget_fair,
     exactly,
@@ -21,7 +22,6 @@ from mechanisms.studies.repeated_auctions import (
     audit_rounds,
     every_round,
     find_profitable_plan,
-    jain_index,
     learned_budget,
     learned_reserve,
     repeated_auction,
