@@ -237,8 +237,8 @@ def find_profitable_plan(
 ) -> RepeatedViolation | None:
     """The best of some bids for all rounds of one client, if it beats the truth in all of them.
 
-    The others bid their costs, whatever they saw. Against others that answer what they saw, even
-    a misreport can pay in an auction that never learns: by teaching them.
+    The others bid their costs, whatever they saw. Against others that answer what they saw, a
+    misreport can pay even in an auction that never learns: by teaching them.
 
     Args:
         policy: Rule and budget of every round.
