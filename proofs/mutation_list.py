@@ -86,19 +86,15 @@ CLAIMS_OF: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
 RATES = ("fair-prices-*", "fair-rates-*", "max-min-rates-*", "a-cap-*", "allocation-residual-*")
 FOLDERS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {
-        "fairopt/allocating/paths/": ("split-*", "optimal-split-*"),
-        "fairopt/allocating": RATES,
-        "fairopt/kernels/equal_rows": RATES,
-        "fairopt/kernels/flow_rates": RATES,
-        "fairopt/kernels/dual_ascent": RATES,
-        "fairopt/kernels/log_prices": RATES,
-        "fairopt/kernels/progressive_filling": RATES,
-        "mechanisms/kernels": ("float-rules-*", "*-take-up"),
-        "mechanisms": AUCTIONS,
-        "fairopt": GRADIENTS,
+        "fairopt/allocation/multipath/": ("split-*", "optimal-split-*"),
+        "fairopt/allocation/": RATES,
+        "fairopt/kernels/network/": RATES,
+        "mechanisms/auctions/kernels/": ("float-rules-*", "*-take-up"),
+        "mechanisms/": AUCTIONS,
+        "fairopt/": GRADIENTS,
     }
 )
-"""Claims of the files that are not listed: those of the first beginning of the name that fits."""
+"""Claims of the files that are not listed: those of the first folder that holds the file."""
 
 
 def claims_of(file: str) -> tuple[str, ...]:
@@ -148,7 +144,7 @@ MUTATIONS = (
     Mutation("fairopt/pareto.py", "weights of unit gradients returned", "v * np.exp(log_size.min() - log_size)", "v * 1.0"),
     Mutation("fairopt/pareto.py", "strict for weak", "Verdict.STATIONARY if norm <= 4.0 * rounding", "Verdict.STATIONARY if norm < 0.0 * rounding"),
     Mutation("fairopt/kernels/gram/min_norm.py", "linear term of the wrong scale", "q[i] = -least / d[i]", "q[i] = -least / (d[i] * d[i])"),
-    Mutation("fairopt/kernels/gram/stationarity.py", "verdict the wrong way round", "if least > error:", "if least < error:"),
+    Mutation("fairopt/kernels/gram/stationarity.py", "comparison the wrong way round", "if least > error:", "if least < error:"),
     Mutation("fairopt/kernels/gram/dual_cone.py", "multipliers subtracted", "weights[i] = reference[i] + (u[i]", "weights[i] = reference[i] - (u[i]"),
     Mutation("fairopt/kernels/gram/fairgrad_newton.py", "priority in the wrong power", "(1.0 - theta) * log_p[i] +", "theta * log_p[i] +"),
     Mutation("fairopt/kernels/gram/cagrad_level.py", "level off the root", "q[i] = g[i] - mu * b[i]", "q[i] = g[i] + mu * b[i]"),
@@ -165,7 +161,7 @@ MUTATIONS = (
     Mutation("fairopt/kernels/network/progressive_filling.py", "frozen rates use nothing", "max(1.0 - used, 0.0) / moving", "1.0 / moving"),
     Mutation("fairopt/kernels/network/progressive_filling.py", "caps after the links", "bound[order[next_bound]] <= level[heap[0]]", "bound[order[next_bound]] > level[heap[0]]"),
     Mutation("fairopt/allocation/methods/linear_programme.py", "smallest total", "programme(-weight, scaled.by_link", "programme(weight, scaled.by_link"),
-    Mutation("fairopt/allocation/multipath/problem.py", "dearest path for cheapest", "np.minimum.reduceat(of_paths", "np.maximum.reduceat(of_paths"),
+    Mutation("fairopt/allocation/multipath/problem.py", "most expensive path for cheapest", "np.minimum.reduceat(of_paths", "np.maximum.reduceat(of_paths"),
     Mutation("fairopt/allocation/multipath/lp_optimality_check.py", "gains do not count", "GAIN = 1e-4", "GAIN = 1e4"),
     Mutation("fairopt/allocation/multipath/solve.py", "never in stages", "and worth_staging(form, best.z)", "and not worth_staging(form, best.z)"),
     Mutation("fairopt/allocation/multipath/lexicographic_stages.py", "settled flows pay less than others", "ABOVE = 2.0 * DECADE", "ABOVE = -9.0 * DECADE"),
