@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -10,9 +12,10 @@ from numpy.typing import ArrayLike
 
 from fairopt import checks
 from fairopt.arrays import Array
-from fairopt.dual_cone import natural_residual
+from fairopt.dual_cone import dual_cone_projection, natural_residual
 from fairopt.errors import InvalidInput
-from fairopt.solution import Solution, single
+from fairopt.pareto import Verdict, pareto_certificate
+from fairopt.solution import Solution, Status, single
 
 MAX_ITERATIONS = 1000  # Newton steps with all fallbacks; 3 are usual, 300 the most ever seen
 _LOG_SMALLEST = -744.4400719213812  # log of the smallest float64; half of it rounds to zero
@@ -48,7 +51,8 @@ def fairgrad(
         tol: Largest residual (see `fairgrad_residual`) called OPTIMAL.
         max_iterations: Newton steps allowed.
         gram_error: Relative error of the entries of A in units of unit-norm gradients; default
-            4 K eps of the dtype of `gram`, or the asymmetry seen in it if that is more.
+            16 eps for a float64 `gram` and 4 K eps of narrower ones, or the asymmetry seen in it if
+            that is more.
 
     Returns:
         `Solution`; `weights` are w in the unit of the problem, so <g_k, d> = (p_k / w_k)^(1/alpha).
@@ -67,7 +71,9 @@ def fairgrad(
     the weights already moves the residual as much (`floor`). Tasks that are parallel to rounding
     count as exact copies and share accordingly. The result does not depend on the scale of the
     gradients. UNDECIDED comes with weights of the matrix as given, which another
-    matrix with the same digits need not share. OUT_OF_RANGE: the weights overflow; they are zero.
+    matrix with the same digits need not share. At alpha = 0 ok means, as for
+    `dual_cone_projection`, that `direction_error` is at most max(1e-5, 8 sqrt(gram_error)).
+    OUT_OF_RANGE: the weights overflow; they are zero.
 
     Raises:
         InvalidInput: for wrong shapes or types, NaN, inf, an asymmetric matrix, a negative
@@ -93,19 +99,106 @@ def fairgrad(
     assumed = error if gram_error is None else checks.gram_precision(gram_error, error)
     if A.ndim > 2 or p.ndim > 1 or begin.ndim > 1 or type(power) is not float:
         _same_batch(A, power, p, begin, assumed)
+    limit, steps = checks.tolerance(tol), checks.count("max_iterations", max_iterations, 0)
+    at_zero = np.equal(power, 0.0)
+    if at_zero.any():
+        known = None if type(assumed) is float and assumed < 0.0 else assumed
+        given = (A, p if priority is not None else np.ones(K), None if start is None else begin)
+        return _with_projections(given, known, at_zero, power, limit, steps)
     with np.errstate(all="ignore"):
-        answer = _kernel()(
-            A,
-            power,
-            p,
-            begin,
-            _given(priority, start),
-            checks.tolerance(tol),
-            checks.count("max_iterations", max_iterations, 0),
-            assumed,
-        )
+        answer = _kernel()(A, power, p, begin, _given(priority, start), limit, steps, assumed)
     checks.gram_fault(A, answer[2])
     return _solution(*answer)
+
+
+def _with_projections(
+    given: tuple[Array, Array, Array | None],
+    error: float | Array | None,
+    at_zero: Any,
+    power: float | Array,
+    tol: float,
+    steps: int,
+) -> Solution:
+    """A batch in which alpha = 0 occurs: those problems are projections on the dual cone."""
+    A, p, start = given
+    K = A.shape[-1]
+    parts = (A[..., 0, 0], p[..., 0], at_zero, 0.0 if start is None else start[..., 0])
+    shape = np.broadcast_shapes(*map(np.shape, parts), np.shape(0.0 if error is None else error))
+    if not shape:
+        return _projection(A, p, start, tol, steps, error)
+    where = np.broadcast_to(at_zero, shape)
+
+    def picked(value: Any, mask: Any, *tail: int) -> Any:
+        return None if value is None else np.broadcast_to(value, (*shape, *tail))[mask]
+
+    def solved(mask: Any, solve: Callable[..., Solution]) -> Solution:
+        rows = picked(A, mask, K, K), picked(p, mask, K), picked(start, mask, K)
+        return solve(*rows, tol, steps, picked(error, mask))
+
+    def others(A: Array, p: Array, start: Any, tol: float, steps: int, error: Any) -> Solution:
+        alpha = picked(power, ~where)
+        return fairgrad(
+            A,
+            alpha,
+            priority=p,
+            start=start,
+            tol=tol,
+            max_iterations=steps,
+            gram_error=error,
+        )
+
+    return _merged(where, K, solved(where, _projection), solved(~where, others))
+
+
+def _merged(where: Any, K: int, projected: Solution, others: Solution) -> Solution:
+    """One batch from the problems at alpha = 0 and all others."""
+
+    def both(name: str, *tail: int) -> Any:
+        missing = np.full((1, *tail), np.nan) if name == "certificate" else None
+        mine, theirs = (getattr(x, name) for x in (projected, others))
+        mine, theirs = (missing if x is None else np.asarray(x) for x in (mine, theirs))
+        result = np.empty((*where.shape, *tail), dtype=np.result_type(mine, theirs))
+        result[where], result[~where] = mine, theirs
+        return result
+
+    certificate = both("certificate", K)
+    return Solution(
+        both("weights", K),
+        both("status"),
+        both("residual"),
+        both("iterations"),
+        None if np.isnan(certificate).all() else certificate,
+        floor=both("floor"),
+        worst=both("worst"),
+        gram_error=both("gram_error"),
+        direction_error=both("direction_error"),
+    )
+
+
+def _projection(
+    A: Array, p: Array, start: Array | None, tol: float, steps: int, error: Any
+) -> Solution:
+    """The projection of sum p_k g_k on the dual cone; zero where the gradients are stationary."""
+    found = dual_cone_projection(A, p, start=start, tol=tol, max_iterations=steps, gram_error=error)
+    d = np.sqrt(np.diagonal(A, axis1=-2, axis2=-1))
+    with np.errstate(all="ignore"):
+        slopes = (A @ found.weights[..., None])[..., 0] / d
+        noise = np.asarray(found.gram_error)[..., None] * (d * found.weights).sum(-1, keepdims=True)
+    if (slopes > 2.0 * noise).all():  # progress on every task, so nothing is stationary
+        return found
+    proof = pareto_certificate(A, gram_error=error)
+    stationary = np.equal(proof.verdict, Verdict.STATIONARY)
+    near = np.not_equal(proof.verdict, Verdict.NOT_STATIONARY)
+    status = np.where(stationary, Status.PARETO_STATIONARY, found.status)
+    residual = np.where(stationary, np.inf, found.residual)
+    alone = status.ndim == 0
+    return replace(
+        found,
+        weights=np.where(stationary[..., None], 0.0, found.weights),
+        status=Status(int(status)) if alone else status,
+        residual=float(residual) if alone else residual,
+        certificate=np.where(near[..., None], proof.weights, np.nan) if near.any() else None,
+    )
 
 
 @cache
