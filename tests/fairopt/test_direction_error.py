@@ -8,10 +8,13 @@ from itertools import combinations_with_replacement
 import numpy as np
 import pytest
 
-from fairopt import InvalidInput, Status, dual_cone_projection, upgrad
-from fairopt.solution import worst
-from tests.fairopt.degenerate import FAMILIES, reference
-from tests.fairopt.exact_directions import (
+from benchmarks.problems.degenerate_gradients import (
+    FAMILIES,
+    perturbed,
+    reference,
+    within,
+)
+from benchmarks.problems.exact_directions import (
     distance,
     exact_gram,
     exact_projection,
@@ -19,6 +22,8 @@ from tests.fairopt.exact_directions import (
     length,
     root,
 )
+from fairopt import InvalidInput, Status, dual_cone_projection, upgrad
+from fairopt.solution import worst
 
 EACH = 40  # problems of a family; `make explore` and the benchmark draw more
 ROUNDING = 1e-13  # of the oracle's square root and of the float that it is compared with
@@ -41,27 +46,6 @@ def test_the_exact_projection_is_within_the_bound(name):
         A = exact_gram(G)
         exact = exact_projection(A, r)
         assert distance(A, found.weights, exact, r) <= found.direction_error + ROUNDING
-
-
-def perturbed(G, error, rng):
-    """Other gradients whose Gram matrix is nearly `error` away: along a new axis, or in place."""
-    size = np.linalg.norm(G, axis=1, keepdims=True)
-    noise = rng.uniform(-1.0, 1.0, size=size.shape)
-    if rng.random() < 0.3:
-        noise = np.sign(noise)
-    axis = np.sqrt(error * rng.uniform(0.0, 0.98)) * noise
-    inside = error * rng.uniform(0.0, 0.4) * rng.normal(size=G.shape) / np.sqrt(G.shape[1])
-    return np.hstack([G + size * inside * (rng.random() < 0.5), axis * size])
-
-
-def within(B, A, error):
-    """Whether all entries of an exact Gram matrix are within `error` of a float one."""
-    d = np.sqrt(np.diagonal(A))
-    return all(
-        abs(float(b - Fraction(float(A[i, j])))) <= error * d[i] * d[j]
-        for i, row in enumerate(B)
-        for j, b in enumerate(row)
-    )
 
 
 def perturbations(name, count, seed):

@@ -6,6 +6,8 @@ training produces (few examples, dead units, opposite heads, copies, units), mad
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 
 
@@ -157,3 +159,24 @@ def reference(K, rng):
     if kind == 1:
         return np.eye(K)[int(rng.integers(0, K))]
     return rng.normal(size=K)
+
+
+def perturbed(G, error, rng):
+    """Other gradients whose Gram matrix is nearly `error` away: along a new axis, or in place."""
+    size = np.linalg.norm(G, axis=1, keepdims=True)
+    noise = rng.uniform(-1.0, 1.0, size=size.shape)
+    if rng.random() < 0.3:
+        noise = np.sign(noise)
+    axis = np.sqrt(error * rng.uniform(0.0, 0.98)) * noise
+    inside = error * rng.uniform(0.0, 0.4) * rng.normal(size=G.shape) / np.sqrt(G.shape[1])
+    return np.hstack([G + size * inside * (rng.random() < 0.5), axis * size])
+
+
+def within(B, A, error):
+    """Whether all entries of an exact Gram matrix are within `error` of a float one."""
+    d = np.sqrt(np.diagonal(A))
+    return all(
+        abs(float(b - Fraction(float(A[i, j])))) <= error * d[i] * d[j]
+        for i, row in enumerate(B)
+        for j, b in enumerate(row)
+    )
