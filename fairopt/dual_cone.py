@@ -187,46 +187,45 @@ def upgrad(
     if reference is not None:
         r = checks.finite_vector("reference", reference, K)
         checks.batch_shape(gram=A.shape[:-2], reference=r.shape[:-1])
-    goal = None if accuracy is None else np.asarray(checks.accuracy(accuracy))
     units = np.broadcast_to(np.eye(K), A.shape)
     each = dual_cone_projection(
         gram,
         units,
         tol=tol,
-        accuracy=goal,
+        accuracy=accuracy,
         max_iterations=max_iterations,
         gram_error=gram_error,
     )
-    return _sum_of_projections(A, r, each, goal)
+    return _sum_of_projections(A, r, each, accuracy)
 
 
-def _sum_of_projections(A: Array, r: Array, each: Solution, goal: Array | None) -> Solution:
+def _sum_of_projections(A: Array, r: Array, each: Solution, accuracy: Any) -> Solution:
     """The sum of the K projections, its bound, and its status."""
     K = A.shape[-1]
+    d, size = np.sqrt(np.diagonal(A, axis1=-2, axis2=-1)), np.abs(r)
     weights = (r[..., None, :] @ each.weights)[..., 0, :]
-    shape = weights.shape[:-1]
-    d = np.sqrt(np.diagonal(A, axis1=-2, axis2=-1))
-    counts = np.broadcast_to(r != 0.0, (*shape, K))
-    share = np.abs(r) * d
-    total = share.sum(axis=-1)
-    size = (np.abs(r)[..., None, :] @ (np.abs(each.weights) * d[..., None, :]))[..., 0, :].sum(-1)
+    share = size * d
+    moved = ((size[..., None, :] @ np.abs(each.weights))[..., 0, :] * d).sum(axis=-1)
+    counts, total = np.not_equal(share, 0.0), share.sum(axis=-1)
+    status, residual, off = np.asarray(each.status), each.residual, each.direction_error
+    if not counts.all():
+        status, residual, off = (np.where(counts, x, 0) for x in (status, residual, off))
     with np.errstate(all="ignore"):
-        off = np.where(counts & (share > 0.0), share * each.direction_error, 0.0).sum(axis=-1)
-        bound = (off + (K + 1.0) * _EPS * size) / total
+        bound = ((share * off).sum(axis=-1) + (K + 1.0) * _EPS * moved) / total
     bound = np.where(total > 0.0, bound, 0.0)
     known = np.asarray(each.gram_error)[..., 0]
-    accuracy = default_accuracy(known) if goal is None else goal
-    below = worst(np.where(counts, each.status, Status.OPTIMAL), axis=-1)
-    fine = np.isin(below, (Status.OPTIMAL, Status.ROUNDING_LIMITED))
-    status = np.where(bound <= accuracy, np.where(fine, below, Status.OPTIMAL), below)
-    status = np.where((bound > accuracy) & fine, Status.UNDECIDED, status)
-    residual = np.where(counts, each.residual, 0.0).max(axis=-1)
-    steps = np.broadcast_to(np.sum(each.iterations, axis=-1), shape)
-    if shape:
-        return Solution(weights, status, residual, steps, gram_error=known, direction_error=bound)
+    below = worst(status, axis=-1) if status.any() else np.zeros(bound.shape, dtype=np.int64)
+    accurate = bound <= (default_accuracy(known) if accuracy is None else accuracy)
+    good = np.isin(below, (Status.OPTIMAL, Status.ROUNDING_LIMITED))
+    merged = np.where(accurate == good, below, np.where(accurate, Status.OPTIMAL, Status.UNDECIDED))
+    residual, steps = np.max(residual, axis=-1), np.sum(each.iterations, axis=-1)
+    if bound.ndim:
+        steps = np.broadcast_to(steps, bound.shape)
+        residual = np.broadcast_to(residual, bound.shape)
+        return Solution(weights, merged, residual, steps, gram_error=known, direction_error=bound)
     return single(
         weights,
-        int(status),
+        int(merged),
         residual,
         steps,
         gram_error=float(known),

@@ -41,6 +41,8 @@ class Cone(NamedTuple):
         error: E, largest error of an entry of C.
         shift: What M has more on its diagonal.
         least: A lower bound of the eigenvalues of all matrices within E of C; 0 if none is known.
+        lift: (n,) C p for the min-norm combination p of all tasks.
+        square: p'Cp; inf if p does not lift all tasks, or is not known.
     """
 
     C: Array
@@ -49,6 +51,8 @@ class Cone(NamedTuple):
     error: float
     shift: float
     least: float
+    lift: Array
+    square: float
 
 
 class Point(NamedTuple):
@@ -300,6 +304,52 @@ def min_norm_on(cone: Cone, scratch: Scratch, p: Array) -> bool:
 
 
 @helper
+def lift_error(cone: Cone) -> float:
+    """Largest error of C p for convex p, for every matrix within E of C."""
+    return (cone.error + (cone.d.shape[0] + 2.0) * EPS) * SAFETY
+
+
+@helper
+def common_lift(cone: Cone, scratch: Scratch, p: Array) -> float:
+    """Fill `cone.lift` by the min-norm combination of all tasks; return p'Cp, inf if unusable."""
+    n = cone.d.shape[0]
+    for k in range(n):
+        scratch.chosen[k] = 1 if cone.d[k] > 0.0 else 0
+    if not min_norm_on(cone, scratch, p):
+        return math.inf
+    square = 0.0
+    for k in range(n):
+        cone.lift[k] = dot(cone.C[k], p, n)
+        square += p[k] * cone.lift[k]
+        if scratch.chosen[k] and not cone.lift[k] > lift_error(cone):
+            return math.inf
+    return max(square, 0.0)
+
+
+@helper
+def lifted(cone: Cone, point: Point, Cp: Array, square: float, t: float) -> float:
+    """The bound by the repair t sum p_k h_k that lifts every task enough."""
+    error = lift_error(cone)
+    total = t * t * (square + error)
+    for k in range(point.x.shape[0]):
+        if point.x[k] > 0.0:
+            total += 2.0 * point.x[k] * (point.z[k] + point.zeta[k] + t * (Cp[k] + error))
+    return math.sqrt(max(total, 0.0)) * SAFETY
+
+
+@helper
+def common_lift_bound(cone: Cone, point: Point) -> float:
+    """The repair along the min-norm combination of all tasks, where it is known."""
+    if cone.square == math.inf:
+        return math.inf
+    error, t = lift_error(cone), 0.0
+    for k in range(point.x.shape[0]):
+        if point.zeta[k] > point.z[k] and cone.d[k] > 0.0:
+            t = max(t, (point.zeta[k] - point.z[k]) / (cone.lift[k] - error))
+    return lifted(cone, point, cone.lift, cone.square, t * SAFETY)
+
+
+@helper
 def lift_bound(cone: Cone, point: Point, scratch: Scratch) -> float:
     """The repair along a min-norm combination of dependent tasks; inf if it does not lift them."""
     n = point.x.shape[0]
@@ -311,7 +361,7 @@ def lift_bound(cone: Cone, point: Point, scratch: Scratch) -> float:
     for _ in range(GROWTH_ROUNDS):
         if not min_norm_on(cone, scratch, p):
             return math.inf
-        error = (cone.error + (n + 2.0) * EPS) * SAFETY
+        error = lift_error(cone)
         least, need, square = math.inf, 0.0, 0.0
         for k in range(n):
             Cp[k] = dot(cone.C[k], p, n)
@@ -330,9 +380,5 @@ def lift_bound(cone: Cone, point: Point, scratch: Scratch) -> float:
                 chosen[k] = 1
                 joined = True
         if not joined:
-            total = t * t * (max(square, 0.0) + error)
-            for k in range(n):
-                if point.x[k] > 0.0:
-                    total += 2.0 * point.x[k] * (point.z[k] + point.zeta[k] + t * (Cp[k] + error))
-            return math.sqrt(max(total, 0.0)) * SAFETY
+            return lifted(cone, point, Cp, max(square, 0.0), t)
     return math.inf

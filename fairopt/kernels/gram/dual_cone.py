@@ -20,6 +20,8 @@ from fairopt.kernels.gram.direction_bound import (
     Point,
     Scratch,
     common_bound,
+    common_lift,
+    common_lift_bound,
     independent_bound,
     inverse_trace,
     least_reference,
@@ -96,16 +98,17 @@ def definite(cone: Cone, L: Array) -> Cone:
             break
         shift *= 4.0
         shifted(cone.C, cone.M, shift)
-    return Cone(cone.C, cone.M, cone.d, cone.error, shift, 0.0)
+    return Cone(cone.C, cone.M, cone.d, cone.error, shift, 0.0, cone.lift, math.inf)
 
 
 @helper
-def least_of_all(cone: Cone, L: Array, row: Array) -> Cone:
-    """The cone with `least`, from the factor of the whole M; unusable where a gradient is zero."""
+def shared_bounds(cone: Cone, L: Array, scratch: Scratch) -> Cone:
+    """The cone with what bounds of many projections share, from the factor of the whole M."""
     n = cone.d.shape[0]
-    least = 1.0 / inverse_trace(L, n, row) - cone.shift
-    least -= n * cone.error + 2.0 * n * (n + 2.0) * EPS
-    return Cone(cone.C, cone.M, cone.d, cone.error, cone.shift, max(least, 0.0))
+    least = 1.0 / inverse_trace(L, n, scratch.rows[0]) - cone.shift
+    least = max(least - n * cone.error - 2.0 * n * (n + 2.0) * EPS, 0.0)
+    square = common_lift(cone, scratch, scratch.rows[3])
+    return Cone(cone.C, cone.M, cone.d, cone.error, cone.shift, least, cone.lift, square)
 
 
 @helper
@@ -143,6 +146,8 @@ def best_bound(
     bound = zero_bound(point)
     if bound > goal:
         bound = min(bound, common_bound(cone, point))
+    if bound > goal:
+        bound = min(bound, common_lift_bound(cone, point))
     if bound > goal:
         bound = min(bound, independent_bound(cone, point, factor, m))
     if bound > goal:
@@ -250,7 +255,7 @@ def dual_cone(
     n = A.shape[0]
     C, M, L, S = np.empty((n, n)), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
     B, K = np.empty((n, n)), np.empty((n, n))
-    rows = np.empty((15, n))
+    rows = np.empty((16, n))
     ints = np.empty((7, n), np.int64)
     d, r = rows[13], rows[14]
     fault, assumed[0] = unit_gradients(A, error, C, d)
@@ -258,13 +263,13 @@ def dual_cone(
     scaled_gram(A, r, S)
     shift = SHIFT * n * EPS
     shifted(C, M, shift)
-    cone = Cone(C, M, d, assumed[0] + 4.0 * EPS, shift, 0.0)
+    cone = Cone(C, M, d, assumed[0] + 4.0 * EPS, shift, 0.0, rows[15], math.inf)
     factor = Factor(L, ints[:3])
     scratch = Scratch(B, rows[:6], K, ints[3:6], ints[6])
     point = Point(rows[6], rows[7], rows[8], rows[9], rows[10], rows[11], rows[12])
     checked = 4 * references.shape[0] >= n and n > 1
     if checked and fault == 0:
-        cone = least_of_all(definite(cone, L), L, rows[0])
+        cone = shared_bounds(definite(cone, L), L, scratch)
     goal = default_accuracy(accuracy, assumed[0])
     for k in range(references.shape[0]):
         status[k], residual[k], steps[k], direction_error[k] = fault, math.inf, 0, math.inf
