@@ -1,4 +1,4 @@
-"""One-line complaints about configuration values, in the spelling of the file."""
+"""One-line validation errors of configuration values, in the spelling of the file."""
 
 from __future__ import annotations
 
@@ -69,15 +69,15 @@ def _checked(name: str, hint: Any, value: Any) -> Any:
         plain = tuple(value) if isinstance(value, list) else value
         return TypeAdapter(hint).validate_python(plain, strict=True)
     except ValidationError as error:
-        raise first_complaint(error, lambda path: (), prefix=[name]) from None
+        raise first_validation_error(error, lambda path: (), prefix=[name]) from None
 
 
-def first_complaint(
+def first_validation_error(
     error: ValidationError,
     known_keys: Callable[[Sequence[str]], Iterable[str]],
     prefix: Sequence[str] = (),
 ) -> InvalidInput:
-    """Pydantic's first finding as `InvalidInput`.
+    """Pydantic's first validation error as `InvalidInput`.
 
     Args:
         error: What pydantic raised.
@@ -98,12 +98,12 @@ def first_complaint(
 
 
 def missing_key(path: Sequence[str]) -> InvalidInput:
-    """The complaint about a required key that is not there."""
+    """The error of a required key that is not there."""
     return InvalidInput(kebab(".".join(path)), "nothing", "given: this key is required")
 
 
 def unknown_key(path: Sequence[str], value: object, known: Iterable[str]) -> InvalidInput:
-    """The complaint about a key that no table has, with the nearest one that it has."""
+    """The error of a key that no table has, with the nearest one that it has."""
     names = [kebab(name) for name in known]
     table = f"[{kebab('.'.join(path[:-1]))}]" if path[:-1] else "the file"
     near = suggestion(kebab(path[-1]), names)

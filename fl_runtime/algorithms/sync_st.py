@@ -13,7 +13,7 @@ from fairopt import InvalidInput, request_allocation
 from fl_runtime.algorithms.aggregation import AGGREGATIONS, step_tasks
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.algorithms.synchronous import Probabilities, Synchronous
-from fl_runtime.simulation.sync_policies import Barrier, Wait
+from fl_runtime.simulation.sync_policies import Barrier, SyncPolicy
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
 from fl_runtime.training.task import Params
@@ -64,11 +64,11 @@ class SyncST(Synchronous):
             requirement = f"empty or {tasks} numbers, one per task"
             raise InvalidInput("algorithm.split", list(self.split), requirement)
         if federation.over_selection > 1.0:
-            requirement = "1: all active clients are asked, and algorithm.first says who counts"
+            requirement = "1: algorithm.first says how many answers of the active clients count"
             raise InvalidInput("clients.over-selection", federation.over_selection, requirement)
         return super().init(federation, seed)
 
-    def wait(self, federation: Federation) -> Wait:
+    def sync_policy(self, federation: Federation) -> SyncPolicy:
         """One barrier for all tasks."""
         return Barrier(self.first, per_task=True)
 

@@ -1,4 +1,4 @@
-"""When a client can be asked: always, on and off at random, or as a file says.
+"""When a client can be given a job: always, on and off at random, or as a file says.
 
 A client that is off gets no new job; a job that it has it brings to its end. A trace is a pure
 function of the seed, the client and the time, so nothing about it needs to be saved.
@@ -30,7 +30,7 @@ SHORTEST_TURN = 1e-6
 
 
 class Availability(Protocol):
-    """Says who can be asked."""
+    """Which clients can be given a job."""
 
     def present(self, seed: int, num_clients: int, now: float) -> Mask:
         """(num_clients,) bool, True for the clients that can be given a job at that time."""
@@ -39,7 +39,7 @@ class Availability(Protocol):
 
 @dataclass(frozen=True)
 class Always:
-    """Every client can be asked at any time."""
+    """Every client can be given a job at any time."""
 
     def present(self, seed: int, num_clients: int, now: float) -> Mask:
         """All of them."""
@@ -69,7 +69,7 @@ class OnOff:
 class Turns:
     """The times on and off of every client of an `OnOff` population.
 
-    What has been drawn is kept, so that asking again is cheap; the answers do not depend on it.
+    What has been drawn is kept, so that repeated calls are cheap; results do not depend on it.
     """
 
     def __init__(self, law: OnOff) -> None:
@@ -89,7 +89,7 @@ class Turns:
 
 
 class _Walk:
-    """The turns of one client: times at which it changes, extended when asked for."""
+    """The turns of one client: times at which it changes, extended when needed."""
 
     def __init__(self, rng: Generator, law: OnOff) -> None:
         self._rng = rng
@@ -98,7 +98,7 @@ class _Walk:
         self._changes: list[float] = [0.0]
 
     def is_on(self, now: float) -> bool:
-        """Whether the client is on at that time, whatever was asked before."""
+        """Whether the client is on at that time; earlier calls do not matter."""
         while self._changes[-1] <= now:
             turn = self._means[(len(self._changes) - 1) % 2]
             length = max(self._rng.exponential(turn), SHORTEST_TURN * turn)
