@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar, get_type_hints
@@ -61,6 +62,25 @@ def record_from_table(
     except InvalidInput as error:
         name = f"{table_name}.{kebab(error.argument)}"
         raise InvalidInput(name, error.value, error.requirement) from None
+
+
+def check_positive(name: str, value: float) -> None:
+    """Refuse what is not a finite positive number.
+
+    Example:
+        >>> check_positive("mean", 0.0)
+        Traceback (most recent call last):
+        ...
+        fairopt.errors.InvalidInput: mean = 0.0, but it must be finite and > 0
+    """
+    if not 0.0 < value < math.inf:
+        raise InvalidInput(name, value, "finite and > 0")
+
+
+def check_at_least(name: str, value: float, least: float) -> None:
+    """Refuse what is not a finite number from `least` on."""
+    if not least <= value < math.inf:
+        raise InvalidInput(name, value, f"finite and >= {least:g}")
 
 
 def _checked(name: str, hint: Any, value: Any) -> Any:

@@ -255,15 +255,3 @@ def _job(state: AsynchronousState, client: int, task: str, now: float, number: i
         seed=torch_seed(state.seed, "local", number, client, task),
         client_state=state.client_state(task, client),
     )
-
-
-def check_at_least(name: str, value: float, least: float) -> None:
-    """Refuse what is not a finite number from `least` on."""
-    if not least <= value < np.inf:
-        raise InvalidInput(name, value, f"finite and >= {least:g}")
-
-
-def check_positive(name: str, value: float) -> None:
-    """Refuse what is not a finite positive number."""
-    if not 0.0 < value < np.inf:
-        raise InvalidInput(name, value, "finite and > 0")

@@ -22,6 +22,7 @@ from fl_runtime.algorithms.fed_ast_requests import (
 from fl_runtime.algorithms.update_variance import Estimator, Watch
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Job, Update
+from fl_runtime.validation_errors import check_positive
 
 LARGEST_RATIO = 37.0
 """Of requests to buffered updates; the mean staleness is about the ratio."""
@@ -80,8 +81,7 @@ class FedAST(ByArrival):
         """Refuse what is no buffer, no step, or no estimate."""
         if not 0.0 < self.ratio <= LARGEST_RATIO:
             raise InvalidInput("ratio", self.ratio, f"in (0, {LARGEST_RATIO:g}]")
-        if not 0.0 < self.server_learning_rate < math.inf:
-            raise InvalidInput("server_learning_rate", self.server_learning_rate, "finite and > 0")
+        check_positive("server_learning_rate", self.server_learning_rate)
         if self.window < 2:
             raise InvalidInput("window", self.window, "at least 2: one update has no spread")
         if self.period is not None and self.period < 1:

@@ -12,10 +12,9 @@ from fairopt.errors import InvalidInput
 from fl_runtime.algorithms.asynchronous import (
     Asynchronous,
     AsynchronousState,
-    check_at_least,
-    check_positive,
 )
 from fl_runtime.training.job import Update
+from fl_runtime.validation_errors import check_at_least, check_positive
 
 
 @dataclass(frozen=True)

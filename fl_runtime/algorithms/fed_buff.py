@@ -11,11 +11,10 @@ from fl_runtime.algorithms.asynchronous import (
     Asynchronous,
     AsynchronousState,
     BufferedUpdate,
-    check_at_least,
-    check_positive,
 )
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
+from fl_runtime.validation_errors import check_at_least, check_positive
 
 
 @dataclass(frozen=True)

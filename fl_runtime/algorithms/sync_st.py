@@ -17,6 +17,7 @@ from fl_runtime.simulation.sync_policies import Barrier, SyncPolicy
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
 from fl_runtime.training.task import Params
+from fl_runtime.validation_errors import check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +55,7 @@ class SyncST(Synchronous):
             raise InvalidInput("first", self.first, "an integer >= 1")
         if not all(0.0 < share < math.inf for share in self.split):
             raise InvalidInput("split", list(self.split), "positive numbers")
-        if not 0.0 < self.server_learning_rate < math.inf:
-            raise InvalidInput("server_learning_rate", self.server_learning_rate, "finite and > 0")
+        check_positive("server_learning_rate", self.server_learning_rate)
 
     def init(self, federation: Federation, seed: int) -> ServerState:
         """Initial models, if the settings fit the tasks."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fl_runtime.random_streams import stream
-from fl_runtime.validation_errors import record_from_table
+from fl_runtime.validation_errors import check_positive, record_from_table
 
 Mask = NDArray[np.bool_]
 
@@ -61,9 +61,8 @@ class OnOff:
     off: float
 
     def __post_init__(self) -> None:
-        for name, value in (("on", self.on), ("off", self.off)):
-            if not (math.isfinite(value) and value > 0.0):
-                raise InvalidInput(name, value, "finite and > 0")
+        check_positive("on", self.on)
+        check_positive("off", self.off)
 
 
 class Turns:
@@ -167,8 +166,8 @@ class _TraceFile:
     period: float | None = None
 
     def __post_init__(self) -> None:
-        if self.period is not None and not (math.isfinite(self.period) and self.period > 0.0):
-            raise InvalidInput("period", self.period, "finite and > 0")
+        if self.period is not None:
+            check_positive("period", self.period)
 
 
 def _read_trace(path: Path, period: float | None, num_clients: int) -> Trace:
