@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from itertools import combinations
 
+import mpmath
 import numpy as np
 
 
@@ -24,11 +26,13 @@ def exact_gram(G):
 
 
 def solve(A, y):
-    """Solution of a regular system, by elimination with pivots that are not zero."""
+    """Solution of a square system by elimination; None if it is singular."""
     n = len(y)
     M = [[*row, value] for row, value in zip(A, y, strict=True)]
     for k in range(n):
-        at = next(i for i in range(k, n) if M[i][k] != 0)
+        at = next((i for i in range(k, n) if M[i][k] != 0), None)
+        if at is None:
+            return None
         M[k], M[at] = M[at], M[k]
         for i in range(k + 1, n):
             if M[i][k] != 0:
@@ -118,3 +122,85 @@ def exact_upgrad(A, reference):
         for i, value in enumerate(exact_projection(A, unit)):
             total[i] += Fraction(float(share)) * value
     return total
+
+
+def best_worst_progress(A, c, reference, digits=60):
+    """Max over |d - g0| <= c |g0| of min_k <g_k, d>, and |g0|, from the exact Gram; few tasks.
+
+    The dual value v'Ar + c |g0| |G v| is convex in v, and its minimum is a vertex, a combination
+    that vanishes, or equal progress on an independent support: all supports are tried, and the
+    least value is the optimum.
+    """
+    n = len(A)
+    r = [Fraction(float(x)) for x in reference]
+    q = [sum(a * x for a, x in zip(row, r, strict=True)) for row in A]
+    square = sum(x * y for x, y in zip(r, q, strict=True)) * Fraction(float(c)) ** 2
+    with mpmath.workdps(digits):
+        radius = mpmath.sqrt(_real(square))
+        best = min(_real(q[k]) + radius * mpmath.sqrt(_real(A[k][k])) for k in range(n))
+        for v in [_vanishing(A), *_equal_progress(A, q, square)]:
+            if v is not None:
+                along = sum(x * _real(y) for x, y in zip(v, q, strict=True))
+                best = min(best, along + radius * mpmath.sqrt(max(_quadratic(A, v), 0)))
+        norm = mpmath.sqrt(_real(sum(x * y for x, y in zip(r, q, strict=True))))
+        return best, norm
+
+
+def _real(x):
+    """A fraction as a number of many digits."""
+    return mpmath.mpf(x.numerator) / x.denominator
+
+
+def _quadratic(A, v):
+    """The square v'Av in many digits."""
+    rows = (sum(_real(a) * x for a, x in zip(row, v, strict=True)) for row in A)
+    return sum(x * y for x, y in zip(v, rows, strict=True))
+
+
+def _vanishing(A):
+    """A convex combination of the gradients that is exactly zero, or None."""
+    ones = [[a + 1 for a in row] for row in A]
+    v = exact_multipliers(ones, [Fraction(-1)] * len(A))
+    zero = all(sum(a * x for a, x in zip(row, v, strict=True)) == 0 for row in A)
+    return [_real(x) for x in v] if zero and sum(v) == 1 else None
+
+
+def _equal_progress(A, q, square):
+    """Convex v with equal progress mu on an independent support, at the distance of the radius."""
+    n = len(A)
+    for size in range(2, n + 1):
+        for support in combinations(range(n), size):
+            B = [[A[i][j] for j in support] for i in support]
+            x, y = solve(B, [Fraction(1)] * size), solve(B, [q[i] for i in support])
+            if x is None:
+                continue
+            a, b = sum(x), sum(y)
+            d = sum(q[i] * value for i, value in zip(support, y, strict=True))
+            inside = b * b - a * (d - square)  # a mu^2 - 2 b mu + d = radius^2
+            if inside < 0:
+                continue
+            for sign in (1, -1):
+                mu = (_real(b) + sign * mpmath.sqrt(_real(inside))) / _real(a)
+                u = [mu * _real(s) - _real(t) for s, t in zip(x, y, strict=True)]
+                if sum(u) > 0 and min(u) >= 0:
+                    v = [mpmath.mpf(0)] * n
+                    for i, value in zip(support, u, strict=True):
+                        v[i] = value / sum(u)
+                    yield v
+
+
+def progress_shortfall(A, c, reference, weights, digits=60):
+    """(gap, overshoot): how much worst progress is lost, and how far outside the ball, relative.
+
+    The gap is in units of max(|best|, |g0|^2), the overshoot in units of |g0|.
+    """
+    best, norm = best_worst_progress(A, c, reference, digits)
+    with mpmath.workdps(digits):
+        w = [Fraction(float(x)) for x in weights]
+        r = [Fraction(float(x)) for x in reference]
+        worst = _real(min(sum(a * x for a, x in zip(row, w, strict=True)) for row in A))
+        off = mpmath.sqrt(max(_quadratic(A, [_real(x - y) for x, y in zip(w, r, strict=True)]), 0))
+        if norm == 0:
+            return float(abs(best - worst)), float(off)
+        gap = (best - worst) / max(abs(best), norm * norm)
+        return float(gap), float(max(off - mpmath.mpf(float(c)) * norm, 0) / norm)
