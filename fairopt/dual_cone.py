@@ -1,4 +1,4 @@
-"""The nearest direction that conflicts with nobody: projection on the dual cone, and UPGrad."""
+"""The nearest non-conflicting direction: projection on the dual cone, and UPGrad."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def dual_cone_projection(
     max_iterations: int = MAX_ITERATIONS,
     gram_error: float | ArrayLike | None = None,
 ) -> Solution:
-    r"""Weights of the direction nearest to G r that conflicts with no task.
+    r"""Weights of the non-conflicting direction nearest to G r.
 
     Problem: minimise ||d - sum_k r_k g_k|| over d with <g_k, d> >= 0 for every k. The optimum is
     d = G w with w = r + u, u >= 0, A w >= 0 and u'A w = 0.
@@ -62,8 +62,8 @@ def dual_cone_projection(
     """
     A, error = checks.gram_matrix(gram)
     r = checks.finite_vector("reference", reference, A.shape[-1])
-    alone = r.ndim <= max(A.ndim - 1, 1)
-    rows = r[..., None, :] if alone else r
+    single_reference = r.ndim <= max(A.ndim - 1, 1)
+    rows = r[..., None, :] if single_reference else r
     begin = rows if start is None else _start(start, r)
     assumed = error if gram_error is None else checks.gram_precision(gram_error, error)
     if A.ndim > 2 or rows.ndim > 2 or np.ndim(assumed):
@@ -76,11 +76,11 @@ def dual_cone_projection(
         w, status, residual, steps, bound = _kernel()(
             A, rows, begin.reshape(rows.shape), warm, checks.tolerance(tol), cap, assumed
         )
-    if alone and w.ndim == 2:
+    if single_reference and w.ndim == 2:
         checks.gram_fault(A, status[0])
         return single(w[0], status[0], residual[0], steps[0], gram_error=float(bound))
     checks.gram_fault(A, status.max(axis=-1, initial=0))
-    if not alone:
+    if not single_reference:
         return Solution(w, status, residual, steps, gram_error=bound)
     status, residual, steps = status[..., 0], residual[..., 0], steps[..., 0]
     return Solution(w[..., 0, :], status, residual, steps, gram_error=bound)
@@ -112,8 +112,8 @@ def upgrad(
 ) -> Solution:
     r"""Weights of the combination of all gradients after each was projected on the dual cone.
 
-    Problem: sum_k r_k P(g_k), where P(g_k) is the direction nearest to g_k that conflicts with
-    nobody. It conflicts with nobody for every r >= 0.
+    Problem: sum_k r_k P(g_k), where P(g_k) is the non-conflicting direction nearest to g_k. It is
+    non-conflicting for every r >= 0.
 
     Args:
         gram: A, (..., K, K), any unit.
@@ -164,7 +164,7 @@ def dual_cone_residual(gram: ArrayLike, reference: ArrayLike, weights: ArrayLike
     With multipliers u = w - r the optimality conditions are u >= 0, A w >= 0, u'A w = 0. The
     residual is :math:`\max_k |\min(|g_k| u_k, (A w)_k / |g_k|)|` over
     :math:`\sum_k |g_k| \max(|w_k|, |r_k|)`: zero
-    exactly at a solution, and the same in every unit. (A zero gradient asks only for u_k >= 0.)
+    exactly at a solution, and the same in every unit. (A zero gradient requires only u_k >= 0.)
 
     Args:
         gram: A, (..., K, K).

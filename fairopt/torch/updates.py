@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from fairopt import checks
-from fairopt.arrays import Array
+from fairopt.arrays import EPS, Array
 from fairopt.errors import InvalidInput
 
 BLOCK = 1 << 20  # entries of one tensor lifted to float64 at a time: 8 MB per task
@@ -136,7 +136,7 @@ def gram_error(updates: Sequence[Update]) -> float:
         True
     """
     kinds = {leaf.dtype for update in updates for leaf in _leaves(update) if leaf is not None}
-    eps = max((torch.finfo(kind).eps for kind in kinds), default=2.0**-52)
+    eps = max((torch.finfo(kind).eps for kind in kinds), default=EPS)
     return min(4.0 * len(updates) * eps, 1.0)
 
 
