@@ -38,7 +38,7 @@ from benchmarks.peers.workload import (  # noqa: E402
     shard,
     train,
 )
-from fl_runtime.algorithms.base import weighted_mean_step  # noqa: E402
+from fl_runtime.algorithms.aggregation import data_weighted, step_tasks  # noqa: E402
 from fl_runtime.execution.executor import Executor  # noqa: E402
 from fl_runtime.execution.registry import EXECUTORS, resolve_executor  # noqa: E402
 from fl_runtime.training.job import Job  # noqa: E402
@@ -75,7 +75,7 @@ def task_of(workload: Workload, clients: int, device: str) -> Task:
 def our_round(task: Task, executor: Executor, clients: Sequence[int]) -> None:
     """Jobs through an executor, then the aggregation."""
     executor.submit(Job(task.name, client, 0, 0.0, task.initial, seed=client) for client in clients)
-    weighted_mean_step({task.name: task.initial}, executor.poll())
+    step_tasks({task.name: task.initial}, executor.poll(), data_weighted)
 
 
 def plain_round(task: Task, workload: Workload, clients: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""Plug your own auction into the audits: does it invite lies, and what do they earn?
+"""Plug your own auction into the audits: does it invite misreports, and what do they gain?
 
 Run with `python examples/audit_your_own_auction.py`.
 """
@@ -12,10 +12,10 @@ from proofs.conformance import check_auction
 
 
 def second_price_per_task(bids, budget):
-    """A rule somebody might write: each task's cheapest client wins at the second ask.
+    """A rule somebody might write: each task's cheapest client wins at the second bid.
 
-    Tasks are served in their order while money lasts. It only compares and subtracts, so the
-    audit can follow it on exact numbers, for every ask from zero to infinity.
+    Tasks come in their order while money lasts. It only compares and subtracts, so the
+    audit can follow it on exact numbers, for every bid from zero to infinity.
     """
     winners = np.zeros(bids.shape, dtype=bool)
     payments = np.zeros(bids.shape, dtype=object)
@@ -30,7 +30,7 @@ def second_price_per_task(bids, budget):
 
 
 def main() -> None:
-    """Audit the rule, replay the best lie, and compare with the library's default."""
+    """Audit the rule, replay the best misreport, and compare with the library's default."""
     costs = np.array([[6, 1], [3, 5], [9, 7]])
     budget = 10
 
@@ -41,10 +41,10 @@ def main() -> None:
             gain = violation.replay(rule)
             print(f"  {violation.law}: {violation.sentence} [replayed: {gain}]")
 
-    print("conformance of mine:", [(r.law, r.passed) for r in check_auction(drop_small).results])
+    print("conformance of mine:", [(r.law, r.passed) for r in check_auction(where_defined).results])
 
 
-def drop_small(bids, budget):
+def where_defined(bids, budget):
     """The same rule where it is defined: two clients or more, everybody bidding."""
     if len(bids) < 2 or np.isinf(bids).any():
         nobody = np.zeros(bids.shape, dtype=bool)

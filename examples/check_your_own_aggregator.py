@@ -27,11 +27,11 @@ def main() -> None:
         report = check_aggregator(normalised_mean)
     print(report)
 
-    harmed = next(result for result in report.broken if result.law == "non-conflicting")
+    broken = next(result for result in report.broken if result.law == "non-conflicting")
     print()
     print("gradients of the witness:")
-    print(harmed.instance.round(3))
-    print("fairgrad on them:", harmed.replay(fair) or "harms nobody")
+    print(broken.instance.round(3))
+    print("fairgrad on them:", broken.replay(fair) or "non-conflicting")
 
     claims = ["permutation invariant", "ignores task scales", "duplicated tasks"]
     check_aggregator(normalised_mean, claims=claims).require()  # one line in your test suite

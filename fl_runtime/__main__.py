@@ -47,7 +47,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a configuration: every arm with every seed, then tables and a picture."""
-    with complaints():
+    with one_line_errors():
         from fl_runtime.configuration.toml_files import read_config
         from fl_runtime.running import experiment
 
@@ -69,7 +69,7 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with a run that was stopped, to the same history it would have had."""
-    with complaints():
+    with one_line_errors():
         from fl_runtime.running import experiment
         from fl_runtime.running.run_folder import RunFolder
 
@@ -90,7 +90,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Tables over the arms of several runs, paired by seed with the first arm."""
-    with complaints():
+    with one_line_errors():
         from fl_runtime.reporting.comparison import compare_runs
 
         _show(compare_runs(folders), as_json)
@@ -101,7 +101,7 @@ def plot(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")],
 ) -> None:
     """Draw the picture of a run again."""
-    with complaints():
+    with one_line_errors():
         from fl_runtime.reporting.report import draw, read_run
 
         config, history = read_run(folder)
@@ -116,14 +116,14 @@ def results(
         bool, typer.Option("--update", help="Keep what the page says of other experiments.")
     ] = False,
 ) -> None:
-    """Write a page that says of every claim of the runs: held, not held, or inconclusive."""
-    with complaints():
+    """Write a page with the result of every claim: held, not held, or inconclusive."""
+    with one_line_errors():
         from fl_runtime.reporting.claim_results import counts
         from fl_runtime.reporting.results_page import write_results
 
         found = write_results(folders, out, update=update)
-        tally = counts([verdict for experiment in found for verdict in experiment.verdicts])
-        typer.echo(f"{out}: " + ", ".join(f"{n} {name}" for name, n in tally.items()))
+        totals = counts([result for experiment in found for result in experiment.results])
+        typer.echo(f"{out}: " + ", ".join(f"{n} {name}" for name, n in totals.items()))
 
 
 @app.command("list")
@@ -144,8 +144,8 @@ def list_names(as_json: Json = False) -> None:
 
 
 @contextmanager
-def complaints() -> Iterator[None]:
-    """Errors a user can mend, in one line, with exit status 2; warnings in one line each."""
+def one_line_errors() -> Iterator[None]:
+    """Errors that a user can correct, in one line and with exit status 2; warnings as lines too."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)

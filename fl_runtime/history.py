@@ -1,4 +1,4 @@
-"""What happened: one row per recruitment, round and incident, in memory and as JSON lines."""
+"""The history of a run: one row per recruitment, round and client failure, as JSON lines."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class History:
 
     A row of event `recruitment` holds `take_up` per task, `spend` and `cost`; a row of event
     `round` holds the metrics after that many server rounds; a row of event `incident` names the
-    client whose work failed or was rejected, and why; a row of event `stop` says that a run ended
-    early, or which targets it reached. All name their `arm` and `seed`.
+    client whose job failed or whose update was rejected, and why; a row of event `stop` says that a
+    run ended early, or which targets it reached. All name their `arm` and `seed`.
 
     Attributes:
         rows: The rows.
@@ -69,7 +69,7 @@ class History:
         return self._runs[arm, seed, "recruitment"]
 
     def incidents(self, arm: str, seed: int) -> list[dict[str, Any]]:
-        """Work of clients that failed or was rejected in one run, in order."""
+        """Jobs that failed and updates that were rejected in one run, in order."""
         return self._runs.get((arm, seed, "incident"), [])
 
     def stopped(self, arm: str, seed: int) -> bool:

@@ -1,7 +1,8 @@
-"""One-line complaints about configuration values, in the spelling of the file."""
+"""One-line validation errors of configuration values, in the spelling of the file."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, TypeVar, get_type_hints
@@ -63,21 +64,40 @@ def record_from_table(
         raise InvalidInput(name, error.value, error.requirement) from None
 
 
+def check_positive(name: str, value: float) -> None:
+    """Refuse what is not a finite positive number.
+
+    Example:
+        >>> check_positive("mean", 0.0)
+        Traceback (most recent call last):
+        ...
+        fairopt.errors.InvalidInput: mean = 0.0, but it must be finite and > 0
+    """
+    if not 0.0 < value < math.inf:
+        raise InvalidInput(name, value, "finite and > 0")
+
+
+def check_at_least(name: str, value: float, least: float) -> None:
+    """Refuse what is not a finite number from `least` on."""
+    if not least <= value < math.inf:
+        raise InvalidInput(name, value, f"finite and >= {least:g}")
+
+
 def _checked(name: str, hint: Any, value: Any) -> Any:
     """One field's value, of exactly its type (an integer counts as a float, a list as a tuple)."""
     try:
         plain = tuple(value) if isinstance(value, list) else value
         return TypeAdapter(hint).validate_python(plain, strict=True)
     except ValidationError as error:
-        raise first_complaint(error, lambda path: (), prefix=[name]) from None
+        raise first_validation_error(error, lambda path: (), prefix=[name]) from None
 
 
-def first_complaint(
+def first_validation_error(
     error: ValidationError,
     known_keys: Callable[[Sequence[str]], Iterable[str]],
     prefix: Sequence[str] = (),
 ) -> InvalidInput:
-    """Pydantic's first finding as `InvalidInput`.
+    """Pydantic's first validation error as `InvalidInput`.
 
     Args:
         error: What pydantic raised.
@@ -98,12 +118,12 @@ def first_complaint(
 
 
 def missing_key(path: Sequence[str]) -> InvalidInput:
-    """The complaint about a required key that is not there."""
+    """The error of a required key that is not there."""
     return InvalidInput(kebab(".".join(path)), "nothing", "given: this key is required")
 
 
 def unknown_key(path: Sequence[str], value: object, known: Iterable[str]) -> InvalidInput:
-    """The complaint about a key that no table has, with the nearest one that it has."""
+    """The error of a key that no table has, with the nearest one that it has."""
     names = [kebab(name) for name in known]
     table = f"[{kebab('.'.join(path[:-1]))}]" if path[:-1] else "the file"
     near = suggestion(kebab(path[-1]), names)

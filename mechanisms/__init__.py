@@ -1,9 +1,11 @@
-"""Budget-feasible auctions that recruit clients for several tasks, and audits of their honesty.
+"""Budget-feasible auctions that recruit clients for several tasks, and audits of truthfulness.
 
 Importing the package loads NumPy only; compiled kernels are loaded by the first float auction.
+`auctions` holds the rules, `audits` the checks of any rule, `studies` comparisons of rules, and
+`report` tables and plots; `bids` and `outcome` are what goes in and comes out.
 
 Example:
-    Four clients ask for pay to work on two tasks; 24 units of money are there.
+    Four clients bid on two tasks; the budget is 24.
 
     >>> import numpy as np
     >>> from mechanisms import max_min_fair

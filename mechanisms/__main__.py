@@ -125,9 +125,9 @@ def audit_command(
     jobs: Jobs = None,
     progress: Progress = False,
     as_json: AsJson = False,
-    plot: Annotated[Path | None, typer.Option(help="Also draw what the lies gain.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw what misreports gain.")] = None,
 ) -> None:
-    """Ask whether any client gains by lying, taking the bids as true costs.
+    """Search for profitable misreports of any client, taking the bids as true costs.
 
     Exit status: 0 nothing found, 1 a law is violated, 2 bad input. Collusion and false names are
     beyond what truthful auctions prevent, so they do not count.
@@ -177,7 +177,7 @@ def study(
     as_json: AsJson = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw the study to this file.")] = None,
 ) -> None:
-    """Compare all rules over drawn auctions: take-up, gap, spend, overpayment, floors."""
+    """Compare all rules over drawn auctions: recruits per task, gap, spend, overpayment, floors."""
     from mechanisms.report.studies import plain, save_study, study_tables
     from mechanisms.studies.comparison import compare_rules
 
@@ -210,7 +210,7 @@ def rounds(
     progress: Progress = False,
     as_json: AsJson = False,
 ) -> None:
-    """Repeat auctions while costs drift: fairness over time, and what can be gamed."""
+    """Repeat auctions while costs drift: fairness over time, and where misreports pay."""
     from mechanisms.report.studies import plain, rounds_tables
     from mechanisms.studies.rounds import study_rounds
 

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fairopt.errors import InvalidInput
 
-ASK = "at least 0, or inf for a client that does not bid"
+BID = "at least 0, or inf for a client that does not bid"
 NUMBERS = "a real number: an integer, a float or a Fraction"
 LARGEST_INTEGER = 2**53
 """Integers above it need not be float64 numbers, so they are refused rather than rounded."""
@@ -29,39 +29,39 @@ class Auction:
     """Checked input of an auction.
 
     Args:
-        asks: (N, S) float64, or object array of exact numbers; `inf` = does not bid, which is
-            also what an ask above the reserve price becomes.
-        budget: A float, or a Fraction where the asks are exact.
+        bids: (N, S) float64, or object array of exact numbers; `inf` = does not bid, which is
+            also what a bid above the reserve price becomes.
+        budget: A float, or a Fraction where the bids are exact.
         outside: (S,) price of the outside seller of each task; `inf` where there is none.
     """
 
-    asks: NDArray[Any]
+    bids: NDArray[Any]
     budget: Any
     outside: NDArray[Any]
 
     @property
     def exact(self) -> bool:
         """Whether to compute in exact numbers."""
-        return self.asks.dtype == object
+        return self.bids.dtype == object
 
     @property
     def num_clients(self) -> int:
         """N."""
-        return int(self.asks.shape[0])
+        return int(self.bids.shape[0])
 
     @property
     def num_tasks(self) -> int:
         """S."""
-        return int(self.asks.shape[1])
+        return int(self.bids.shape[1])
 
 
 def read_auction(bids: ArrayLike, budget: Any, reserve: Any = None) -> Auction:
     """Check an auction's input once and bring it into one form.
 
     Args:
-        bids: (N, S) cost asked by client i for task s, >= 0; `inf` = does not bid.
+        bids: (N, S) reported cost of client i for task s, >= 0; `inf` = does not bid.
         budget: Money available, finite and > 0.
-        reserve: Price of an inexhaustible outside seller, a scalar or (S,); asks above it are
+        reserve: Price of an inexhaustible outside seller, a scalar or (S,); bids above it are
             ignored. `None`: no such seller.
 
     Raises:
@@ -76,12 +76,12 @@ def read_auction(bids: ArrayLike, budget: Any, reserve: Any = None) -> Auction:
         ...
         fairopt.errors.InvalidInput: bids[client 0, task 1] = -2.0, but it must be at least 0, ...
     """
-    asks = checked_bids(bids)
-    exact = asks.dtype == object
-    outside = _checked_reserve(reserve, asks.shape[1], exact)
+    table = checked_bids(bids)
+    exact = table.dtype == object
+    outside = _checked_reserve(reserve, table.shape[1], exact)
     if reserve is not None:
-        asks = np.where(asks > outside, math.inf, asks)
-    return Auction(asks, checked_budget(budget, exact=exact), outside)
+        table = np.where(table > outside, math.inf, table)
+    return Auction(table, checked_budget(budget, exact=exact), outside)
 
 
 def checked_bids(bids: ArrayLike) -> NDArray[Any]:
@@ -90,7 +90,7 @@ def checked_bids(bids: ArrayLike) -> NDArray[Any]:
     if table.ndim != 2 or 0 in table.shape:
         requirement = "a table (clients, tasks) with at least one client and one task"
         raise InvalidInput("bids", table.shape, requirement)
-    return _nonnegative("bids", table, ASK)
+    return _nonnegative("bids", table, BID)
 
 
 def checked_budget(budget: Any, *, exact: bool) -> Any:
@@ -106,6 +106,13 @@ def checked_budget(budget: Any, *, exact: bool) -> Any:
     return _representable("budget", value)
 
 
+def checked_count(argument: str, value: Any, least: int) -> int:
+    """An integer that is large enough; floats and booleans are refused."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InvalidInput(argument, value, f"an integer >= {least}")
+    return int(value)
+
+
 def checked_generator(rng: Any) -> np.random.Generator:
     """The source of randomness, which nothing else can stand for."""
     if not isinstance(rng, np.random.Generator):
@@ -116,7 +123,7 @@ def checked_generator(rng: Any) -> np.random.Generator:
 def checked_prices(prices: ArrayLike, auction: Auction) -> NDArray[Any]:
     """(N, S) posted prices in the number type of an auction, from (S,) or (N, S)."""
     array = _as_array("prices", prices)
-    shape = auction.asks.shape
+    shape = auction.bids.shape
     if array.shape not in (shape, shape[1:]):
         raise InvalidInput("prices", array.shape, f"prices of shape {shape[1:]} or {shape}")
     table = _in_numbers_of("prices", array, auction.exact, "finite and at least 0")

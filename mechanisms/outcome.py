@@ -67,12 +67,12 @@ class Outcome:
 
     @property
     def take_up(self) -> NDArray[np.int64]:
-        """(S,) number of clients recruited for each task."""
+        """(S,) recruits per task."""
         return np.asarray(self.winners.sum(axis=0, dtype=np.int64))
 
     @property
     def min_take_up(self) -> int:
-        """Number of recruits of the task that got fewest: what max-min auctions maximise."""
+        """Fewest recruits of any task: what max-min auctions maximise."""
         return int(self.take_up.min())
 
     def utilities(self, costs: ArrayLike) -> NDArray[Any]:
@@ -102,6 +102,16 @@ class Outcome:
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def counting_recruits(winners: NDArray[np.bool_], payments: NDArray[Any]) -> Outcome:
+    """An outcome whose level is the number of recruits of each task.
+
+    Example:
+        >>> counting_recruits(np.array([[True], [False]]), np.array([[2.0], [0.0]])).level
+        array([1])
+    """
+    return Outcome(winners, payments, np.asarray(winners.sum(axis=0, dtype=np.int64)))
 
 
 def _exact_utility(won: NDArray[np.bool_], paid: NDArray[Any], cost: NDArray[Any]) -> Any:

@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from proofs.claim import Claim, Verdict
+from proofs.claim import Claim, ClaimResult
 from proofs.pages import claims_page
 from proofs.registry import all_claims, claims_by_topic
-from proofs.report import PLAIN_WIDTH, as_json, judge_all, table
+from proofs.report import PLAIN_WIDTH, as_json, table, verify_all
 
 FAILED = 1
 BAD_INPUT = 2
@@ -36,7 +36,7 @@ def main(
         Path | None, typer.Option(help="Also write the page of all claims, without seconds.")
     ] = None,
 ) -> None:
-    """Check every claim; exit with 1 if one fails or a broken twin is accepted."""
+    """Check every claim; exit with 1 if one fails or a negative control is accepted."""
     if context.invoked_subcommand is not None:
         return
     claims = selected(*(only or ["*"]))
@@ -44,15 +44,15 @@ def main(
         Console(stderr=True).print(f"--only {' '.join(only or ())}: no claim has such a name")
         raise typer.Exit(BAD_INPUT)
     progress = track(claims, "Checking", console=Console(stderr=True), transient=True)
-    verdicts = list(judge_all(progress, deep=deep, stop=stop))
+    results = list(verify_all(progress, deep=deep, stop=stop))
     if markdown is not None:
-        markdown.write_text(claims_page(by_topic(verdicts)))
+        markdown.write_text(claims_page(by_topic(results)))
     if json:
-        sys.stdout.write(as_json(verdicts) + "\n")
+        sys.stdout.write(as_json(results) + "\n")
     else:
         width = None if sys.stdout.isatty() else PLAIN_WIDTH
-        Console(width=width).print(table(verdicts))
-    raise typer.Exit(0 if all(verdict.passed for verdict in verdicts) else FAILED)
+        Console(width=width).print(table(results))
+    raise typer.Exit(0 if all(result.passed for result in results) else FAILED)
 
 
 @app.command()
@@ -90,9 +90,9 @@ def _fits(name: str, pattern: str) -> bool:
     return pattern in name or fnmatch.fnmatch(name, pattern)
 
 
-def by_topic(verdicts: list[Verdict]) -> dict[str, list[Verdict]]:
-    """Verdicts under the titles of their topics."""
-    found = {verdict.claim.name: verdict for verdict in verdicts}
+def by_topic(results: list[ClaimResult]) -> dict[str, list[ClaimResult]]:
+    """Results under the titles of their topics."""
+    found = {result.claim.name: result for result in results}
     return {
         title: [found[claim.name] for claim in claims if claim.name in found]
         for title, claims in claims_by_topic().items()

@@ -11,8 +11,16 @@ from types import MappingProxyType
 import numpy as np
 
 from fairopt import min_norm, min_norm_from_gradients
-from proofs.gradients.problems import Array, conflicting, dependent, mixed_scales, plain
-from proofs.law import CodeFailed, Instances, Law
+from fairopt.arrays import Array
+from proofs.conformance_law import CodeFailed, Instances, Law
+from proofs.gradients.problems import (
+    conflicting,
+    dependent,
+    distance,
+    mixed_scales,
+    plain,
+    unit,
+)
 
 DRAWS = 6
 """Gradient matrices of each family and size."""
@@ -39,7 +47,7 @@ def zero_row(K: int, rng: np.random.Generator) -> Array:
 
 
 def near_stationary(K: int, rng: np.random.Generator) -> Array:
-    """The shortest convex combination is about 1e-3 of the gradients."""
+    """The min-norm point is about 1e-3 of the gradients."""
     G = plain(K, rng)
     common = np.zeros((1, G.shape[1] + 1))
     common[0, -1] = 1e-3
@@ -91,7 +99,7 @@ def drawn(**families: Family) -> Instances:
 
 
 def _call(aggregate: Aggregate, G: Array) -> Array:
-    """The direction for a copy of the gradients, if it is one that a law can judge."""
+    """The direction for a copy of the gradients, if it is one that a law can check."""
     returned = aggregate(G.copy())
     try:
         d = np.asarray(returned, dtype=np.float64)
@@ -107,15 +115,8 @@ def _call(aggregate: Aggregate, G: Array) -> Array:
 
 def _differ(left: Array, right: Array, what: str) -> str | None:
     """How far two directions are apart, if they are."""
-    size = max(float(np.linalg.norm(left)), float(np.linalg.norm(right)))
-    off = float(np.linalg.norm(left - right))
-    return None if off <= DIGITS * size else f"{what}: {off / size:.1e} of its length away"
-
-
-def _unit(d: Array) -> Array:
-    """Of length one, zero stays."""
-    size = float(np.linalg.norm(d))
-    return np.asarray(d / size) if size > 0.0 else d
+    off = distance(left, right)
+    return None if off <= DIGITS else f"{what}: {off:.1e} of its length away"
 
 
 def _finite(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
@@ -140,7 +141,7 @@ def _permutation(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> st
 
 
 def _conflict(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
-    d = _unit(_call(aggregate, G))
+    d = unit(_call(aggregate, G))
     lengths = np.linalg.norm(G, axis=1)
     cosines = (G @ d)[lengths > 0.0] / lengths[lengths > 0.0]
     worst = float(cosines.min(initial=np.inf))
@@ -172,14 +173,14 @@ def _equivariance(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> s
 
 
 def _common_scale(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
-    d = _unit(_call(aggregate, G))
-    found = (_differ(_unit(_call(aggregate, s * G)), d, f"gradients times {s:g}") for s in SCALES)
+    d = unit(_call(aggregate, G))
+    found = (_differ(unit(_call(aggregate, s * G)), d, f"gradients times {s:g}") for s in SCALES)
     return next(filter(None, found), None)
 
 
 def _task_scales(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
     scale = 10.0 ** rng.uniform(-2, 2, size=(len(G), 1))
-    pair = _unit(_call(aggregate, G)), _unit(_call(aggregate, scale * G))
+    pair = unit(_call(aggregate, G)), unit(_call(aggregate, scale * G))
     return _differ(*pair, "tasks rescaled")
 
 
@@ -192,7 +193,7 @@ def _linear(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | N
 
 def _duplicates(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
     twice = _call(aggregate, np.concatenate([G, G]))
-    return _differ(_unit(twice), _unit(_call(aggregate, G)), "every task twice")
+    return _differ(unit(twice), unit(_call(aggregate, G)), "every task twice")
 
 
 def _stops(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
@@ -215,10 +216,12 @@ _LAWS = (
     Law("deterministic", "the same bytes for the same gradients", _NORMAL, _deterministic),
     Law("leaves its input alone", "the gradients are only read", _NORMAL, _pure),
     Law("permutation invariant", "the order of the tasks does not matter", _NORMAL, _permutation),
-    Law("non-conflicting", "no task is harmed: g_k . d >= 0", _NORMAL, _conflict),
+    Law(
+        "non-conflicting", "the direction conflicts with no task: g_k . d >= 0", _NORMAL, _conflict
+    ),
     Law(
         "non-conflicting on edge cases",
-        "nor with zero rows, near-stationary, mixed or tiny gradients",
+        "the same with zero rows, near-stationary, mixed or tiny gradients",
         drawn(**EDGES),
         _conflict,
     ),

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 import fairopt
-from proofs.gradients.problems import Array
-
-Aggregate = Callable[[Array], Array]
+from fairopt.arrays import Array
+from proofs.aggregator_laws import Aggregate
 
 ALWAYS = (
     "finite",
@@ -30,8 +29,8 @@ ALWAYS = (
     "moves elsewhere",
 )
 """What every method of `fairopt` claims."""
-HARMLESS = ("non-conflicting", "non-conflicting on edge cases")
-HELPFUL = (*HARMLESS, "common descent", "stops where stationary")
+NON_CONFLICTING = ("non-conflicting", "non-conflicting on edge cases")
+DESCENT = (*NON_CONFLICTING, "common descent", "stops where stationary")
 
 
 def weighted(solve: Callable[[Array], fairopt.Solution]) -> Aggregate:
@@ -48,21 +47,21 @@ OURS: MappingProxyType[str, tuple[Aggregate, tuple[str, ...]]] = MappingProxyTyp
     {
         "fairgrad, alpha 0": (
             weighted(lambda A: fairopt.fairgrad(A, 0.0)),
-            (*ALWAYS, *HARMLESS, "scale equivariant"),
+            (*ALWAYS, *NON_CONFLICTING, "scale equivariant"),
         ),
-        "fairgrad, alpha 1/2": (weighted(lambda A: fairopt.fairgrad(A, 0.5)), (*ALWAYS, *HELPFUL)),
+        "fairgrad, alpha 1/2": (weighted(lambda A: fairopt.fairgrad(A, 0.5)), (*ALWAYS, *DESCENT)),
         "fairgrad, alpha 1": (
             weighted(lambda A: fairopt.fairgrad(A, 1.0)),
-            (*ALWAYS, *HELPFUL, "ignores task scales"),
+            (*ALWAYS, *DESCENT, "ignores task scales"),
         ),
-        "fairgrad, alpha 2": (weighted(lambda A: fairopt.fairgrad(A, 2.0)), (*ALWAYS, *HELPFUL)),
+        "fairgrad, alpha 2": (weighted(lambda A: fairopt.fairgrad(A, 2.0)), (*ALWAYS, *DESCENT)),
         "fairgrad, alpha inf": (
             weighted(lambda A: fairopt.fairgrad(A, np.inf)),
-            (*ALWAYS, *HELPFUL),
+            (*ALWAYS, *DESCENT),
         ),
         "min_norm": (
             weighted(fairopt.min_norm),
-            (*ALWAYS, *HELPFUL, "within the convex hull", "scale equivariant"),
+            (*ALWAYS, *DESCENT, "within the convex hull", "scale equivariant"),
         ),
         "conflict_averse, c 0.4": (
             weighted(lambda A: fairopt.conflict_averse(A, 0.4)),
@@ -70,11 +69,11 @@ OURS: MappingProxyType[str, tuple[Aggregate, tuple[str, ...]]] = MappingProxyTyp
         ),
         "dual cone of the mean": (
             weighted(lambda A: fairopt.dual_cone_projection(A, np.full(len(A), 1.0 / len(A)))),
-            (*ALWAYS, *HARMLESS, "scale equivariant"),
+            (*ALWAYS, *NON_CONFLICTING, "scale equivariant"),
         ),
         "upgrad": (
             weighted(fairopt.upgrad),
-            (*ALWAYS, *HARMLESS, "scale equivariant", "linear under scaling"),
+            (*ALWAYS, *NON_CONFLICTING, "scale equivariant", "linear under scaling"),
         ),
     }
 )

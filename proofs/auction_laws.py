@@ -1,4 +1,4 @@
-"""The laws of an honest auction that `proofs.conformance.check_auction` knows."""
+"""The laws of a truthful auction that `proofs.conformance.check_auction` knows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mechanisms.audits.properties import (
     find_profitable_report,
 )
 from mechanisms.audits.run_rule import run_mechanism
-from proofs.law import Law
+from proofs.conformance_law import Law
 
 AUCTIONS = 40
 """Random auctions per law."""
@@ -48,7 +48,7 @@ def _overspend(mechanism: Mechanism, auction: Auction, rng: np.random.Generator)
 
 
 def _underpay(mechanism: Mechanism, auction: Auction, rng: np.random.Generator) -> str | None:
-    """A recruit paid below its ask."""
+    """A recruit paid below its bid."""
     bids, budget = auction
     found = find_irrational_payment(run_mechanism(mechanism, bids, budget), bids)
     return found.sentence if found and found.gain > ROUNDING * Fraction(budget) else None
@@ -62,13 +62,13 @@ def _uninvited(mechanism: Mechanism, auction: Auction, rng: np.random.Generator)
     return f"client {cells[0][0]} does not bid for task {cells[0][1]}" if len(cells) else None
 
 
-def _lie(mechanism: Mechanism, auction: Auction, rng: np.random.Generator) -> str | None:
+def _misreport(mechanism: Mechanism, auction: Auction, rng: np.random.Generator) -> str | None:
     """A profitable joint misreport of the tasks that a client bids on."""
     bids, budget = auction
     for client, truth in enumerate(bids):
-        lies = rng.integers(0, 19, size=(MISREPORTS, truth.size)) / 2
-        kept = rng.random(lies.shape) < 0.5
-        reports = np.where(kept | np.isinf(truth), truth, lies)
+        drawn = rng.integers(0, 19, size=(MISREPORTS, truth.size)) / 2
+        kept = rng.random(drawn.shape) < 0.5
+        reports = np.where(kept | np.isinf(truth), truth, drawn)
         rows = [tuple(float(x) for x in row) for row in reports]
         found = find_profitable_report(mechanism, bids, budget, client=client, reports=rows)
         if found and found.gain > ROUNDING * Fraction(budget):
@@ -85,9 +85,9 @@ def _forgetful(mechanism: Mechanism, auction: Auction, rng: np.random.Generator)
 
 _LAWS = (
     Law("within budget", "payments sum to at most the budget", auctions, _overspend),
-    Law("individually rational", "no recruit is paid below its ask", auctions, _underpay),
-    Law("recruits only bidders", "nobody is recruited that did not bid", auctions, _uninvited),
-    Law("truthful", "no client gains by a joint misreport of its costs", auctions, _lie),
+    Law("individually rational", "no recruit is paid below its bid", auctions, _underpay),
+    Law("recruits only bidders", "only clients that bid are recruited", auctions, _uninvited),
+    Law("truthful", "no client gains by a joint misreport of its costs", auctions, _misreport),
     Law("same bids, same outcome", "an auction held again ends the same", auctions, _forgetful),
 )
 AUCTION_LAWS = MappingProxyType({law.name: law for law in _LAWS})

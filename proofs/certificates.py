@@ -6,8 +6,8 @@ intervals with outward rounding, so the true residual lies in the returned `Encl
 
 What is proved is about the matrix as given. The gradients behind it are known to it only up to its
 own rounding: no Gram matrix proves that they are Pareto stationary (float32 gradients g and -g/3
-have a Gram matrix that is exactly singular in float64, and a shortest combination of 1e-8), nor
-that they are not where the shortest combination is below that rounding.
+have a Gram matrix that is exactly singular in float64, and a min-norm point of length 1e-8), nor
+that they are not where the length of the min-norm point is below that rounding.
 
 Example:
     >>> from fairopt import fairgrad
@@ -30,14 +30,12 @@ from typing import Any
 import numpy as np
 
 from fairopt.errors import InvalidInput
+from proofs.exact_algebra import Matrix, Row, dot, times
 
 BITS = 400
 """Of the interval end points: 53 for a float, 106 for a product, the rest for cancellation."""
 SMALLEST = Fraction(1, 2**1074)
 """The smallest float64; a weight of zero stands for any number below it."""
-
-Row = list[Fraction]
-Matrix = list[Row]
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def enclose_fairgrad(gram: Any, alpha: float, weights: Any, priority: Any = None
     r"""Enclose max_k \|s_k (w_k / p_k)^(1/alpha) - 1\|, s = A w, for 0 < alpha < inf.
 
     Args:
-        gram: (K, K) floats or fractions; its symmetric part is judged.
+        gram: (K, K) floats or fractions; its symmetric part is used.
         alpha: Utility power.
         weights: w, (K,). A zero counts as exact if p s^-alpha is proved to be below the smallest
             float64; otherwise, and for negative weights, the residual is infinite.
@@ -81,7 +79,7 @@ def enclose_fairgrad(gram: Any, alpha: float, weights: Any, priority: Any = None
     p = [Fraction(1)] * len(w) if priority is None else _row("priority", priority)
     gaps = [
         _curve_gap(s, Fraction(alpha), weight, own)
-        for s, weight, own in zip(_times(A, w), w, p, strict=True)
+        for s, weight, own in zip(times(A, w), w, p, strict=True)
     ]
     return _enclosure(_largest(gaps))
 
@@ -106,8 +104,8 @@ def enclose_min_norm(gram: Any, weights: Any) -> Enclosure:
     if min(v) < 0 or total <= 0:
         return Enclosure(math.inf, math.inf)
     v = [each / total for each in v]
-    slopes, lengths = _times(A, v), [_root(A[k][k]) for k in range(len(v))]
-    square = _dot(v, slopes)
+    slopes, lengths = times(A, v), [_root(A[k][k]) for k in range(len(v))]
+    square = dot(v, slopes)
     size = sum((_interval(x) * d for x, d in zip(v, lengths, strict=True)), _interval(0))
     if size.b == 0:
         return Enclosure(0.0, 0.0)
@@ -123,8 +121,8 @@ def enclose_min_norm(gram: Any, weights: Any) -> Enclosure:
 def enclose_dual_cone(gram: Any, reference: Any, weights: Any) -> Enclosure:
     r"""Enclose max_k \|min(\|g_k\| u_k, (A w)_k / \|g_k\|)\| / sum \|g_k\| max(\|w_k\|, \|r_k\|).
 
-    Here u = w - r are the multipliers: zero exactly if G w is the projection of G r on the
-    directions that conflict with nobody.
+    Here u = w - r are the multipliers: zero exactly if G w is the projection of G r on the dual
+    cone, the non-conflicting directions.
 
     Args:
         gram: (K, K) floats or fractions.
@@ -142,7 +140,7 @@ def enclose_dual_cone(gram: Any, reference: Any, weights: Any) -> Enclosure:
     if size.b == 0:
         return Enclosure(0.0, 0.0)
     gaps = []
-    for d, s, x, y in zip(lengths, _times(A, w), w, r, strict=True):
+    for d, s, x, y in zip(lengths, times(A, w), w, r, strict=True):
         extra = d * _interval(x - y)
         gaps.append(abs(_smaller(extra, _interval(s) / d) if d.a > 0 else extra) / size)
     return _enclosure(_largest(gaps))
@@ -177,14 +175,14 @@ def enclose_conflict_averse(
     if min(v) < 0 or sum(v) <= 0:
         return Enclosure(math.inf, math.inf)
     v = [each / sum(v) for each in v]
-    square = _dot(r, _times(A, r))
+    square = dot(r, times(A, r))
     if square <= 0:
         return Enclosure(0.0 if w == r else math.inf, 0.0 if w == r else math.inf)
     off = [x - y for x, y in zip(w, r, strict=True)]
     reach = _interval(Fraction(c)) * _root(square)
-    value = _interval(_dot(v, _times(A, r))) + reach * _root(_dot(v, _times(A, v)))
-    gap = _positive(value - _interval(min(_times(A, w)))) / _larger(abs(value), _interval(square))
-    ball = _positive(_root(_dot(off, _times(A, off))) - reach) / _root(square)
+    value = _interval(dot(v, times(A, r))) + reach * _root(dot(v, times(A, v)))
+    gap = _positive(value - _interval(min(times(A, w)))) / _larger(abs(value), _interval(square))
+    ball = _positive(_root(dot(off, times(A, off))) - reach) / _root(square)
     return _enclosure(gap + ball)
 
 
@@ -276,13 +274,3 @@ def _row(argument: str, values: Any) -> Row:
         return [Fraction(value) for value in values]
     except (ValueError, OverflowError, TypeError):
         raise InvalidInput(argument, values, "finite numbers") from None
-
-
-def _times(A: Matrix, x: Row) -> Row:
-    """A x."""
-    return [_dot(row, x) for row in A]
-
-
-def _dot(x: Row, y: Row) -> Fraction:
-    """Inner product."""
-    return sum((a * b for a, b in zip(x, y, strict=True)), Fraction(0))

@@ -1,10 +1,11 @@
-"""A claim: a statement, the check of it, and a broken twin that shows the check can fail."""
+"""A claim: a statement, the check of it, and a negative control that shows the check can fail."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 TIGHT = "tight"
@@ -24,25 +25,30 @@ KINDS = {
 OWN = "our reconstruction"
 """Source of results proved or reconstructed in this project."""
 
+FORMER_KEYS = MappingProxyType(
+    {"twins": "controls", "verdict": "result", "broken_twin_rejected": "control_rejected"}
+)
+"""Former names of three keys of a record, kept for one release, and their present names."""
+
 Check = Callable[[Any, bool], "str | None"]
 """`check(subject, deep)` returns a witness against the subject in words, or None."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """One more check of a claim, or the same check with one more broken twin.
+    """One more check of a claim, or the same check with one more negative control.
 
     Args:
         how: How it is checked.
         check: The check.
         subject: What the claim is about, in the form that this check takes.
-        broken: A relative of the subject that the check must reject.
+        control: The negative control, a relative of the subject that the check must reject.
     """
 
     how: str
     check: Check
     subject: Any
-    broken: Any
+    control: Any
 
 
 @dataclass(frozen=True)
@@ -61,15 +67,15 @@ class Claim:
         deep_scope: What the thorough check covers.
         check: The check.
         subject: What the claim is about.
-        broken: A relative of the subject for which the statement is false.
-        more: Further checks and twins; the claim holds if all do.
+        control: The negative control, a relative of the subject for which the statement is false.
+        more: Further checks and controls; the claim holds if all do.
 
     Example:
         >>> def is_even(number, deep):
         ...     return None if number % 2 == 0 else f"{number} is odd"
         >>> claim = Claim("two-is-even", "2 is even", r"2 \in 2\mathbb{Z}", OWN, IDENTITY,
-        ...               "division", "one number", "one number", is_even, subject=2, broken=3)
-        >>> claim.judge().passed
+        ...               "division", "one number", "one number", is_even, subject=2, control=3)
+        >>> claim.verify().passed
         True
     """
 
@@ -83,38 +89,38 @@ class Claim:
     deep_scope: str
     check: Check
     subject: Any
-    broken: Any
+    control: Any
     more: tuple[Evidence, ...] = ()
 
     @property
     def evidence(self) -> tuple[Evidence, ...]:
-        """All checks, each with its broken twin."""
-        return (Evidence(self.how, self.check, self.subject, self.broken), *self.more)
+        """All checks, each with its negative control."""
+        return (Evidence(self.how, self.check, self.subject, self.control), *self.more)
 
-    def judge(self, *, deep: bool = False) -> Verdict:
-        """Run every check on its subject and on its broken twin."""
+    def verify(self, *, deep: bool = False) -> ClaimResult:
+        """Run every check on its subject and on its negative control."""
         start = time.perf_counter()
         try:
             witnesses = [each.check(each.subject, deep) for each in self.evidence]
-            objections = [each.check(each.broken, deep) for each in self.evidence]
+            objections = [each.check(each.control, deep) for each in self.evidence]
         except Exception as error:
             error.add_note(f"while checking the claim {self.name}")
             raise
         witness = next((found for found in witnesses if found is not None), None)
         objection = None if None in objections else "; ".join(str(each) for each in objections)
-        return Verdict(self, deep, witness, objection, time.perf_counter() - start)
+        return ClaimResult(self, deep, witness, objection, time.perf_counter() - start)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ClaimResult:
     """What running a claim showed.
 
     Args:
         claim: The claim.
         deep: Whether the thorough check ran.
         witness: Why the claim fails, or None.
-        objection: Why the broken twins were rejected, or None, which is a defect of a check: it
-            accepted one.
+        objection: Why the negative controls were rejected, or None, which is a defect of a
+            check: it accepted one.
         seconds: Time of both checks.
     """
 
@@ -130,14 +136,14 @@ class Verdict:
         return self.witness is None
 
     @property
-    def rejects_broken(self) -> bool:
-        """Whether the check can fail: it rejected the broken twin."""
+    def rejects_control(self) -> bool:
+        """Whether the checks can fail: they rejected every negative control."""
         return self.objection is not None
 
     @property
     def passed(self) -> bool:
         """Both."""
-        return self.holds and self.rejects_broken
+        return self.holds and self.rejects_control
 
     @property
     def scope(self) -> str:
@@ -145,19 +151,20 @@ class Verdict:
         return self.claim.deep_scope if self.deep else self.claim.scope
 
     def record(self) -> dict[str, Any]:
-        """Plain data, as printed by `--json`."""
-        return {
+        """Plain data, as printed by `--json`, with `FORMER_KEYS` beside the present ones."""
+        found = {
             "claim": self.claim.name,
             "statement": self.claim.statement,
             "formula": self.claim.formula,
             "source": self.claim.source,
             "kind": self.claim.kind,
             "how": "; ".join(dict.fromkeys(each.how for each in self.claim.evidence)),
-            "twins": len(self.claim.evidence),
+            "controls": len(self.claim.evidence),
             "scope": self.scope,
-            "verdict": "holds" if self.holds else "fails",
+            "result": "holds" if self.holds else "fails",
             "witness": self.witness,
-            "broken_twin_rejected": self.rejects_broken,
+            "control_rejected": self.rejects_control,
             "objection": self.objection,
             "seconds": round(self.seconds, 3),
         }
+        return found | {former: found[present] for former, present in FORMER_KEYS.items()}

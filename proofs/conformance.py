@@ -1,4 +1,4 @@
-"""Laws for somebody else's code: one line in anybody's test suite.
+"""Laws for code outside this library: one line in any test suite.
 
 Example:
     >>> from mechanisms import greedy_max_min, max_min_fair
@@ -27,7 +27,13 @@ from fairopt.errors import InvalidInput
 from mechanisms import Mechanism
 from proofs.aggregator_laws import AGGREGATOR_LAWS
 from proofs.auction_laws import AUCTION_LAWS
-from proofs.law import ConformanceReport, DoesNotConform, Law, LawResult, judge
+from proofs.conformance_law import (
+    ConformanceReport,
+    DoesNotConform,
+    Law,
+    LawResult,
+    check_laws,
+)
 
 __all__ = [
     "AGGREGATOR_LAWS",
@@ -79,7 +85,7 @@ def check_aggregator(
         True
     """
     _check_callable("aggregate", aggregate)
-    return judge(dict(AGGREGATOR_LAWS), aggregate, claims, seed, at_most)
+    return check_laws(dict(AGGREGATOR_LAWS), aggregate, claims, seed, at_most)
 
 
 def check_auction(
@@ -89,9 +95,9 @@ def check_auction(
     seed: int = 0,
     at_most: int | None = None,
 ) -> ConformanceReport:
-    """Search for violations of the laws of an honest auction by any mechanism.
+    """Search for violations of the laws of a truthful auction by any mechanism.
 
-    Auctions are small (1 to 6 clients, 1 to 3 tasks), with integer asks and frequent ties, passed
+    Auctions are small (1 to 6 clients, 1 to 3 tasks), with integer bids and frequent ties, passed
     as float64; `inf` is a client that does not bid. Passing is evidence, not proof;
     `mechanisms.audit` is complete in more cases. An error that the mechanism raises breaks the law
     that was tried, and so does an outcome of another shape or with a payment that is no number.
@@ -109,7 +115,7 @@ def check_auction(
         InvalidInput: An unknown law, something that cannot be called, `at_most` below 1.
     """
     _check_callable("mechanism", mechanism)
-    return judge(dict(AUCTION_LAWS), mechanism, claims, seed, at_most)
+    return check_laws(dict(AUCTION_LAWS), mechanism, claims, seed, at_most)
 
 
 def _check_callable(argument: str, code: object) -> None:

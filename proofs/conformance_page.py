@@ -6,9 +6,10 @@ import importlib.metadata
 import warnings
 from collections.abc import Iterable, Mapping
 
-from proofs.aggregators import EXACT, OURS, RECIPES, Aggregate, torchjd_aggregators
+from proofs.aggregator_laws import Aggregate
+from proofs.aggregators import EXACT, OURS, RECIPES, torchjd_aggregators
 from proofs.conformance import AGGREGATOR_LAWS, check_aggregator
-from proofs.law import ConformanceReport
+from proofs.conformance_law import ConformanceReport
 from proofs.pages import markdown_table
 
 INTRODUCTION = """\
@@ -18,10 +19,10 @@ Written by `python -m proofs conformance --markdown docs/conformance.md` from an
 edit. Each law is tried on seeded float64 gradients of up to 6 tasks and 9 parameters, edge cases
 among them, at a relative accuracy of 1e-6. Passing is evidence, failing is a fact about the
 gradients of the witness. Laws exclude each other, and breaking one that a method never promised is
-no defect: the mean harms tasks by design, PCGrad is random by design, and several methods of
-TorchJD regularise by their default arguments, which were used. Where one of our methods solves the
-same problem exactly, the second column of the last table names what is lost on the way. Try yours:
-[docs/proofs.md](proofs.md).
+no defect: the mean conflicts with tasks by design, PCGrad is random by design, and several methods
+of TorchJD regularise by their default arguments, which were used. Where one of our methods solves
+the same problem exactly, the second column of the last table names what is lost on the way. Try
+yours: [docs/proofs.md](proofs.md).
 
 """
 PACKAGES = ("torchjd", "torch", "cvxpy", "clarabel", "scipy", "numpy")
@@ -115,7 +116,7 @@ def _row(item: tuple[str, ConformanceReport]) -> tuple[str, ...]:
     obeyed = OURS[EXACT[name]][1] if name in EXACT else ()
     numerical = _names(r.law for r in report.broken if r.law in obeyed)
     besides = _names(r.law for r in report.broken if r.law not in obeyed)
-    return name, numerical if name in EXACT else "(no exact twin here)", besides
+    return name, numerical if name in EXACT else "(no exact solution here)", besides
 
 
 def _witnesses(report: ConformanceReport) -> str:

@@ -5,8 +5,7 @@ changes one place of the copy, and runs the claims of the touched file there, to
 fails, in a process of their own. It prints which mistakes were caught, and by which claim, and
 exits with 1 if one was missed or no longer fits the source. Before all that the same claims must
 hold of the packages as they are: where one fails anyway, nothing is caught. The packages themselves
-are never changed; whoever stops the run (Ctrl-C, kill) stops the claims too, and the copy is
-removed.
+are never changed; stopping the run (Ctrl-C, kill) stops the claims too, and removes the copy.
 
 Mistakes in compiled kernels recompile them, which takes minutes each; all together take an hour of
 one core.
@@ -33,7 +32,7 @@ from proofs.mutation_list import MUTATIONS, PACKAGES, Mutation, claims_of
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 900
-"""A mistake that makes claims run longer than this counts as caught: nobody would wait."""
+"""A mistake that makes claims run longer than this counts as caught."""
 BASELINE_SECONDS = 3600
 """For all claims of all touched files, kernels compiled first."""
 UNSOUND = 2
@@ -47,32 +46,32 @@ class Outcome:
 
     Args:
         mutation: The mistake.
-        verdict: `CAUGHT`, `MISSED`, or `STALE` if the place is no longer in the source.
+        result: `CAUGHT`, `MISSED`, or `STALE` if the place is no longer in the source.
         by: The claim that failed, or how the run ended.
         seconds: Of the run.
     """
 
     mutation: Mutation
-    verdict: str
+    result: str
     by: str
     seconds: float
 
     def __str__(self) -> str:
         where = f"{self.mutation.file}: {self.mutation.what}"
-        return f"{self.verdict:<7} {self.seconds:6.1f} s  {where}  [{self.by}]"
+        return f"{self.result:<7} {self.seconds:6.1f} s  {where}  [{self.by}]"
 
 
-def run(mutations: Iterable[Mutation], root: Path = ROOT) -> Iterator[Outcome]:
-    """Apply and judge mistakes one after the other, each on a fresh copy."""
+def run(mutations: Iterable[Mutation]) -> Iterator[Outcome]:
+    """Apply and try mistakes one after the other, each on a fresh copy."""
     for mutation in mutations:
         with tempfile.TemporaryDirectory(prefix="fairopt-mutation-") as folder:
             copy = Path(folder)
             for package in PACKAGES:
-                shutil.copytree(root / package, copy / package)
-            yield judge(mutation, copy)
+                shutil.copytree(ROOT / package, copy / package)
+            yield run_one(mutation, copy)
 
 
-def judge(mutation: Mutation, copy: Path) -> Outcome:
+def run_one(mutation: Mutation, copy: Path) -> Outcome:
     """Change one place of a copy of the packages and run the claims of that file."""
     start = time.perf_counter()
     if not apply(mutation, copy):
@@ -84,11 +83,11 @@ def judge(mutation: Mutation, copy: Path) -> Outcome:
     return Outcome(mutation, *_reading(done), time.perf_counter() - start)
 
 
-def baseline(mutations: Iterable[Mutation], root: Path = ROOT) -> str | None:
+def baseline(mutations: Iterable[Mutation]) -> str | None:
     """What fails without any mistake, or None: then whatever fails later is a mistake's doing."""
     patterns = dict.fromkeys(name for each in mutations for name in claims_of(each.file))
-    verdict, by = _reading(_claims(patterns, root, BASELINE_SECONDS))
-    return by if verdict == CAUGHT else None
+    result, by = _reading(_claims(patterns, ROOT, BASELINE_SECONDS))
+    return by if result == CAUGHT else None
 
 
 def _claims(
@@ -114,18 +113,18 @@ def apply(mutation: Mutation, copy: Path) -> bool:
 
 
 def _reading(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
-    """Verdict and reason of a finished run."""
+    """Result and reason of a finished run."""
     try:
         claims = json.loads(done.stdout)["claims"]
     except json.JSONDecodeError:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         return CAUGHT, f"the claims do not run: {last[:80]}"
-    failed = [c["claim"] for c in claims if c["verdict"] != "holds"]
-    accepted = [c["claim"] for c in claims if not c["broken_twin_rejected"]]
+    failed = [c["claim"] for c in claims if c["result"] != "holds"]
+    accepted = [c["claim"] for c in claims if not c["control_rejected"]]
     if failed:
         return CAUGHT, failed[0]
     if accepted:
-        return CAUGHT, f"the broken twin of {accepted[0]} is accepted"
+        return CAUGHT, f"the negative control of {accepted[0]} is accepted"
     return MISSED, f"{len(claims)} claims hold"
 
 
@@ -146,13 +145,13 @@ def main(
     if failing is not None:
         sys.stderr.write(f"without any mistake: {failing}\n")
         raise typer.Exit(UNSOUND)
-    verdicts = []
+    results = []
     for outcome in run(chosen):
         sys.stdout.write(f"{outcome}\n")
         sys.stdout.flush()
-        verdicts.append(outcome.verdict)
-    sys.stdout.write(f"{verdicts.count(CAUGHT)} of {len(verdicts)} mistakes are caught\n")
-    raise typer.Exit(0 if verdicts.count(CAUGHT) == len(verdicts) else 1)
+        results.append(outcome.result)
+    sys.stdout.write(f"{results.count(CAUGHT)} of {len(results)} mistakes are caught\n")
+    raise typer.Exit(0 if results.count(CAUGHT) == len(results) else 1)
 
 
 def _end(number: int, frame: object) -> None:

@@ -1,31 +1,31 @@
-"""Verdicts as a Markdown page, which documentation keeps and a test compares with the claims."""
+"""Results as a Markdown page, which documentation keeps and a test compares with the claims."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from proofs.claim import KINDS, Verdict
+from proofs.claim import KINDS, ClaimResult
 
 INTRODUCTION = """\
 # Claims
 
 Written by `python -m proofs --markdown docs/claims.md`; do not edit. Every claim is a small file of
-[proofs/](../proofs), checked as the table says, beside at least one broken twin that the same check
-must reject. "All real bids" and "exact" mean what they say; random instances are seeded and
-establish nothing beyond themselves; floating-point answers are judged by their residuals, and by
+[proofs/](../proofs), checked as the table says, beside at least one negative control that the same
+check must reject. "All real bids" and "exact" mean what they say; random instances are seeded and
+establish nothing beyond themselves; floating-point answers are checked by their residuals, and by
 exact rational or interval arithmetic where the table says so.
 
 """
-HEADINGS = ("claim", "statement", "kind", "source", "checked by", "scope", "verdict", "twins")
+HEADINGS = ("claim", "statement", "kind", "source", "checked by", "scope", "result", "controls")
 
 
-def claims_page(topics: Mapping[str, Sequence[Verdict]]) -> str:
+def claims_page(topics: Mapping[str, Sequence[ClaimResult]]) -> str:
     """The whole page: the kinds, then a table for each topic. Seconds are left out."""
-    total = [verdict for verdicts in topics.values() for verdict in verdicts]
-    passed = sum(verdict.passed for verdict in total)
+    total = [result for results in topics.values() for result in results]
+    passed = sum(result.passed for result in total)
     kinds = "\n".join(f"- **{kind}**: {meaning};" for kind, meaning in KINDS.items())
-    summary = f"\n{passed} of {len(total)} claims hold and reject their broken twins.\n"
-    tables = (_topic(title, verdicts) for title, verdicts in topics.items() if verdicts)
+    summary = f"\n{passed} of {len(total)} claims hold and reject their negative controls.\n"
+    tables = (_topic(title, results) for title, results in topics.items() if results)
     return INTRODUCTION + kinds[:-1] + ".\n" + summary + "".join(tables)
 
 
@@ -42,19 +42,19 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> st
     return "".join("| " + " | ".join(map(_cell, line)) + " |\n" for line in lines)
 
 
-def _topic(title: str, verdicts: Sequence[Verdict]) -> str:
+def _topic(title: str, results: Sequence[ClaimResult]) -> str:
     """Heading and table of one topic."""
-    return f"\n## {title}\n\n" + markdown_table(HEADINGS, map(_row, verdicts))
+    return f"\n## {title}\n\n" + markdown_table(HEADINGS, map(_row, results))
 
 
-def _row(verdict: Verdict) -> tuple[str, ...]:
+def _row(result: ClaimResult) -> tuple[str, ...]:
     """Cells of one claim."""
-    record = verdict.record()
+    record = result.record()
     statement = f"{record['statement']}. ${record['formula']}$"
-    outcome = record["verdict"] if verdict.holds else f"**FAILS**: {verdict.witness}"
-    twins = f"{record['twins']} rejected" if verdict.rejects_broken else "**ACCEPTED**"
+    outcome = record["result"] if result.holds else f"**FAILS**: {result.witness}"
+    controls = f"{record['controls']} rejected" if result.rejects_control else "**ACCEPTED**"
     cells = (record["kind"], record["source"], record["how"], record["scope"])
-    return (f"`{record['claim']}`", statement, *cells, outcome, twins)
+    return (f"`{record['claim']}`", statement, *cells, outcome, controls)
 
 
 def _cell(text: str) -> str:

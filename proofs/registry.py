@@ -30,7 +30,7 @@ def claims_by_topic() -> dict[str, tuple[Claim, ...]]:
 
     Example:
         >>> next(iter(claims_by_topic()))
-        'Rules that look honest and are not, each with the smallest instance we know'
+        'Plausible rules that are wrong, each with the smallest instance we know'
     """
     topics = {}
     for package in _packages():

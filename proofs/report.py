@@ -1,4 +1,4 @@
-"""Verdicts as a table that a person reads, and as JSON."""
+"""Results as a table that a person reads, and as JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from proofs.claim import Claim, Verdict
+from proofs.claim import Claim, ClaimResult
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,59 +16,59 @@ if TYPE_CHECKING:
 PLAIN_WIDTH = 180
 """Columns of text where the output is a file or a pipe and has no width of its own."""
 LOG = logging.getLogger(__name__)
-COLUMNS = ("claim", "source", "kind", "how checked", "scope", "verdict", "s", "broken twin")
+COLUMNS = ("claim", "source", "kind", "how checked", "scope", "result", "s", "control rejected")
 
 
-def judge_all(
+def verify_all(
     claims: Iterable[Claim], *, deep: bool = False, stop: bool = False
-) -> Iterator[Verdict]:
-    """Judge claims one after the other, all or to the first that does not pass.
+) -> Iterator[ClaimResult]:
+    """Verify claims one after the other, all or to the first that does not pass.
 
     A check that raises fails its claim, and is logged.
     """
     for claim in claims:
-        verdict = _judged(claim, deep)
-        yield verdict
-        if stop and not verdict.passed:
+        result = _verified(claim, deep)
+        yield result
+        if stop and not result.passed:
             return
 
 
-def _judged(claim: Claim, deep: bool) -> Verdict:
-    """The verdict, whatever happens."""
+def _verified(claim: Claim, deep: bool) -> ClaimResult:
+    """The result, whatever happens."""
     start = time.perf_counter()
     try:
-        return claim.judge(deep=deep)
+        return claim.verify(deep=deep)
     except Exception as error:
         LOG.exception("the check of %s raises", claim.name)
         witness = f"the check raises {type(error).__name__}: {error}"
-        return Verdict(claim, deep, witness, "not tried", time.perf_counter() - start)
+        return ClaimResult(claim, deep, witness, "not tried", time.perf_counter() - start)
 
 
-def table(verdicts: Sequence[Verdict]) -> Table:
+def table(results: Sequence[ClaimResult]) -> Table:
     """One row per claim."""
     from rich.table import Table
 
-    out = Table(title=_summary(verdicts), title_justify="left", show_lines=True)
+    out = Table(title=_summary(results), title_justify="left", show_lines=True)
     for column in COLUMNS:
-        out.add_column(column, no_wrap=column == "verdict" and all(v.holds for v in verdicts))
-    for verdict in verdicts:
-        out.add_row(*_cells(verdict))
+        out.add_column(column, no_wrap=column == "result" and all(each.holds for each in results))
+    for result in results:
+        out.add_row(*_cells(result))
     return out
 
 
-def as_json(verdicts: Sequence[Verdict]) -> str:
+def as_json(results: Sequence[ClaimResult]) -> str:
     """`{"claims": [...]}`."""
-    return json.dumps({"claims": [verdict.record() for verdict in verdicts]}, indent=2)
+    return json.dumps({"claims": [result.record() for result in results]}, indent=2)
 
 
-def _cells(verdict: Verdict) -> tuple[str, ...]:
-    """Cells of one row; what went wrong stands in the verdict."""
-    claim = verdict.claim
-    holds = "holds" if verdict.holds else f"[bold red]FAILS[/]: {_plain(verdict.witness)}"
-    twin = "rejected" if verdict.rejects_broken else "[bold red]ACCEPTED[/]"
+def _cells(result: ClaimResult) -> tuple[str, ...]:
+    """Cells of one row; what went wrong stands in the result."""
+    claim = result.claim
+    holds = "holds" if result.holds else f"[bold red]FAILS[/]: {_plain(result.witness)}"
+    rejected = "yes" if result.rejects_control else "[bold red]NO, ACCEPTED[/]"
     name = f"{claim.name}\n[dim]{_plain(claim.statement)}[/]"
-    seconds = f"{verdict.seconds:.2f}"
-    return name, claim.source, claim.kind, claim.how, verdict.scope, holds, seconds, twin
+    seconds = f"{result.seconds:.2f}"
+    return name, claim.source, claim.kind, claim.how, result.scope, holds, seconds, rejected
 
 
 def _plain(text: str | None) -> str:
@@ -76,7 +76,7 @@ def _plain(text: str | None) -> str:
     return (text or "").replace("[", r"\[")
 
 
-def _summary(verdicts: Sequence[Verdict]) -> str:
+def _summary(results: Sequence[ClaimResult]) -> str:
     """Count of claims that passed."""
-    passed = sum(verdict.passed for verdict in verdicts)
-    return f"{passed} of {len(verdicts)} claims hold and reject their broken twin"
+    passed = sum(result.passed for result in results)
+    return f"{passed} of {len(results)} claims hold and reject their negative controls"

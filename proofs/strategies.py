@@ -25,14 +25,14 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fairopt.arrays import Array
+
 HALVES = tuple(Fraction(n, 2) for n in range(7))
-"""Few different asks, so that ties and exactly exhausted budgets are frequent."""
+"""Few different bids, so that ties and exactly exhausted budgets are frequent."""
 MARGINS = (1e-1, 1e-3, 1e-6, 1e-9)
-"""Lengths of the shortest convex combination that `near_stationary_gradients` draws."""
+"""Lengths of the min-norm point that `near_stationary_gradients` draws."""
 SCALES = (1.0, 1e-6, 1e3)
 """Units of gradients; mostly one."""
-
-Array = NDArray[np.float64]
 
 
 @st.composite
@@ -50,7 +50,7 @@ def bid_profiles(
         draw: Given by Hypothesis.
         max_clients: Largest N; at least 1 client.
         max_tasks: Largest S; at least 1 task.
-        asks: Values that asks come from; every other profile has missing bids too.
+        asks: Values that bids come from; every other profile has missing bids too.
         exact: Object arrays of fractions; otherwise float64.
 
     Example:
@@ -138,7 +138,7 @@ def conflicting_gradients(draw: st.DrawFn, *, max_tasks: int = 6) -> Array:
 
 @st.composite
 def near_stationary_gradients(draw: st.DrawFn, *, max_tasks: int = 6) -> tuple[Array, float]:
-    """(gradients, margin): the shortest convex combination has exactly the length `margin`.
+    """(gradients, margin): the min-norm point has exactly the length `margin`.
 
     Without their last column the gradients cancel with equal weights; the last column is `margin`.
 

@@ -12,7 +12,7 @@ from proofs.incentives.wrong_rules import underpaying
 
 
 def pays_everybody_alike(mechanism: Mechanism, deep: bool) -> str | None:
-    """Return what speaks against the claim, in words, or None. `deep` asks for more effort."""
+    """Return what speaks against the claim, in words, or None. `deep` requests more effort."""
     outcome = mechanism(exact_table([(1,), (1,), (9,)]), 6)
     paid = set(outcome.payments[outcome.winners])
     return None if paid == {3} else f"recruits are paid {sorted(paid)}"
@@ -30,6 +30,6 @@ CLAIMS = (
         deep_scope="what the thorough check covers",
         check=pays_everybody_alike,
         subject=budget_fair,
-        broken=underpaying,
+        control=underpaying,
     ),
 )

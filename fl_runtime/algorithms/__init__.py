@@ -1,21 +1,44 @@
-"""Algorithms by name: frozen records of hyper-parameters with pure functions of a state."""
+"""Algorithms by name: frozen records of hyper-parameters with pure functions of a state.
+
+One file per published system:
+
+* `fed_fair_mmfl`: FedFairMMFL (arXiv 2404.13841), alpha-fair allocation of clients to tasks
+* `fair_grad`: FairGrad (2402.15638), and Nash-MTL as its alpha = 1, on a shared trunk
+* `fed_ast`: FedAST (2406.00302); its requests in `fed_ast_requests`, its estimate of heterogeneity
+  in `update_variance`, its synchronous arm in `sync_st`
+* `fed_hca2`: FedHCA2 (2311.13250); with `fed_hca2_aggregation`, `fed_hca2_weights`
+* `fed_ram`: FedRAM (NeurIPS 2025); with `fed_ram_settings`, `fed_ram_state`, `fed_ram_jobs`, and
+  its formulas in `reweighting`
+* `fed_avg`: FedAvg (1602.05629); `fed_prox`: FedProx (1812.06127); `q_ffl`: q-FFL (1905.10497)
+* `fed_buff`: FedBuff (2106.06639); `fed_async`: FedAsync (1903.03934)
+* `fed_per`: FedPer (1912.00818); `ditto`: Ditto (2012.04221)
+
+Baselines: `one_task_per_client` (random and round-robin allocation), `personal` (local training),
+`trunk_directions` (the mean, MGDA, PCGrad, CAGrad and UPGrad on a shared trunk).
+
+What they share: `base` (the protocol and the server's state), `synchronous` and `asynchronous`
+(rounds, arrivals), `aggregation` (coefficients of updates), `shared_trunk` and `one_trunk` (models
+with parts in common), `personal` (clients with models of their own).
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
-from fl_runtime.algorithms.asynchronous import Asynchronous, ByArrival
-from fl_runtime.algorithms.base import Algorithm, InRounds, ServerState, weighted_mean_step
+from fl_runtime.algorithms.asynchronous import ByArrival
+from fl_runtime.algorithms.base import Algorithm, ServerState
 from fl_runtime.algorithms.ditto import Ditto
 from fl_runtime.algorithms.fair_grad import FairGradTraining, Nash
 from fl_runtime.algorithms.fed_ast import FedAST, FedASTNoBuffer
 from fl_runtime.algorithms.fed_async import FedAsync
-from fl_runtime.algorithms.fed_avg import FedAvg, FedProx
+from fl_runtime.algorithms.fed_avg import FedAvg
 from fl_runtime.algorithms.fed_buff import FedBuff
 from fl_runtime.algorithms.fed_fair_mmfl import FedFairMMFL
 from fl_runtime.algorithms.fed_hca2 import FedHCA2
+from fl_runtime.algorithms.fed_per import FedPer
+from fl_runtime.algorithms.fed_prox import FedProx
 from fl_runtime.algorithms.fed_ram import FedRAM
-from fl_runtime.algorithms.one_task_per_client import OneTaskPerClient, RandomAllocation, RoundRobin
-from fl_runtime.algorithms.personal import FedPer, Local
+from fl_runtime.algorithms.one_task_per_client import RandomAllocation, RoundRobin
+from fl_runtime.algorithms.personal import Local
 from fl_runtime.algorithms.q_ffl import QFFL, QFFLReleased
 from fl_runtime.algorithms.shared_trunk import SharedTrunk
 from fl_runtime.algorithms.sync_st import SyncST
@@ -59,7 +82,6 @@ ALGORITHMS: Mapping[str, type[Any]] = {
 __all__ = [
     "ALGORITHMS",
     "Algorithm",
-    "Asynchronous",
     "ByArrival",
     "CAGrad",
     "Ditto",
@@ -74,12 +96,10 @@ __all__ = [
     "FedPer",
     "FedProx",
     "FedRAM",
-    "InRounds",
     "LinearScalarisation",
     "Local",
     "MGDA",
     "Nash",
-    "OneTaskPerClient",
     "PCGradTraining",
     "QFFL",
     "QFFLReleased",
@@ -90,5 +110,4 @@ __all__ = [
     "SyncST",
     "Synchronous",
     "UPGradTraining",
-    "weighted_mean_step",
 ]

@@ -52,13 +52,13 @@ AGGREGATIONS: Mapping[Aggregation, Coefficients] = {
 def importance_weights(
     federation: Federation, probabilities: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    r"""Coefficients that make the expected step that of a round in which everybody trains all.
+    r"""Coefficients that make the expected step that of full participation in all tasks.
 
     .. math:: c_{k,s} = d_{k,s} / (C p_{k,s})
 
     Symbols: :math:`d_{k,s}` client k's share of the examples of task s among eligible clients, C
-    the fraction of clients that is active, :math:`p_{k,s}` the chance (num_clients, num_tasks) that
-    an active client k trains task s. Zero where p is zero: nobody is sent there.
+    the fraction of clients that is active, :math:`p_{k,s}` the probability (num_clients, num_tasks)
+    that an active client k trains task s. Zero where p is zero: no client is sent there.
 
     Guarantee: with a uniform active set and independent draws,
         :math:`E \sum_k c_{k,s} \Delta_{k,s} = \sum_k d_{k,s} \Delta_{k,s}` over clients with p > 0.

@@ -1,6 +1,6 @@
-"""What asynchronous algorithms share: clients work all the time, and answers come one by one.
+"""What asynchronous algorithms share: clients train all the time, and updates arrive one by one.
 
-A fixed number of jobs is in flight, and whenever one ends, a client is asked for another, with the
+A fixed number of jobs is in flight, and whenever one ends, a client is sent another, with the
 task's current model and version. `ByArrival` is what all of them share; in `Asynchronous` ones an
 idle client is drawn, all equally likely, then its task. Time, loss of jobs and files are the loop's
 business.
@@ -21,15 +21,15 @@ from fl_runtime.algorithms.base import ServerState
 from fl_runtime.algorithms.fed_fair_mmfl import FedFairMMFL
 from fl_runtime.algorithms.one_task_per_client import RandomAllocation, draw_tasks
 from fl_runtime.random_streams import stream, torch_seed
-from fl_runtime.simulation.sync_policies import NextArrival, Wait
+from fl_runtime.simulation.sync_policies import NextArrival, SyncPolicy
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.task import Params, Task
 
 
 @dataclass(frozen=True)
-class Kept:
-    """An update that waits in a buffer.
+class BufferedUpdate:
+    """An update in the buffer of its task.
 
     Attributes:
         weight: By its age when it arrived.
@@ -48,19 +48,19 @@ class AsynchronousState(ServerState):
 
     Attributes:
         versions: How often each task's model has been replaced.
-        buffers: Updates of each task that wait for the next aggregation.
-        dispatches: How often the server has looked for clients to ask.
-        jobs: (num_clients,) jobs that each client has been given.
+        buffers: Updates of each task since its last aggregation.
+        dispatches: Number of dispatches so far.
+        jobs: (num_clients,) jobs that each client has been sent so far.
     """
 
     versions: Mapping[str, int]
-    buffers: Mapping[str, tuple[Kept, ...]]
+    buffers: Mapping[str, tuple[BufferedUpdate, ...]]
     dispatches: int
     jobs: tuple[int, ...]
 
     @classmethod
     def initial(cls, federation: Federation, seed: int) -> Self:
-        """Initial models, empty buffers, nobody asked."""
+        """Initial models, empty buffers, no job sent."""
         names = [task.name for task in federation.tasks]
         return cls(
             seed=seed,
@@ -78,7 +78,7 @@ class AsynchronousState(ServerState):
         """How often that task's model has been replaced."""
         return self.versions[task]
 
-    def keeping(self, task: str, kept: Sequence[Kept]) -> Self:
+    def keeping(self, task: str, kept: Sequence[BufferedUpdate]) -> Self:
         """The same state with that buffer."""
         return replace(self, buffers={**self.buffers, task: tuple(kept)})
 
@@ -103,7 +103,8 @@ class AsynchronousState(ServerState):
     def from_tree(cls, tree: Mapping[str, Any]) -> Self:
         """The state that `tree` described."""
         buffers = {
-            task: tuple(Kept(*each) for each in kept) for task, kept in tree["buffers"].items()
+            task: tuple(BufferedUpdate(*each) for each in kept)
+            for task, kept in tree["buffers"].items()
         }
         return cls(**{**tree, "buffers": buffers, "jobs": tuple(tree["jobs"])})
 
@@ -113,7 +114,7 @@ State = TypeVar("State", bound=AsynchronousState)
 
 @dataclass(frozen=True, kw_only=True)
 class ByArrival(ABC):
-    """What all asynchronous algorithms share: wait for the next answer, and take it in.
+    """What all asynchronous algorithms share: they wait for the next update and process it.
 
     Attributes:
         max_staleness: Answers that are more versions old than this are dropped; None for no bound.
@@ -138,7 +139,7 @@ class ByArrival(ABC):
         """None."""
         return ()
 
-    def wait(self, federation: Federation) -> Wait:
+    def sync_policy(self, federation: Federation) -> SyncPolicy:
         """The next job to end, whichever it is."""
         return NextArrival()
 
@@ -157,16 +158,16 @@ class ByArrival(ABC):
         age = state.versions[update.task] - update.version
         return self.max_staleness is None or age <= self.max_staleness
 
-    def absorb(self, state: State, updates: Sequence[Update]) -> State:
-        """Take in updates one by one; none at all is a round that changes no model."""
+    def aggregate(self, state: State, updates: Sequence[Update]) -> State:
+        """Process updates one by one; none at all is a round that changes no model."""
         if not updates:
             return replace(state, server_round=state.server_round + 1)
         for update in updates:
-            state = self.take(state.keep([update]), update)
+            state = self.receive(state.keep([update]), update)
         return state
 
     @abstractmethod
-    def take(self, state: Any, update: Update) -> Any:
+    def receive(self, state: Any, update: Update) -> Any:
         """The state after one update."""
 
     def forget(self, state: State, tasks: Collection[str]) -> State:
@@ -178,7 +179,7 @@ class ByArrival(ABC):
 
 @dataclass(frozen=True)
 class Asynchronous(ByArrival):
-    """Common part of those that ask idle clients: keep a number of jobs in flight.
+    """Common part of those that send jobs to idle clients: they keep a number of jobs in flight.
 
     Attributes:
         concurrency: Jobs in flight, at most one per client; None for all clients.
@@ -208,7 +209,7 @@ class Asynchronous(ByArrival):
     def dispatch(
         self, state: AsynchronousState, federation: Federation, now: float
     ) -> tuple[AsynchronousState, list[Job]]:
-        """Ask idle clients until the wanted number of jobs is in flight."""
+        """Jobs for idle clients, until the wanted number is in flight."""
         rng = stream(state.seed, "requests", state.dispatches)
         slots = (self.concurrency or federation.num_clients) - sum(federation.in_flight.values())
         willing = federation.idle[federation.eligible[federation.idle].any(axis=1)]
@@ -221,30 +222,30 @@ class Asynchronous(ByArrival):
     def probabilities(
         self, state: AsynchronousState, federation: Federation
     ) -> NDArray[np.float64]:
-        """(num_clients, num_tasks) chances of each task."""
+        """(num_clients, num_tasks) probabilities of each task."""
         if self.allocation == "fair":
             return FedFairMMFL(self.alpha, self.signal).probabilities(state, federation)
         return RandomAllocation().probabilities(state, federation)
 
 
 def refuse_over_selection(federation: Federation) -> None:
-    """Asking more clients than are needed makes sense in rounds alone."""
+    """Selecting more clients than are needed makes sense in rounds alone."""
     if federation.over_selection > 1.0:
         requirement = "1 for an algorithm that does not work in rounds"
         raise InvalidInput("clients.over-selection", federation.over_selection, requirement)
 
 
 def issue(state: State, pairs: Sequence[tuple[int, str]], now: float) -> tuple[State, list[Job]]:
-    """Work orders for pairs of client and task, one dispatch; a client may be named repeatedly."""
-    given, orders = list(state.jobs), []
+    """One dispatch: jobs for pairs of client and task, in which a client may occur repeatedly."""
+    given, jobs = list(state.jobs), []
     for client, task in pairs:
-        orders.append(_request(state, client, task, now, given[client]))
+        jobs.append(_job(state, client, task, now, given[client]))
         given[client] += 1
-    return replace(state, dispatches=state.dispatches + 1, jobs=tuple(given)), orders
+    return replace(state, dispatches=state.dispatches + 1, jobs=tuple(given)), jobs
 
 
-def _request(state: AsynchronousState, client: int, task: str, now: float, number: int) -> Job:
-    """The work order for one client on one task, seeded by how many the client had before."""
+def _job(state: AsynchronousState, client: int, task: str, now: float, number: int) -> Job:
+    """The job of one client on one task, seeded by how many the client had before."""
     return Job(
         task=task,
         client=client,

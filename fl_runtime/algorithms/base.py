@@ -10,16 +10,17 @@ says
 * `init(federation, seed)`: the first state;
 * `dispatch(state, federation, now)`: the state after dispatch and the jobs to start; the
   federation says who is recruited for which unfinished task, who is idle and what is in flight;
-* `wait(federation)`: what the server then waits for (a barrier, or the next arrival);
+* `sync_policy(federation)`: what the server then waits for (a barrier, or the next arrival);
 * `accepts(state, update)`: whether an answer may count (false for one that is too old), and
   `may_refuse`: whether that ever happens;
-* `absorb(state, updates)`: the state after those updates arrived. It advances `server_round` when
-  it aggregates, and also when it gets no updates: then the server has waited in vain;
+* `aggregate(state, updates)`: the state after those updates arrived, aggregated or buffered. It
+  advances `server_round` when models are replaced, and also when there are no updates: then the
+  server has waited in vain;
 * `forget(state, tasks)`: the state without kept updates of tasks whose model they would ruin;
 * `shares_parts`: whether a task's model changes when another task is trained.
 
-The state in turn says what a client is sent (`payload`) and which models a task is judged by
-(`judged`): one for all clients, or one per client.
+The state in turn says what a client is sent (`payload`) and by which models a task is evaluated
+(`evaluated`): one for all clients, or one per client.
 
 A state is a frozen record of plain values, arrays and tensors, so it can be written to a checkpoint
 and read back. It carries the seed and the counters that address its random streams, hence no
@@ -36,8 +37,7 @@ from typing import Any, Protocol, Self
 from torch import Tensor
 
 from fairopt.errors import InvalidInput
-from fl_runtime.algorithms.aggregation import data_weighted, step_tasks
-from fl_runtime.simulation.sync_policies import Barrier, Wait
+from fl_runtime.simulation.sync_policies import Barrier, SyncPolicy
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.task import Evaluation, Params, Task
@@ -53,8 +53,8 @@ class ServerState:
         models: Global parameters by task.
         validation_loss: Latest validation loss by task, empty before the first measurement.
         validation_error: Latest share of validation examples that were misclassified, by task.
-        client_states: What clients keep, by task and by the client's number in words (keys of a
-            checkpoint are words).
+        client_states: What clients keep, by task and by the client's number as a string (keys of a
+            checkpoint are strings).
         figures: Figures of the last aggregation, by metric name, for the history.
     """
 
@@ -82,8 +82,8 @@ class ServerState:
         """Parameters that a client starts from; here all start from the task's model."""
         return self.models[task]
 
-    def judged(self, task: str) -> Mapping[str, Params]:
-        """Models whose mean performance is the task's, by the client's number in words.
+    def evaluated(self, task: str) -> Mapping[str, Params]:
+        """Models whose mean performance is the task's, by the client's number as a string.
 
         Here the task's own model is the only one, under no number.
         """
@@ -142,21 +142,21 @@ class Algorithm(Protocol):
         """Jobs for clients that are idle."""
         ...
 
-    def wait(self, federation: Federation) -> Wait:
-        """What the server waits for after a dispatch."""
+    def sync_policy(self, federation: Federation) -> SyncPolicy:
+        """What the server waits for after a dispatch, before it aggregates."""
         ...
 
     @property
     def may_refuse(self) -> bool:
-        """Whether `accepts` ever says no."""
+        """Whether `accepts` is ever false."""
         ...
 
     def accepts(self, state: Any, update: Update) -> bool:
         """Whether that answer may count."""
         ...
 
-    def absorb(self, state: Any, updates: Sequence[Update]) -> ServerState:
-        """Take in what arrived."""
+    def aggregate(self, state: Any, updates: Sequence[Update]) -> ServerState:
+        """The state after those updates."""
         ...
 
     def forget(self, state: Any, tasks: Collection[str]) -> ServerState:
@@ -170,7 +170,7 @@ class Algorithm(Protocol):
 
 
 class InRounds:
-    """What all algorithms in rounds share: wait for the round's answers, keep none of them."""
+    """What all algorithms in rounds share: they wait for the round's answers and keep none."""
 
     def reported(self, tasks: Sequence[Task], seed: int) -> tuple[Task, ...]:
         """As they are."""
@@ -185,8 +185,8 @@ class InRounds:
         """Whether a task's model changes when another task is trained."""
         return False
 
-    def wait(self, federation: Federation) -> Wait:
-        """A barrier; where more clients are asked than needed, for the first that answer."""
+    def sync_policy(self, federation: Federation) -> SyncPolicy:
+        """A barrier; where more clients are selected than needed, for the first that answer."""
         return Barrier(federation.num_active if federation.over_selection > 1.0 else None)
 
     @property
@@ -201,22 +201,6 @@ class InRounds:
     def forget(self, state: ServerState, tasks: Collection[str]) -> ServerState:
         """Nothing is kept, so nothing is to be forgotten."""
         return state
-
-
-def weighted_mean_step(
-    models: Mapping[str, Params], updates: Sequence[Update]
-) -> dict[str, Params]:
-    r"""The one aggregation rule of all arms: data-weighted mean of the updates, task by task.
-
-    .. math:: w_s \leftarrow w_s + \sum_{k \in K_s} n_{k,s} \Delta_{k,s} / \sum_{k \in K_s} n_{k,s}
-
-    Symbols: :math:`K_s` clients that trained task s, :math:`n_{k,s}` their numbers of examples,
-    :math:`\Delta_{k,s}` their updates. A task that nobody trained keeps its model.
-
-    Source: federated averaging as used by FedFairMMFL (arXiv 2404.13841); the same for every arm,
-    so that arms differ in allocation only.
-    """
-    return step_tasks(models, updates, data_weighted)
 
 
 def check_priority(priority: tuple[float, ...], num_tasks: int) -> None:

@@ -5,7 +5,7 @@ FedAvg; the server averages. Its personal model :math:`v_k` follows
 
 .. math:: v_k \leftarrow v_k - \eta \, (\nabla F_k(v_k) + \lambda (v_k - w)),
 
-with the :math:`w` that was sent. The task is judged by the personal models.
+with the :math:`w` that was sent. The task is evaluated by the personal models.
 
 **The design.** The global model is a companion of its task, ``TASK.global``: executors train it,
 checkpoints hold it among the state's models, and nothing reports it.
@@ -83,7 +83,7 @@ class Ditto(Local):
         return replace(job, config={**job.config, **pull})
 
     def _global(self, state: ServerState, job: Job) -> Job:
-        """The same work on the global model."""
+        """The same job on the global model."""
         name = job.task + SUFFIX
         config: dict[str, Any] = dict(job.config)
         config.pop("echo")  # unlike the personal models, it goes to the server

@@ -1,4 +1,4 @@
-"""FedAST: several models at once, a number of requests and a buffer for each, nobody waits."""
+"""FedAST: several models at once, each with its own number of requests in flight and its buffer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 from fairopt import InvalidInput, request_allocation
 from fl_runtime.algorithms.aggregation import add, weighted_sum
-from fl_runtime.algorithms.asynchronous import ByArrival, Kept, refuse_over_selection
+from fl_runtime.algorithms.asynchronous import BufferedUpdate, ByArrival, refuse_over_selection
 from fl_runtime.algorithms.fed_ast_requests import (
     FedASTState,
     by_task,
@@ -22,6 +22,7 @@ from fl_runtime.algorithms.fed_ast_requests import (
 from fl_runtime.algorithms.update_variance import Estimator, Watch
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Job, Update
+from fl_runtime.validation_errors import check_positive
 
 LARGEST_RATIO = 37.0
 """Of requests to buffered updates; the mean staleness is about the ratio."""
@@ -34,13 +35,13 @@ class FedAST(ByArrival):
     r"""Buffered training of several models with a number of requests in flight for each.
 
     Problem: R requests (task, client, version) are under way, R_m of them for task m. A client is
-    drawn from all, all equally likely whatever their speed and whether they have work, and works on
+    drawn from all, all equally likely whatever their speed and whether they have jobs, and trains
     its requests in turn. When b_m updates of task m have arrived,
 
     .. math:: x_m \leftarrow x_m + \eta_s \frac{1}{|B_m|} \sum_{\Delta \in B_m} \Delta, \qquad
               b_m = \lceil A_m / \rho \rceil,
 
-    whatever their age. At every arrival requests go to the tasks that have least of what they want.
+    whatever their age. At every arrival requests go to the tasks with the largest deficits.
 
     Symbols: :math:`\eta_s` = `server_learning_rate`, :math:`\rho` = `ratio`, A_m requests of the
     task under way. A finished task's requests go to the others in proportion to theirs.
@@ -52,7 +53,7 @@ class FedAST(ByArrival):
         allocation: `static`, or `dynamic`: R_m follows the estimated heterogeneity of the tasks.
         objective: What the dynamic allocation equalises or minimises, see
             `fairopt.request_allocation`.
-        estimator: `heterogeneity.gradient_variance` or `relative_variance`.
+        estimator: `update_variance.gradient_variance` or `relative_variance`.
         window: Updates behind an estimate.
         period: Updates of all tasks between reallocations; None for 3 R / 4 per unfinished task.
 
@@ -80,15 +81,14 @@ class FedAST(ByArrival):
         """Refuse what is no buffer, no step, or no estimate."""
         if not 0.0 < self.ratio <= LARGEST_RATIO:
             raise InvalidInput("ratio", self.ratio, f"in (0, {LARGEST_RATIO:g}]")
-        if not 0.0 < self.server_learning_rate < math.inf:
-            raise InvalidInput("server_learning_rate", self.server_learning_rate, "finite and > 0")
+        check_positive("server_learning_rate", self.server_learning_rate)
         if self.window < 2:
             raise InvalidInput("window", self.window, "at least 2: one update has no spread")
         if self.period is not None and self.period < 1:
             raise InvalidInput("period", self.period, "an integer >= 1")
 
     def init(self, federation: Federation, seed: int) -> FedASTState:
-        """Initial models, and how many requests each task wants."""
+        """Initial models, and the number of requests of each task."""
         refuse_over_selection(federation)
         names = [task.name for task in federation.tasks]
         requests = first_requests(self.concurrency, federation.num_clients, len(names))
@@ -134,12 +134,12 @@ class FedAST(ByArrival):
             watches={task: watch.cleared() for task, watch in state.watches.items()},
         )
 
-    def take(self, state: FedASTState, update: Update) -> FedASTState:
-        """Look at it, put it into the buffer, and when that is full, into the model."""
+    def receive(self, state: FedASTState, update: Update) -> FedASTState:
+        """Estimate from it, buffer it, and when the buffer is full, aggregate."""
         task = update.task
         if self.allocation == "dynamic":
             state = self._observed(state, update)
-        kept = (*state.buffers[task], Kept(1.0, update.num_examples, update.delta))
+        kept = (*state.buffers[task], BufferedUpdate(1.0, update.num_examples, update.delta))
         if len(kept) < self.capacity(state.active[task]):
             return state.keeping(task, kept)
         shares = [self.server_learning_rate / len(kept)] * len(kept)
@@ -147,7 +147,7 @@ class FedAST(ByArrival):
         return state.aggregated(task, add(state.models[task], step))
 
     def _observed(self, state: FedASTState, update: Update) -> FedASTState:
-        """With one more update counted and estimated from."""
+        """With one more update counted, and its estimate."""
         watch = state.watches[update.task].seen(
             update.delta, self.window, self.estimator, self.server_learning_rate
         )

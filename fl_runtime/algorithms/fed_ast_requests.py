@@ -1,4 +1,4 @@
-"""FedAST's requests: how many each task wants, which is next, who gets it, what is under way."""
+"""FedAST's requests: their number per task, the order of refilling, and the draw of clients."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def handed_over(requests: Mapping[str, int], unfinished: Sequence[str]) -> Mappi
 
 
 def refill(requests: Mapping[str, int], in_flight: Mapping[str, int]) -> list[str]:
-    """Tasks to ask for, in order, so that as many requests are under way as are wanted.
+    """Tasks of the next requests, in order, so that as many are under way as are wanted.
 
     The task with the largest deficit is next, the earlier one among equals; what is under way for a
     task that has too much is not taken back.
@@ -104,7 +104,7 @@ def refill(requests: Mapping[str, int], in_flight: Mapping[str, int]) -> list[st
 def draw_clients(
     state: AsynchronousState, federation: Federation, tasks: Sequence[str]
 ) -> list[tuple[int, str]]:
-    """A client for each request, with replacement; none for a task that nobody can train now."""
+    """A client for each request, with replacement; none for a task no client can train now."""
     draws = stream(state.seed, "requests", state.dispatches).random(len(tasks))
     able = federation.eligible & federation.reachable[:, None]
     willing = {

@@ -1,4 +1,4 @@
-"""FedAsync: every arrival moves the model, less so the staler it is."""
+"""FedAsync: every update is mixed into the model as it arrives, the less the staler it is."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Literal
 import torch
 
 from fairopt.errors import InvalidInput
-from fl_runtime.algorithms.asynchronous import Asynchronous, AsynchronousState
-from fl_runtime.algorithms.fed_buff import _check_positive, _check_range
+from fl_runtime.algorithms.asynchronous import (
+    Asynchronous,
+    AsynchronousState,
+)
 from fl_runtime.training.job import Update
+from fl_runtime.validation_errors import check_at_least, check_positive
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,9 @@ class FedAsync(Asynchronous):
         """Refuse what is no convex combination."""
         if not 0.0 < self.mixing <= 1.0:
             raise InvalidInput("mixing", self.mixing, "in (0, 1]")
-        _check_range("exponent", self.exponent, 0.0)
-        _check_positive("slope", self.slope)
-        _check_range("grace", self.grace, 0)
+        check_at_least("exponent", self.exponent, 0.0)
+        check_positive("slope", self.slope)
+        check_at_least("grace", self.grace, 0)
 
     def rate(self, age: int) -> float:
         """Share of the client's model in the next one."""
@@ -53,7 +56,7 @@ class FedAsync(Asynchronous):
             return self.mixing / (self.slope * (age - self.grace) + 1.0)
         return self.mixing
 
-    def take(self, state: AsynchronousState, update: Update) -> AsynchronousState:
+    def receive(self, state: AsynchronousState, update: Update) -> AsynchronousState:
         """Mix the client's model in."""
         share = self.rate(state.versions[update.task] - update.version)
         with torch.no_grad():

@@ -1,15 +1,14 @@
-"""Federated averaging of every task on its own, and its proximal variant."""
+"""FedAvg: federated averaging, once for every task."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fairopt import InvalidInput, client_task_probabilities
+from fairopt import client_task_probabilities
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.algorithms.one_task_per_client import one_each
 from fl_runtime.algorithms.synchronous import Probabilities, Synchronous
@@ -21,8 +20,9 @@ class FedAvg(Synchronous):
     """Every active client trains all its tasks, one after the other (or one of them at random).
 
     Attributes:
-        tasks_per_client: `all` tasks that an active client agreed to, which is S times the work of
-            the allocation rules; or `one` of them, all equally likely, which is `random`.
+        tasks_per_client: `all` tasks that an active client agreed to, which is S times the
+            computation of the allocation rules; or `one` of them, all equally likely, which is
+            `random`.
 
     Source: McMahan et al. 2017 (arXiv 1602.05629), algorithm 1, once per task.
     """
@@ -47,28 +47,3 @@ class FedAvg(Synchronous):
             return one_each(probabilities, active, draws)
         rows, tasks = np.nonzero(probabilities[active])
         return list(zip(active[rows].tolist(), tasks.tolist(), strict=True))
-
-
-@dataclass(frozen=True, kw_only=True)
-class FedProx(FedAvg):
-    r"""FedAvg whose clients are pulled back to the model that was sent.
-
-    Problem: clients minimise :math:`F_k(w) + \tfrac{\mu}{2} \|w - w_t\|^2` instead of their loss.
-
-    Attributes:
-        mu: Strength of the pull, >= 0; 0 is FedAvg.
-
-    Source: Li et al. 2020 (arXiv 1812.06127), equation (2) and algorithm 2.
-    """
-
-    mu: float = 0.01
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.mu < np.inf:
-            raise InvalidInput("mu", self.mu, "a finite number >= 0")
-
-    def wishes(
-        self, federation: Federation, client: int, task: int, weight: float
-    ) -> Mapping[str, Any]:
-        """The pull."""
-        return {**super().wishes(federation, client, task, weight), "proximal": self.mu}

@@ -1,17 +1,20 @@
-"""Asynchronous arms: one aggregates when its buffer is full, the other at every answer."""
+"""FedBuff: buffered asynchronous aggregation, one buffer per task."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from fairopt.errors import InvalidInput
 from fl_runtime.algorithms.aggregation import add, weighted_sum
-from fl_runtime.algorithms.asynchronous import Asynchronous, AsynchronousState, Kept
+from fl_runtime.algorithms.asynchronous import (
+    Asynchronous,
+    AsynchronousState,
+    BufferedUpdate,
+)
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
+from fl_runtime.validation_errors import check_at_least, check_positive
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,8 @@ class FedBuff(Asynchronous):
         sizes = self.buffer_size if isinstance(self.buffer_size, tuple) else (self.buffer_size,)
         if not sizes or min(sizes) < 1:
             raise InvalidInput("buffer_size", self.buffer_size, "an integer >= 1, or one per task")
-        _check_range("exponent", self.exponent, 0.0)
-        _check_positive("server_learning_rate", self.server_learning_rate)
+        check_at_least("exponent", self.exponent, 0.0)
+        check_positive("server_learning_rate", self.server_learning_rate)
 
     def init(self, federation: Federation, seed: int) -> AsynchronousState:
         """Initial models, if there is a buffer for every task."""
@@ -64,11 +67,14 @@ class FedBuff(Asynchronous):
             raise InvalidInput("algorithm.buffer-size", list(self.buffer_size), requirement)
         return super().init(federation, seed)
 
-    def take(self, state: AsynchronousState, update: Update) -> AsynchronousState:
-        """Into the buffer; when it is full, into the model."""
+    def receive(self, state: AsynchronousState, update: Update) -> AsynchronousState:
+        """Buffer it; when the buffer is full, aggregate."""
         age = state.versions[update.task] - update.version
         weight = math.pow(1.0 + age, -self.exponent)
-        kept = (*state.buffers[update.task], Kept(weight, update.num_examples, update.delta))
+        kept = (
+            *state.buffers[update.task],
+            BufferedUpdate(weight, update.num_examples, update.delta),
+        )
         if len(kept) < self._size(state, update.task):
             return state.keeping(update.task, kept)
         total = sum(each.num_examples for each in kept)
@@ -84,15 +90,3 @@ class FedBuff(Asynchronous):
         if isinstance(self.buffer_size, tuple):
             return self.buffer_size[list(state.models).index(task)]
         return self.buffer_size
-
-
-def _check_range(name: str, value: float, least: float) -> None:
-    """Refuse what is not a finite number from `least` on."""
-    if not least <= value < np.inf:
-        raise InvalidInput(name, value, f"finite and >= {least:g}")
-
-
-def _check_positive(name: str, value: float) -> None:
-    """Refuse what is not a finite positive number."""
-    if not 0.0 < value < np.inf:
-        raise InvalidInput(name, value, "finite and > 0")

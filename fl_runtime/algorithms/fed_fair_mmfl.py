@@ -1,4 +1,4 @@
-"""FedFairMMFL: clients train the tasks that do badly, by an alpha-fair rule."""
+"""FedFairMMFL: underperforming tasks get more clients, by an alpha-fair rule."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fl_runtime.training.federation import Federation
 
 @dataclass(frozen=True)
 class FedFairMMFL(OneTaskPerClient):
-    r"""Alpha-fair allocation: tasks that do badly get more clients.
+    r"""Alpha-fair allocation: underperforming tasks get more clients.
 
     Problem: minimise :math:`\sum_s f_s(w_s)^\alpha`. A client trains task s with probability
     proportional to :math:`a_s f_s^{\alpha-1}` over the tasks it agreed to.

@@ -18,7 +18,8 @@ the same tasks, if they stand side by side in its list; here their order does no
 With one kind of client and hyper weights of zero, encoders are then FedAvg's, and with `alike =
 "own"` every client trains alone.
 
-**Who is not asked** keeps model and weights; its weights next move by what it was last sent.
+**Clients that are not active** keep model and weights; their weights next move by what they were
+last sent.
 
 Source: FedHCA2 (arXiv 2311.13250) and its released code, whose order and number of clients are
 restricted; partial participation, `project`, `normalise` and `scale-free` attention are ours.

@@ -39,7 +39,7 @@ def shared_direction(deltas: Sequence[Params], c: float, rescale: Rescale) -> tu
         rescale: `1+c2` divides by 1 + c^2 as released code does; the equation does not.
 
     Returns:
-        The direction, and `decided`, or `undecided` where it is the mean for want of an answer.
+        The direction, and `decided`, or `undecided` where it is the mean instead.
     """
     found, solution = aggregate(list(deltas), ConflictAverse(c, rescale))
     if solution.ok:

@@ -1,4 +1,4 @@
-r"""FedRAM: a small proxy finds out which tasks and clients deserve more, a large agent uses it.
+r"""FedRAM: a small proxy learns weights of tasks and clients, a large agent is trained with them.
 
 Three stages, one after the other, each a number of rounds; the state's round says which one it is.
 
@@ -11,17 +11,18 @@ Three stages, one after the other, each a number of rounds; the state's round sa
 3. *Agent*. The tasks' own models are trained on examples that are drawn anew each round with the
    frequencies of the task weights, and averaged with the client weights.
 
-**The design.** `companions` puts a small model beside each task (`proxies.companion`); their
+**The design.** `companions` puts a small model beside each task (`fed_ram_state.companion`); their
 updates come and go through jobs like all others, under their own names. What a client computes
 before its local training (losses of the proxy and of its reference) is computed when its job is
-made, and counts once it answers; what it computes afterwards is a wish of the job (`end_loss`).
+made, and counts once it answers; what it computes afterwards is an option of the job
+(`measure_end`).
 Random streams are addressed by the round within the stage, so that with both rates zero the agent's
 rounds are those of FedAvg with the `plain` mean.
 
 **Where one model serves all tasks** (`share_trunk`): the published agent is one model. Then all but
 the last layer of every task's model is kept equal by the mean over tasks of their steps, for the
 proxies and each client's references too. Otherwise tasks are trained apart, and task weights decide
-how a client divides its work.
+how a client divides its training.
 
 Source: FedRAM (NeurIPS 2025), its listing and prose; the displayed equations are missing, and what
 is reconstructed is named where it is done. A client whose training of a reference was lost each
@@ -95,7 +96,7 @@ class FedRAM(FedRAMSettings):
     def dispatch(  # type: ignore[override]
         self, state: FedRAMState, federation: Federation, now: float
     ) -> tuple[FedRAMState, list[Job]]:
-        """Jobs of the stage: for all who can be asked in the first, for the active ones later."""
+        """Jobs of the stage: for all available clients in the first, for the active ones later."""
         stage = self.stage(state.server_round)
         active = federation.idle
         if stage != "reference":
@@ -114,15 +115,15 @@ class FedRAM(FedRAMSettings):
             sent += its
         return replace(state, proposed=rows), sent
 
-    def absorb(  # type: ignore[override]
+    def aggregate(  # type: ignore[override]
         self, state: FedRAMState, updates: Sequence[Update]
     ) -> FedRAMState:
         """What the stage makes of its answers, and the next round."""
         stage, done = self.stage(state.server_round), state.server_round + 1
         taken = {
-            "reference": self._absorb_references,
-            "proxy": self._absorb_proxies,
-            "agent": self._absorb_agents,
+            "reference": self._aggregate_references,
+            "proxy": self._aggregate_proxies,
+            "agent": self._aggregate_agents,
         }[stage](state, updates)
         return replace(
             taken,
@@ -153,7 +154,7 @@ class FedRAM(FedRAMSettings):
         scales = loss_coefficients(shares_of_held(row, held), excess, clip=self.clip_gradient)
         return row, jobs.proxies(client, scales * held.sum(), reference)
 
-    def _absorb_references(self, state: FedRAMState, updates: Sequence[Update]) -> FedRAMState:
+    def _aggregate_references(self, state: FedRAMState, updates: Sequence[Update]) -> FedRAMState:
         """Every client's own models go on."""
         found: dict[tuple[str, int], Params] = {}
         for client in answered(updates):
@@ -163,7 +164,7 @@ class FedRAM(FedRAMSettings):
             found |= {(name, client): params for name, params in after.items()}
         return state.with_references(found)
 
-    def _absorb_proxies(self, state: FedRAMState, updates: Sequence[Update]) -> FedRAMState:
+    def _aggregate_proxies(self, state: FedRAMState, updates: Sequence[Update]) -> FedRAMState:
         """The proxies by FedAvg, and the weights of those who answered."""
         if not updates:
             return state
@@ -185,7 +186,7 @@ class FedRAM(FedRAMSettings):
             models |= zip(state.agents, proxies.values(), strict=True)
         return replace(state.keep(updates), models=models).with_answers(there, weights)
 
-    def _absorb_agents(self, state: FedRAMState, updates: Sequence[Update]) -> FedRAMState:
+    def _aggregate_agents(self, state: FedRAMState, updates: Sequence[Update]) -> FedRAMState:
         """The tasks' models, by client weights."""
 
         def rule(some: Sequence[Update]) -> list[float]:

@@ -21,7 +21,7 @@ from fl_runtime.training.job import PRIVATE, Job
 
 @dataclass(frozen=True)
 class StagedJobs:
-    """Makes jobs at one moment.
+    """Makes the jobs of one dispatch.
 
     Attributes:
         state: The server's.
@@ -72,8 +72,8 @@ class StagedJobs:
             counts = self._counts(client)
             for task in np.flatnonzero(counts).tolist():
                 drawn = self._drawn(client, task, int(counts[task]))
-                wish = {} if drawn is None else {"examples": drawn}
-                jobs.append(self._job(self.federation, client, task, {**config, **wish}))
+                chosen = {} if drawn is None else {"examples": drawn}
+                jobs.append(self._job(self.federation, client, task, {**config, **chosen}))
         return jobs
 
     def _counts(self, client: int) -> NDArray[np.int64]:

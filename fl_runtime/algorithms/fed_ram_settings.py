@@ -9,7 +9,7 @@ import numpy as np
 
 from fairopt import InvalidInput
 from fl_runtime.algorithms.aggregation import Aggregation
-from fl_runtime.algorithms.fed_avg import FedProx
+from fl_runtime.algorithms.fed_prox import FedProx
 from fl_runtime.algorithms.reweighting import Absent
 
 

@@ -1,7 +1,7 @@
-"""What FedRAM knows beyond FedAvg: small companions of the tasks, references, two kinds of weights.
+"""The state of FedRAM: small companions of the tasks, references, task and client weights.
 
 A companion is a `Task` like any other: the shards and held-out sets of the task it stands for, with
-a small model of its own, under the name ``TASK.proxy``. Executors train it, the loop judges whether
+a small model of its own, under the name ``TASK.proxy``. Executors train it, the loop checks whether
 an update ruins it, checkpoints hold it among the state's models; nothing reports it.
 """
 
@@ -58,8 +58,8 @@ class FedRAMState(ServerState):
         task_weights: (num_clients, num_tasks) weights, each row of sum one. A client's row is its
             own and no other client's weights enter it.
         client_weights: (num_clients,) weights of sum one.
-        proposed: Rows of `task_weights` that clients asked in this round have computed, by the
-            client's number in words; they count once the client answers.
+        proposed: Rows of `task_weights` that this round's active clients have computed, by the
+            client's number as a string; they count once the client answers.
         references: By companion and client, what a client trained alone. The server never looks
             into them.
     """

@@ -1,4 +1,4 @@
-"""Algorithms that differ only in which task an active client trains, and two that ask no losses.
+"""Algorithms that differ only in which task an active client trains: at random, or in turn.
 
 One task per client and round, one global model per task, the same choice of aggregation rules, one
 barrier per round. In every round all of them draw the same active clients and the same uniform

@@ -1,8 +1,8 @@
-r"""Clients with models of their own: local training alone, and with a base that all share (FedPer).
+r"""Clients with models of their own: what personalised algorithms share, and local training alone.
 
 **The design, for every personalised algorithm.** The state keeps one model per pair of a task and a
-client that holds it. The client is sent its own model (`payload`), and the task is judged by the
-mean performance of all these models on the common held-out sets (`judged`). What a subclass does
+client that holds it. The client is sent its own model (`payload`), and the task is evaluated by the
+mean performance of all these models on the common held-out sets (`evaluated`). What a subclass does
 with the updates is `moved`: the models afterwards.
 
 **One trunk per client** (`share_trunk`). A client that holds several tasks keeps one encoder for
@@ -30,7 +30,7 @@ from fl_runtime.training.joint_training import check_joint
 from fl_runtime.training.task import Params
 
 Personal = Mapping[str, Mapping[str, Params]]
-"""Models by task and by the client's number in words."""
+"""Models by task and by the client's number as a string."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class PersonalState(ServerState):
         """The client's own model."""
         return self.personal.get(task, {}).get(str(client), self.models[task])
 
-    def judged(self, task: str) -> Mapping[str, Params]:
+    def evaluated(self, task: str) -> Mapping[str, Params]:
         """All clients' models; the task's own where it has no clients."""
-        return self.personal.get(task) or super().judged(task)
+        return self.personal.get(task) or super().evaluated(task)
 
     def with_personal(self, found: Mapping[tuple[str, int], Params]) -> Self:
         """The state with these models, by task and client."""
@@ -65,7 +65,7 @@ State = TypeVar("State", bound=PersonalState)
 
 @dataclass(frozen=True, kw_only=True)
 class Local(FedAvg):
-    """Every client trains its own models and nobody communicates.
+    """Every client trains its own models, without communication.
 
     Attributes:
         share_trunk: Whether a client's tasks have one encoder.
@@ -107,11 +107,11 @@ class Local(FedAvg):
         state = PersonalState(seed, 0, models, {}, {})
         return state.with_personal({(names[s], k): models[names[s]] for k, s in pairs})
 
-    def wishes(
+    def job_options(
         self, federation: Federation, client: int, task: int, weight: float
     ) -> Mapping[str, Any]:
         """Joint training, where a client's tasks have one encoder."""
-        plain = super().wishes(federation, client, task, weight)
+        plain = super().job_options(federation, client, task, weight)
         if self.private:
             plain = {**plain, "echo": {**plain.get("echo", {}), PRIVATE: 1.0}}
         if not self.share_trunk or federation.eligible[client].sum() < 2:
@@ -124,7 +124,7 @@ class Local(FedAvg):
         own = federation.tasks[int(np.argmax(federation.eligible[client]))].name
         return own if self.share_trunk else super().seed_name(federation, client, task)
 
-    def absorb(self, state: PersonalState, updates: Sequence[Update]) -> PersonalState:  # type: ignore[override]
+    def aggregate(self, state: PersonalState, updates: Sequence[Update]) -> PersonalState:  # type: ignore[override]
         """The models after the updates of this round, and the next round."""
         kept = replace(state.keep(updates), server_round=state.server_round + 1)
         return self.moved(kept, updates) if updates else kept
@@ -162,31 +162,3 @@ class Local(FedAvg):
         if self.share_trunk:
             return step_with_one_trunk(models, updates, rule, self.shared_layers)
         return step_tasks(models, updates, rule)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FedPer(Local):
-    r"""A base that is averaged over clients, and heads that stay with them.
-
-    The base of a task is its `shared_layers`; with `share_trunk` there is one for all tasks, which
-    takes the mean over tasks of their mean steps. Clients that were not asked get the new base too,
-    since they would download it before they train again.
-
-    Source: Arivazhagan et al. 2019 (arXiv 1912.00818), algorithms 1 and 2.
-    """
-
-    private: ClassVar[bool] = False
-
-    def moved(self, state: PersonalState, updates: Sequence[Update]) -> PersonalState:
-        """Own steps for heads, the mean for the base."""
-        bases = {
-            task: {key: params[key] for key in trunk_entries({task: params}, self.shared_layers)}
-            for task, params in self.averaged(state.models, updates).items()
-        }
-        models = {task: {**params, **bases[task]} for task, params in state.models.items()}
-        own = super().moved(state, updates).personal
-        personal = {
-            task: {client: {**params, **bases[task]} for client, params in clients.items()}
-            for task, clients in own.items()
-        }
-        return replace(state, models=models, personal=personal)

@@ -56,7 +56,7 @@ class QFFL(RandomAllocation):
         if self.aggregation == "importance":
             raise InvalidInput("aggregation", self.aggregation, "data-weighted or plain")
 
-    def wishes(
+    def job_options(
         self, federation: Federation, client: int, task: int, weight: float
     ) -> Mapping[str, Any]:
         """The loss of the model that is sent."""
@@ -88,7 +88,7 @@ class QFFLReleased(RandomAllocation):
 
     .. math:: w \leftarrow w + \frac{f}{(\alpha - 1) (N H)^2 + f} \sum_k \frac{d_k}{P} \Delta_k .
 
-    One weight for all clients of a task: it shortens steps, it does not favour anybody. f is
+    One weight for all clients of a task: it shortens steps and favours no client. f is
     estimated by the data-weighted mean over the clients that trained, since only they report.
 
     Attributes:
@@ -106,7 +106,7 @@ class QFFLReleased(RandomAllocation):
         if self.aggregation != "data-weighted":
             raise InvalidInput("aggregation", self.aggregation, "absent: this arm has its own")
 
-    def wishes(
+    def job_options(
         self, federation: Federation, client: int, task: int, weight: float
     ) -> Mapping[str, Any]:
         """The start loss; echoed are d / P and N d."""

@@ -4,7 +4,7 @@ r"""Tasks that share a trunk: one encoder for all, one head per task, one common
 own, trunk and head, under its own name; nothing else in the runtime (jobs, executors, evaluation,
 checkpoints) knows about sharing. What is shared is a set of *entry names*, `trunk_entries`: all but
 the last layer, or the layers that `shared-layers` names. The server keeps those entries equal in
-all models; whoever wants encoders per client, or decoders between trunk and head, asks for the same
+all models. Algorithms with encoders per client, or decoders between trunk and head, use the same
 names.
 
 **Where tasks are reconciled.** `where = "server"`: clients train each task on its own, and the
@@ -83,11 +83,11 @@ class SharedTrunk(FedAvg):
         trunk = {key: first[key] for key in trunk_entries(state.models, self.shared_layers)}
         return replace(state, models={k: {**m, **trunk} for k, m in state.models.items()})
 
-    def wishes(
+    def job_options(
         self, federation: Federation, client: int, task: int, weight: float
     ) -> Mapping[str, Any]:
         """Joint training, where clients reconcile."""
-        plain = super().wishes(federation, client, task, weight)
+        plain = super().job_options(federation, client, task, weight)
         if self.where == "server":
             return plain
         models = {task.name: task.initial for task in federation.tasks}
@@ -95,10 +95,10 @@ class SharedTrunk(FedAvg):
         return {**plain, "joint": joint, "shared": trunk_entries(models, self.shared_layers)}
 
     def seed_name(self, federation: Federation, client: int, task: int) -> str:
-        """One order of examples for all tasks of a client, so that equal shards walk in step."""
+        """One order of examples for all tasks of a client: equal shards have equal batches."""
         return federation.tasks[int(np.argmax(federation.eligible[client]))].name
 
-    def absorb(self, state: ServerState, updates: Sequence[Update]) -> ServerState:
+    def aggregate(self, state: ServerState, updates: Sequence[Update]) -> ServerState:
         """Heads by their own means, the trunk by the common direction."""
         after = replace(state.keep(updates), server_round=state.server_round + 1)
         mine = {task: [u for u in updates if u.task == task] for task in state.models}

@@ -13,10 +13,11 @@ from fairopt import InvalidInput, request_allocation
 from fl_runtime.algorithms.aggregation import AGGREGATIONS, step_tasks
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.algorithms.synchronous import Probabilities, Synchronous
-from fl_runtime.simulation.sync_policies import Barrier, Wait
+from fl_runtime.simulation.sync_policies import Barrier, SyncPolicy
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
 from fl_runtime.training.task import Params
+from fl_runtime.validation_errors import check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +55,7 @@ class SyncST(Synchronous):
             raise InvalidInput("first", self.first, "an integer >= 1")
         if not all(0.0 < share < math.inf for share in self.split):
             raise InvalidInput("split", list(self.split), "positive numbers")
-        if not 0.0 < self.server_learning_rate < math.inf:
-            raise InvalidInput("server_learning_rate", self.server_learning_rate, "finite and > 0")
+        check_positive("server_learning_rate", self.server_learning_rate)
 
     def init(self, federation: Federation, seed: int) -> ServerState:
         """Initial models, if the settings fit the tasks."""
@@ -64,11 +64,11 @@ class SyncST(Synchronous):
             requirement = f"empty or {tasks} numbers, one per task"
             raise InvalidInput("algorithm.split", list(self.split), requirement)
         if federation.over_selection > 1.0:
-            requirement = "1: all active clients are asked, and algorithm.first says who counts"
+            requirement = "1: algorithm.first says how many answers of the active clients count"
             raise InvalidInput("clients.over-selection", federation.over_selection, requirement)
         return super().init(federation, seed)
 
-    def wait(self, federation: Federation) -> Wait:
+    def sync_policy(self, federation: Federation) -> SyncPolicy:
         """One barrier for all tasks."""
         return Barrier(self.first, per_task=True)
 

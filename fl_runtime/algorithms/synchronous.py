@@ -34,8 +34,9 @@ Probabilities = NDArray[np.float64]
 class Synchronous(InRounds, ABC):
     """One global model per task and one barrier per round.
 
-    A subclass says with which chance a client trains a task (`probabilities`), draws accordingly
-    (`assignments`), and may ask more of a job (`wishes`) or aggregate differently (`models`).
+    A subclass says with which probability a client trains a task (`probabilities`), draws
+    accordingly (`assignments`), and may set options of a job (`job_options`) or aggregate
+    differently (`models`).
 
     Attributes:
         aggregation: `data-weighted` mean of a task's updates, `plain` mean, or the unbiased sum of
@@ -65,19 +66,19 @@ class Synchronous(InRounds, ABC):
                 task,
                 now,
                 seed_name=self.seed_name(federation, client, task),
-                config=self.wishes(federation, client, task, float(weights[client, task])),
+                config=self.job_options(federation, client, task, float(weights[client, task])),
             )
             for client, task in self.assignments(chances, active, draws)
         ]
 
-    def absorb(self, state: ServerState, updates: Sequence[Update]) -> ServerState:
+    def aggregate(self, state: ServerState, updates: Sequence[Update]) -> ServerState:
         """The models after the updates of this round, and the next round."""
         after = replace(state.keep(updates), server_round=state.server_round + 1)
         return replace(after, models=self.models(state, updates))
 
     @abstractmethod
     def probabilities(self, state: ServerState, federation: Federation) -> Probabilities:
-        """(num_clients, num_tasks) chances that a client trains a task when it is active."""
+        """(num_clients, num_tasks) probabilities that a client trains a task when it is active."""
 
     @abstractmethod
     def assignments(
@@ -88,10 +89,10 @@ class Synchronous(InRounds, ABC):
     ) -> list[tuple[int, int]]:
         """Pairs (client, task), drawn with one uniform number per active client."""
 
-    def wishes(
+    def job_options(
         self, federation: Federation, client: int, task: int, weight: float
     ) -> Mapping[str, Any]:
-        """Configuration of one job; `weight` is its importance weight."""
+        """Options of one job (`Job.config`); `weight` is its importance weight."""
         return {"echo": {IMPORTANCE: weight}} if self.aggregation == "importance" else {}
 
     def seed_name(self, federation: Federation, client: int, task: int) -> str:
@@ -113,7 +114,7 @@ def make_job(
     seed_name: str,
     config: Mapping[str, Any],
 ) -> Job:
-    """The work order for one client on one task, seeded by round, client and a name."""
+    """The job of one client on one task, seeded by round, client and a name."""
     name = federation.tasks[task].name
     return Job(
         task=name,

@@ -21,10 +21,10 @@ class LinearScalarisation(SharedTrunk):
 
 @dataclass(frozen=True, kw_only=True)
 class MGDA(SharedTrunk):
-    """Shared trunk along the shortest convex combination of the tasks' updates."""
+    """Shared trunk along the min-norm point of the convex hull of the tasks' updates."""
 
     def table(self, tasks: Sequence[str]) -> Mapping[str, Any]:
-        """The min-norm point."""
+        """Weights of the min-norm point."""
         return {"method": "min-norm"}
 
 
@@ -60,7 +60,7 @@ class CAGrad(SharedTrunk):
 
 @dataclass(frozen=True, kw_only=True)
 class UPGradTraining(SharedTrunk):
-    """Shared trunk along the mean of all updates' projections that conflict with nobody."""
+    """Shared trunk along the mean of the non-conflicting projections of all updates."""
 
     def table(self, tasks: Sequence[str]) -> Mapping[str, Any]:
         """UPGrad."""

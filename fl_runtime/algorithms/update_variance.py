@@ -20,19 +20,16 @@ from fl_runtime.training.task import LocalTraining, Params, Task
 Estimator = Literal["gradient-variance", "relative-variance"]
 
 
-def gradient_variance(
-    updates: Sequence[Params], client_rate: float, steps: int, *, unbiased: bool = False
-) -> float:
+def gradient_variance(updates: Sequence[Params], client_rate: float, steps: int) -> float:
     r"""Variance of the clients' mean gradients, :math:`S / (V (\eta_c \tau)^2)`.
 
     An update is about :math:`-\eta_c \tau` times a gradient, so this has the unit of a squared
     gradient. It also holds noise of the minibatches (of order 1 / steps) and of the age of updates.
 
     Args:
-        updates: At least one; at least two if unbiased.
+        updates: At least one.
         client_rate: Step size of plain local SGD.
         steps: Local steps of a job.
-        unbiased: Divide by V - 1 instead of V.
 
     Source: FedAST (arXiv 2406.00302), reallocation, as reconstructed here.
 
@@ -42,7 +39,7 @@ def gradient_variance(
         10.6667
     """
     _, spread = mean_and_spread(updates)
-    return spread / ((len(updates) - unbiased) * (client_rate * steps) ** 2)
+    return spread / (len(updates) * (client_rate * steps) ** 2)
 
 
 def relative_variance(

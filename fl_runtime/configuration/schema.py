@@ -1,7 +1,7 @@
 """What a run is: the records behind a configuration file, each key with its meaning.
 
 Keys are kebab-case in files (snake_case is accepted) and snake_case here. An unknown key is an
-error that names the nearest known one. Reading files, overrides and arms is in `config_files`.
+error that names the nearest known one. Reading files, overrides and arms is in `toml_files`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LARGEST_THREADS = 256
 """More intra-op threads than that crash PyTorch rather than help."""
 
 LARGEST_OVER_SELECTION = 100.0
-"""Asking more clients than that per answer is a typing error."""
+"""Selecting more clients than that per answer is a typing error."""
 
 SHARE_SLACK = 1e-6
 """0.33 + 0.33 + 0.34 is 1 to whoever wrote it; thirds are written with six digits."""
@@ -56,11 +56,11 @@ class Section(BaseModel):
 
 
 class EarlyStopTable(Section):
-    """``[run] early-stop``: when a run has had enough.
+    """``[run] early-stop``: when a run ends early.
 
     Attributes:
         metric: A figure of the held-out sets, see
-        `fl_runtime.metrics.round_metrics.held_out_names`.
+            `fl_runtime.metrics.round_metrics.held_out_names`.
         patience: Rounds without an improvement after which the run ends.
         mode: Whether larger values are better.
         min_delta: An improvement counts from this size on.
@@ -99,7 +99,7 @@ class RunSection(Section):
     num_server_rounds: Count | None = None
     time_limit: Positive | None = None
     device: Literal["cpu", "cuda"] = "cpu"
-    executor: Literal["auto", "sequential", "stacked", "flower"] = "auto"
+    executor: Literal["auto", "sequential", "stacked"] = "auto"
     threads: Annotated[int, Field(ge=1, le=LARGEST_THREADS)] = 1
     report_rounds: Count = 1
     early_stop: EarlyStopTable | None = None
@@ -188,14 +188,14 @@ class ClientsSection(Section):
         local_epochs: Passes over a client's shard per job.
         batch_size: Examples per step.
         dropout: Chance that a client never answers a job.
-        failures: Chance that a job is lost at a moment of its duration.
-        over_selection: In rounds, this many times the active clients are asked, and the answers
+        failures: Chance that a job is lost at a random time of its duration.
+        over_selection: In rounds, this many times the active clients are selected, and the answers
             that come first count.
         delay: Duration of a job in virtual time, a table with `model` and its parameters.
         speeds: Speed classes, which multiply the delays of their clients.
         task_delays: Factors of the delays, one per task; equal where none is given.
-        availability: When a client can be asked: a table with `model` and its parameters, or with
-            `file`, a CSV of client, from, until.
+        availability: When a client can be given a job: a table with `model` and its parameters, or
+            with `file`, a CSV of client, from, until.
     """
 
     num_clients: Count
@@ -219,7 +219,7 @@ class RecruitmentSection(Section):
     """``[recruitment]``: which clients agree to which tasks, and at what price.
 
     Attributes:
-        rule: Auction or baseline; `everyone` recruits all clients at no cost.
+        rule: Auction or baseline; `everyone` recruits all clients, unpaid.
         budget: What the server may spend on a recruitment, or one number for each (the last one
             goes on).
         every: Rounds after which clients are recruited anew; never by default.
@@ -314,8 +314,8 @@ class Config(Section):
         clients: The population.
         algorithm: Hyper-parameters of the chosen algorithm, checked against its record.
         recruitment: Who takes part, for how much.
-        arm: Variants beside the configuration as it stands, see `config_files.arm_configs`.
-        claim: What the run tests, see `verdicts`.
+        arm: Variants beside the configuration as it stands, see `toml_files.arm_configs`.
+        claim: What the run tests, see `fl_runtime.reporting.claim_results`.
         versions: Of packages, written into a run's own copy.
         inputs: Fingerprints of the files and functions that data come from, likewise.
     """

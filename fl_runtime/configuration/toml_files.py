@@ -1,7 +1,7 @@
 """From a TOML file and overrides to checked records, and back to a file.
 
 All of it works on plain nested dictionaries with snake_case keys until the very end, when pydantic
-checks types and ranges and every complaint becomes one line with the key as the file spells it.
+checks types and ranges and a validation error becomes one line with the key as the file spells it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from fl_runtime.configuration.schema import (
     SpeedsTable,
     TaskSection,
 )
-from fl_runtime.validation_errors import first_complaint, kebab
+from fl_runtime.validation_errors import first_validation_error, kebab
 
 Tree = dict[str, Any]
 
@@ -99,7 +99,7 @@ def check_config(tree: Tree) -> Config:
     try:
         return Config.model_validate(snake_keys(tree))
     except ValidationError as error:
-        raise first_complaint(error, _known_keys) from None
+        raise first_validation_error(error, _known_keys) from None
 
 
 def arm_configs(config: Config) -> dict[str, Config]:
@@ -124,7 +124,7 @@ def arm_configs(config: Config) -> dict[str, Config]:
 
 
 def _check_names(config: Config, arms: Sequence[ArmSection], names: Mapping[str, object]) -> None:
-    """Arms and claims speak of arms that exist."""
+    """Arms and claims name arms that exist."""
     for arm in arms:
         for other in arm.versus:
             choose(f'arm "{arm.name}".versus', other, names)
@@ -235,7 +235,7 @@ def _arm_config(config: Config, name: str, overrides: Mapping[str, Any]) -> Conf
 
 
 def of_arm(name: str, error: InvalidInput) -> InvalidInput:
-    """The same complaint with the name of the arm it is about."""
+    """The same error with the name of the arm it is about."""
     argument = f'arm "{name}", {error.argument}'
     return InvalidInput(argument, error.value, error.requirement)
 

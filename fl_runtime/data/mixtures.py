@@ -1,4 +1,4 @@
-r"""What kinds of examples every client of a task holds, so that one test set can speak for each.
+r"""The mixture of strata that every client of a task holds, so that one test set serves for each.
 
 A client has no held-out set of its own: its shard is small, and all of it is trained on. But
 partitions deal examples by their stratum alone (the label, unless the data set says otherwise), so

@@ -111,7 +111,7 @@ PARTITIONS: Mapping[str, str] = {
     "dirichlet": "class mixture per client from a Dirichlet law (concentration)",
     "missing-classes": "each client lacks classes (class-ratio)",
 }
-"""Names in a configuration, each with a line for people."""
+"""Names in a configuration, each with a line about it."""
 
 
 def shard_sizes(num_examples: int, num_clients: int) -> NDArray[np.int64]:

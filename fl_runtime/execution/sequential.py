@@ -1,7 +1,7 @@
 """One client after the other, in this process.
 
-`SequentialExecutor` trains one client after the other. It is the reference, and the debugger: an
-error inside a job says which task, client and round it was.
+`SequentialExecutor` is the reference implementation, and the one to debug with: an error inside a
+job says which task, client and round it was.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fl_runtime.execution.executor import (
     seed_torch,
 )
 from fl_runtime.training.job import Job, Update
-from fl_runtime.training.job_options import Work
+from fl_runtime.training.job_options import JobOptions
 from fl_runtime.training.joint_training import train_jointly
 from fl_runtime.training.local_training import Client, Trained, train_locally
 from fl_runtime.training.task import Task
@@ -62,7 +62,7 @@ def _train_one(task: Task, job: Job) -> Trained:
     client = Client(
         task.shards[job.client],
         job.seed,
-        Work.of(job.config),
+        JobOptions.of(job.config),
         job.client_state,
     )
     return train_locally(task.model, task.complete(job.payload), client, task.training)

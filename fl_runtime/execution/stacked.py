@@ -3,7 +3,7 @@
 `StackedExecutor` gives what `SequentialExecutor` gives, up to float32 rounding, and faster where
 models are small and clients many. Models whose state is more than parameters (batch norm), that
 draw random numbers (dropout), or that `torch.func` cannot follow are trained one by one by the
-sequential twin, with one line in the log; so are jobs that train several tasks jointly.
+sequential executor, with one line in the log; so are jobs that train several tasks jointly.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fl_runtime.execution.executor import answer
 from fl_runtime.execution.padding import Padded, Plan
 from fl_runtime.execution.sequential import SequentialExecutor
 from fl_runtime.training.job import Job, Update
-from fl_runtime.training.job_options import Work
+from fl_runtime.training.job_options import JobOptions
 from fl_runtime.training.local_training import Trained
 from fl_runtime.training.optimizers import Stack, StackedOptimizer, numbers_kept, precision_context
 from fl_runtime.training.task import Examples, LocalTraining, Params, Task, float_state
@@ -48,7 +48,7 @@ class StackedExecutor:
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self._tasks = {task.name: task for task in tasks}
-        self._twin = SequentialExecutor(tasks)
+        self._sequential = SequentialExecutor(tasks)
         self._sizes = {task.name: _announced_chunk(task) for task in tasks}
         self._whole = {task.name: _rectangles(task) for task in tasks if self._sizes[task.name]}
         self._queue: list[Job] = []
@@ -72,18 +72,18 @@ class StackedExecutor:
 
     def _kind(self, job: Job) -> tuple[object, ...]:
         """Jobs of one kind can be stacked; the first entry is None for those that cannot."""
-        work = Work.of(job.config)
-        if work.joint or self._sizes[job.task] == 0:
+        options = JobOptions.of(job.config)
+        if options.joint or self._sizes[job.task] == 0:
             return (None,)
-        pulled = work.proximal, tuple(work.anchor)
-        return job.task, *pulled, work.measure_start, work.measure_end
+        pulled = options.proximal, tuple(options.anchor)
+        return job.task, *pulled, options.measure_start, options.measure_end
 
     def _group(self, name: object, jobs: list[Job]) -> list[Update]:
         """All jobs of one kind."""
         if name is None:
             self._tell(jobs)
-            self._twin.submit(jobs)
-            return self._twin.poll()
+            self._sequential.submit(jobs)
+            return self._sequential.poll()
         task, size = self._tasks[str(name)], self._sizes[str(name)]
         chunks = (jobs[first : first + size] for first in range(0, len(jobs), size))
         whole = self._whole[task.name]
@@ -99,9 +99,9 @@ class StackedExecutor:
 def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) -> list[Update]:
     r"""Local training of several clients of one task at once.
 
-    Problem: for each job k the same as `local_training.train_locally`, which is the readable twin:
-    minibatch steps from the job's payload on the client's own examples, in the order its seed
-    draws.
+    Problem: for each job k the same as `local_training.train_locally`, the reference
+    implementation: minibatch steps from the job's payload on the client's own examples, in the
+    order its seed draws.
 
     Method: parameters carry a leading client axis; the gradient of the masked mean cross-entropy is
     vectorised over it. Shards are padded to the longest one and batches to `batch_size`, with a
@@ -117,13 +117,14 @@ def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) ->
         One update per job, in order.
     """
     task.model.train()
-    settings, works = task.training, [Work.of(job.config) for job in jobs]
-    data = _data(task, jobs, works, whole)
+    settings, all_options = task.training, [JobOptions.of(job.config) for job in jobs]
+    data = _data(task, jobs, all_options, whole)
     counts = data.sizes()
     start, still = _payloads(task, jobs)
     now = {key: value.clone(memory_format=torch.contiguous_format) for key, value in start.items()}
     optimizer = StackedOptimizer(settings, now, [job.client_state for job in jobs])
-    anchor = _stacked([work.anchor for work in works]) if works[0].anchor else start
+    common = all_options[0]
+    anchor = _stacked([options.anchor for options in all_options]) if common.anchor else start
     gradient: Gradient = vmap(grad_and_value(_masked_loss(task.model, settings)))
     plan = Plan.shuffled(counts, settings, [job.seed for job in jobs])
     total = torch.zeros(len(jobs), device=data.labels.device)
@@ -132,13 +133,13 @@ def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) ->
         with sdpa_kernel(SDPBackend.MATH):  # the attention kernel that can be vectorised
             slopes, loss = gradient(now, still, features, labels, weights, sizes)
         with torch.no_grad():
-            _pull(slopes, now, anchor, works[0].proximal)
+            _pull(slopes, now, anchor, common.proximal)
             optimizer.step(now, slopes, None if number < full_steps else sizes > 0)
             total += loss * sizes
     metrics = {"train_loss": _per_example(total, counts, settings.local_epochs)}
-    if works[0].measure_start:
+    if common.measure_start:
         metrics["start_loss"] = _losses(task, start, still, data)
-    if works[0].measure_end:
+    if common.measure_end:
         metrics["end_loss"] = _losses(task, now, still, data)
     delta = {key: value - start[key] for key, value in now.items()}
     delta |= {key: torch.zeros_like(value) for key, value in still.items()}
@@ -150,11 +151,14 @@ def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) ->
     ]
 
 
-def _data(task: Task, jobs: Sequence[Job], works: Sequence[Work], whole: Padded | None) -> Padded:
+def _data(
+    task: Task, jobs: Sequence[Job], all_options: Sequence[JobOptions], whole: Padded | None
+) -> Padded:
     """The examples of these jobs."""
-    if whole is not None and all(w.examples is None and w.weights is None for w in works):
+    if whole is not None and all(o.examples is None and o.weights is None for o in all_options):
         return whole.only([job.client for job in jobs])
-    return Padded.of([w.selected(task.shards[j.client]) for w, j in zip(works, jobs, strict=True)])
+    pairs = zip(all_options, jobs, strict=True)
+    return Padded.of([options.selected(task.shards[job.client]) for options, job in pairs])
 
 
 def _payloads(task: Task, jobs: Sequence[Job]) -> tuple[Stack, Stack]:

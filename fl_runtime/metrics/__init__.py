@@ -1,1 +1,1 @@
-"""Figures of rounds, of clients, and those that algorithms tell about themselves."""
+"""Metrics of rounds and of clients, and the figures that an algorithm adds."""

@@ -1,4 +1,4 @@
-"""Figures that algorithms tell about themselves: which there are, and signs that something is off.
+"""Figures that algorithms add to the history: which there are, and signs that something is off.
 
 An algorithm puts figures into its state (`ServerState.figures`); they become columns of the history
 beside those that every run has. Here they are found again by being none of the common ones.
@@ -26,16 +26,16 @@ COMMON = (
     "num-discarded",
     "num-stale",
 )
-"""Columns of every algorithm beside the measured ones, see `rows.round_row`."""
+"""Columns of every algorithm beside the measured ones, see `history_rows.round_row`."""
 
 UNIFORM = 0.999
 """Entropy of attention, as a share of its maximum, from which on it is the mean."""
 
 ALONE = 0.99
-"""Weight of the own update from which on attention looks at nothing else."""
+"""Weight of the own update from which on attention ignores the others."""
 
 STILL = 1e-3
-"""Of the range [0, 1] of a hyper weight: who moved less in a whole run did not learn."""
+"""Of the range [0, 1] of a hyper weight: one that moved less in a whole run was not learnt."""
 
 
 def figure_names(history: History) -> list[str]:
@@ -138,7 +138,7 @@ SIGNATURES: Sequence[Signature] = (
     Signature(
         ("num-stationary",),
         _any,
-        "{:.3g} steps were at a Pareto stationary point, where no direction helps all",
+        "{:.3g} steps were at a Pareto stationary point, where no direction improves all tasks",
     ),
 )
 """What is looked for in every run that has the figures."""

@@ -1,4 +1,4 @@
-"""Figures about clients, classes and work, for any algorithm: on request, since they take time.
+"""Figures about clients, classes, compute and traffic: on request, since they take time.
 
 They join a round's row with ``[run] client-metrics = true``. Accuracies are of a task's model, or
 of the client's own where clients have models of their own, on the test sets; clients differ in the
@@ -23,13 +23,13 @@ from fl_runtime.training.job import PRIVATE, Update
 from fl_runtime.training.task import Params, Task, load_params
 
 LOWEST_SHARE = 0.1
-"""Of the clients, those that fare worst: the bottom decile."""
+"""Of the clients, those with the lowest accuracy: the bottom decile."""
 
 Vector = NDArray[np.float64]
 
 
 Guesses = Mapping[str, Mapping[str, NDArray[np.int64]]]
-"""(num_test,) likeliest classes by task and by whose model it is, see `ServerState.judged`."""
+"""(num_test,) likeliest classes by task and by whose model it is, see `ServerState.evaluated`."""
 
 
 def client_figures(federation: Federation, state: ServerState, updates: Sequence[Update]) -> Row:
@@ -38,15 +38,16 @@ def client_figures(federation: Federation, state: ServerState, updates: Sequence
     Returns:
         `local_acc`: mean over clients of the accuracy on their own kind of examples (over the tasks
         they hold, by their numbers of examples); `bottom_decile_acc`: the same over the tenth of
-        the clients that fare worst; `id_acc` and `ood_acc`: mean over clients of the accuracy on
-        the test sets of the tasks they hold and of those they do not, by size (NaN where nobody
+        the clients with the lowest; `id_acc` and `ood_acc`: mean over clients of the accuracy on
+        the test sets of the tasks they hold and of those they do not, by size (NaN where no client
         lacks a task, or has no model of it); `TASK/eval_f1`: mean over classes of F1, and over
         tasks as `macro_f1` and, by size, `weighted_f1`; then `TASK/update_variance` and the columns
-        of `work`.
+        of `compute_and_traffic`.
     """
     guesses = {
         task.name: {
-            holder: predictions(task, params) for holder, params in state.judged(task.name).items()
+            holder: predictions(task, params)
+            for holder, params in state.evaluated(task.name).items()
         }
         for task in federation.tasks
     }
@@ -59,7 +60,7 @@ def client_figures(federation: Federation, state: ServerState, updates: Sequence
             )
             for task in federation.tasks
         },
-        **work((*federation.tasks, *federation.companions), updates),
+        **compute_and_traffic((*federation.tasks, *federation.companions), updates),
     }
 
 
@@ -89,12 +90,12 @@ def update_variance(deltas: Sequence[Params]) -> float:
     return mean_and_spread(deltas)[1] / len(deltas)
 
 
-def work(tasks: Sequence[Task], updates: Sequence[Update]) -> Row:
+def compute_and_traffic(tasks: Sequence[Task], updates: Sequence[Update]) -> Row:
     """What the answers of a round have cost.
 
     Returns:
         `compute`: parameters times examples times passes, summed over updates; `traffic`: numbers
-        sent to clients and back, without work that a client does for itself alone.
+        sent to clients and back, without jobs whose result stays with the client.
     """
     passes = {task.name: task.training.local_epochs for task in tasks}
     sizes = [sum(value.numel() for value in update.delta.values()) for update in updates]
@@ -146,8 +147,8 @@ def _hits(task: Task, guesses: Mapping[str, NDArray[np.int64]], count: int) -> l
     """Per client, 1 where the model it uses is right on a test example; NaN where it has none."""
     labels = task.test.labels.cpu().numpy()
     right = {holder: (guess == labels).astype(np.float64) for holder, guess in guesses.items()}
-    nobody = right.get("", np.full(labels.size, np.nan))
-    return [right.get(str(client), nobody) for client in range(count)]
+    common = right.get("", np.full(labels.size, np.nan))
+    return [right.get(str(client), common) for client in range(count)]
 
 
 def _over_classes(tasks: Sequence[Task], guesses: Guesses) -> Row:

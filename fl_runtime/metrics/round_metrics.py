@@ -23,8 +23,8 @@ CLIENT_METRICS = (
 )
 """Figures about clients and classes that rows hold on request, see `client_metrics`."""
 
-WORK_METRICS = ("compute", "traffic")
-"""Figures about work, likewise; a summary adds them up over a run."""
+COST_METRICS = ("compute", "traffic")
+"""Figures about the cost of training, likewise; a summary adds them up over a run."""
 
 Row = dict[str, float | int | str | None]
 """One line of a history: metric names and values."""

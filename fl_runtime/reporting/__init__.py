@@ -1,1 +1,1 @@
-"""What a run becomes for a reader: summaries, claim results, tables, pictures, pages."""
+"""Reports of runs: summaries, claim results, tables, plots, and the page of results."""

@@ -1,4 +1,4 @@
-"""A second picture of a run: the figures that its algorithms tell about themselves, over time."""
+"""A second picture of a run: the figures that its algorithms add to the history, over time."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def plot_figures(history: History, path: Path, *, title: str) -> Path | None:
             for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
         figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=5)
-        figure.suptitle(f"{title}: what the algorithms tell, over server rounds", fontweight="bold")
+        figure.suptitle(f"{title}: algorithm metrics over server rounds", fontweight="bold")
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=100)
         plt.close(figure)
@@ -64,11 +64,11 @@ def _panels(history: History) -> list[str]:
     """Figures that get a panel: without the ends of a range, and without what is always zero."""
     names = figure_names(history)
     ends = {f"{end}_{name}" for name in names for end in ("min", "max")}
-    drawn = [name for name in names if name not in ends and _tells(history, name)]
+    drawn = [name for name in names if name not in ends and _is_drawn(history, name)]
     return drawn[:MOST_PANELS]
 
 
-def _tells(history: History, name: str) -> bool:
+def _is_drawn(history: History, name: str) -> bool:
     """Whether some arm has the figure and it is not zero throughout."""
     found = [figure_series(history, arm, name) for arm in history.arms]
     return any(series is not None and np.nan_to_num(series).any() for series in found)

@@ -26,19 +26,19 @@ NEVER = math.inf
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """A claim and what the run says of it.
+class ClaimResult:
+    """A claim and what the run shows about it.
 
     Attributes:
         claim: The claim.
         found: The figure over seeds: of the arm, or of the arm minus the other one.
-        verdict: `HELD`, `NOT_HELD` or `INCONCLUSIVE`.
+        status: `HELD`, `NOT_HELD` or `INCONCLUSIVE`.
         reason: Why it is inconclusive where the interval alone does not say so, else empty.
     """
 
     claim: ClaimSection
     found: Interval
-    verdict: str
+    status: str
     reason: str = ""
 
     def record(self) -> dict[str, Any]:
@@ -48,18 +48,18 @@ class Verdict:
             **self.claim.model_dump(include=wanted),
             "expected": expectation(self.claim),
             "found": as_record(self.found),
-            "verdict": self.verdict,
+            "verdict": self.status,
             "reason": self.reason,
         }
 
 
-def judge(history: History, config: Config) -> list[Verdict]:
-    """Every claim of the configuration, in order.
+def check_claims(history: History, config: Config) -> list[ClaimResult]:
+    """The result of every claim of the configuration, in order.
 
     A claim about a metric that the history does not have, or an arm that has not run, is
-    inconclusive and says so: a slip of the pen must not cost the figures of a long run.
+    inconclusive and says so: a typing error must not cost the figures of a long run.
     """
-    return [_judge_or_explain(history, config, claim) for claim in config.claim]
+    return [_checked_or_explained(history, config, claim) for claim in config.claim]
 
 
 def expectation(claim: ClaimSection) -> str:
@@ -76,12 +76,12 @@ def expectation(claim: ClaimSection) -> str:
 
 
 def decide(found: Interval, expect: str, margin: float) -> str:
-    """The verdict that an interval allows.
+    """The status that an interval allows.
 
     Args:
         found: The figure.
         expect: `greater`, `less` or `within`.
-        margin: The border.
+        margin: What the figure is compared with.
 
     Returns:
         `HELD` when the whole interval is where it should be, `NOT_HELD` when all of it is outside,
@@ -106,24 +106,24 @@ def decide(found: Interval, expect: str, margin: float) -> str:
     return HELD if inside else NOT_HELD if outside else INCONCLUSIVE
 
 
-def _judge_or_explain(history: History, config: Config, claim: ClaimSection) -> Verdict:
-    """One claim, or why it cannot be judged."""
+def _checked_or_explained(history: History, config: Config, claim: ClaimSection) -> ClaimResult:
+    """The result of one claim, or why it cannot be checked."""
     try:
-        return _judge_one(history, config, claim)
+        return _checked(history, config, claim)
     except InvalidInput as error:
-        return Verdict(claim, Interval(math.nan, math.nan, 0), INCONCLUSIVE, str(error))
+        return ClaimResult(claim, Interval(math.nan, math.nan, 0), INCONCLUSIVE, str(error))
 
 
-def _judge_one(history: History, config: Config, claim: ClaimSection) -> Verdict:
-    """One claim."""
+def _checked(history: History, config: Config, claim: ClaimSection) -> ClaimResult:
+    """The result of one claim."""
     values = _values(history, config, claim)
     lost = sum(not math.isfinite(value) for value in values)
     if lost or not values:
         reason = f"no figure for {lost} of {len(values)} seeds" if values else "no common seed"
-        return Verdict(claim, Interval(math.nan, math.nan, len(values)), INCONCLUSIVE, reason)
+        return ClaimResult(claim, Interval(math.nan, math.nan, len(values)), INCONCLUSIVE, reason)
     found = interval(values)
     reason = "" if len(values) > 1 else "one seed has no interval"
-    return Verdict(claim, found, decide(found, claim.expect, claim.margin), reason)
+    return ClaimResult(claim, found, decide(found, claim.expect, claim.margin), reason)
 
 
 def _values(history: History, config: Config, claim: ClaimSection) -> list[float]:
@@ -189,7 +189,7 @@ def confidence_text() -> str:
     return f"{CONFIDENCE:.0%} Student-t intervals over seeds, differences paired by seed"
 
 
-def counts(verdicts: Sequence[Verdict]) -> dict[str, int]:
-    """How many claims fared how."""
-    found = Counter(verdict.verdict for verdict in verdicts)
+def counts(results: Sequence[ClaimResult]) -> dict[str, int]:
+    """Number of claims by status."""
+    found = Counter(result.status for result in results)
     return {name: found[name] for name in (HELD, NOT_HELD, INCONCLUSIVE)}

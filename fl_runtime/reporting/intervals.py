@@ -56,7 +56,7 @@ def paired_difference(values: ArrayLike, baseline: ArrayLike) -> Interval:
     """Interval of value minus baseline over seeds that both share.
 
     The seed fixes data split, costs, active clients and initial models in both arms, so what they
-    have in common cancels and the interval is narrower than that of two separate means.
+    have in common cancels, and the interval is usually narrower than that of two separate means.
 
     Example:
         >>> paired_difference([0.6, 0.7], [0.5, 0.6]).mean.__round__(3)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 COLOURS = ("#6e6e6e", "#0072B2", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#56B4E9", "#000000")
 """Okabe and Ito's palette, which colour-blind readers can tell apart; grey for the first arm."""
 
-MOMENTS = 200
+TIME_POINTS = 200
 """Points of a line over virtual time."""
 
 UPRIGHT_LABELS = 5
@@ -95,15 +95,15 @@ def _over_rounds(history: History, arm: str, metric: str, smooth: int) -> tuple[
 
 
 def _over_time(history: History, arm: str, metric: str, smooth: int) -> tuple[Series, ...]:
-    """At common moments of virtual time, each seed by its latest round; from the first of all."""
+    """At common points of virtual time, each seed by its latest round; from the first of all."""
     times = history.figures(arm, "virtual_time")
     values = [_rolling(run[np.newaxis], smooth)[0] for run in history.figures(arm, metric)]
     begin = max(float(run[0]) for run in times)
     end = max(begin, min(float(run[-1]) for run in times))
-    moments = np.linspace(begin, end, MOMENTS)
-    latest = [np.searchsorted(run, moments, side="right") - 1 for run in times]
+    points = np.linspace(begin, end, TIME_POINTS)
+    latest = [np.searchsorted(run, points, side="right") - 1 for run in times]
     mean, band = bands(np.array([v[i] for v, i in zip(values, latest, strict=True)]))
-    return moments, mean, band
+    return points, mean, band
 
 
 def _accuracy_panel(
@@ -146,7 +146,7 @@ def _take_up_bars(axes: Axes, history: History) -> None:
         for arm in arms
     }
     _bars(axes, history, samples)
-    axes.set_title("clients recruited under the budget (take-up)" if paid else "clients recruited")
+    axes.set_title("clients recruited under the budget" if paid else "clients recruited")
 
 
 def _training_bars(axes: Axes, history: History) -> None:

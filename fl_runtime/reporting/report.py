@@ -14,21 +14,21 @@ from fl_runtime.history import History, read_history
 from fl_runtime.metrics.algorithm_metrics import signs
 from fl_runtime.reporting import tables
 from fl_runtime.reporting.algorithm_plots import plot_figures
-from fl_runtime.reporting.claim_results import judge
+from fl_runtime.reporting.claim_results import check_claims
 from fl_runtime.reporting.plots import plot_run
 from fl_runtime.reporting.summary import summarise
 from fl_runtime.running.run_folder import FIGURES, HISTORY, PICTURE, RunFolder, write_summary
 
 
 def summary_of(history: History, config: Config) -> dict[str, Any]:
-    """Figures per arm with the targets and the averaging the configuration asks for."""
+    """Figures per arm, with the targets and the averaging of the configuration."""
     summary = summarise(
         history,
         targets={task.name: task.target_accuracy for task in config.task},
         versus={arm.name: arm.versus for arm in config.arm},
         last=config.run.report_rounds,
     )
-    claims = [verdict.record() for verdict in judge(history, config)]
+    claims = [result.record() for result in check_claims(history, config)]
     return {**summary, "claims": claims, "signs": signs(history)}
 
 

@@ -20,10 +20,10 @@ from fl_runtime.reporting.claim_results import (
     HELD,
     INCONCLUSIVE,
     NOT_HELD,
-    Verdict,
+    ClaimResult,
+    check_claims,
     confidence_text,
     expectation,
-    judge,
 )
 from fl_runtime.reporting.comparison import finished_part
 from fl_runtime.reporting.intervals import as_interval
@@ -35,7 +35,7 @@ INTRODUCTION = """# What the experiments show
 
 Made by `python -m fl_runtime results` from the histories of finished runs; not edited by hand.
 Each section is one file of `experiments/`, run as it stands on bundled data with small models, so
-a verdict speaks of that setting and not of the source's own. A claim is **held** when the whole
+a result is about that setting and not about the source's own. A claim is **held** when the whole
 interval lies where the claim expects it, **not held** when all of it lies elsewhere, and
 **inconclusive** otherwise. Intervals: {intervals}.
 They are per claim: among twenty true null effects one is expected to look like an effect.
@@ -47,25 +47,25 @@ COLUMNS = {"min_task_acc": "minimum", "mean_task_acc": "mean", "var_task_acc": "
 
 @dataclass(frozen=True)
 class Experiment:
-    """A finished run with its verdicts.
+    """A finished run with the results of its claims.
 
     Attributes:
         name: Of its folder, which is the name of its file.
         config: Resolved.
         history: Finished parts only.
-        verdicts: Of its claims.
+        results: Of its claims.
         pictures: The drawings of the run that there are, by what is added to the name.
     """
 
     name: str
     config: Config
     history: History
-    verdicts: tuple[Verdict, ...]
+    results: tuple[ClaimResult, ...]
     pictures: Mapping[str, Path]
 
     @classmethod
     def of(cls, folder: Path) -> Experiment:
-        """Read and judge a run folder.
+        """Read a run folder and check its claims.
 
         Raises:
             InvalidInput: The folder is not a run with something finished.
@@ -74,8 +74,8 @@ class Experiment:
         done = finished_part(str(folder), config, history)
         drawn = {"": folder / PICTURE, "-figures": folder / FIGURES}
         pictures = {suffix: path for suffix, path in drawn.items() if path.is_file()}
-        verdicts = tuple(judge(done, config))
-        return cls(folder.resolve().name, config, done, verdicts, pictures)
+        results = tuple(check_claims(done, config))
+        return cls(folder.resolve().name, config, done, results, pictures)
 
 
 def write_results(folders: Sequence[Path], page: Path, *, update: bool = False) -> list[Experiment]:
@@ -109,11 +109,11 @@ def write_results(folders: Sequence[Path], page: Path, *, update: bool = False) 
 
 def render(sections: Mapping[str, str]) -> str:
     """The page as Markdown, from the text of each experiment."""
-    found = Counter(verdict for text in sections.values() for verdict in _verdicts(text))
-    tally = ", ".join(f"{found[name]} {name}" for name in (HELD, NOT_HELD, INCONCLUSIVE))
+    found = Counter(status for text in sections.values() for status in _statuses(text))
+    totals = ", ".join(f"{found[name]} {name}" for name in (HELD, NOT_HELD, INCONCLUSIVE))
     head = INTRODUCTION.format(intervals=confidence_text())
     return (
-        "\n".join([head, f"{found.total()} claims: {tally}.", "", "\n\n".join(sections.values())])
+        "\n".join([head, f"{found.total()} claims: {totals}.", "", "\n\n".join(sections.values())])
         + "\n"
     )
 
@@ -125,8 +125,8 @@ def sections_of(page: str) -> dict[str, str]:
     return {match[1]: text for match, text in named if match}
 
 
-def _verdicts(section: str) -> list[str]:
-    """The verdicts of a section: how the last cells of its claims begin."""
+def _statuses(section: str) -> list[str]:
+    """The status of every claim of a section: how the last cells of its rows begin."""
     return re.findall(
         rf"\| ({HELD}|{NOT_HELD}|{INCONCLUSIVE})(?::[^|]*)? \|$", section, re.MULTILINE
     )
@@ -140,33 +140,33 @@ def _read(page: Path) -> str:
         raise InvalidInput("out", str(page), f"a page to update ({error.strerror})") from None
 
 
-def claim_rows(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, ...]]:
-    """Statement, what was measured, expectation, the source's figure, and the verdict, as words."""
-    for verdict in verdicts:
-        claim = verdict.claim
+def claim_rows(results: Sequence[ClaimResult]) -> Iterator[tuple[str, ...]]:
+    """Statement, what was measured, expectation, the source's figure, and the result, as words."""
+    for result in results:
+        claim = result.claim
         compared = f"{claim.arm} − {claim.versus}" if claim.versus else claim.arm
         unit = f" / {claim.versus}" if claim.relative else ""
         yield (
             claim.statement,
             f"{claim.metric}: {compared}{unit}",
-            found_text(verdict),
+            found_text(result),
             expectation(claim),
             f"{claim.published} ({claim.source})" if claim.published else claim.source,
-            verdict.verdict + (f": {verdict.reason}" if verdict.reason else ""),
+            result.status + (f": {result.reason}" if result.reason else ""),
         )
 
 
-def found_text(verdict: Verdict) -> str:
+def found_text(result: ClaimResult) -> str:
     """The figure with its interval, three significant digits; a dash without one."""
-    found = verdict.found
+    found = result.found
     if not math.isfinite(found.mean):
         return "–"
-    sign = "+" if verdict.claim.versus else ""
+    sign = "+" if result.claim.versus else ""
     digits = max(0, 2 - math.floor(math.log10(max(abs(found.mean), found.half_width, 1e-12))))
     return format(found, f"{sign}.{min(digits, 6)}f")
 
 
-CLAIM_HEADERS = ("claim", "figure", "measured", "expected", "source", "verdict")
+CLAIM_HEADERS = ("claim", "figure", "measured", "expected", "source", "result")
 
 
 def _section(experiment: Experiment, pictures: str) -> Iterator[str]:
@@ -180,7 +180,7 @@ def _section(experiment: Experiment, pictures: str) -> Iterator[str]:
         f"{len(config.run.seeds)} paired seeds."
     )
     yield ""
-    yield from _table(CLAIM_HEADERS, claim_rows(experiment.verdicts))
+    yield from _table(CLAIM_HEADERS, claim_rows(experiment.results))
     yield ""
     yield from _table(("arm", *COLUMNS.values(), "mean rank", "rounds"), _arm_rows(experiment))
     clients = list(_client_rows(experiment))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from fl_runtime.history import History
-from fl_runtime.metrics.round_metrics import CLIENT_METRICS, WORK_METRICS
+from fl_runtime.metrics.round_metrics import CLIENT_METRICS, COST_METRICS
 from fl_runtime.reporting.intervals import as_record, first_reach, interval, paired_difference
 
 HEADLINE = ("min_task_acc", "mean_task_acc", "var_task_acc", "jain")
@@ -36,11 +36,11 @@ def summarise(
 
     Returns:
         ``{"last", "tasks", "arms", "differences"}``. Each arm holds intervals of the headline
-        metrics, the mean rank over tasks, accuracy per task, rounds to reach the targets, take-up,
-        spend, and clients per round, and with ``client-metrics`` those figures (`clients`) and the
-        work of whole runs with its shares by stage (`work`); each difference holds `arm`, `versus`
-        and the intervals of arm minus versus over the seeds they share, with the average per-task
-        change as a share.
+        metrics, the mean rank over tasks, accuracy per task, rounds to reach the targets, recruits
+        per task (`take_up`), spend, and clients per round, and with ``client-metrics`` those
+        figures (`clients`) and compute and traffic of whole runs with their shares by stage
+        (`work`); each difference holds `arm`, `versus` and the intervals of arm minus versus over
+        the seeds they share, with the average per-task change as a share.
     """
     arms = history.arms
     pairs = [
@@ -142,7 +142,7 @@ def _arm(
 
 
 def _on_request(history: History, arm: str, last: int) -> dict[str, Any]:
-    """Figures about clients, and work over whole runs, where rows hold them."""
+    """Figures about clients, and the cost of whole runs, where rows hold them."""
     seeds = history.seeds(arm)
     if not all("compute" in row for seed in seeds for row in history.rounds(arm, seed)):
         return {}
@@ -153,7 +153,7 @@ def _on_request(history: History, arm: str, last: int) -> dict[str, Any]:
                 "total": as_record(interval([run.sum() for run in history.figures(arm, metric)])),
                 "shares": _shares_of_stages(history, arm, metric),
             }
-            for metric in WORK_METRICS
+            for metric in COST_METRICS
         },
     }
 

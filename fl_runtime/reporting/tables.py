@@ -9,7 +9,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from fl_runtime.metrics.round_metrics import CLIENT_METRICS, WORK_METRICS
+from fl_runtime.metrics.round_metrics import CLIENT_METRICS, COST_METRICS
 from fl_runtime.reporting.intervals import as_interval
 from fl_runtime.running.recruitment import EVERYONE
 
@@ -28,7 +28,7 @@ CLIENT_HEADERS = (
     "compute",
     "traffic",
 )
-"""Of `CLIENT_METRICS` and `WORK_METRICS`."""
+"""Of `CLIENT_METRICS` and `COST_METRICS`."""
 
 
 def fairness_table(summary: Mapping[str, Any]) -> Table:
@@ -70,10 +70,10 @@ def tasks_table(summary: Mapping[str, Any]) -> Table:
 
 
 def clients_table(summary: Mapping[str, Any]) -> Table | None:
-    """One line per arm: what clients see, and what it cost; None where it was not measured."""
+    """One line per arm: figures about clients, compute, traffic; None where not measured."""
     if not any("clients" in figures for figures in summary["arms"].values()):
         return None
-    table = Table(title="Clients, classes and work")
+    table = Table(title="Clients, classes, compute and traffic")
     table.add_column("arm", no_wrap=True)
     for header in CLIENT_HEADERS:
         table.add_column(header, justify="right", no_wrap=True)
@@ -85,10 +85,10 @@ def clients_table(summary: Mapping[str, Any]) -> Table | None:
 
 
 def client_cells(figures: Mapping[str, Any]) -> list[str]:
-    """The figures about clients and work of one arm, as words; a dash for what is undefined."""
+    """Figures about clients, compute and traffic of one arm, as text; a dash if undefined."""
     seen = [as_interval(figures["clients"][metric]) for metric in CLIENT_METRICS]
     cells = [format(each, ".3f") if math.isfinite(each.mean) else "-" for each in seen]
-    return cells + [_work(figures["work"][metric]) for metric in WORK_METRICS]
+    return cells + [_total(figures["work"][metric]) for metric in COST_METRICS]
 
 
 def targets_table(summary: Mapping[str, Any]) -> Table | None:
@@ -124,18 +124,18 @@ def recruitment_table(summary: Mapping[str, Any]) -> Table:
 
 
 def claims_table(summary: Mapping[str, Any]) -> Table | None:
-    """One line per claim of the configuration: figure, expectation, verdict; None without any."""
+    """One line per claim of the configuration: figure, expectation, result; None without any."""
     if not summary.get("claims"):
         return None
     table = Table(title="Claims", show_lines=True)
-    for header in ("claim", "figure", "measured", "expected", "verdict"):
+    for header in ("claim", "figure", "measured", "expected", "result"):
         table.add_column(header, no_wrap=header in ("measured", "expected"))
     for claim in summary["claims"]:
         compared = claim["arm"] + (f" - {claim['versus']}" if claim["versus"] else "")
-        verdict = claim["verdict"] + (f": {claim['reason']}" if claim["reason"] else "")
+        result = claim["verdict"] + (f": {claim['reason']}" if claim["reason"] else "")
         cells = (claim["statement"], f"{claim['metric']}: {compared}")
         measured = format(as_interval(claim["found"]), "+.3f" if claim["versus"] else ".3f")
-        table.add_row(*map(escape, (*cells, measured, claim["expected"], verdict)))
+        table.add_row(*map(escape, (*cells, measured, claim["expected"], result)))
     table.caption = "± 95 % interval over seeds; a claim is held when all of it is as expected"
     return table
 
@@ -161,14 +161,14 @@ def _arm_table(title: str, headers: Iterable[str]) -> Table:
     return table
 
 
-def _work(record: Mapping[str, Any]) -> str:
+def _total(record: Mapping[str, Any]) -> str:
     """A total, and its shares by stage where there are stages."""
     shares = ", ".join(f"{stage}: {share:.1%}" for stage, share in record["shares"].items())
     return f"{record['total']['mean']:.3g}" + (f" ({shares})" if shares else "")
 
 
 def _money(figures: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    """Smallest take-up, spend, budget and true cost; dashes where nothing is paid."""
+    """Fewest recruits of a task, spend, budget and true cost; dashes where nothing is paid."""
     least = format(as_interval(figures["min_take_up"]), ".1f")
     if figures["rule"] == EVERYONE:
         return least, "-", "-", "-"

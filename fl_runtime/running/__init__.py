@@ -1,1 +1,1 @@
-"""One run: built from a configuration, looped, written down, resumed."""
+"""One run: built from a configuration, executed round by round, recorded, resumed."""

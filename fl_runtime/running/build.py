@@ -1,4 +1,4 @@
-"""From checked words to working parts: the federation, algorithm and costs of one arm and seed."""
+"""The parts of one arm with one seed, built from a checked configuration."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Parts:
         recruit: The recruitment of that number.
         recruit_every: Rounds between recruitments; None for a single one.
         timing: How long jobs take, and how they end.
-        availability: When clients can be asked.
+        availability: When clients can be given jobs.
         executor: Runs local training.
         targets: Test accuracy at which each task is finished; empty if the run does not stop there.
         client_metrics: Whether rows hold the figures of `client_metrics`.

@@ -23,10 +23,10 @@ from fl_runtime.configuration.toml_files import arm_configs, digest
 from fl_runtime.history import History, finite_figures, read_history
 from fl_runtime.running.build import Parts, assemble, executor_of
 from fl_runtime.running.history_rows import recruitment_row, stop_row, targets_row
-from fl_runtime.running.loop import Judge, one_round
+from fl_runtime.running.loop import Evaluator, one_round
 from fl_runtime.running.preflight import check_all_arms
 from fl_runtime.running.run_folder import HISTORY, RunFolder, Writer, nothing_done
-from fl_runtime.running.run_state import Moment
+from fl_runtime.running.run_state import RunState
 from fl_runtime.running.stopping import is_over
 
 Kind = Literal["recruitment", "round", "incident", "stop"]
@@ -38,8 +38,8 @@ class Event:
 
     Attributes:
         kind: `recruitment` before a run's first round and whenever clients are recruited anew,
-            `round` after each round, `incident` for work of a client that failed or was rejected,
-            `stop` when a run ends early, or has gone for its targets (and which it reached).
+            `round` after each round, `incident` for a client's job that failed or whose update was
+            rejected, `stop` when a run ends early, or had targets (and which it reached).
         arm: Which arm.
         seed: Which seed.
         row: The row that went into the history.
@@ -171,10 +171,10 @@ class _Recorder:
         if self.on_event:
             self.on_event(Event(kind, self.arm, self.seed, row))
 
-    def checkpoint(self, moment: Moment | None) -> None:
+    def checkpoint(self, current: RunState | None) -> None:
         """Save where this run stands; None when it is finished."""
-        state = None if moment is None else moment.tree()
-        finished = self.index + (moment is None)
+        state = None if current is None else current.tree()
+        finished = self.index + (current is None)
         self.writer.checkpoint({"digest": self.digest, "finished": finished, "state": state})
 
     def seconds(self, server_round: int, spent: float) -> None:
@@ -187,32 +187,32 @@ class _Recorder:
 def _one_run(
     config: Config, seed: int, recorder: _Recorder, saved: Mapping[str, Any] | None
 ) -> None:
-    """One arm with one seed, from its start or from a saved moment."""
+    """One arm with one seed, from its start or from a saved `RunState`."""
     parts, rule = assemble(config, seed), config.run.early_stop
-    judge = Judge(parts.federation.tasks, parts.federation.companions)
+    evaluator = Evaluator(parts.federation.tasks, parts.federation.companions)
     first = parts.algorithm.init(parts.federation, seed)
-    moment = Moment(first)
+    current = RunState(first)
     if saved is not None:
-        moment = Moment.from_tree(saved, type(first), torch.device(config.run.device))
-        parts = _recruited_before(parts, moment.state.server_round)
-    while not is_over(config, moment.state.server_round, moment.now):
-        if moment.patience.is_out(rule) or parts.targets.keys() <= set(moment.finished) != set():
+        current = RunState.from_tree(saved, type(first), torch.device(config.run.device))
+        parts = _recruited_before(parts, current.state.server_round)
+    while not is_over(config, current.state.server_round, current.now):
+        if current.patience.is_out(rule) or parts.targets.keys() <= set(current.finished) != set():
             break
         began = time.perf_counter()
-        before = moment.state.server_round
+        before = current.state.server_round
         parts = _recruited_now(parts, before, recorder)
-        moment, tally, row = one_round(parts, moment, judge)
-        moment = replace(moment, patience=moment.patience.after(row, rule))
-        for incident in tally.incidents:
-            recorder.event("incident", incident.row(before))
+        current, stats, row = one_round(parts, current, evaluator)
+        current = replace(current, patience=current.patience.after(row, rule))
+        for failure in stats.failures:
+            recorder.event("incident", failure.row(before))
         recorder.event("round", row)
-        if moment.state.server_round % config.run.checkpoint_every == 0:
-            recorder.checkpoint(moment)
-        recorder.seconds(moment.state.server_round, time.perf_counter() - began)
-    if rule is not None and moment.patience.is_out(rule):
-        recorder.event("stop", stop_row(moment, rule, moment.patience))
+        if current.state.server_round % config.run.checkpoint_every == 0:
+            recorder.checkpoint(current)
+        recorder.seconds(current.state.server_round, time.perf_counter() - began)
+    if rule is not None and current.patience.is_out(rule):
+        recorder.event("stop", stop_row(current, rule))
     elif parts.targets:
-        recorder.event("stop", targets_row(moment, parts.targets))
+        recorder.event("stop", targets_row(current, parts.targets))
     recorder.checkpoint(None)
 
 
@@ -229,8 +229,7 @@ def _recruited_now(parts: Parts, server_round: int, recorder: _Recorder) -> Part
         return parts
     if server_round and every:
         parts = parts.recruited(server_round // every)
-    names = [task.name for task in parts.federation.tasks]
-    recorder.event("recruitment", recruitment_row(parts, server_round, names))
+    recorder.event("recruitment", recruitment_row(parts, server_round))
     if not parts.recruitment.eligible.any():
         warnings.warn(
             f'arm "{recorder.arm}", seed {recorder.seed}: nobody is recruited, '

@@ -1,12 +1,12 @@
-"""What goes into the history: one row per recruitment, round, incident and early stop.
+"""What goes into the history: one row per recruitment, round, client failure and early stop.
 
 Columns about a setting that is off are left out: `num-failed` needs failures, `num-discarded` a
-server that does not wait for everybody, `num-stale` a bound of staleness.
+server that does not wait for all clients, `num-stale` a bound of staleness.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,8 @@ from fl_runtime.metrics.round_metrics import (
     training_metrics,
 )
 from fl_runtime.running.build import Parts
-from fl_runtime.running.run_state import Moment
-from fl_runtime.running.stopping import Patience
-from fl_runtime.simulation.clock import Flight
+from fl_runtime.running.run_state import RunState
+from fl_runtime.simulation.clock import PendingJob
 from fl_runtime.training.job import Update
 from fl_runtime.training.task import Evaluation
 
@@ -29,11 +28,11 @@ Figures = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Incident:
-    """Something that went wrong with one client's work.
+class ClientFailure:
+    """A job that failed or an update that was rejected; its row is of event `incident`.
 
     Attributes:
-        reason: `failed` (lost at a moment of the work), `not finite` (an update with NaN or
+        reason: `failed` (lost before it was answered), `not finite` (an update with NaN or
             infinity), or `ruins model` (an update after which a model has no finite loss).
         task: Name of the task.
         client: Index of the client.
@@ -48,13 +47,13 @@ class Incident:
     virtual_time: float
 
     @classmethod
-    def of(cls, reason: str, work: Flight | Update, now: float) -> Incident:
-        """An incident with that job or update."""
-        where = work.job if isinstance(work, Flight) else work
+    def of(cls, reason: str, source: PendingJob | Update, now: float) -> ClientFailure:
+        """The failure of that job or update."""
+        where = source.job if isinstance(source, PendingJob) else source
         return cls(reason, where.task, where.client, where.version, now)
 
     def row(self, server_round: int) -> Figures:
-        """The incident as a row, during the round after `server_round` finished ones."""
+        """The row's columns; it happened in the round after `server_round` finished ones."""
         return {
             "server_round": server_round,
             "virtual_time": self.virtual_time,
@@ -66,49 +65,49 @@ class Incident:
 
 
 @dataclass(frozen=True)
-class Tally:
+class RoundStats:
     """What has happened since the last row.
 
     Attributes:
-        updates: Updates that were taken in.
-        ages: How many versions old each was when it arrived.
+        updates: Updates that were aggregated, or buffered.
+        staleness: How many versions old each was when it arrived.
         dropped: Jobs that were never answered.
         discarded: Answers that came too late for their round.
         stale: Answers that the algorithm did not accept.
-        incidents: Jobs that failed and updates that were rejected.
+        failures: Jobs that failed and updates that were rejected.
     """
 
     updates: tuple[Update, ...] = ()
-    ages: tuple[int, ...] = ()
+    staleness: tuple[int, ...] = ()
     dropped: int = 0
     discarded: int = 0
     stale: int = 0
-    incidents: tuple[Incident, ...] = ()
+    failures: tuple[ClientFailure, ...] = ()
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
+    def __add__(self, other: RoundStats) -> RoundStats:
+        return RoundStats(
             self.updates + other.updates,
-            self.ages + other.ages,
+            self.staleness + other.staleness,
             self.dropped + other.dropped,
             self.discarded + other.discarded,
             self.stale + other.stale,
-            self.incidents + other.incidents,
+            self.failures + other.failures,
         )
 
     @property
     def failed(self) -> int:
-        """Jobs lost at a moment of the work."""
-        return sum(incident.reason == FAILED for incident in self.incidents)
+        """Jobs lost before they were answered."""
+        return sum(failure.reason == FAILED for failure in self.failures)
 
     @property
     def rejected(self) -> int:
         """Updates that would have ruined a model."""
-        return len(self.incidents) - self.failed
+        return len(self.failures) - self.failed
 
     @property
     def wasted(self) -> int:
-        """Jobs that brought nothing."""
-        return self.dropped + self.discarded + self.stale + len(self.incidents)
+        """Jobs that brought no update that counts."""
+        return self.dropped + self.discarded + self.stale + len(self.failures)
 
 
 FAILED = "failed"
@@ -118,41 +117,44 @@ RUINS_MODEL = "ruins model"
 
 def round_row(
     parts: Parts,
-    moment: Moment,
-    tally: Tally,
+    current: RunState,
+    stats: RoundStats,
     validation: Mapping[str, Evaluation],
     test: Mapping[str, Evaluation],
 ) -> Figures:
     """The figures of a round."""
     optional = {
-        "num-failed": (tally.failed, parts.timing.failures > 0.0),
-        "num-discarded": (tally.discarded, parts.algorithm.wait(parts.federation).may_discard),
-        "num-stale": (tally.stale, parts.algorithm.may_refuse),
+        "num-failed": (stats.failed, parts.timing.failures > 0.0),
+        "num-discarded": (
+            stats.discarded,
+            parts.algorithm.sync_policy(parts.federation).may_discard,
+        ),
+        "num-stale": (stats.stale, parts.algorithm.may_refuse),
     }
     return {
-        "server_round": moment.state.server_round,
-        "virtual_time": moment.now,
-        "num-dropped": tally.dropped,
-        "num-rejected": tally.rejected,
+        "server_round": current.state.server_round,
+        "virtual_time": current.now,
+        "num-dropped": stats.dropped,
+        "num-rejected": stats.rejected,
         **{name: count for name, (count, wanted) in optional.items() if wanted},
-        **training_metrics([task.name for task in parts.federation.tasks], tally.updates),
-        **staleness_metrics(tally.ages),
+        **training_metrics([task.name for task in parts.federation.tasks], stats.updates),
+        **staleness_metrics(stats.staleness),
         **held_out_metrics(validation, test),
-        **_wanted_client_figures(parts, moment, tally),
-        **moment.state.figures,
+        **_wanted_client_figures(parts, current, stats),
+        **current.state.figures,
     }
 
 
-def _wanted_client_figures(parts: Parts, moment: Moment, tally: Tally) -> Figures:
-    """The figures about clients, where they are asked for."""
+def _wanted_client_figures(parts: Parts, current: RunState, stats: RoundStats) -> Figures:
+    """The figures about clients, where they are wanted."""
     if not parts.client_metrics:
         return {}
-    return client_figures(parts.federation, moment.state, tally.updates)
+    return client_figures(parts.federation, current.state, stats.updates)
 
 
-def recruitment_row(parts: Parts, server_round: int, tasks: Sequence[str]) -> Figures:
+def recruitment_row(parts: Parts, server_round: int) -> Figures:
     """What a recruitment cost and brought; with its round where recruitment is repeated."""
-    result = parts.recruitment
+    result, tasks = parts.recruitment, [task.name for task in parts.federation.tasks]
     when = {"server_round": server_round} if parts.recruit_every else {}
     return {
         **when,
@@ -166,23 +168,23 @@ def recruitment_row(parts: Parts, server_round: int, tasks: Sequence[str]) -> Fi
     }
 
 
-def stop_row(moment: Moment, rule: EarlyStopTable, patience: Patience) -> Figures:
+def stop_row(current: RunState, rule: EarlyStopTable) -> Figures:
     """Why a run ended before its last round."""
     return {
-        "server_round": moment.state.server_round,
-        "virtual_time": moment.now,
+        "server_round": current.state.server_round,
+        "virtual_time": current.now,
         "metric": rule.metric,
-        "best": patience.best,
+        "best": current.patience.best,
         "patience": rule.patience,
     }
 
 
-def targets_row(moment: Moment, targets: Collection[str]) -> Figures:
+def targets_row(current: RunState, targets: Collection[str]) -> Figures:
     """How a run towards targets ended: the tasks that reached theirs, and those that did not."""
     return {
-        "server_round": moment.state.server_round,
-        "virtual_time": moment.now,
+        "server_round": current.state.server_round,
+        "virtual_time": current.now,
         "metric": TIME_TO_TARGETS,
-        "reached": list(moment.finished),
-        "unreached": [task for task in targets if task not in moment.finished],
+        "reached": list(current.finished),
+        "unreached": [task for task in targets if task not in current.finished],
     }

@@ -1,12 +1,12 @@
-"""The only loop of training: dispatch, wait, train, absorb, measure.
+"""The only loop of training: dispatch, wait, train, aggregate, measure.
 
 One step serves algorithms in rounds and asynchronous ones alike. Jobs are given their end when they
-are sent (`clock.Timing`), the algorithm says what it waits for (`waits.Wait`), and a round is as
-many steps as it takes until the algorithm has aggregated.
+are sent (`clock.Timing`), the algorithm says what it waits for (`sync_policies.SyncPolicy`), and a
+round is as many steps as it takes until the algorithm has aggregated.
 
 A job's result depends on nothing but its payload and seed, so it may be computed at any time after
 dispatch. When an answer is due that has not been computed, all jobs in flight whose answers will
-count are computed with it in one stack; their results wait until they are due.
+count are computed with it in one stack; their results are kept until they are due.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from fl_runtime.running.history_rows import (
     FAILED,
     NOT_FINITE,
     RUINS_MODEL,
-    Incident,
-    Tally,
+    ClientFailure,
+    RoundStats,
     round_row,
 )
-from fl_runtime.running.run_state import Moment
-from fl_runtime.simulation.clock import Flight, withdraw
+from fl_runtime.running.run_state import RunState
+from fl_runtime.simulation.clock import PendingJob, withdraw
 from fl_runtime.simulation.sync_policies import Arrivals
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
 from fl_runtime.training.task import Evaluation, Examples, Params, Task
 
 
-class Judge:
-    """Measures models on held-out data, each model once: most rounds leave some tasks alone."""
+class Evaluator:
+    """Evaluates models on held-out data, each model once: most rounds leave some tasks alone."""
 
     def __init__(self, tasks: Sequence[Task], companions: Sequence[Task] = ()) -> None:
         self._tasks = tasks
@@ -61,10 +61,10 @@ class Judge:
         return {name for name, one in seen.items() if not math.isfinite(one.loss)}
 
     def _of(self, task: Task, kind: str, state: ServerState, examples: Examples) -> Evaluation:
-        """The mean over the models that the task is judged by."""
+        """The mean over the models that the task is evaluated by."""
         seen = [
             self._of_one(task, (task.name, kind, holder), params, examples)
-            for holder, params in state.judged(task.name).items()
+            for holder, params in state.evaluated(task.name).items()
         ]
         return seen[0] if len(seen) == 1 else Evaluation.mean(seen)
 
@@ -79,7 +79,9 @@ class Judge:
         return known[1]
 
 
-def one_round(parts: Parts, moment: Moment, judge: Judge) -> tuple[Moment, Tally, dict[str, Any]]:
+def one_round(
+    parts: Parts, current: RunState, evaluator: Evaluator
+) -> tuple[RunState, RoundStats, dict[str, Any]]:
     """Steps until the algorithm has aggregated, or waited in vain.
 
     The server has waited in vain when nothing is in flight, when as many jobs as there are clients
@@ -87,68 +89,75 @@ def one_round(parts: Parts, moment: Moment, judge: Judge) -> tuple[Moment, Tally
     a round that changes no model.
 
     Returns:
-        The moment after the round, what happened in it, and the figures of its row.
+        The state after the round, what happened in it, and the figures of its row.
     """
-    before, tally, wasted = moment.state.server_round, Tally(), 0
-    while moment.state.server_round == before:
-        moment, seen = step(parts, moment, judge)
-        tally += seen
+    before, stats, wasted = current.state.server_round, RoundStats(), 0
+    while current.state.server_round == before:
+        current, seen = step(parts, current, evaluator)
+        stats += seen
         wasted = 0 if seen.updates else wasted + seen.wasted
-        if moment.state.server_round == before and wasted >= parts.federation.num_clients:
-            moment = replace(moment, state=parts.algorithm.absorb(moment.state, []))
-    validation = judge.validation(moment.state)
-    moment = replace(moment, state=moment.state.observe(validation))
-    test = judge.test(moment.state)
-    row = round_row(parts, moment, tally, validation, test)
-    return _finished(parts, moment, test), tally, row
+        if current.state.server_round == before and wasted >= parts.federation.num_clients:
+            current = replace(current, state=parts.algorithm.aggregate(current.state, []))
+    validation = evaluator.validation(current.state)
+    current = replace(current, state=current.state.observe(validation))
+    test = evaluator.test(current.state)
+    row = round_row(parts, current, stats, validation, test)
+    return _finished(parts, current, test), stats, row
 
 
-def _finished(parts: Parts, moment: Moment, test: Mapping[str, Evaluation]) -> Moment:
-    """The moment with tasks that have reached their target closed.
+def _finished(parts: Parts, current: RunState, test: Mapping[str, Evaluation]) -> RunState:
+    """The state in which tasks that have reached their target are closed.
 
-    Nobody is asked for a finished task again, its jobs are withdrawn and its buffer is emptied.
+    No client is given a job of a finished task again, its jobs in flight are withdrawn and its
+    buffer is emptied.
     """
     reached = {task for task, target in parts.targets.items() if test[task].accuracy >= target}
-    fresh = reached.difference(moment.finished)
+    fresh = reached.difference(current.finished)
     if not fresh:
-        return moment
+        return current
     return replace(
-        moment,
-        state=parts.algorithm.forget(moment.state, fresh),
-        flights=withdraw(moment.flights, fresh, moment.now),
-        finished=tuple(task for task in parts.targets if task in fresh.union(moment.finished)),
+        current,
+        state=parts.algorithm.forget(current.state, fresh),
+        pending=withdraw(current.pending, fresh, current.now),
+        finished=tuple(task for task in parts.targets if task in fresh.union(current.finished)),
     )
 
 
-def step(parts: Parts, moment: Moment, judge: Judge) -> tuple[Moment, Tally]:
-    """Send jobs unless others end at this very moment, wait, and take in what comes."""
-    if not (moment.flights and moment.flights[0].finish <= moment.now):
-        moment = _send(parts, moment)
-    wave = moment.waves - 1
-    otherwise = parts.timing.later(moment.now, moment.state.seed, wave)
-    wait = parts.algorithm.wait(parts.federation)
-    arrivals = _computed(parts.executor, wait.take(moment.flights, wave, otherwise))
-    tally = Tally(
-        dropped=sum(flight.fate == "drops out" for flight in arrivals.lost),
+def step(parts: Parts, current: RunState, evaluator: Evaluator) -> tuple[RunState, RoundStats]:
+    """Send jobs unless others end at this very time, wait, and aggregate what arrives."""
+    if not (current.pending and current.pending[0].finish <= current.now):
+        current = _send(parts, current)
+    dispatch_index = current.dispatches - 1
+    otherwise = parts.timing.later(current.now, current.state.seed, dispatch_index)
+    policy = parts.algorithm.sync_policy(parts.federation)
+    arrivals = _computed(parts.executor, policy.collect(current.pending, dispatch_index, otherwise))
+    stats = RoundStats(
+        dropped=sum(entry.fate == "drops out" for entry in arrivals.lost),
         discarded=arrivals.discarded,
-        incidents=tuple(
-            Incident.of(FAILED, f, arrivals.time) for f in arrivals.lost if f.fate == "fails"
+        failures=tuple(
+            ClientFailure.of(FAILED, entry, arrivals.time)
+            for entry in arrivals.lost
+            if entry.fate == "fails"
         ),
     )
-    moment = replace(moment, now=arrivals.time, flights=arrivals.left)
+    current = replace(current, now=arrivals.time, pending=arrivals.left)
     updates = [
-        replace(flight.update, payload=flight.job.payload)
-        for flight in arrivals.answered
-        if flight.update is not None
+        replace(entry.update, payload=entry.job.payload)
+        for entry in arrivals.answered
+        if entry.update is not None
     ]
-    state, taken = take_in(parts, moment.state, updates, arrivals, judge)
-    return replace(moment, state=state), tally + taken
+    state, aggregated = _aggregate_sound(parts, current.state, updates, arrivals, evaluator)
+    return replace(current, state=state), stats + aggregated
 
 
-def take_in(
-    parts: Parts, state: ServerState, updates: Sequence[Update], arrivals: Arrivals, judge: Judge
-) -> tuple[ServerState, Tally]:
-    """Absorb what is sound, so that no model is ever poisoned.
+def _aggregate_sound(
+    parts: Parts,
+    state: ServerState,
+    updates: Sequence[Update],
+    arrivals: Arrivals,
+    evaluator: Evaluator,
+) -> tuple[ServerState, RoundStats]:
+    """Aggregate the updates that are sound, so that no model is ever ruined.
 
     Left out are updates that the algorithm finds too old, updates that are not finite, and all
     updates of a task whose model would have no finite validation loss afterwards (a step that
@@ -159,77 +168,83 @@ def take_in(
     rejected = [(NOT_FINITE, update) for update in accepted if not update.is_finite]
     sound = [update for update in accepted if update.is_finite]
     for _ in range(len(parts.federation.tasks) + 1):  # leaving out one task may break another
-        after = algorithm.absorb(state, sound) if sound or over else state
-        broken = judge.ruined(after)
+        after = algorithm.aggregate(state, sound) if sound or over else state
+        broken = evaluator.ruined(after)
         if not broken:
             break
         rejected += [(RUINS_MODEL, update) for update in sound if update.task in broken]
         sound = [update for update in sound if update.task not in broken]
         state, over = algorithm.forget(state, broken), True
-    return after, Tally(
+    return after, RoundStats(
         updates=tuple(sound),
-        ages=tuple(state.version(update.task) - update.version for update in sound),
+        staleness=tuple(state.version(update.task) - update.version for update in sound),
         stale=len(updates) - len(accepted),
-        incidents=tuple(Incident.of(why, update, arrivals.time) for why, update in rejected),
+        failures=tuple(ClientFailure.of(why, update, arrivals.time) for why, update in rejected),
     )
 
 
-def _send(parts: Parts, moment: Moment) -> Moment:
-    """Ask the algorithm for jobs, and give each its end."""
-    state, now, wave = moment.state, moment.now, moment.waves
-    state, jobs = parts.algorithm.dispatch(state, _seen(parts, moment), now)
-    flights = parts.timing.launch(
-        jobs, moment.flights, seed=state.seed, wave=wave, number=moment.sent, now=now
+def _send(parts: Parts, current: RunState) -> RunState:
+    """Let the algorithm dispatch jobs, and give each its end."""
+    state, jobs = parts.algorithm.dispatch(current.state, _seen(parts, current), current.now)
+    pending = parts.timing.launch(
+        jobs,
+        current.pending,
+        seed=state.seed,
+        dispatch_index=current.dispatches,
+        number=current.sent,
+        now=current.now,
     )
     return replace(
-        moment, state=state, flights=flights, waves=wave + 1, sent=moment.sent + len(jobs)
+        current,
+        state=state,
+        pending=pending,
+        dispatches=current.dispatches + 1,
+        sent=current.sent + len(jobs),
     )
 
 
-def _seen(parts: Parts, moment: Moment) -> Federation:
-    """The federation as the algorithm sees it at that moment."""
+def _seen(parts: Parts, current: RunState) -> Federation:
+    """The federation as the algorithm sees it at that time."""
     count = parts.federation.num_clients
     busy = np.zeros(count, dtype=np.bool_)
-    busy[[flight.job.client for flight in moment.flights]] = True
+    busy[[entry.job.client for entry in current.pending]] = True
     return replace(
-        parts.federation.without(moment.finished),
-        present=parts.availability.present(moment.state.seed, count, moment.now),
+        parts.federation.without(current.finished),
+        present=parts.availability.present(current.state.seed, count, current.now),
         busy=busy,
-        in_flight=Counter(flight.job.task for flight in moment.flights),
+        in_flight=Counter(entry.job.task for entry in current.pending),
     )
 
 
 def _computed(executor: Executor, arrivals: Arrivals) -> Arrivals:
-    """The arrivals with the answers that are due, computed together with those worth it.
+    """The arrivals with the answers that are due, and with those worth computing in one stack.
 
-    A job that the executor brings no answer to has failed.
+    A job to which the executor brings no answer has failed.
     """
-    if all(flight.update is not None for flight in arrivals.answered):
+    if all(entry.update is not None for entry in arrivals.answered):
         return arrivals
-    work = [f for f in (*arrivals.answered, *arrivals.ahead) if f.update is None]
-    done = {flight.number: flight for flight in _train(executor, work)}
-    answered = [done.get(flight.number, flight) for flight in arrivals.answered]
+    due = [entry for entry in (*arrivals.answered, *arrivals.ahead) if entry.update is None]
+    done = {entry.number: entry for entry in _train(executor, due)}
+    answered = [done.get(entry.number, entry) for entry in arrivals.answered]
     return replace(
         arrivals,
-        answered=tuple(flight for flight in answered if flight.fate == "answers"),
-        lost=(*arrivals.lost, *(flight for flight in answered if flight.fate != "answers")),
-        left=tuple(done.get(flight.number, flight) for flight in arrivals.left),
+        answered=tuple(entry for entry in answered if entry.fate == "answers"),
+        lost=(*arrivals.lost, *(entry for entry in answered if entry.fate != "answers")),
+        left=tuple(done.get(entry.number, entry) for entry in arrivals.left),
     )
 
 
-def _train(executor: Executor, work: Sequence[Flight]) -> list[Flight]:
+def _train(executor: Executor, due: Sequence[PendingJob]) -> list[PendingJob]:
     """Those jobs with their updates, or marked as failed."""
-    executor.submit(flight.job for flight in work)
+    executor.submit(entry.job for entry in due)
     answers: dict[tuple[str, int, int], deque[Update]] = {}
     while updates := executor.poll():
         for update in updates:
             key = update.task, update.client, update.version
             answers.setdefault(key, deque()).append(update)
     done = []
-    for flight in work:
-        key = flight.job.task, flight.job.client, flight.job.version
+    for entry in due:
+        key = entry.job.task, entry.job.client, entry.job.version
         mine = answers.get(key)
-        done.append(
-            replace(flight, update=mine.popleft()) if mine else replace(flight, fate="fails")
-        )
+        done.append(replace(entry, update=mine.popleft()) if mine else replace(entry, fate="fails"))
     return done

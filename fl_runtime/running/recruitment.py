@@ -1,4 +1,4 @@
-"""Who may train what: costs are drawn, a rule recruits, and again every so many rounds if asked.
+"""Recruitment: costs are drawn and a rule recruits, once or again every so many rounds.
 
 Costs of later recruitments drift away from the first ones. A recruitment is a pure function of the
 configuration, the seed and its number, so a resumed run finds it again.
@@ -35,30 +35,30 @@ RULE_NOTES: Mapping[str, str] = {
     "leave-one-out-level": "truthful; simpler than max-min-fair, never recruits more",
     "level-max-min": "one level for all tasks; not truthful for clients with several tasks",
     "budget-fair": "truthful; the same budget for every task",
-    "greedy-max-min": "the full-information optimum, paid what they ask",
-    "cheapest-first": "cheapest pairs first, paid what they ask",
-    "random-recruitment": "client-task pairs in random order, paid what they ask",
+    "greedy-max-min": "the full-information optimum, pays the bids; not truthful",
+    "cheapest-first": "cheapest pairs first, pays the bids; not truthful",
+    "random-recruitment": "client-task pairs in random order, pays the bids; not truthful",
     "posted-price": "truthful; fixed prices (prices)",
     "sampled-posted-price": "truthful; prices learned from a random half",
     "participation-fee": "truthful; prices in a public direction less a fee (fee, direction)",
 }
-"""A line for people about each rule of `mechanisms`. Clients bid their true costs, which is their
-best reply under the truthful rules and gives the others their most favourable reading."""
+"""A line about each rule of `mechanisms`. Clients bid their true costs, which is their best
+response under the truthful rules and the most favourable assumption for the others."""
 
 DRIFTS: Mapping[str, str] = {
     "none": "costs stay as they are",
     "geometric-walk": "each cost walks by itself and keeps its mean (sigma)",
     "mean-reverting": "each cost stays near its first value (pull, sigma)",
 }
-"""How costs move between recruitments, by name, each with a line for people."""
+"""How costs move between recruitments, by name, each with a line about it."""
 
 EVERYONE = "everyone"
-"""The rule without an auction: all clients train all tasks and nobody is paid."""
+"""The rule without an auction: all clients train all tasks, unpaid."""
 
 
 @dataclass(frozen=True)
 class Recruitment:
-    """Who agreed to what.
+    """Which clients agreed to train which tasks, and what that cost.
 
     Attributes:
         rule: Name of the rule.
@@ -230,7 +230,7 @@ class _Reversion:
 
 
 def _for_tasks(table: Mapping[str, Any], num_tasks: int) -> dict[str, Any]:
-    """The table with a scale per task; scales of tasks that are not there are left out, aloud."""
+    """The table with a scale per task; surplus scales are left out with a warning."""
     scale = table.get("task_scale", ())
     if not isinstance(scale, list | tuple) or len(scale) <= num_tasks:
         return dict(table)

@@ -3,7 +3,7 @@
     config.toml     the resolved configuration, with versions and fingerprints of input files
     history.jsonl   one line per event of a run; the same bytes for the same configuration
     timing.jsonl    wall-clock seconds, kept apart because they never repeat
-    checkpoint/     state.safetensors: the moment after the last whole round, with jobs in flight
+    checkpoint/     state.safetensors: the state after the last whole round, with jobs in flight
     summary.json    figures per arm, written at the end
     plots/          pictures, written at the end
 

@@ -1,4 +1,9 @@
-"""Where one run stands between two rounds, and the same as a tree for a checkpoint."""
+"""The state of one run between two rounds, and the same as a tree for a checkpoint.
+
+Keys of the tree are part of the checkpoint format. Three are older than the attributes they hold
+(`waves`, `flights`, and `wave` of a job in flight) and keep their spelling, so that runs of earlier
+versions can be resumed.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +16,29 @@ import torch
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.running.checkpoint import to_device
 from fl_runtime.running.stopping import Patience
-from fl_runtime.simulation.clock import Flight, Flights
+from fl_runtime.simulation.clock import PendingJob, PendingJobs
 from fl_runtime.training.job import Job, Update
 
 
 @dataclass(frozen=True)
-class Moment:
+class RunState:
     """Everything that decides how a run goes on.
 
     Attributes:
         state: The algorithm's own state, with models and buffers.
         now: Virtual time.
-        waves: Dispatches so far.
-        sent: Jobs so far.
-        flights: Jobs in flight, with the results that have been computed ahead.
+        dispatches: Number of dispatches so far.
+        sent: Number of jobs sent so far.
+        pending: Jobs in flight, with the results that have been computed ahead.
         patience: What early stopping remembers.
         finished: Tasks that have reached their targets, in a run that stops at them.
     """
 
     state: ServerState
     now: float = 0.0
-    waves: int = 0
+    dispatches: int = 0
     sent: int = 0
-    flights: Flights = ()
+    pending: PendingJobs = ()
     patience: Patience = Patience()  # noqa: RUF009
     finished: tuple[str, ...] = ()
 
@@ -42,9 +47,9 @@ class Moment:
         return {
             "state": self.state.tree(),
             "now": self.now,
-            "waves": self.waves,
+            "waves": self.dispatches,
             "sent": self.sent,
-            "flights": [_flight_tree(flight) for flight in self.flights],
+            "flights": [_pending_tree(entry) for entry in self.pending],
             "patience": _plain(self.patience),
             "finished": list(self.finished),
         }
@@ -52,8 +57,8 @@ class Moment:
     @classmethod
     def from_tree(
         cls, tree: Mapping[str, Any], kind: type[ServerState], device: torch.device
-    ) -> Moment:
-        """The moment that `tree` described.
+    ) -> RunState:
+        """The state that `tree` described.
 
         Args:
             tree: What a checkpoint holds.
@@ -64,24 +69,38 @@ class Moment:
         return cls(
             state=kind.from_tree(tree["state"]),
             now=tree["now"],
-            waves=tree["waves"],
+            dispatches=tree["waves"],
             sent=tree["sent"],
-            flights=tuple(_flight(each) for each in tree["flights"]),
+            pending=tuple(_pending_job(each) for each in tree["flights"]),
             patience=Patience(**tree["patience"]),
             finished=tuple(tree.get("finished", ())),
         )
 
 
-def _flight_tree(flight: Flight) -> dict[str, Any]:
+def _pending_tree(entry: PendingJob) -> dict[str, Any]:
     """A job in flight as plain values."""
-    update = None if flight.update is None else _plain(flight.update)
-    return {**_plain(flight), "job": _plain(flight.job), "update": update}
+    return {
+        "finish": entry.finish,
+        "number": entry.number,
+        "wave": entry.dispatch_index,
+        "fate": entry.fate,
+        "job": _plain(entry.job),
+        "update": None if entry.update is None else _plain(entry.update),
+        "begin": entry.begin,
+    }
 
 
-def _flight(tree: Mapping[str, Any]) -> Flight:
+def _pending_job(tree: Mapping[str, Any]) -> PendingJob:
     """The job in flight that a tree describes."""
-    update = None if tree["update"] is None else Update(**tree["update"])
-    return Flight(**{**tree, "job": Job(**tree["job"]), "update": update})
+    return PendingJob(
+        finish=tree["finish"],
+        number=tree["number"],
+        dispatch_index=tree["wave"],
+        fate=tree["fate"],
+        job=Job(**tree["job"]),
+        update=None if tree["update"] is None else Update(**tree["update"]),
+        begin=tree["begin"],
+    )
 
 
 def _plain(record: Any) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class Patience:
         return Patience(self.best, self.waited + 1)
 
     def is_out(self, rule: EarlyStopTable | None) -> bool:
-        """Whether the run has waited long enough."""
+        """Whether the run ends: there was no improvement for `patience` rounds."""
         return rule is not None and self.waited >= rule.patience
 
 

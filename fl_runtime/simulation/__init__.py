@@ -1,1 +1,1 @@
-"""The virtual clock: delays, availability, and what a server waits for."""
+"""Virtual time: delays, availability of clients, and synchronisation policies."""

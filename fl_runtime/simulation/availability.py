@@ -1,4 +1,4 @@
-"""When a client can be asked: always, on and off at random, or as a file says.
+"""When a client can be given a job: always, on and off at random, or as a file says.
 
 A client that is off gets no new job; a job that it has it brings to its end. A trace is a pure
 function of the seed, the client and the time, so nothing about it needs to be saved.
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fl_runtime.random_streams import stream
-from fl_runtime.validation_errors import record_from_table
+from fl_runtime.validation_errors import check_positive, record_from_table
 
 Mask = NDArray[np.bool_]
 
@@ -30,7 +30,7 @@ SHORTEST_TURN = 1e-6
 
 
 class Availability(Protocol):
-    """Says who can be asked."""
+    """Which clients can be given a job."""
 
     def present(self, seed: int, num_clients: int, now: float) -> Mask:
         """(num_clients,) bool, True for the clients that can be given a job at that time."""
@@ -39,7 +39,7 @@ class Availability(Protocol):
 
 @dataclass(frozen=True)
 class Always:
-    """Every client can be asked at any time."""
+    """Every client can be given a job at any time."""
 
     def present(self, seed: int, num_clients: int, now: float) -> Mask:
         """All of them."""
@@ -61,15 +61,14 @@ class OnOff:
     off: float
 
     def __post_init__(self) -> None:
-        for name, value in (("on", self.on), ("off", self.off)):
-            if not (math.isfinite(value) and value > 0.0):
-                raise InvalidInput(name, value, "finite and > 0")
+        check_positive("on", self.on)
+        check_positive("off", self.off)
 
 
 class Turns:
     """The times on and off of every client of an `OnOff` population.
 
-    What has been drawn is kept, so that asking again is cheap; the answers do not depend on it.
+    What has been drawn is kept, so that repeated calls are cheap; results do not depend on it.
     """
 
     def __init__(self, law: OnOff) -> None:
@@ -89,7 +88,7 @@ class Turns:
 
 
 class _Walk:
-    """The turns of one client: times at which it changes, extended when asked for."""
+    """The turns of one client: times at which it changes, extended when needed."""
 
     def __init__(self, rng: Generator, law: OnOff) -> None:
         self._rng = rng
@@ -98,7 +97,7 @@ class _Walk:
         self._changes: list[float] = [0.0]
 
     def is_on(self, now: float) -> bool:
-        """Whether the client is on at that time, whatever was asked before."""
+        """Whether the client is on at that time; earlier calls do not matter."""
         while self._changes[-1] <= now:
             turn = self._means[(len(self._changes) - 1) % 2]
             length = max(self._rng.exponential(turn), SHORTEST_TURN * turn)
@@ -167,8 +166,8 @@ class _TraceFile:
     period: float | None = None
 
     def __post_init__(self) -> None:
-        if self.period is not None and not (math.isfinite(self.period) and self.period > 0.0):
-            raise InvalidInput("period", self.period, "finite and > 0")
+        if self.period is not None:
+            check_positive("period", self.period)
 
 
 def _read_trace(path: Path, period: float | None, num_clients: int) -> Trace:

@@ -1,7 +1,7 @@
-"""Virtual time: when each job ends and how; what the server waits for is in `waits`.
+"""Virtual time: when each job ends and how; what the server waits for is in `sync_policies`.
 
 Jobs in flight are a queue ordered by (finish, number); the number is that of dispatch, so equal
-times keep the order in which jobs were sent. A client works on its jobs one after the other: a new
+times keep the order in which jobs were sent. A client trains its jobs one after the other: a new
 one begins when its last one ends. Nothing here looks at a real clock, so a run repeats exactly on
 any machine.
 """
@@ -25,54 +25,54 @@ Fate = Literal["answers", "drops out", "fails"]
 
 
 @dataclass(frozen=True)
-class Flight:
-    """A job under way.
+class PendingJob:
+    """A job in flight: sent, and neither answered nor known to be lost.
 
     Attributes:
         finish: Virtual time at which the server hears of it, or of its loss.
         number: How many jobs were sent before it.
-        wave: The dispatch that sent it.
+        dispatch_index: Number of the dispatch that sent it, counted from 0.
         fate: `answers`; `drops out` (no answer, noticed when one was due); or `fails` (lost at a
-            moment of the work, noticed at once).
-        job: The work.
-        update: The answer, once it has been computed (results wait here until they are due).
-        begin: Virtual time at which its client turns to it.
+            random time during training, noticed at once).
+        job: What the client was sent.
+        update: The answer, once it has been computed (results are kept here until they are due).
+        begin: Virtual time at which its client begins it.
     """
 
     finish: float
     number: int
-    wave: int
+    dispatch_index: int
     fate: Fate
     job: Job
     update: Update | None = None
     begin: float = 0.0
 
 
-Flights = tuple[Flight, ...]
+PendingJobs = tuple[PendingJob, ...]
 """Jobs in flight, ordered by finish and number."""
 
 
-def queue(flights: Sequence[Flight]) -> Flights:
-    """The flights in the order in which the server hears of them."""
-    return tuple(sorted(flights, key=lambda flight: (flight.finish, flight.number)))
+def queue(pending: Sequence[PendingJob]) -> PendingJobs:
+    """The pending jobs in the order in which the server hears of them."""
+    return tuple(sorted(pending, key=lambda entry: (entry.finish, entry.number)))
 
 
-def withdraw(flights: Sequence[Flight], tasks: Collection[str], now: float) -> Flights:
+def withdraw(pending: Sequence[PendingJob], tasks: Collection[str], now: float) -> PendingJobs:
     """The queue without the jobs of some tasks, which their clients drop at once.
 
     A job that waits behind a withdrawn one at its client begins sooner, and takes as long as it
-    would have taken; a job that is being worked on ends as it would have.
+    would have taken; a job that is being trained ends as it would have.
     """
     free: dict[int, float] = {}
     left = []
-    for flight in sorted(flights, key=lambda flight: flight.number):
-        if flight.job.task in tasks:
+    for entry in sorted(pending, key=lambda entry: entry.number):
+        if entry.job.task in tasks:
             continue
-        begin = max(now, free.get(flight.job.client, now))
-        if begin < flight.begin:
-            flight = replace(flight, begin=begin, finish=begin + (flight.finish - flight.begin))
-        free[flight.job.client] = flight.finish
-        left.append(flight)
+        begin = max(now, free.get(entry.job.client, now))
+        if begin < entry.begin:
+            entry = replace(entry, begin=begin, finish=begin + (entry.finish - entry.begin))
+        free[entry.job.client] = entry.finish
+        left.append(entry)
     return queue(left)
 
 
@@ -88,11 +88,11 @@ class Timing:
         slowness: (num_clients,) factors :math:`v_i`.
         factors: Factor :math:`k_s` of each task; 1 for a task that is not named.
         dropout: Chance that a job is never answered.
-        failures: Chance that a job that would be answered is lost, at a moment that is uniform over
+        failures: Chance that a job that would be answered is lost, at a time that is uniform over
             its duration.
 
-    Draws are addressed by seed, wave and client, so arms that ask the same clients at the same
-    wave see the same delays.
+    Draws are addressed by seed, dispatch index and client, so arms that send jobs to the same
+    clients at the same dispatch see the same delays.
     """
 
     delay: DelayModel
@@ -104,50 +104,51 @@ class Timing:
     def launch(
         self,
         jobs: Sequence[Job],
-        flights: Flights,
+        pending: PendingJobs,
         *,
         seed: int,
-        wave: int,
+        dispatch_index: int,
         number: int,
         now: float,
-    ) -> Flights:
+    ) -> PendingJobs:
         """The queue with these jobs in it.
 
         Args:
-            jobs: New jobs; a client's jobs are worked on in this order.
-            flights: What is already under way.
+            jobs: New jobs; a client trains its jobs in this order.
+            pending: Jobs in flight already.
             seed: Seed of the run.
-            wave: Number of this dispatch.
+            dispatch_index: Number of this dispatch, counted from 0.
             number: Jobs sent so far.
             now: Time of dispatch.
         """
         free: dict[int, float] = {}
-        for flight in flights:
-            free[flight.job.client] = max(free.get(flight.job.client, now), flight.finish)
+        for entry in pending:
+            free[entry.job.client] = max(free.get(entry.job.client, now), entry.finish)
         draws: list[_Draws] = []
-        asked: Counter[int] = Counter()
-        sent: list[Flight] = []
+        given: Counter[int] = Counter()
+        sent: list[PendingJob] = []
         for job in jobs:
-            if asked[job.client] == len(draws):
-                draws.append(self._draws(seed, wave, len(draws)))
-            draw = draws[asked[job.client]]
-            asked[job.client] += 1
+            if given[job.client] == len(draws):
+                draws.append(self._draws(seed, dispatch_index, len(draws)))
+            draw = draws[given[job.client]]
+            given[job.client] += 1
             begin = max(now, free.get(job.client, now))
             length = float(draw.lengths[job.client]) * self.factors.get(job.task, 1.0)
             fate = draw.fate(job.client)
-            worked = length * float(draw.moments[job.client]) if fate == "fails" else length
-            free[job.client] = begin + worked
-            finish = begin + worked
-            sent.append(Flight(finish, number + len(sent), wave, fate, job, begin=begin))
-        return queue((*flights, *sent))
+            if fate == "fails":
+                length *= float(draw.completed[job.client])
+            finish = free[job.client] = begin + length
+            place = number + len(sent)
+            sent.append(PendingJob(finish, place, dispatch_index, fate, job, begin=begin))
+        return queue((*pending, *sent))
 
-    def later(self, now: float, seed: int, wave: int) -> float:
-        """Where to go in time if nobody works: as far as the slowest client would take.
+    def later(self, now: float, seed: int, dispatch_index: int) -> float:
+        """The time to go on to if no job is in flight: the end of the slowest client's next one.
 
         Raises:
             InvalidInput: The delays are lost in the rounding of the time.
         """
-        lengths = self._draws(seed, wave, 0).lengths
+        lengths = self._draws(seed, dispatch_index, 0).lengths
         length = float(lengths.max()) * max(self.factors.values(), default=1.0)
         if length > 0.0 and now + length == now:
             raise InvalidInput("clients.delay", length, f"long enough to move time {now:g}")
@@ -155,13 +156,13 @@ class Timing:
 
     @property
     def mean(self) -> float:
-        """Mean duration of a job of the fastest kind, for judging time limits."""
+        """Mean duration of a job of the fastest kind, for checks of time limits."""
         fastest = min(self.factors.values(), default=1.0) * float(self.slowness.min())
         return self.delay.mean * fastest
 
-    def _draws(self, seed: int, wave: int, repeat: int) -> _Draws:
-        """One draw per client; `repeat` counts the jobs that a client gets in one wave."""
-        keys = (wave, repeat) if repeat else (wave,)
+    def _draws(self, seed: int, dispatch_index: int, repeat: int) -> _Draws:
+        """One draw per client; `repeat` counts the jobs that a client gets in one dispatch."""
+        keys = (dispatch_index, repeat) if repeat else (dispatch_index,)
         rng = stream(seed, "delays", *keys)
         count = self.slowness.size
         lengths = self.delay.draw(rng, count) * self.slowness
@@ -174,12 +175,19 @@ class Timing:
 
 @dataclass(frozen=True)
 class _Draws:
-    """What chance has in store for one job of every client."""
+    """The random draws for one job of every client.
+
+    Attributes:
+        lengths: Durations.
+        dropped: Whether the job is never answered.
+        failed: Whether it is lost, if it is not dropped.
+        completed: Share of the duration after which a job that fails is lost.
+    """
 
     lengths: Delays
     dropped: NDArray[np.bool_]
     failed: NDArray[np.bool_]
-    moments: Delays
+    completed: Delays
 
     def fate(self, client: int) -> Fate:
         """How the client's job ends."""

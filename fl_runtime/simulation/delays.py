@@ -16,6 +16,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
+from fl_runtime.validation_errors import check_at_least, check_positive
 
 Delays = NDArray[np.float64]
 
@@ -43,7 +44,7 @@ class Constant:
     mean: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_positive("mean", self.mean)
+        check_positive("mean", self.mean)
 
     def draw(self, rng: Generator, count: int) -> Delays:
         """The constant."""
@@ -63,8 +64,7 @@ class ShiftedExponential:
     mean: float
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.shift) and self.shift >= 0.0):
-            raise InvalidInput("shift", self.shift, "finite and >= 0")
+        check_at_least("shift", self.shift, 0.0)
         if not (math.isfinite(self.mean) and self.mean >= self.shift and self.mean > 0.0):
             raise InvalidInput("mean", self.mean, f"finite, > 0 and at least shift {self.shift}")
 
@@ -80,7 +80,7 @@ class Exponential:
     mean: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_positive("mean", self.mean)
+        check_positive("mean", self.mean)
 
     def draw(self, rng: Generator, count: int) -> Delays:
         """Independent delays."""
@@ -95,8 +95,7 @@ class Uniform:
     high: float
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.low) and self.low >= 0.0):
-            raise InvalidInput("low", self.low, "finite and >= 0")
+        check_at_least("low", self.low, 0.0)
         if not (math.isfinite(self.high) and self.high >= self.low and self.high > 0.0):
             raise InvalidInput("high", self.high, f"finite, > 0 and at least low {self.low}")
 
@@ -123,7 +122,7 @@ class Lognormal:
     sigma: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_positive("mean", self.mean)
+        check_positive("mean", self.mean)
         if not 0.0 <= self.sigma <= LARGEST_SIGMA:
             raise InvalidInput("sigma", self.sigma, f"in [0, {LARGEST_SIGMA:g}]")
 
@@ -145,7 +144,7 @@ class Pareto:
     index: float = 1.5
 
     def __post_init__(self) -> None:
-        _check_positive("mean", self.mean)
+        check_positive("mean", self.mean)
         if not (math.isfinite(self.index) and self.index > 1.0):
             raise InvalidInput("index", self.index, "finite and > 1")
 
@@ -185,9 +184,3 @@ def dealt_speeds(
     most = np.argsort(sizes - exact, kind="stable")[: num_clients - int(sizes.sum())]
     sizes[most] += 1
     return rng.permutation(np.repeat(np.array(factors, dtype=np.float64), sizes))
-
-
-def _check_positive(name: str, value: float) -> None:
-    """Refuse what is not a finite positive number."""
-    if not (math.isfinite(value) and value > 0.0):
-        raise InvalidInput(name, value, "finite and > 0")

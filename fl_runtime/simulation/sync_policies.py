@@ -1,4 +1,7 @@
-"""What a server waits for before it acts: a barrier, or the next arrival."""
+"""Synchronisation policies: what a server waits for before it aggregates.
+
+A barrier waits for the jobs of its latest dispatch, an asynchronous server for the next arrival.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fl_runtime.simulation.clock import Flight, Flights
+from fl_runtime.simulation.clock import PendingJob, PendingJobs
 
 
 @dataclass(frozen=True)
 class Arrivals:
-    """What a wait brought.
+    """What a policy has waited for.
 
     Attributes:
-        time: Virtual time at its end.
+        time: Virtual time at the end of the wait.
         answered: Jobs whose answers count, in the order in which the algorithm gets them.
         lost: Jobs that dropped out or failed.
         discarded: How many jobs answer too late to count.
@@ -24,29 +27,29 @@ class Arrivals:
     """
 
     time: float
-    answered: Flights
-    lost: Flights
+    answered: PendingJobs
+    lost: PendingJobs
     discarded: int
-    ahead: Flights
-    left: Flights
+    ahead: PendingJobs
+    left: PendingJobs
     over: bool
 
 
-class Wait(Protocol):
-    """What a server waits for before it acts."""
+class SyncPolicy(Protocol):
+    """What a server waits for before it aggregates."""
 
     @property
     def may_discard(self) -> bool:
         """Whether answers may come too late to count."""
         ...
 
-    def take(self, flights: Flights, wave: int, otherwise: float) -> Arrivals:
-        """Let time pass.
+    def collect(self, pending: PendingJobs, dispatch_index: int, otherwise: float) -> Arrivals:
+        """Let time pass until the server may act.
 
         Args:
-            flights: Jobs in flight.
-            wave: The latest dispatch.
-            otherwise: Where to go in time if there is nothing to wait for.
+            pending: Jobs in flight.
+            dispatch_index: Number of the latest dispatch.
+            otherwise: The time to go on to if there is nothing to wait for.
         """
         ...
 
@@ -71,35 +74,35 @@ class Barrier:
         """If it does not wait for all."""
         return self.first is not None
 
-    def take(self, flights: Flights, wave: int, otherwise: float) -> Arrivals:
-        """Everything up to the moment the barrier opens."""
-        mine = [flight for flight in flights if flight.wave == wave]
-        groups: dict[str | None, list[Flight]] = {}
-        for flight in mine:
-            groups.setdefault(flight.job.task if self.per_task else None, []).append(flight)
+    def collect(self, pending: PendingJobs, dispatch_index: int, otherwise: float) -> Arrivals:
+        """Everything up to the time at which the barrier opens."""
+        mine = [entry for entry in pending if entry.dispatch_index == dispatch_index]
+        groups: dict[str | None, list[PendingJob]] = {}
+        for entry in mine:
+            groups.setdefault(entry.job.task if self.per_task else None, []).append(entry)
         counted, waited_for = [], []
         for group in groups.values():
             early, enough = self._early(group)
             counted += early
             waited_for += early if enough else group
-        time = max((flight.finish for flight in waited_for), default=otherwise)
-        answering = [flight for flight in mine if flight.fate == "answers"]
+        time = max((entry.finish for entry in waited_for), default=otherwise)
+        answering = [entry for entry in mine if entry.fate == "answers"]
         return Arrivals(
             time=time,
-            answered=tuple(sorted(counted, key=lambda flight: flight.number)),
-            lost=tuple(f for f in mine if f.fate != "answers" and f.finish <= time),
+            answered=tuple(sorted(counted, key=lambda entry: entry.number)),
+            lost=tuple(entry for entry in mine if entry.fate != "answers" and entry.finish <= time),
             discarded=len(answering) - len(counted),
             ahead=(),
-            left=tuple(flight for flight in flights if flight.finish > time),
+            left=tuple(entry for entry in pending if entry.finish > time),
             over=True,
         )
 
-    def _early(self, group: Sequence[Flight]) -> tuple[list[Flight], bool]:
+    def _early(self, group: Sequence[PendingJob]) -> tuple[list[PendingJob], bool]:
         """The answers that count, and whether they are as many as are wanted."""
-        answering = [flight for flight in group if flight.fate == "answers"]
-        last = {flight.job.client: flight.finish for flight in answering}
+        answering = [entry for entry in group if entry.fate == "answers"]
+        last = {entry.job.client: entry.finish for entry in answering}
         early = sorted(last, key=lambda client: last[client])[: self.first]
-        counted = [flight for flight in answering if flight.job.client in early]
+        counted = [entry for entry in answering if entry.job.client in early]
         return counted, self.first is not None and len(early) == self.first
 
 
@@ -112,18 +115,18 @@ class NextArrival:
         """Never."""
         return False
 
-    def take(self, flights: Flights, wave: int, otherwise: float) -> Arrivals:
+    def collect(self, pending: PendingJobs, dispatch_index: int, otherwise: float) -> Arrivals:
         """The first of the queue."""
-        if not flights:
+        if not pending:
             return Arrivals(otherwise, (), (), 0, (), (), over=True)
-        first, left = flights[:1], flights[1:]
+        first, left = pending[:1], pending[1:]
         answers = first[0].fate == "answers"
         return Arrivals(
             time=first[0].finish,
             answered=first if answers else (),
             lost=() if answers else first,
             discarded=0,
-            ahead=tuple(flight for flight in left if flight.fate == "answers"),
+            ahead=tuple(entry for entry in left if entry.fate == "answers"),
             left=left,
             over=False,
         )

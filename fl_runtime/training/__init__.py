@@ -1,1 +1,1 @@
-"""Tasks, models, jobs, and what one client does with a job."""
+"""Tasks, models, jobs, and the local training of one client."""

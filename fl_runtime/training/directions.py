@@ -7,7 +7,7 @@ is :math:`d = \sum_k w_k \Delta_k`. Two things are settled here for training:
   own way (for alpha > 1 it grows as they shrink; released code clips it). With `length = "mean"`
   d is rescaled to the length of the mean update, so that methods differ in direction alone, a
   single task gives its own update, and the step size keeps its meaning. `"own"` leaves d as it is.
-* **No answer.** At a Pareto stationary point the step is zero, since no direction helps everybody.
+* **No answer.** At a Pareto stationary point the step is zero, since no direction helps all tasks.
   Where the solver is not ok for another reason (undecided at this precision, out of steps or range,
   a Gram matrix that is not finite) the step is the mean. The returned status says which; callers
   count it.

@@ -26,9 +26,9 @@ class Federation:
         num_clients: Number of clients, recruited or not.
         fraction_train: Share of the clients that are active in a round.
         eligible: (num_clients, num_tasks) bool, True where a client agreed to train a task.
-        over_selection: In rounds, this many times the clients needed are asked, and the first
+        over_selection: In rounds, this many times the clients needed are selected, and the first
             answers count.
-        present: (num_clients,) bool, True for clients that can be asked now; None for all.
+        present: (num_clients,) bool, True for clients that are available now; None for all.
         busy: (num_clients,) bool, True for clients with a job; None for no client.
         in_flight: Jobs under way by task.
         companions: Tasks of the algorithm's own, trained like the others and never reported.
@@ -64,13 +64,13 @@ class Federation:
 
     @property
     def reachable(self) -> NDArray[np.bool_]:
-        """(num_clients,) bool, True for clients that can be asked now, with a job or without."""
+        """(num_clients,) bool, True for clients that are available now, with a job or without."""
         everybody = np.ones(self.num_clients, dtype=np.bool_)
         return everybody if self.present is None else self.present
 
     @property
     def idle(self) -> NDArray[np.int64]:
-        """Clients that can be asked now and have no job."""
+        """Clients that are available now and have no job."""
         reachable = self.reachable
         return np.flatnonzero(reachable if self.busy is None else reachable & ~self.busy)
 
@@ -80,14 +80,14 @@ class Federation:
         return [self.tasks[index].name for index in np.flatnonzero(self.eligible.any(axis=0))]
 
     def without(self, finished: Collection[str]) -> Federation:
-        """The same, with those tasks closed to everybody."""
+        """The same, with those tasks closed to all clients."""
         if not finished:
             return self
         still = np.array([task.name not in finished for task in self.tasks])
         return replace(self, eligible=self.eligible & still)
 
     def draw_active(self, rng: Generator) -> NDArray[np.int64]:
-        """The clients to ask in a round, in order: idle ones, all equally likely."""
+        """The active clients of a round, in order: idle ones, all equally likely."""
         wanted = math.ceil(self.over_selection * self.num_active - DECIMAL_SLACK)
         idle = self.idle
         return np.sort(rng.choice(idle, min(wanted, idle.size), replace=False))

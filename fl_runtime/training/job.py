@@ -17,7 +17,7 @@ PRIVATE = "private"
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of work for one client.
+    """What one client is to train: a model, a seed, and options.
 
     Attributes:
         task: Name of the task to train.
@@ -27,8 +27,8 @@ class Job:
         payload: Parameters to start from.
         seed: Seed of all randomness of this job.
         client_state: What the client keeps between its jobs (personal parts, optimiser state).
-        config: Wishes beyond the task's training settings, plain values and tensors; the keys are
-            the attributes of `work.Work`.
+        config: Options beyond the task's training settings, plain values and tensors; the keys are
+            the attributes of `job_options.JobOptions`.
     """
 
     task: str
@@ -52,8 +52,8 @@ class Update:
         delta: Trained parameters minus the payload.
         num_examples: Examples trained on, the weight of this update in a mean.
         client_state: What the client keeps.
-        metrics: Figures of the training: `train_loss`, `learning_rate`, what the job wanted echoed,
-            and `start_loss` if it asked for that.
+        metrics: Figures of the training: `train_loss`, `learning_rate`, the job's `echo`, and
+            `start_loss` and `end_loss` if its options say so.
         payload: Parameters that the client started from; the loop puts them here, not an executor.
     """
 

@@ -1,7 +1,8 @@
-"""What a job asks of a client beyond the task's own training settings.
+"""Options of one job, beyond the training settings of its task.
 
-A job carries these wishes as a plain mapping (`Job.config`), so that it can be written to a
-checkpoint or sent over a wire like the rest of it. Executors turn the mapping into a `Work` once.
+A job carries its options as a plain mapping (`Job.config`), so that it can be written to a
+checkpoint or sent over a network like the rest of it. Executors turn the mapping into `JobOptions`
+once.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from fl_runtime.training.task import Examples, Params
 
 
 @dataclass(frozen=True)
-class Work:
-    """The keys a job's configuration may have; the defaults ask for nothing.
+class JobOptions:
+    """The keys that `Job.config` may have; the defaults are plain training.
 
     Attributes:
         proximal: FedProx's mu, the pull towards the payload, or the `anchor` if there is one.
@@ -47,18 +48,18 @@ class Work:
     shared: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Work:
+    def of(cls, config: Mapping[str, Any]) -> JobOptions:
         """The record behind a job's configuration.
 
         Raises:
             InvalidInput: A key that no client understands.
 
         Example:
-            >>> Work.of({"proximal": 0.1}).proximal
+            >>> JobOptions.of({"proximal": 0.1}).proximal
             0.1
         """
         if not config:
-            return NOTHING_MORE
+            return NO_OPTIONS
         known = {item.name for item in fields(cls)}
         unknown = sorted(config.keys() - known)
         if unknown:
@@ -79,8 +80,8 @@ class Work:
         return replace(chosen, weights=_fitting(self.weights, chosen))
 
 
-NOTHING_MORE = Work()
-"""What a job without wishes asks for."""
+NO_OPTIONS = JobOptions()
+"""Of a job whose mapping is empty."""
 
 
 def _picked(shard: Examples, index: Tensor) -> Examples:

@@ -4,9 +4,10 @@ Problem: trunk :math:`\theta`, heads :math:`\phi_s`, one minibatch per task and 
 gradient of the trunk is the direction that a method (FairGrad, say) chooses from
 :math:`\nabla_\theta \ell_s(\theta, \phi_s)`; every head follows its own loss.
 
-Jobs of one client that ask for it are trained together, one update each: the difference of the
-trunk is the same in all of them, that of the head is the task's own. So an executor's caller sees
-one update per job, as always. A task with fewer batches than another is absent from the last steps.
+Jobs of one client with a `joint` option are trained together, one update each: the difference of
+the trunk is the same in all of them, that of the head is the task's own. So an executor's caller
+sees one update per job, as always. A task with fewer batches than another is absent from the last
+steps.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from fairopt.torch import backward
 from fl_runtime.random_streams import torch_seed
 from fl_runtime.training.directions import Direction, outcome
 from fl_runtime.training.job import Job
-from fl_runtime.training.job_options import Work
+from fl_runtime.training.job_options import JobOptions
 from fl_runtime.training.local_training import Trained, batch_loss, index_batches, pull
 from fl_runtime.training.optimizers import make_optimizer, optimizer_state
 from fl_runtime.training.task import Examples, LocalTraining, Params, Task
@@ -43,15 +44,18 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
         `outcome`, so that sums over updates are right.
 
     Raises:
-        InvalidInput: A job also asks for something that only single tasks have.
+        InvalidInput: A job also has an option that only single tasks have.
     """
-    work, settings = _common_work(jobs), tasks[0].training
+    all_options, settings = _checked_options(jobs), tasks[0].training
+    common = all_options[0]
     examples = [
-        Work.of(job.config).selected(task.shards[job.client])
-        for task, job in zip(tasks, jobs, strict=True)
+        options.selected(task.shards[job.client])
+        for options, task, job in zip(all_options, tasks, jobs, strict=True)
     ]
-    model = _Shared.of(tasks, jobs, work.shared)
-    anchors = model.named_alike([Work.of(job.config).anchor or job.payload for job in jobs])
+    model = _Shared.of(tasks, jobs, common.shared)
+    anchors = model.named_alike(
+        [options.anchor or job.payload for options, job in zip(all_options, jobs, strict=True)]
+    )
     kept = {key: value for job in jobs for key, value in job.client_state.items()}
     optimizer = make_optimizer(model.named, settings, kept)
     totals, counts = [0.0] * len(jobs), Counter[str]()
@@ -61,10 +65,10 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
             for k, batch in batches.items()
         }
         seed = torch_seed(jobs[0].seed, "joint", number)
-        method = Direction.of(work.joint, [jobs[k].task for k in losses], seed)
+        method = Direction.of(common.joint, [jobs[k].task for k in losses], seed)
         optimizer.zero_grad()
         solution = backward(list(losses.values()), list(model.trunk.values()), method)
-        pull(model.named, anchors, work.proximal)
+        pull(model.named, anchors, common.proximal)
         optimizer.step()
         counts[f"{outcome(solution.status)}_steps"] += 1
         for k, loss in losses.items():
@@ -128,13 +132,13 @@ class _Shared:
         return {key: now[key].detach() - value for key, value in job.payload.items()}
 
 
-def _common_work(jobs: Sequence[Job]) -> Work:
-    """What the jobs ask for together."""
-    works = [Work.of(job.config) for job in jobs]
-    if any(work.measure_start or work.measure_end for work in works):
+def _checked_options(jobs: Sequence[Job]) -> list[JobOptions]:
+    """The options of every job; `joint`, `shared` and `proximal` of the first hold for all."""
+    all_options = [JobOptions.of(job.config) for job in jobs]
+    if any(options.measure_start or options.measure_end for options in all_options):
         requirement = "without measure_start and measure_end in joint training"
         raise InvalidInput("job config", jobs[0].config, requirement)
-    return works[0]
+    return all_options
 
 
 def check_joint(tasks: Sequence[Task]) -> None:

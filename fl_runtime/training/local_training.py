@@ -1,4 +1,4 @@
-"""One client's local update: the readable version that every faster executor must agree with."""
+"""One client's local update: the reference implementation of every faster executor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fl_runtime.random_streams import shuffled_orders
-from fl_runtime.training.job_options import Work
+from fl_runtime.training.job_options import JobOptions
 from fl_runtime.training.optimizers import make_optimizer, optimizer_state, precision_context
 from fl_runtime.training.task import Examples, LocalTraining, Params, float_state, load_params
 
@@ -21,7 +21,7 @@ class Trained:
     Attributes:
         delta: Trained entries minus the payload's.
         metrics: `train_loss`, the mean over all steps weighted by batch size, and what else the
-            job asked to have measured.
+            job's options have measured.
         client_state: What the client keeps.
         num_examples: Examples trained on, repeats counted.
     """
@@ -39,13 +39,13 @@ class Client:
     Attributes:
         examples: The client's shard.
         seed: Of the order of the examples.
-        work: What the job asks beyond the settings.
+        options: Of the job, beyond the settings.
         kept: What the client kept from its last job.
     """
 
     examples: Examples
     seed: int
-    work: Work = field(default_factory=Work)
+    options: JobOptions = field(default_factory=JobOptions)
     kept: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -62,15 +62,15 @@ def train_locally(
     Args:
         model: Module of the right structure; its weights are overwritten.
         start: Parameters the server sent.
-        client: Shard, generator, wishes of the job, kept state.
+        client: Shard, seed, options of the job, kept state.
         settings: Optimiser, step size, passes, batch size, precision.
 
     Source: local SGD of federated averaging; the proximal term of FedProx (arXiv 1812.06127),
     equation (2), enters as its gradient, and not into the reported loss.
     """
     load_params(model, start)
-    examples = client.work.selected(client.examples)
-    metrics = {"start_loss": mean_loss(model, examples)} if client.work.measure_start else {}
+    examples = client.options.selected(client.examples)
+    metrics = {"start_loss": mean_loss(model, examples)} if client.options.measure_start else {}
     model.train()
     named = {key: value for key, value in model.named_parameters() if value.requires_grad}
     optimizer = make_optimizer(named, settings, client.kept)
@@ -79,11 +79,11 @@ def train_locally(
         loss = batch_loss(model, examples, batch, settings)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        pull(named, client.work.anchor or start, client.work.proximal)
+        pull(named, client.options.anchor or start, client.options.proximal)
         optimizer.step()
         losses.append(loss.detach())
         sizes.append(float(len(batch)))
-    if client.work.measure_end:
+    if client.options.measure_end:
         metrics["end_loss"] = mean_loss(model, examples)
     kept = optimizer_state(optimizer, named, settings) if settings.persist_optimizer else {}
     return Trained(

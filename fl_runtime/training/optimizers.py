@@ -113,7 +113,7 @@ class StackedOptimizer:
             move(key, value, slopes[key], moving)
 
     def kept(self, client: int) -> dict[str, Tensor]:
-        """The state of one client of the stack, as its one-client twin would keep it."""
+        """The state of one client of the stack, as `optimizer_state` would give it."""
         state = {
             _name(slot, key): rows[client].clone() for (slot, key), rows in self._slots.items()
         }
@@ -174,7 +174,7 @@ def remembered(settings: LocalTraining) -> tuple[str, ...]:
 def precision_context(
     settings: LocalTraining, device: torch.device
 ) -> AbstractContextManager[None]:
-    """Automatic mixed precision where the settings ask for it."""
+    """Automatic mixed precision where the settings say so."""
     if settings.precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -1,7 +1,7 @@
-"""A task: a model to train, the clients' shards, and two held-out sets with different jobs.
+"""A task: a model to train, the clients' shards, and two held-out sets with different purposes.
 
 `validation` feeds decisions (which task gets the next client); `test` is only ever reported. They
-are disjoint, so a rule can not improve its reported figures by looking at them.
+are disjoint, so a rule cannot improve its reported figures by looking at them.
 """
 
 from __future__ import annotations

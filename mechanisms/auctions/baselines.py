@@ -1,4 +1,4 @@
-"""Baselines that pay what is asked: simple, within budget, and not truthful."""
+"""Baselines that pay each recruit its bid: simple, budget feasible, and not truthful."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from mechanisms.auctions.exact.ranking import exact_outcome
 from mechanisms.bids import Auction, checked_generator, read_auction
-from mechanisms.outcome import Outcome
+from mechanisms.outcome import Outcome, counting_recruits
 
 
 def cheapest_first(bids: ArrayLike, budget: Any) -> Outcome:
-    """Buy the cheapest asks of all tasks together until the next one does not fit.
+    """Buy the cheapest bids of all tasks together until the next one does not fit.
 
-    Problem: maximise the total number of recruits, whatever the task. Dear tasks starve.
+    Problem: maximise the total number of recruits, whatever the task. Costly tasks may get nobody.
 
     Args:
-        bids: (N, S) cost asked by client i for task s, >= 0; `inf` = does not bid.
+        bids: (N, S) reported cost of client i for task s, >= 0; `inf` = does not bid.
         budget: B, money available, finite and > 0.
 
     Returns:
-        `Outcome` whose `level` (S,) is the number of recruits of each task; each is paid its ask.
+        `Outcome` whose `level` (S,) is the number of recruits of each task; each is paid its bid.
 
-    Guarantee: the largest total number of recruits on the bids as reported, within budget. Not
+    Guarantee: the largest total number of recruits on the bids as reported, budget feasible. Not
     truthful. Ties go to the lower client index, then to the lower task index.
 
     Raises:
@@ -35,22 +35,22 @@ def cheapest_first(bids: ArrayLike, budget: Any) -> Outcome:
         array([2, 1])
     """
     auction = read_auction(bids, budget)
-    order = np.argsort(auction.asks, axis=None, kind="stable")
+    order = np.argsort(auction.bids, axis=None, kind="stable")
     return _buy(auction, order, skip=False)
 
 
 def random_recruitment(bids: ArrayLike, budget: Any, rng: np.random.Generator) -> Outcome:
-    """Go through all (client, task) pairs in random order and buy each ask that still fits.
+    """Go through all (client, task) pairs in random order and buy each bid that still fits.
 
     Args:
-        bids: (N, S) cost asked by client i for task s, >= 0; `inf` = does not bid.
+        bids: (N, S) reported cost of client i for task s, >= 0; `inf` = does not bid.
         budget: B, money available, finite and > 0.
         rng: Source of the order; the only randomness.
 
     Returns:
-        `Outcome` whose `level` (S,) is the number of recruits of each task; each is paid its ask.
+        `Outcome` whose `level` (S,) is the number of recruits of each task; each is paid its bid.
 
-    Guarantee: within budget, individually rational. Not truthful.
+    Guarantee: ex-post budget feasible, individually rational. Not truthful.
 
     Raises:
         InvalidInput: A bid, the budget or the generator does not meet its requirement.
@@ -65,13 +65,12 @@ def random_recruitment(bids: ArrayLike, budget: Any, rng: np.random.Generator) -
     """
     checked_generator(rng)
     auction = read_auction(bids, budget)
-    return _buy(auction, rng.permutation(auction.asks.size), skip=True)
+    return _buy(auction, rng.permutation(auction.bids.size), skip=True)
 
 
 def _buy(auction: Auction, order: NDArray[np.intp], *, skip: bool) -> Outcome:
-    """Buy asks in an order while they fit; the first that does not ends it, or is passed over."""
-    outcome = (_buy_exactly if auction.exact else _buy_fast)(auction, order, skip)
-    return Outcome(outcome.winners, outcome.payments, outcome.take_up)
+    """Buy bids in an order while they fit; the first that does not ends it, or is passed over."""
+    return (_buy_exactly if auction.exact else _buy_fast)(auction, order, skip)
 
 
 def _buy_exactly(auction: Auction, order: NDArray[np.intp], skip: bool) -> Outcome:
@@ -80,20 +79,20 @@ def _buy_exactly(auction: Auction, order: NDArray[np.intp], skip: bool) -> Outco
     left = auction.budget
     for cell in order:
         client, task = divmod(int(cell), auction.num_tasks)
-        ask = auction.asks[client, task]
-        if ask <= left:
-            prices[client, task] = ask
-            left = left - ask
+        bid = auction.bids[client, task]
+        if bid <= left:
+            prices[client, task] = bid
+            left = left - bid
         elif not skip:
             break
-    return exact_outcome(prices, auction.asks.shape, [0] * auction.num_tasks)
+    return exact_outcome(prices, auction.bids.shape)
 
 
 def _buy_fast(auction: Auction, order: NDArray[np.intp], skip: bool) -> Outcome:
-    """The same scan on float64 asks, with the money left kept without rounding."""
+    """The same scan on float64 bids, with the money left kept without rounding."""
     from mechanisms.auctions.kernels.spending import spend_in_order
 
-    chosen = np.zeros(auction.asks.size, dtype=np.bool_)
-    spend_in_order(auction.asks.ravel(), order.astype(np.int64), auction.budget, skip, chosen)
-    winners = chosen.reshape(auction.asks.shape)
-    return Outcome(winners, np.where(winners, auction.asks, 0.0), np.zeros(1, dtype=np.int64))
+    chosen = np.zeros(auction.bids.size, dtype=np.bool_)
+    spend_in_order(auction.bids.ravel(), order.astype(np.int64), auction.budget, skip, chosen)
+    winners = chosen.reshape(auction.bids.shape)
+    return counting_recruits(winners, np.where(winners, auction.bids, 0.0))

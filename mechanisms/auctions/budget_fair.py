@@ -18,19 +18,19 @@ from mechanisms.outcome import Outcome
 def budget_fair(bids: ArrayLike, budget: Any) -> Outcome:
     r"""Split the budget equally over the tasks; each runs a proportional share.
 
-    Problem: with sorted asks b_s(1) <= b_s(2) <= ... of task s, recruit the k_s cheapest for
+    Problem: with sorted bids b_s(1) <= b_s(2) <= ... of task s, recruit the k_s cheapest for
 
         k_s = max{k : k b_s(k) <= B / S},    each paid min(B / (S k_s), b_s(k_s + 1)).
 
     Args:
-        bids: (N, S) cost asked by client i for task s, >= 0; `inf` = does not bid.
+        bids: (N, S) reported cost of client i for task s, >= 0; `inf` = does not bid.
         budget: B, money available, finite and > 0.
 
     Returns:
         `Outcome` whose `level` (S,) is k_s, the number of recruits of each task.
 
     Guarantee: tasks do not interact, so with costs that add up over tasks the rule is truthful
-    against joint misreports, individually rational and within budget, and k_s >= ceil(k*_s / 2)
+    against joint misreports, individually rational and budget feasible, and k_s >= ceil(k*_s / 2)
     against the task's own optimum. Its minimum over tasks can be S times below the max-min
     optimum, because money left over by a cheap task is not passed on. Ties go to the lower client
     index. Exact bids give exact payments; float payments are rounded down.
@@ -56,24 +56,24 @@ def _exact(auction: Auction) -> Outcome:
     """The definition, task by task."""
     prices, level = {}, []
     for task in range(auction.num_tasks):
-        recruits, price = exact_share(auction.asks[:, task], auction.budget / auction.num_tasks)
+        recruits, price = exact_share(auction.bids[:, task], auction.budget / auction.num_tasks)
         prices.update({(client, task): price for client in recruits})
         level.append(len(recruits))
-    return exact_outcome(prices, auction.asks.shape, level)
+    return exact_outcome(prices, auction.bids.shape, level)
 
 
 def _fast(auction: Auction) -> Outcome:
-    """The same decisions on float64 asks."""
+    """The same decisions on float64 bids."""
     from mechanisms.auctions.kernels.shares import share_price
 
     def guess(sample: NDArray[np.float64], ratio: float) -> NDArray[np.int64]:
         ranks = ratio * auction.num_tasks * np.arange(1, sample.shape[1] + 1)
         return np.asarray((ranks * sample <= auction.budget).sum(axis=1, dtype=np.int64))
 
-    stats = stretch(auction.asks, guess)
+    stats = stretch(auction.bids, guess)
     level = None if stats is None else _levels(auction, stats)
     if stats is None or level is None:
-        stats = everything(auction.asks)
+        stats = everything(auction.bids)
         level = _levels(auction, stats)
         assert level is not None
     following = stats.window(level + 1, 1, auction.outside)[:, 0]
@@ -91,7 +91,7 @@ def _levels(auction: Auction, stats: OrderStatistics) -> NDArray[np.int64] | Non
     return np.array(found, dtype=np.int64) if min(found) >= 0 else None
 
 
-def exact_share(asks: Sequence[Any] | NDArray[Any], budget: Any) -> tuple[list[int], Any]:
+def exact_share(bids: Sequence[Any] | NDArray[Any], budget: Any) -> tuple[list[int], Any]:
     """Recruits of one task and the pay of each, in exact numbers.
 
     Example:
@@ -99,7 +99,7 @@ def exact_share(asks: Sequence[Any] | NDArray[Any], budget: Any) -> tuple[list[i
         >>> exact_share([2, 3, 5, 8], Fraction(12))
         ([0, 1], 5)
     """
-    ranking = ranked(asks)
+    ranking = ranked(bids)
     k = largest(len(ranking), lambda k: k * kth(ranking, k) <= budget)
     price = min(budget / k, kth(ranking, k + 1)) if k else None
     return [client for _, client in ranking[:k]], price

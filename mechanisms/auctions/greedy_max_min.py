@@ -1,4 +1,4 @@
-"""The best max-min recruitment when costs are known: the benchmark, not an honest auction."""
+"""The best max-min recruitment when costs are known: the benchmark, not a truthful auction."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from numpy.typing import ArrayLike
 
 from mechanisms.auctions.exact.ranking import exact_outcome, kth, ranked
 from mechanisms.auctions.floats.order_statistics import everything
-from mechanisms.auctions.floats.recruitment import pay_asks
+from mechanisms.auctions.floats.recruitment import pay_bids
 from mechanisms.bids import Auction, read_auction
 from mechanisms.outcome import Outcome
 
 
 def greedy_max_min(bids: ArrayLike, budget: Any) -> Outcome:
-    r"""Round r adds the r-th cheapest client of every task at its ask, while money lasts.
+    r"""Round r adds the r-th cheapest client of every task at its bid, while money lasts.
 
-    Problem: maximise min_s (recruits of s) over all recruitments whose asks sum to at most B.
+    Problem: maximise min_s (recruits of s) over all recruitments whose bids sum to at most B.
     The optimum is
 
         k* = max{k : sum_s sum_{j <= k} b_s(j) <= B},
@@ -25,14 +25,14 @@ def greedy_max_min(bids: ArrayLike, budget: Any) -> Outcome:
     because k recruits in every task cost at least that sum.
 
     Args:
-        bids: (N, S) cost asked by client i for task s, >= 0; `inf` = does not bid.
+        bids: (N, S) reported cost of client i for task s, >= 0; `inf` = does not bid.
         budget: B, money available, finite and > 0.
 
     Returns:
-        `Outcome` whose `level` (S,) is k* for every task; recruits are paid what they ask.
+        `Outcome` whose `level` (S,) is k* for every task; recruits are paid their bids.
 
-    Guarantee: optimal on the bids as reported, within budget, individually rational. **Not
-    truthful**: asking more than one's cost pays. Use it as the full-information benchmark.
+    Guarantee: optimal on the bids as reported, budget feasible, individually rational. **Not
+    truthful**: bidding more than one's cost pays. Use it as the full-information benchmark.
 
     Raises:
         InvalidInput: A bid or the budget does not meet its requirement.
@@ -50,21 +50,21 @@ def greedy_max_min(bids: ArrayLike, budget: Any) -> Outcome:
 
 def _exact(auction: Auction) -> Outcome:
     """Round by round."""
-    rankings = [ranked(column) for column in auction.asks.T]
+    rankings = [ranked(column) for column in auction.bids.T]
     left, level = auction.budget, 0
     while level < min(map(len, rankings)):
         round_cost = sum(kth(ranking, level + 1) for ranking in rankings)
         if round_cost > left:
             break
         left, level = left - round_cost, level + 1
-    prices = {(i, s): ask for s, ranking in enumerate(rankings) for ask, i in ranking[:level]}
-    return exact_outcome(prices, auction.asks.shape, [level] * len(rankings))
+    prices = {(i, s): bid for s, ranking in enumerate(rankings) for bid, i in ranking[:level]}
+    return exact_outcome(prices, auction.bids.shape, [level] * len(rankings))
 
 
 def _fast(auction: Auction) -> Outcome:
-    """The same decisions on float64 asks."""
+    """The same decisions on float64 bids."""
     from mechanisms.auctions.kernels.spending import affordable_rounds
 
-    stats = everything(auction.asks)
+    stats = everything(auction.bids)
     level = affordable_rounds(stats.rows, auction.budget)
-    return pay_asks(auction, stats, np.full(auction.num_tasks, level))
+    return pay_bids(auction, stats, np.full(auction.num_tasks, level))

@@ -9,10 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mechanisms.auctions.exact.ranking import Ranking, exact_outcome, kth, largest, ranked
-from mechanisms.auctions.floats.recruitment import (
-    around_common_level,
-    recruit_cheapest,
-)
+from mechanisms.auctions.floats.recruitment import around_common_level, recruit_cheapest
 from mechanisms.bids import Auction, read_auction
 from mechanisms.outcome import Outcome
 
@@ -20,24 +17,24 @@ from mechanisms.outcome import Outcome
 def level_max_min(bids: ArrayLike, budget: Any, *, reserve: Any = None) -> Outcome:
     r"""Every task recruits the same number of clients at its own next price.
 
-    Problem: with sorted asks b_s(1) <= b_s(2) <= ... (the reserve price after the last, `inf`
+    Problem: with sorted bids b_s(1) <= b_s(2) <= ... (the reserve price after the last, `inf`
     without one), recruit the k cheapest of every task for
 
         k = max{k : k sum_s b_s(k+1) <= B},        each paid b_s(k+1).
 
     Args:
-        bids: (N, S) cost asked by client i for task s, >= 0; `inf` = does not bid.
+        bids: (N, S) reported cost of client i for task s, >= 0; `inf` = does not bid.
         budget: B, money available, finite and > 0.
-        reserve: Optional price (scalar or (S,)) of an inexhaustible outside seller; asks above it
+        reserve: Optional price (scalar or (S,)) of an inexhaustible outside seller; bids above it
             are ignored.
 
     Returns:
         `Outcome` whose `level` (S,) is k for every task (at most N). With a reserve a task with
         fewer than k bidders recruits all of them.
 
-    Guarantee: within budget and individually rational always; truthful when every client bids on
-    one task and cannot ask for another. **Not truthful for clients that can ask for several
-    tasks**: a losing ask can be lowered to raise the common level, even for a task that the client
+    Guarantee: budget feasible and individually rational always; truthful when every client bids on
+    one task and cannot bid on another. **Not truthful for clients that can bid on several
+    tasks**: a losing bid can be lowered to raise the common level, even for a task that the client
     cannot do (`proofs.counterexamples` has the instances). k is at least
     floor(k* / 2), k* being the level of `greedy_max_min`. Ties go to the lower client index.
 
@@ -61,13 +58,13 @@ def level_max_min(bids: ArrayLike, budget: Any, *, reserve: Any = None) -> Outco
 
 def _level_exact(auction: Auction) -> Outcome:
     """The definition."""
-    rankings = [ranked(column) for column in auction.asks.T]
+    rankings = [ranked(column) for column in auction.bids.T]
     prices = {}
     level = largest(auction.num_clients, lambda k: k == 0 or _affordable(rankings, k, auction))
     for task, ranking in enumerate(rankings):
         price = kth(ranking, level + 1, auction.outside[task])
         prices.update({(client, task): price for _, client in ranking[:level]})
-    return exact_outcome(prices, auction.asks.shape, [level] * auction.num_tasks)
+    return exact_outcome(prices, auction.bids.shape, [level] * auction.num_tasks)
 
 
 def _affordable(rankings: list[Ranking], k: int, auction: Auction) -> bool:
@@ -76,13 +73,13 @@ def _affordable(rankings: list[Ranking], k: int, auction: Auction) -> bool:
     return within_budget([kth(ranking, k + 1, outside) for ranking, outside in pairs], k, auction)
 
 
-def within_budget(asks: list[Any], k: int, auction: Auction) -> bool:
-    """Whether k times all these asks is within budget; a missing ask never is."""
-    return max(asks) < math.inf and bool(k * sum(asks) <= auction.budget)
+def within_budget(bids: list[Any], k: int, auction: Auction) -> bool:
+    """Whether k times all these bids is within budget; a missing bid never is."""
+    return max(bids) < math.inf and bool(k * sum(bids) <= auction.budget)
 
 
 def _level_fast(auction: Auction) -> Outcome:
-    """The same decisions on float64 asks."""
+    """The same decisions on float64 bids."""
     level, stats = around_common_level(auction, reach=1)
     price = stats.window(level + 1, 1, auction.outside)[:, 0].copy()
     return recruit_cheapest(auction, stats, np.full(auction.num_tasks, level), price)

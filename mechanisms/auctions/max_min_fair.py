@@ -18,7 +18,7 @@ def max_min_fair(bids: ArrayLike, budget: Any, *, reserve: Any = None) -> Outcom
     r"""Leave-one-out auction with water-filling caps.
 
     Problem: maximise the smallest number of recruits over S tasks within a budget, although every
-    client may lie about all its costs together. Let a_t(k) be the k-th cheapest ask of task t
+    client may misreport all its costs together. Let a_t(k) be the k-th cheapest bid of task t
     among the *other* clients (0 at k = 0, `inf` or the reserve price after the last), and let
     lambda(x, r) solve sum_t min(x_t, lambda) = r (`inf` where sum_t x_t <= r). For client i,
     task s and level k put
@@ -28,13 +28,13 @@ def max_min_fair(bids: ArrayLike, budget: Any, *, reserve: Any = None) -> Outcom
     Level k is open iff a_s(k-1) <= lambda_k and, for every t != s, a_t(k) <= lambda_k and is
     finite. Openness ends for good at some level K; the price of (i, s) is
     min(a_s(K), lambda_K), the largest over all open levels. Client i wins task s iff it is among
-    the K cheapest of s and asks at most lambda_K.
+    the K cheapest of s and bids at most lambda_K.
 
     Args:
-        bids: (N, S) cost asked by client i for task s, >= 0; `inf` = does not bid.
+        bids: (N, S) reported cost of client i for task s, >= 0; `inf` = does not bid.
         budget: B, money available, finite and > 0.
         reserve: Optional price (scalar or (S,)) at which an outside seller offers any amount of
-            each task; asks above it are ignored. It lets a task with few bidders be priced.
+            each task; bids above it are ignored. It lets a task with few bidders be priced.
 
     Returns:
         `Outcome` whose `level` (S,) is the number of recruits of each task.
@@ -44,11 +44,11 @@ def max_min_fair(bids: ArrayLike, budget: Any, *, reserve: Any = None) -> Outcom
     over the order statistics next to k_A decides everybody. Ties are decided exactly.
 
     Guarantee: a price depends on the bids of others only and utility adds up over tasks, so the
-    rule is truthful against joint misreports and individually rational; it is within budget on
-    every profile. With one task it is `proportional_share`. Every task recruits between
+    rule is truthful against joint misreports and individually rational; it is ex-post budget
+    feasible. With one task it is `proportional_share`. Every task recruits between
     k_A - 1 and k_A + 1 clients, and at least floor((k* - 1) / 2), k* being the level of
-    `greedy_max_min`. Unit-demand or capacity-limited clients are outside the theorem, and so are
-    coalitions and false names. Float payments are rounded down.
+    `greedy_max_min`. Unit-demand or capacity-limited clients are outside the theorem, and the
+    rule is neither collusion-proof nor false-name-proof. Float payments are rounded down.
 
     Raises:
         InvalidInput: A bid, the budget or the reserve does not meet its requirement.
@@ -72,22 +72,22 @@ def max_min_fair(bids: ArrayLike, budget: Any, *, reserve: Any = None) -> Outcom
 def exact_offer(others: list[Ranking], task: int, auction: Auction) -> tuple[int, Any]:
     """Largest open level of one client and task, and its price; (0, 0) where none is open."""
 
-    def ask(t: int, k: int) -> Any:
+    def bid(t: int, k: int) -> Any:
         return kth(others[t], k, auction.outside[t])
 
     def losers(k: int) -> list[Any]:
-        return [ask(t, k if t == task else k + 1) for t in range(len(others))]
+        return [bid(t, k if t == task else k + 1) for t in range(len(others))]
 
     def is_open(k: int) -> bool:
-        winners = [ask(t, k - 1 if t == task else k) for t in range(len(others))]
+        winners = [bid(t, k - 1 if t == task else k) for t in range(len(others))]
         return max(winners) < math.inf and within_level(max(winners), losers(k), k, auction.budget)
 
     level = largest(auction.num_clients, lambda k: k == 0 or is_open(k))
     if level == 0:
         return 0, 0
-    return level, min(ask(task, level), water_level(losers(level), auction.budget / level))
+    return level, min(bid(task, level), water_level(losers(level), auction.budget / level))
 
 
 def within_level(cap: Any, losers: list[Any], k: int, budget: Any) -> bool:
     """Whether cap <= lambda(losers, budget / k): the capped sum fits, since it grows with cap."""
-    return bool(k * sum(min(ask, cap) for ask in losers) <= budget)
+    return bool(k * sum(min(bid, cap) for bid in losers) <= budget)

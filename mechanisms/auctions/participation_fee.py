@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from fairopt.errors import InvalidInput
 from mechanisms.auctions.exact.ranking import exact_outcome
 from mechanisms.bids import Auction, checked_direction, exact_number, read_auction
-from mechanisms.outcome import Outcome
+from mechanisms.outcome import Outcome, counting_recruits
 
 SCALE_BITS = 20
 """Significant bits of a scale: a relative step of 1e-6, far below one recruit."""
@@ -44,28 +44,28 @@ class Menu:
 def participation_fee(bids: ArrayLike, budget: Any, direction: ArrayLike, fee: Any) -> Outcome:
     r"""Prices t w_s for every task, less a fee t phi for taking part, at the largest safe scale.
 
-    Problem: at scale t a client takes every task with t w_s >= its ask if the surplus
+    Problem: at scale t a client takes every task with t w_s >= its bid if the surplus
     sum_s (t w_s - b_is)^+ is at least t phi, and nothing otherwise. Client i faces the largest
     scale t_i of the grid t_k = B / (k (sum_s w_s - phi)), k = 1..N, such that
 
         sum_{j != i} spend_j(t) + t (sum_s w_s - phi) <= B        for t = t_i and all smaller.
 
     Args:
-        bids: (N, S) cost asked by client i for task s, >= 0; `inf` = does not bid.
+        bids: (N, S) reported cost of client i for task s, >= 0; `inf` = does not bid.
         budget: B, money available, finite and > 0.
         direction: w, (S,) relative prices > 0. Public: it must not depend on the bids.
         fee: phi, in units of the direction, with 0 <= phi < sum_s w_s. Public as well.
 
     Returns:
         `Outcome` whose `level` (S,) is the number of recruits of each task. The fee is taken from
-        the gains on the tasks, in their order, so that no task is paid below its ask; what counts
+        the gains on the tasks, in their order, so that no task is paid below its bid; what counts
         for the client is the sum.
 
     Method: spending grows with the scale, so the scale is found by bisection; every scale is
     rounded down to 20 significant bits. Floats decide all clear cases and fractions the rest.
 
     Guarantee: truthful against joint misreports with costs that add up over tasks, individually
-    rational, within budget. Where costs are independent over many tasks the fee recruits more
+    rational, budget feasible. Where costs are independent over many tasks the fee recruits more
     than prices alone can; no minimum is guaranteed, and a bad direction can recruit nobody. Float
     payments are rounded down by a few units in the last place.
 
@@ -135,7 +135,7 @@ def _spend(menu: Menu, taken: NDArray[np.bool_]) -> Fraction:
 
 def _outcome(auction: Auction, menus: Menus, first: int, takes: Takes) -> Outcome:
     """Serve every client at the largest scale at which the others leave room for its whole menu."""
-    shape = auction.asks.shape
+    shape = auction.bids.shape
     winners, payments = np.zeros(shape, dtype=bool), _nothing(auction)
     waiting = np.ones(auction.num_clients, dtype=bool)
     for k in range(first, auction.num_clients + 1):
@@ -148,7 +148,7 @@ def _outcome(auction: Auction, menus: Menus, first: int, takes: Takes) -> Outcom
         waiting &= ~served
         if not waiting.any():
             break
-    return Outcome(winners, payments, np.asarray(winners.sum(axis=0, dtype=np.int64)))
+    return counting_recruits(winners, payments)
 
 
 def _own_spend_covers(menu: Menu, taken: NDArray[np.bool_], need: Fraction) -> NDArray[np.bool_]:
@@ -167,37 +167,37 @@ def _bundle(menu: Menu, row: NDArray[np.bool_]) -> Fraction:
 
 def _takes_exactly(auction: Auction, menu: Menu) -> NDArray[np.bool_]:
     """(N, S) what each client takes from a menu."""
-    return np.array([_favourite(asks, menu) for asks in auction.asks], dtype=bool)
+    return np.array([_favourite(bids, menu) for bids in auction.bids], dtype=bool)
 
 
-def _favourite(asks: NDArray[Any], menu: Menu) -> list[bool]:
+def _favourite(bids: NDArray[Any], menu: Menu) -> list[bool]:
     """Best set of tasks of one client; larger sets win ties."""
-    wanted = [bool(ask <= price) for ask, price in zip(asks, menu.prices, strict=True)]
-    pairs = zip(asks, menu.prices, wanted, strict=True)
-    surplus = sum((price - exact_number(ask) for ask, price, want in pairs if want), Fraction(0))
+    wanted = [bool(bid <= price) for bid, price in zip(bids, menu.prices, strict=True)]
+    pairs = zip(bids, menu.prices, wanted, strict=True)
+    surplus = sum((price - exact_number(bid) for bid, price, want in pairs if want), Fraction(0))
     return wanted if surplus >= menu.fee else [False] * len(wanted)
 
 
 def _takes_fast(auction: Auction, menu: Menu) -> NDArray[np.bool_]:
     """The same on floats: clients near a tie are decided in fractions."""
     prices = np.array([float(price) for price in menu.prices])
-    asks = auction.asks
-    gaps = np.where(np.isfinite(asks), prices - asks, -prices - 1.0)
+    bids = auction.bids
+    gaps = np.where(np.isfinite(bids), prices - bids, -prices - 1.0)
     wanted = gaps >= 0
     surplus = np.where(wanted, gaps, 0.0).sum(axis=1) - float(menu.fee)
     slack = 4 * (len(prices) + 2) * EPS * (prices.sum() + float(menu.fee))
     close = (abs(gaps) <= 4 * EPS * prices).any(axis=1) | (abs(surplus) <= slack)
     taken = wanted & (surplus >= 0)[:, np.newaxis]
     for client in np.flatnonzero(close):
-        taken[client] = _favourite(asks[client], menu)
+        taken[client] = _favourite(bids[client], menu)
     return np.asarray(taken)
 
 
 def _nothing(auction: Auction) -> NDArray[Any]:
     """A table of payments with nothing in it."""
     if auction.exact:
-        return exact_outcome({}, auction.asks.shape, 0).payments
-    return np.zeros(auction.asks.shape)
+        return exact_outcome({}, auction.bids.shape).payments
+    return np.zeros(auction.bids.shape)
 
 
 def _pay(auction: Auction, menu: Menu, taken: NDArray[np.bool_], payments: NDArray[Any]) -> None:
@@ -208,7 +208,7 @@ def _pay(auction: Auction, menu: Menu, taken: NDArray[np.bool_], payments: NDArr
     for client in np.flatnonzero(taken.any(axis=1)):
         due = menu.fee
         for task in np.flatnonzero(taken[client]):
-            part = min(due, menu.prices[task] - auction.asks[client, task])
+            part = min(due, menu.prices[task] - auction.bids[client, task])
             payments[client, task] = menu.prices[task] - part
             due = due - part
 
@@ -216,7 +216,7 @@ def _pay(auction: Auction, menu: Menu, taken: NDArray[np.bool_], payments: NDArr
 def _pay_floats(
     auction: Auction, menu: Menu, taken: NDArray[np.bool_], payments: NDArray[Any]
 ) -> None:
-    """The same for all clients at once, never above the exact pay and never below the ask.
+    """The same for all clients at once, never above the exact pay and never below the bid.
 
     The slack bounds the rounding of every step, so a payment is too small by at most that much.
     """
@@ -224,10 +224,10 @@ def _pay_floats(
     due = np.where(rows, float(menu.fee), 0.0)
     slack = 4 * (auction.num_tasks + 2) * EPS * (float(menu.most) + 2 * float(menu.fee))
     for task, exact_price in enumerate(menu.prices):
-        price, ask = _rounded_down(exact_price), auction.asks[:, task]
-        gain = np.where(taken[:, task], price - ask, 0.0)
+        price, bid = _rounded_down(exact_price), auction.bids[:, task]
+        gain = np.where(taken[:, task], price - bid, 0.0)
         part = np.minimum(due, np.maximum(gain, 0.0))
-        pay = np.maximum(ask, price - part - (slack if menu.fee else 0.0))
+        pay = np.maximum(bid, price - part - (slack if menu.fee else 0.0))
         payments[taken[:, task], task] = pay[taken[:, task]]
         due = due - part
 

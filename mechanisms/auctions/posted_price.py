@@ -1,4 +1,4 @@
-"""Take-it-or-leave-it prices: honest because nobody's own bid moves its prices."""
+"""Take-it-or-leave-it prices: truthful because nobody's own bid moves its prices."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from mechanisms.bids import (
     exact_number,
     read_auction,
 )
-from mechanisms.outcome import Outcome
+from mechanisms.outcome import Outcome, counting_recruits
 
 
 def posted_price(bids: ArrayLike, prices: ArrayLike, budget: Any) -> Outcome:
     """Offer every client a list of prices, in the order of their index, while money lasts.
 
-    A client gets all tasks whose price is at least its ask. It is met with its whole list or, if
+    A client gets all tasks whose price is at least its bid. It is offered its whole list or, if
     the sum of the list is more than what is left, passed over; so it never pays to refuse one
     task in order to keep money for another.
 
     Args:
-        bids: (N, S) cost asked by client i for task s, >= 0; `inf` = does not bid.
+        bids: (N, S) reported cost of client i for task s, >= 0; `inf` = does not bid.
         prices: (S,) one list for all clients, or (N, S) a list each; finite, >= 0, and chosen
             without looking at the bids.
         budget: B, money available, finite and > 0.
@@ -34,7 +34,7 @@ def posted_price(bids: ArrayLike, prices: ArrayLike, budget: Any) -> Outcome:
     Returns:
         `Outcome` whose `level` (S,) is the number of recruits of each task.
 
-    Guarantee: truthful against joint misreports, individually rational, within budget. Nothing
+    Guarantee: truthful against joint misreports, individually rational, budget feasible. Nothing
     is promised about the number of recruits, which hangs on the prices.
 
     Raises:
@@ -48,12 +48,11 @@ def posted_price(bids: ArrayLike, prices: ArrayLike, budget: Any) -> Outcome:
     """
     auction = read_auction(bids, budget)
     table = checked_prices(prices, auction)
-    accepted = np.asarray(auction.asks <= table, dtype=bool)
+    accepted = np.asarray(auction.bids <= table, dtype=bool)
     offered = (_offered_exactly if auction.exact else _offered_fast)(auction, table, accepted)
     winners = accepted & offered[:, np.newaxis]
-    nothing = auction.budget * 0
-    payments = np.where(winners, table, nothing)
-    return Outcome(winners, payments, np.asarray(winners.sum(axis=0, dtype=np.int64)))
+    payments = np.where(winners, table, auction.budget * 0)  # 0 in the auction's number type
+    return counting_recruits(winners, payments)
 
 
 def _offered_exactly(
@@ -83,12 +82,12 @@ def _offered_fast(
 def sampled_posted_price(bids: ArrayLike, budget: Any, rng: np.random.Generator) -> Outcome:
     r"""Learn prices from a random half of the clients and offer them to the other half.
 
-    Problem: with b_s(k) the k-th cheapest ask of task s in the sample, the level
+    Problem: with b_s(k) the k-th cheapest bid of task s in the sample, the level
     q = max{k : k sum_s b_s(k) <= B} is what the sample itself could fill. The other clients, in
     random order, may take each task at the price b_s(q) until it has q recruits.
 
     Args:
-        bids: (N, S) cost asked by client i for task s, >= 0; `inf` = does not bid.
+        bids: (N, S) reported cost of client i for task s, >= 0; `inf` = does not bid.
         budget: B, money available, finite and > 0.
         rng: Source of the sample and of the order, neither of which looks at bids.
 
@@ -96,7 +95,7 @@ def sampled_posted_price(bids: ArrayLike, budget: Any, rng: np.random.Generator)
         `Outcome` whose `level` (S,) is the number of recruits of each task.
 
     Guarantee: truthful against joint misreports for every draw of the generator, individually
-    rational, within budget. About half of the clients cannot win.
+    rational, ex-post budget feasible. About half of the clients cannot win.
 
     Raises:
         InvalidInput: A bid, the budget or the generator does not meet its requirement.
@@ -113,18 +112,18 @@ def sampled_posted_price(bids: ArrayLike, budget: Any, rng: np.random.Generator)
     auction = read_auction(bids, budget)
     sample = rng.random(auction.num_clients) < 0.5
     order = rng.permutation(np.flatnonzero(~sample))
-    level = _sample_level(auction.asks[sample], auction)
+    level = _sample_level(auction.bids[sample], auction)
     prices = {}
-    for task, column in enumerate(auction.asks.T):
+    for task, column in enumerate(auction.bids.T):
         price = kth(ranked(column[sample]), level)
         willing = order[np.asarray(column[order] <= price, dtype=bool)][:level]
         prices.update({(int(client), task): price for client in willing})
     return _as_outcome(prices, auction)
 
 
-def _sample_level(asks: NDArray[Any], auction: Auction) -> int:
-    """Level that the sample could fill at its own last ask."""
-    rankings = [ranked(column) for column in asks.T]
+def _sample_level(bids: NDArray[Any], auction: Auction) -> int:
+    """Level that the sample could fill at its own last bid."""
+    rankings = [ranked(column) for column in bids.T]
 
     def fits(k: int) -> bool:
         total = sum(exact_number(kth(ranking, k)) for ranking in rankings)
@@ -135,6 +134,6 @@ def _sample_level(asks: NDArray[Any], auction: Auction) -> int:
 
 def _as_outcome(prices: dict[tuple[int, int], Any], auction: Auction) -> Outcome:
     """Outcome in the number type of the auction."""
-    outcome = exact_outcome(prices, auction.asks.shape, [0] * auction.num_tasks)
+    outcome = exact_outcome(prices, auction.bids.shape)
     payments = outcome.payments if auction.exact else outcome.payments.astype(np.float64)
-    return Outcome(outcome.winners, payments, outcome.take_up)
+    return Outcome(outcome.winners, payments, outcome.level)

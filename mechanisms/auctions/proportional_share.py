@@ -15,19 +15,19 @@ from mechanisms.outcome import Outcome
 def proportional_share(bids: ArrayLike, budget: Any) -> Outcome:
     r"""Recruit as many clients for one task as an equal share of the budget can pay.
 
-    Problem: with sorted asks b(1) <= b(2) <= ..., recruit the k cheapest for
+    Problem: with sorted bids b(1) <= b(2) <= ..., recruit the k cheapest for
 
         k = max{k : k b(k) <= B},        each paid min(B / k, b(k+1)).
 
     Args:
-        bids: (N,) cost asked by each client, >= 0; `inf` = does not bid.
+        bids: (N,) reported cost of each client, >= 0; `inf` = does not bid.
         budget: B, money available, finite and > 0.
 
     Returns:
         An `Outcome` with one task: `winners` and `payments` have shape (N, 1), `level` is k.
 
-    Guarantee: truthful, individually rational, within budget, and k >= ceil(k* / 2) where k* is
-    the largest number that asks summing to at most B allow. Ties go to the lower client index;
+    Guarantee: truthful, individually rational, budget feasible, and k >= ceil(k* / 2) where k* is
+    the largest number that bids summing to at most B allow. Ties go to the lower client index;
     a tie costs nobody utility. Float payments are rounded down.
 
     Raises:

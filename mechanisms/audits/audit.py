@@ -1,4 +1,4 @@
-"""Can anybody gain by lying? One call that answers for any auction, and says how far it looked."""
+"""Is an auction truthful? One call that answers for any rule, and says how far it looked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,7 +16,7 @@ from fairopt.errors import InvalidInput
 from mechanisms.auctions.exact.integer_scaling import in_integers
 from mechanisms.audits import properties
 from mechanisms.audits.best_response import best_response_of, known_rule, rankings_of
-from mechanisms.audits.checks import BestReport, Honest, SearchReports, TraceAsks
+from mechanisms.audits.checks import BestReport, SearchReports, TraceBids, Truthful
 from mechanisms.audits.job import AuditJob, checked_clients
 from mechanisms.audits.report import AuditReport
 from mechanisms.audits.run_rule import check_repeats, run_mechanism
@@ -29,25 +29,31 @@ from mechanisms.audits.violation import (
     TRUTHFUL,
     WITHIN_BUDGET,
     Violation,
+    rounding_error,
 )
-from mechanisms.bids import checked_bids, checked_budget, checked_generator, read_auction
+from mechanisms.bids import (
+    checked_bids,
+    checked_budget,
+    checked_count,
+    checked_generator,
+    read_auction,
+)
 from mechanisms.outcome import Mechanism, Outcome
 from mechanisms.parallel import checked_jobs
 
 Method = Literal["auto", "exact", "search", "smt"]
-METHODS = ("auto", "exact", "search", "smt")
+METHODS = get_args(Method)
 SAMPLES = 10_000
 """Misreports that a search tries in all, unless told otherwise."""
-ROUNDING = Fraction(1, 2**40)
-"""Relative to the budget: smaller gains by a float mechanism are its rounding, not a lie's."""
 AUTO_SIZE = 10_000
-"""Liars times asks up to which "auto" traces a mechanism: a few runs for each such pair."""
+"""Clients times bids up to which "auto" traces a mechanism: a few runs for each such pair."""
 TRACED = (MONOTONE, CRITICAL, MENU)
-"""Laws about a single ask that come with tracing it."""
+"""Laws about a single bid that come with tracing it."""
 TRACED_CELLS = 40
-"""Asks in an auction up to which they are traced beside a joint audit: about a second."""
+"""Bids in an auction up to which they are traced beside a joint audit: about a second."""
 REPLAYED = 3
-"""Lies that an audit by structure runs again; in a large auction each takes as long as the rest."""
+"""Misreports that an audit by structure runs again: in a large auction each takes as long as the
+rest."""
 NOTHING = Fraction(0)
 SEED = 0
 """Of the search, when no generator is given: an audit repeats."""
@@ -66,10 +72,10 @@ def audit(
     jobs: int | None = None,
     progress: bool = False,
 ) -> AuditReport:
-    """Look for misreports by which a client gains, and for the other failures of an auction.
+    """Look for profitable misreports, and for the other failures of an auction.
 
     Bids are taken as the true costs. Beside truthfulness, the payments on these bids are checked
-    (individual rationality, budget), and, where single asks are traced, monotonicity, critical
+    (individual rationality, budget), and, where single bids are traced, monotonicity, critical
     payments and independence of the menu.
 
     Args:
@@ -77,9 +83,9 @@ def audit(
             `functools.partial(rule, reserve=...)`) or your own.
         bids: (N, S) true costs; `inf` = does not bid, and stays out.
         budget: Money available.
-        clients: Who may lie: an index, several, or everybody.
-        joint: Vary all asks of a client together. By default whatever is complete.
-        method: "exact" traces every ask, and for `budget_fair`, `max_min_fair`,
+        clients: Who may misreport: an index, several, or everybody.
+        joint: Vary all bids of a client together. By default whatever is complete.
+        method: "exact" traces every bid, and for `budget_fair`, `max_min_fair`,
             `leave_one_out_level` and `level_max_min` covers all joint misreports by their
             structure; other mechanisms must add, scale and compare only, and get exact numbers.
             "search" tries random joint misreports in the mechanism's own arithmetic. "smt" proves
@@ -96,7 +102,7 @@ def audit(
     Raises:
         InvalidInput: Bad input; an exact joint audit of a mechanism of unknown structure, for
             which `joint=False` or `method="search"` is the way; a mechanism that decides
-            differently when asked again, or whose outcome has payments that are not finite, or
+            differently when run again, or whose outcome has payments that are not finite, or
             that go to clients that are not recruited.
         Exception: What the mechanism raises, with a note that names the bids. A mechanism that
             never returns is waited for.
@@ -114,8 +120,8 @@ def audit(
         raise InvalidInput("method", method, f"one of {', '.join(METHODS)}")
     table = checked_bids(bids)
     checked_budget(budget, exact=table.dtype == object)
-    liars = checked_clients(clients, len(table))
-    job = AuditJob(mechanism, table, budget, liars, checked_jobs(jobs), progress)
+    chosen = checked_clients(clients, len(table))
+    job = AuditJob(mechanism, table, budget, chosen, checked_jobs(jobs), progress)
     if method == "smt":
         return _by_smt(job, joint)
     if method == "search" or (method == "auto" and not _traceable(job)):
@@ -151,20 +157,21 @@ def _by_structure(job: AuditJob) -> AuditReport:
     """
     auction = read_auction(job.exact_bids, job.exact_budget, known_rule(job.mechanism)[1])
     outcome = run_mechanism(job.mechanism, job.exact_bids, job.exact_budget)
-    utilities = outcome.utilities(auction.asks)
+    utilities = outcome.utilities(auction.bids)
     small, unit = in_integers(auction)
     check = BestReport(job.mechanism, small, rankings_of(small))
     paid = outcome.payments / unit
     rows = [
-        Honest(i, tuple(outcome.winners[i]), tuple(paid[i]), utilities[i] / unit) for i in job.liars
+        Truthful(i, tuple(outcome.winners[i]), tuple(paid[i]), utilities[i] / unit)
+        for i in job.clients
     ]
-    answers = dict(zip(job.liars, job.ask(check, rows), strict=True))
-    lies = [(lie.gain, client, lie.report) for client, (lie, _) in answers.items() if lie]
+    answers = dict(zip(job.clients, job.check_each(check, rows), strict=True))
+    gaining = [(best.gain, client, best.report) for client, (best, _) in answers.items() if best]
     found = [
         properties.misreport(
             job.exact_bids, job.exact_budget, client, tuple(x * unit for x in report), gain * unit
         )
-        for gain, client, report in lies
+        for gain, client, report in gaining
     ]
     _replay_largest(job, found)
     by_menu = all(explained for _, explained in answers.values())
@@ -173,52 +180,51 @@ def _by_structure(job: AuditJob) -> AuditReport:
     if not by_menu and job.bids.size <= TRACED_CELLS:
         found += [each for each in _traced(job) if each.law != TRUTHFUL]
         complete = _traced_laws(job)
-    return _report(job, found, scope, "exact", complete, honest=outcome)
+    return _report(job, found, scope, "exact", complete, truthful=outcome)
 
 
 def _replay_largest(job: AuditJob, found: Sequence[Violation]) -> None:
-    """Run the largest lies on the mechanism: what the rule's structure says must show there."""
-    for lie in sorted(found, key=lambda each: each.gain, reverse=True)[:REPLAYED]:
-        assert lie.replay(job.mechanism) == lie.gain, "a best response must replay"
+    """Run the best misreports on the mechanism: what the rule's structure says must show there."""
+    for largest in sorted(found, key=lambda each: each.gain, reverse=True)[:REPLAYED]:
+        assert largest.replay(job.mechanism) == largest.gain, "a best response must replay"
 
 
 def _by_tracing(job: AuditJob) -> AuditReport:
-    """Every single ask of a mechanism that adds, scales and compares."""
+    """Every single bid of a mechanism that adds, scales and compares."""
     check_repeats(job.mechanism, job.exact_bids, job.exact_budget)
     found = _traced(job)
-    scope = f"every misreport of every single ask of {job.who} at this profile"
+    scope = f"every misreport of every single bid of {job.who} at this profile"
     return _report(job, found, scope, "exact", complete=_traced_laws(job))
 
 
 def _traced_laws(job: AuditJob) -> tuple[str, ...]:
     """Laws that tracing decides; critical payments are defined for clients with one task."""
-    asks = np.count_nonzero(np.asarray(job.bids[job.liars] < np.inf, dtype=bool), axis=1)
-    return (TRUTHFUL, MONOTONE, MENU, CRITICAL) if asks.max() <= 1 else (TRUTHFUL, MONOTONE, MENU)
+    tasks = np.count_nonzero(np.asarray(job.bids[job.clients] < np.inf, dtype=bool), axis=1)
+    return (TRUTHFUL, MONOTONE, MENU, CRITICAL) if tasks.max() <= 1 else (TRUTHFUL, MONOTONE, MENU)
 
 
 def _traced(job: AuditJob) -> list[Violation]:
-    """Worst violation of each law by each client's single asks."""
-    check = TraceAsks(job.mechanism, job.bids, job.budget)
-    return [each for found in job.ask(check, job.liars) for each in found]
+    """Worst violation of each law by each client's single bids."""
+    check = TraceBids(job.mechanism, job.bids, job.budget)
+    return [each for found in job.check_each(check, job.clients) for each in found]
 
 
 def _by_search(
     job: AuditJob, joint: bool | None, samples: int, rng: np.random.Generator | None
 ) -> AuditReport:
-    """Random misreports in the mechanism's own arithmetic: a lower bound on what lies bring."""
-    if isinstance(samples, bool) or not isinstance(samples, int | np.integer) or samples < 1:
-        raise InvalidInput("samples", samples, "an integer >= 1")
+    """Random misreports in the mechanism's own arithmetic: a lower bound on the gains."""
+    checked_count("samples", samples, 1)
     generator = np.random.default_rng(SEED) if rng is None else checked_generator(rng)
     check_repeats(job.mechanism, job.bids, job.budget)
-    each = -(-samples // len(job.liars))
-    threshold = ROUNDING * job.exact_budget * (job.bids.dtype != object)
+    each = -(-samples // len(job.clients))
+    threshold = rounding_error(job.bids, job.budget)
     seeds = generator.integers(2**63, size=(len(job.bids), 2))
     settings = (each, joint is not False, threshold, seeds)
     check = SearchReports(job.mechanism, job.bids, job.budget, *settings)
-    answers = job.ask(check, job.liars)
-    found = [lie.within(job.bids, job.budget) for lie in answers if lie is not None]
-    kind = "single-ask" if joint is False else "joint"
-    scope = f"{each * len(job.liars):,} sampled {kind} misreports of {job.who}, a lower bound"
+    answers = job.check_each(check, job.clients)
+    found = [each.within(job.bids, job.budget) for each in answers if each is not None]
+    kind = "single-bid" if joint is False else "joint"
+    scope = f"{each * len(job.clients):,} sampled {kind} misreports of {job.who}, a lower bound"
     return _report(job, found, scope, "search", complete=(), tolerance=threshold)
 
 
@@ -226,11 +232,11 @@ def _by_smt(job: AuditJob, joint: bool | None) -> AuditReport:
     """Proof for all real bids of the profile's shape."""
     from mechanisms.audits.smt.prove import prove_truthful
 
-    verdict = prove_truthful(job.mechanism, job.bids.shape, joint=joint is not False)
-    found = [] if verdict.violation is None else [verdict.violation]
+    result = prove_truthful(job.mechanism, job.bids.shape, joint=joint is not False)
+    found = [] if result.violation is None else [result.violation]
     kind = "joint misreports" if joint is not False else "misreports of clients with one task"
     scope = f"all real bids and {kind}, n = {job.bids.shape[0]}, S = {job.bids.shape[1]}"
-    return _report(job, found, scope, "smt", complete=(TRUTHFUL,) if verdict.proved else ())
+    return _report(job, found, scope, "smt", complete=(TRUTHFUL,) if result.proved else ())
 
 
 def _report(
@@ -240,12 +246,12 @@ def _report(
     method: str,
     complete: tuple[str, ...],
     tolerance: Fraction = NOTHING,
-    honest: Outcome | None = None,
+    truthful: Outcome | None = None,
 ) -> AuditReport:
     """Put everything together with the laws that one outcome shows, unless it is known, run now."""
     exact = method != "search"
     bids, budget = (job.exact_bids, job.exact_budget) if exact else (job.bids, job.budget)
-    outcome = run_mechanism(job.mechanism, bids, budget) if honest is None else honest
+    outcome = run_mechanism(job.mechanism, bids, budget) if truthful is None else truthful
     plain = [
         properties.find_irrational_payment(outcome, bids),
         properties.find_overspend(outcome, budget),
@@ -260,14 +266,14 @@ def _report(
 
 
 def _traceable(job: AuditJob) -> bool:
-    """Whether a mechanism runs on exact numbers and germs, tried on its first client."""
+    """Whether a mechanism runs on exact numbers and infinitesimals, tried on its first client."""
     if best_response_of(job.mechanism) is not None:
         return True
-    if len(job.liars) * job.bids.size > AUTO_SIZE:
+    if len(job.clients) * job.bids.size > AUTO_SIZE:
         return False
-    profile = properties.Profile(job.mechanism, job.bids, job.budget, job.liars[0])
+    profile = properties.Profile(job.mechanism, job.bids, job.budget, job.clients[0])
     try:
-        deque(islice(profile.trace(0), 2), maxlen=0)  # a point and a germ
+        deque(islice(profile.trace(0), 2), maxlen=0)  # a point and just above it
     except (TypeError, ValueError, AttributeError, ArithmeticError, LookupError):
         return False
     return True

@@ -3,7 +3,7 @@
 For a leave-one-out rule a client faces a list of prices that its own bids do not enter, so the
 best it can ever get is the sum of its gains at these prices. For the common level a client wants
 the highest level that its bids can bring about, which is found directly. In both cases all joint
-misreports of all its asks are covered at the cost of about one auction.
+misreports of all its bids are covered at the cost of about one auction.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Response:
 
     Args:
         utility: Supremum over all joint reports; attained by `report`.
-        report: (S,) asks.
+        report: (S,) bids.
         menu: (S,) prices that the client faces whatever it bids, for rules that have such.
     """
 
@@ -44,8 +44,8 @@ class Response:
         """Whether a truthful client's outcome is its choice from the menu."""
         rows = zip(won, paid, self.report, self.menu or (), strict=True)
         return all(
-            (pay == price and ask <= price) if wins else ask >= price
-            for wins, pay, ask, price in rows
+            (pay == price and bid <= price) if wins else bid >= price
+            for wins, pay, bid, price in rows
         )
 
 
@@ -68,15 +68,15 @@ def best_response_of(mechanism: Mechanism) -> BestResponse | None:
 
 def rankings_of(auction: Auction) -> list[Ranking]:
     """Ranked bidders of every task."""
-    return [ranked(column) for column in auction.asks.T]
+    return [ranked(column) for column in auction.bids.T]
 
 
 def from_menu(price_of: Callable[[list[Ranking], int, Auction], Any]) -> BestResponse:
     """Best response to prices that the client's bids do not enter: take what pays."""
 
     def respond(auction: Auction, rankings: list[Ranking], client: int) -> Response:
-        others = of_others(rankings, client, auction.asks[client])
-        truth = tuple(auction.asks[client])
+        others = of_others(rankings, client, auction.bids[client])
+        truth = tuple(auction.bids[client])
         menu = tuple(price_of(others, task, auction) for task in range(len(truth)))
         gains = [price - cost for price, cost in zip(menu, truth, strict=True) if cost < price]
         return Response(sum(gains, Fraction(0)), truth, menu)
@@ -85,13 +85,13 @@ def from_menu(price_of: Callable[[list[Ranking], int, Auction], Any]) -> BestRes
 
 
 def share_price(others: list[Ranking], task: int, auction: Auction) -> Any:
-    """Highest ask that still wins a task of budget-fair: max_k min(a(k), B / (S k)).
+    """Highest bid that still wins a task of budget-fair: max_k min(a(k), B / (S k)).
 
-    Asks rise and shares fall with k, so the maximum is next to where they cross.
+    Bids rise and shares fall with k, so the maximum is next to where they cross.
     """
-    share, asks = auction.budget / auction.num_tasks, others[task]
-    k = largest(len(asks), lambda k: k * kth(asks, k) <= share)
-    return max(kth(asks, k), share / (k + 1))
+    share, ranking = auction.budget / auction.num_tasks, others[task]
+    k = largest(len(ranking), lambda k: k * kth(ranking, k) <= share)
+    return max(kth(ranking, k), share / (k + 1))
 
 
 def capped_price(others: list[Ranking], task: int, auction: Auction) -> Any:
@@ -107,40 +107,40 @@ def level_price(others: list[Ranking], task: int, auction: Auction) -> Any:
 def raise_common_level(auction: Auction, rankings: list[Ranking], client: int) -> Response:
     """Best response to `level_max_min`, or one that is no better than the truth.
 
-    At level k a client is paid a_s(k), the k-th ask of the others, for each task where it is among
+    At level k a client is paid a_s(k), the k-th bid of the others, for each task where it is among
     the k cheapest. That grows with k, so it wants the highest level it can bring about: the
     largest k with k sum_s a_s(k) <= B, where a task that it stays out of counts a_s(k+1). It makes
-    that level cheap by asking just above a_s(k) where it does not want to win. Only if the budget
+    that level cheap by bidding just above a_s(k) where it does not want to win. Only if the budget
     is then spent to the last fraction can a tie force it to win a task at a loss; if that costs
-    too much, the level below is the honest one.
+    too much, truthful bids bring the level below.
     """
-    others = of_others(rankings, client, auction.asks[client])
-    truth = tuple(auction.asks[client])
+    others = of_others(rankings, client, auction.bids[client])
+    truth = tuple(auction.bids[client])
 
     def cheapest(k: int) -> list[Any]:
         ranks = [k if cost < math.inf else k + 1 for cost in truth]
         return [kth(*each) for each in zip(others, ranks, auction.outside, strict=True)]
 
     def attainable(k: int) -> bool:
-        asks = cheapest(k)
-        return max(asks) < math.inf and bool(k * sum(asks) <= auction.budget)
+        bids = cheapest(k)
+        return max(bids) < math.inf and bool(k * sum(bids) <= auction.budget)
 
     k = largest(auction.num_clients, lambda k: k == 0 or attainable(k))
     if k == 0:
         return Response(Fraction(0), truth)
-    asks = cheapest(k)
-    step = (auction.budget - k * sum(asks)) / (k * len(asks))
+    bids = cheapest(k)
+    step = (auction.budget - k * sum(bids)) / (k * len(bids))
     moves = [
         _move(others[task], auction.outside[task], k, client, cost, step)
         for task, cost in enumerate(truth)
     ]
-    return Response(sum((gain for gain, _ in moves), Fraction(0)), tuple(ask for _, ask in moves))
+    return Response(sum((gain for gain, _ in moves), Fraction(0)), tuple(bid for _, bid in moves))
 
 
 def _move(
     others: Ranking, outside: Any, k: int, client: int, cost: Any, step: Any
 ) -> tuple[Any, Any]:
-    """(gain, ask) for one task of a client that aims at level k with `step` to spare per task."""
+    """(gain, bid) for one task of a client that aims at level k with `step` to spare per task."""
     price, following = kth(others, k, outside), kth(others, k + 1, outside)
     if cost == math.inf or following == price:
         return max(price - cost, Fraction(0)), cost

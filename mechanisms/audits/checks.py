@@ -1,4 +1,4 @@
-"""What an audit asks about one client: small records that travel to other processes."""
+"""Checks of one client, in an audit: small records that travel to other processes."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ SEARCHES = (
     properties.critical_payments,
     properties.menu_dependence,
 )
-"""Laws that tracing a single ask decides."""
+"""Laws that tracing a single bid decides."""
 
 
 @dataclass(frozen=True, eq=False)
-class Honest:
-    """What one client gets when everybody is honest.
+class Truthful:
+    """What one client gets when everybody bids its costs.
 
     Args:
         client: Its index.
@@ -47,12 +47,12 @@ class Honest:
 
 
 @dataclass(frozen=True, eq=False)
-class Lie:
+class Misreport:
     """A joint report that beats the truth.
 
     Args:
-        report: (S,) asks.
-        gain: Exact, over the honest utility.
+        report: (S,) bids.
+        gain: Exact, over the truthful utility.
     """
 
     report: Row
@@ -61,7 +61,7 @@ class Lie:
 
 @dataclass(frozen=True, eq=False)
 class BestReport:
-    """Asks whether a client has a joint report better than the truth, by the rule's structure.
+    """Finds the joint report that gains a client most over the truth, by the rule's structure.
 
     Args:
         mechanism: A rule whose best response is known.
@@ -73,12 +73,12 @@ class BestReport:
     auction: Auction
     rankings: list[Ranking]
 
-    def __call__(self, honest: Honest) -> tuple[Lie | None, bool]:
+    def __call__(self, truthful: Truthful) -> tuple[Misreport | None, bool]:
         """(a report that gains or None, whether the outcome is the client's choice of a menu)."""
-        best = self._respond(self.auction, self.rankings, honest.client)
-        by_menu = best.menu is not None and best.explains(honest.won, honest.paid)
-        gain = best.utility - honest.utility
-        return (Lie(best.report, gain) if gain > 0 else None), by_menu
+        best = self._respond(self.auction, self.rankings, truthful.client)
+        by_menu = best.menu is not None and best.explains(truthful.won, truthful.paid)
+        gain = best.utility - truthful.utility
+        return (Misreport(best.report, gain) if gain > 0 else None), by_menu
 
     @property
     def _respond(self) -> BestResponse:
@@ -89,8 +89,8 @@ class BestReport:
 
 
 @dataclass(frozen=True, eq=False)
-class TraceAsks:
-    """Traces every single ask of a client through a mechanism.
+class TraceBids:
+    """Traces every single bid of a client through a mechanism.
 
     Args:
         mechanism: A mechanism that adds, scales and compares.
@@ -122,7 +122,7 @@ class SearchReports:
         bids: (N, S) true costs.
         budget: Money available.
         samples: Reports per client.
-        joint: Vary several asks together.
+        joint: Vary several bids together.
         threshold: Gains up to it are rounding.
         seeds: (N, 2) of every client's own generator, so that the order of work is no matter.
     """
@@ -139,12 +139,12 @@ class SearchReports:
         """The best report found, without the bids, which the caller knows."""
         rng = np.random.default_rng(self.seeds[client])
         reports = random_reports(self.bids, client, self.samples, self.joint, rng)
-        lie = properties.find_profitable_report(
+        best = properties.find_profitable_report(
             self.mechanism, self.bids, self.budget, client=client, reports=reports
         )
-        if lie is None or lie.gain <= self.threshold:
+        if best is None or best.gain <= self.threshold:
             return None
-        return replace(_confirmed(lie, self.mechanism), bids=None, budget=None)
+        return replace(_confirmed(best, self.mechanism), bids=None, budget=None)
 
 
 def _confirmed(found: Violation, mechanism: Mechanism) -> Violation:

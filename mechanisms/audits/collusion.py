@@ -1,8 +1,9 @@
-"""What truthful auctions do not prevent: two clients in league, and one client under two names.
+"""What truthful auctions do not prevent: coalitions of two clients, and false names of one.
 
-No auction of this package is proof against pairs that share their gains; fixed prices with money
-for everybody are. `budget_fair` is proof against a client that shares its work between two names,
-`max_min_fair` is not. The searches here show what there is to gain, with witnesses that replay.
+No auction of this package is collusion-proof where two clients share their gains; fixed prices
+with money for everybody are. `budget_fair` is false-name-proof where a client shares its work
+between two names, `max_min_fair` is not. The searches here show what there is to gain, with
+witnesses that replay.
 """
 
 from __future__ import annotations
@@ -22,24 +23,24 @@ from mechanisms.audits.violation import client_utility
 from mechanisms.bids import checked_bids, checked_budget
 from mechanisms.outcome import Mechanism
 
-PAIR_PROOF = "proof against pairs"
-NAME_PROOF = "proof against false names"
+COLLUSION_PROOF = "collusion-proof"
+FALSE_NAME_PROOF = "false-name-proof"
 
 Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class JointViolation:
-    """A witness that clients gain together what none of them gains alone.
+    """A witness of a profitable joint misreport: of a coalition, or of one client under more names.
 
     Args:
-        law: `PAIR_PROOF` or `NAME_PROOF`.
+        law: `COLLUSION_PROOF` or `FALSE_NAME_PROOF`.
         sentence: What happened, for a person.
-        gain: Of all conspirators together, compared with the truth; side payments share it.
+        gain: Of the whole coalition, compared with truthful bids; side payments share it.
         bids: (N, S) true costs of everybody.
         budget: Money available.
-        clients: Who conspires: two clients, or the one with several names.
-        reports: Rows of asks. The first ones replace the rows of `clients`; the others are further
+        clients: The coalition: two clients, or the one with several names.
+        reports: Rows of bids. The first ones replace the rows of `clients`; the others are further
             names of the first client and stand below all rows.
     """
 
@@ -77,14 +78,14 @@ def find_profitable_collusion(
         bids: (N, S) true costs.
         budget: Money available.
         clients: The two.
-        reports: Pairs of rows of S asks. All pairs of a grid (see `all_pairs`) make the answer
+        reports: Pairs of rows of S bids. All pairs of a grid (see `all_pairs`) make the answer
             exact on that grid; sampled pairs make it a lower bound.
 
     Raises:
         InvalidInput: Bad bids or budget, or not two clients.
 
     Example:
-        A loser that sets the price asks for more; the winner shares what that brings.
+        A loser that sets the price bids more; the winner shares what that brings.
 
         >>> from mechanisms import max_min_fair
         >>> pairs = all_pairs(range(5), 1)
@@ -98,7 +99,7 @@ def find_profitable_collusion(
     pair = tuple(clients)
     if len(set(pair)) != 2 or not all(0 <= client < len(table) for client in pair):
         raise InvalidInput("clients", clients, f"two different indices below {len(table)}")
-    return _best(mechanism, table, budget, pair, reports, PAIR_PROOF)
+    return _best(mechanism, table, budget, pair, reports, COLLUSION_PROOF)
 
 
 def find_profitable_false_name(
@@ -110,7 +111,7 @@ def find_profitable_false_name(
     identities: Iterable[tuple[Row, ...]] | None = None,
     twice: bool = True,
 ) -> JointViolation | None:
-    """The best way for one client to appear as several, if it beats appearing once, honestly.
+    """The best way for one client to appear as several, if it beats appearing once with its costs.
 
     Each identity bears the client's costs for what it wins: a task that is won twice is done
     twice. Under posted prices, too, that pays, as any work does; what is particular to a rule
@@ -121,8 +122,8 @@ def find_profitable_false_name(
         bids: (N, S) true costs.
         budget: Money available.
         client: Who appears several times.
-        identities: Rows of asks, a tuple for each way to appear. By default all ways to split the
-            truthful asks between two names (see `splits`).
+        identities: Rows of bids, a tuple for each way to appear. By default all ways to split the
+            truthful bids between two names (see `splits`).
         twice: Whether two names of the client may win the same task; otherwise only those ways to
             appear count under which this does not happen.
 
@@ -144,11 +145,11 @@ def find_profitable_false_name(
     if not 0 <= client < len(table):
         raise InvalidInput("client", client, f"an index below {len(table)}")
     rows = splits(tuple(table[client])) if identities is None else identities
-    return _best(mechanism, table, budget, (client,), rows, NAME_PROOF, twice=twice)
+    return _best(mechanism, table, budget, (client,), rows, FALSE_NAME_PROOF, twice=twice)
 
 
 def all_pairs(values: Iterable[Any], num_tasks: int) -> Iterator[tuple[Row, Row]]:
-    """Every pair of rows whose asks come from some values.
+    """Every pair of rows whose bids come from some values.
 
     Example:
         >>> len(list(all_pairs([0, 1, 2], 2)))
@@ -159,17 +160,17 @@ def all_pairs(values: Iterable[Any], num_tasks: int) -> Iterator[tuple[Row, Row]
 
 
 def splits(row: Row) -> Iterator[tuple[Row, Row]]:
-    """All ways to divide the asks of a row between two names, both of which ask for something.
+    """All ways to divide the bids of a row between two names, both of which bid on something.
 
     Example:
         >>> list(splits((1, 2)))
         [((1, inf), (inf, 2)), ((inf, 2), (1, inf))]
     """
-    tasks = [task for task, ask in enumerate(row) if ask < math.inf]
+    tasks = [task for task, bid in enumerate(row) if bid < math.inf]
     for size in range(1, len(tasks)):
         for kept in itertools.combinations(tasks, size):
-            first = tuple(ask if task in kept else math.inf for task, ask in enumerate(row))
-            second = tuple(math.inf if task in kept else ask for task, ask in enumerate(row))
+            first = tuple(bid if task in kept else math.inf for task, bid in enumerate(row))
+            second = tuple(math.inf if task in kept else bid for task, bid in enumerate(row))
             yield first, second
 
 
@@ -184,8 +185,8 @@ def _best(
     twice: bool = True,
 ) -> JointViolation | None:
     """Best of some joint reports, if it gains."""
-    honest = _utility(run_mechanism(mechanism, bids, budget), bids, clients, len(clients))
-    best, found = honest, None
+    truthful = _utility(run_mechanism(mechanism, bids, budget), bids, clients, len(clients))
+    best, found = truthful, None
     for rows in candidates:
         outcome = run_mechanism(mechanism, _reported(bids, clients, rows), budget)
         if not twice and _doubled(outcome.winners, bids, clients):
@@ -196,11 +197,11 @@ def _best(
     if found is None:
         return None
     who = f"client {clients[0]} under {len(found)} names"
-    if law == PAIR_PROOF:
+    if law == COLLUSION_PROOF:
         who = f"clients {clients[0]} and {clients[1]} together"
-    asks = " and ".join(f"({', '.join(map(str, row))})" for row in found)
-    sentence = f"{who} gain{'s' * (law == NAME_PROOF)} {best - honest} by asking {asks}"
-    return JointViolation(law, sentence, best - honest, bids, budget, clients, found)
+    shown = " and ".join(f"({', '.join(map(str, row))})" for row in found)
+    sentence = f"{who} gain{'s' * (law == FALSE_NAME_PROOF)} {best - truthful} by bidding {shown}"
+    return JointViolation(law, sentence, best - truthful, bids, budget, clients, found)
 
 
 def _doubled(winners: NDArray[np.bool_], bids: NDArray[Any], clients: tuple[int, ...]) -> bool:
@@ -217,9 +218,9 @@ def _gain(
     reports: tuple[Row, ...],
 ) -> Any:
     """Joint gain of some reports over the truth."""
-    honest = _utility(run_mechanism(mechanism, bids, budget), bids, clients, len(clients))
+    truthful = _utility(run_mechanism(mechanism, bids, budget), bids, clients, len(clients))
     outcome = run_mechanism(mechanism, _reported(bids, clients, reports), budget)
-    return _utility(outcome, bids, clients, len(reports)) - honest
+    return _utility(outcome, bids, clients, len(reports)) - truthful
 
 
 def _reported(

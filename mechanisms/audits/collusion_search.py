@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fairopt.errors import InvalidInput
 from mechanisms.audits.collusion import (
     JointViolation,
     Row,
@@ -19,16 +17,15 @@ from mechanisms.audits.collusion import (
 )
 from mechanisms.audits.random_reports import random_reports
 from mechanisms.audits.run_rule import check_repeats
-from mechanisms.bids import checked_bids, checked_budget, checked_generator, exact_number
+from mechanisms.audits.violation import rounding_error
+from mechanisms.bids import checked_bids, checked_budget, checked_count, checked_generator
 from mechanisms.outcome import Mechanism
 from mechanisms.parallel import checked_jobs, for_each
 
 SAMPLES = 2_000
-"""Conspiracies of each kind that a search tries, unless told otherwise."""
+"""Coalitions of each kind that a search tries, unless told otherwise."""
 TRIES = 20
 """Joint reports tried for one random pair, or one random client, before the next."""
-ROUNDING = Fraction(1, 2**40)
-"""Relative to the budget: smaller gains of a float mechanism are its rounding."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Limits:
     """What a search found beyond truthfulness.
 
     Args:
-        collusion: The most profitable lie of two clients, or None where none was found.
+        collusion: The most profitable joint misreport of two clients, or None where none was found.
         false_name: The most profitable use of two names by one client, or None.
         scope: What was tried, in words.
     """
@@ -58,8 +55,8 @@ def find_limits(
 ) -> Limits:
     """Search for two clients that gain together, and for one that gains under two names.
 
-    Truthful rules are not proof against either, so finding something is expected: the gains say
-    how much a conspiracy is worth on these bids.
+    Truthful rules are neither collusion-proof nor false-name-proof, so finding something is
+    expected: the gains say how much a coalition is worth on these bids.
 
     Args:
         mechanism: Any callable `(bids, budget) -> Outcome`.
@@ -71,7 +68,7 @@ def find_limits(
         progress: Show a bar on the error stream.
 
     Raises:
-        InvalidInput: Bad input, or a mechanism that decides differently when asked again.
+        InvalidInput: Bad input, or a mechanism that decides differently when run again.
 
     Example:
         >>> from mechanisms import max_min_fair
@@ -79,19 +76,18 @@ def find_limits(
         >>> found.collusion.replay(max_min_fair) > 0, found.false_name.replay(max_min_fair) > 0
         (True, True)
     """
-    if isinstance(samples, bool) or not isinstance(samples, int | np.integer) or samples < 1:
-        raise InvalidInput("samples", samples, "an integer >= 1")
+    checked_count("samples", samples, 1)
     table = checked_bids(bids)
     checked_budget(budget, exact=table.dtype == object)
     generator = np.random.default_rng(0) if rng is None else checked_generator(rng)
     check_repeats(mechanism, table, budget)
     seeds = [tuple(map(int, row)) for row in generator.integers(2**63, size=(samples, 2))[::TRIES]]
     search = _Search(mechanism, table, budget)
-    title = "Searching conspiracies"
+    title = "Searching coalitions"
     answers = for_each(search, seeds, jobs=checked_jobs(jobs), progress=progress, title=title)
     pairs, names = zip(*answers, strict=True)
     tried = f"{len(seeds) * TRIES:,} sampled"
-    scope = f"{tried} lies of two clients and {tried} uses of two names, lower bounds"
+    scope = f"{tried} joint misreports of two clients and {tried} uses of two names, lower bounds"
     return Limits(_largest(pairs, table, budget), _largest(names, table, budget), scope)
 
 
@@ -110,33 +106,32 @@ class _Search:
         rng = np.random.default_rng(seed)
         auction = (self.mechanism, self.bids, self.budget)
         pair = rng.permutation(len(self.bids))[:2].tolist()
-        lies = [self._reports(client, rng) for client in pair]
+        sampled = [self._reports(client, rng) for client in pair]
         collusion = None
         if len(pair) == 2:
-            reports = list(zip(*lies, strict=True))
+            reports = list(zip(*sampled, strict=True))
             collusion = find_profitable_collusion(*auction, clients=tuple(pair), reports=reports)
-        rows = [*splits(tuple(self.bids[pair[0]])), *self._doubles(pair[0], lies[0])]
+        rows = [*splits(tuple(self.bids[pair[0]])), *self._doubles(pair[0], sampled[0])]
         shown = [rows[i] for i in rng.permutation(len(rows))[:TRIES]]
         name = find_profitable_false_name(*auction, client=pair[0], identities=shown)
         return self._small(collusion), self._small(name)
 
     def _reports(self, client: int, rng: np.random.Generator) -> list[Row]:
-        """Random reports of a client, some of them the truth, so that one may lie alone."""
+        """Random reports of a client, some of them the truth, so that one may misreport alone."""
         truth = tuple(self.bids[client])
-        lies = random_reports(self.bids, client, TRIES, True, rng)
-        return [lie if rng.random() < 0.7 else truth for lie in lies] or [truth] * TRIES
+        reports = random_reports(self.bids, client, TRIES, True, rng)
+        return [row if rng.random() < 0.7 else truth for row in reports] or [truth] * TRIES
 
-    def _doubles(self, client: int, lies: list[Row]) -> list[Any]:
-        """The client, honest, beside a second name that asks at random."""
+    def _doubles(self, client: int, reports: list[Row]) -> list[Any]:
+        """The client, truthful, beside a second name that bids at random."""
         truth = tuple(self.bids[client])
-        return [(truth, lie) for lie in lies]
+        return [(truth, report) for report in reports]
 
     def _small(self, found: JointViolation | None) -> JointViolation | None:
         """A finding above rounding, without the bids, which the caller knows."""
         if found is None:
             return None
-        floats = self.bids.dtype != object
-        enough = found.gain > ROUNDING * exact_number(self.budget) * floats
+        enough = found.gain > rounding_error(self.bids, self.budget)
         return replace(found, bids=np.empty((0, 0)), budget=None) if enough else None
 
 

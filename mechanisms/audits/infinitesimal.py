@@ -1,10 +1,10 @@
 r"""Numbers just above a point, by which a mechanism shows where its decisions change.
 
-A germ is the linear function p + q t for small t > 0. It adds, scales and compares; comparisons go
-by value and then by slope. Run a mechanism that only adds, scales and compares on a profile in
-which one ask is the germ h + t: it takes the decisions of all asks just above h at once. Every
-comparison also tells the shared `Horizon` how far t can grow before its answer changes, so the
-nearest of these roots ends the interval of asks that are treated alike.
+A number p + q t has a value p and an infinitesimal part: t stands for all small t > 0. It adds,
+scales and compares; comparisons go by value and then by slope. Run a mechanism that only adds,
+scales and compares on a profile in which one bid is h + t: it takes the decisions of all bids just
+above h at once. Every comparison also tells the shared `Horizon` how far t can grow before its
+answer changes, so the nearest of these roots ends the interval of bids that are treated alike.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ class Horizon:
 
 
 @dataclass(frozen=True, eq=False)
-class Germ:
+class Infinitesimal:
     """The number value + slope t for all small t > 0.
 
     Args:
         value: p, the value at t = 0.
         slope: q.
-        horizon: Where comparisons report their roots; shared by all germs of one run.
+        horizon: Where comparisons report their roots; shared by all such numbers of one run.
 
     Example:
         >>> horizon = Horizon()
-        >>> ask = Germ(Fraction(1), Fraction(1), horizon)
-        >>> ask > 1, ask < 3, 2 * ask <= 5, horizon.limit
+        >>> bid = Infinitesimal(Fraction(1), Fraction(1), horizon)
+        >>> bid > 1, bid < 3, 2 * bid <= 5, horizon.limit
         (True, True, True, Fraction(3, 2))
     """
 
@@ -59,20 +59,20 @@ class Germ:
         return self.value + self.slope * t
 
     @property
-    def real(self) -> Germ:
-        """Itself: a germ is a real number."""
+    def real(self) -> Infinitesimal:
+        """Itself: an infinitesimal is a real number."""
         return self
 
     @property
     def imag(self) -> int:
-        """0: a germ is a real number."""
+        """0: an infinitesimal is a real number."""
         return 0
 
-    def _plus(self, value: Any, slope: Any) -> Germ:
-        return Germ(self.value + value, self.slope + slope, self.horizon)
+    def _plus(self, value: Any, slope: Any) -> Infinitesimal:
+        return Infinitesimal(self.value + value, self.slope + slope, self.horizon)
 
     def __add__(self, other: Any) -> Any:
-        if isinstance(other, Germ):
+        if isinstance(other, Infinitesimal):
             return self._plus(other.value, other.slope)
         if _infinite(other):
             return other
@@ -80,10 +80,10 @@ class Germ:
 
     __radd__ = __add__
 
-    def __neg__(self) -> Germ:
-        return Germ(-self.value, -self.slope, self.horizon)
+    def __neg__(self) -> Infinitesimal:
+        return Infinitesimal(-self.value, -self.slope, self.horizon)
 
-    def __pos__(self) -> Germ:
+    def __pos__(self) -> Infinitesimal:
         return self
 
     def __sub__(self, other: Any) -> Any:
@@ -92,22 +92,22 @@ class Germ:
     def __rsub__(self, other: Any) -> Any:
         return (-self) + other
 
-    def __mul__(self, factor: Any) -> Germ:
+    def __mul__(self, factor: Any) -> Infinitesimal:
         number = _constant(factor)
-        return Germ(self.value * number, self.slope * number, self.horizon)
+        return Infinitesimal(self.value * number, self.slope * number, self.horizon)
 
     __rmul__ = __mul__
 
-    def __truediv__(self, divisor: Any) -> Germ:
+    def __truediv__(self, divisor: Any) -> Infinitesimal:
         number = _constant(divisor)
-        return Germ(self.value / number, self.slope / number, self.horizon)
+        return Infinitesimal(self.value / number, self.slope / number, self.horizon)
 
     def __rtruediv__(self, other: Any) -> Any:
         raise NotAffine(f"division by a bid: not {REQUIREMENT}")
 
     def _sign_against(self, other: Any) -> int:
         """Sign of self - other just above t = 0."""
-        if not isinstance(other, Germ) and _infinite(other):
+        if not isinstance(other, Infinitesimal) and _infinite(other):
             return -1 if other > 0 else 1
         gap = self - other
         self.horizon.sees(gap.value, gap.slope)
@@ -127,7 +127,7 @@ class Germ:
         return self._sign_against(other) >= 0
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, numbers.Real | Germ):
+        if not isinstance(other, numbers.Real | Infinitesimal):
             return NotImplemented
         return self._sign_against(other) == 0
 
@@ -139,16 +139,16 @@ class Germ:
     def __float__(self) -> float:
         raise NotAffine(f"conversion of a bid to a float: not {REQUIREMENT}")
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Germ:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Infinitesimal:
         return self
 
 
-numbers.Real.register(Germ)
+numbers.Real.register(Infinitesimal)
 
 
 def at(number: Any, t: Any) -> Any:
-    """Any number at a given t: a germ moves, a constant stays."""
-    return number.at(t) if isinstance(number, Germ) else number
+    """Any number at a given t: an infinitesimal moves, a constant stays."""
+    return number.at(t) if isinstance(number, Infinitesimal) else number
 
 
 def _infinite(number: Any) -> bool:
@@ -158,7 +158,7 @@ def _infinite(number: Any) -> bool:
 
 def _constant(number: Any) -> Fraction:
     """A finite constant without rounding."""
-    if isinstance(number, Germ):
+    if isinstance(number, Infinitesimal):
         raise NotAffine(f"product of two bids: not {REQUIREMENT}")
     if isinstance(number, numbers.Rational):
         return Fraction(number)

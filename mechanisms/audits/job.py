@@ -1,11 +1,11 @@
-"""What an audit is about: a mechanism, true costs, and who may lie."""
+"""What an audit is about: a mechanism, true costs, and the clients that may misreport."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,7 @@ from numpy.typing import NDArray
 from fairopt.errors import InvalidInput
 from mechanisms.bids import checked_budget, exactly
 from mechanisms.outcome import Mechanism
-from mechanisms.parallel import for_each
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from mechanisms.parallel import Item, Result, for_each
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +24,7 @@ class AuditJob:
         mechanism: The callable under test.
         bids: (N, S) true costs.
         budget: Money available.
-        liars: Indices of those who may lie, each once.
+        clients: Indices of those who may misreport, each once.
         jobs: Processes, as in `mechanisms.parallel.for_each`.
         progress: Whether to show a bar.
     """
@@ -35,20 +32,20 @@ class AuditJob:
     mechanism: Mechanism
     bids: NDArray[Any]
     budget: Any
-    liars: list[int]
+    clients: list[int]
     jobs: int | None
     progress: bool
 
     @property
     def who(self) -> str:
-        """Who may lie, in words."""
-        first, last = self.liars[0], self.liars[-1]
-        if self.liars == list(range(first, last + 1)) and first < last:
+        """Who may misreport, in words."""
+        first, last = self.clients[0], self.clients[-1]
+        if self.clients == list(range(first, last + 1)) and first < last:
             return f"clients {first}-{last}"
-        return f"client{'s' * (first != last)} {', '.join(map(str, self.liars))}"
+        return f"client{'s' * (first != last)} {', '.join(map(str, self.clients))}"
 
-    def ask(self, check: Callable[[Item], Result], about: Sequence[Item]) -> list[Result]:
-        """A check of every client that may lie, given an item about each."""
+    def check_each(self, check: Callable[[Item], Result], about: Sequence[Item]) -> list[Result]:
+        """A check of every client that may misreport, given an item about each."""
         title = "Auditing clients"
         return for_each(check, about, jobs=self.jobs, progress=self.progress, title=title)
 
@@ -64,7 +61,7 @@ class AuditJob:
 
 
 def checked_clients(clients: Any, total: int) -> list[int]:
-    """Indices of those who may lie, in rising order and each once: None is everybody.
+    """Indices of those who may misreport, in rising order and each once: None is everybody.
 
     Example:
         >>> checked_clients([2, 0, 2], 3)

@@ -1,7 +1,7 @@
-"""The laws of an honest auction, each as a search for a witness against it.
+"""The laws of a truthful auction, each as a search for a witness against it.
 
 Rules and laws never mix: a law sees a mechanism as a callable `(bids, budget) -> Outcome`, or only
-the outcome. A search returns a `Violation` that replays, or `None`. Those that vary one ask of one
+the outcome. A search returns a `Violation` that replays, or `None`. Those that vary one bid of one
 client do so exactly and completely (see `mechanisms.audits.response_curve.trace`); they need a
 mechanism that adds, scales and compares numbers and so works on fractions.
 """
@@ -17,8 +17,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fairopt.errors import InvalidInput
-from mechanisms.audits.collusion import find_profitable_collusion as find_profitable_collusion
-from mechanisms.audits.collusion import find_profitable_false_name as find_profitable_false_name
 from mechanisms.audits.response_curve import Piece, row_with, trace
 from mechanisms.audits.run_rule import checked_outcome, run_mechanism
 from mechanisms.audits.violation import (
@@ -40,7 +38,7 @@ Traces = dict[int, list[Piece]]
 
 
 def find_irrational_payment(outcome: Outcome, bids: ArrayLike) -> Violation | None:
-    """A recruit that is paid less than it asked.
+    """A recruit that is paid less than its bid.
 
     Args:
         outcome: What the mechanism decided.
@@ -49,15 +47,15 @@ def find_irrational_payment(outcome: Outcome, bids: ArrayLike) -> Violation | No
     Example:
         >>> outcome = Outcome(np.array([[True]]), np.array([[1.0]]), np.array([1]))
         >>> find_irrational_payment(outcome, [[3.0]]).sentence
-        'client 0 asked 3 for task 0 and is paid 1'
+        'client 0 bids 3 for task 0 and is paid 1'
     """
     table = checked_bids(bids)
     checked_outcome(outcome, table.shape)
     for client, task in np.argwhere(outcome.winners):
-        ask, pay = (exact_number(x[client, task]) for x in (table, outcome.payments))
-        if pay < ask:
-            sentence = f"client {client} asked {ask} for task {task} and is paid {pay}"
-            found = Violation(RATIONAL, sentence, ask - pay)
+        bid, pay = (exact_number(x[client, task]) for x in (table, outcome.payments))
+        if pay < bid:
+            sentence = f"client {client} bids {bid} for task {task} and is paid {pay}"
+            found = Violation(RATIONAL, sentence, bid - pay)
             return replace(found, client=int(client), task=int(task), truth=tuple(table[client]))
     return None
 
@@ -80,22 +78,22 @@ def find_overspend(outcome: Outcome, budget: Any) -> Violation | None:
 def find_profitable_misreport(
     mechanism: Mechanism, bids: ArrayLike, budget: Any, *, client: int, feigned: bool = False
 ) -> Violation | None:
-    """The single ask by which one client gains most when it replaces the true one.
+    """The single bid by which one client gains most when it replaces the true one.
 
-    Every ask from 0 to infinity, and not bidding, is covered for each task in turn; the client's
-    other asks stay truthful. Bids are taken as the true costs. Where the best gain is a limit
-    that no ask attains, an ask with all but 1/1024 of it is returned.
+    Every bid from 0 to infinity, and not bidding, is covered for each task in turn; the client's
+    other bids stay truthful. Bids are taken as the true costs. Where the best gain is a limit
+    that no bid attains, a bid with all but 1/1024 of it is returned.
 
-    A client that does not bid for a task stays out of it, unless `feigned` is set: then it may
-    also ask for a task that it cannot do, hoping to lose there and to gain elsewhere. That breaks
+    A client that does not bid on a task stays out of it, unless `feigned` is set: then it may
+    also bid on a task that it cannot do, hoping to lose there and to gain elsewhere. That breaks
     `level_max_min` even where every client has one task.
 
     Args:
         mechanism: Callable on exact numbers that only adds, scales and compares.
         bids: (N, S) true costs.
         budget: Money available.
-        client: Who may lie.
-        feigned: Also vary asks for tasks that the client does not bid on.
+        client: Who may misreport.
+        feigned: Also vary bids for tasks that the client does not bid on.
 
     Raises:
         InvalidInput: Bad bids or budget, or a mechanism of another kind.
@@ -120,13 +118,13 @@ def find_profitable_report(
         mechanism: Any callable; bids are passed on as given.
         bids: (N, S) true costs.
         budget: Money available.
-        client: Who may lie.
-        reports: Rows of S asks to try.
+        client: Who may misreport.
+        reports: Rows of S bids to try.
     """
     table = checked_bids(bids)
     truth = tuple(table[client])
-    honest = client_utility(run_mechanism(mechanism, table, budget), client, truth)
-    best, found = honest, None
+    truthful = client_utility(run_mechanism(mechanism, table, budget), client, truth)
+    best, found = truthful, None
     profile = table.copy()
     for report in reports:
         profile[client] = report
@@ -135,15 +133,15 @@ def find_profitable_report(
             best, found = utility, tuple(report)
     if found is None:
         return None
-    return misreport(table, budget, client, found, best - honest)
+    return misreport(table, budget, client, found, best - truthful)
 
 
 def find_non_monotone(
     mechanism: Mechanism, bids: ArrayLike, budget: Any, *, client: int
 ) -> Violation | None:
-    """A task that one client wins at some ask and loses at a lower one, everything else equal.
+    """A task that one client wins at some bid and loses at a lower one, everything else equal.
 
-    Covers every ask, task by task. Arguments and errors as `find_profitable_misreport`.
+    Covers every bid, task by task. Arguments and errors as `find_profitable_misreport`.
     """
     profile = Profile(mechanism, bids, budget, client)
     return next(monotonicity(profile, profile.traces()), None)
@@ -152,10 +150,10 @@ def find_non_monotone(
 def find_non_critical_payment(
     mechanism: Mechanism, bids: ArrayLike, budget: Any, *, client: int
 ) -> Violation | None:
-    """A payment that differs from the highest ask at which the client still wins the task.
+    """A payment that differs from the highest bid at which the client still wins the task.
 
     The law is about clients that bid on one task, for which monotone and critical together are
-    truthfulness; others are passed over, and so is a task that the client wins at every ask.
+    truthfulness; others are passed over, and so is a task that the client wins at every bid.
     Arguments and errors as `find_profitable_misreport`.
     """
     profile = Profile(mechanism, bids, budget, client)
@@ -165,11 +163,11 @@ def find_non_critical_payment(
 def find_menu_dependence(
     mechanism: Mechanism, bids: ArrayLike, budget: Any, *, client: int
 ) -> Violation | None:
-    """Two bids of one client, one ask apart, that win the same tasks at different pay.
+    """Two reports of one client that differ in one bid and win the same tasks at different pay.
 
     A mechanism is truthful against joint misreports exactly if a client's own bids move neither
     the pay for a set of tasks nor which sets it may choose from, and it gets the best one. This
-    looks for a witness against the first half, along each single ask. Arguments and errors as
+    looks for a witness against the first half, along each single bid. Arguments and errors as
     `find_profitable_misreport`.
     """
     profile = Profile(mechanism, bids, budget, client)
@@ -190,22 +188,22 @@ class Profile:
         self.truth: Row = tuple(self.bids[client])
 
     def traces(self, *, feigned: bool = False) -> Traces:
-        """All pieces of the client's ask, for each task that it bids on (or for all)."""
-        tasks = [task for task, ask in enumerate(self.truth) if feigned or ask < np.inf]
+        """All pieces of the client's bid, for each task that it bids on (or for all)."""
+        tasks = [task for task, bid in enumerate(self.truth) if feigned or bid < np.inf]
         return {task: list(self.trace(task)) for task in tasks}
 
     def trace(self, task: int) -> Iterator[Piece]:
-        """Pieces of one ask."""
+        """Pieces of one bid."""
         return trace(self.mechanism, self.bids, self.budget, self.client, task)
 
-    def honest_utility(self) -> Any:
+    def truthful_utility(self) -> Any:
         """Utility of the truth."""
         outcome = run_mechanism(self.mechanism, self.bids, self.budget)
         return client_utility(outcome, self.client, self.truth)
 
-    def violation(self, law: str, sentence: str, gain: Any, task: int, asks: Row) -> Violation:
-        """A violation between two asks for one task; the first stands in the profile."""
-        rows = [row_with(self.truth, task, ask) for ask in asks]
+    def violation(self, law: str, sentence: str, gain: Any, task: int, pair: Row) -> Violation:
+        """A violation between two bids for one task; the first stands in the profile."""
+        rows = [row_with(self.truth, task, bid) for bid in pair]
         bids = self.bids.copy()
         bids[self.client] = rows[0]
         found = Violation(law, sentence, gain, bids, self.budget, self.client)
@@ -213,77 +211,77 @@ class Profile:
 
 
 def misreports(profile: Profile, traces: Traces) -> Iterator[Violation]:
-    """Profitable single asks, at most one per piece."""
-    honest = profile.honest_utility()
+    """Profitable single bids, at most one per piece."""
+    truthful = profile.truthful_utility()
     for task, pieces in traces.items():
         for piece in pieces:
-            ask = piece.best_ask(profile.truth, honest)
-            if ask is not None:
-                gain = piece.utility(profile.truth, ask) - honest
-                report = row_with(profile.truth, task, ask)
+            bid = piece.best_bid(profile.truth, truthful)
+            if bid is not None:
+                gain = piece.utility(profile.truth, bid) - truthful
+                report = row_with(profile.truth, task, bid)
                 yield misreport(profile.bids, profile.budget, profile.client, report, gain)
 
 
 def monotonicity(profile: Profile, traces: Traces) -> Iterator[Violation]:
-    """Tasks won at a higher ask and lost at a lower one."""
+    """Tasks won at a higher bid and lost at a lower one."""
     for task, pieces in traces.items():
         lost = None
         for piece in pieces:
             if not piece.won[task]:
                 lost = piece.inside() if lost is None else lost
             elif lost is not None:
-                asks = (piece.inside(), lost)
-                sentence = f"client {profile.client} wins task {task} at {asks[0]}, not at {lost}"
-                yield profile.violation(MONOTONE, sentence, 1, task, asks)
+                pair = (piece.inside(), lost)
+                sentence = f"client {profile.client} wins task {task} at {pair[0]}, not at {lost}"
+                yield profile.violation(MONOTONE, sentence, 1, task, pair)
                 break
 
 
 def critical_payments(profile: Profile, traces: Traces) -> Iterator[Violation]:
-    """A payment that is not the supremum of the winning asks, for a client with one task."""
+    """A payment that is not the supremum of the winning bids, for a client with one task."""
     if len(traces) != 1:
         return
     [(task, pieces)] = traces.items()
     winning = [piece for piece in pieces if piece.won[task]]
     edge = winning[-1].high if winning else np.inf
-    for ask, won, paid in _payments(winning):
+    for bid, won, paid in _payments(winning):
         if won[task] and edge < np.inf and paid != edge:
             sentence = (
-                f"client {profile.client} asks {ask} for task {task} and is paid {paid}; "
-                f"it wins at asks up to {edge}"
+                f"client {profile.client} bids {bid} for task {task} and is paid {paid}; "
+                f"it wins at bids up to {edge}"
             )
-            found = profile.violation(CRITICAL, sentence, abs(paid - edge), task, (ask, ask))
+            found = profile.violation(CRITICAL, sentence, abs(paid - edge), task, (bid, bid))
             yield replace(found, edge=edge)
             return
 
 
 def menu_dependence(profile: Profile, traces: Traces) -> Iterator[Violation]:
-    """Sets of tasks whose pay moves with one of the client's own asks."""
+    """Sets of tasks whose pay moves with one of the client's own bids."""
     for varied, pieces in traces.items():
         first: dict[tuple[bool, ...], tuple[Any, Any]] = {}
-        for ask, won, pay in _payments(pieces):
-            other, before = first.setdefault(won, (ask, pay))
+        for bid, won, pay in _payments(pieces):
+            other, before = first.setdefault(won, (bid, pay))
             if before != pay:
                 tasks = ", ".join(str(task) for task, wins in enumerate(won) if wins)
                 sentence = (
-                    f"client {profile.client} is paid {before} for task {tasks} when it asks "
-                    f"{other} for task {varied}, and {pay} when it asks {ask}"
+                    f"client {profile.client} is paid {before} for task {tasks} when it bids "
+                    f"{other} for task {varied}, and {pay} when it bids {bid}"
                 )
-                yield profile.violation(MENU, sentence, abs(pay - before), varied, (other, ask))
+                yield profile.violation(MENU, sentence, abs(pay - before), varied, (other, bid))
                 break
 
 
 def _payments(pieces: list[Piece]) -> Iterator[tuple[Any, tuple[bool, ...], Any]]:
-    """(ask, tasks won, pay): two asks of every interval, since pay is linear there."""
+    """(bid, tasks won, pay): two bids of every interval, since pay is linear there."""
     for piece in pieces:
         middle = piece.inside()
-        for ask in (middle, (middle + piece.low) / 2):
-            yield ask, piece.won, piece.utility((Fraction(0),) * len(piece.won), ask)
+        for bid in (middle, (middle + piece.low) / 2):
+            yield bid, piece.won, piece.utility((Fraction(0),) * len(piece.won), bid)
 
 
 def misreport(bids: NDArray[Any], budget: Any, client: int, report: Row, gain: Any) -> Violation:
     """Violation of truthfulness by a client whose true costs stand in the bids."""
     truth = tuple(bids[client])
     shown = [f"({', '.join(str(x) for x in row)})" for row in (truth, report)]
-    sentence = f"client {client} with costs {shown[0]} gains {gain} by asking {shown[1]}"
+    sentence = f"client {client} with costs {shown[0]} gains {gain} by bidding {shown[1]}"
     found = Violation(TRUTHFUL, sentence, gain, bids, budget, client)
     return replace(found, truth=truth, report=report)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 def random_reports(
     bids: NDArray[Any], client: int, count: int, joint: bool, rng: np.random.Generator
 ) -> list[tuple[Any, ...]]:
-    """Misreports near the places where decisions change: others' asks, and multiples of the truth.
+    """Misreports near the places where decisions change: others' bids, and multiples of the truth.
 
-    Each varied ask is another client's ask for the task, a hair below or above it, or the truth
+    Each varied bid is another client's bid for the task, a hair below or above it, or the truth
     times a random factor. Tasks that the client does not bid on stay so.
     """
     truth = bids[client]
@@ -25,13 +25,13 @@ def random_reports(
         report = list(truth)
         varied = tasks[rng.random(len(tasks)) < (0.6 if joint else 0.0)]
         for task in varied if len(varied) else [rng.choice(tasks)]:
-            report[task] = _random_ask(bids[:, task], truth[task], rng)
+            report[task] = _random_bid(bids[:, task], truth[task], rng)
         reports.append(tuple(report))
     return reports
 
 
-def _random_ask(column: NDArray[Any], truth: Any, rng: np.random.Generator) -> Any:
-    """One random ask of the same number type as the truth."""
+def _random_bid(column: NDArray[Any], truth: Any, rng: np.random.Generator) -> Any:
+    """One random bid of the same number type as the truth."""
     number = Fraction if isinstance(truth, Fraction) else float
     other = column[rng.integers(len(column))]
     if rng.random() < 0.5 and other < math.inf:

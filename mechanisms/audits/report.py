@@ -1,4 +1,4 @@
-"""What an audit says: a verdict, how far it reaches, and witnesses."""
+"""What an audit says: its result, how far that reaches, and witnesses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one ask brings its client: the whole line of possible asks, cut where decisions change."""
+"""What one bid brings its client: the whole line of possible bids, cut where decisions change."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
-from mechanisms.audits.infinitesimal import Germ, Horizon, at
+from mechanisms.audits.infinitesimal import Horizon, Infinitesimal, at
 from mechanisms.audits.run_rule import run_mechanism
 from mechanisms.bids import exact_number
 from mechanisms.outcome import Mechanism
 
 NEAR = Fraction(1, 1024)
-"""Part of a gain that may be missed where only a limit that no ask attains has all of it."""
+"""Part of a gain that may be missed where only a limit that no bid attains has all of it."""
 PIECES = 100_000
 """Intervals after which tracing gives up; the rules of this package have a few per client."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Asks that the mechanism treats alike: one point, or an open interval.
+    """Bids that the mechanism treats alike: one point, or an open interval.
 
     Args:
-        low: Left end of the asks.
+        low: Left end of the bids.
         high: Right end; equal to `low` for a point, `inf` for the last interval.
         won: (S,) tasks that the client wins.
-        paid: (S,) its pay, a function of t = ask - low on an interval.
+        paid: (S,) its pay, a function of t = bid - low on an interval.
     """
 
     low: Any
@@ -40,27 +40,27 @@ class Piece:
 
     @property
     def is_point(self) -> bool:
-        """Whether this is a single ask."""
+        """Whether this is a single bid."""
         return bool(self.low == self.high)
 
     def inside(self) -> Any:
-        """An ask of this piece."""
+        """A bid of this piece."""
         if self.is_point:
             return self.low
         return self.low + 1 if self.high == math.inf else (self.low + self.high) / 2
 
-    def utility(self, costs: tuple[Any, ...], ask: Any) -> Any:
-        """Utility of a client with these costs at an ask of this piece (ends: the limit there)."""
+    def utility(self, costs: tuple[Any, ...], bid: Any) -> Any:
+        """Utility of a client with these costs at a bid of this piece (ends: the limit there)."""
         total = Fraction(0)
         for won, pay, cost in zip(self.won, self.paid, costs, strict=True):
             if won:
                 if cost == math.inf:
                     return -math.inf
-                total += at(pay, ask - self.low) - cost
+                total += at(pay, bid - self.low) - cost
         return total
 
-    def best_ask(self, costs: tuple[Any, ...], floor: Any) -> Any:
-        """An ask of this piece that gains almost the most over `floor`, or None where none gains.
+    def best_bid(self, costs: tuple[Any, ...], floor: Any) -> Any:
+        """A bid of this piece that gains almost the most over `floor`, or None where none gains.
 
         Utility is linear on the piece, so its supremum is at an end: walk towards the better end
         from the middle until nearly all of the gain there is made.
@@ -75,32 +75,32 @@ class Piece:
         return self._approach(end, middle, costs, most - (most - floor) * NEAR)
 
     def _far(self, costs: tuple[Any, ...], floor: Any) -> Any:
-        """An ask of an unbounded piece, far enough to beat the floor if utility grows with it."""
+        """A bid of an unbounded piece, far enough to beat the floor if utility grows with it."""
         here, step = self.inside(), self.utility(costs, self.low + 2)
         slope = step - self.utility(costs, here)
         return here + 1 + (floor - step) / slope + 1 if 0 < slope < math.inf else self.low
 
     def _approach(self, end: Any, start: Any, costs: tuple[Any, ...], goal: Any) -> Any:
         """Halve the way to an end whose limit beats the goal; ends because utility is linear."""
-        ask = start
-        while self.utility(costs, ask) < goal:
-            ask = (ask + end) / 2
-        return ask
+        bid = start
+        while self.utility(costs, bid) < goal:
+            bid = (bid + end) / 2
+        return bid
 
 
 def trace(
     mechanism: Mechanism, bids: NDArray[Any], budget: Any, client: int, task: int
 ) -> Iterator[Piece]:
-    """All asks of one (client, task) from 0 to infinity, piece by piece, and not bidding.
+    """All bids of one (client, task) from 0 to infinity, piece by piece, and not bidding.
 
-    Method: germ tracing. The unchanged mechanism runs on a point, then just above it; the
-    comparisons it makes say where the next point is. Exact and complete for one ask.
+    Method: tracing. The unchanged mechanism runs on a point, then infinitesimally above it; the
+    comparisons it makes say where the next point is. Exact and complete for one bid.
 
     Args:
         mechanism: A rule that only adds, scales and compares, on exact numbers.
         bids: (N, S) exact bids.
         budget: Exact budget.
-        client: Whose ask varies.
+        client: Whose bid varies.
         task: Of which task.
 
     Raises:
@@ -110,15 +110,15 @@ def trace(
     for _ in range(PIECES):
         yield _piece(mechanism, bids, budget, client, task, low, low, low)
         horizon = Horizon()
-        germ = Germ(low, Fraction(1), horizon)
-        above = _piece(mechanism, bids, budget, client, task, germ, low, math.inf)
+        above_low = Infinitesimal(low, Fraction(1), horizon)
+        above = _piece(mechanism, bids, budget, client, task, above_low, low, math.inf)
         high = low + horizon.limit if horizon.limit < math.inf else math.inf
         yield Piece(low, high, above.won, above.paid)
         if high == math.inf:
             yield _piece(mechanism, bids, budget, client, task, math.inf, math.inf, math.inf)
             return
         low = high
-    raise InvalidInput("mechanism", mechanism, f"one with at most {PIECES} pieces per ask")
+    raise InvalidInput("mechanism", mechanism, f"one with at most {PIECES} pieces per bid")
 
 
 def _piece(
@@ -127,13 +127,13 @@ def _piece(
     budget: Any,
     client: int,
     task: int,
-    ask: Any,
+    bid: Any,
     low: Any,
     high: Any,
 ) -> Piece:
-    """Run the mechanism with one ask replaced."""
+    """Run the mechanism with one bid replaced."""
     profile = bids.copy()
-    profile[client, task] = ask
+    profile[client, task] = bid
     try:
         outcome = run_mechanism(mechanism, profile, budget)
     except TypeError as error:
@@ -144,10 +144,10 @@ def _piece(
 
 
 def _pay(value: Any) -> Any:
-    """A payment as a germ or an exact number."""
-    return value if isinstance(value, Germ) else exact_number(value)
+    """A payment as an infinitesimal or an exact number."""
+    return value if isinstance(value, Infinitesimal) else exact_number(value)
 
 
-def row_with(row: tuple[Any, ...], task: int, ask: Any) -> tuple[Any, ...]:
-    """A client's asks with one of them replaced."""
-    return (*row[:task], ask, *row[task + 1 :])
+def row_with(row: tuple[Any, ...], task: int, bid: Any) -> tuple[Any, ...]:
+    """A client's bids with one of them replaced."""
+    return (*row[:task], bid, *row[task + 1 :])

@@ -17,7 +17,7 @@ from fairopt.errors import InvalidInput
 from mechanisms.outcome import Mechanism, Outcome
 
 SHOWN_CELLS = 40
-"""Asks up to which an error note prints the whole table."""
+"""Bids up to which an error note prints the whole table."""
 
 
 def run_mechanism(mechanism: Mechanism, bids: NDArray[Any], budget: Any) -> Outcome:
@@ -62,7 +62,7 @@ def checked_outcome(outcome: Any, shape: tuple[int, ...]) -> Outcome:
 
 
 def check_repeats(mechanism: Mechanism, bids: NDArray[Any], budget: Any) -> None:
-    """Refuse a mechanism that decides differently when it is asked twice.
+    """Refuse a mechanism that decides differently when it is run twice.
 
     Raises:
         InvalidInput: It draws random numbers anew, or remembers earlier calls.

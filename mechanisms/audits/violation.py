@@ -22,6 +22,8 @@ CRITICAL = "critical payments"
 MENU = "menu independent"
 LAWS = (TRUTHFUL, RATIONAL, WITHIN_BUDGET, MONOTONE, CRITICAL, MENU)
 """The laws that can be violated, as reports name them."""
+ROUNDING = Fraction(1, 2**40)
+"""Relative to the budget: smaller gains under a float mechanism are its rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,7 @@ class Violation:
         sentence: What happened, for a person.
         gain: Size of the violation: the client's gain for a misreport, the missing pay for an
             irrational payment, the excess for an overspent budget, the difference of the two
-            payments where they should be equal, 1 for a task lost by asking less.
+            payments where they should be equal, 1 for a task lost by bidding less.
         bids: (N, S) the profile in which everybody but the client, and the client in its truthful
             bid, is as given. None where only an outcome was looked at.
         budget: The budget; None where only an outcome was looked at.
@@ -41,7 +43,7 @@ class Violation:
         task: On which task, where the law is about one.
         truth: (S,) the client's bid in `bids`: its true costs.
         report: (S,) what it bids instead.
-        edge: For `CRITICAL`, the highest ask that still wins, which the payment should equal.
+        edge: For `CRITICAL`, the highest bid that still wins, which the payment should equal.
     """
 
     law: str
@@ -63,14 +65,14 @@ class Violation:
         """
         if self.bids is None or self.budget is None:
             raise InvalidInput("violation", self.law, "one that knows its bids and its budget")
-        honest = run_mechanism(mechanism, self.bids, self.budget)
+        truthful = run_mechanism(mechanism, self.bids, self.budget)
         if self.law == WITHIN_BUDGET:
-            return exact_spend(honest) - exact_number(self.budget)
+            return exact_spend(truthful) - exact_number(self.budget)
         assert self.client is not None
         if self.law == RATIONAL:
             assert self.task is not None
-            return _missing_pay(honest, self.bids, self.client, self.task)
-        return self._compare(honest, run_mechanism(mechanism, self.reported(), self.budget))
+            return _missing_pay(truthful, self.bids, self.client, self.task)
+        return self._compare(truthful, run_mechanism(mechanism, self.reported(), self.budget))
 
     def reported(self) -> NDArray[Any]:
         """The profile with the client's report in place of its truth."""
@@ -80,29 +82,29 @@ class Violation:
         profile[self.client] = self.report
         return profile
 
-    def _compare(self, honest: Outcome, other: Outcome) -> Any:
+    def _compare(self, truthful: Outcome, other: Outcome) -> Any:
         """Gain of a law about two bids of one client."""
         client, task = self.client, self.task
         if self.law == TRUTHFUL:
             costs = np.asarray([self.truth], dtype=object)
             return client_utility(other, client, costs[0]) - client_utility(
-                honest, client, costs[0]
+                truthful, client, costs[0]
             )
         if self.law == MONOTONE:
-            return int(honest.winners[client, task]) - int(other.winners[client, task])
-        return self._pay_gap(honest, other)
+            return int(truthful.winners[client, task]) - int(other.winners[client, task])
+        return self._pay_gap(truthful, other)
 
-    def _pay_gap(self, honest: Outcome, other: Outcome) -> Any:
+    def _pay_gap(self, truthful: Outcome, other: Outcome) -> Any:
         """Gap between a payment and what it should equal."""
         assert self.truth is not None
         if self.law == CRITICAL:
-            won = honest.winners[self.client, self.task] and self.edge is not None
-            pay = exact_number(honest.payments[self.client, self.task])
+            won = truthful.winners[self.client, self.task] and self.edge is not None
+            pay = exact_number(truthful.payments[self.client, self.task])
             return abs(pay - self.edge) if won else Fraction(0)
-        if not np.array_equal(honest.winners[self.client], other.winners[self.client]):
+        if not np.array_equal(truthful.winners[self.client], other.winners[self.client]):
             return Fraction(0)
         free = [Fraction(0)] * len(self.truth)
-        pays = [client_utility(outcome, self.client, free) for outcome in (honest, other)]
+        pays = [client_utility(outcome, self.client, free) for outcome in (truthful, other)]
         return abs(pays[0] - pays[1])
 
     def within(self, bids: NDArray[Any], budget: Any) -> Violation:
@@ -119,13 +121,19 @@ def client_utility(outcome: Outcome, client: Any, costs: Any) -> Any:
     return one.utilities(table)[0]
 
 
+def rounding_error(bids: NDArray[Any], budget: Any) -> Fraction:
+    """Gains up to it can be rounded payments: 0 where the bids are exact."""
+    exact = bids.dtype == object
+    return Fraction(0) if exact else ROUNDING * exact_number(budget)
+
+
 def exact_spend(outcome: Outcome) -> Any:
     """Exact sum of all payments."""
     return sum((exact_number(paid) for paid in outcome.payments.flat if paid != 0), Fraction(0))
 
 
 def _missing_pay(outcome: Outcome, bids: NDArray[Any], client: int, task: int) -> Any:
-    """By how much a recruit is paid below its ask; not positive where it is not."""
+    """By how much a recruit is paid below its bid; not positive where it is not."""
     if not outcome.winners[client, task]:
         return Fraction(0)
     return exact_number(bids[client, task]) - exact_number(outcome.payments[client, task])

@@ -17,14 +17,14 @@ from mechanisms.report.tables import NamedBids
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RECRUITED, WAITING, PAID, LYING = "#1b7837", "#bdbdbd", "#762a83", "#b2182b"
-"""Green asks win, grey asks do not, purple marks are payments; told apart in greyscale too."""
+RECRUITED, WAITING, PAID, GAINED = "#1b7837", "#bdbdbd", "#762a83", "#b2182b"
+"""Green bids win, grey bids do not, purple marks are payments; told apart in greyscale too."""
 NAMED_CLIENTS = 60
 """Clients up to which a picture has room for their names."""
 
 
 def outcome_figure(named: NamedBids, outcome: Outcome, title: str) -> Figure:
-    """One panel per task: asks in rising order, recruits coloured, payments on top."""
+    """One panel per task: bids in rising order, recruits coloured, payments on top."""
     from matplotlib.figure import Figure
 
     tasks = len(named.tasks)
@@ -33,7 +33,7 @@ def outcome_figure(named: NamedBids, outcome: Outcome, title: str) -> Figure:
     panels = figure.subplots(1, tasks, squeeze=False)[0]
     for task, panel in enumerate(panels):
         _draw_task(panel, named, outcome, task)
-    panels[0].set_ylabel("ask, payment")
+    panels[0].set_ylabel("bid, payment")
     return figure
 
 
@@ -61,21 +61,22 @@ def save(figure: Figure, path: str | Path) -> None:
 
 
 def audit_figure(named: NamedBids, report: AuditReport, title: str) -> Figure:
-    """What each client's best lie gains, as a bar per client; nothing where none was found."""
+    """What each client's best misreport gains, as a bar; no bar where none was found."""
     from matplotlib.figure import Figure
 
-    lies = [each for each in report.violations if each.law == TRUTHFUL]
+    found = [each for each in report.violations if each.law == TRUTHFUL]
     gains = dict.fromkeys(range(len(named.clients)), 0.0)
-    for lie in lies:
-        assert lie.client is not None
-        gains[lie.client] = max(gains[lie.client], float(lie.gain))
+    for each in found:
+        assert each.client is not None
+        gains[each.client] = max(gains[each.client], float(each.gain))
     figure = Figure(figsize=(min(3 + 0.25 * len(gains), 16), 3.2), layout="constrained")
     panel = figure.subplots()
-    panel.bar(list(gains), list(gains.values()), color=LYING)
-    panel.set_ylabel("gain of the best lie found")
+    panel.bar(list(gains), list(gains.values()), color=GAINED)
+    panel.set_ylabel("gain of the best misreport found")
     if len(gains) <= NAMED_CLIENTS:
         panel.set_xticks(list(gains), named.clients, rotation=90, fontsize="x-small")
-    words = "no profitable lie found" if not lies else f"{len(lies)} of {len(gains)} gain by lying"
+    words = f"{len(found)} of {len(gains)} clients have a profitable misreport"
+    words = words if found else "no profitable misreport found"
     panel.set_title(f"{title}: {words}\n{report.scope}", fontsize="small")
     return figure
 
@@ -87,11 +88,11 @@ def save_audit(path: str | Path, named: NamedBids, report: AuditReport, title: s
 
 def _draw_task(panel: Any, named: NamedBids, outcome: Outcome, task: int) -> None:
     """One panel."""
-    asks = named.bids[:, task]
-    order = [i for i in sorted(range(len(asks)), key=lambda i: (asks[i], i)) if asks[i] < math.inf]
+    bids = named.bids[:, task]
+    order = [i for i in sorted(range(len(bids)), key=lambda i: (bids[i], i)) if bids[i] < math.inf]
     colours = [RECRUITED if outcome.winners[i, task] else WAITING for i in order]
     places = np.arange(len(order))
-    panel.bar(places, [float(asks[i]) for i in order], color=colours)
+    panel.bar(places, [float(bids[i]) for i in order], color=colours)
     recruits = [
         (x, float(outcome.payments[i, task]))
         for x, i in enumerate(order)

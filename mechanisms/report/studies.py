@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
-HONEST, GAMED, FLOOR, LIMIT, WORST = "#1b7837", "#bdbdbd", "#762a83", "#b2182b", "#252525"
+TRUTHFUL, OTHER, FLOOR, LIMIT, WORST = "#1b7837", "#bdbdbd", "#762a83", "#b2182b", "#252525"
 """Green rules are truthful, grey ones are not; purple marks are floors, black crosses the
 worst auction of each rule, the red line a limit."""
 
 
 def study_tables(cells: Sequence[Cell]) -> list[Table]:
-    """Take-up by law and budget, how far it is from `max_min_fair`, then everything by rule."""
-    title = "minimum take-up / k*, mean and 95 % interval (* = not truthful)"
+    """Recruits by law and budget, how far they are from `max_min_fair`, then everything by rule."""
+    title = "minimum recruits per task / k*, mean and 95 % interval (* = not truthful)"
     lead = "the same less that of max-min-fair on the same auctions; ! where the interval is off 0"
     return [_by_law(cells, "ratio", title), _by_law(cells, "lead", lead), _by_rule(cells)]
 
@@ -46,9 +46,11 @@ def _by_rule(cells: Sequence[Cell]) -> Table:
     """Means over all laws and budgets, a row per rule."""
     from rich.table import Table
 
-    heads = ("min take-up", "gap", "spend/budget", "overpayment")
+    heads = ("min recruits", "gap", "spend/budget", "overpayment")
     title = "over all laws and budgets: mean and standard deviation of the cells' means"
-    table = Table("rule", "take-up/k*", "worst", "floor", *heads, title=title, title_justify="left")
+    table = Table(
+        "rule", "min recruits/k*", "worst", "floor", *heads, title=title, title_justify="left"
+    )
     for name in dict.fromkeys(cell.rule for cell in cells):
         own = [cell for cell in cells if cell.rule == name]
         floors = [cell.floor for cell in own if cell.floor is not None]
@@ -109,7 +111,7 @@ def plain(value: Any) -> Any:
 
 
 def study_figure(cells: Sequence[Cell], title: str) -> Figure:
-    """A panel per law: take-up over k* of every rule, its worst, its floor, and the limit 1 - 1/e.
+    """A panel per law: min recruits / k* of all rules, worst auction, floor, and the limit 1 - 1/e.
 
     Of several budgets the one in the middle is drawn.
     """
@@ -125,7 +127,7 @@ def study_figure(cells: Sequence[Cell], title: str) -> Figure:
     for panel, law in zip(panels, laws, strict=False):
         _draw_law(panel, [c for c in cells if (c.law, c.budget) == (law, shown)], law)
     for first in panels[::4]:
-        first.set_ylabel("minimum take-up / k*")
+        first.set_ylabel("minimum recruits per task / k*")
     for panel in panels[len(laws) :]:
         panel.axis("off")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="lower right", fontsize="small")
@@ -135,7 +137,7 @@ def study_figure(cells: Sequence[Cell], title: str) -> Figure:
 def _draw_law(panel: Any, cells: Sequence[Cell], law: str) -> None:
     """One panel."""
     for place, cell in enumerate(cells):
-        colour = GAMED if cell.rule.endswith("*") else HONEST
+        colour = OTHER if cell.rule.endswith("*") else TRUTHFUL
         panel.errorbar(place, cell.ratio.mean, cell.ratio.spread, fmt="o", color=colour, capsize=3)
     floors = [(x, c.floor) for x, c in enumerate(cells) if c.floor is not None]
     panel.plot(*zip(*floors, strict=True), "_", color=FLOOR, markersize=13, label="proved floor")
@@ -160,11 +162,11 @@ def save_study(path: str | Path, cells: Sequence[Cell], title: str) -> None:
 
 
 def rounds_tables(rounds: Sequence[Rounds], learning: Sequence[Learning]) -> list[Table]:
-    """What adds up over rounds, and what can be gamed across them."""
+    """What adds up over rounds, and where misreports pay across them."""
     from rich.table import Table
 
     first = Table(
-        "rule", "drift", "min take-up/k*", "less max-min-fair", "Jain, tasks", "Jain, clients",
+        "rule", "drift", "min recruits/k*", "less max-min-fair", "Jain, tasks", "Jain, clients",
         "spend/budget", "rounds truthful", title="over all rounds, means and 95 % intervals",
         title_justify="left",
     )  # fmt: skip
@@ -173,10 +175,12 @@ def rounds_tables(rounds: Sequence[Rounds], learning: Sequence[Learning]) -> lis
         truth = f"{each.truthful_rounds} of {each.audited_rounds}"
         texts = list(map(_text, shown))
         first.add_row(each.rule, each.drift, texts[0], _difference(each.lead), *texts[1:], truth)
-    title = "lies in all rounds but the last, the best of a few plans per client: a lower bound"
+    title = (
+        "misreports in all rounds but the last, the best of a few plans per client: a lower bound"
+    )
     second = Table(
         "what the next round learns", "clients that gain", "share of a path's clients",
-        "their mean gain / honest utility", "min take-up/k*", "less learning nothing",
+        "their mean gain / truthful utility", "min recruits/k*", "less learning nothing",
         title=title, title_justify="left",
     )  # fmt: skip
     for row in learning:

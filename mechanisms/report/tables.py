@@ -99,7 +99,7 @@ def number(text: str, argument: str, *, infinite: bool = True) -> Any:
         InvalidInput: It is no number, negative, or so large or small that no float is near it.
 
     Example:
-        >>> number("0.1", "ask"), number(" ", "ask")
+        >>> number("0.1", "bid"), number(" ", "bid")
         (Fraction(1, 10), inf)
     """
     plain = text.strip()
@@ -186,7 +186,7 @@ def audit_record(named: NamedBids, report: AuditReport, rule: str) -> dict[str, 
 
 
 def outcome_table(named: NamedBids, outcome: Outcome, title: str) -> Table:
-    """Asks and payments, a row per client; recruits show ask -> payment."""
+    """Bids and payments, a row per client; recruits show bid -> payment."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -206,7 +206,7 @@ def audit_table(report: AuditReport) -> Table:
     from rich.table import Table
 
     words = {True: "[green]holds[/]", False: "[bold red]violated[/]", None: "[dim]not decided[/]"}
-    table = Table("law", "verdict", "largest violation", title=report.scope, title_justify="left")
+    table = Table("law", "result", "largest violation", title=report.scope, title_justify="left")
     for law, holds in report.laws.items():
         found = next((each.sentence for each in report.violations if each.law == law), "")
         table.add_row(law, words[holds], found)
@@ -239,20 +239,20 @@ def limits_table(limits: Limits) -> Table:
     from rich.table import Table
 
     title = f"beyond truthfulness: {limits.scope}"
-    table = Table("conspiracy", "most profitable found", title=title, title_justify="left")
+    table = Table("coalition", "most profitable found", title=title, title_justify="left")
     for name, found in (("two clients", limits.collusion), ("two names", limits.false_name)):
         table.add_row(name, "[dim]none found[/]" if found is None else found.sentence)
     return table
 
 
 def _cell(named: NamedBids, outcome: Outcome, i: int, s: int) -> str:
-    """One (client, task): nothing, an ask, or an ask and its payment."""
-    ask = named.bids[i, s]
-    if ask == math.inf:
+    """One (client, task): nothing, a bid, or a bid and its payment."""
+    bid = named.bids[i, s]
+    if bid == math.inf:
         return ""
     if not outcome.winners[i, s]:
-        return f"[dim]{amount(ask)}[/]"
-    return f"{amount(ask)} -> [bold]{amount(outcome.payments[i, s])}[/]"
+        return f"[dim]{amount(bid)}[/]"
+    return f"{amount(bid)} -> [bold]{amount(outcome.payments[i, s])}[/]"
 
 
 def amount(value: Any) -> str:
@@ -267,5 +267,5 @@ def amount(value: Any) -> str:
 
 
 def _texts(row: tuple[Any, ...] | None) -> list[str] | None:
-    """A row of asks as text."""
-    return None if row is None else ["" if ask == math.inf else str(ask) for ask in row]
+    """A row of bids as text."""
+    return None if row is None else ["" if bid == math.inf else str(bid) for bid in row]

@@ -1,1 +1,11 @@
-"""Cost distributions, and comparisons of auctions over many draws and rounds."""
+"""Cost distributions, and comparisons of auctions over many draws and rounds.
+
+| file | what it holds |
+|---|---|
+| `cost_distributions` | how costs are drawn for one auction |
+| `cost_drift` | how costs move from round to round |
+| `comparison` | all rules on the same drawn auctions: `python -m mechanisms study` |
+| `repeated_auctions` | auctions in a row, policies that learn, and plans across rounds |
+| `rounds` | what adds up over rounds and where misreports pay: `python -m mechanisms rounds` |
+| `statistics` | means with their spread and interval |
+"""

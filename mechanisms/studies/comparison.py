@@ -13,15 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
-from mechanisms.auctions.baselines import cheapest_first, random_recruitment
-from mechanisms.auctions.budget_fair import budget_fair
 from mechanisms.auctions.greedy_max_min import greedy_max_min
-from mechanisms.auctions.leave_one_out_level import leave_one_out_level
 from mechanisms.auctions.level_max_min import level_max_min
 from mechanisms.auctions.max_min_fair import max_min_fair
-from mechanisms.auctions.participation_fee import participation_fee
-from mechanisms.auctions.posted_price import posted_price, sampled_posted_price
-from mechanisms.outcome import Mechanism, Outcome
+from mechanisms.auctions.registry import RuleOptions, named_rule
+from mechanisms.bids import checked_count
+from mechanisms.outcome import Outcome
 from mechanisms.parallel import for_each
 from mechanisms.studies.cost_distributions import (
     Abstaining,
@@ -68,7 +65,7 @@ class Draw:
     """One auction of a study.
 
     Args:
-        bids: (N, S) true costs, bid honestly.
+        bids: (N, S) true costs, bid truthfully.
         pilot: (N, S) another draw of the same law: what a rule with public prices may know.
         budget: Money available.
         seed: Of random rules.
@@ -80,30 +77,35 @@ class Draw:
     seed: int
 
 
-@functools.lru_cache(maxsize=1)
-def rules() -> Mapping[str, Callable[[Draw], Outcome]]:
-    """The rules of a study by name; a star marks those that are not truthful."""
+RULES = (
+    "max-min-fair",
+    "leave-one-out-level",
+    "budget-fair",
+    "participation-fee",
+    "posted-price",
+    "sampled-posted-price",
+    "level-max-min*",
+    "greedy-max-min*",
+    "cheapest-first*",
+    "random-recruitment*",
+)
+"""Rules of a study, in the order of its tables; a star marks those that are not truthful."""
 
-    def plain(rule: Mechanism) -> Callable[[Draw], Outcome]:
-        return lambda draw: rule(draw.bids, draw.budget)
 
-    def seeded(rule: Callable[..., Outcome]) -> Callable[[Draw], Outcome]:
-        return lambda draw: rule(draw.bids, draw.budget, np.random.default_rng(draw.seed))
+def run_rule(name: str, draw: Draw) -> Outcome:
+    """One rule on one auction."""
+    rule = named_rule(name.removesuffix("*"), _options(name, draw))
+    return rule(draw.bids, draw.budget)
 
-    return MappingProxyType(
-        {
-            "max-min-fair": plain(max_min_fair),
-            "leave-one-out-level": plain(leave_one_out_level),
-            "budget-fair": plain(budget_fair),
-            "participation-fee": _fee,
-            "posted-price": lambda draw: posted_price(draw.bids, _public(draw), draw.budget),
-            "sampled-posted-price": seeded(sampled_posted_price),
-            "level-max-min*": plain(level_max_min),
-            "greedy-max-min*": plain(greedy_max_min),
-            "cheapest-first*": plain(cheapest_first),
-            "random-recruitment*": seeded(random_recruitment),
-        }
-    )
+
+def _options(name: str, draw: Draw) -> RuleOptions:
+    """What a rule takes beside bids and budget; public prices are those of the pilot."""
+    if name == "posted-price":
+        return RuleOptions(prices=_public(draw))
+    if name == "participation-fee":
+        direction = _public(draw)
+        return RuleOptions(direction=direction, fee=FEE * direction.sum())
+    return RuleOptions(seed=draw.seed)
 
 
 def _public(draw: Draw) -> Floats:
@@ -115,12 +117,6 @@ def _public(draw: Draw) -> Floats:
     return np.asarray(np.where(paid > 0, paid, np.maximum(mean, 1e-9)))
 
 
-def _fee(draw: Draw) -> Outcome:
-    """Participation fee at the pilot's prices."""
-    prices = _public(draw)
-    return participation_fee(draw.bids, draw.budget, prices, FEE * prices.sum())
-
-
 FLOORS: Mapping[str, Callable[[int, int], int]] = MappingProxyType(
     {
         "max-min-fair": lambda best, tasks: (best if tasks <= 2 else best - 1) // 2,
@@ -130,7 +126,7 @@ FLOORS: Mapping[str, Callable[[int, int], int]] = MappingProxyType(
         "greedy-max-min*": lambda best, tasks: best,
     }
 )
-"""Guaranteed minimum take-up, from the full-information optimum k* and the number of tasks."""
+"""Guaranteed minimum of recruits per task, from the full-information optimum k* and S."""
 LARGE_MARKET = 1 - 1 / math.e
 """Share of k* that no budget-feasible truthful rule beats on every law as markets grow, for
 clients with one task each."""
@@ -144,10 +140,10 @@ class Cell:
         rule: Name.
         law: Name.
         budget: As a share of the sum of all costs.
-        ratio: Minimum take-up / k*, over auctions with k* > 0.
+        ratio: Minimum of recruits per task / k*, over auctions with k* > 0.
         lead: Its difference to the ratio of `max_min_fair`, auction by auction.
-        minimum: Minimum take-up.
-        gap: Largest less smallest take-up of a task.
+        minimum: Minimum of recruits per task.
+        gap: Largest less smallest number of recruits of a task.
         spent: Spend / budget.
         overpaid: Payments / costs of the recruits, less 1, over auctions with recruits.
         floor: Guaranteed minimum / k*, mean over the same auctions as `ratio`; None without one.
@@ -179,7 +175,7 @@ def compare_rules(
     jobs: int | None = None,
     progress: bool = False,
 ) -> tuple[Cell, ...]:
-    """Run every rule on the same drawn auctions, bids honest, and summarise.
+    """Run every rule on the same drawn auctions with truthful bids, and summarise.
 
     Args:
         num_clients: N.
@@ -210,13 +206,6 @@ def compare_rules(
     return tuple(cell for cells in found for cell in cells)
 
 
-def checked_count(name: str, value: Any, least: int) -> int:
-    """An integer that is large enough."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InvalidInput(name, value, f"an integer >= {least}")
-    return int(value)
-
-
 def _cells_of(
     shape: tuple[int, int], draws: int, seed: int, place: tuple[str, float]
 ) -> list[Cell]:
@@ -231,8 +220,8 @@ def _cells_of(
         for rule in (greedy_max_min, max_min_fair)
     )
     return [
-        _summary(name, law, share, best, reference, auctions, [rule(each) for each in auctions])
-        for name, rule in rules().items()
+        _summary(name, law, share, best, reference, auctions, [run_rule(name, a) for a in auctions])
+        for name in RULES
     ]
 
 

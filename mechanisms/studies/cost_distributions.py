@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fairopt.choices import choose, suggestion
 from fairopt.errors import InvalidInput
+from mechanisms.bids import checked_count
 
 Costs = NDArray[np.float64]
 
@@ -88,7 +89,7 @@ class LogNormal:
 class Correlated:
     """Cost = client U_i + task V_s + noise W_is with independent U, V, W uniform on [0, 1].
 
-    A client that is dear for one task tends to be dear for all, and likewise for tasks.
+    A client that is costly for one task tends to be costly for all, and likewise for tasks.
 
     Args:
         client: Weight of the client's own factor, >= 0.
@@ -113,7 +114,7 @@ class Correlated:
 
 @dataclass(frozen=True)
 class Specialists:
-    """Every client is cheap on one task, drawn uniformly, and dear on the others.
+    """Every client is cheap on one task, drawn uniformly, and costly on the others.
 
     The cost is uniform on [0, cheap] for the own task and on [cheap, dear] elsewhere.
 
@@ -134,8 +135,8 @@ class Specialists:
         shape = _shape(num_clients, num_tasks)
         own = rng.integers(num_tasks, size=(num_clients, 1))
         unit = rng.random(shape)
-        dear = self.cheap + (self.dear - self.cheap) * unit
-        return np.where(own == np.arange(num_tasks), self.cheap * unit, dear)
+        costly = self.cheap + (self.dear - self.cheap) * unit
+        return np.where(own == np.arange(num_tasks), self.cheap * unit, costly)
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ DISTRIBUTIONS: Mapping[str, Callable[..., CostDistribution]] = MappingProxyType(
         "two-point": TwoPoint,
     }
 )
-"""Names by which a configuration file asks for a distribution."""
+"""Names that a configuration file may give a distribution."""
 
 
 def scenario(settings: Mapping[str, Any]) -> CostDistribution:
@@ -265,10 +266,7 @@ def _checked_scale(scale: Any) -> tuple[float, ...]:
 
 def _shape(num_clients: int, num_tasks: int) -> tuple[int, int]:
     """A table's shape, both sides at least 1."""
-    for name, value in (("num_clients", num_clients), ("num_tasks", num_tasks)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise InvalidInput(name, value, "an integer >= 1")
-    return int(num_clients), int(num_tasks)
+    return checked_count("num_clients", num_clients, 1), checked_count("num_tasks", num_tasks, 1)
 
 
 def _scale_of(scale: tuple[float, ...], num_tasks: int) -> Any:

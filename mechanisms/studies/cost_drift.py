@@ -1,7 +1,7 @@
-"""How costs move from round to round: small records with a `draw` method, like the scenarios.
+"""How costs move from round to round: small records with a `draw` method, as for distributions.
 
-Costs move by themselves. Where working makes a client cheaper or dearer, its bid today moves its
-cost tomorrow, and nothing here applies.
+Costs move by themselves. Where working makes a client cheaper or more expensive, its bid today
+moves its cost tomorrow, and nothing here applies.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
+from mechanisms.bids import checked_count
 from mechanisms.studies.cost_distributions import CostDistribution, Uniform
 
 Costs = NDArray[np.float64]
@@ -53,8 +54,9 @@ class GeometricWalk:
         self, rng: np.random.Generator, num_rounds: int, num_clients: int, num_tasks: int
     ) -> Costs:
         """Draw costs."""
+        checked_count("num_rounds", num_rounds, 1)
         first = self.start.draw(rng, num_clients, num_tasks)
-        steps = rng.standard_normal((_rounds(num_rounds) - 1, *first.shape))
+        steps = rng.standard_normal((num_rounds - 1, *first.shape))
         steps = self.sigma * steps - self.sigma**2 / 2
         path = np.concatenate([np.zeros((1, *first.shape)), np.cumsum(steps, axis=0)])
         return np.asarray(first * np.exp(path))
@@ -82,8 +84,9 @@ class MeanReverting:
         self, rng: np.random.Generator, num_rounds: int, num_clients: int, num_tasks: int
     ) -> Costs:
         """Draw costs."""
+        checked_count("num_rounds", num_rounds, 1)
         first = self.start.draw(rng, num_clients, num_tasks)
-        path = np.zeros((_rounds(num_rounds), *first.shape))
+        path = np.zeros((num_rounds, *first.shape))
         for t in range(1, num_rounds):
             path[t] = (1 - self.pull) * path[t - 1] + self.sigma * rng.standard_normal(first.shape)
         return np.asarray(first * np.exp(path))
@@ -94,10 +97,3 @@ def _check(name: str, value: Any, most: float) -> None:
     real = isinstance(value, int | float) and not isinstance(value, bool)
     if not real or not 0 <= value <= most or value == np.inf:
         raise InvalidInput(name, value, "a finite number >= 0" if most > 1 else "in [0, 1]")
-
-
-def _rounds(count: Any) -> int:
-    """A number of rounds."""
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-        raise InvalidInput("num_rounds", count, "an integer >= 1")
-    return int(count)

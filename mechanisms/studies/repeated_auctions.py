@@ -85,12 +85,12 @@ class RepeatedOutcome:
 
     @property
     def task_fairness(self) -> float:
-        """Jain's index of the take-up of tasks."""
+        """Jain's index of the recruits per task."""
         return jain_index(self.take_up)
 
     @property
     def client_fairness(self) -> float:
-        """Jain's index of the take-up of clients."""
+        """Jain's index of the tasks done per client."""
         return jain_index(self.client_take_up)
 
     def utility(self, client: int, costs: ArrayLike) -> Any:
@@ -147,20 +147,20 @@ def every_round(rule: Mechanism, budget: Any) -> Policy:
 def learned_reserve(
     rule: Callable[..., Outcome], budget: Any, *, scouts: Sequence[int] = ()
 ) -> Policy:
-    """A reserve price per task, learned from the last round: the median ask.
+    """A reserve price per task, learned from the last round: the median bid.
 
     Args:
         rule: A rule that takes a reserve; the first round has none.
         budget: Of every round.
         scouts: Clients that only inform: the median is theirs, and they are never recruited. With
-            nobody named, the median of all asks is taken, and then a client can move the prices
+            nobody named, the median of all bids is taken, and then a client can move the prices
             that it meets in the next round by its own bid today. With scouts nobody can.
     """
 
     def policy(past: Sequence[Round]) -> tuple[Mechanism, Any]:
         reserve = None
         if past:
-            columns = _asks_of(past[-1], scouts).T
+            columns = _bids_of(past[-1], scouts).T
             reserve = np.array([_median(column) for column in columns], dtype=columns.dtype)
         return _without_scouts(functools.partial(rule, reserve=reserve), scouts), budget
 
@@ -172,11 +172,11 @@ def learned_budget(
 ) -> Policy:
     """A budget learned from the last round: what so many recruits per task would have cost then.
 
-    The price of k recruits of a task is k times the (k+1)-th ask, where there is one.
+    The price of k recruits of a task is k times the (k+1)-th bid, where there is one.
 
     Args:
         rule: Any mechanism.
-        first: Budget of the first round, and of a round after one with too few asks.
+        first: Budget of the first round, and of a round after one with too few bids.
         recruits: k.
         scouts: Clients that only inform, as in `learned_reserve`.
     """
@@ -184,7 +184,7 @@ def learned_budget(
     def policy(past: Sequence[Round]) -> tuple[Mechanism, Any]:
         budget = first
         if past:
-            columns = _asks_of(past[-1], scouts).T
+            columns = _bids_of(past[-1], scouts).T
             needed = recruits * sum(kth(ranked(column), recruits + 1) for column in columns)
             budget = needed if 0 < needed < math.inf else first
         return _without_scouts(rule, scouts), budget
@@ -228,8 +228,8 @@ class RepeatedViolation:
 
     def replay(self, policy: Policy) -> Any:
         """Run a policy on the witness; returns the gain that it allows."""
-        honest = repeated_auction(policy, self.costs).utility(self.client, self.costs)
-        return _utility(policy, self.costs, self.client, self.plan) - honest
+        truthful = repeated_auction(policy, self.costs).utility(self.client, self.costs)
+        return _utility(policy, self.costs, self.client, self.plan) - truthful
 
 
 def find_profitable_plan(
@@ -237,20 +237,20 @@ def find_profitable_plan(
 ) -> RepeatedViolation | None:
     """The best of some bids for all rounds of one client, if it beats the truth in all of them.
 
-    The others bid their costs, whatever they saw. Against others that answer what they saw, even
-    an auction that never learns can be gamed: by teaching them.
+    The others bid their costs, whatever they saw. Against others that answer what they saw, a
+    misreport can pay even in an auction that never learns: by teaching them.
 
     Args:
         policy: Rule and budget of every round.
         costs: (T, N, S) true costs.
-        client: Who may lie.
+        client: Who may misreport.
         plans: (T, S) tables to try. All tables of a grid make the answer exact on that grid.
 
     Raises:
         InvalidInput: Bad costs, or no such client.
 
     Example:
-        The cheapest client asks as much as its rival in the first round. It wins at the same pay,
+        The cheapest client bids as much as its rival in the first round. It wins at the same pay,
         and lifts the reserve of the second round from 0 to 1.
 
         >>> from mechanisms import max_min_fair
@@ -263,17 +263,17 @@ def find_profitable_plan(
     table = _rounds(costs)
     if not 0 <= client < table.shape[1]:
         raise InvalidInput("client", client, f"an index below {table.shape[1]}")
-    honest = repeated_auction(policy, table).utility(client, table)
+    truthful = repeated_auction(policy, table).utility(client, table)
     best, found = 0, None
     for plan in plans:
         bids = np.array(np.asarray(plan), dtype=table.dtype)
-        gain = _utility(policy, table, client, bids) - honest
+        gain = _utility(policy, table, client, bids) - truthful
         if gain > best:
             best, found = gain, bids
     if found is None:
         return None
     rounds = "; ".join(", ".join(map(str, row)) for row in found)
-    sentence = f"client {client} gains {best} over all rounds by asking {rounds}"
+    sentence = f"client {client} gains {best} over all rounds by bidding {rounds}"
     return RepeatedViolation(sentence, best, table, client, found)
 
 
@@ -292,14 +292,14 @@ def _rounds(tables: ArrayLike) -> NDArray[Any]:
     return np.array([checked_bids(table) for table in array])
 
 
-def _asks_of(last: Round, scouts: Sequence[int]) -> NDArray[Any]:
+def _bids_of(last: Round, scouts: Sequence[int]) -> NDArray[Any]:
     """Bids of those who are listened to."""
     return last.bids[list(scouts)] if len(scouts) else last.bids
 
 
-def _median(asks: NDArray[Any]) -> Any:
-    """Lower median of those who ask; `inf`, no reserve, where nobody does."""
-    ranking = ranked(asks)
+def _median(bids: NDArray[Any]) -> Any:
+    """Lower median of those who bid; `inf`, no reserve, where nobody does."""
+    ranking = ranked(bids)
     return kth(ranking, (len(ranking) + 1) // 2) if ranking else math.inf
 
 

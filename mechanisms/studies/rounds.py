@@ -1,4 +1,4 @@
-"""What adds up over repeated auctions while costs drift, and what can be gamed across rounds."""
+"""What adds up over repeated auctions while costs drift, and where misreports pay across rounds."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mechanisms.auctions.greedy_max_min import greedy_max_min
 from mechanisms.auctions.leave_one_out_level import leave_one_out_level
 from mechanisms.auctions.level_max_min import level_max_min
 from mechanisms.auctions.max_min_fair import max_min_fair
+from mechanisms.bids import checked_count
 from mechanisms.outcome import Mechanism
 from mechanisms.parallel import for_each
-from mechanisms.studies.comparison import checked_count
 from mechanisms.studies.cost_distributions import Uniform
 from mechanisms.studies.cost_drift import CostProcess, GeometricWalk, MeanReverting
 from mechanisms.studies.repeated_auctions import (
@@ -36,8 +36,8 @@ from mechanisms.studies.statistics import Measure, measure, paired
 SHARE = 0.25
 """Budget of a round, as a share of the sum of all costs in the first one."""
 FACTORS = (0.5, 0.8, 1.25, 2.0, 4.0)
-"""By which a plan scales the asks of every round but the last; one more plan asks the pay of the
-honest round where the client won there, and the last factor times its cost elsewhere."""
+"""By which a plan scales the bids of every round but the last; one more plan bids the pay of the
+truthful round where the client won there, and the last factor times its cost elsewhere."""
 GAIN = 1e-9
 """Relative to the budget of a round: smaller gains are rounded payments."""
 
@@ -65,12 +65,12 @@ class Rounds:
     Args:
         rule: Name; a star marks what is not truthful.
         drift: Name.
-        ratio: Minimum cumulative take-up / sum over rounds of k*.
+        ratio: Minimum over tasks of the recruits of all rounds / sum over rounds of k*.
         lead: Its difference to the ratio of `max_min_fair`, path by path.
-        task_fairness: Jain's index of the tasks' cumulative take-up.
-        client_fairness: The same of the clients'.
+        task_fairness: Jain's index of the tasks' recruits of all rounds.
+        client_fairness: Jain's index of the tasks that each client did in all rounds.
         spent: Spend / budget, over all rounds.
-        truthful_rounds: Rounds whose audit found no profitable lie.
+        truthful_rounds: Rounds whose audit found no profitable misreport.
         audited_rounds: Rounds audited, each for every joint misreport of every client.
     """
 
@@ -94,8 +94,8 @@ class Learning:
         gaining: Clients for whom a tried plan gains: a lower bound.
         clients: Clients tried, over all draws.
         share: Of the clients that gain, path by path.
-        gain: Their best gain, relative to honest utility over all rounds where that is > 0.
-        ratio: Minimum cumulative take-up / sum over rounds of k* of the fixed budget, honest.
+        gain: Their best gain, relative to truthful utility over all rounds where that is > 0.
+        ratio: As in `Rounds`, with k* of the fixed budget and truthful bids.
         lead: Its difference to the ratio where nothing is learned, path by path.
     """
 
@@ -132,10 +132,10 @@ def study_rounds(
     Raises:
         InvalidInput: A count below 1; with fewer than 4 clients there are no scouts to spare.
     """
-    least = {"num_rounds": 1, "num_clients": 4, "num_tasks": 1, "draws": 1}
-    given = (num_rounds, num_clients, num_tasks, draws)
-    for (name, low), value in zip(least.items(), given, strict=True):
-        checked_count(name, value, low)
+    checked_count("num_rounds", num_rounds, 1)
+    checked_count("num_clients", num_clients, 4)
+    checked_count("num_tasks", num_tasks, 1)
+    checked_count("draws", draws, 1)
     checked_count("seed", seed, 0)
     shape = (num_rounds, num_clients, num_tasks)
     places = [("rule", rule, drift) for rule in RULES for drift in DRIFTS]
@@ -200,7 +200,7 @@ def _rule(name: str, drift: str, paths: list[NDArray[Any]]) -> Rounds:
 
 
 def _ratio(rule: Mechanism, path: NDArray[Any]) -> float:
-    """Minimum cumulative take-up of a rule over the sum of k*, at the fixed budget."""
+    """`Rounds.ratio` of a rule on one path, at the fixed budget."""
     done = repeated_auction(every_round(rule, _budget(path)), path)
     return done.min_take_up / _optimum(path)
 
@@ -212,17 +212,17 @@ def _learning(name: str, shape: tuple[int, int, int], paths: list[NDArray[Any]])
     for costs in paths:
         budget = _budget(costs)
         policy = _policies(shape, budget)[name]
-        honest = repeated_auction(policy, costs)
-        ratios.append(honest.min_take_up / _optimum(costs))
+        truthful = repeated_auction(policy, costs)
+        ratios.append(truthful.min_take_up / _optimum(costs))
         counts.append(0)
         for client in range(shape[1]):
             plans = [_scaled(costs[:, client], factor) for factor in FACTORS]
-            plans.append(_lifted(costs[:, client], client, honest))
+            plans.append(_lifted(costs[:, client], client, truthful))
             found = find_profitable_plan(policy, costs, client=client, plans=plans)
             if found is None or found.gain <= GAIN * budget:
                 continue
             counts[-1] += 1
-            utility = float(honest.utility(client, costs))
+            utility = float(truthful.utility(client, costs))
             gains += [float(found.gain) / utility] if utility > 0 else []
     fixed = [_ratio(max_min_fair, path) for path in paths]
     share = measure([count / shape[1] for count in counts])
@@ -237,17 +237,17 @@ def _learning(name: str, shape: tuple[int, int, int], paths: list[NDArray[Any]])
     )
 
 
-def _scaled(asks: NDArray[Any], factor: float) -> NDArray[Any]:
-    """All asks but those of the last round, times a factor."""
-    plan = asks.copy()
+def _scaled(bids: NDArray[Any], factor: float) -> NDArray[Any]:
+    """All bids but those of the last round, times a factor."""
+    plan = bids.copy()
     plan[:-1] *= factor
     return plan
 
 
-def _lifted(asks: NDArray[Any], client: int, honest: RepeatedOutcome) -> NDArray[Any]:
-    """A plan that is free where nobody learns: ask one's pay where one wins, else far too much."""
-    plan = asks.copy()
-    for t, each in enumerate(honest.rounds[:-1]):
+def _lifted(bids: NDArray[Any], client: int, truthful: RepeatedOutcome) -> NDArray[Any]:
+    """A plan that is free where nobody learns: bid one's pay where one wins, else far too much."""
+    plan = bids.copy()
+    for t, each in enumerate(truthful.rounds[:-1]):
         won = each.outcome.winners[client]
-        plan[t] = np.where(won, each.outcome.payments[client], FACTORS[-1] * asks[t])
+        plan[t] = np.where(won, each.outcome.payments[client], FACTORS[-1] * bids[t])
     return plan

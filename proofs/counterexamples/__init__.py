@@ -1,1 +1,1 @@
-"""Rules that look honest and are not, each with the smallest instance we know."""
+"""Plausible rules that are wrong, each with the smallest instance we know."""

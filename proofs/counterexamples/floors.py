@@ -1,4 +1,4 @@
-"""Floors on the minimum take-up that do not hold, on the smallest auctions we know."""
+"""Floors on the recruits per task that do not hold, on the smallest auctions we know."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def short(
     statement: str,
     example: tuple[list[Row], Any, int, int],
     rule: Mechanism,
-    better: Mechanism,
+    control: Mechanism,
 ) -> Claim:
-    """A counter-example whose broken twin is a rule that does reach half of the optimum there."""
+    """A counter-example; the negative control is a rule that reaches half of the optimum there."""
     scope = "one worked auction"
     how = "one outcome, exact"
     formula = rf"\min_s \sum_i x_{{is}} = {example[3]} < \lfloor k^*/2 \rfloor,\ k^* = {example[2]}"
     check = below_half(*example)
     kind = COUNTEREXAMPLE
-    return Claim(name, statement, formula, OWN, kind, how, scope, scope, check, rule, better)
+    return Claim(name, statement, formula, OWN, kind, how, scope, scope, check, rule, control)
 
 
 CLAIMS = (
@@ -50,7 +50,7 @@ CLAIMS = (
     ),
     short(
         "half-of-the-optimum-with-one-level-per-client",
-        "one level per client can recruit nobody at k* = 2, already with two tasks",
+        "one level per client can recruit no client at k* = 2, already with two tasks",
         ([(1, 2), (0, 1), (2, 0)], "7/2", 2, 0),
         wrong_rules.one_level_per_client,
         max_min_fair,

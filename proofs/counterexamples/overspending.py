@@ -25,7 +25,7 @@ def spends(rows: list[Row], budget: int, total: Any) -> Check:
 def overspent(
     name: str, statement: str, rows: list[Row], budget: int, total: Any, rule: Mechanism
 ) -> Claim:
-    """A counter-example claim whose broken twin is the default rule, which stays within budget."""
+    """A counter-example; the negative control is the default rule, which stays within budget."""
     scope = "one worked auction"
     how = "one outcome, exact"
     formula = rf"\sum_{{i,s}} p_{{is}}(b) = {total} > B = {budget}"
@@ -48,7 +48,7 @@ def overspent(
 CLAIMS = (
     overspent(
         "c5-caps-from-winning-asks",
-        "a common level with caps from the winning asks of other tasks pays 18 out of 15",
+        "a common level with caps from the winning bids of other tasks pays 18 out of 15",
         [(1, 5), (2, 1), (4, 3)],
         15,
         18,

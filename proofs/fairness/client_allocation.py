@@ -81,22 +81,22 @@ def trainers_are_fair(draw: Callable[[int, int], list[list[Fraction]]], deep: bo
     for N, S in ((2, 2), (3, 2), (4, 2), (3, 3), *(((5, 3), (6, 2)) if deep else ())):
         p, values = draw(N, S), [Fraction(k * k) for k in range(N)]
         for task in range(S):
-            chance, total = Fraction(0), Fraction(0)
+            probability, total = Fraction(0), Fraction(0)
             for tasks in itertools.product(range(S), repeat=N):
                 trainers = [k for k in range(N) if tasks[k] == task]
                 if trainers:
                     weight = Fraction(1)
                     for k, s in enumerate(tasks):
                         weight *= p[k][s]
-                    chance += weight
+                    probability += weight
                     total += weight * sum(values[k] for k in trainers) / len(trainers)
-            if total / chance != sum(values) / N:
-                return f"{N} clients, task {task}: expected mean {total / chance}"
+            if total / probability != sum(values) / N:
+                return f"{N} clients, task {task}: expected mean {total / probability}"
     return None
 
 
 def starvation(draw: Callable[[int, int], list[list[Fraction]]], deep: bool) -> str | None:
-    """Nobody trains task s with probability (1 - p_s)^N: exactly, by every assignment."""
+    """No client trains task s with probability (1 - p_s)^N: exactly, by every assignment."""
     for N, S in ((1, 2), (3, 2), (4, 2), (3, 3), *(((5, 3),) if deep else ())):
         p = draw(N, S)
         for task in range(S):
@@ -117,16 +117,16 @@ def recruits_are_biased(mechanism: Mechanism, deep: bool) -> str | None:
     costs = (1, 2, 3, 4, 5, 6)
     winners = mechanism(exact_table([(c,) for c in costs]), Fraction(12)).winners[:, 0]
     if not winners.any():
-        return "nobody is recruited"
+        return "no client is recruited"
     mean = Fraction(
         sum(c for c, won in zip(costs, winners, strict=True) if won), int(winners.sum())
     )
-    everybody = Fraction(sum(costs), len(costs))
-    return None if mean < everybody else f"recruits have {mean}, everybody {everybody}"
+    overall = Fraction(sum(costs), len(costs))
+    return None if mean < overall else f"recruits have {mean}, all clients {overall}"
 
 
 def unbiased_if_independent(order: Callable[[Sequence[int]], Any], deep: bool) -> str | None:
-    """Costs dealt independently of data: over all deals the recruits' mean is everybody's."""
+    """Costs dealt independently of data: over all deals recruits have the mean of all clients."""
     costs, values = (1, 2, 3, 4), (1, 4, 9, 16)
     winners = max_min_fair(exact_table([(c,) for c in costs]), Fraction(8)).winners[:, 0]
     deals = list(order(values))
@@ -176,7 +176,7 @@ def ignoring_priority(losses: Any, alpha: float, priority: Any = None) -> Any:
 
 
 def recruit_all(bids: Any, budget: Any) -> Any:
-    """A price that everybody takes."""
+    """A price that every client accepts."""
     return posted_price(bids, [100], Fraction(10**6))
 
 
@@ -252,7 +252,7 @@ CLAIMS = (
     ),
     Claim(
         "a-task-starves-with-known-probability",
-        "nobody trains task s with probability (1 - p_s)^N",
+        "no client trains task s with probability (1 - p_s)^N",
         r"P(K_s = \emptyset) = (1 - p_s)^N",
         OWN,
         IDENTITY,
@@ -265,7 +265,7 @@ CLAIMS = (
     ),
     Claim(
         "recruits-are-biased-where-data-costs",
-        "where clients with more data ask more, the recruits of an auction have less data than "
+        "where clients with more data bid more, the recruits of an auction have less data than "
         "the average client",
         r"\frac{1}{\lvert W\rvert} \sum_{k \in W} v_k < \frac1N \sum_k v_k,\quad v = c",
         OWN,

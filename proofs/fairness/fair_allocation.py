@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from fairopt import Status, alpha_fair_allocation
+from fairopt.arrays import Array
 from proofs.claim import BOUND, IDENTITY, LIMIT, OWN, TIGHT, Check, Claim, Evidence
-from proofs.gradients.problems import Array
 
 Allocate = Callable[..., Any]
 Network = tuple[Array, Array, Array]
@@ -41,7 +41,7 @@ def networks(deep: bool) -> Iterator[tuple[str, Network]]:
         yield f"draw {draw}", (routing, capacity, rng.uniform(0.5, 2.0, size=flows))
 
 
-def nobody_gains(allocate: Allocate, deep: bool) -> str | None:
+def no_rates_gain(allocate: Allocate, deep: bool) -> str | None:
     """Over all feasible y the largest sum of p x^-alpha (y - x) is zero: one linear programme."""
     for name, (R, c, p) in networks(deep):
         for alpha in ALPHAS:
@@ -56,7 +56,7 @@ def nobody_gains(allocate: Allocate, deep: bool) -> str | None:
 
 
 def prices_explain(allocate: Allocate, deep: bool) -> str | None:
-    """P x^-alpha = R' lambda, lambda >= 0, and money is asked on full links only."""
+    """P x^-alpha = R' lambda, lambda >= 0, and only full links have a price."""
     for name, (R, c, p) in networks(deep):
         for alpha in ALPHAS:
             found = allocate(R, c, alpha, priority=p)
@@ -74,7 +74,7 @@ def prices_explain(allocate: Allocate, deep: bool) -> str | None:
 
 
 def has_a_bottleneck(allocate: Allocate, deep: bool) -> str | None:
-    """At alpha = inf every flow has a full link on which nobody has more."""
+    """At alpha = inf every flow has a full link on which no flow has more."""
     for name, (R, c, _) in networks(deep):
         x = allocate(R, c, np.inf).rates
         full = R @ x >= c * (1.0 - OPTIMAL_WITHIN)
@@ -177,7 +177,7 @@ CLAIMS = (
         "Kelly, Maulloo and Tan 1998; Mo and Walrand 2000",
         TIGHT,
         "the maximum by a linear programme, relative 1e-7",
-        nobody_gains,
+        no_rates_gain,
     ),
     claim(
         "fair-prices-explain-the-rates",
@@ -190,7 +190,7 @@ CLAIMS = (
     ),
     claim(
         "max-min-rates-have-bottlenecks",
-        "at alpha = inf every flow has a full link on which nobody has more, and the rates are "
+        "at alpha = inf every flow has a full link on which no flow has more, and the rates are "
         "those of progressive filling",
         r"\forall i\ \exists l: R_{li} > 0,\ (R x)_l = c_l,\ x_i = \max_{j: R_{lj} > 0} x_j",
         "Bertsekas and Gallager, bottleneck condition",

@@ -1,4 +1,4 @@
-"""Capped rates, the judge of rates and prices, and the utility itself."""
+"""Capped rates, the residual of rates and prices, and the utility itself."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 
 from fairopt import Status, allocation_residual, alpha_fair_allocation
+from fairopt.arrays import Array
 from fairopt.utility import AlphaFair
 from proofs.claim import BOUND, IDENTITY, OWN, Claim
 from proofs.fairness.fair_allocation import ALPHAS, DEEP_SCOPE, SCOPE, SEED, Allocate, networks
-from proofs.gradients.problems import Array
 
-Judge = Callable[..., float]
+Residual = Callable[..., float]
 Point = tuple[Array, Array, Array]
 """(rates, link prices, prices of the caps)."""
 
 ONE_PROBLEM = 1e-6
 """Relative difference of rates between two statements of a problem: residuals of 1e-9 each."""
 DIGITS = 1e-9
-"""Relative: logarithms in the judge, plain quotients here, rates off by factors up to 2."""
+"""Relative: logarithms in the residual, plain quotients here, rates off by factors up to 2."""
 MOVES = (0.0, 1e-3, 0.5)
 """Spread of the factors by which points are moved away from the optimum."""
 POWERS = (0.0, 0.5, 1.0, 2.0, 7.0)
@@ -45,17 +45,17 @@ def private_link(allocate: Allocate, deep: bool) -> str | None:
     return None
 
 
-def judged_by_definition(judge: Judge, deep: bool) -> str | None:
+def equals_its_definition(residual: Residual, deep: bool) -> str | None:
     """The residual of points at and around the optimum, written out limit by limit.
 
-    The optimum is also judged where links, or caps, are a tenth smaller: only they are violated.
+    The optimum is also tried where links, or caps, are a tenth smaller: only they are violated.
     """
     for name, R, c, p, upper in _capped(deep):
         for alpha in (*ALPHAS, np.inf):
             for move, point in _points(R, c, p, upper, alpha):
                 for links, caps in ((1.0, 1.0), (0.9, 1.0), (1.0, 0.9)):
                     of: Any = (R, links * c, alpha, *point)
-                    seen = judge(*of, priority=p, upper=caps * upper)
+                    seen = residual(*of, priority=p, upper=caps * upper)
                     due = by_definition(*of, priority=p, upper=caps * upper)
                     if not abs(seen - due) <= DIGITS * (1.0 + due):
                         return f"{name}, alpha {alpha}, moved {move}: {seen:.6e}, not {due:.6e}"
@@ -77,9 +77,9 @@ def by_definition(
     else:
         wrong = np.abs(x / (priority / q) ** (1.0 / alpha) - 1.0)
     over = np.concatenate([R @ x / c - 1.0, x / upper - 1.0])
-    idle = (price > 0.0) & ~R.any(axis=1)  # a price that nobody pays
-    dear = np.concatenate([np.where(idle, 1.0, (paths / q).max(axis=1)), own / q])
-    slack = np.minimum(np.maximum(-over, 0.0), dear)
+    idle = (price > 0.0) & ~R.any(axis=1)  # a price that no flow pays
+    costly = np.concatenate([np.where(idle, 1.0, (paths / q).max(axis=1)), own / q])
+    slack = np.minimum(np.maximum(-over, 0.0), costly)
     return max(float(wrong.max()), float(over.max()), float(slack.max()))
 
 
@@ -121,7 +121,7 @@ def marginal_is_a_slope(utility: Callable[[float], Any], deep: bool) -> str | No
 
 
 def clipped(R: Any, c: Any, alpha: float, *, priority: Any, upper: Any) -> Any:
-    """Caps applied to the rates of the problem without caps: nobody takes what is left."""
+    """Caps applied to the rates of the problem without caps: what is left is not used."""
     found = alpha_fair_allocation(R, c, alpha, priority=priority)
     found.rates[:] = np.minimum(found.rates, upper)
     return found
@@ -133,7 +133,7 @@ def always_in_rates(*problem: Any, **options: Any) -> float:
 
 
 def other_power(alpha: float) -> AlphaFair:
-    """The utility of a slightly larger power, called by the power that was asked for."""
+    """The utility of a slightly larger power, called by the power that was given."""
     return _Mixed(alpha)
 
 
@@ -172,7 +172,7 @@ CLAIMS = (
         "the definition, limit by limit",
         f"{SCOPE}, caps, alpha 1/2 to 5 and inf, points moved by 0 to 1/2, limits by a tenth",
         f"{DEEP_SCOPE}, caps, alpha 1/2 to 5 and inf, points moved by 0 to 1/2, limits by a tenth",
-        judged_by_definition,
+        equals_its_definition,
         allocation_residual,
         always_in_rates,
     ),

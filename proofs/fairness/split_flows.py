@@ -15,14 +15,14 @@ from fairopt import (
     alpha_fair_path_allocation,
     path_allocation_residual,
 )
-from proofs.claim import TIGHT, Claim
+from fairopt.arrays import Array
+from proofs.claim import OWN, TIGHT, Claim
 from proofs.fairness.fair_allocation import SEED, Allocate, largest_total
-from proofs.gradients.problems import Array
 
-Judge = Callable[[Array, NDArray[np.intp], Array, float, Array, Array], float]
+Residual = Callable[[Array, NDArray[np.intp], Array, float, Array, Array], float]
 """Routing, owners, capacities, alpha, path rates, link prices to a residual."""
 POWERS = (0.5, 1.0, 2.0)
-"""Larger ones spread x^-alpha over too many decades for one linear programme to judge."""
+"""Larger ones spread x^-alpha over too many decades for one linear programme to check."""
 PATHS = 3
 """Paths per flow."""
 OPTIMAL_WITHIN = 1e-6
@@ -91,11 +91,11 @@ CHAIN = (
     np.array([0, 0, 1, 1, 1, 2, 2, 3, 4, 5, 5, 5, 6]),
     np.array([3.0, 3.0, 3.0, 1.0, 1.0, 2.0, 13.0]),
 )
-"""Routing, owners, capacities: two dear flows must change paths together for a cheap one."""
+"""Routing, owners, capacities: two costly flows must change paths together for a cheap one."""
 
 
 def nothing_is_left(allocate: Allocate, deep: bool) -> str | None:
-    """Every network is solved, and nobody could have more while all others keep their rates."""
+    """Every network is solved, and no flow could have more while all others keep their rates."""
     several = [(name, A, owner, c) for name, A, owner, c, _ in _networks(deep)]
     for name, A, owner, c in [*several, ("chain", *CHAIN)]:
         for alpha in STEEP if deep else STEEP[:1]:
@@ -125,7 +125,7 @@ WITHIN = 1e-6
 BEYOND = 1e-3
 
 
-def the_split_of_a_dear_flow_counts(judge: Judge, deep: bool) -> str | None:
+def the_split_of_a_costly_flow_counts(residual: Residual, deep: bool) -> str | None:
     """The best split of a flow that pays far more than others has no residual, another has one."""
     for draw in range(200 if deep else 20):
         rng = np.random.default_rng([SEED, 5, draw])
@@ -136,7 +136,7 @@ def the_split_of_a_dear_flow_counts(judge: Judge, deep: bool) -> str | None:
                 z = np.array([first, narrow - first, wide - first, wide + apart - narrow + first])
                 one, other = z[2:] ** -alpha
                 prices = np.array([narrow**-alpha - one, one, other])
-                found = judge(SHARED, USERS, capacity, alpha, z, prices)
+                found = residual(SHARED, USERS, capacity, alpha, z, prices)
                 if not (found <= WITHIN if right else found > BEYOND):
                     return f"capacities {capacity}, alpha {alpha}, rates {z}: residual {found:.1e}"
     return None
@@ -189,7 +189,7 @@ CLAIMS = (
         "optimal-split-flows-leave-nothing",
         "large alpha is solved, and no split flow could have more while others keep their rates",
         r"\max_{A z \le c,\, x(z)_{-i} \ge x_{-i}} x(z)_i = x_i",
-        "our reconstruction",
+        OWN,
         TIGHT,
         "the maximum by a linear programme, relative 1e-6",
         "7 networks of up to 7 links, 7 flows and 3 paths each, alpha 20",
@@ -202,12 +202,12 @@ CLAIMS = (
         "split-flow-residual-sees-dear-splits",
         "how a flow splits counts, also where others pay 1e-50 of what it pays",
         r"\rho(z^*, \lambda) \le 10^{-6}, \quad \rho(z, \lambda) > 10^{-3}",
-        "our reconstruction",
+        OWN,
         TIGHT,
         "rates and prices in closed form",
         "20 networks of 3 links and 3 flows, alpha 1/2, 2, 20, 50, 100",
         "200 networks of 3 links and 3 flows, alpha 1/2, 2, 20, 50, 100",
-        the_split_of_a_dear_flow_counts,
+        the_split_of_a_costly_flow_counts,
         path_allocation_residual,
         by_total_costs,
     ),

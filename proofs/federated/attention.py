@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from fairopt import cross_attention_weights
+from fairopt.arrays import Array
 from proofs.claim import IDENTITY, LIMIT, OWN, Claim, Evidence
 from proofs.federated.personalisation import DIGITS, FEDHCA2, SEED
-from proofs.gradients.problems import Array
 
 Attention = Callable[[Array, int], Array]
 
@@ -72,7 +72,7 @@ def unscaled(gram: Array, dimension: int) -> Array:
 CLAIMS = (
     Claim(
         "attention-of-small-updates-is-uniform",
-        "attention between small updates is uniform: their mean is added, whoever agrees with whom",
+        "attention between small updates is uniform: their mean is added, whichever of them agree",
         r"\lvert a_{ij} - 1/K \rvert \le e^{t^2 \max_i \mathrm{range}_j A_{ij}/\sqrt d} - 1 \to 0",
         f"{OWN}; {FEDHCA2}, hyper cross attention",
         LIMIT,

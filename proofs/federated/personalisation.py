@@ -10,8 +10,8 @@ import numpy as np
 
 from fairopt import conflict_averse
 from proofs.claim import COUNTEREXAMPLE, IDENTITY, OWN, Claim, Evidence
+from proofs.exact_algebra import Matrix, Row, dot, times
 from proofs.gradients import wrong_solvers
-from proofs.gradients.exact import Matrix, Row, times
 
 FEDHCA2 = "FedHCA2, arXiv 2311.13250"
 SEED = 20231100
@@ -46,7 +46,7 @@ def finite_difference(gradient: HyperGradient, deep: bool) -> str | None:
 
         def loss(a: Fraction, H: Any = H, t: Any = theta, u: Any = shared, c: Any = centre) -> Any:
             off = [x + a * y - z for x, y, z in zip(t, u, c, strict=True)]
-            return _dot(off, times(H, off)) / 2
+            return dot(off, times(H, off)) / 2
 
         h = Fraction(1, 3)
         slope = (loss(alpha + h) - loss(alpha - h)) / (2 * h)
@@ -85,18 +85,18 @@ def second_order(walks: tuple[TwoSteps, TwoSteps], deep: bool) -> str | None:
 def _slope_of_square(H: Matrix, g: Row) -> Row:
     """Gradient of x -> ||g + H x||^2 at 0 by central differences, exact for a quadratic."""
     ends = [[sign * column[i] for i in range(len(g))] for column in H for sign in (1, -1)]
-    squares = [_dot(end, end) for end in (_plus(g, end) for end in ends)]
+    squares = [dot(end, end) for end in (_plus(g, end) for end in ends)]
     return [(up - down) / 2 for up, down in zip(squares[::2], squares[1::2], strict=True)]
 
 
 def pseudo_gradient(update: Row, shared: Row) -> Fraction:
     """Minus the inner product of the update that followed and the shared direction."""
-    return -_dot(update, shared)
+    return -dot(update, shared)
 
 
 def wrong_sign(update: Row, shared: Row) -> Fraction:
     """The inner product: weights fall where the shared direction helped."""
-    return _dot(update, shared)
+    return dot(update, shared)
 
 
 def joint_steps(hessians: list[Matrix], slopes: list[Row], eta: Fraction) -> Row:
@@ -128,11 +128,6 @@ def _quadratic(rng: np.random.Generator) -> tuple[Matrix, Row, Row, Row]:
     H = [[a + c, b - c], [b - c, b + c]]
     rows = [[Fraction(int(x), 2) for x in rng.integers(-9, 10, size=2)] for _ in range(3)]
     return H, rows[0], rows[1], rows[2]
-
-
-def _dot(x: Row, y: Row) -> Fraction:
-    """Inner product."""
-    return sum((a * b for a, b in zip(x, y, strict=True)), Fraction(0))
 
 
 def _plus(x: Row, y: Row) -> Row:

@@ -87,29 +87,29 @@ def within_total(send: Callable[[int, int, int, int], int], deep: bool) -> str |
     rng = np.random.default_rng(SEED)
     for draw in range(200 if deep else 20):
         targets, total = np.array([8, 8, 8]), 24
-        flying = targets.copy()
+        pending = targets.copy()
         for step in range(900):
             if step % 50 == 0 and step < 300:
                 targets = request_allocation(rng.uniform(0.1, 4.0, size=3), total)
-            task = int(rng.choice(3, p=flying / flying.sum()))
-            flying[task] -= 1
+            task = int(rng.choice(3, p=pending / pending.sum()))
+            pending[task] -= 1
             for other in (task, *range(3)):
-                flying[other] += send(targets[other], flying[other], total, flying.sum())
-            if flying.sum() > total or flying.min() < 0:
-                return f"draw {draw}, step {step}: {flying} in flight, total {total}"
-        if (flying != targets).any():
-            return f"draw {draw}: {flying} in flight, targets {targets}"
+                pending[other] += send(targets[other], pending[other], total, pending.sum())
+            if pending.sum() > total or pending.min() < 0:
+                return f"draw {draw}, step {step}: {pending} in flight, total {total}"
+        if (pending != targets).any():
+            return f"draw {draw}: {pending} in flight, targets {targets}"
     return None
 
 
-def deficit_within_total(target: int, flying: int, total: int, all_flying: int) -> int:
+def deficit_within_total(target: int, pending: int, total: int, all_pending: int) -> int:
     """Fill a task's deficit as far as the total allows."""
-    return max(0, min(target - flying, total - all_flying, 2))
+    return max(0, min(target - pending, total - all_pending, 2))
 
 
-def deficit_alone(target: int, flying: int, total: int, all_flying: int) -> int:
+def deficit_alone(target: int, pending: int, total: int, all_pending: int) -> int:
     """Fill a task's deficit at once, cancelling nothing elsewhere."""
-    return max(0, min(target - flying, 2))
+    return max(0, min(target - pending, 2))
 
 
 def rounded(s2: Any, total: int, *, quantum: int = 1, **_: Any) -> Any:
@@ -119,7 +119,7 @@ def rounded(s2: Any, total: int, *, quantum: int = 1, **_: Any) -> Any:
 
 
 def always_square_roots(s2: Any, total: int, *, objective: str = "", **options: Any) -> Any:
-    """Shares of standard deviations, whatever is asked for."""
+    """Shares of standard deviations, whatever is requested."""
     return request_allocation(s2, total, objective="sum_of_variances", **options)
 
 

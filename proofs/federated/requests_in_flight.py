@@ -18,16 +18,15 @@ Delays = Callable[[np.random.Generator], float]
 
 
 @dataclass
-class Flight:
+class PendingRequest:
     """One request that was sent and has not returned."""
 
     finish: float
     number: int
     version: int
     arrivals: int
-    client: int = 0
 
-    def __lt__(self, other: Flight) -> bool:
+    def __lt__(self, other: PendingRequest) -> bool:
         """Earlier finish first, earlier sent where they tie."""
         return (self.finish, self.number) < (other.finish, other.number)
 
@@ -52,35 +51,35 @@ class Process:
     delay: Delays
     rng: np.random.Generator
     clients: int = 0
-    reissue: Callable[[int, int], int] = lambda target, flying: target - flying
+    reissue: Callable[[int, int], int] = lambda target, pending: target - pending
     stamp_when_started: bool = False
-    flying: list[Flight] = field(default_factory=list)
+    pending: list[PendingRequest] = field(default_factory=list)
     free_at: dict[int, float] = field(default_factory=dict)
     starts: dict[int, float] = field(default_factory=dict)
     sent: int = 0
     arrived: int = 0
 
     def run(self, updates: int) -> Iterator[tuple[int, int]]:
-        """(staleness, other arrivals during the flight) of each update that arrives."""
+        """(staleness, other arrivals while in flight) of each update that arrives."""
         made = [0.0]
         for _ in range(self.requests):
             self._send(0.0)
         for _ in range(updates):
-            flight = heapq.heappop(self.flying)
+            request = heapq.heappop(self.pending)
             version = self.arrived // self.buffer
-            carried = flight.version
+            carried = request.version
             if self.stamp_when_started:
-                carried = bisect.bisect_right(made, self.starts[flight.number]) - 1
-            yield version - carried, self.arrived - flight.arrivals
+                carried = bisect.bisect_right(made, self.starts[request.number]) - 1
+            yield version - carried, self.arrived - request.arrivals
             self.arrived += 1
             if self.arrived % self.buffer == 0:
-                made.append(flight.finish)
-            for _ in range(self.reissue(self.requests, len(self.flying))):
-                self._send(flight.finish)
+                made.append(request.finish)
+            for _ in range(self.reissue(self.requests, len(self.pending))):
+                self._send(request.finish)
 
     def unfinished(self) -> int:
         """Arrivals seen so far by the requests still in flight."""
-        return sum(self.arrived - flight.arrivals for flight in self.flying)
+        return sum(self.arrived - request.arrivals for request in self.pending)
 
     def _send(self, now: float) -> None:
         """A request to a uniformly random client, stamped with the present version."""
@@ -91,7 +90,7 @@ class Process:
         if self.stamp_when_started:
             self.starts[self.sent] = start
         version = self.arrived // self.buffer
-        heapq.heappush(self.flying, Flight(finish, self.sent, version, self.arrived, client))
+        heapq.heappush(self.pending, PendingRequest(finish, self.sent, version, self.arrived))
         self.sent += 1
 
 

@@ -1,6 +1,6 @@
 """FedRAM's exponentiated weights: the simplex, freezing, fixed points, and the sign it leaves open.
 
-`w_k exp(rate d_k)`, normalised, moves weight towards large gains. The text of FedRAM asks for both:
+`w_k exp(rate d_k)`, normalised, moves weight towards large gains. The text of FedRAM wants both:
 its formula with a positive rate raises the weight of a client with a high differential loss, its
 Theorem 2 wants a high (noise) value to be weighed less. Both readings are measured here.
 """
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from fairopt import multiplicative_weights
+from fairopt.arrays import Array
 from proofs.claim import COUNTEREXAMPLE, IDENTITY, OWN, TIGHT, Claim, Evidence
-from proofs.gradients.problems import Array
 
 Update = Callable[..., Array]
 FEDRAM = "FedRAM, equations (7) and (11) as reconstructed from its text"
@@ -225,8 +225,8 @@ CLAIMS = (
         "FedRAM, Algorithm 1 line 13 against Theorem 2",
         COUNTEREXAMPLE,
         "two clients with noise of variance 1 and 4, five updates",
-        "one worked instance; the twin is the rate -0.1",
-        "one worked instance; the twin is the rate -0.1",
+        "one worked instance; the control is the rate -0.1",
+        "one worked instance; the control is the rate -0.1",
         raises_the_noisy_client,
         0.1,
         -0.1,
@@ -239,8 +239,8 @@ CLAIMS = (
         "FedRAM, Algorithm 1 line 12 to 14",
         COUNTEREXAMPLE,
         "two scalar clients, one local step of gradient descent",
-        "one worked instance; the twin is the rate -0.1",
-        "one worked instance; the twin is the rate -0.1",
+        "one worked instance; the control is the rate -0.1",
+        "one worked instance; the control is the rate -0.1",
         lowers_the_odd_client,
         0.1,
         -0.1,

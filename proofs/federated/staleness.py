@@ -28,7 +28,7 @@ SHAPES = ((96, 1), (20, 5), (96, 3))
 """(R, b): mean staleness 95, 19/5, 95/3."""
 LAWS = (constant, uniform, shifted_exponential)
 ACCURACY = 0.005
-"""Relative: flights that the window cuts at both ends are R of 20,000, up to 1/200."""
+"""Relative: requests that the window cuts at both ends are R of 20,000, up to 1/200."""
 FAR = 0.03
 """Relative: less than the heavy tail is off by at the same length, 4 to 10 % in eight runs."""
 
@@ -64,7 +64,7 @@ def mean_staleness(build: Build, R: int, b: int, law: Delays, length: int = 1) -
 
 
 def mean_is_far_off(law: Delays, deep: bool) -> str | None:
-    """After 20,000 updates the mean is more than 3 % below (R - 1) / b: long flights lack."""
+    """After 20,000 updates the mean is over 3 % below (R - 1) / b: slow requests are missing."""
     R, b = 96, 3
     for seed in range(20 if deep else 3):
         process = Process(R, b, law, np.random.default_rng([SEED, R, b, seed]))
@@ -105,21 +105,23 @@ def two_for_one(R: int, b: int, law: Delays, rng: Any, clients: int = 0) -> Proc
         law,
         rng,
         clients,
-        reissue=lambda target, flying: 2 if next(counter) % 10 == 0 else 1,
+        reissue=lambda target, pending: 2 if next(counter) % 10 == 0 else 1,
     )
 
 
 def in_rounds(R: int, b: int, law: Delays, rng: Any, clients: int = 0) -> Process:
     """New requests only when all have returned, as in synchronous rounds."""
-    return Process(R, b, law, rng, clients, reissue=lambda target, flying: 0 if flying else target)
+    return Process(
+        R, b, law, rng, clients, reissue=lambda target, pending: 0 if pending else target
+    )
 
 
 CLAIMS = (
     Claim(
         "arrivals-during-flights-add-up",
-        "with R requests in flight every arrival falls into R - 1 other flights, whatever the "
+        "with R requests in flight every arrival is seen by the R - 1 other requests, whatever the "
         "delays",
-        r"\sum_{\text{flights}} \#\{\text{other arrivals during it}\} = (R - 1) T",
+        r"\sum_{\text{requests}} \#\{\text{other arrivals while in flight}\} = (R - 1) T",
         OWN,
         IDENTITY,
         "simulation, whole numbers",
@@ -146,7 +148,7 @@ CLAIMS = (
     Claim(
         "mean-staleness-under-heavy-tails",
         "with Pareto delays of index 1.2 the mean of 20,000 updates can be more than 3 % below "
-        "(R - 1) / b, and is in every run here: the flights that count most have not returned",
+        "(R - 1) / b, and is in every run here: the requests that count most have not returned",
         r"\frac1T \sum_{t \le T} \tau_t < 0.97\,\frac{R - 1}{b},\quad T = 20000",
         OWN,
         COUNTEREXAMPLE,

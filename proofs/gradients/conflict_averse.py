@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from fairopt import Solution, conflict_averse
+from fairopt.arrays import Array
 from proofs.certificates import enclose_conflict_averse
 from proofs.claim import BOUND, IDENTITY, TIGHT, Check, Claim, Evidence
 from proofs.gradients import wrong_solvers
-from proofs.gradients.problems import DEEP_SCOPE, SCOPE, SEED, Array, Solver, samples
+from proofs.gradients.problems import DEEP_SCOPE, SCOPE, SEED, Solver, samples
 
 CAGRAD = "CAGrad as restated in FedHCA2, arXiv 2311.13250"
 DIGITS = 1e-9
@@ -81,10 +82,10 @@ def around_the_second(gram: Array, c: float) -> Solution:
 
 
 def about(
-    name: str, statement: str, formula: str, kind: str, how: str, check: Check, *broken: Solver
+    name: str, statement: str, formula: str, kind: str, how: str, check: Check, *controls: Solver
 ) -> Claim:
-    """A claim about `fairopt.conflict_averse`, with one twin or more."""
-    more = tuple(Evidence(how, check, conflict_averse, twin) for twin in broken[1:])
+    """A claim about `fairopt.conflict_averse`, with one negative control or more."""
+    more = tuple(Evidence(how, check, conflict_averse, control) for control in controls[1:])
     return Claim(
         name,
         statement,
@@ -96,7 +97,7 @@ def about(
         f"{DEEP_SCOPE}; c {', '.join(map(str, RADII))}",
         check,
         conflict_averse,
-        broken[0],
+        controls[0],
         more,
     )
 

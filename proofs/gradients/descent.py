@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fairopt import fairgrad, min_norm
+from fairopt.arrays import Array
 from proofs.claim import LIMIT, OWN, TIGHT, Claim, Evidence
-from proofs.gradients.problems import SEED, Array
+from proofs.gradients.problems import SEED
 
 Rule = Callable[[Array, float], Array]
 """From gradients (K, D) and the smoothness constant to a step that is subtracted."""
@@ -45,7 +46,7 @@ def fair_step(alpha: float) -> Rule:
         if not found.weights.any():
             return np.zeros(G.shape[1])
         w = found.weights
-        progress, square = float((w ** (-1 / alpha)).sum()), float((w ** (1 - 1 / alpha)).sum())
+        progress, square = _sums(w, alpha)
         return np.asarray(progress / (smoothness * len(w) * square) * (w @ G))
 
     return rule
@@ -81,7 +82,7 @@ def decreases(rule_at: Callable[[float], Rule], deep: bool) -> str | None:
             w = fairgrad(G @ G.T, alpha).weights
             if not w.any():
                 continue
-            progress, square = (w ** (-1 / alpha)).sum(), (w ** (1 - 1 / alpha)).sum()
+            progress, square = _sums(w, alpha)
             bound = progress**2 / (2.0 * losses.smoothness * len(G) ** 2 * square)
             before = losses.value(x).mean()
             drop = before - losses.value(x - rule_at(alpha)(G, losses.smoothness)).mean()
@@ -109,6 +110,11 @@ def reaches_the_front(rule_at: Callable[[float], Rule], deep: bool) -> str | Non
             if not off <= ON_THE_FRONT:
                 return f"draw {draw}, alpha {alpha}: ends at {off:.1e} from the Pareto set"
     return None
+
+
+def _sums(w: Array, alpha: float) -> tuple[float, float]:
+    """Progress summed over the tasks, and the squared length of the direction."""
+    return float((w ** (-1 / alpha)).sum()), float((w ** (1 - 1 / alpha)).sum())
 
 
 def _to_hull(points: Array, x: Array) -> float:
@@ -140,11 +146,7 @@ def _distances(points: Array) -> Losses:
 
 def _quadratics(maps: Array, targets: Array) -> Losses:
     """||M_k (x - t_k)||^2 / 2."""
-    top = max(float(np.linalg.norm(m, 2)) ** 2 for m in maps)
-
-    def residuals(x: Array) -> Array:
-        return np.asarray(np.einsum("kij,kj->ki", maps, x - targets))
-
+    residuals, top = _linear(maps, targets)
     return Losses(
         lambda x: 0.5 * (residuals(x) ** 2).sum(axis=1),
         lambda x: np.asarray(np.einsum("kij,ki->kj", maps, residuals(x))),
@@ -154,10 +156,7 @@ def _quadratics(maps: Array, targets: Array) -> Losses:
 
 def _log_cosh(maps: Array, targets: Array) -> Losses:
     """Sum log cosh M_k (x - t_k), whose curvature is at most that of the quadratic."""
-    top = max(float(np.linalg.norm(m, 2)) ** 2 for m in maps)
-
-    def residuals(x: Array) -> Array:
-        return np.asarray(np.einsum("kij,kj->ki", maps, x - targets))
+    residuals, top = _linear(maps, targets)
 
     def value(x: Array) -> Array:
         r = np.abs(residuals(x))
@@ -166,6 +165,15 @@ def _log_cosh(maps: Array, targets: Array) -> Losses:
     return Losses(
         value, lambda x: np.asarray(np.einsum("kij,ki->kj", maps, np.tanh(residuals(x)))), top
     )
+
+
+def _linear(maps: Array, targets: Array) -> tuple[Callable[[Array], Array], float]:
+    """The residuals M_k (x - t_k) as a function of x, and the largest ||M_k||^2."""
+
+    def residuals(x: Array) -> Array:
+        return np.asarray(np.einsum("kij,kj->ki", maps, x - targets))
+
+    return residuals, max(float(np.linalg.norm(m, 2)) ** 2 for m in maps)
 
 
 THEOREM = "FairGrad, arXiv 2402.15638, convergence theorem; step size and constant re-derived"

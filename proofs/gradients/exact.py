@@ -1,4 +1,4 @@
-"""The quadratic problems in fractions, by trying every support: slow, evident, exact.
+"""The quadratic problems in fractions, by trying every support: the reference implementation.
 
 A minimiser with affinely independent gradients on its support always exists, and on such a support
 it solves a nonsingular linear system; the optimality conditions then say which support is right.
@@ -10,8 +10,7 @@ import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 
-Row = list[Fraction]
-Matrix = list[Row]
+from proofs.exact_algebra import Matrix, Row, dot, times
 
 
 def min_norm(A: Matrix) -> Row:
@@ -34,7 +33,7 @@ def min_norm(A: Matrix) -> Row:
 
 
 def dual_cone(A: Matrix, reference: Row) -> Row:
-    """Weights of the direction nearest to G r with <g_k, d> >= 0.
+    """Weights of the non-conflicting direction nearest to G r: <g_k, d> >= 0.
 
     Example:
         >>> one = Fraction(1)
@@ -65,12 +64,7 @@ def stationary(A: Matrix) -> bool:
 
 def square(A: Matrix, v: Row) -> Fraction:
     """V'Av."""
-    return sum((x * s for x, s in zip(v, times(A, v), strict=True)), Fraction(0))
-
-
-def times(A: Matrix, x: Row) -> Row:
-    """A x."""
-    return [sum((a * b for a, b in zip(row, x, strict=True)), Fraction(0)) for row in A]
+    return dot(v, times(A, v))
 
 
 def solve(A: Matrix, b: Row) -> Row | None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fairopt import Solution, Status, conflict_averse, dual_cone_projection, fairgrad, min_norm
+from fairopt.arrays import Array
 from proofs.certificates import (
     Enclosure,
     enclose_conflict_averse,
@@ -22,7 +23,6 @@ from proofs.gradients.problems import (
     DEEP_SCOPE,
     PROVED,
     SCOPE,
-    Array,
     Solver,
     samples,
     samples_at,
@@ -89,13 +89,13 @@ def conflict_averse_at(c: float) -> Proof:
     return proof
 
 
-def shortest(solver: Solver, A: Array) -> tuple[Solution, Enclosure]:
+def min_norm_proof(solver: Solver, A: Array) -> tuple[Solution, Enclosure]:
     """Solve and prove the min-norm problem."""
     found = solver(A)
     return found, enclose_min_norm(A, found.weights)
 
 
-def nearest(solver: Solver, A: Array) -> tuple[Solution, Enclosure]:
+def dual_cone_proof(solver: Solver, A: Array) -> tuple[Solution, Enclosure]:
     """Solve and prove the projection of an uneven sum on the dual cone."""
     r = np.linspace(0.5, 2.0, len(A))
     found = solver(A, r)
@@ -135,7 +135,7 @@ def certified(
         deep_scope=DEEP_SCOPE + (f"; {parameters}" if parameters else ""),
         check=checks[0],
         subject=solver,
-        broken=perturbed(solver),
+        control=perturbed(solver),
         more=(*more, *further),
     )
 
@@ -157,15 +157,17 @@ CLAIMS = (
     certified(
         "min-norm-optimal-is-proved",
         r"v^\top A v - (A v)_k \le 10^{-10} S \max(\lVert g_k\rVert, S)",
-        {"every family": shortest},
+        {"every family": min_norm_proof},
         min_norm,
-        Evidence("thirty Frank-Wolfe steps", proved(shortest), min_norm, wrong_solvers.frank_wolfe),
+        Evidence(
+            "thirty Frank-Wolfe steps", proved(min_norm_proof), min_norm, wrong_solvers.frank_wolfe
+        ),
     ),
     certified(
         "dual-cone-optimal-is-proved",
         r"\lvert \min(\lVert g_k\rVert u_k, (A w)_k / \lVert g_k\rVert) \rvert \le 10^{-10} "
         r"\textstyle\sum_k \lVert g_k\rVert \max(\lvert w_k\rvert, \lvert r_k\rvert)",
-        {"uneven reference": nearest},
+        {"uneven reference": dual_cone_proof},
         dual_cone_projection,
     ),
     Claim(
@@ -180,6 +182,6 @@ CLAIMS = (
         deep_scope=f"{DEEP_SCOPE}; alpha {', '.join(map(str, HARD_POWERS))}",
         check=explained,
         subject=fairgrad,
-        broken=perturbed(fairgrad),
+        control=perturbed(fairgrad),
     ),
 )

@@ -21,11 +21,11 @@ from proofs.gradients.problems import (
     SEED,
     Solver,
     distance,
+    exact_gram,
     grid,
     progress,
     samples_at,
 )
-from proofs.gradients.problems import exact as exact_gram
 
 Map = Callable[[Fraction, int], Fraction]
 
@@ -136,7 +136,7 @@ def renumbering_and_duplicating(solver: Solver, deep: bool) -> str | None:
 
 
 def first_counts_twice(gram: Any, alpha: float, **_: Any) -> Solution:
-    """FairGrad with a priority for whoever stands first."""
+    """FairGrad with a priority for the first task."""
     return fairgrad(gram, alpha, priority=[2.0] + [1.0] * (len(gram) - 1))
 
 
@@ -154,7 +154,7 @@ CLAIMS = (
         deep_scope=GRID_SCOPE.replace("-1..1", "-2..2"),
         check=exists_unless_stationary,
         subject=fairgrad,
-        broken=wrong_solvers.ridge,
+        control=wrong_solvers.ridge,
         more=(
             Evidence(
                 "every instance of a grid, exact certificates of either side",
@@ -175,7 +175,7 @@ CLAIMS = (
         deep_scope=f"2,000 random pairs; 360 gradient matrices, {STARTS} starts each",
         check=strictly_monotone,
         subject=inverse_power,
-        broken=growing_power,
+        control=growing_power,
         more=(
             Evidence(
                 "solves from other starts", forgets_its_start, fairgrad, wrong_solvers.impatient
@@ -193,7 +193,7 @@ CLAIMS = (
         deep_scope=DEEP_SCOPE,
         check=helps_every_task,
         subject=fairgrad,
-        broken=wrong_solvers.linear_scalarisation,
+        control=wrong_solvers.linear_scalarisation,
     ),
     Claim(
         name="fairgrad-treats-tasks-alike",
@@ -206,6 +206,6 @@ CLAIMS = (
         deep_scope="360 gradient matrices, 4 powers",
         check=renumbering_and_duplicating,
         subject=fairgrad,
-        broken=first_counts_twice,
+        control=first_counts_twice,
     ),
 )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fairopt import fairgrad
+from fairopt.arrays import Array
 from proofs.claim import BOUND, IDENTITY, OWN, Claim
 from proofs.gradients import wrong_solvers
 from proofs.gradients.existence import FAIRGRAD
@@ -15,7 +16,6 @@ from proofs.gradients.problems import (
     DEEP_SCOPE,
     SCOPE,
     SEED,
-    Array,
     Solver,
     distance,
     samples,
@@ -117,12 +117,12 @@ def _off(seen: Any, claimed: Any) -> float:
 
 
 def identity(
-    name: str, statement: str, formula: str, source: str, check: Any, broken: Any, kind: str
+    name: str, statement: str, formula: str, source: str, check: Any, control: Any, kind: str
 ) -> Claim:
     """A claim about `fairopt.fairgrad` on the seeded families."""
     how = "seeded families, relative error 1e-8"
     return Claim(
-        name, statement, formula, source, kind, how, SCOPE, DEEP_SCOPE, check, fairgrad, broken
+        name, statement, formula, source, kind, how, SCOPE, DEEP_SCOPE, check, fairgrad, control
     )
 
 

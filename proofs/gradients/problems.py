@@ -8,11 +8,11 @@ from fractions import Fraction
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fairopt import Solution
+from fairopt.arrays import Array
+from proofs.exact_algebra import Matrix, Row, dot, times
 
-Array = NDArray[np.float64]
 Solver = Callable[..., Solution]
 """What the claims are about: from a Gram matrix and parameters to a solution."""
 
@@ -29,21 +29,21 @@ tolerance of the solvers is below it."""
 
 def plain(K: int, rng: np.random.Generator) -> Array:
     """Random unit gradients, more dimensions than tasks."""
-    return _unit(rng.normal(size=(K, K + 3)))
+    return _unit_rows(rng.normal(size=(K, K + 3)))
 
 
 def conflicting(K: int, rng: np.random.Generator) -> Array:
     """Two camps at a cosine of about -0.9."""
     side = np.where(np.arange(K) % 2, -1.0, 1.0)[:, None]
     axis = np.eye(1, K + 3)
-    return _unit(side * axis + 0.3 * _unit(rng.normal(size=(K, K + 3))))
+    return _unit_rows(side * axis + 0.3 * _unit_rows(rng.normal(size=(K, K + 3))))
 
 
 def dependent(K: int, rng: np.random.Generator) -> Array:
     """More gradients than dimensions, in an open half space."""
     G = rng.normal(size=(K, 2))
     G[:, 0] = np.abs(G[:, 0]) + 0.5
-    return _unit(G)
+    return _unit_rows(G)
 
 
 def mixed_scales(K: int, rng: np.random.Generator) -> Array:
@@ -96,30 +96,20 @@ def grid(values: tuple[int, ...], tasks: int) -> Iterator[Array]:
         yield np.array(rows, dtype=np.float64)
 
 
-def exact(gradients: Array) -> list[list[Fraction]]:
+def exact_gram(gradients: Array) -> Matrix:
     """The Gram matrix in fractions.
 
     Example:
-        >>> exact(np.array([[0.5, 1.0]]))
+        >>> exact_gram(np.array([[0.5, 1.0]]))
         [[Fraction(5, 4)]]
     """
     rows = [[Fraction(float(x)) for x in row] for row in gradients]
-    return [
-        [sum((x * y for x, y in zip(a, b, strict=True)), Fraction(0)) for b in rows] for a in rows
-    ]
+    return [[dot(a, b) for b in rows] for a in rows]
 
 
-def progress(gradients: Array, weights: Array) -> list[Fraction]:
+def progress(gradients: Array, weights: Array) -> Row:
     """<g_k, d> for every task, exactly, with the weights as they are."""
-    w = [Fraction(float(x)) for x in weights]
-    return [
-        sum((a * x for a, x in zip(row, w, strict=True)), Fraction(0)) for row in exact(gradients)
-    ]
-
-
-def cosine(left: Array, right: Array) -> float:
-    """Of the angle between two directions."""
-    return float(left @ right / np.linalg.norm(left) / np.linalg.norm(right))
+    return times(exact_gram(gradients), [Fraction(float(x)) for x in weights])
 
 
 def distance(left: Array, right: Array) -> float:
@@ -128,6 +118,12 @@ def distance(left: Array, right: Array) -> float:
     return float(np.linalg.norm(left - right)) / longest if longest else 0.0
 
 
-def _unit(G: Array) -> Array:
+def unit(vector: Array) -> Array:
+    """Of length one; zero stays."""
+    size = float(np.linalg.norm(vector))
+    return np.asarray(vector / size) if size > 0.0 else vector
+
+
+def _unit_rows(G: Array) -> Array:
     """Rows of length one."""
     return np.asarray(G / np.linalg.norm(G, axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""The quadratic problems against the exact twin that tries every support in fractions."""
+"""The quadratic problems against the exact reference that tries every support in fractions."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from fairopt import (
     min_norm_from_gradients,
     upgrad,
 )
+from fairopt.arrays import Array
 from proofs.claim import BOUND, IDENTITY, OWN, Claim, Evidence
 from proofs.gradients import exact, wrong_solvers
 from proofs.gradients.problems import (
     DEEP_SCOPE,
     SCOPE,
     SEED,
-    Array,
     Solver,
     distance,
+    exact_gram,
     progress,
     samples,
 )
-from proofs.gradients.problems import exact as exact_gram
 
 DIGITS = 1e-9
 """Of a direction, relative: solver tolerances of 1e-12 times the condition of small integers."""
@@ -44,8 +44,8 @@ def integer_gradients(deep: bool) -> Iterator[Array]:
         yield rng.integers(-3, 4, size=shape).astype(np.float64)
 
 
-def shortest_combination(solve: Callable[[Array], Solution], deep: bool) -> str | None:
-    """The same shortest vector as the exact twin, from the gradients."""
+def is_min_norm_point(solve: Callable[[Array], Solution], deep: bool) -> str | None:
+    """The same min-norm point as the exact reference, from the gradients."""
     for G in integer_gradients(deep):
         A = exact_gram(G)
         v = exact.min_norm(A)
@@ -53,7 +53,7 @@ def shortest_combination(solve: Callable[[Array], Solution], deep: bool) -> str 
         seen, true = found.weights @ G, np.array([float(x) for x in v]) @ G
         size = np.linalg.norm(G, axis=1).max() or 1.0
         if not np.linalg.norm(seen - true) <= DIGITS * size or found.status != Status.OPTIMAL:
-            return f"gradients {G.tolist()}: {seen} is not the shortest combination {true}"
+            return f"gradients {G.tolist()}: {seen} is not the min-norm point {true}"
         if (found.certificate is not None) != (exact.square(A, v) == 0):
             return f"gradients {G.tolist()}: the certificate is {found.certificate}"
     return None
@@ -76,8 +76,8 @@ def common_progress(solver: Solver, deep: bool) -> str | None:
     return None
 
 
-def nearest_harmless(solver: Solver, deep: bool) -> str | None:
-    """The same projection as the exact twin."""
+def nearest_non_conflicting(solver: Solver, deep: bool) -> str | None:
+    """The same projection as the exact reference."""
     rng = np.random.default_rng(SEED)
     for G in integer_gradients(deep):
         r = rng.integers(-1, 4, size=len(G))
@@ -102,7 +102,7 @@ def mean_of_projections(solver: Solver, deep: bool) -> str | None:
     return None
 
 
-def conflicts_with_nobody(solver: Solver, deep: bool) -> str | None:
+def is_non_conflicting(solver: Solver, deep: bool) -> str | None:
     """<g_k, d> >= 0 up to rounding, in fractions."""
     for name, G in samples(deep):
         found = solver(G @ G.T).weights
@@ -143,21 +143,21 @@ INTEGERS = "200 random integer gradient matrices, K to 5, D to 4, dependent and 
 CLAIMS = (
     Claim(
         "min-norm-is-the-shortest-combination",
-        "min_norm and min_norm_from_gradients find the shortest convex combination, and say where "
-        "it vanishes",
+        "min_norm and min_norm_from_gradients find the min-norm point of the convex hull, and say "
+        "where it vanishes",
         r"v \in \arg\min_{v \in \Delta} v^\top A v",
         "MGDA's min-norm problem; the enumeration is ours",
         IDENTITY,
-        "exact twin: every support, in fractions",
+        "exact reference: every support, in fractions",
         INTEGERS,
         INTEGERS.replace("200", "2,000"),
-        shortest_combination,
+        is_min_norm_point,
         by_gram(min_norm),
         by_gram(wrong_solvers.frank_wolfe),
         (
             Evidence(
                 "the same from gradients",
-                shortest_combination,
+                is_min_norm_point,
                 min_norm_from_gradients,
                 by_gram(wrong_solvers.frank_wolfe),
             ),
@@ -165,7 +165,7 @@ CLAIMS = (
     ),
     Claim(
         "min-norm-progress-is-common",
-        "the shortest combination makes equal progress on the tasks that it weighs, more on others",
+        "the min-norm point makes equal progress on the tasks that it weighs, more on others",
         r"\langle g_k, d\rangle \ge \lVert d\rVert^2,\quad "
         r"v_k > 0 \Rightarrow \langle g_k, d\rangle = \lVert d\rVert^2",
         "MGDA's optimality conditions",
@@ -179,14 +179,14 @@ CLAIMS = (
     ),
     Claim(
         "dual-cone-projection-is-nearest",
-        "dual_cone_projection finds the nearest direction that conflicts with nobody",
+        "dual_cone_projection finds the nearest non-conflicting direction",
         r"d = \arg\min \{\lVert d - G r \rVert : G^\top d \ge 0\}",
         "DualProj and UPGrad's sub-problem; the enumeration is ours",
         IDENTITY,
-        "exact twin: every support, in fractions",
+        "exact reference: every support, in fractions",
         INTEGERS,
         INTEGERS.replace("200", "2,000"),
-        nearest_harmless,
+        nearest_non_conflicting,
         dual_cone_projection,
         wrong_solvers.dropped_multipliers,
     ),
@@ -196,7 +196,7 @@ CLAIMS = (
         r"d = \tfrac1K \sum_k \Pi(g_k)",
         "UPGrad of Jacobian descent; the enumeration is ours",
         IDENTITY,
-        "exact twin: every support, in fractions",
+        "exact reference: every support, in fractions",
         INTEGERS,
         INTEGERS.replace("200", "2,000"),
         mean_of_projections,
@@ -205,25 +205,25 @@ CLAIMS = (
     ),
     Claim(
         "upgrad-conflicts-with-nobody",
-        "the mean of the projections conflicts with nobody",
+        "the mean of the projections is non-conflicting",
         r"\langle g_k, d\rangle \ge 0 \quad \forall k",
         "UPGrad of Jacobian descent",
         BOUND,
         "exact inner products, rounding of 1e-12 of the lengths",
         SCOPE,
         DEEP_SCOPE,
-        conflicts_with_nobody,
+        is_non_conflicting,
         upgrad,
         one_conflict_each,
     ),
     Claim(
         "fairgrad-at-alpha-zero-is-the-projected-sum",
         "unless a convex combination vanishes, FairGrad at alpha = 0 is the weighted sum projected "
-        "on the directions that conflict with nobody",
+        "on the non-conflicting directions",
         r"d(0) = \Pi_{\{G^\top d \ge 0\}}\Big(\sum_k p_k g_k\Big)",
         OWN,
         IDENTITY,
-        "exact twin: every support, in fractions",
+        "exact reference: every support, in fractions",
         INTEGERS,
         INTEGERS.replace("200", "2,000"),
         alpha_zero_is_projection,

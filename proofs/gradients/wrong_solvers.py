@@ -1,4 +1,4 @@
-"""Solvers that are one step away from a right one: the broken twins of the claims.
+"""Solvers that are one step away from a right one: the negative controls of the claims.
 
 All return a `Solution` that calls itself optimal, as careless code does. None is meant for use.
 """
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fairopt import Solution, Status, conflict_averse, fairgrad
-from proofs.gradients.problems import Array
+from fairopt.arrays import Array
 
 RIDGE = 1e-3
 """Added to the diagonal, relative to its mean, by those who fear a singular matrix."""
@@ -62,14 +62,8 @@ def normalised(gram: Array, alpha: float, **options: Any) -> Solution:
     return claimed(found.weights / found.weights.sum())
 
 
-def truncated(gram: Array, alpha: float, **options: Any) -> Solution:
-    """FairGrad weights with six significant digits."""
-    found = fairgrad(gram, alpha, **options)
-    return claimed([float(f"{w:.6g}") for w in found.weights])
-
-
 def frank_wolfe(gram: Array, **_: Any) -> Solution:
-    """Thirty Frank-Wolfe steps towards the shortest convex combination."""
+    """Thirty Frank-Wolfe steps towards the min-norm point."""
     v = np.full(len(gram), 1.0 / len(gram))
     for step in range(30):
         vertex = np.eye(len(gram))[np.argmin(gram @ v)]

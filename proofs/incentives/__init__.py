@@ -1,1 +1,1 @@
-"""Honesty of the auctions: truthful, individually rational, within budget, and how good."""
+"""Incentives of the auctions: truthful, individually rational, budget feasible, and how good."""

@@ -23,21 +23,21 @@ DEEP_BUDGET_SHAPES = (*BUDGET_SHAPES, (4, 1), (3, 3), (4, 2))
 
 
 def truthful(rule_and_joint: tuple[Mechanism, bool], deep: bool) -> str | None:
-    """No client gains by lying about all its tasks, or about its only one."""
+    """No client gains by a misreport of all its costs, or of its only one."""
     rule, joint = rule_and_joint
     for shape in DEEP_SHAPES if deep else SHAPES:
-        verdict = prove_truthful(rule, shape, joint=joint)
-        if verdict.violation is not None:
-            return f"{_words(shape)}: {verdict.violation.sentence}"
+        proof = prove_truthful(rule, shape, joint=joint)
+        if proof.violation is not None:
+            return f"{_words(shape)}: {proof.violation.sentence}"
     return None
 
 
 def within_budget(encoded: tuple[Mechanism, Offers], deep: bool) -> str | None:
     """No auction overspends."""
     for shape in DEEP_BUDGET_SHAPES if deep else BUDGET_SHAPES:
-        verdict = prove_within_budget(*encoded, shape)
-        if verdict.violation is not None:
-            return f"{_words(shape)}: {verdict.violation.sentence}"
+        proof = prove_within_budget(*encoded, shape)
+        if proof.violation is not None:
+            return f"{_words(shape)}: {proof.violation.sentence}"
     return None
 
 
@@ -52,7 +52,7 @@ def _scope(shapes: tuple[tuple[int, int], ...]) -> str:
 
 
 def honest(name: str, rule: Mechanism, *, joint: bool = True) -> Claim:
-    """Truthfulness for all real bids; the broken twin is the common level with several tasks."""
+    """Truthful for all real bids; the negative control is the common level with several tasks."""
     kind = "joint misreport" if joint else "misreport of its only task's cost"
     return Claim(
         name=f"{name}-truthful-for-all-real-bids",
@@ -65,12 +65,12 @@ def honest(name: str, rule: Mechanism, *, joint: bool = True) -> Claim:
         deep_scope=_scope(DEEP_SHAPES),
         check=truthful,
         subject=(rule, joint),
-        broken=(level_max_min, True),
+        control=(level_max_min, True),
     )
 
 
 def solvent(name: str, rule: Mechanism, offers: Offers) -> Claim:
-    """Budget for all real bids; the broken twin lacks the tests on the other tasks."""
+    """Budget for all real bids; the negative control lacks the tests on the other tasks."""
     return Claim(
         name=f"{name}-within-budget-for-all-real-bids",
         statement="payments sum to at most the budget, whatever the real bids",
@@ -82,7 +82,7 @@ def solvent(name: str, rule: Mechanism, offers: Offers) -> Claim:
         deep_scope=_scope(DEEP_BUDGET_SHAPES),
         check=within_budget,
         subject=(rule, offers),
-        broken=(wrong_rules.without_other_tests, partial(capped_offers, test_others=False)),
+        control=(wrong_rules.without_other_tests, partial(capped_offers, test_others=False)),
     )
 
 

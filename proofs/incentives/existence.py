@@ -1,7 +1,7 @@
 """Does any mechanism exist? Truth, rationality, budget and a floor as one formula over z3 terms.
 
 For single-task clients a deterministic mechanism is, at each profile of a finite set, a set of
-recruits and their payments. Truthfulness links every two profiles that differ in one client's ask.
+recruits and their payments. Truthfulness links every two profiles that differ in one client's bid.
 "unsat" is a proof that no mechanism does it, on any larger set of profiles either; "sat" is a
 mechanism on the given profiles only.
 """
@@ -59,18 +59,18 @@ def mechanism_exists(question: Question, profiles: Iterable[Profile]) -> bool:
     for b in known:
         solver.add(*_one_profile(z3, question, b, wins, pays))
     for b, other, client in _neighbours(known):
-        for true, lie in ((b, other), (other, b)):
+        for true, report in ((b, other), (other, b)):
             cost = true[client]
-            honest = pays[true, client] - z3.If(wins[true, client], cost, 0)
-            solver.add(honest >= pays[lie, client] - z3.If(wins[lie, client], cost, 0))
-    verdict = solver.check()
-    if verdict == z3.unknown:
+            truthful = pays[true, client] - z3.If(wins[true, client], cost, 0)
+            solver.add(truthful >= pays[report, client] - z3.If(wins[report, client], cost, 0))
+    answer = solver.check()
+    if answer == z3.unknown:
         raise NotSolved(f"the solver gave up within {SECONDS} s: {solver.reason_unknown()}")
-    return bool(verdict == z3.sat)
+    return bool(answer == z3.sat)
 
 
 def proof_profiles(question: Question, x: int, g: int) -> list[Profile]:
-    """The profiles of the lower bound: r zeros and n - r asks of g per task; one zero asks x.
+    """The profiles of the lower bound: r zeros and n - r bids of g per task; one zero bids x.
 
     Example:
         >>> proof_profiles(Question(3, 1, 7, 2, cheapest_first=True), 3, 4)
@@ -78,20 +78,20 @@ def proof_profiles(question: Question, x: int, g: int) -> list[Profile]:
     """
     row = (0,) * question.floor + (g,) * (question.clients - question.floor)
     base = row * question.tasks
-    zeros = [i for i, ask in enumerate(base) if ask == 0]
+    zeros = [i for i, bid in enumerate(base) if bid == 0]
     return [base, *((*base[:i], x, *base[i + 1 :]) for i in zeros)]
 
 
 def all_profiles(question: Question, grid: Sequence[int]) -> list[Profile]:
-    """Every profile of a grid of asks."""
+    """Every profile of a grid of bids."""
     return list(itertools.product(grid, repeat=question.clients * question.tasks))
 
 
 def _one_profile(z3: Any, q: Question, b: Profile, wins: Any, pays: Any) -> list[Any]:
     """Rationality, budget, floor and order at one profile."""
     facts = [sum(pays[b, i] for i in range(len(b))) <= q.budget]
-    for i, ask in enumerate(b):
-        facts.append(z3.If(wins[b, i], pays[b, i] >= ask, pays[b, i] == 0))
+    for i, bid in enumerate(b):
+        facts.append(z3.If(wins[b, i], pays[b, i] >= bid, pays[b, i] == 0))
     for task in range(q.tasks):
         members = range(task * q.clients, (task + 1) * q.clients)
         if sum(b) <= q.budget:
@@ -103,7 +103,7 @@ def _one_profile(z3: Any, q: Question, b: Profile, wins: Any, pays: Any) -> list
 
 
 def _neighbours(known: list[Profile]) -> Iterable[tuple[Profile, Profile, int]]:
-    """Pairs of profiles that differ in one client's ask."""
+    """Pairs of profiles that differ in one client's bid."""
     groups: dict[tuple[Profile, int], list[Profile]] = {}
     for b in known:
         for i in range(len(b)):

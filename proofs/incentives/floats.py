@@ -65,7 +65,7 @@ def same_as_exact(cast: Callable[[Mechanism], Mechanism], deep: bool) -> str | N
             money = float(budget)
             exact = rule(_fractions(bids), Fraction(money))
             seen = fast(bids, money)
-            found = _difference(seen, exact, bids, Fraction(money))
+            found = _difference(seen, exact, Fraction(money))
             if found is not None:
                 name = getattr(rule, "__name__", str(rule))
                 return f"{name}, bids {laws.shown(table)}, budget {budget}: {found}"
@@ -73,21 +73,20 @@ def same_as_exact(cast: Callable[[Mechanism], Mechanism], deep: bool) -> str | N
 
 
 def large_as_exact(cast: Callable[[Mechanism], Mechanism], deep: bool) -> str | None:
-    """The same beyond the size from which rules look at a stretch of the asks only."""
+    """The same beyond the size from which rules look at a stretch of the bids only."""
     rng = np.random.default_rng(laws.SEED)
     bids = rng.integers(0, 3_000, size=(LARGE, 2)) / 7.0
     for rule in LARGE_RULES if deep else LARGE_RULES[:4]:
         for budget in BUDGETS:
             seen = cast(rule)(bids, budget)
-            found = _difference(
-                seen, rule(_fractions(bids), Fraction(budget)), bids, Fraction(budget)
-            )
+            exact = rule(_fractions(bids), Fraction(budget))
+            found = _difference(seen, exact, Fraction(budget))
             if found is not None:
                 return f"{rule.__name__}, {LARGE} clients, budget {budget}: {found}"
     return None
 
 
-def _difference(seen: Outcome, exact: Outcome, bids: Any, budget: Fraction) -> str | None:
+def _difference(seen: Outcome, exact: Outcome, budget: Fraction) -> str | None:
     """What differs, if anything does."""
     if (seen.winners != exact.winners).any() or (seen.level != exact.level).any():
         return "other recruits"
@@ -104,7 +103,7 @@ def _difference(seen: Outcome, exact: Outcome, bids: Any, budget: Fraction) -> s
 
 
 def optimal_level(rule: Mechanism, deep: bool) -> str | None:
-    """k* is the largest k for which the k cheapest asks of all tasks sum to at most B."""
+    """k* is the largest k for which the k cheapest bids of all tasks sum to at most B."""
     for bids, budget in laws.samples(deep):
         columns = [sorted(x for x in column if x != np.inf) for column in bids.T]
         best = max(
@@ -135,10 +134,10 @@ def single_precision(rule: Mechanism) -> Mechanism:
 
 
 def largest_total(rule: Mechanism, deep: bool) -> str | None:
-    """The number of recruits is the largest m for which the m cheapest asks of all tasks fit."""
+    """The number of recruits is the largest m for which the m cheapest bids of all tasks fit."""
     for bids, budget in laws.samples(deep):
-        asks = sorted(x for x in bids.flat if x != np.inf)
-        best = max(m for m in range(len(asks) + 1) if sum(asks[:m]) <= budget)
+        costs = sorted(x for x in bids.flat if x != np.inf)
+        best = max(m for m in range(len(costs) + 1) if sum(costs[:m]) <= budget)
         seen = int(rule(bids, budget).winners.sum())
         if seen != best:
             return f"bids {laws.shown(bids)}, budget {budget}: {seen} recruits, not {best}"
@@ -163,17 +162,17 @@ def level_with_reserve(bids: Bids, budget: Any) -> Outcome:
 def _fractions(bids: Any) -> Bids:
     """Exact values of floats."""
     table = np.empty(bids.shape, dtype=object)
-    for cell, ask in np.ndenumerate(bids):
-        table[cell] = ask if ask == np.inf else Fraction(float(ask))
+    for cell, bid in np.ndenumerate(bids):
+        table[cell] = bid if bid == np.inf else Fraction(float(bid))
     return table
 
 
-_lying_reserve = partial(level_max_min, reserve=Fraction(3, 2))
+_untruthful_with_reserve = partial(level_max_min, reserve=Fraction(3, 2))
 
 CLAIMS = (
     Claim(
         "float-rules-decide-as-exact-ones",
-        "on float asks every rule recruits the same clients as on their exact values, pays at "
+        "on float bids every rule recruits the same clients as on their exact values, pays at "
         "most the exact payment, and the exact sum of its floats is within the budget",
         r"x^{\mathrm{float}} = x,\quad 0 \le p - p^{\mathrm{float}} \le 10^{-12}(p + B),\quad "
         r"\sum p^{\mathrm{float}} \le B",
@@ -188,7 +187,7 @@ CLAIMS = (
     ),
     Claim(
         "float-rules-decide-large-auctions-as-exact-ones",
-        "the same for auctions so large that the rules look at a stretch of the asks only",
+        "the same for auctions so large that the rules look at a stretch of the bids only",
         r"x^{\mathrm{float}} = x,\quad 0 \le p - p^{\mathrm{float}} \le 10^{-12}(p + B)",
         OWN,
         IDENTITY,
@@ -201,7 +200,7 @@ CLAIMS = (
     ),
     Claim(
         "greedy-max-min-is-optimal",
-        "greedy_max_min recruits k*, the largest k for which the k cheapest asks of all tasks fit",
+        "greedy_max_min recruits k*, the largest k for which the k cheapest bids of all tasks fit",
         r"k^* = \max\{k : \textstyle\sum_s \sum_{j \le k} b_s(j) \le B\}",
         OWN,
         TIGHT,
@@ -214,7 +213,7 @@ CLAIMS = (
     ),
     Claim(
         "cheapest-first-recruits-the-most",
-        "cheapest_first recruits as many as any set of asks within the budget: the m cheapest",
+        "cheapest_first recruits as many as any set of bids within the budget: the m cheapest",
         r"\sum_{i,s} x_{is} = \max\{m : \textstyle\sum_{j \le m} b_{(j)} \le B\}",
         OWN,
         TIGHT,
@@ -225,6 +224,6 @@ CLAIMS = (
         cheapest_first,
         keeps_a_cent(cheapest_first),
     ),
-    truthful("max-min-fair-with-reserve", with_reserve, OWN, _lying_reserve),
-    truthful("leave-one-out-level-with-reserve", level_with_reserve, OWN, _lying_reserve),
+    truthful("max-min-fair-with-reserve", with_reserve, OWN, _untruthful_with_reserve),
+    truthful("leave-one-out-level-with-reserve", level_with_reserve, OWN, _untruthful_with_reserve),
 )

@@ -1,4 +1,4 @@
-"""An honest rule is truthful against joint misreports, individually rational, within budget."""
+"""Truthful against joint misreports, individually rational, ex-post budget feasible."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SINGER = "Singer, arXiv 1002.2334, applied per task"
 FEDFAIRMMFL = f"FedFairMMFL, arXiv 2404.13841, random recruitment; {OWN}"
 
 
-def truthful(name: str, rule: Mechanism, source: str, broken: Mechanism) -> Claim:
-    """No client gains by any misreport of all its asks together."""
+def truthful(name: str, rule: Mechanism, source: str, control: Mechanism) -> Claim:
+    """No client gains by any misreport of all its costs together."""
     return Claim(
         name=f"{name}-truthful",
         statement="no client gains by misreporting all its costs at once",
@@ -38,58 +38,65 @@ def truthful(name: str, rule: Mechanism, source: str, broken: Mechanism) -> Clai
         deep_scope=laws.DEEP_GRID_SCOPE,
         check=laws.truthful,
         subject=rule,
-        broken=broken,
+        control=control,
     )
 
 
-def sampled(
+def on_random_auctions(
     name: str,
     statement: str,
     formula: str,
-    source: str,
     check: Check,
     rule: Mechanism,
-    broken: Mechanism,
+    control: Mechanism,
+    *,
+    source: str = OWN,
+    kind: str = BOUND,
 ) -> Claim:
-    """A law that random exact auctions check."""
+    """A theorem that random exact auctions check."""
     scopes = (laws.SAMPLE_SCOPE, laws.DEEP_SAMPLE_SCOPE)
     how = "random auctions with ties, exact"
-    return Claim(name, statement, formula, source, BOUND, how, *scopes, check, rule, broken)
+    return Claim(name, statement, formula, source, kind, how, *scopes, check, rule, control)
 
 
-def solvent(name: str, rule: Mechanism, source: str, spender: Mechanism) -> tuple[Claim, Claim]:
-    """Budget and rationality of one rule, with the broken twin of the budget."""
+def solvent(
+    name: str, rule: Mechanism, source: str, overspending: Mechanism
+) -> tuple[Claim, Claim]:
+    """Budget and rationality of one rule, with the negative control of the budget."""
     statements = (
-        "payments sum to at most the budget on every profile",
-        "every recruit is paid at least what it asks",
+        "ex-post budget feasible: on every profile payments sum to at most the budget",
+        "every recruit is paid at least what it bids",
     )
     return (
-        sampled(
+        on_random_auctions(
             f"{name}-within-budget",
             statements[0],
             laws.WITHIN_BUDGET,
-            source,
             laws.within_budget,
             rule,
-            spender,
+            overspending,
+            source=source,
         ),
-        sampled(
+        on_random_auctions(
             f"{name}-individually-rational",
             statements[1],
             laws.RATIONAL,
-            source,
             laws.rational,
             rule,
             wrong_rules.a_rank_too_low(rule),
+            source=source,
         ),
     )
 
 
 def honest(
-    name: str, rule: Mechanism, source: str, liar: Mechanism, spender: Mechanism
+    name: str, rule: Mechanism, source: str, untruthful: Mechanism, overspending: Mechanism
 ) -> tuple[Claim, ...]:
-    """The three laws of one rule, with the broken twins of the first and the second."""
-    return truthful(name, rule, source, liar), *solvent(name, rule, source, spender)
+    """The three laws of one rule, with the negative controls of the first and the second."""
+    return (
+        truthful(name, rule, source, untruthful),
+        *solvent(name, rule, source, overspending),
+    )
 
 
 def in_one_order(bids: Bids, budget: Any) -> Outcome:
@@ -98,7 +105,7 @@ def in_one_order(bids: Bids, budget: Any) -> Outcome:
 
 
 CLAIMS = (
-    *honest("budget-fair", budget_fair, SINGER, wrong_rules.roll_over, wrong_rules.next_ask),
+    *honest("budget-fair", budget_fair, SINGER, wrong_rules.roll_over, wrong_rules.next_bid),
     *honest("max-min-fair", max_min_fair, OWN, level_max_min, wrong_rules.without_other_tests),
     *honest(
         "leave-one-out-level",

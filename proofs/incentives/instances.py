@@ -22,12 +22,12 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Grid:
-    """All profiles of a few clients whose asks come from a few values.
+    """All profiles of a few clients whose bids come from a few values.
 
     Args:
         clients: N.
         tasks: S.
-        values: Asks; `NO_BID` among them lets clients abstain.
+        values: Bids; `NO_BID` among them lets clients abstain.
         budget: B.
     """
 
@@ -37,7 +37,7 @@ class Grid:
     budget: int
 
     def rows(self) -> list[Row]:
-        """Every row of asks of one client."""
+        """Every row of bids of one client."""
         return list(itertools.product(self.values, repeat=self.tasks))
 
     def profiles(self) -> Iterator[tuple[Row, ...]]:
@@ -105,8 +105,8 @@ def remembered(mechanism: Callable[..., Outcome]) -> Callable[..., Outcome]:
         return mechanism(table, budget, reserve=exact_table([reserve])[0])
 
     def rule(bids: Bids, budget: Any, reserve: Any = None) -> Outcome:
-        asked = None if reserve is None else tuple(reserve)
-        return run(tuple(map(tuple, bids.tolist())), budget, asked)
+        prices = None if reserve is None else tuple(reserve)
+        return run(tuple(map(tuple, bids.tolist())), budget, prices)
 
     return rule
 
@@ -125,14 +125,14 @@ def random_auctions(
     rng = np.random.default_rng(seed)
     for _ in range(count):
         clients, tasks = int(rng.integers(1, 9)), int(rng.integers(least_tasks, 5))
-        asks = rng.integers(0, rng.integers(2, 12), size=(clients, tasks))
+        costs = rng.integers(0, rng.integers(2, 12), size=(clients, tasks))
         away = rng.random((clients, tasks)) < rng.choice([0.0, 0.0, 0.2])
         if single_task:
             away = rng.integers(tasks, size=(clients, 1)) != np.arange(tasks)
         scale = int(rng.integers(1, 4))
         table = exact_table(
             [NO_BID if gone else Fraction(int(a), scale) for a, gone in zip(*row, strict=True)]
-            for row in zip(asks, away, strict=True)
+            for row in zip(costs, away, strict=True)
         )
         budget = Fraction(int(rng.integers(1, 4 * clients * tasks + 2)), int(rng.integers(1, 3)))
         yield table, budget

@@ -1,4 +1,4 @@
-"""The laws of an honest auction as checks of claims: a witness in words, or None."""
+"""The laws of a truthful auction as checks of claims: a witness in words, or None."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def samples(
 
 @cache
 def _few(single_task: bool, least_tasks: int) -> tuple[tuple[Bids, Fraction], ...]:
-    """The same for dozens of claims, so drawn once; nobody may write into them."""
+    """The same for dozens of claims, so drawn once, and read-only."""
     auctions = tuple(
         random_auctions(SAMPLES, SEED, single_task=single_task, least_tasks=least_tasks)
     )
@@ -66,9 +66,9 @@ def _few(single_task: bool, least_tasks: int) -> tuple[tuple[Bids, Fraction], ..
 
 
 def truthful(mechanism: Mechanism, deep: bool) -> str | None:
-    """No client gains by any joint misreport on the grid, whatever the others ask."""
+    """No client gains by any joint misreport on the grid, whatever the others bid."""
     grids = DEEP_GRIDS if deep else GRIDS
-    return next((found for grid in grids if (found := _lie_on(grid, mechanism))), None)
+    return next((found for grid in grids if (found := _misreport_on(grid, mechanism))), None)
 
 
 def within_budget(mechanism: Mechanism, deep: bool) -> str | None:
@@ -77,7 +77,7 @@ def within_budget(mechanism: Mechanism, deep: bool) -> str | None:
 
 
 def rational(mechanism: Mechanism, deep: bool) -> str | None:
-    """No recruit is paid below its ask."""
+    """No recruit is paid below its bid."""
     return _on_samples(
         deep, lambda bids, budget: find_irrational_payment(mechanism(bids, budget), bids)
     )
@@ -92,19 +92,19 @@ def _on_samples(deep: bool, find: Callable[[Bids, Fraction], Any]) -> str | None
     return None
 
 
-def _lie_on(grid: Grid, mechanism: Mechanism) -> str | None:
+def _misreport_on(grid: Grid, mechanism: Mechanism) -> str | None:
     """A profitable joint misreport on a complete grid."""
     offers = cache(partial(_offers, mechanism, grid.budget))
     for profile in grid.profiles():
         for client, truth in enumerate(profile):
-            honest = _utility(offers(profile)[client], truth)
+            truthful_utility = _utility(offers(profile)[client], truth)
             for report in grid.rows():
                 other = (*profile[:client], report, *profile[client + 1 :])
-                gain = _utility(offers(other)[client], truth) - honest
+                gain = _utility(offers(other)[client], truth) - truthful_utility
                 if gain > 0:
                     return (
                         f"bids {profile}, budget {grid.budget}: client {client} gains {gain} by "
-                        f"asking {report}"
+                        f"bidding {report}"
                     )
     return None
 

@@ -1,20 +1,21 @@
-"""What no truthful mechanism can do, whoever writes it."""
+"""What no truthful mechanism can do, whatever its rule."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 
+from fairopt.arrays import Array
 from proofs.claim import BOUND, OWN, TIGHT, Claim, Evidence
-from proofs.gradients.problems import Array
 from proofs.incentives.existence import Question, all_profiles, mechanism_exists, proof_profiles
 
 SEED = 20240414
 LOW, HIGH = 3, 4
-"""Asks x < g of the lower bound, next to 0."""
+"""Bids x < g of the lower bound, next to 0."""
 SIZES = ((2, 1), (3, 1), (4, 1), (5, 1), (1, 2), (2, 2), (3, 2), (4, 2), (2, 3), (3, 3))
 """(clients per task, tasks)."""
 GRID_SIZES = ((3, 1), (4, 1), (2, 2))
@@ -56,8 +57,7 @@ def possible(floor: Floor, deep: bool) -> str | None:
     """A cheapest-first mechanism with this floor exists on the complete grid."""
     for clients, tasks in DEEP_GRID_SIZES if deep else GRID_SIZES:
         r = floor(clients, tasks)
-        question = _question(clients, tasks, next_floor(clients, tasks))
-        question = Question(clients, tasks, question.budget, r, cheapest_first=True)
+        question = replace(_question(clients, tasks, next_floor(clients, tasks)), floor=r)
         if not mechanism_exists(question, all_profiles(question, (0, LOW, HIGH))):
             return f"{clients} clients for each of {tasks} tasks: no mechanism has a floor of {r}"
     return None
@@ -121,7 +121,7 @@ def payment_of_the_law(q: float) -> float:
 
 
 def payment_of_equal_costs_beyond(q: float) -> float:
-    """The same up to q = 1, then costs of 1 for everybody: not convex, and a lottery uses that."""
+    """The same up to q = 1, then costs of 1 for all: not convex, and a lottery uses that."""
     return min(payment_of_the_law(q), max(q, 1.0))
 
 
@@ -224,8 +224,8 @@ CLAIMS = (
         OWN,
         BOUND,
         "SMT: all mechanisms on the profiles of the proof",
-        "two and three tasks, costs 1 and one raised, budget 4; the twin has one task",
-        "two and three tasks, costs 1 and one raised, budget 4; the twin has one task",
+        "two and three tasks, costs 1 and one raised, budget 4; the control has one task",
+        "two and three tasks, costs 1 and one raised, budget 4; the control has one task",
         no_floor_at_one,
         (2, 3),
         (1,),
@@ -240,8 +240,8 @@ CLAIMS = (
         f"{OWN}; the same constant as Anari, Goel and Nikzad",
         TIGHT,
         "outward-rounded intervals of 120 bits",
-        "one law; 401 prices; the twins are another quantile and a law that is not convex",
-        "one law; 4,001 prices; the twins are another quantile and a law that is not convex",
+        "one law; 401 prices; the controls are another quantile and a law that is not convex",
+        "one law; 4,001 prices; the controls are another quantile and a law that is not convex",
         large_market_instance,
         1.0,
         0.99,

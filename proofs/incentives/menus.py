@@ -62,11 +62,11 @@ def _by_definition(bids: Bids, budget: Fraction) -> Iterator[tuple[list[bool], F
         yield _take(bids[i], best) if best else ([False] * tasks, Fraction(0))
 
 
-def _take(asks: Any, scale: Fraction) -> tuple[list[bool], Fraction]:
+def _take(row: Any, scale: Fraction) -> tuple[list[bool], Fraction]:
     """Best set at a scale, larger sets first where they tie, and its pay."""
-    fee = scale * Fraction(len(asks), 2)
-    wanted = [bool(ask <= scale) for ask in asks]
-    surplus = sum((scale - ask for ask, want in zip(asks, wanted, strict=True) if want), -fee)
+    fee = scale * Fraction(len(row), 2)
+    wanted = [bool(bid <= scale) for bid in row]
+    surplus = sum((scale - bid for bid, want in zip(row, wanted, strict=True) if want), -fee)
     if not any(wanted) or surplus < 0:
         return [False] * len(wanted), Fraction(0)
     return wanted, scale * sum(wanted) - fee
@@ -79,12 +79,12 @@ def _rounded_down(value: Fraction) -> Fraction:
 
 
 def _whole_auctions(deep: bool) -> Iterator[tuple[Bids, Fraction]]:
-    """Whole asks from 0 to 4, 1, 2 or 4 tasks, budgets that are multiples of the tasks."""
+    """Whole bids from 0 to 4, 1, 2 or 4 tasks, budgets that are multiples of the tasks."""
     rng = np.random.default_rng(laws.SEED)
     for _ in range(4000 if deep else 300):
         shape = (int(rng.integers(1, 7)), int(rng.choice([1, 2, 4])))
-        asks = rng.integers(0, 5, size=shape)
-        yield exact_table(asks.tolist()), Fraction(int(shape[1] * rng.integers(1, 9)))
+        bids = rng.integers(0, 5, size=shape)
+        yield exact_table(bids.tolist()), Fraction(int(shape[1] * rng.integers(1, 9)))
 
 
 def keeps_its_quota(rule: Callable[..., Outcome], deep: bool) -> str | None:
@@ -107,11 +107,11 @@ def keeps_its_quota(rule: Callable[..., Outcome], deep: bool) -> str | None:
     return None
 
 
-def everybody_willing(bids: Bids, budget: Any, rng: np.random.Generator) -> Outcome:
+def all_who_accept(bids: Bids, budget: Any, rng: np.random.Generator) -> Outcome:
     """The sample's price for all who take it, whatever the quota."""
     generous = sampled_posted_price(bids, budget, rng)
     price = [max(column) for column in generous.payments.T]
-    winners = np.array([[ask <= p for ask, p in zip(row, price, strict=True)] for row in bids])
+    winners = np.array([[bid <= p for bid, p in zip(row, price, strict=True)] for row in bids])
     payments = winners * np.array(price, dtype=object)
     return Outcome(winners, payments, winners.sum(axis=0))
 
@@ -126,16 +126,16 @@ CLAIMS = (
         OWN,
         IDENTITY,
         "every scale of the grid, exact fractions",
-        "300 auctions of whole asks, up to 6 clients and 1, 2 or 4 tasks",
-        "4,000 auctions of whole asks, up to 6 clients and 1, 2 or 4 tasks",
+        "300 auctions of whole bids, up to 6 clients and 1, 2 or 4 tasks",
+        "4,000 auctions of whole bids, up to 6 clients and 1, 2 or 4 tasks",
         as_defined,
         half_fee_menu,
         no_tie_menu,
     ),
     Claim(
         "sampled-posted-price-keeps-its-quota",
-        "for every draw no task recruits more than the level that the sample could fill, nobody "
-        "from the sample, and within budget",
+        "for every draw no task recruits more than the level that the sample could fill, no client "
+        "of the sample is recruited, and payments are within budget",
         r"\textstyle\sum_i x_{is} \le q,\quad x_{is} = 0\ \forall i \in \text{sample},\quad "
         r"\sum p_{is} \le B",
         OWN,
@@ -145,6 +145,6 @@ CLAIMS = (
         f"2,000 random auctions, {SEEDS} draws each",
         keeps_its_quota,
         sampled_posted_price,
-        everybody_willing,
+        all_who_accept,
     ),
 )

@@ -1,11 +1,10 @@
-"""How good the honest rules are: comparisons of recruits, prices and minimum take-up."""
+"""How good the truthful rules are: recruits, prices, and the fewest recruits of any task."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
 
 from mechanisms import (
     Mechanism,
@@ -17,15 +16,16 @@ from mechanisms import (
     max_min_fair,
 )
 from mechanisms.auctions.exact.ranking import exact_outcome, kth, ranked, water_level
-from proofs.claim import BOUND, IDENTITY, OWN, Check, Claim
+from proofs.claim import IDENTITY, Check
 from proofs.incentives import laws, wrong_rules
+from proofs.incentives.honesty import on_random_auctions
 from proofs.incentives.instances import Bids
 
 Objection = Callable[[Outcome, Bids, Fraction], "str | None"]
 
 
 def on_samples(objection: Objection, *, single_task: bool = False, tasks: int = 0) -> Check:
-    """Check that asks every random auction (with so many tasks, if given) for an objection."""
+    """Check that no random auction (with so many tasks, if given) has an objection."""
 
     def check(mechanism: Mechanism, deep: bool) -> str | None:
         least = max(tasks, 1)
@@ -63,8 +63,8 @@ def equals(other: Mechanism) -> Objection:
 def level_share(bids: Bids, budget: Fraction) -> Outcome:
     """The default rule for clients with one task each, as one level for all.
 
-    Level k is feasible iff every task's k-th ask is at most lambda, the water level of the
-    (k+1)-th asks at B / k; the largest feasible k recruits, at the smaller of b(k+1) and lambda.
+    Level k is feasible iff every task's k-th bid is at most lambda, the water level of the
+    (k+1)-th bids at B / k; the largest feasible k recruits, at the smaller of b(k+1) and lambda.
     """
     rankings = [ranked(column) for column in bids.T]
     level, prices = 0, [Fraction(0) for _ in rankings]
@@ -73,7 +73,7 @@ def level_share(bids: Bids, budget: Fraction) -> Outcome:
         cap = water_level(following, budget / k)
         last = max(kth(ranking, k) for ranking in rankings)
         if last < math.inf and last <= cap:
-            level, prices = k, [min(ask, cap) for ask in following]
+            level, prices = k, [min(bid, cap) for bid in following]
     cells = {
         (client, task): prices[task]
         for task, ranking in enumerate(rankings)
@@ -110,23 +110,8 @@ def better_simple_rule(bids: Bids, budget: Fraction) -> int:
     return max(common, budget_fair(bids, budget).min_take_up)
 
 
-def claim(
-    name: str,
-    statement: str,
-    formula: str,
-    check: Check,
-    subject: Any,
-    broken: Any,
-    kind: str = BOUND,
-) -> Claim:
-    """A theorem checked on random exact auctions."""
-    how = "random auctions with ties, exact"
-    scopes = (laws.SAMPLE_SCOPE, laws.DEEP_SAMPLE_SCOPE)
-    return Claim(name, statement, formula, OWN, kind, how, *scopes, check, subject, broken)
-
-
 CLAIMS = (
-    claim(
+    on_random_auctions(
         "max-min-fair-dominates-one-level-per-client-and-task",
         "every recruit of leave_one_out_level is one of max_min_fair, at no lower a price",
         r"x^{+} \le x, \quad p^{+} \le p",
@@ -134,7 +119,7 @@ CLAIMS = (
         max_min_fair,
         wrong_rules.one_level_per_client,
     ),
-    claim(
+    on_random_auctions(
         "one-level-per-client-and-task-dominates-one-per-client",
         "every recruit with one level per client is one of leave_one_out_level, not paid less",
         r"x^{1} \le x^{+}, \quad p^{1} \le p^{+}",
@@ -142,34 +127,34 @@ CLAIMS = (
         leave_one_out_level,
         budget_fair,
     ),
-    claim(
+    on_random_auctions(
         "max-min-fair-with-one-task",
         "with one task max_min_fair is the proportional share",
         r"S = 1 \Rightarrow (x, p) = (x, p)^{\mathrm{share}}",
         on_samples(equals(budget_fair), tasks=1),
         max_min_fair,
         leave_one_out_level,
-        IDENTITY,
+        kind=IDENTITY,
     ),
-    claim(
+    on_random_auctions(
         "leave-one-out-level-with-one-task-per-client",
         "for clients with one task each leave_one_out_level is level_max_min",
         r"\lvert S_i \rvert = 1\ \forall i \Rightarrow (x, p)^{+} = (x, p)^{A}",
         on_samples(equals(level_max_min), single_task=True),
         leave_one_out_level,
         max_min_fair,
-        IDENTITY,
+        kind=IDENTITY,
     ),
-    claim(
+    on_random_auctions(
         "max-min-fair-with-one-task-per-client",
         "for clients with one task each max_min_fair is one common level with water-filling caps",
         r"\lvert S_i \rvert = 1\ \forall i \Rightarrow (x, p) = (x, p)^{W}",
         on_samples(equals(level_share), single_task=True),
         max_min_fair,
         leave_one_out_level,
-        IDENTITY,
+        kind=IDENTITY,
     ),
-    claim(
+    on_random_auctions(
         "max-min-fair-dominates-the-common-level-for-one-task-per-client",
         "for clients with one task each every recruit of level_max_min is kept, not paid less",
         r"\lvert S_i \rvert = 1\ \forall i \Rightarrow x^{A} \le x,\ p^{A} \le p",
@@ -177,7 +162,7 @@ CLAIMS = (
         max_min_fair,
         wrong_rules.one_level_per_client,
     ),
-    claim(
+    on_random_auctions(
         "max-min-fair-recruits-near-the-common-level",
         "every task recruits within one of the level of level_max_min",
         r"k_A - 1 \le \sum_i x_{is} \le k_A + 1",
@@ -185,7 +170,7 @@ CLAIMS = (
         max_min_fair,
         budget_fair,
     ),
-    claim(
+    on_random_auctions(
         "max-min-fair-floor-of-the-simple-rules",
         "the minimum is at least max(common level, minimum of budget-fair) - 1",
         r"\min_s \sum_i x_{is} \ge \max(k_A, k_{BF}) - 1",
@@ -195,7 +180,7 @@ CLAIMS = (
         max_min_fair,
         wrong_rules.one_level_per_client,
     ),
-    claim(
+    on_random_auctions(
         "max-min-fair-floor-of-the-optimum",
         "the minimum is at least floor((k* - 1) / 2)",
         r"\min_s \sum_i x_{is} \ge \lfloor (k^* - 1)/2 \rfloor",
@@ -205,7 +190,7 @@ CLAIMS = (
         max_min_fair,
         wrong_rules.price_by_price,
     ),
-    claim(
+    on_random_auctions(
         "max-min-fair-floor-with-two-tasks",
         "with two tasks the minimum is at least floor(k* / 2)",
         r"S = 2 \Rightarrow \min_s \sum_i x_{is} \ge \lfloor k^*/2 \rfloor",
@@ -213,7 +198,7 @@ CLAIMS = (
         max_min_fair,
         wrong_rules.one_level_per_client,
     ),
-    claim(
+    on_random_auctions(
         "common-level-floor",
         "the common level is at least floor(k* / 2)",
         r"k_A \ge \lfloor k^*/2 \rfloor",
@@ -221,7 +206,7 @@ CLAIMS = (
         level_max_min,
         wrong_rules.one_level_per_client,
     ),
-    claim(
+    on_random_auctions(
         "budget-fair-floor",
         "the minimum of budget-fair is at least floor((k* + 1) / (S + 1))",
         r"k_{BF} \ge \lfloor (k^* + 1)/(S + 1) \rfloor",

@@ -1,6 +1,6 @@
-"""Floors of the minimum take-up on very many random auctions, for every rule that has one.
+"""Floors of the recruits per task on very many random auctions, for every rule that has one.
 
-The reference counts are whole-array NumPy on integer asks, where floats are exact; only the rules
+The reference counts are whole-array NumPy on integer bids, where floats are exact; only the rules
 under test run one auction at a time, in floats.
 """
 
@@ -34,7 +34,7 @@ Floor = Callable[[Counts, Counts, Counts, int], Counts]
 
 
 def batches(total: int, seed: int) -> Iterator[tuple[Floats, Floats]]:
-    """(bids (M, N, S), budgets (M,)) with integer asks, frequent ties, and missing bids."""
+    """(bids (M, N, S), budgets (M,)) with integer bids, frequent ties, and missing bids."""
     rng = np.random.default_rng(seed)
     for _ in range(total // BATCH):
         clients, tasks = int(rng.integers(1, 13)), int(rng.integers(1, 5))
@@ -104,15 +104,15 @@ def holds(floor: Floor) -> Check:
     return check
 
 
-def claim(name: str, words: str, formula: str, floor: Floor, rule: Any, broken: Any) -> Claim:
-    """A floor; the broken twin is a rule that has a lower one."""
-    statement = f"the minimum take-up is at least {words}, and at most k*"
+def claim(name: str, words: str, formula: str, floor: Floor, rule: Any, control: Any) -> Claim:
+    """A floor; the negative control is a rule that has a lower one."""
+    statement = f"the fewest recruits of any task are at least {words}, and at most k*"
     few, many = (f"{count:,} auctions, up to 12 clients and 4 tasks" for count in (FEW, MANY))
     how = "random float auctions, ties frequent"
     bounds = rf"{formula} \le \min_s \sum_i x_{{is}} \le k^*"
     check = holds(floor)
     return Claim(
-        f"{name}-take-up", statement, bounds, OWN, BOUND, how, few, many, check, rule, broken
+        f"{name}-take-up", statement, bounds, OWN, BOUND, how, few, many, check, rule, control
     )
 
 

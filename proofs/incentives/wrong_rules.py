@@ -1,4 +1,4 @@
-"""Rules that are one step away from an honest one: the broken twins of the claims.
+"""Rules that are one step away from a right one: the negative controls of the claims.
 
 All take exact bids and an exact budget, like any mechanism. None is meant for use.
 """
@@ -32,33 +32,33 @@ SAMPLE = 10
 
 
 def unlimited(bids: Bids, budget: Any) -> Outcome:
-    """Everybody is recruited at its own ask, whatever the budget."""
-    prices = {cell: ask for cell, ask in _cells(bids) if ask < math.inf}
+    """Every bidder is recruited at its own bid, whatever the budget."""
+    prices = {cell: bid for cell, bid in _cells(bids) if bid < math.inf}
     return _outcome(prices, bids)
 
 
 def underpaying(bids: Bids, budget: Any) -> Outcome:
-    """Everybody is recruited for nothing."""
-    return _outcome({cell: Fraction(0) for cell, ask in _cells(bids) if ask < math.inf}, bids)
+    """Every bidder is recruited for nothing."""
+    return _outcome({cell: Fraction(0) for cell, bid in _cells(bids) if bid < math.inf}, bids)
 
 
 def a_rank_too_low(rule: Mechanism) -> Mechanism:
-    """The recruits of a rule, paid what the last but one of their task asked."""
+    """The recruits of a rule, paid the bid of the last but one of their task."""
 
     def paid(bids: Bids, budget: Any) -> Outcome:
         prices: Prices = {}
         for task, won in enumerate(rule(bids, budget).winners.T):
-            asks = sorted(bids[won, task])
+            winning = sorted(bids[won, task])
             prices.update(
-                {(int(i), task): asks[max(len(asks) - 2, 0)] for i in np.flatnonzero(won)}
+                {(int(i), task): winning[max(len(winning) - 2, 0)] for i in np.flatnonzero(won)}
             )
         return _outcome(prices, bids)
 
     return paid
 
 
-def next_ask(bids: Bids, budget: Any) -> Outcome:
-    """Budget-fair, but recruits are paid the next ask even where it is above their share."""
+def next_bid(bids: Bids, budget: Any) -> Outcome:
+    """Budget-fair, but recruits are paid the next bid even where it is above their share."""
     prices: Prices = {}
     for task, column in enumerate(bids.T):
         recruits, price = exact_share(column, Fraction(budget) / bids.shape[1])
@@ -69,12 +69,12 @@ def next_ask(bids: Bids, budget: Any) -> Outcome:
 
 
 def checked_too_late(bids: Bids, budget: Any) -> Outcome:
-    """The cheapest asks of all tasks are bought while any money is left, not while they fit."""
+    """The cheapest bids of all tasks are bought while any money is left, not while they fit."""
     left, prices = Fraction(budget), dict[tuple[int, int], Any]()
-    for cell, ask in sorted(_cells(bids), key=lambda each: each[1]):
-        if left > 0 and ask < math.inf:
-            prices[cell] = ask
-            left -= ask
+    for cell, bid in sorted(_cells(bids), key=lambda each: each[1]):
+        if left > 0 and bid < math.inf:
+            prices[cell] = bid
+            left -= bid
     return _outcome(prices, bids)
 
 
@@ -85,11 +85,11 @@ def offered_too_late(bids: Bids, budget: Any) -> Outcome:
 
 
 def without_quota(bids: Bids, budget: Any) -> Outcome:
-    """Prices from a sample, for everybody outside of it who takes them, however many."""
+    """Prices from a sample, for all clients outside of it that accept, however many."""
     learned = sampled_posted_price(bids, budget, np.random.default_rng(SAMPLE))
     sample = np.random.default_rng(SAMPLE).random(len(bids)) < 0.5
     top = [max(column) for column in learned.payments.T]
-    prices = {(i, s): top[s] for (i, s), ask in _cells(bids) if ask <= top[s] and not sample[i]}
+    prices = {(i, s): top[s] for (i, s), bid in _cells(bids) if bid <= top[s] and not sample[i]}
     return _outcome(prices, bids)
 
 
@@ -115,7 +115,7 @@ def optimistic_others(bids: Bids, budget: Any) -> Outcome:
 
 
 def next_price_per_rank(bids: Bids, budget: Any) -> Outcome:
-    """The j-th cheapest client of a task is paid the next ask, while the task's share lasts."""
+    """The j-th cheapest client of a task is paid the next bid, while the task's share lasts."""
     prices: Prices = {}
     for task, column in enumerate(bids.T):
         ranking, left = ranked(column), Fraction(budget) / bids.shape[1]
@@ -129,14 +129,9 @@ def next_price_per_rank(bids: Bids, budget: Any) -> Outcome:
 
 
 def capped_by_winners(bids: Bids, budget: Any) -> Outcome:
-    """A common level whose caps look at the winning asks of the other tasks."""
+    """A common level whose caps look at the winning bids of the other tasks."""
     rankings = [ranked(column) for column in bids.T]
-
-    def cost(k: int) -> Any:
-        asks = [kth(ranking, k) for ranking in rankings]
-        return math.inf if math.inf in asks else k * sum(asks)
-
-    level = largest(len(bids), lambda k: k == 0 or cost(k) <= budget)
+    level = _common_level(rankings, len(bids), budget, next_price=False)
     if level == 0:
         return _outcome({}, bids)
     last = [kth(ranking, level) for ranking in rankings]
@@ -163,12 +158,14 @@ def partial_last_round(bids: Bids, budget: Any) -> Outcome:
     return _outcome(prices, bids)
 
 
-def _common_level(rankings: list[Ranking], top: int, budget: Any) -> int:
-    """Level of the common-level rule."""
+def _common_level(
+    rankings: list[Ranking], top: int, budget: Any, *, next_price: bool = True
+) -> int:
+    """Level of the common-level rule; without the next price, recruits are paid the last bid."""
 
     def fits(k: int) -> bool:
-        asks = [kth(ranking, k + 1) for ranking in rankings]
-        return max(asks) < math.inf and bool(k * sum(asks) <= budget)
+        prices = [kth(ranking, k + next_price) for ranking in rankings]
+        return max(prices) < math.inf and bool(k * sum(prices) <= budget)
 
     return largest(top, lambda k: k == 0 or fits(k))
 
@@ -177,9 +174,9 @@ def _leave_one_out(bids: Bids, budget: Any, *, test_others: bool, early: int) ->
     """Relatives of the default rule: best price over its open levels, all tried."""
     prices: Prices = {}
     rankings = [ranked(column) for column in bids.T]
-    for client, asks in enumerate(bids):
-        others = of_others(rankings, client, asks)
-        for task, own in enumerate(asks):
+    for client, row in enumerate(bids):
+        others = of_others(rankings, client, row)
+        for task, own in enumerate(row):
             for k in range(1, len(bids) + 1):
                 losers = [kth(r, k if t == task else k + 1 - early) for t, r in enumerate(others)]
                 cap = water_level(losers, Fraction(budget) / k)
@@ -193,8 +190,8 @@ def _leave_one_out(bids: Bids, budget: Any, *, test_others: bool, early: int) ->
 
 
 def _cells(bids: Bids) -> list[tuple[tuple[int, int], Any]]:
-    """All ((client, task), ask)."""
-    return [((i, s), ask) for i, row in enumerate(bids) for s, ask in enumerate(row)]
+    """All ((client, task), bid)."""
+    return [((i, s), bid) for i, row in enumerate(bids) for s, bid in enumerate(row)]
 
 
 def _outcome(prices: Prices, bids: Bids) -> Outcome:
@@ -204,20 +201,20 @@ def _outcome(prices: Prices, bids: Bids) -> Outcome:
 
 
 def one_level_per_client(bids: Bids, budget: Any) -> Outcome:
-    """An honest but weaker rule: one leave-one-out level for all tasks of a client."""
+    """A truthful but weaker rule: one leave-one-out level for all tasks of a client."""
     rankings = [ranked(column) for column in bids.T]
     prices: Prices = {}
-    for client, asks in enumerate(bids):
-        others = of_others(rankings, client, asks)
+    for client, row in enumerate(bids):
+        others = of_others(rankings, client, row)
         level = _common_level(others, len(bids), budget)
-        for task, ask in enumerate(asks):
-            if among_cheapest(others[task], level, ask, client):
+        for task, bid in enumerate(row):
+            if among_cheapest(others[task], level, bid, client):
                 prices[client, task] = kth(others[task], level)
     return _outcome(prices, bids)
 
 
 def common_fee_scale(bids: Bids, budget: Any) -> Outcome:
-    """The fee menu at the largest scale that everybody's own choice together can afford."""
+    """The fee menu at the largest scale at which the choices of all clients are within budget."""
     return _fee_menu(bids, budget, lambda client: range(len(bids)))
 
 
@@ -231,9 +228,9 @@ def _fee_menu(bids: Bids, budget: Any, counted: Callable[[int], Any]) -> Outcome
     tasks = bids.shape[1]
     fee = Fraction(tasks, 4)
 
-    def choice(asks: Any, scale: Fraction) -> list[int]:
-        wanted = [s for s, ask in enumerate(asks) if ask <= scale]
-        return wanted if wanted and sum(scale - asks[s] for s in wanted) >= scale * fee else []
+    def choice(row: Any, scale: Fraction) -> list[int]:
+        wanted = [s for s, bid in enumerate(row) if bid <= scale]
+        return wanted if wanted and sum(scale - row[s] for s in wanted) >= scale * fee else []
 
     def spend(scale: Fraction, client: int) -> Any:
         sets = [choice(bids[j], scale) for j in counted(client)]
@@ -241,11 +238,11 @@ def _fee_menu(bids: Bids, budget: Any, counted: Callable[[int], Any]) -> Outcome
 
     scales = [Fraction(budget) / (k * (tasks - fee)) for k in range(1, len(bids) + 1)]
     prices: Prices = {}
-    for client, asks in enumerate(bids):
+    for client, row in enumerate(bids):
         scale = next((t for t in scales if spend(t, client) <= budget), Fraction(0))
         due = scale * fee
-        for task in choice(asks, scale):
-            part = min(due, scale - asks[task])
+        for task in choice(row, scale):
+            part = min(due, scale - row[task])
             prices[client, task], due = scale - part, due - part
     return _outcome(prices, bids)
 
@@ -253,22 +250,17 @@ def _fee_menu(bids: Bids, budget: Any, counted: Callable[[int], Any]) -> Outcome
 def price_by_price(bids: Bids, budget: Any) -> Outcome:
     """A price of 1, 2, ... for the tasks, offered one by one while the money lasts."""
     left, prices = Fraction(budget), dict[tuple[int, int], Any]()
-    for (client, task), ask in _cells(bids):
-        if ask <= task + 1 <= left:
+    for (client, task), bid in _cells(bids):
+        if bid <= task + 1 <= left:
             prices[client, task] = Fraction(task + 1)
             left -= task + 1
     return _outcome(prices, bids)
 
 
 def own_sample(bids: Bids, budget: Any) -> Outcome:
-    """Prices from everybody's asks, offered to everybody: the last recruit sets its own price."""
+    """Prices from all bids, offered to all clients: the last recruit sets its own price."""
     rankings = [ranked(column) for column in bids.T]
-
-    def fits(k: int) -> bool:
-        asks = [kth(ranking, k) for ranking in rankings]
-        return max(asks) < math.inf and bool(k * sum(asks) <= budget)
-
-    level = largest(len(bids), lambda k: k == 0 or fits(k))
+    level = _common_level(rankings, len(bids), budget, next_price=False)
     prices = {
         (client, task): kth(ranking, level)
         for task, ranking in enumerate(rankings)

@@ -14,7 +14,7 @@ import torch
 
 from fl_runtime.algorithms.fed_ast import FedAST
 from fl_runtime.algorithms.fed_ast_requests import FedASTState, draw_clients, refill, send
-from fl_runtime.simulation.clock import Flights, Timing, withdraw
+from fl_runtime.simulation.clock import PendingJobs, Timing, withdraw
 from fl_runtime.simulation.sync_policies import NextArrival
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Job, Update
@@ -45,43 +45,45 @@ def federation(
 
 @dataclass(frozen=True)
 class Seen:
-    """An answer that has been taken in, and what is under way after the next dispatch."""
+    """An update that has been processed, and what is in flight after the next dispatch."""
 
     time: float
     job: Job
     delta: Params
     staleness: int
     state: FedASTState
-    flights: Flights
+    pending: PendingJobs
 
 
 def arrivals(
     algorithm: FedAST,
     clients: Federation,
     timing: Timing,
-    work: Callable[[Job], Params],
+    train: Callable[[Job], Params],
     *,
     pick: Pick = draw_clients,
     finishing: Mapping[int, str] = {},
 ) -> Iterator[Seen]:
     """Dispatch after every answer; `finishing` closes a task at a dispatch."""
-    state, flights, now, sent, closed = algorithm.init(clients, 0), cast(Flights, ()), 0.0, 0, set()
-    for wave in itertools.count():
-        if wave in finishing:
-            closed.add(finishing[wave])
-            flights = withdraw(flights, closed, now)
+    state, pending, now, sent = algorithm.init(clients, 0), cast(PendingJobs, ()), 0.0, 0
+    closed: set[str] = set()
+    event: Seen | None = None
+    for index in itertools.count():
+        if index in finishing:
+            closed.add(finishing[index])
+            pending = withdraw(pending, closed, now)
             state = algorithm.forget(state, closed)
-        in_flight = Counter(flight.job.task for flight in flights)
+        in_flight = Counter(entry.job.task for entry in pending)
         seen = replace(clients.without(closed), in_flight=in_flight)
         state = algorithm.planned(state, seen.open_tasks)
         state, jobs = send(state, seen, pick(state, seen, refill(state.requests, in_flight)), now)
-        flights = timing.launch(jobs, flights, seed=0, wave=wave, number=sent, now=now)
+        pending = timing.launch(jobs, pending, seed=0, dispatch_index=index, number=sent, now=now)
         sent += len(jobs)
-        if wave:
-            yield replace(event, state=state, flights=flights)  # noqa: F821
-        came = NextArrival().take(flights, wave, now)
-        (flight,), flights, now = came.answered, came.left, came.time
-        job, delta = flight.job, work(flight.job)
+        if event is not None:
+            yield replace(event, state=state, pending=pending)
+        came = NextArrival().collect(pending, index, now)
+        (entry,), pending, now = came.answered, came.left, came.time
+        job, delta = entry.job, train(entry.job)
         age = state.version(job.task) - job.version
-        state = algorithm.absorb(state, [Update(job.task, job.client, job.version, delta, 1)])
-        event = Seen(now, job, delta, age, state, flights)  # noqa: F841
+        state = algorithm.aggregate(state, [Update(job.task, job.client, job.version, delta, 1)])
+        event = Seen(now, job, delta, age, state, pending)

@@ -1,4 +1,4 @@
-"""Runs that are killed at a moment of one's choice, and what must come of them."""
+"""Runs that are killed after a chosen event, and the check that they resume."""
 
 from __future__ import annotations
 

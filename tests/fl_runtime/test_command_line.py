@@ -164,7 +164,7 @@ def loud() -> tuple[np.ndarray, np.ndarray]:
     return np.random.default_rng(0).normal(size=(90, 3)), np.arange(90) % 3
 
 
-def test_list_names_everything(toml: Path) -> None:
+def test_list_names_everything() -> None:
     code, text, _ = call("list")
     assert code == 0
     for word in (

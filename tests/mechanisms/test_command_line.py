@@ -55,13 +55,13 @@ def test_run_as_json_is_exact(bids):
     }
 
 
-def test_audit_status_tells_honest_from_gamed(bids):
-    honest = command("audit", bids, "--budget", "15", "--json")
-    assert honest.returncode == 0
-    assert json.loads(honest.stdout)["truthful"] is True
-    gamed = command("audit", bids, "--budget", "15", "--rule", "level-max-min")
-    assert gamed.returncode == 1
-    assert "client 0 with costs (1, 5) gains 2" in gamed.stdout
+def test_audit_status_tells_truthful_from_not(bids):
+    truthful = command("audit", bids, "--budget", "15", "--json")
+    assert truthful.returncode == 0
+    assert json.loads(truthful.stdout)["truthful"] is True
+    violated = command("audit", bids, "--budget", "15", "--rule", "level-max-min")
+    assert violated.returncode == 1
+    assert "client 0 with costs (1, 5) gains 2" in violated.stdout
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_missing_file_or_a_folder(tmp_path):
 
 
 def test_an_audit_in_two_processes_with_a_bar_and_a_picture(bids, tmp_path):
-    picture = tmp_path / "lies.png"
+    picture = tmp_path / "misreports.png"
     options = ("--rule", "level-max-min", "--json", "--progress", "--plot", picture)
     shared = command_of_its_own("audit", bids, "--budget", "15", *options, "--jobs", "2")
     alone = command("audit", bids, "--budget", "15", *options)

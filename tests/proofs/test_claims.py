@@ -1,4 +1,4 @@
-"""The claims hold, their broken twins are rejected, and a bad claim cannot pass unseen."""
+"""The claims hold, their negative controls are rejected, and a bad claim cannot pass unseen."""
 
 import dataclasses
 import json
@@ -12,16 +12,16 @@ from proofs import all_claims, template
 from proofs.claim import KINDS, Evidence
 from proofs.incentives import laws
 from proofs.incentives.instances import NO_BID, Grid, size
-from proofs.report import as_json, judge_all, table
+from proofs.report import as_json, table, verify_all
 
 CLAIMS = {claim.name: claim for claim in all_claims()}
 
 
 @pytest.mark.parametrize("name", CLAIMS)
-def test_claim_holds_and_its_broken_twin_is_rejected(name):
-    verdict = CLAIMS[name].judge()
-    assert verdict.holds, verdict.witness
-    assert verdict.rejects_broken
+def test_claim_holds_and_its_negative_control_is_rejected(name):
+    result = CLAIMS[name].verify()
+    assert result.holds, result.witness
+    assert result.rejects_control
 
 
 @pytest.mark.parametrize("name", CLAIMS)
@@ -37,33 +37,44 @@ def test_claim_says_what_it_is(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", [budget_fair, leave_one_out_level, max_min_fair])
-def test_no_joint_lie_pays_on_a_complete_grid(rule):
+def test_no_joint_misreport_pays_on_a_complete_grid(rule):
     grid = Grid(3, 2, (0, 1, 2, NO_BID), 5)
     assert size([grid]) == 4096
-    assert laws._lie_on(grid, rule) is None
+    assert laws._misreport_on(grid, rule) is None
 
 
 def test_a_false_claim_and_a_check_that_accepts_everything_do_not_pass():
     claim = template.CLAIMS[0]
-    assert claim.judge().passed
-    swapped = dataclasses.replace(claim, subject=claim.broken, broken=claim.subject).judge()
+    assert claim.verify().passed
+    swapped = dataclasses.replace(claim, subject=claim.control, control=claim.subject).verify()
     assert not swapped.holds
-    assert not swapped.rejects_broken
-    blind = dataclasses.replace(claim, check=lambda subject, deep: None).judge()
+    assert not swapped.rejects_control
+    blind = dataclasses.replace(claim, check=lambda subject, deep: None).verify()
     assert blind.holds
     assert not blind.passed
-    assert json.loads(as_json([blind]))["claims"][0]["broken_twin_rejected"] is False
-    assert table([swapped, blind]).row_count == 2
+    shown = table([swapped, blind])
+    assert shown.row_count == 2
+    assert {"result", "control rejected"} <= {column.header for column in shown.columns}
+
+
+def test_records_have_present_and_former_keys():
+    claim = template.CLAIMS[0]
+    blind = dataclasses.replace(claim, check=lambda subject, deep: None)
+    good, bad = json.loads(as_json([claim.verify(), blind.verify()]))["claims"]
+    assert good["result"] == good["verdict"] == "holds"
+    assert good["controls"] == good["twins"] == 1
+    assert good["control_rejected"] is good["broken_twin_rejected"] is True
+    assert bad["control_rejected"] is bad["broken_twin_rejected"] is False
 
 
 def test_every_further_check_counts():
     claim = template.CLAIMS[0]
-    good = Evidence("once more", claim.check, claim.subject, claim.broken)
-    bad = Evidence("once more", claim.check, claim.broken, claim.broken)
+    good = Evidence("once more", claim.check, claim.subject, claim.control)
+    bad = Evidence("once more", claim.check, claim.control, claim.control)
     blind = Evidence("once more", claim.check, claim.subject, claim.subject)
-    assert dataclasses.replace(claim, more=(good,)).judge().passed
-    assert not dataclasses.replace(claim, more=(good, bad)).judge().holds
-    assert not dataclasses.replace(claim, more=(good, blind)).judge().rejects_broken
+    assert dataclasses.replace(claim, more=(good,)).verify().passed
+    assert not dataclasses.replace(claim, more=(good, bad)).verify().holds
+    assert not dataclasses.replace(claim, more=(good, blind)).verify().rejects_control
 
 
 def test_a_crash_names_its_claim():
@@ -72,7 +83,7 @@ def test_a_crash_names_its_claim():
 
     claim = dataclasses.replace(template.CLAIMS[0], check=crash)
     with pytest.raises(ZeroDivisionError) as caught:
-        claim.judge()
+        claim.verify()
     assert claim.name in caught.value.__notes__[0]
 
 
@@ -81,7 +92,7 @@ def test_a_crash_fails_its_claim_and_spares_the_others(caplog):
         raise ZeroDivisionError("by nothing")
 
     claim = template.CLAIMS[0]
-    bad, good = judge_all([dataclasses.replace(claim, check=crash), claim])
+    bad, good = verify_all([dataclasses.replace(claim, check=crash), claim])
     assert bad.witness == "the check raises ZeroDivisionError: by nothing"
     assert not bad.passed
     assert good.passed
@@ -98,7 +109,7 @@ def test_command_line(tmp_path):
     done = run("--only", "c[1-4]-*", "--json", "--markdown", str(page))
     assert done.returncode == 0, done.stderr
     claims = json.loads(done.stdout)["claims"]
-    assert [claim["verdict"] for claim in claims] == ["holds"] * 4
+    assert [claim["result"] for claim in claims] == ["holds"] * 4
     assert "4 of 4 claims hold" in page.read_text()
     assert "4 of 4 claims hold" in run("--only", "c[1-4]-*").stdout
     assert run("--only", "no such claim").returncode == 2

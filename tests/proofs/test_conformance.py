@@ -13,12 +13,12 @@ from proofs.conformance import (
     check_aggregator,
     check_auction,
 )
+from proofs.conformance_law import Law
 from proofs.incentives import wrong_rules
-from proofs.law import Law
 
 
 @pytest.mark.parametrize("rule", [budget_fair, max_min_fair, leave_one_out_level])
-def test_honest_rules_conform(rule):
+def test_truthful_rules_conform(rule):
     assert check_auction(rule, seed=1).require().passed
 
 
@@ -65,17 +65,17 @@ def moody(G, calls=[]):  # noqa: B006
     return len(calls) * G.mean(axis=0)
 
 
-def harmful(G):
+def against_the_mean(G):
     return -G.mean(axis=0)
 
 
-BROKEN = {
+CONTROLS = {
     "finite": lambda G: G.mean(axis=0) * np.inf,
     "deterministic": moody,
     "leaves its input alone": changing,
     "permutation invariant": lambda G: G[0],
-    "non-conflicting": harmful,
-    "non-conflicting on edge cases": harmful,
+    "non-conflicting": against_the_mean,
+    "non-conflicting on edge cases": against_the_mean,
     "common descent": lambda G: 0.0 * G[0],
     "within the span": lambda G: np.ones(G.shape[1]),
     "within the convex hull": lambda G: G.sum(axis=0),
@@ -89,19 +89,19 @@ BROKEN = {
 }
 
 
-def test_every_law_has_a_broken_twin():
-    assert set(BROKEN) == set(AGGREGATOR_LAWS)
+def test_every_law_has_a_negative_control():
+    assert set(CONTROLS) == set(AGGREGATOR_LAWS)
 
 
-@pytest.mark.parametrize("law", BROKEN)
+@pytest.mark.parametrize("law", CONTROLS)
 def test_wrong_aggregators_do_not_conform(law):
-    report = check_aggregator(BROKEN[law], claims=[law])
+    report = check_aggregator(CONTROLS[law], claims=[law])
     assert not report.passed
     result = report.broken[0]
     assert result.statement == AGGREGATOR_LAWS[law].statement
     assert law in str(report)
     if law != "deterministic":
-        assert result.replay(BROKEN[law]) in result.witness
+        assert result.replay(CONTROLS[law]) in result.witness
 
 
 class OwnError(Exception):
@@ -170,7 +170,7 @@ def test_an_error_of_a_law_is_not_blamed_on_the_code():
 
     law = Law("wrong", "nothing", lambda seed: iter([("one", 1)]), wrong)
     with pytest.raises(ZeroDivisionError):
-        law.judge(mean, 0)
+        law.check(mean, 0)
 
 
 def test_slow_code_may_be_tried_on_fewer_instances():
@@ -205,7 +205,7 @@ def test_what_cannot_be_checked_is_refused(call):
 
 def test_the_seed_decides():
     one, same, other = (
-        check_aggregator(harmful, claims=["non-conflicting"], seed=seed).broken[0]
+        check_aggregator(against_the_mean, claims=["non-conflicting"], seed=seed).broken[0]
         for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(one.instance, same.instance)
@@ -214,4 +214,7 @@ def test_the_seed_decides():
 
 
 def test_a_law_that_passed_has_nothing_to_replay():
-    assert check_aggregator(mean, claims=["finite"]).require().results[0].replay(harmful) is None
+    assert (
+        check_aggregator(mean, claims=["finite"]).require().results[0].replay(against_the_mean)
+        is None
+    )

@@ -1,4 +1,4 @@
-"""Strategies draw valid inputs, exact twins agree with convex programs, models count right."""
+"""Strategies draw valid inputs, exact solutions agree with convex programs, models count right."""
 
 from fractions import Fraction
 
@@ -10,8 +10,7 @@ from fairopt import reference
 from mechanisms import max_min_fair
 from proofs.federated.requests_in_flight import Process, constant
 from proofs.gradients import exact
-from proofs.gradients.problems import exact as exact_gram
-from proofs.gradients.problems import progress, samples
+from proofs.gradients.problems import exact_gram, progress, samples
 from proofs.incentives.existence import Question, mechanism_exists
 from proofs.strategies import (
     bid_profiles,
@@ -47,11 +46,11 @@ def test_gradients_are_what_they_are_called(conflicting, near):
     assert A.min() < 0.0
     assert not exact.stationary(exact_gram(conflicting))
     G, margin = near
-    shortest = fairopt.min_norm_from_gradients(G)
-    assert abs(np.linalg.norm(shortest.weights @ G) / margin - 1.0) < 1e-6
+    point = fairopt.min_norm_from_gradients(G)
+    assert abs(np.linalg.norm(point.weights @ G) / margin - 1.0) < 1e-6
 
 
-def test_exact_twins_agree_with_convex_programs():
+def test_exact_solutions_agree_with_convex_programs():
     rng = np.random.default_rng(3)
     for _ in range(10):
         G = rng.integers(-3, 4, size=(3, 2)).astype(float)
@@ -60,8 +59,8 @@ def test_exact_twins_agree_with_convex_programs():
         assert np.linalg.norm((v - reference.min_norm(G @ G.T)) @ G) < CONIC * 10
         r = [Fraction(1), Fraction(2), Fraction(1)]
         w = np.array([float(x) for x in exact.dual_cone(A, r)])
-        twin = reference.dual_cone_projection(G @ G.T, [1.0, 2.0, 1.0])
-        assert np.linalg.norm((w - twin) @ G) < CONIC * 10
+        other = reference.dual_cone_projection(G @ G.T, [1.0, 2.0, 1.0])
+        assert np.linalg.norm((w - other) @ G) < CONIC * 10
 
 
 def test_families_have_a_common_descent_direction():

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from proofs import mutations
-from proofs.mutation_list import CLAIMS_OF, MUTATIONS, PACKAGES, Mutation, claims_of
-from proofs.mutations import CAUGHT, MISSED, ROOT, STALE, apply, baseline, judge
+from proofs.mutation_list import CLAIMS_OF, FOLDERS, MUTATIONS, PACKAGES, Mutation, claims_of
+from proofs.mutations import CAUGHT, MISSED, ROOT, STALE, apply, baseline, run_one
 from proofs.registry import all_claims
 
 FILE = "fairopt/cross_attention.py"
@@ -42,13 +42,13 @@ def test_every_solver_and_every_auction_has_mistakes():
         "fairgrad", "min_norm", "conflict_averse", "dual_cone", "pareto",
     }  # fmt: skip
     auctions = {
-        "budget_fair", "max_min_fair", "level_rules", "greedy_max_min", "participation_fee",
-        "posted_price", "baselines",
+        "budget_fair", "max_min_fair", "leave_one_out_level", "level_max_min", "greedy_max_min",
+        "participation_fee", "posted_price", "baselines",
     }  # fmt: skip
     expected = {f"fairopt/{name}.py" for name in solvers}
-    expected |= {f"mechanisms/{name}.py" for name in auctions}
+    expected |= {f"mechanisms/auctions/{name}.py" for name in auctions}
     assert expected <= touched
-    assert any(file.startswith("fairopt/allocation") for file in touched)
+    assert any(file.startswith("fairopt/allocation/multipath/") for file in touched)
 
 
 def test_every_file_has_claims():
@@ -60,27 +60,32 @@ def test_every_file_has_claims():
     assert len(selected("*")) == len(names)
 
 
+def test_claims_are_listed_for_files_and_folders_that_exist():
+    assert all((ROOT / file).is_file() for file in CLAIMS_OF)
+    assert all((ROOT / folder).is_dir() for folder in FOLDERS)
+
+
 def test_a_place_that_is_gone_is_stale(copy):
     before = (copy / FILE).read_text()
     gone = Mutation(FILE, "gone", "no such text", "")
     twice = Mutation(FILE, "everywhere", "gram", "")
     assert not apply(gone, copy)
-    assert judge(twice, copy).verdict == STALE
+    assert run_one(twice, copy).result == STALE
     assert (copy / FILE).read_text() == before
 
 
 @pytest.mark.slow
 def test_a_mistake_is_caught_and_a_synonym_is_not(copy):
     words = Mutation(FILE, "words", "Row-stochastic weights", "Row stochastic weights")
-    assert judge(words, copy).verdict == MISSED
+    assert run_one(words, copy).result == MISSED
     wrong = Mutation(FILE, "no square root", "np.sqrt(d) if", "d if")
-    outcome = judge(wrong, copy)
-    assert outcome.verdict == CAUGHT
+    outcome = run_one(wrong, copy)
+    assert outcome.result == CAUGHT
     assert "attention-log-odds" in str(outcome)
 
 
 def test_claims_that_fail_anyway_catch_nothing(monkeypatch):
-    failing = '{"claims": [{"claim": "c", "verdict": "fails", "broken_twin_rejected": true}]}'
+    failing = '{"claims": [{"claim": "c", "result": "fails", "control_rejected": true}]}'
     holding = failing.replace("fails", "holds")
     seen = []
     for text in (failing, holding):

@@ -7,7 +7,7 @@ import pytest
 
 from examples import check_your_own_aggregator
 from proofs.aggregators import OURS, mean, torchjd_aggregators
-from proofs.claim import Verdict
+from proofs.claim import ClaimResult
 from proofs.conformance_page import (
     broken_promises,
     laws_table,
@@ -24,7 +24,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def passed(claim):
     """What `tests/proofs/test_claims.py` establishes for every claim."""
-    return Verdict(claim, False, None, "rejected", 0.0)
+    return ClaimResult(claim, False, None, "rejected", 0.0)
 
 
 def test_the_page_of_claims_is_current():
@@ -68,4 +68,4 @@ def test_the_example_runs(capsys):
     check_your_own_aggregator.main()
     out = capsys.readouterr().out
     assert "FAILS non-conflicting" in out
-    assert "fairgrad on them: harms nobody" in out
+    assert "fairgrad on them: non-conflicting" in out

@@ -1,1 +1,5 @@
-"""Exact forms: rankings, offers and integers in which rules are written for fractions."""
+"""Steps of the exact forms, which add and compare numbers without rounding.
+
+`ranking` has order statistics and the outcome, `offers` the loop of every leave-one-out rule, and
+`integer_scaling` turns fractions into integers, which are faster.
+"""

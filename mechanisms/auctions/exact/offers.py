@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from mechanisms.auctions.exact.integer_scaling import in_integers
 from mechanisms.auctions.exact.ranking import (
     Ranking,
@@ -23,22 +21,21 @@ Offer = Callable[[list[Ranking], int, Auction], tuple[int, Any]]
 
 
 def recruit_by_offers(auction: Auction, offer: Offer) -> Outcome:
-    """Make every client an offer for every task that its own asks do not enter.
+    """Make every client an offer for every task that its own bids do not enter.
 
-    A client wins a task iff it is among the `level` cheapest and asks at most the price.
+    A client wins a task iff it is among the `level` cheapest and bids at most the price.
 
     Args:
-        auction: With exact asks.
+        auction: With exact bids.
         offer: Level and price; level 0 where nothing is offered.
     """
     auction, unit = in_integers(auction)
-    rankings = [ranked(column) for column in auction.asks.T]
+    rankings = [ranked(column) for column in auction.bids.T]
     prices = {}
-    for client, asks in enumerate(auction.asks):
-        others = of_others(rankings, client, asks)
-        for task, ask in enumerate(asks):
+    for client, bids in enumerate(auction.bids):
+        others = of_others(rankings, client, bids)
+        for task, bid in enumerate(bids):
             level, price = offer(others, task, auction)
-            if among_cheapest(others[task], level, ask, client) and ask <= price:
+            if among_cheapest(others[task], level, bid, client) and bid <= price:
                 prices[client, task] = price * unit
-    outcome = exact_outcome(prices, auction.asks.shape, np.zeros(auction.num_tasks))
-    return Outcome(outcome.winners, outcome.payments, outcome.take_up)
+    return exact_outcome(prices, auction.bids.shape)

@@ -14,53 +14,53 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mechanisms.outcome import Outcome
+from mechanisms.outcome import Outcome, counting_recruits
 
 Ranking = list[tuple[Any, int]]
-"""Bidding clients of one task as (ask, client), cheapest first, ties to the lower index."""
+"""Bidding clients of one task as (bid, client), cheapest first, ties to the lower index."""
 
 Prices = dict[tuple[int, int], Any]
 """Pay of each recruited (client, task)."""
 
 
-def ranked(asks: Sequence[Any] | NDArray[Any]) -> Ranking:
+def ranked(bids: Sequence[Any] | NDArray[Any]) -> Ranking:
     """Rank one task's bidders.
 
     Example:
         >>> ranked([3, 1, math.inf, 1])
         [(1, 1), (1, 3), (3, 0)]
     """
-    return sorted((ask, client) for client, ask in enumerate(asks) if ask < math.inf)
+    return sorted((bid, client) for client, bid in enumerate(bids) if bid < math.inf)
 
 
-def without(ranking: Ranking, client: int, ask: Any) -> Ranking:
-    """The ranking of the others, given what the client asks.
+def without(ranking: Ranking, client: int, bid: Any) -> Ranking:
+    """The ranking of the others, given what the client bids.
 
     Example:
         >>> without([(1, 1), (1, 3), (3, 0)], 3, 1)
         [(1, 1), (3, 0)]
     """
-    if ask == math.inf:
+    if bid == math.inf:
         return ranking
-    place = bisect_left(ranking, (ask, client))
+    place = bisect_left(ranking, (bid, client))
     return ranking[:place] + ranking[place + 1 :]
 
 
-def of_others(rankings: Sequence[Ranking], client: int, asks: Sequence[Any]) -> list[Ranking]:
-    """The rankings of all tasks without one client, whose asks are given."""
-    return [without(ranking, client, ask) for ranking, ask in zip(rankings, asks, strict=True)]
+def of_others(rankings: Sequence[Ranking], client: int, bids: Sequence[Any]) -> list[Ranking]:
+    """The rankings of all tasks without one client, whose bids are given."""
+    return [without(ranking, client, bid) for ranking, bid in zip(rankings, bids, strict=True)]
 
 
 def kth(ranking: Ranking, k: int, beyond: Any = math.inf) -> Any:
-    """k-th cheapest ask, b(k): 0 at k = 0, and `beyond` after the last one."""
+    """k-th cheapest bid, b(k): 0 at k = 0, and `beyond` after the last one."""
     if k == 0:
         return Fraction(0)
     return ranking[k - 1][0] if k <= len(ranking) else beyond
 
 
-def among_cheapest(others: Ranking, k: int, ask: Any, client: int) -> bool:
-    """Whether a bidder joins the k cheapest when it asks `ask` beside these others."""
-    return ask < math.inf and bisect_left(others, (ask, client)) < k
+def among_cheapest(others: Ranking, k: int, bid: Any, client: int) -> bool:
+    """Whether a bidder joins the k cheapest when it bids `bid` beside these others."""
+    return bid < math.inf and bisect_left(others, (bid, client)) < k
 
 
 def largest(top: int, holds: Callable[[int], bool]) -> int:
@@ -93,11 +93,19 @@ def water_level(amounts: Sequence[Any], total: Any) -> Any:
     return math.inf
 
 
-def exact_outcome(prices: Prices, shape: tuple[int, ...], level: Any) -> Outcome:
-    """An exact outcome from the price paid to each winning (client, task)."""
+def exact_outcome(prices: Prices, shape: tuple[int, ...], level: Any = None) -> Outcome:
+    """An exact outcome from the price paid to each winning (client, task).
+
+    Args:
+        prices: Pay of each recruit.
+        shape: (N, S).
+        level: (S,) the rule's level; the number of recruits by default.
+    """
     winners = np.zeros(shape, dtype=bool)
     payments = np.full(shape, Fraction(0), dtype=object)
     for cell, price in prices.items():
         winners[cell] = True
         payments[cell] = price
+    if level is None:
+        return counting_recruits(winners, payments)
     return Outcome(winners, payments, np.asarray(level, dtype=np.int64))

@@ -1,1 +1,5 @@
-"""Float forms: sorted stretches of asks, and the steps that several float rules share."""
+"""Steps of the float forms: the same decisions as the exact ones, in compiled loops.
+
+`order_statistics` sorts the bids, or only the stretch of them that decides; `recruitment` finds
+levels on them and recruits.
+"""

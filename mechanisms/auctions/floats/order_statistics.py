@@ -1,8 +1,8 @@
-"""Sorted asks of every task, or only the stretch of them around the ranks that decide.
+"""Sorted bids of every task, or only the stretch of them around the ranks that decide.
 
-A rule asks for a few neighbouring order statistics. In a large auction they are found as in the
+A rule needs a few neighbouring order statistics. In a large auction they are found as in the
 selection algorithm of Floyd and Rivest (1975): a sample says between which values they lie, one
-pass keeps the asks between these values and counts those below. Whether the stretch was wide
+pass keeps the bids between these values and counts those below. Whether the stretch was wide
 enough is seen afterwards; if not, everything is sorted, so the answer never hangs on the sample.
 """
 
@@ -22,7 +22,7 @@ SMALL = 8_192
 SPREAD = 3.0
 """Half width of the stretch in units of sqrt(sample size): at least six standard deviations."""
 SPACE = 3.0
-"""Room for the stretch, relative to the expected number of asks in it; ties can overflow it."""
+"""Room for the stretch, relative to the expected number of bids in it; ties can overflow it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,18 +30,16 @@ class OrderStatistics:
     """Consecutive order statistics of every task.
 
     Args:
-        rows: (S, L) sorted asks, padded with `inf`; entry [s, j] has rank below[s] + j + 1.
-        below: (S,) asks that come before.
-        size: (S,) asks in each row.
-        complete: (S,) whether no finite ask comes after.
-        clients: N.
+        rows: (S, L) sorted bids, padded with `inf`; entry [s, j] has rank below[s] + j + 1.
+        below: (S,) bids that come before.
+        size: (S,) bids in each row.
+        complete: (S,) whether no finite bid comes after.
     """
 
     rows: Floats
     below: Integers
     size: Integers
     complete: NDArray[np.bool_]
-    clients: int
 
     def covers(self, first: int, last: int) -> bool:
         """Whether the ranks first..last of every task are known (0 and below, and past the end)."""
@@ -50,7 +48,7 @@ class OrderStatistics:
         return bool(starts and ends)
 
     def window(self, first: int | Integers, width: int, outside: Floats) -> Floats:
-        """(S, width) asks b_s(first), ...: 0 before rank 1, `outside` after the last.
+        """(S, width) bids b_s(first), ...: 0 before rank 1, `outside` after the last.
 
         `first` is one rank for all tasks or (S,) of them.
         """
@@ -62,48 +60,48 @@ class OrderStatistics:
         return np.ascontiguousarray(np.where(ranks < 1, 0.0, values))
 
     def count_below(self, values: Floats) -> Integers:
-        """(S, width) number of asks strictly below each of the given (S, width) values."""
+        """(S, width) number of bids strictly below each of the given (S, width) values."""
         found = [np.searchsorted(row, each) for row, each in zip(self.rows, values, strict=True)]
         return np.array(found, dtype=np.int64) + np.where(values > 0, self.below[:, np.newaxis], 0)
 
 
-def everything(asks: Floats) -> OrderStatistics:
-    """All asks, sorted."""
-    rows = np.array(asks.T, order="C", copy=True)
+def everything(bids: Floats) -> OrderStatistics:
+    """All bids, sorted."""
+    rows = np.array(bids.T, order="C", copy=True)
     rows.sort(axis=1)
-    tasks, clients = rows.shape
+    tasks = len(rows)
     size = np.array([np.searchsorted(row, np.inf) for row in rows], dtype=np.int64)
     none, whole = np.zeros(tasks, dtype=np.int64), np.ones(tasks, dtype=np.bool_)
-    return OrderStatistics(rows, none, size, whole, clients)
+    return OrderStatistics(rows, none, size, whole)
 
 
-def stretch(asks: Floats, guess: Callable[[Floats, float], Integers]) -> OrderStatistics | None:
-    """The asks around a guessed rank of every task, or None where that is not worth while.
+def stretch(bids: Floats, guess: Callable[[Floats, float], Integers]) -> OrderStatistics | None:
+    """The bids around a guessed rank of every task, or None where that is not worth while.
 
     Args:
-        asks: (N, S) asks.
-        guess: `guess(sample, ratio)`: from the sorted sample (S, m), each ask of which stands for
-            `ratio` asks, the (S,) sample ranks around which to look.
+        bids: (N, S) bids.
+        guess: `guess(sample, ratio)`: from the sorted sample (S, m), each bid of which stands for
+            `ratio` bids, the (S,) sample ranks around which to look.
     """
     from mechanisms.auctions.kernels.selection import gather
 
-    clients, tasks = asks.shape
+    clients, tasks = bids.shape
     if clients <= SMALL:
         return None
     step = max(1, round(clients ** (1 / 3) / 1.6))
-    sample = np.sort(np.ascontiguousarray(asks[::step].T), axis=1)
+    sample = np.sort(np.ascontiguousarray(bids[::step].T), axis=1)
     middle = guess(sample, clients / sample.shape[1])
     reach = int(SPREAD * sample.shape[1] ** 0.5)
     low, high = _bounds(sample, middle - reach, middle + reach)
     kept = np.empty((tasks, int(SPACE * 2 * reach * step)))
     below, size = np.zeros(tasks, dtype=np.int64), np.zeros(tasks, dtype=np.int64)
-    if not gather(asks, low, high, below, size, kept):
+    if not gather(bids, low, high, below, size, kept):
         return None
     rows = np.array(kept[:, : max(1, int(size.max()))])
     for row, count in zip(rows, size, strict=True):
         row[count:] = np.inf
     rows.sort(axis=1)
-    return OrderStatistics(rows, below, size, np.isinf(high), clients)
+    return OrderStatistics(rows, below, size, np.isinf(high))
 
 
 def _bounds(sample: Floats, first: Integers, last: Integers) -> tuple[Floats, Floats]:

@@ -18,15 +18,15 @@ def around_common_level(auction: Auction, reach: int) -> tuple[int, OrderStatist
 
     def guess(sample: Floats, ratio: float) -> Integers:
         ranks = np.arange(1, sample.shape[1] + 1)
-        asks = np.minimum(sample, auction.outside[:, np.newaxis]).sum(axis=0)
-        level = np.count_nonzero(ratio * ranks * asks <= auction.budget)
+        bids = np.minimum(sample, auction.outside[:, np.newaxis]).sum(axis=0)
+        level = np.count_nonzero(ratio * ranks * bids <= auction.budget)
         return np.full(len(sample), level)
 
-    part = stretch(auction.asks, guess)
+    part = stretch(auction.bids, guess)
     level = -1 if part is None else _common_level(auction, part)
     if part is not None and level >= 0 and part.covers(level - reach, level + reach):
         return level, part
-    whole = everything(auction.asks)
+    whole = everything(auction.bids)
     return _common_level(auction, whole), whole
 
 
@@ -34,10 +34,10 @@ def _common_level(auction: Auction, stats: OrderStatistics) -> int:
     """Largest affordable common level, -1 where it is not among the order statistics."""
     from mechanisms.auctions.kernels.shares import common_level
 
-    last = np.where(stats.complete, stats.clients, stats.below + stats.size - 1)
-    top, end = int(last.min()), stats.clients
-    of = (stats.rows, stats.below, stats.size)
-    return int(common_level(*of, top, end, auction.outside, auction.budget))
+    clients = auction.num_clients
+    last = np.where(stats.complete, clients, stats.below + stats.size - 1)
+    of = (stats.rows, stats.below, stats.size, int(last.min()), clients)
+    return int(common_level(*of, auction.outside, auction.budget))
 
 
 def recruit_cheapest(
@@ -46,46 +46,46 @@ def recruit_cheapest(
     """Recruit the `level[s]` cheapest clients of every task, or all of them, at one price each.
 
     Args:
-        auction: Float asks.
+        auction: Float bids.
         stats: Order statistics that know the rank `level[s]` of every task.
         level: (S,) recruits wanted.
         price: (S,) pay of every recruit.
     """
     from mechanisms.auctions.kernels.shares import recruit
 
-    winners, payments = empty_tables(auction.asks.shape)
+    winners, payments = empty_tables(auction.bids.shape)
     index = np.clip(level - stats.below - 1, 0, stats.rows.shape[1] - 1)
     cutoff = np.take_along_axis(stats.rows, index[:, np.newaxis], axis=1)
     cutoff = np.where((level > 0)[:, np.newaxis], cutoff, -1.0)
     quota = level - stats.count_below(cutoff)[:, 0]
     everybody = level > stats.below + stats.size
     cutoff[everybody], quota[everybody] = np.inf, 0
-    recruit(auction.asks, cutoff[:, 0].copy(), quota, price, winners, payments)
+    recruit(auction.bids, cutoff[:, 0].copy(), quota, price, winners, payments)
     return Outcome(winners, payments, level)
 
 
-def pay_asks(auction: Auction, stats: OrderStatistics, level: Integers) -> Outcome:
-    """Recruit the `level[s]` cheapest clients of every task, each paid what it asks."""
+def pay_bids(auction: Auction, stats: OrderStatistics, level: Integers) -> Outcome:
+    """Recruit the `level[s]` cheapest clients of every task, each paid its bid."""
     chosen = recruit_cheapest(auction, stats, level, np.zeros(level.size))
-    payments = np.where(chosen.winners, auction.asks, 0.0)
+    payments = np.where(chosen.winners, auction.bids, 0.0)
     return Outcome(chosen.winners, payments, level)
 
 
 def leave_one_out(auction: Auction, *, caps: bool) -> Outcome:
-    """The leave-one-out rules on float64 asks, with water-filling caps or without.
+    """The leave-one-out rules on float64 bids, with water-filling caps or without.
 
     Only the levels next to the common level of `level_max_min` decide, hence one window of six
     order statistics per task and one pass over the clients.
     """
-    from mechanisms.auctions.kernels.water_filling import WINDOW, leave_one_out
+    from mechanisms.auctions.kernels import water_filling as kernel
 
-    level, stats = around_common_level(auction, reach=WINDOW // 2)
-    window = stats.window(level - 2, WINDOW, auction.outside)
+    level, stats = around_common_level(auction, reach=kernel.WINDOW // 2)
+    window = stats.window(level - 2, kernel.WINDOW, auction.outside)
     less = stats.count_below(window)
-    winners, payments = empty_tables(auction.asks.shape)
+    winners, payments = empty_tables(auction.bids.shape)
     recruits = np.zeros(auction.num_tasks, dtype=np.int64)
     tables = (winners, payments, recruits)
-    leave_one_out(auction.asks, window, less, level, auction.budget, caps, *tables)
+    kernel.leave_one_out(auction.bids, window, less, level, auction.budget, caps, *tables)
     return Outcome(*tables)
 
 

@@ -19,7 +19,7 @@ PARTIALS = 48
 """Non-overlapping float64 parts of any sum: 2098 bits of exponent range over 53 is below 41."""
 
 FITS = 1
-TOO_DEAR = 0
+EXCEEDS = 0
 UNDECIDED = -1
 
 
@@ -59,13 +59,13 @@ def decide(k: int, total: float, terms: int, budget: float) -> int:
     """Decide k * total <= budget where total is a plain float sum of so many terms >= 0."""
     spend = k * total
     if spend == np.inf:
-        return TOO_DEAR
+        return EXCEEDS
     gap = budget - spend
     slack = (terms + 3) * ULP * spend
     if gap > slack:
         return FITS
     if gap < -slack:
-        return TOO_DEAR
+        return EXCEEDS
     return UNDECIDED
 
 
@@ -75,9 +75,9 @@ def fits(k: int, x: NDArray[np.float64], terms: int, budget: float) -> bool:
     total = 0.0
     for j in range(terms):
         total += x[j]
-    verdict = decide(k, total, terms, budget)
-    if verdict != UNDECIDED:
-        return verdict == FITS
+    decision = decide(k, total, terms, budget)
+    if decision != UNDECIDED:
+        return decision == FITS
     partials = np.empty(PARTIALS)
     count = add_exactly(partials, 0, -budget)
     for j in range(terms):
@@ -88,9 +88,9 @@ def fits(k: int, x: NDArray[np.float64], terms: int, budget: float) -> bool:
 @compiled("boolean(int64, float64, float64)")
 def one_fits(k: int, x: float, budget: float) -> bool:
     """Whether k * x <= budget, exactly."""
-    verdict = decide(k, x, 1, budget)
-    if verdict != UNDECIDED:
-        return verdict == FITS
+    decision = decide(k, x, 1, budget)
+    if decision != UNDECIDED:
+        return decision == FITS
     single = np.empty(1)
     single[0] = x
     return fits(k, single, 1, budget)

@@ -13,8 +13,8 @@ from fairopt.kernels.jit import source_digest
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def compiled(*signatures: str) -> Callable[[F], F]:
-    """Compile a function for explicit signatures.
+def compiled(signature: str) -> Callable[[F], F]:
+    """Compile a function for one explicit signature.
 
     The machine code is cached next to the source, under a name with a digest of this folder, since
     numba does not notice changes of the files that helpers come from. Where no folder can be
@@ -24,13 +24,13 @@ def compiled(*signatures: str) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         function.__qualname__ += "_" + source_digest(Path(__file__).parent)
         try:
-            return cast(F, _jit(list(signatures), cache=True)(function))
+            return cast(F, _jit(signature, cache=True)(function))
         except RuntimeError:  # numba: "no locator available", nothing is writable
-            return cast(F, _jit(list(signatures), cache=False)(function))
+            return cast(F, _jit(signature, cache=False)(function))
 
     return decorate
 
 
-def _jit(signatures: list[str], *, cache: bool) -> Any:
+def _jit(signature: str, *, cache: bool) -> Any:
     """Numba's decorator with the options that every kernel shares."""
-    return njit(signatures, cache=cache, nogil=True, error_model="numpy")
+    return njit([signature], cache=cache, nogil=True, error_model="numpy")

@@ -1,4 +1,4 @@
-"""Float kernel that gathers the asks around a wanted rank, in one pass and without sorting."""
+"""Float kernel that gathers the bids around a wanted rank, in one pass and without sorting."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ Integers = NDArray[np.int64]
     "boolean(float64[:, ::1], float64[::1], float64[::1], int64[::1], int64[::1], float64[:, ::1])"
 )
 def gather(
-    asks: Floats, low: Floats, high: Floats, below: Integers, size: Integers, kept: Floats
+    bids: Floats, low: Floats, high: Floats, below: Integers, size: Integers, kept: Floats
 ) -> bool:
-    """Count the asks below `low[s]` and keep those in [low[s], high[s]]; False if space runs out.
+    """Count the bids below `low[s]` and keep those in [low[s], high[s]]; False if space runs out.
 
-    `below`, `size` (S,) and `kept` (S, space) are filled; asks that are `inf` are no asks.
+    `below`, `size` (S,) and `kept` (S, space) are filled; bids that are `inf` are no bids.
     """
-    clients, tasks = asks.shape
+    clients, tasks = bids.shape
     space = kept.shape[1]
     for i in range(clients):
         for s in range(tasks):
-            ask = asks[i, s]
-            if ask < low[s]:
+            bid = bids[i, s]
+            if bid < low[s]:
                 below[s] += 1
-            elif ask <= high[s] and ask < np.inf:
+            elif bid <= high[s] and bid < np.inf:
                 if size[s] == space:
                     return False
-                kept[s, size[s]] = ask
+                kept[s, size[s]] = bid
                 size[s] += 1
     return True

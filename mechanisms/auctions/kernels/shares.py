@@ -58,7 +58,7 @@ def common_level(
 ) -> int:
     """Largest k <= top with k * sum_s b_s(k+1) <= budget.
 
-    `top` is the last level whose next asks are known, `end` the last level there is.
+    `top` is the last level whose next bids are known, `end` the last level there is.
     """
     x = np.empty(below.size)
     low, high = below.max(), top
@@ -78,22 +78,22 @@ def common_level(
     "boolean[:, ::1], float64[:, ::1])"
 )
 def recruit(
-    asks: Floats,
+    bids: Floats,
     cutoff: Floats,
     quota: Integers,
     price: Floats,
     winners: NDArray[np.bool_],
     payments: Floats,
 ) -> None:
-    """Recruit every ask below the cutoff and the first `quota` clients that ask exactly it."""
-    clients, tasks = asks.shape
+    """Recruit every bid below the cutoff and the first `quota` clients whose bid equals it."""
+    clients, tasks = bids.shape
     left = quota.copy()
     for i in range(clients):
         for s in range(tasks):
-            ask = asks[i, s]
-            if ask > cutoff[s] or (ask == cutoff[s] and left[s] == 0):
+            bid = bids[i, s]
+            if bid > cutoff[s] or (bid == cutoff[s] and left[s] == 0):
                 continue
-            if ask == cutoff[s]:
+            if bid == cutoff[s]:
                 left[s] -= 1
             winners[i, s] = True
             payments[i, s] = price[s]

@@ -29,20 +29,20 @@ def affordable_rounds(b: Floats, budget: float) -> int:
 
 @compiled("void(float64[::1], int64[::1], float64, boolean, boolean[::1])")
 def spend_in_order(
-    asks: Floats, order: NDArray[np.int64], budget: float, skip: bool, chosen: NDArray[np.bool_]
+    bids: Floats, order: NDArray[np.int64], budget: float, skip: bool, chosen: NDArray[np.bool_]
 ) -> None:
-    """Mark asks in the given order while their sum stays within the budget.
+    """Mark bids in the given order while their sum stays within the budget.
 
-    The first ask that does not fit ends the scan, or is passed over where `skip` is set.
+    The first bid that does not fit ends the scan, or is passed over where `skip` is set.
     """
     partials = np.empty(PARTIALS)
     trial = np.empty(PARTIALS)
     count = add_exactly(partials, 0, -budget)
     for cell in order:
-        if asks[cell] == np.inf:
+        if bids[cell] == np.inf:
             continue
         trial[:count] = partials[:count]
-        size = add_exactly(trial, count, asks[cell])
+        size = add_exactly(trial, count, bids[cell])
         if size == 0 or trial[size - 1] < 0.0:
             partials[:size] = trial[:size]
             count = size

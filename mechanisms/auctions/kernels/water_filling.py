@@ -1,6 +1,6 @@
 """Float kernel of the leave-one-out auctions, with water-filling caps or without.
 
-Letters: b_t(j) j-th cheapest ask of task t, a_t(j) the same without client i; k level; x, lambda
+Letters: b_t(j) j-th cheapest bid of task t, a_t(j) the same without client i; k level; x, lambda
 as in `mechanisms.max_min_fair`. The order statistics come as a window of consecutive ranks
 `base, ..., base + 5` around the common level of `level_max_min`, outside which nothing is decided.
 """
@@ -44,9 +44,9 @@ def capped_fits(k: int, x: Floats, cap: float, scratch: Floats, budget: float) -
     total = 0.0
     for t in range(x.size):
         total += min(x[t], cap)
-    verdict = decide(k, total, x.size, budget)
-    if verdict != UNDECIDED:
-        return verdict == FITS
+    decision = decide(k, total, x.size, budget)
+    if decision != UNDECIDED:
+        return decision == FITS
     for t in range(x.size):
         scratch[t] = min(x[t], cap)
     return fits(k, scratch, x.size, budget)
@@ -112,13 +112,13 @@ def plain_offer(
 
 
 @compiled("int64(float64[:, ::1], int64[:, ::1], int64[:, ::1], int64, int64, float64)")
-def window_rank(b: Floats, less: Integers, seen: Integers, base: int, t: int, ask: float) -> int:
-    """Row of the window at which a client with one of its asks stands.
+def window_rank(b: Floats, less: Integers, seen: Integers, base: int, t: int, bid: float) -> int:
+    """Row of the window at which a client with one of its bids stands.
 
     Clients are met in the order of their index, which decides ties.
     """
     for j in range(WINDOW):
-        if ask == b[t, j]:
+        if bid == b[t, j]:
             seen[t, j] += 1
             return int(less[t, j] + seen[t, j] - base)
     return ABOVE
@@ -165,7 +165,7 @@ def slot(pattern: int) -> int:
     "boolean[:, ::1], float64[:, ::1], int64[::1])"
 )
 def leave_one_out(
-    asks: Floats,
+    bids: Floats,
     b: Floats,
     less: Integers,
     level: int,
@@ -177,11 +177,11 @@ def leave_one_out(
 ) -> None:
     """Fill winners, payments and their number, client by client, from the (S, 6) window b.
 
-    `less[t, j]` counts the asks of task t strictly below `b[t, j]`; `level` is k_A. `caps` chooses
+    `less[t, j]` counts the bids of task t strictly below `b[t, j]`; `level` is k_A. `caps` chooses
     the water-filling offers over the plain ones. Clients that stand in no task inside the window
     share their prices with all that are below it in the same tasks, so these are remembered.
     """
-    clients, tasks = asks.shape
+    clients, tasks = bids.shape
     base = level - 2
     seen = np.zeros((tasks, WINDOW), np.int64)
     rank = np.empty(tasks, np.int64)
@@ -194,14 +194,14 @@ def leave_one_out(
         pattern = 0
         ordinary = memorable
         for t in range(tasks):
-            ask = asks[i, t]
-            if ask < b[t, 0]:
+            bid = bids[i, t]
+            if bid < b[t, 0]:
                 rank[t] = BELOW
                 pattern |= 1 << t
-            elif ask > b[t, WINDOW - 1] or ask == np.inf:
+            elif bid > b[t, WINDOW - 1] or bid == np.inf:
                 rank[t] = ABOVE
             else:
-                rank[t] = window_rank(b, less, seen, base, t, ask)
+                rank[t] = window_rank(b, less, seen, base, t, bid)
                 if rank[t] <= BELOW:
                     pattern |= 1 << t
                 ordinary = ordinary and (rank[t] <= BELOW or rank[t] >= ABOVE)
@@ -216,7 +216,7 @@ def leave_one_out(
                 continue
             if fresh:
                 memory[place, s] = price(b, rank, s, base, budget, caps, x, scratch)
-            if asks[i, s] <= memory[place, s]:
+            if bids[i, s] <= memory[place, s]:
                 winners[i, s] = True
                 payments[i, s] = memory[place, s]
                 recruits[s] += 1

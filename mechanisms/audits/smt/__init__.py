@@ -1,1 +1,4 @@
-"""The auctions once more, over terms of the solver Z3, and proofs for all real bids."""
+"""Truthfulness and budgets for all real bids, proved by the solver Z3.
+
+`encodings` writes the rules as terms of the solver; `prove` runs it and replays what it finds.
+"""

@@ -1,4 +1,4 @@
-"""The rules as terms of the solver Z3, seen by one client with the others' asks sorted.
+"""The rules as terms of the solver Z3, seen by one client with the others' bids sorted.
 
 The client has the last index and so loses ties. The budget is 1, since the rules scale with money.
 """
@@ -18,7 +18,7 @@ from mechanisms.auctions.max_min_fair import max_min_fair
 BUDGET = Fraction(1)
 
 Term = Any
-Asks = list[list[Term]]
+Bids = list[list[Term]]
 Utility = Callable[["Market", Sequence[Term], Sequence[Term]], Term]
 Offers = Callable[["Market", int], Iterator["Offer"]]
 
@@ -28,25 +28,25 @@ class Market:
     """What one client sees.
 
     Args:
-        others: For every task the others' asks, sorted; S lists of terms.
+        others: For every task the others' bids, sorted; S lists of terms.
         bidding: Tasks on which the client bids.
         facts: Where encodings put the definitions of their own variables.
         name: Tells these variables from those of other clients' markets.
     """
 
-    others: Asks
+    others: Bids
     bidding: tuple[int, ...]
     facts: list[Term]
     name: str = ""
 
     def a(self, task: int, k: int) -> Term:
-        """k-th ask of the others; 0 at k = 0, None after the last."""
+        """k-th bid of the others; 0 at k = 0, None after the last."""
         if k == 0:
             return 0
         return self.others[task][k - 1] if k <= len(self.others[task]) else None
 
     def b(self, task: int, k: int, own: Term) -> Term:
-        """k-th ask of all, None after the last."""
+        """k-th bid of all, None after the last."""
         if task not in self.bidding:
             return self.a(task, k)
         below, above = self.a(task, k - 1), self.a(task, k)
@@ -73,7 +73,7 @@ class Offer:
 
 
 def new_market(clients: int, tasks: int, joint: bool) -> Market:
-    """Others' asks as variables: one fewer where the client bids."""
+    """Others' bids as variables: one fewer where the client bids."""
     import z3
 
     bidding = tuple(range(tasks)) if joint else (0,)
@@ -82,13 +82,13 @@ def new_market(clients: int, tasks: int, joint: bool) -> Market:
     return Market(others, bidding, [])
 
 
-def ordered(others: Asks) -> list[Term]:
+def ordered(others: Bids) -> list[Term]:
     """0 <= a(1) <= a(2) <= ..."""
-    return [low <= high for asks in others for low, high in zip([0, *asks], asks, strict=False)]
+    return [low <= high for bids in others for low, high in zip([0, *bids], bids, strict=False)]
 
 
-def _budget_fair(market: Market, asked: Sequence[Term], costs: Sequence[Term]) -> Term:
-    """Utility under budget-fair: the level of each task depends on its own asks."""
+def _budget_fair(market: Market, report: Sequence[Term], costs: Sequence[Term]) -> Term:
+    """Utility under budget-fair: the level of each task depends on its own bids."""
     import z3
 
     total: Term = z3.RealVal(0)
@@ -98,25 +98,25 @@ def _budget_fair(market: Market, asked: Sequence[Term], costs: Sequence[Term]) -
         for k in range(1, len(market.others[s]) + 2):
             price = market.a(s, k)
             pay = share / k if price is None else _min(price, share / k)
-            among = z3.BoolVal(True) if price is None else asked[s] < price
+            among = z3.BoolVal(True) if price is None else report[s] < price
             won = z3.If(among, pay - costs[s], 0)
-            gain = z3.If(k * market.b(s, k, asked[s]) <= share, won, gain)
+            gain = z3.If(k * market.b(s, k, report[s]) <= share, won, gain)
         total = total + gain
     return total
 
 
-def _level_max_min(market: Market, asked: Sequence[Term], costs: Sequence[Term]) -> Term:
-    """Utility under the common level, which looks at all asks."""
+def _level_max_min(market: Market, report: Sequence[Term], costs: Sequence[Term]) -> Term:
+    """Utility under the common level, which looks at all bids."""
     import z3
 
     total: Term = z3.RealVal(0)
     tasks = range(len(market.others))
     for k in range(1, max(map(len, market.others)) + 1):
-        asks = [market.b(s, k + 1, asked[s]) for s in tasks]
-        if _missing(asks):
+        bids = [market.b(s, k + 1, report[s]) for s in tasks]
+        if _missing(bids):
             break
         prices = {s: market.a(s, k) for s in market.bidding}
-        total = z3.If(k * sum(asks) <= BUDGET, _menu_utility(prices, asked, costs), total)
+        total = z3.If(k * sum(bids) <= BUDGET, _menu_utility(prices, report, costs), total)
     return total
 
 
@@ -159,7 +159,7 @@ def capped_offers(market: Market, s: int, *, test_others: bool = True) -> Iterat
 def _from_offers(offers: Offers) -> Utility:
     """Utility of a client that faces the offer of the highest open level of every task."""
 
-    def utility(market: Market, asked: Sequence[Term], costs: Sequence[Term]) -> Term:
+    def utility(market: Market, report: Sequence[Term], costs: Sequence[Term]) -> Term:
         import z3
 
         prices, ties = {}, {}
@@ -169,7 +169,7 @@ def _from_offers(offers: Offers) -> Utility:
                 price = z3.If(offer.is_open, offer.price, price)
                 tie = z3.If(offer.is_open, offer.is_cap, tie)
             prices[s], ties[s] = price, tie
-        return _menu_utility(prices, asked, costs, ties)
+        return _menu_utility(prices, report, costs, ties)
 
     return utility
 
@@ -191,31 +191,31 @@ def _capped(market: Market, x: list[Term], k: int, s: int) -> tuple[Term, Term]:
 
 
 def _capped_sum(x: list[Term], cap: Term) -> Term:
-    """sum_t min(x_t, cap), a missing ask being infinite."""
+    """sum_t min(x_t, cap), a missing bid being infinite."""
     return sum(cap if term is None else _min(term, cap) for term in x)
 
 
 def _menu_utility(
     prices: dict[int, Term],
-    asked: Sequence[Term],
+    report: Sequence[Term],
     costs: Sequence[Term],
     ties: dict[int, Term] | None = None,
 ) -> Term:
-    """The client gets every task priced above its ask, and those where it wins ties."""
+    """The client gets every task priced above its bid, and those where it wins ties."""
     import z3
 
     gains = []
     for s, price in prices.items():
-        won = asked[s] < price
+        won = report[s] < price
         if ties is not None:
-            won = z3.Or(won, z3.And(ties[s], asked[s] == price))
+            won = z3.Or(won, z3.And(ties[s], report[s] == price))
         gains.append(z3.If(won, price - costs[s], 0))
     return sum(gains)
 
 
-def _missing(asks: list[Term]) -> bool:
-    """Whether one of some asks does not exist (`in` would ask the solver)."""
-    return any(ask is None for ask in asks)
+def _missing(bids: list[Term]) -> bool:
+    """Whether one of some bids does not exist (`in` would query the solver)."""
+    return any(bid is None for bid in bids)
 
 
 def _min(x: Term, y: Term) -> Term:

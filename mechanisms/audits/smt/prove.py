@@ -1,10 +1,10 @@
 """Truthfulness for all real bids: the rules once more, over terms of the solver Z3.
 
-A rule is anonymous, so without loss of generality the others' asks are sorted; only the client
-in question has asks in any position. It has the last index and so loses ties, which cost nobody
-utility. The solver is asked for asks, true costs and a misreport with a gain; `unsat` is a proof
-for every real profile of that shape, and a model is turned into fractions and replayed on the
-rule itself. The budget is 1: the rules scale with money.
+A rule is anonymous, so without loss of generality the others' bids are sorted; only the client
+in question has bids in any position. It has the last index and so loses ties, which cost nobody
+utility. The solver looks for bids, true costs and a profitable misreport; `unsat` is a proof for
+every real profile of that shape, and a model is turned into fractions and replayed on the rule
+itself. The budget is 1: the rules scale with money.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SECONDS = 120
 
 
 @dataclass(frozen=True)
-class SmtVerdict:
+class SmtResult:
     """Outcome of a proof attempt.
 
     Args:
@@ -54,13 +54,13 @@ class SmtVerdict:
 
 def prove_truthful(
     mechanism: Mechanism, shape: tuple[int, ...], *, joint: bool = True
-) -> SmtVerdict:
-    """Prove that no client gains by lying, at any real bids, or give a counter-example.
+) -> SmtResult:
+    """Prove that no client has a profitable misreport at any real bids, or give a counter-example.
 
     Args:
         mechanism: `budget_fair`, `max_min_fair`, `leave_one_out_level` or `level_max_min`.
         shape: (N, S); every client bids on every task.
-        joint: The client bids on all tasks and may lie about all of them. Otherwise every client
+        joint: The client bids on all tasks and may misreport all of them. Otherwise every client
             has one task, and N of the others bid on each of the other tasks.
 
     Raises:
@@ -87,11 +87,11 @@ def prove_truthful(
     positive = [term >= 0 for term in (*truth, *report)]
     model = _solve([*ordered(market.others), *positive, *market.facts, gain > 0])
     if model is None:
-        return SmtVerdict(True, None)
-    return SmtVerdict(False, _replay(mechanism, model, market, truth, report))
+        return SmtResult(True, None)
+    return SmtResult(False, _replay(mechanism, model, market, truth, report))
 
 
-def prove_within_budget(mechanism: Mechanism, offers: Offers, shape: tuple[int, int]) -> SmtVerdict:
+def prove_within_budget(mechanism: Mechanism, offers: Offers, shape: tuple[int, int]) -> SmtResult:
     """Prove that a leave-one-out rule never overspends, at any real bids, or give an example.
 
     All clients are explicit here, in any order, with ties to the lower index.
@@ -114,34 +114,34 @@ def prove_within_budget(mechanism: Mechanism, offers: Offers, shape: tuple[int, 
     import z3
 
     clients, tasks = (range(size) for size in shape)
-    asks = [[z3.Real(f"ask{i}_{s}") for s in tasks] for i in clients]
-    facts = [ask >= 0 for row in asks for ask in row]
-    spend = sum(_payments(asks, client, offers, facts) for client in clients)
+    profile = [[z3.Real(f"bid{i}_{s}") for s in tasks] for i in clients]
+    facts = [bid >= 0 for row in profile for bid in row]
+    spend = sum(_payments(profile, client, offers, facts) for client in clients)
     model = _solve([*facts, spend > BUDGET])
     if model is None:
-        return SmtVerdict(True, None)
-    bids = np.array([[_number(model, ask) for ask in row] for row in asks], dtype=object)
+        return SmtResult(True, None)
+    bids = np.array([[_number(model, bid) for bid in row] for row in profile], dtype=object)
     found = find_overspend(run_mechanism(mechanism, bids, BUDGET), BUDGET)
     if found is None:
         raise NotSolved("the solver's counter-example does not replay: the encoding is wrong")
-    return SmtVerdict(False, found.within(bids, BUDGET))
+    return SmtResult(False, found.within(bids, BUDGET))
 
 
-def _payments(asks: list[list[Term]], client: int, offers: Offers, facts: list[Term]) -> Term:
-    """Total pay of one client at the offers that the others' asks make."""
+def _payments(bids: list[list[Term]], client: int, offers: Offers, facts: list[Term]) -> Term:
+    """Total pay of one client at the offers that the others' bids make."""
     import z3
 
-    others = [j for j in range(len(asks)) if j != client]
-    tasks = range(len(asks[0]))
+    others = [j for j in range(len(bids)) if j != client]
+    tasks = range(len(bids[0]))
     columns = [[z3.Real(f"other{client}_{s}_{k}") for k in range(len(others))] for s in tasks]
     for s, column in enumerate(columns):
-        ordered_asks = sorted_terms([asks[j][s] for j in others])
-        facts.extend(name == ask for name, ask in zip(column, ordered_asks, strict=True))
+        ordered_bids = sorted_terms([bids[j][s] for j in others])
+        facts.extend(name == bid for name, bid in zip(column, ordered_bids, strict=True))
     market = Market(columns, tuple(tasks), facts, name=f"_{client}")
     total = z3.RealVal(0)
     for s in tasks:
-        own = asks[client][s]
-        before = [asks[j][s] < own if j > client else asks[j][s] <= own for j in others]
+        own = bids[client][s]
+        before = [bids[j][s] < own if j > client else bids[j][s] <= own for j in others]
         ahead = sum(z3.If(each, 1, 0) for each in before)
         pay = z3.RealVal(0)
         for offer in offers(market, s):
@@ -164,10 +164,10 @@ def _solve(constraints: list[Term]) -> Any:
     solver = z3.SolverFor("QF_LRA")
     solver.set("timeout", 1000 * SECONDS)
     solver.add(*constraints)
-    verdict = solver.check()
-    if verdict == z3.unknown:
+    answer = solver.check()
+    if answer == z3.unknown:
         raise NotSolved(f"the solver gave up within {SECONDS} s: {solver.reason_unknown()}")
-    return solver.model() if verdict == z3.sat else None
+    return solver.model() if answer == z3.sat else None
 
 
 def _replay(
@@ -177,26 +177,27 @@ def _replay(
     number = partial(_number, model)
     rows = _others_rows(market, number)
     stays_out = [s for s in range(len(truth)) if s not in market.bidding]
-    lie, costs = ([number(term) for term in asks] for asks in (report, truth))
+    misreport, costs = ([number(term) for term in terms] for terms in (report, truth))
     for task in stays_out:
-        lie[task] = costs[task] = math.inf  # type: ignore[call-overload]
+        misreport[task] = costs[task] = math.inf  # type: ignore[call-overload]
     bids = np.empty((len(rows) + 1, len(truth)), dtype=object)
     for i, row in enumerate([*rows, costs]):
         bids[i] = row
     client = len(rows)
-    found = find_profitable_report(mechanism, bids, BUDGET, client=client, reports=[tuple(lie)])
+    reports = [tuple(misreport)]
+    found = find_profitable_report(mechanism, bids, BUDGET, client=client, reports=reports)
     if found is None:
         raise NotSolved("the solver's counter-example does not replay: the encoding is wrong")
     return found
 
 
 def _others_rows(market: Market, number: Callable[[Term], Fraction]) -> list[list[Any]]:
-    """Clients whose k-th asks are the others' k-th asks; one task each if the client has one."""
+    """Clients whose k-th bids are the others' k-th bids; one task each if the client has one."""
     tasks = range(len(market.others))
     if len(market.bidding) == len(market.others):
-        return [[number(asks[k]) for asks in market.others] for k in range(len(market.others[0]))]
+        return [[number(bids[k]) for bids in market.others] for k in range(len(market.others[0]))]
     return [
-        [number(ask) if s == task else math.inf for s in tasks]
-        for task, asks in enumerate(market.others)
-        for ask in asks
+        [number(bid) if s == task else math.inf for s in tasks]
+        for task, bids in enumerate(market.others)
+        for bid in bids
     ]

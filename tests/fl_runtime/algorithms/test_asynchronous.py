@@ -57,7 +57,7 @@ def test_a_buffer_of_all_clients_is_the_synchronous_arm(executor: str) -> None:
 
 
 def test_unequal_delays_tell_the_two_apart() -> None:
-    """The broken twin of the test above: with staleness the histories must differ."""
+    """The negative control of the test above: with staleness the histories must differ."""
     clients = {"delay": TAIL}
     buffered = run(settings("fed-buff", buffer_size=3, exponent=0.0, clients=clients))
     assert rows_of(buffered) != rows_of(run(settings("random", clients=clients)))
@@ -100,7 +100,7 @@ def test_fed_async_on_hand_numbers(
     parameters: dict[str, Any], version: int, expected: float
 ) -> None:
     """From 1 towards 2 + 3; the update is 3 - version versions old."""
-    after = FedAsync(mixing=0.5, **parameters).absorb(
+    after = FedAsync(mixing=0.5, **parameters).aggregate(
         hand_state(), [update(version, 3.0, start=2.0)]
     )
     assert after.models["a"]["w"].item() == pytest.approx(expected, rel=1e-14)
@@ -110,17 +110,17 @@ def test_fed_async_on_hand_numbers(
 def test_fed_buff_on_hand_numbers() -> None:
     """Examples 1 and 3, ages 0 and 3, so weights 1 and 1/2: x + 2 (1/4 * 4 + 3/4 * 1/2 * 8)."""
     algorithm = FedBuff(buffer_size=2, server_learning_rate=2.0)
-    half = algorithm.absorb(hand_state(), [update(3, 4.0)])
+    half = algorithm.aggregate(hand_state(), [update(3, 4.0)])
     assert half.models["a"]["w"].item() == 1.0
     assert (half.server_round, len(half.buffers["a"])) == (3, 1)
-    full = algorithm.absorb(half, [update(0, 8.0, examples=3)])
+    full = algorithm.aggregate(half, [update(0, 8.0, examples=3)])
     assert full.models["a"]["w"].item() == 1.0 + 2.0 * (1.0 + 3.0)
     assert (full.server_round, full.versions, full.buffers) == (4, {"a": 4}, {"a": ()})
 
 
 def test_states_survive_their_tree() -> None:
     algorithm = FedBuff(buffer_size=3)
-    state = algorithm.absorb(hand_state(), [update(3, 4.0)])
+    state = algorithm.aggregate(hand_state(), [update(3, 4.0)])
     again = AsynchronousState.from_tree(state.tree())
     assert again.buffers["a"][0].weight == state.buffers["a"][0].weight
     assert replace(again, buffers={}, models={}) == replace(state, buffers={}, models={})

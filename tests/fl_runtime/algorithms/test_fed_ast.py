@@ -32,15 +32,15 @@ def test_the_trace_by_hand() -> None:
     ) -> list[tuple[int, str]]:
         return [(next(script) - 1, task) for task in tasks]
 
-    def work(job: Job) -> Params:
+    def train(job: Job) -> Params:
         return vector((optima[job.task][job.client] - job.payload["w"].item()) / 2.0)
 
     algorithm = FedAST(concurrency=(2, 1), ratio=1.0, server_learning_rate=1.0)
     timing = Timing(Constant(), np.array([1.0, 2.0, 0.5]), {"A": 1.0, "B": 3.0})
-    events = arrivals(algorithm, federation("AB", 3), timing, work, pick=scripted)
+    events = arrivals(algorithm, federation("AB", 3), timing, train, pick=scripted)
     found = []
     for event in itertools.islice(events, 7):
-        new = max(event.flights, key=lambda flight: flight.number)
+        new = max(event.pending, key=lambda entry: entry.number)
         model = event.state.models[event.job.task]["w"].item()
         came = (event.time, event.job.task, event.job.client + 1, event.job.version)
         after = (event.state.version(event.job.task), model)
@@ -71,23 +71,23 @@ def test_requests_follow_the_estimates() -> None:
     algorithm = FedAST(concurrency=12, ratio=2.0, allocation="dynamic", window=3, period=20)
     disagreement = {"A": 0.01, "B": 1.0}
 
-    def work(job: Job) -> Params:
+    def train(job: Job) -> Params:
         return vector(disagreement[job.task] * (-1.0) ** job.client)
 
     timing = Timing(ShiftedExponential(0.3, 1.0), np.ones(6))
-    events = arrivals(algorithm, federation("AB", 6), timing, work)
+    events = arrivals(algorithm, federation("AB", 6), timing, train)
     *_, last = itertools.islice(events, 60)
     assert last.state.requests == {"A": 2, "B": 10}
-    assert Counter(flight.job.task for flight in last.flights) == {"A": 2, "B": 10}
+    assert Counter(entry.job.task for entry in last.pending) == {"A": 2, "B": 10}
 
 
 def keeps_its_requests(events: Iterator[Seen], total: int) -> bool:
     """Whether as many requests are wanted and under way as there should be, and time goes on."""
     now = 0.0
     for event in events:
-        if sum(event.state.requests.values()) != total or len(event.flights) != total:
+        if sum(event.state.requests.values()) != total or len(event.pending) != total:
             return False
-        if event.time < now or any(flight.finish < event.time for flight in event.flights):
+        if event.time < now or any(entry.finish < event.time for entry in event.pending):
             return False
         now = event.time
     return True
@@ -123,7 +123,7 @@ def test_requests_are_conserved(
 
 
 def test_forgetting_to_refill_would_be_found() -> None:
-    """The broken twin of the check above: every third request is skipped."""
+    """The negative control of the check above: every third request is skipped."""
 
     def skipping(
         state: FedASTState, clients: Federation, tasks: Sequence[str]
@@ -149,7 +149,7 @@ def test_the_first_aggregation_is_a_round_of_federated_averaging() -> None:
     ) -> list[tuple[int, str]]:
         return [(state.dispatches + place - 1, task) for place, task in enumerate(tasks, 1)]
 
-    def work(job: Job) -> Params:
+    def train(job: Job) -> Params:
         return vector(deltas[job.client % 4])
 
     def wrapped(
@@ -158,7 +158,7 @@ def test_the_first_aggregation_is_a_round_of_federated_averaging() -> None:
         return [(client % 4, task) for client, task in distinct(state, clients, tasks)]
 
     events = list(
-        itertools.islice(arrivals(algorithm, federation("A", 4), timing, work, pick=wrapped), 4)
+        itertools.islice(arrivals(algorithm, federation("A", 4), timing, train, pick=wrapped), 4)
     )
     assert [event.staleness for event in events] == [0] * 4
     assert events[-1].state.models["A"]["w"].item() == np.mean(deltas)

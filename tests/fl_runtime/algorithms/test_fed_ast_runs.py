@@ -18,11 +18,10 @@ from fl_runtime.configuration.toml_files import check_config
 from fl_runtime.running.build import Parts, assemble
 from fl_runtime.running.checkpoint import load_checkpoint
 from fl_runtime.running.experiment import resume, run
-from fl_runtime.running.loop import Judge, one_round
 from fl_runtime.running.preflight import check_all_arms
 from fl_runtime.running.run_folder import CHECKPOINT, HISTORY
-from fl_runtime.running.run_state import Moment
 from tests.fl_runtime.kills import stopped
+from tests.fl_runtime.rounds import looped
 
 WINE = {"name": "wine", "data": "wine", "model": "linear", "target_accuracy": 0.6}
 IRIS = {"name": "iris", "data": "iris", "model": "linear", "target_accuracy": 0.6}
@@ -102,12 +101,9 @@ def test_rare_checkpoints_lose_rounds_and_nothing_else(tmp_path: Path) -> None:
 
 def after(parts: Parts, rounds: int) -> tuple[FedASTState, int]:
     """The server's state after some rounds, and how many jobs there have been."""
-    moment = Moment(parts.algorithm.init(parts.federation, 0))
-    judge = Judge(parts.federation.tasks)
-    for _ in range(rounds):
-        moment, _, _ = one_round(parts, moment, judge)
-    assert isinstance(moment.state, FedASTState)
-    return moment.state, moment.sent
+    current = looped(parts, rounds)
+    assert isinstance(current.state, FedASTState)
+    return current.state, current.sent
 
 
 def without(parts: Parts, pairs: Sequence[tuple[int, int]]) -> Parts:

@@ -20,11 +20,11 @@ from fl_runtime.algorithms import (
     Synchronous,
 )
 from fl_runtime.algorithms.aggregation import IMPORTANCE, data_shares, importance_weights
-from fl_runtime.execution.sequential import SequentialExecutor
 from fl_runtime.running.build import assemble
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
 from fl_runtime.training.task import Evaluation, Examples, Params
+from tests.fl_runtime.rounds import after_one_round, trained
 from tests.fl_runtime.small import config
 
 FEDERATION = assemble(config(recruitment={"rule": "everyone"}), seed=0).federation
@@ -34,11 +34,8 @@ MEASURED = replace(
 )
 
 
-def after_one_round(algorithm: Synchronous, federation: Federation = FEDERATION) -> ServerState:
-    state, jobs = algorithm.dispatch(START, federation, 0.0)
-    executor = SequentialExecutor(federation.tasks)
-    executor.submit(jobs)
-    return algorithm.absorb(state, executor.poll())
+def after_start(algorithm: Synchronous, federation: Federation = FEDERATION) -> ServerState:
+    return after_one_round(algorithm, START, federation)
 
 
 def assert_same_models(one: ServerState, two: ServerState, atol: float = 1e-7) -> None:
@@ -61,12 +58,12 @@ def test_fed_avg_sends_every_task_of_every_active_client() -> None:
 
 def test_fed_avg_with_one_task_is_random() -> None:
     assert_same_models(
-        after_one_round(FedAvg(tasks_per_client="one")), after_one_round(RandomAllocation()), 0.0
+        after_start(FedAvg(tasks_per_client="one")), after_start(RandomAllocation()), 0.0
     )
 
 
 def test_fed_prox_without_a_pull_is_fed_avg() -> None:
-    assert_same_models(after_one_round(FedProx(mu=0.0)), after_one_round(FedAvg()), 0.0)
+    assert_same_models(after_start(FedProx(mu=0.0)), after_start(FedAvg()), 0.0)
 
 
 def test_a_strong_pull_keeps_the_model_near() -> None:
@@ -74,7 +71,7 @@ def test_a_strong_pull_keeps_the_model_near() -> None:
     longer = replace(FEDERATION, tasks=tuple(tasks))  # the first step has no pull yet
 
     def moved(algorithm: Synchronous) -> float:
-        state = after_one_round(algorithm, longer)
+        state = after_start(algorithm, longer)
         return sum(
             float((state.models[t][k] - v).square().sum())
             for t, params in START.models.items()
@@ -118,7 +115,7 @@ def single(params: Params) -> ServerState:
 
 @pytest.mark.parametrize("q", [0.0, 0.5, 1.0, 3.0])
 @pytest.mark.parametrize("aggregation", ["data-weighted", "plain"])
-def test_q_ffl_agrees_with_its_numpy_twin(q: float, aggregation: str) -> None:
+def test_q_ffl_agrees_with_its_numpy_reference(q: float, aggregation: str) -> None:
     rng = np.random.default_rng(int(10 * q))
     start, deltas = rng.normal(size=4), rng.normal(size=(3, 4))
     losses, sizes = np.array([0.3, 2.0, 1.1]), np.array([5, 1, 4])
@@ -126,12 +123,12 @@ def test_q_ffl_agrees_with_its_numpy_twin(q: float, aggregation: str) -> None:
     expected = numpy_q_fed_avg(start, start + deltas, losses, p, q, lr=0.1)
     algorithm = QFFL(q=q, aggregation=aggregation)
     updates = made("a", deltas, losses, sizes)
-    got = algorithm.absorb(single({"w": torch.from_numpy(start)}), updates).models["a"]["w"]
+    got = algorithm.aggregate(single({"w": torch.from_numpy(start)}), updates).models["a"]["w"]
     np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
 def test_q_zero_is_the_random_arm() -> None:
-    assert_same_models(after_one_round(QFFL(q=0.0)), after_one_round(RandomAllocation()))
+    assert_same_models(after_start(QFFL(q=0.0)), after_start(RandomAllocation()))
 
 
 def test_q_ffl_survives_a_perfect_client() -> None:
@@ -156,26 +153,24 @@ def test_the_released_variant_agrees_with_its_formula(alpha: float) -> None:
         replace(u, metrics={**u.metrics, "released_weight": w / P, "relative_size": w * N})
         for u, w in zip(made("a", deltas, losses, 20 * d), d, strict=True)
     ]
-    got = QFFLReleased(alpha=alpha).absorb(single({"w": torch.from_numpy(start)}), updates)
+    got = QFFLReleased(alpha=alpha).aggregate(single({"w": torch.from_numpy(start)}), updates)
     np.testing.assert_allclose(got.models["a"]["w"], expected, rtol=1e-12)
 
 
 def test_the_released_variant_with_alpha_one_is_importance_weighted_random() -> None:
     assert_same_models(
-        after_one_round(QFFLReleased(alpha=1.0)),
-        after_one_round(RandomAllocation(aggregation="importance")),
+        after_start(QFFLReleased(alpha=1.0)),
+        after_start(RandomAllocation(aggregation="importance")),
     )
 
 
 def test_the_released_variant_with_everybody_on_one_task_is_fed_avg() -> None:
     alone = Federation(FEDERATION.tasks[:1], 8, 1.0, np.ones((8, 1), dtype=bool))
     start = ServerState.initial(alone, 0)
-    ends = []
-    for algorithm in (QFFLReleased(alpha=1.0), FedAvg()):
-        state, jobs = algorithm.dispatch(start, alone, 0.0)
-        executor = SequentialExecutor(alone.tasks)
-        executor.submit(jobs)
-        ends.append(algorithm.absorb(state, executor.poll()))
+    ends = (
+        after_one_round(algorithm, start, alone)
+        for algorithm in (QFFLReleased(alpha=1.0), FedAvg())
+    )
     assert_same_models(*ends)
 
 
@@ -241,10 +236,8 @@ def test_jobs_carry_the_weights_that_absorb_uses() -> None:
     for job in jobs:
         expected = weights[job.client, names.index(job.task)]
         assert job.config["echo"][IMPORTANCE] == expected
-    executor = SequentialExecutor(federation.tasks)
-    executor.submit(jobs)
-    updates = executor.poll()
-    after = algorithm.absorb(state, updates)
+    updates = trained(federation.tasks, jobs)
+    after = algorithm.aggregate(state, updates)
     for name in names:
         mine = [u for u in updates if u.task == name]
         for key, value in state.models[name].items():

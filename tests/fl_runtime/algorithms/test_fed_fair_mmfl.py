@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairopt import InvalidInput
-from fl_runtime.algorithms import FedFairMMFL, RandomAllocation, RoundRobin, weighted_mean_step
+from fl_runtime.algorithms import FedFairMMFL, RandomAllocation, RoundRobin
+from fl_runtime.algorithms.aggregation import data_weighted, step_tasks
 from fl_runtime.algorithms.one_task_per_client import draw_tasks
 from fl_runtime.running.build import assemble
 from fl_runtime.training.federation import Federation
@@ -124,7 +125,8 @@ def update(task: str, size: int, value: float) -> Update:
 
 def test_aggregation_weighs_by_examples_and_keeps_untrained_models() -> None:
     models = {"a": {"w": torch.ones(2)}, "b": {"w": torch.ones(2)}}
-    stepped = weighted_mean_step(models, [update("a", 1, 4.0), update("a", 3, 0.0)])
+    updates = [update("a", 1, 4.0), update("a", 3, 0.0)]
+    stepped = step_tasks(models, updates, data_weighted)
     assert stepped["a"]["w"].tolist() == [2.0, 2.0]
     assert stepped["b"] is models["b"]
     assert models["a"]["w"].tolist() == [1.0, 1.0]

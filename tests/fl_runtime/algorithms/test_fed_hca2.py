@@ -1,4 +1,4 @@
-"""FedHCA2 round by round: a slow twin, limits, absent clients, and bad settings."""
+"""FedHCA2 round by round: a reference implementation, limits, absent clients, and bad settings."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,11 +15,11 @@ from fl_runtime.algorithms import FedAvg, FedHCA2, Local
 from fl_runtime.algorithms.fed_hca2_weights import HyperState
 from fl_runtime.algorithms.personal import PersonalState
 from fl_runtime.configuration.toml_files import check_config
-from fl_runtime.execution.sequential import SequentialExecutor
 from fl_runtime.running.build import assemble
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
 from fl_runtime.training.task import Params
+from tests.fl_runtime.rounds import after_one_round
 
 Array = NDArray[np.float64]
 TASKS = ("digits-joint", "digits-joint-parity")
@@ -44,11 +44,9 @@ FED = federation()
 
 
 def after(algorithm: Local, fed: Federation, rounds: int) -> PersonalState:
-    state, executor = algorithm.init(fed, 0), SequentialExecutor(fed.tasks)
+    state = algorithm.init(fed, 0)
     for _ in range(rounds):
-        state, jobs = algorithm.dispatch(state, fed, 0.0)  # type: ignore[assignment]
-        executor.submit(jobs)
-        state = algorithm.absorb(state, executor.poll())
+        state = after_one_round(algorithm, state, fed)  # type: ignore[assignment]
     return state
 
 
@@ -72,7 +70,7 @@ def random_updates(seed: int, fed: Federation, size: float = 0.1) -> list[Update
     return found
 
 
-class Twin:
+class Reference:
     """A server in plain NumPy, one flat vector at a time, straight from the description."""
 
     def __init__(self, algorithm: FedHCA2) -> None:
@@ -132,15 +130,15 @@ class Twin:
 
 
 @pytest.mark.parametrize("sets", [SETS, [[TASKS[0]], list(TASKS), [TASKS[0]], [TASKS[1]]]])
-def test_three_rounds_are_those_of_the_slow_twin(sets: list[list[str]]) -> None:
+def test_three_rounds_are_those_of_the_reference(sets: list[list[str]]) -> None:
     fed = federation(sets)
     algorithm = FedHCA2(shared_layers=("1",), rate=0.5, initial_weight=0.3)
-    twin, state = Twin(algorithm), algorithm.init(fed, 0)
+    reference, state = Reference(algorithm), algorithm.init(fed, 0)
     for seed in range(3):
         updates = random_updates(seed, fed, 0.3)
-        state = algorithm.absorb(state, updates)  # type: ignore[assignment]
-        twin.round(updates)
-    for (task, client), model in twin.models.items():
+        state = algorithm.aggregate(state, updates)  # type: ignore[assignment]
+        reference.round(updates)
+    for (task, client), model in reference.models.items():
         start = fed.tasks[TASKS.index(task)].initial
         start = {**start, **{key: fed.tasks[0].initial[key] for key in ENCODER}}
         found = state.payload(task, client)
@@ -148,7 +146,7 @@ def test_three_rounds_are_those_of_the_slow_twin(sets: list[list[str]]) -> None:
             moved = (found[key] - start[key]).double().numpy().ravel()
             np.testing.assert_allclose(moved, value, rtol=SINGLE, atol=SINGLE)
     learnt = {name: weight for name, (weight, _) in state.hyper.items()}
-    for name, (weight, _) in twin.alpha.items():
+    for name, (weight, _) in reference.alpha.items():
         mine = str(name) if isinstance(name, int) else f"{name[1]} 3 {name[0]}"
         assert learnt.pop(mine) == pytest.approx(weight, rel=1e-4)
     assert not learnt
@@ -162,8 +160,8 @@ def test_the_order_of_clients_does_not_matter(seed: int) -> None:
     for number in range(2):
         updates = random_updates(seed + number, FED)
         order = np.random.default_rng(seed).permutation(len(updates))
-        one = algorithm.absorb(one, updates)  # type: ignore[assignment]
-        two = algorithm.absorb(two, [updates[k] for k in order])  # type: ignore[assignment]
+        one = algorithm.aggregate(one, updates)  # type: ignore[assignment]
+        two = algorithm.aggregate(two, [updates[k] for k in order])  # type: ignore[assignment]
     for task, clients in one.personal.items():
         for client, params in clients.items():
             for key, value in params.items():
@@ -176,7 +174,7 @@ def test_identical_clients_move_by_the_known_factor() -> None:
     fed = federation([[TASKS[0]]] * 4)
     algorithm = FedHCA2(shared_layers=("1",), initial_weight=0.1)
     one = random_updates(5, fed)[0]
-    state = algorithm.absorb(algorithm.init(fed, 0), [replace(one, client=k) for k in range(4)])
+    state = algorithm.aggregate(algorithm.init(fed, 0), [replace(one, client=k) for k in range(4)])
     for key in ENCODER:
         moved = state.payload(TASKS[0], 2)[key] - fed.tasks[0].initial[key]
         torch.testing.assert_close(
@@ -208,10 +206,7 @@ def test_clients_of_one_kind_without_weights_are_fed_avg_in_their_encoders() -> 
     fed = federation([[TASKS[0]]] * 3)
     off = FedHCA2(shared_layers=("1",), initial_weight=0.0, rate=0.0)
     average = FedAvg(aggregation="plain")
-    state, jobs = average.dispatch(average.init(fed, 0), fed, 0.0)
-    executor = SequentialExecutor(fed.tasks)
-    executor.submit([replace(job, seed=job.seed) for job in jobs])
-    expected = average.absorb(state, executor.poll()).models[TASKS[0]]
+    expected = after_one_round(average, average.init(fed, 0), fed).models[TASKS[0]]
     found = after(off, fed, 1).personal[TASKS[0]]
     for params in found.values():
         for key in ENCODER:
@@ -221,11 +216,11 @@ def test_clients_of_one_kind_without_weights_are_fed_avg_in_their_encoders() -> 
 def test_the_first_round_learns_nothing_and_absent_clients_keep_what_they_have() -> None:
     algorithm = FedHCA2(shared_layers=("1",), rate=0.5)
     updates = random_updates(0, FED)
-    first = algorithm.absorb(algorithm.init(FED, 0), updates)
+    first = algorithm.aggregate(algorithm.init(FED, 0), updates)
     assert isinstance(first, HyperState)
     assert {weight for weight, _ in first.hyper.values()} == {algorithm.initial_weight}
     some = [u for u in random_updates(1, FED) if u.client != 1]
-    second = algorithm.absorb(first, some)
+    second = algorithm.aggregate(first, some)
     assert isinstance(second, HyperState)
     assert second.payload(TASKS[1], 1) is first.payload(TASKS[1], 1)
     assert second.hyper["1"] == first.hyper["1"]
@@ -236,7 +231,7 @@ def test_the_first_round_learns_nothing_and_absent_clients_keep_what_they_have()
 def test_a_lost_answer_leaves_a_client_with_one_encoder() -> None:
     algorithm = FedHCA2(shared_layers=("1",))
     lost = [u for u in random_updates(0, FED) if (u.task, u.client) != (TASKS[1], 2)]
-    state = algorithm.absorb(algorithm.init(FED, 0), lost)
+    state = algorithm.aggregate(algorithm.init(FED, 0), lost)
     one, two = (state.payload(task, 2) for task in TASKS)
     assert all(torch.equal(one[key], two[key]) for key in ENCODER)
     torch.testing.assert_close(two["3.weight"], FED.tasks[1].initial["3.weight"])
@@ -249,8 +244,8 @@ def test_zero_updates_and_no_updates_change_no_model() -> None:
         replace(u, delta={key: 0 * value for key, value in u.delta.items()})
         for u in random_updates(0, FED)
     ]
-    assert_equal(algorithm.absorb(start, zeros), start)
-    waited = algorithm.absorb(start, [])
+    assert_equal(algorithm.aggregate(start, zeros), start)
+    waited = algorithm.aggregate(start, [])
     assert waited.server_round == 1
     assert_equal(waited, start)
 
@@ -259,12 +254,12 @@ def test_figures_tell_entropy_weights_and_dead_ones() -> None:
     algorithm = FedHCA2(shared_layers=("1",), rate=1e4)
     state = algorithm.init(FED, 0)
     for seed in range(3):
-        state = algorithm.absorb(state, random_updates(seed, FED, 1e-4))  # type: ignore[assignment]
+        state = algorithm.aggregate(state, random_updates(seed, FED, 1e-4))  # type: ignore[assignment]
     assert state.figures["attention_entropy"] == pytest.approx(1.0)
     assert state.figures["min_encoder_weight"] <= state.figures["encoder_weight"]
     wild = replace(algorithm, rate=1e9)
     for seed in range(3):
-        state = wild.absorb(state, random_updates(seed, FED, 1.0))  # type: ignore[assignment]
+        state = wild.aggregate(state, random_updates(seed, FED, 1.0))  # type: ignore[assignment]
     assert state.figures["num-dead-weights"] > 0
     assert state.figures["max_encoder_weight"] <= 1.0
 
@@ -272,9 +267,9 @@ def test_figures_tell_entropy_weights_and_dead_ones() -> None:
 def test_a_rate_that_overflows_is_named() -> None:
     algorithm = FedHCA2(shared_layers=("1",), rate=1e308)
     state = algorithm.init(FED, 0)
-    one = replace(algorithm, rate=0.0).absorb(state, random_updates(0, FED, 3.0))
+    one = replace(algorithm, rate=0.0).aggregate(state, random_updates(0, FED, 3.0))
     with pytest.raises(InvalidInput, match=r"algorithm\.rate"):
-        algorithm.absorb(one, random_updates(1, FED, 3.0))  # type: ignore[arg-type]
+        algorithm.aggregate(one, random_updates(1, FED, 3.0))  # type: ignore[arg-type]
 
 
 def test_one_client_with_one_task_takes_more_of_its_own_step() -> None:
@@ -282,7 +277,7 @@ def test_one_client_with_one_task_takes_more_of_its_own_step() -> None:
     fed = federation([[TASKS[0]]])
     algorithm = FedHCA2(shared_layers=("1",), initial_weight=0.5)
     (update,) = random_updates(0, fed)
-    state = algorithm.absorb(algorithm.init(fed, 0), [update])
+    state = algorithm.aggregate(algorithm.init(fed, 0), [update])
     for key, factor in (("1.weight", 1 + 0.5 * 1.4 / 1.16), ("3.weight", 1.5), ("5.weight", 1.0)):
         moved = state.payload(TASKS[0], 0)[key] - fed.tasks[0].initial[key]
         torch.testing.assert_close(moved, factor * update.delta[key], rtol=1e-4, atol=1e-6)

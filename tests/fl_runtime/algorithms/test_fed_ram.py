@@ -16,10 +16,10 @@ from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import check_config
 from fl_runtime.running.build import Parts, assemble
 from fl_runtime.running.experiment import run
-from fl_runtime.running.loop import Judge, one_round
-from fl_runtime.running.run_state import Moment
+from fl_runtime.running.loop import one_round
 from fl_runtime.training.job import Update
 from tests.fl_runtime.kills import assert_resumes
+from tests.fl_runtime.rounds import looped, started
 
 STAGES = {"reference_rounds": 1, "proxy_rounds": 2}
 
@@ -43,12 +43,9 @@ def config(rounds: int = 5, clients: dict[str, Any] | None = None, **algorithm: 
 def after(settings: Config, rounds: int) -> tuple[Parts, FedRAMState]:
     """The server's state after some rounds."""
     parts = assemble(settings, 0)
-    moment = Moment(parts.algorithm.init(parts.federation, 0))
-    judge = Judge(parts.federation.tasks, parts.federation.companions)
-    for _ in range(rounds):
-        moment, _, _ = one_round(parts, moment, judge)
-    assert isinstance(moment.state, FedRAMState)
-    return parts, moment.state
+    state = looped(parts, rounds).state
+    assert isinstance(state, FedRAMState)
+    return parts, state
 
 
 def rounds_of(settings: Config) -> list[dict[str, Any]]:
@@ -150,12 +147,12 @@ def test_weights_stay_positive_and_sum_to_one(dropout: float, absent: str) -> No
 
 def test_who_does_not_answer_keeps_task_and_client_weights() -> None:
     parts, state = after(config(reference_rounds=1, proxy_rounds=3, task_rate=1.0), 1)
-    asked, jobs = parts.algorithm.dispatch(state, parts.federation, 0.0)
+    sent, jobs = parts.algorithm.dispatch(state, parts.federation, 0.0)
     parts.executor.submit(jobs)
     silent = jobs[0].client
     answers = [u for u in parts.executor.poll() if u.client != silent]
     answers = [replace(u, payload=state.models[u.task]) for u in answers]
-    later = parts.algorithm.absorb(asked, answers)
+    later = parts.algorithm.aggregate(sent, answers)
     assert isinstance(later, FedRAMState)
     there = {u.client for u in answers}
     for client in range(6):
@@ -166,10 +163,10 @@ def test_who_does_not_answer_keeps_task_and_client_weights() -> None:
 
 
 def test_a_proposal_is_computed_from_the_models_that_were_sent() -> None:
-    """The task weights of the readable formula, from losses measured here."""
+    """The task weights of the formula as written, from losses measured here."""
     parts, state = after(config(reference_rounds=1, proxy_rounds=3, task_rate=1.0), 2)
-    asked, jobs = parts.algorithm.dispatch(state, parts.federation, 0.0)
-    assert isinstance(asked, FedRAMState)
+    sent, jobs = parts.algorithm.dispatch(state, parts.federation, 0.0)
+    assert isinstance(sent, FedRAMState)
     small, client = parts.federation.companions, jobs[0].client
     held = np.ones(2, dtype=np.bool_)
     own = {task.name: state.reference(task.name, client) for task in small}
@@ -177,7 +174,7 @@ def test_a_proposal_is_computed_from_the_models_that_were_sent() -> None:
     old = np.array(state.task_weights[client])
     raised = old * np.exp(np.maximum(gap, 0.0))
     expected = 0.01 * old + 0.99 * raised / raised.sum()
-    assert asked.proposed[str(client)] == pytest.approx(expected)
+    assert sent.proposed[str(client)] == pytest.approx(expected)
     masked = [float(job.config["weights"][0]) for job in jobs if job.client == client]
     assert masked == pytest.approx(np.where(gap > 0, 2 * expected, 0.0), rel=1e-5)
 
@@ -205,7 +202,7 @@ def test_resampled_jobs_have_the_counts_of_the_weights() -> None:
 
 def test_updates_of_zero_leave_models_and_client_weights() -> None:
     parts, state = after(config(**STAGES), 1)
-    asked, jobs = parts.algorithm.dispatch(state, parts.federation, 0.0)
+    sent, jobs = parts.algorithm.dispatch(state, parts.federation, 0.0)
     nothing = [
         Update(
             task=job.task,
@@ -217,7 +214,7 @@ def test_updates_of_zero_leave_models_and_client_weights() -> None:
         )
         for job in jobs
     ]
-    later = parts.algorithm.absorb(asked, nothing)
+    later = parts.algorithm.aggregate(sent, nothing)
     assert isinstance(later, FedRAMState)
     assert models_equal(later.models, state.models)
     assert later.client_weights == pytest.approx(state.client_weights)
@@ -228,17 +225,16 @@ def test_a_client_without_a_task_gets_no_job_for_it_and_without_any_none() -> No
     eligible = np.ones((6, 2), dtype=np.bool_)
     eligible[0, 1] = eligible[1, 0] = eligible[1, 1] = False
     parts = replace(parts, federation=replace(parts.federation, eligible=eligible))
-    moment = Moment(parts.algorithm.init(parts.federation, 0))
-    judge = Judge(parts.federation.tasks, parts.federation.companions)
+    current, evaluator = started(parts)
     for stage in range(5):
-        _, jobs = parts.algorithm.dispatch(moment.state, parts.federation, 0.0)
-        asked = {(job.client, job.task.removesuffix(".proxy")) for job in jobs}
-        assert (0, "wine") in asked, stage
-        assert (0, "iris") not in asked, stage
-        assert 1 not in {client for client, _ in asked}
-        moment, _, _ = one_round(parts, moment, judge)
-    assert isinstance(moment.state, FedRAMState)
-    assert np.sum(moment.state.task_weights, axis=1) == pytest.approx(np.ones(6))
+        _, jobs = parts.algorithm.dispatch(current.state, parts.federation, 0.0)
+        given = {(job.client, job.task.removesuffix(".proxy")) for job in jobs}
+        assert (0, "wine") in given, stage
+        assert (0, "iris") not in given, stage
+        assert 1 not in {client for client, _ in given}
+        current, _, _ = one_round(parts, current, evaluator)
+    assert isinstance(current.state, FedRAMState)
+    assert np.sum(current.state.task_weights, axis=1) == pytest.approx(np.ones(6))
 
 
 def test_one_client_and_one_task() -> None:
@@ -290,9 +286,9 @@ def test_a_trunk_of_unlike_shapes_and_a_rate_too_large_are_refused() -> None:
 
 def test_without_a_reference_of_its_own_a_client_has_no_excess_loss() -> None:
     parts, state = after(config(reference_rounds=1, proxy_rounds=3, task_rate=1.0), 1)
-    asked, _ = parts.algorithm.dispatch(replace(state, references={}), parts.federation, 0.0)
-    assert isinstance(asked, FedRAMState)
-    for client, row in asked.proposed.items():
+    sent, _ = parts.algorithm.dispatch(replace(state, references={}), parts.federation, 0.0)
+    assert isinstance(sent, FedRAMState)
+    for client, row in sent.proposed.items():
         assert row == pytest.approx(state.task_weights[int(client)])
 
 
@@ -305,8 +301,8 @@ def test_losses_that_explode_end_the_run_with_a_bound_of_the_rate() -> None:
 
 def test_a_ruined_proxy_is_noticed_like_a_ruined_model() -> None:
     parts, state = after(config(**STAGES), 1)
-    judge = Judge(parts.federation.tasks, parts.federation.companions)
+    _, evaluator = started(parts)
     bad = {k: torch.full_like(v, torch.inf) for k, v in state.models["wine.proxy"].items()}
-    assert judge.ruined(replace(state, models={**state.models, "wine.proxy": bad})) == {
+    assert evaluator.ruined(replace(state, models={**state.models, "wine.proxy": bad})) == {
         "wine.proxy"
     }

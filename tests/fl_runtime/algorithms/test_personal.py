@@ -12,12 +12,12 @@ from fl_runtime.algorithms import Ditto, FedAvg, FedPer, Local, ServerState, Syn
 from fl_runtime.algorithms.ditto import SUFFIX
 from fl_runtime.algorithms.personal import PersonalState
 from fl_runtime.configuration.toml_files import check_config
-from fl_runtime.execution.sequential import SequentialExecutor
 from fl_runtime.running.build import Parts, assemble
 from fl_runtime.running.experiment import run
-from fl_runtime.running.loop import Judge
+from fl_runtime.running.loop import Evaluator
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.task import Params
+from tests.fl_runtime.rounds import after_one_round
 
 TASKS = ("digits-joint", "digits-joint-parity")
 SETS = [[TASKS[0]], [TASKS[1]], list(TASKS)]
@@ -41,11 +41,8 @@ def parts(**clients: Any) -> Parts:
 def after(algorithm: Synchronous, fed: Federation, rounds: int = 2) -> ServerState:
     """The state after so many rounds."""
     state = algorithm.init(fed, 0)
-    executor = SequentialExecutor((*fed.tasks, *algorithm.companions(fed.tasks, 0)))
     for _ in range(rounds):
-        state, jobs = algorithm.dispatch(state, fed, 0.0)
-        executor.submit(jobs)
-        state = algorithm.absorb(state, executor.poll())
+        state = after_one_round(algorithm, state, fed)
     return state
 
 
@@ -109,10 +106,7 @@ def test_the_pull_is_towards_the_global_model_that_was_sent() -> None:
     )
     moved = []
     for kind in (algorithm, plain):
-        state, jobs = kind.dispatch(start, fed, 0.0)
-        executor = SequentialExecutor((*fed.tasks, *kind.companions(fed.tasks, 0)))
-        executor.submit(jobs)
-        moved.append(kind.absorb(state, executor.poll()).payload(TASKS[0], 0))  # type: ignore[arg-type]
+        moved.append(after_one_round(kind, start, fed).payload(TASKS[0], 0))
     eta, before = fed.tasks[0].training.learning_rate, start.payload(TASKS[0], 0)
     for key, value in before.items():
         expected = moved[1][key] - eta * 0.5 * (value - elsewhere[key])
@@ -167,7 +161,7 @@ def test_one_client_alone_is_fed_avg() -> None:
 def test_a_task_is_judged_by_the_mean_over_its_clients() -> None:
     fed = parts(task_sets=SETS).federation
     state = personal(Local(), fed)
-    seen = Judge(fed.tasks).test(state)
+    seen = Evaluator(fed.tasks).test(state)
     for task, holders in zip(fed.tasks, ([0, 2, 3, 5], [1, 2, 4, 5]), strict=True):
         each = [task.evaluate(state.payload(task.name, k), task.test) for k in holders]
         assert seen[task.name].accuracy == pytest.approx(np.mean([one.accuracy for one in each]))
@@ -178,9 +172,9 @@ def test_one_ruined_personal_model_ruins_its_task_alone() -> None:
     fed = parts().federation
     state = Local().init(fed, 0)
     bad = {key: value * np.nan for key, value in fed.tasks[1].initial.items()}
-    judge = Judge(fed.tasks)
-    assert judge.ruined(state) == set()
-    assert judge.ruined(state.with_personal({(TASKS[1], 3): bad})) == {TASKS[1]}
+    evaluator = Evaluator(fed.tasks)
+    assert evaluator.ruined(state) == set()
+    assert evaluator.ruined(state.with_personal({(TASKS[1], 3): bad})) == {TASKS[1]}
 
 
 def test_task_sets_say_who_trains_what() -> None:
@@ -198,7 +192,7 @@ def test_an_auction_recruits_no_client_for_a_task_it_lacks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sets", "complaint"),
+    ("sets", "reason"),
     [
         ([[TASKS[0]]] * 4, "divides num-clients"),
         ([[TASKS[0]]] * 7, "divides num-clients"),
@@ -206,8 +200,8 @@ def test_an_auction_recruits_no_client_for_a_task_it_lacks() -> None:
         ([[TASKS[0]], ["digit-joint"]], "digits-joint"),
     ],
 )
-def test_task_sets_that_do_not_fit(sets: list[list[str]], complaint: str) -> None:
-    with pytest.raises(InvalidInput, match=complaint):
+def test_task_sets_that_do_not_fit(sets: list[list[str]], reason: str) -> None:
+    with pytest.raises(InvalidInput, match=reason):
         parts(task_sets=sets)
 
 

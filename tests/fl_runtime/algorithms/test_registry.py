@@ -100,9 +100,9 @@ def test_the_same_seed_gives_the_same_bytes_also_after_a_stop(variant: str, tmp_
 
 @pytest.mark.parametrize("algorithm", ["fed-avg", "fair-grad"])
 def test_kept_optimizer_state_changes_the_second_round_alone(algorithm: str) -> None:
-    wishes = {"run.algorithm": algorithm}
+    overrides = {"run.algorithm": algorithm}
     kept, fresh = (
-        run(config(wishes, "sequential", 3, momentum=0.9, persist_optimizer=keep)).rows
+        run(config(overrides, "sequential", 3, momentum=0.9, persist_optimizer=keep)).rows
         for keep in (True, False)
     )
     assert kept[1] == fresh[1]

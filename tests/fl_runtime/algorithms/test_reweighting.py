@@ -26,7 +26,7 @@ def test_task_weights_by_hand() -> None:
 
 
 def test_the_clip_and_the_target_of_smoothing_matter() -> None:
-    """The twins that a careless reading would compute have other values."""
+    """What a careless reading would compute has other values."""
     gap = np.subtract(PROXY, REFERENCE)
     unclipped = r.task_weights(FIRST, gap, 0.1, smoothing=0.01)
     assert unclipped == pytest.approx([0.512855, 0.289968, 0.197177], **SIX_DIGITS)

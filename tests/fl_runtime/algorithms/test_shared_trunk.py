@@ -28,7 +28,6 @@ from fl_runtime.algorithms import (
 from fl_runtime.algorithms.shared_trunk import trunk_entries
 from fl_runtime.configuration.toml_files import check_config
 from fl_runtime.data.registry import load_dataset
-from fl_runtime.execution.sequential import SequentialExecutor
 from fl_runtime.running.build import assemble
 from fl_runtime.training.directions import Direction, outcome
 from fl_runtime.training.federation import Federation
@@ -37,6 +36,7 @@ from fl_runtime.training.local_training import index_batches
 from fl_runtime.training.models import build_model
 from fl_runtime.training.pcgrad import PCGrad
 from fl_runtime.training.task import Task
+from tests.fl_runtime.rounds import trained
 
 NAMES = ("digits-joint", "digits-joint-parity", "digits-joint-high", "digits-joint-side")
 SHARED = [name for name, kind in ALGORITHMS.items() if issubclass(kind, SharedTrunk)]
@@ -63,10 +63,8 @@ TRUNK = ("1.weight", "1.bias")
 
 def one_round(algorithm: Synchronous, fed: Federation) -> tuple[ServerState, list[Update]]:
     state, jobs = algorithm.dispatch(algorithm.init(fed, 0), fed, 0.0)
-    executor = SequentialExecutor(fed.tasks)
-    executor.submit(jobs)
-    updates = executor.poll()
-    return algorithm.absorb(state, updates), updates
+    updates = trained(fed.tasks, jobs)
+    return algorithm.aggregate(state, updates), updates
 
 
 @given(st.integers(1, 5), st.integers(0, 10**6), st.sampled_from(METHODS))
@@ -254,9 +252,7 @@ def test_a_joint_step_agrees_with_the_step_written_out(
     fed = replace(TWO, tasks=tuple(whole), fraction_train=1.0)
     state = algorithm.init(fed, 0)
     jobs = [job for job in algorithm.dispatch(state, fed, 0.0)[1] if job.client == 0]
-    executor = SequentialExecutor(fed.tasks)
-    executor.submit(jobs)
-    updates = executor.poll()
+    updates = trained(fed.tasks, jobs)
     expected = explicit_joint_step(whole, dict(state.models), method, 0.05, jobs[0].seed)
     for update in updates:
         got = torch.cat([update.delta[key].double().flatten() for key in TRUNK])
@@ -281,9 +277,7 @@ def test_updates_that_are_not_finite_reach_the_loop_and_not_the_solver() -> None
     wild = [
         replace(job, payload={k: v * float("inf") for k, v in job.payload.items()}) for job in jobs
     ]
-    executor = SequentialExecutor(fed.tasks)
-    executor.submit(wild)
-    updates = executor.poll()
+    updates = trained(fed.tasks, wild)
     assert not any(update.is_finite for update in updates)
     assert sum(u.metrics.get("undecided_steps", 0) for u in updates) > 0
 
@@ -291,7 +285,7 @@ def test_updates_that_are_not_finite_reach_the_loop_and_not_the_solver() -> None
 def test_no_update_at_all_keeps_every_model() -> None:
     algorithm = FairGradTraining()
     before = algorithm.init(TWO, 0)
-    after = algorithm.absorb(before, [])
+    after = algorithm.aggregate(before, [])
     assert after.server_round == 1
     assert after.figures["num-decisions"] == 0
     assert all(after.models[t][k] is v for t, m in before.models.items() for k, v in m.items())

@@ -65,7 +65,7 @@ def ages_and_what_is_missing(
     for event in itertools.islice(events, count):
         total += event.staleness
     version = event.state.version("A")
-    return total, sum(version - flight.job.version for flight in event.flights)
+    return total, sum(version - entry.job.version for entry in event.pending)
 
 
 @pytest.mark.parametrize("law", [Constant(), Uniform(0.5, 1.5), LIGHT, HEAVY])
@@ -77,7 +77,7 @@ def test_every_answer_makes_all_other_requests_one_version_older(law: DelayModel
 
 @pytest.mark.slow
 def test_a_heavy_tail_is_the_limit_of_the_mean() -> None:
-    """With so many clients that nobody queues: a tail of index 1.2 keeps long flights away."""
+    """With so many clients that no request queues: a tail of index 1.2 keeps long jobs away."""
     many, expected = np.ones(1_000), 19 * 5_000
     light, _ = ages_and_what_is_missing(LIGHT, 20, 5_000, many)
     heavy, under_way = ages_and_what_is_missing(HEAVY, 20, 5_000, many)

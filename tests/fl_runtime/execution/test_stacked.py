@@ -74,7 +74,7 @@ def assert_same(first: list[Update], second: list[Update], atol: float = ONE_ROU
 @pytest.mark.parametrize(
     ("model", "hidden"), [("linear", []), ("mlp", [12]), ("cnn", [8]), ("transformer", [])]
 )
-def test_ragged_clients_agree_with_the_twin(model: str, hidden: list[int]) -> None:
+def test_ragged_clients_agree_with_sequential_training(model: str, hidden: list[int]) -> None:
     task = ragged_task(model, hidden, LocalTraining(0.05, 2, 8))
     assert stackable(task)
     assert_same(*both(task, jobs_of(task, [3, 0, 6, 6, 1])))
@@ -96,10 +96,12 @@ def test_momentum_decay_and_other_payloads(batch_size: int) -> None:
     ids=["nesterov", "adamw"],
 )
 @pytest.mark.parametrize("proximal", [0.0, 0.5])
-def test_every_optimizer_agrees_with_the_twin(settings: LocalTraining, proximal: float) -> None:
+def test_every_optimizer_agrees_with_sequential_training(
+    settings: LocalTraining, proximal: float
+) -> None:
     task = ragged_task("mlp", [6], settings)
-    wishes = {"proximal": proximal, "measure_start": True, "measure_end": True}
-    jobs = [replace(job, config=wishes) for job in jobs_of(task, list(range(7)), spread=0.1)]
+    options = {"proximal": proximal, "measure_start": True, "measure_end": True}
+    jobs = [replace(job, config=options) for job in jobs_of(task, list(range(7)), spread=0.1)]
     first, second = both(task, jobs)
     # AdamW moves an entry by about a step even where its gradient is mere rounding.
     step = 0.01 * settings.learning_rate if settings.optimizer == "adamw" else 0.0
@@ -111,8 +113,8 @@ def test_every_optimizer_agrees_with_the_twin(settings: LocalTraining, proximal:
         assert two.metrics["end_loss"] != two.metrics["start_loss"]
 
 
-def test_a_wrong_step_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The broken twin of the agreement above: AdamW that forgets to decay in one of the two."""
+def test_a_wrong_step_is_noticed() -> None:
+    """The negative control of the test above: AdamW that forgets to decay in one of the two."""
     settings = LocalTraining(0.001, 2, 5, optimizer="adamw", weight_decay=0.1)
     task = ragged_task("mlp", [6], settings)
     jobs = jobs_of(task, [0, 3])
@@ -129,7 +131,7 @@ def test_a_wrong_step_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["momentum", "adamw"],
 )
-def test_kept_state_agrees_with_the_twin_over_two_jobs(settings: LocalTraining) -> None:
+def test_kept_state_agrees_with_sequential_training_over_two_jobs(settings: LocalTraining) -> None:
     task = ragged_task("mlp", [6], settings)
     jobs = jobs_of(task, [0, 3, 6])
     once, stacked_once = both(task, jobs)
@@ -145,16 +147,16 @@ def test_kept_state_agrees_with_the_twin_over_two_jobs(settings: LocalTraining) 
     assert_same(*both(task, later))
 
 
-def test_examples_and_weights_of_jobs_agree_with_the_twin() -> None:
+def test_examples_and_weights_of_jobs_agree_with_sequential_training() -> None:
     task = ragged_task("mlp", [6], LocalTraining(0.05, 2, 4))
-    wishes = [
+    all_options = [
         {"examples": torch.tensor([2, 0, 2, 1, 1])},
         {"weights": torch.linspace(0.1, 2.0, 12)},
         {},
     ]
     jobs = [
-        replace(job, config=wish)
-        for job, wish in zip(jobs_of(task, [0, 3, 6]), wishes, strict=True)
+        replace(job, config=options)
+        for job, options in zip(jobs_of(task, [0, 3, 6]), all_options, strict=True)
     ]
     first, second = both(task, jobs)
     assert_same(first, second)
@@ -251,7 +253,7 @@ class Data(nn.Module):
     [Normed(), nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 10)), Data()],
     ids=["batch norm", "dropout", "data-dependent"],
 )
-def test_what_cannot_be_stacked_is_trained_by_the_twin(
+def test_what_cannot_be_stacked_is_trained_one_by_one(
     model: nn.Module, caplog: pytest.LogCaptureFixture
 ) -> None:
     plain = ragged_task("linear", [], LocalTraining(0.05, 1, 30))

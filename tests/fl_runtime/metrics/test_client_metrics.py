@@ -1,4 +1,4 @@
-"""Figures about clients, classes and work: by hand, against slow twins, and in runs."""
+"""Figures about clients, classes and cost: by hand, against references, and in runs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from fl_runtime.data.mixtures import Mixture
 from fl_runtime.metrics.client_metrics import (
     bottom_mean,
     client_figures,
+    compute_and_traffic,
     predictions,
     update_variance,
-    work,
 )
-from fl_runtime.metrics.round_metrics import CLIENT_METRICS, WORK_METRICS
+from fl_runtime.metrics.round_metrics import CLIENT_METRICS, COST_METRICS
 from fl_runtime.reporting.report import print_tables, summary_of
 from fl_runtime.running.build import Parts, assemble
 from fl_runtime.running.experiment import run
@@ -36,7 +36,7 @@ ROUNDING = 1e-12
 
 
 def drawn_one_by_one(mixture: Mixture, hits: NDArray[np.bool_], client: int) -> float:
-    """The slow twin: the chance that a draw of the mixture is right, stratum by stratum."""
+    """The reference: the probability that a draw of the mixture is right, stratum by stratum."""
     total = 0.0
     for stratum, share in enumerate(mixture.shares[client]):
         of_it = [bool(hit) for hit, kind in zip(hits, mixture.test, strict=True) if kind == stratum]
@@ -48,7 +48,7 @@ def drawn_one_by_one(mixture: Mixture, hits: NDArray[np.bool_], client: int) -> 
     hits=st.lists(st.booleans(), min_size=9, max_size=9),
     counts=st.lists(st.tuples(*[st.integers(1, 9)] * 3), min_size=1, max_size=4),
 )
-def test_local_accuracy_agrees_with_its_slow_twin(
+def test_local_accuracy_agrees_with_the_reference(
     hits: list[bool], counts: list[tuple[int, int, int]]
 ) -> None:
     sizes = np.array(counts, dtype=np.float64)
@@ -168,13 +168,13 @@ def update(task: str, values: list[float], examples: int, **metrics: float) -> U
     return Update(task, 0, 0, {"w": torch.tensor(values)}, examples, metrics=metrics)
 
 
-def test_variance_and_work_by_hand() -> None:
+def test_variance_compute_and_traffic_by_hand() -> None:
     points = [update("wine", point, 5) for point in ([1.0, 0.0], [3.0, 0.0], [2.0, 3.0])]
     assert update_variance([each.delta for each in points]) == pytest.approx(8 / 3)
     assert math.isnan(update_variance([points[0].delta]))
     parts = plain()
     private = update("iris", [1.0, 1.0, 1.0], 7, **{PRIVATE: 1.0})
-    assert work(parts.federation.tasks, [*points, private]) == {
+    assert compute_and_traffic(parts.federation.tasks, [*points, private]) == {
         "compute": 3 * 2 * 5 + 3 * 7,
         "traffic": 3 * 2 * 2,
     }
@@ -185,16 +185,16 @@ def test_any_algorithm_has_them_on_request_and_they_change_nothing_else(name: st
     own: dict[str, Any] = {"reference_rounds": 1, "proxy_rounds": 1} if name == "fed-ram" else {}
     sections = {"run": {"algorithm": name, "seeds": [0]}, "recruitment": {"rule": "everyone"}}
     base = config(**sections).model_copy(update={"arm": (), "algorithm": own})
-    asked = base.model_copy(update={"run": base.run.model_copy(update={"client_metrics": True})})
-    rows, more = (run(settings).rounds(name, 0) for settings in (base, asked))
+    wide = base.model_copy(update={"run": base.run.model_copy(update={"client_metrics": True})})
+    rows, more = (run(settings).rounds(name, 0) for settings in (base, wide))
     for row, wider in zip(rows, more, strict=True):
         assert {key: wider[key] for key in row} == row
         extra = wider.keys() - row.keys()
-        assert {*CLIENT_METRICS, *WORK_METRICS, "wine/update_variance", "iris/eval_f1"} <= extra
-    assert digest(base) != digest(asked)
+        assert {*CLIENT_METRICS, *COST_METRICS, "wine/update_variance", "iris/eval_f1"} <= extra
+    assert digest(base) != digest(wide)
 
 
-def test_summaries_add_work_up_and_share_it_by_stage() -> None:
+def test_summaries_add_cost_up_and_split_it_by_stage() -> None:
     own = {"reference_rounds": 1, "proxy_rounds": 1}
     sections = {
         "run": {"algorithm": "fed-ram", "client_metrics": True},
@@ -204,7 +204,7 @@ def test_summaries_add_work_up_and_share_it_by_stage() -> None:
     history = run(settings)
     summary = summary_of(history, settings)
     figures = summary["arms"]["fed-ram"]
-    for metric in WORK_METRICS:
+    for metric in COST_METRICS:
         totals = [sum(row[metric] for row in history.rounds("fed-ram", s)) for s in (0, 1)]
         assert figures["work"][metric]["total"]["mean"] == pytest.approx(np.mean(totals))
         assert sum(figures["work"][metric]["shares"].values()) == pytest.approx(1.0)
@@ -213,4 +213,4 @@ def test_summaries_add_work_up_and_share_it_by_stage() -> None:
     assert figures["clients"]["ood_acc"]["mean"] is None
     console = Console(width=200, record=True)
     print_tables(summary, console)
-    assert "Clients, classes and work" in console.export_text()
+    assert "Clients, classes, compute and traffic" in console.export_text()

@@ -24,9 +24,9 @@ from fl_runtime.reporting.claim_results import (
     HELD,
     INCONCLUSIVE,
     NOT_HELD,
+    check_claims,
     decide,
     expectation,
-    judge,
     time_to_targets,
 )
 from fl_runtime.reporting.intervals import Interval
@@ -89,24 +89,26 @@ def test_one_seed_decides_nothing() -> None:
 
 def test_a_difference_is_paired_by_seed() -> None:
     shared = history({0: [0.5], 1: [0.9], 2: [0.7]}, {0: [0.4], 1: [0.8], 2: [0.6]})
-    (verdict,) = judge(shared, claimed(versus="random"))
-    assert verdict.found.mean == pytest.approx(0.1)
-    assert verdict.found.half_width < 1e-12
-    assert verdict.verdict == HELD
-    (reverse,) = judge(shared, claimed(versus="random", expect="less"))
-    assert reverse.verdict == NOT_HELD
+    (result,) = check_claims(shared, claimed(versus="random"))
+    assert result.found.mean == pytest.approx(0.1)
+    assert result.found.half_width < 1e-12
+    assert result.status == HELD
+    (reverse,) = check_claims(shared, claimed(versus="random", expect="less"))
+    assert reverse.status == NOT_HELD
 
 
 def test_a_share_is_of_the_other_arm() -> None:
     shared = history({0: [0.5], 1: [1.0]}, {0: [0.4], 1: [0.8]})
-    (verdict,) = judge(shared, claimed(versus="random", relative=True, margin=0.2, expect="within"))
-    assert verdict.found.mean == pytest.approx(0.25)
-    assert verdict.verdict == NOT_HELD
+    (result,) = check_claims(
+        shared, claimed(versus="random", relative=True, margin=0.2, expect="within")
+    )
+    assert result.found.mean == pytest.approx(0.25)
+    assert result.status == NOT_HELD
 
 
 def test_recruitment_and_time_are_metrics() -> None:
     shared = history({0: [0.2, 0.6, 0.7], 1: [0.6, 0.1, 0.1]}, {0: [0.1], 1: [0.1]})
-    (take_up,) = judge(shared, claimed(metric="min_take_up"))
+    (take_up,) = check_claims(shared, claimed(metric="min_take_up"))
     assert take_up.found.mean == 3.5
     assert time_to_targets(shared.rounds("fair", 0), {"a": 0.6}) == 2.0
     assert time_to_targets(shared.rounds("fair", 0), {"a": 0.8}) == math.inf
@@ -121,15 +123,15 @@ def test_a_target_never_reached_is_inconclusive_and_says_so() -> None:
         {**row, "wine/eval_acc": 0.1, "iris/eval_acc": 0.9}
         for row in history({0: [0.1], 1: [0.1]}, {0: [0.1], 1: [0.1]}).rows
     ]
-    (verdict,) = judge(History(never), config)
-    assert verdict.verdict == INCONCLUSIVE
-    assert "2 of 2 seeds" in verdict.reason
+    (result,) = check_claims(History(never), config)
+    assert result.status == INCONCLUSIVE
+    assert "2 of 2 seeds" in result.reason
 
 
 def test_an_unknown_metric_is_explained() -> None:
-    (verdict,) = judge(history({0: [0.1]}, {0: [0.1]}), claimed(metric="min_task_ac"))
-    assert verdict.verdict == INCONCLUSIVE
-    assert "min_task_acc" in verdict.reason
+    (result,) = check_claims(history({0: [0.1]}, {0: [0.1]}), claimed(metric="min_task_ac"))
+    assert result.status == INCONCLUSIVE
+    assert "min_task_acc" in result.reason
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ from fl_runtime.configuration.toml_files import check_config
 from fl_runtime.data.dataset import Dataset
 from fl_runtime.data.partitions import IID
 from fl_runtime.running.checkpoint import load_checkpoint, save_checkpoint
-from fl_runtime.running.experiment import Event, resume, run
+from fl_runtime.running.experiment import resume, run
 from fl_runtime.running.run_folder import CHECKPOINT, CONFIG, HISTORY, RunFolder
 from fl_runtime.training.models import build_model
 from fl_runtime.training.task import LocalTraining, make_task
-from tests.fl_runtime.kills import Killed, stopped
+from tests.fl_runtime.kills import stopped
 from tests.fl_runtime.small import config, tree
 
 CONFIG_ = config(
@@ -102,15 +102,8 @@ def test_half_a_line_after_the_checkpoint_is_done_again(whole: Path, tmp_path: P
 
 
 def stopped_run(parent: Path, settings: Config = CONFIG_) -> Path:
-    """A run folder that was left after its seventh event."""
-    events = iter(range(7))
-
-    def kill(event: Event) -> None:
-        if next(events, None) is None:
-            raise Killed
-
-    with pytest.raises(Killed):
-        run(settings, out=parent / "run", on_event=kill)
+    """A run folder that was left at its eighth event."""
+    assert stopped(settings, parent / "run", after=8)
     return parent / "run"
 
 
@@ -252,14 +245,7 @@ def test_integer_buffers_do_not_leak_between_clients_or_runs(tmp_path: Path) -> 
         update={"task": (task,), "recruitment": RecruitmentSection(), "arm": ()}
     )
     whole = run(settings)
-    events = iter(range(3))
-
-    def kill(event: Event) -> None:
-        if next(events, None) is None:
-            raise Killed
-
-    with pytest.raises(Killed):
-        run(settings, out=tmp_path / "run", on_event=kill)
+    assert stopped(settings, tmp_path / "run", after=4)
     assert resume(tmp_path / "run").rows == whole.rows
 
 

@@ -19,14 +19,14 @@ from fl_runtime.data.partitions import IID
 from fl_runtime.execution.sequential import SequentialExecutor
 from fl_runtime.running.build import Parts, assemble
 from fl_runtime.running.experiment import run
-from fl_runtime.running.loop import Judge, one_round
+from fl_runtime.running.loop import one_round
 from fl_runtime.running.preflight import check_all_arms
 from fl_runtime.running.recruitment import recruit
-from fl_runtime.running.run_state import Moment
 from fl_runtime.running.stopping import Patience
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.models import build_model
 from fl_runtime.training.task import LocalTraining, Task, make_task
+from tests.fl_runtime.rounds import started
 from tests.fl_runtime.small import config
 
 EVERYONE = {"rule": "everyone"}
@@ -69,15 +69,15 @@ def test_stragglers_are_busy_until_they_end() -> None:
         "delay": {"model": "pareto", "index": 1.2},
     }
     parts = assemble(single(clients=slow), 0)
-    moment, judge = Moment(parts.algorithm.init(parts.federation, 0)), Judge(parts.federation.tasks)
+    current, evaluator = started(parts)
     for _ in range(6):
-        busy = {flight.job.client for flight in moment.flights if flight.finish > moment.now}
-        before = moment.sent
-        moment, _, _ = one_round(parts, moment, judge)
-        asked = {f.job.client for f in moment.flights if f.number >= before}
-        assert not asked & busy
-        assert all(flight.finish > moment.now for flight in moment.flights)
-        assert busy or moment.now > 0.0
+        busy = {entry.job.client for entry in current.pending if entry.finish > current.now}
+        before = current.sent
+        current, _, _ = one_round(parts, current, evaluator)
+        selected = {entry.job.client for entry in current.pending if entry.number >= before}
+        assert not selected & busy
+        assert all(entry.finish > current.now for entry in current.pending)
+        assert busy or current.now > 0.0
 
 
 def test_jobs_that_fail_are_counted_and_named_and_the_loop_goes_on() -> None:
@@ -123,19 +123,19 @@ class Poisonous(SequentialExecutor):
 def test_bad_updates_are_rejected_counted_and_named(algorithm: str) -> None:
     parts = assemble(single(algorithm, algorithm=BUFFER if algorithm == "fed-buff" else {}), 0)
     parts = replace(parts, executor=Poisonous(parts.federation.tasks))
-    moment, judge = Moment(parts.algorithm.init(parts.federation, 0)), Judge(parts.federation.tasks)
+    current, evaluator = started(parts)
     reasons: dict[str, set[int]] = {}
     for _ in range(40):
-        moment, tally, row = one_round(parts, moment, judge)
-        for incident in tally.incidents:
-            reasons.setdefault(incident.reason, set()).add(incident.client)
-        assert row["num-rejected"] + tally.failed == len(tally.incidents)
-        for model in moment.state.models.values():
+        current, stats, row = one_round(parts, current, evaluator)
+        for failure in stats.failures:
+            reasons.setdefault(failure.reason, set()).add(failure.client)
+        assert row["num-rejected"] + stats.failed == len(stats.failures)
+        for model in current.state.models.values():
             assert all(bool(torch.isfinite(value).all()) for value in model.values())
     assert reasons["not finite"] == {3}
     assert reasons["failed"] == {6}
     assert 5 in reasons["ruins model"]
-    assert judge.test(moment.state)["wine"].accuracy > 0.0
+    assert evaluator.test(current.state)["wine"].accuracy > 0.0
 
 
 BUFFER = {"buffer_size": 2}
@@ -149,12 +149,12 @@ def test_nobody_but_bad_clients_ends_all_the_same() -> None:
     for algorithm in ("random", "fed-buff"):
         parts = assemble(single(algorithm), 0)
         parts = replace(parts, executor=Broken(parts.federation.tasks))
-        moment = Moment(parts.algorithm.init(parts.federation, 0))
-        after, tally, row = one_round(parts, moment, Judge(parts.federation.tasks))
+        current, evaluator = started(parts)
+        after, stats, row = one_round(parts, current, evaluator)
         assert after.state.server_round == 1
         assert row["num-clients"] == 0
-        assert len(tally.incidents) >= 7
-        assert after.state.models["wine"] is moment.state.models["wine"]
+        assert len(stats.failures) >= 7
+        assert after.state.models["wine"] is current.state.models["wine"]
 
 
 def test_buffers_that_would_ruin_a_model_are_forgotten_and_the_run_ends() -> None:
@@ -171,14 +171,14 @@ def test_buffers_that_would_ruin_a_model_are_forgotten_and_the_run_ends() -> Non
     settings = single("fed-buff", algorithm={"buffer_size": 2, "server_learning_rate": 2.0})
     parts = assemble(settings, 0)
     parts = replace(parts, executor=Halves(parts.federation.tasks))
-    moment, judge = Moment(parts.algorithm.init(parts.federation, 0)), Judge(parts.federation.tasks)
-    first = moment.state.models
+    current, evaluator = started(parts)
+    first = current.state.models
     for server_round in range(1, 4):
-        moment, tally, row = one_round(parts, moment, judge)
-        assert moment.state.server_round == server_round
-        assert {incident.reason for incident in tally.incidents} == {"ruins model"}
-        assert row["num-rejected"] == len(tally.incidents) == 1
-    assert all(moment.state.models[task] is first[task] for task in first)
+        current, stats, row = one_round(parts, current, evaluator)
+        assert current.state.server_round == server_round
+        assert {failure.reason for failure in stats.failures} == {"ruins model"}
+        assert row["num-rejected"] == len(stats.failures) == 1
+    assert all(current.state.models[task] is first[task] for task in first)
 
 
 def test_losses_between_updates_do_not_end_a_round() -> None:
@@ -257,7 +257,7 @@ def test_early_stop_ends_a_run_and_says_so() -> None:
     ("section", "table", "reason"),
     [
         ("run", {"num_server_rounds": 0}, "greater than or equal to 1"),
-        ("run", {"executor": "flower"}, "one of sequential"),
+        ("run", {"executor": "flower"}, "it must be 'auto', 'sequential' or 'stacked'"),
         ("run", {"early_stop": {"metric": "min_task_ac", "patience": 1}}, "min_task_acc"),
         ("run", {"early_stop": {"patience": 0}}, "run.early-stop.patience"),
         ("run", {"early_stop": {"patience": 1, "mod": "max"}}, "did you mean mode?"),
@@ -368,9 +368,9 @@ def test_jobs_in_flight_are_trained_together() -> None:
     clients = {"delay": {"model": "exponential"}, "num_clients": 16}
     parts: Parts = assemble(single("fed-buff", clients=clients), 0)
     parts = replace(parts, executor=Counting(parts.federation.tasks))
-    moment, judge = Moment(parts.algorithm.init(parts.federation, 0)), Judge(parts.federation.tasks)
+    current, evaluator = started(parts)
     for _ in range(10):
-        moment, _, _ = one_round(parts, moment, judge)
+        current, _, _ = one_round(parts, current, evaluator)
     assert sizes[0] == 16
     assert np.mean(sizes[1:]) > 4
 

@@ -9,11 +9,13 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from fl_runtime.algorithms.base import ServerState
 from fl_runtime.configuration.toml_files import check_config
 from fl_runtime.history import read_history
 from fl_runtime.running.checkpoint import load_checkpoint, save_checkpoint, to_device
 from fl_runtime.running.experiment import resume, run
 from fl_runtime.running.run_folder import CHECKPOINT, HISTORY
+from fl_runtime.running.run_state import RunState
 from tests.fl_runtime.kills import stopped
 
 TASKS = [
@@ -97,7 +99,7 @@ def test_what_those_runs_go_through() -> None:
 
 def test_a_checkpoint_holds_jobs_and_buffers_and_shared_models_once(tmp_path: Path) -> None:
     settings = check_config({**FLYING, "arm": []})
-    assert stopped(settings, tmp_path / "run", 5)  # a moment with a filled buffer
+    assert stopped(settings, tmp_path / "run", 5)  # with a filled buffer
     saved = load_checkpoint(tmp_path / "run" / CHECKPOINT)["state"]
     assert saved["flights"]
     assert any(saved["state"]["buffers"].values())
@@ -110,6 +112,52 @@ def test_a_checkpoint_holds_jobs_and_buffers_and_shared_models_once(tmp_path: Pa
     for each in saved["flights"]:
         key = each["job"]["task"], each["job"]["version"]
         assert id(next(iter(each["job"]["payload"].values()))) == payloads[key]
+
+
+def test_checkpoints_keep_the_keys_of_earlier_versions() -> None:
+    """A tree as earlier versions wrote it is read, and written again with the same keys."""
+    weights = {"w": torch.arange(2.0)}
+    job = {
+        "task": "wine",
+        "client": 3,
+        "version": 1,
+        "sent_at": 2.0,
+        "payload": weights,
+        "seed": 7,
+        "client_state": {},
+        "config": {},
+    }
+    update = {
+        "task": "wine",
+        "client": 3,
+        "version": 1,
+        "delta": weights,
+        "num_examples": 5,
+        "client_state": {},
+        "metrics": {"train_loss": 0.5},
+        "payload": {},
+    }
+    flight = {"finish": 4.5, "number": 8, "wave": 6, "fate": "answers", "begin": 2.5}
+    state = ServerState(seed=0, server_round=1, models={}, validation_loss={}, validation_error={})
+    tree = {
+        "state": state.tree(),
+        "now": 3.0,
+        "waves": 7,
+        "sent": 9,
+        "flights": [
+            {**flight, "job": job, "update": update},
+            {**flight, "number": 9, "job": job, "update": None},
+        ],
+        "patience": {"best": 0.25, "waited": 1},
+        "finished": ["iris"],
+    }
+    found = RunState.from_tree(tree, ServerState, torch.device("cpu"))
+    assert (found.dispatches, found.sent, found.finished) == (7, 9, ("iris",))
+    answered, unanswered = found.pending
+    assert (answered.dispatch_index, answered.job.client, answered.begin) == (6, 3, 2.5)
+    assert answered.update is not None
+    assert (answered.update.num_examples, unanswered.update) == (5, None)
+    assert found.tree() == tree
 
 
 def test_a_tensor_at_several_places_is_stored_once_and_stays_one(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from fairopt import InvalidInput
 from fl_runtime.random_streams import stream
-from fl_runtime.simulation.clock import Fate, Flight, Flights, Timing, queue, withdraw
+from fl_runtime.simulation.clock import Fate, PendingJob, PendingJobs, Timing, queue, withdraw
 from fl_runtime.simulation.delays import (
     Constant,
     DelayModel,
@@ -40,12 +40,16 @@ def jobs(*clients: int, task: str = "a") -> list[Job]:
     return [Job(task, client, 0, 0.0, {}, seed=0) for client in clients]
 
 
-def launched(timing: Timing, *clients: int, now: float = 0.0, flights: Flights = ()) -> Flights:
-    return timing.launch(jobs(*clients), flights, seed=0, wave=0, number=0, now=now)
+def launched(
+    timing: Timing, *clients: int, now: float = 0.0, pending: PendingJobs = ()
+) -> PendingJobs:
+    return timing.launch(jobs(*clients), pending, seed=0, dispatch_index=0, number=0, now=now)
 
 
-def flight(finish: float, number: int, fate: Fate = "answers", wave: int = 0) -> Flight:
-    return Flight(finish, number, wave, fate, jobs(number)[0])
+def in_flight(
+    finish: float, number: int, fate: Fate = "answers", dispatch_index: int = 0
+) -> PendingJob:
+    return PendingJob(finish, number, dispatch_index, fate, jobs(number)[0])
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -87,19 +91,19 @@ def test_a_client_works_on_its_jobs_one_after_the_other() -> None:
     timing = Timing(Constant(1.0), np.array([1.0, 2.0]), {"a": 3.0})
     first = launched(timing, 0, 1, 0)
     assert [(f.job.client, f.finish) for f in first] == [(0, 3.0), (1, 6.0), (0, 6.0)]
-    later = timing.launch(jobs(0, 1), first, seed=0, wave=1, number=3, now=5.0)
-    assert [f.finish for f in later if f.wave == 1] == [9.0, 12.0]
+    later = timing.launch(jobs(0, 1), first, seed=0, dispatch_index=1, number=3, now=5.0)
+    assert [f.finish for f in later if f.dispatch_index == 1] == [9.0, 12.0]
     assert [f.number for f in later] == [0, 1, 2, 3, 4]
 
 
-def test_jobs_of_one_wave_have_delays_of_their_own() -> None:
+def test_jobs_of_one_dispatch_have_delays_of_their_own() -> None:
     timing = Timing(Exponential(1.0), np.ones(2))
     first, second = launched(timing, 0, 0)
     assert first.finish != second.finish - first.finish
     assert launched(timing, 0)[0].finish == first.finish
 
 
-def test_arms_that_ask_different_clients_share_delays() -> None:
+def test_arms_that_select_different_clients_share_delays() -> None:
     timing = Timing(Exponential(1.0), np.ones(4))
     few, many = launched(timing, 2), launched(timing, 0, 1, 2, 3)
     assert few[0].finish in [f.finish for f in many if f.job.client == 2]
@@ -108,8 +112,8 @@ def test_arms_that_ask_different_clients_share_delays() -> None:
 def test_failures_happen_during_the_work_and_dropouts_at_its_end() -> None:
     count = 2000
     timing = Timing(Constant(1.0), np.ones(count), dropout=0.3, failures=0.5)
-    flights = launched(timing, *range(count))
-    times = {fate: [f.finish for f in flights if f.fate == fate] for fate in Fate.__args__}
+    pending = launched(timing, *range(count))
+    times = {fate: [f.finish for f in pending if f.fate == fate] for fate in Fate.__args__}
     assert set(times["answers"]) == set(times["drops out"]) == {1.0}
     assert stats.kstest(times["fails"], "uniform").pvalue > 1e-3
     assert len(times["drops out"]) == pytest.approx(0.3 * count, rel=0.15)
@@ -127,47 +131,55 @@ def test_failures_do_not_change_who_drops_out_or_how_long_work_takes() -> None:
             assert after.finish == before[after.job.client].finish
 
 
-def test_a_barrier_waits_for_all_of_its_wave() -> None:
-    flights = queue([flight(3.0, 0), flight(1.0, 1), flight(2.0, 2, "drops out")])
-    seen = Barrier().take(flights, 0, 9.0)
+def test_a_barrier_waits_for_all_of_its_dispatch() -> None:
+    pending = queue([in_flight(3.0, 0), in_flight(1.0, 1), in_flight(2.0, 2, "drops out")])
+    seen = Barrier().collect(pending, 0, 9.0)
     assert (seen.time, [f.number for f in seen.answered]) == (3.0, [0, 1])
     assert [f.number for f in seen.lost] == [2]
     assert (seen.left, seen.discarded, seen.over) == ((), 0, True)
 
 
 def test_a_barrier_for_the_first_answers_leaves_stragglers_in_flight() -> None:
-    flights = queue(
-        [flight(3.0, 0), flight(1.0, 1), flight(2.0, 2), flight(0.5, 3, "fails"), flight(2.0, 4)]
+    pending = queue(
+        [
+            in_flight(3.0, 0),
+            in_flight(1.0, 1),
+            in_flight(2.0, 2),
+            in_flight(0.5, 3, "fails"),
+            in_flight(2.0, 4),
+        ]
     )
-    seen = Barrier(first=2).take(flights, 0, 9.0)
+    seen = Barrier(first=2).collect(pending, 0, 9.0)
     assert (seen.time, [f.number for f in seen.answered]) == (2.0, [1, 2])
     assert (seen.discarded, [f.number for f in seen.lost]) == (2, [3])
     assert [f.number for f in seen.left] == [0]
-    later = Barrier(first=2).take(queue([*seen.left, flight(2.5, 5, wave=1)]), 1, 9.0)
+    later = Barrier(first=2).collect(
+        queue([*seen.left, in_flight(2.5, 5, dispatch_index=1)]), 1, 9.0
+    )
     assert (later.time, [f.number for f in later.answered]) == (2.5, [5])
     assert [f.number for f in later.left] == [0]
 
 
 def test_a_barrier_opens_when_too_few_can_answer() -> None:
-    flights = queue([flight(3.0, 0, "drops out"), flight(1.0, 1)])
-    seen = Barrier(first=2).take(flights, 0, 9.0)
+    pending = queue([in_flight(3.0, 0, "drops out"), in_flight(1.0, 1)])
+    seen = Barrier(first=2).collect(pending, 0, 9.0)
     assert (seen.time, [f.number for f in seen.answered]) == (3.0, [1])
 
 
 def test_nobody_to_wait_for_lets_time_pass() -> None:
-    for wait in (Barrier(), Barrier(3), NextArrival()):
-        seen = wait.take((), 0, 9.0)
+    for policy in (Barrier(), Barrier(3), NextArrival()):
+        seen = policy.collect((), 0, 9.0)
         assert (seen.time, seen.answered, seen.over) == (9.0, (), True)
 
 
 @given(st.lists(st.floats(0.0, 10.0), min_size=1, max_size=20))
 def test_arrivals_come_in_order_and_ties_as_sent(finishes: list[float]) -> None:
-    flights = queue([flight(finish, n) for n, finish in enumerate(finishes)])
+    pending = queue([in_flight(finish, n) for n, finish in enumerate(finishes)])
     seen = []
-    while flights:
-        arrivals = NextArrival().take(flights, 0, 99.0)
+    while pending:
+        arrivals = NextArrival().collect(pending, 0, 99.0)
         seen += [(arrivals.time, f.number) for f in arrivals.answered]
-        flights = arrivals.left
+        pending = arrivals.left
     assert seen == sorted(zip(finishes, range(len(finishes)), strict=True))
 
 
@@ -183,23 +195,23 @@ def test_streams_of_delays_are_as_before_there_were_several_laws() -> None:
     lengths = [0.5 + float(rng.exponential(0.5)) for _ in range(4)]
     dropped = rng.random(4) < 0.5
     timing = Timing(ShiftedExponential(0.5, 1.0), np.ones(4), dropout=0.5)
-    flights = timing.launch(jobs(0, 1, 2, 3), (), seed=3, wave=5, number=0, now=0.0)
-    found = sorted((f.job.client, f.finish, f.fate == "drops out") for f in flights)
+    pending = timing.launch(jobs(0, 1, 2, 3), (), seed=3, dispatch_index=5, number=0, now=0.0)
+    found = sorted((f.job.client, f.finish, f.fate == "drops out") for f in pending)
     assert found == [(c, lengths[c], bool(dropped[c])) for c in range(4)]
 
 
 def test_a_barrier_per_task_waits_for_the_slowest_of_them() -> None:
-    """Task a has its two answers at 2, b at 5; a's answer at 4 is discarded, b's at 6 in flight."""
+    """Task a has its two answers at 2, b at 5; a's answer at 4 is discarded, b's at 6 in entry."""
     times = {"a": (1.0, 2.0, 4.0), "b": (3.0, 5.0, 6.0)}
-    flights = queue(
+    pending = queue(
         [
-            replace(flight(time, number), job=jobs(number, task=task)[0])
+            replace(in_flight(time, number), job=jobs(number, task=task)[0])
             for number, (task, time) in enumerate(
                 (task, time) for task, each in times.items() for time in each
             )
         ]
     )
-    found = Barrier(2, per_task=True).take(flights, 0, 9.0)
+    found = Barrier(2, per_task=True).collect(pending, 0, 9.0)
     assert (found.time, found.discarded) == (5.0, 2)
     assert [each.finish for each in found.answered] == [1.0, 2.0, 3.0, 5.0]
     assert [each.finish for each in found.left] == [6.0]
@@ -209,11 +221,11 @@ def test_withdrawn_jobs_make_room_for_those_behind_them() -> None:
     """A client with a (0-2), b (2-4), a (4-6), b (6-8); at time 1 it drops task a."""
     timing = Timing(Constant(2.0), np.ones(2))
     orders = [*jobs(0, task="a"), *jobs(0, task="b"), *jobs(0, task="a"), *jobs(0, 1, task="b")]
-    flights = timing.launch(orders, (), seed=0, wave=0, number=0, now=0.0)
-    left = withdraw(flights, {"a"}, 1.0)
+    pending = timing.launch(orders, (), seed=0, dispatch_index=0, number=0, now=0.0)
+    left = withdraw(pending, {"a"}, 1.0)
     mine = [(each.begin, each.finish) for each in left if each.job.client == 0]
     assert mine == [(1.0, 3.0), (3.0, 5.0)]
     assert [each for each in left if each.job.client == 1] == [
-        each for each in flights if each.job.client == 1
+        each for each in pending if each.job.client == 1
     ]
-    assert withdraw(flights, set(), 1.0) == flights
+    assert withdraw(pending, set(), 1.0) == pending

@@ -1,4 +1,4 @@
-"""Local training against a twin written out in NumPy, and the executor around it."""
+"""Local training against a reference in NumPy, and the executor around it."""
 
 import copy
 from dataclasses import replace
@@ -13,7 +13,7 @@ from fl_runtime.execution.registry import EXECUTORS, STACK_FROM, resolve_executo
 from fl_runtime.execution.sequential import SequentialExecutor
 from fl_runtime.random_streams import shuffled_orders
 from fl_runtime.training.job import Job
-from fl_runtime.training.job_options import Work
+from fl_runtime.training.job_options import JobOptions
 from fl_runtime.training.local_training import Client, train_locally
 from fl_runtime.training.models import build_model
 from fl_runtime.training.task import Evaluation, Examples, LocalTraining, Task, float_state
@@ -56,7 +56,7 @@ def numpy_sgd(
     ],
     ids=["full batch", "minibatches", "momentum and decay"],
 )
-def test_agrees_with_the_twin(settings: LocalTraining) -> None:
+def test_agrees_with_the_reference(settings: LocalTraining) -> None:
     model = build_model("linear", (3,), 4, [], seed=1)
     start = {key: value.clone() for key, value in float_state(model).items()}
     weight, bias = (start[key].double().numpy() for key in ("1.weight", "1.bias"))
@@ -125,7 +125,7 @@ def test_executors_and_devices_by_name() -> None:
             check_device("cuda")
 
 
-def test_adamw_agrees_with_a_twin_written_out() -> None:
+def test_adamw_agrees_with_its_formulas() -> None:
     """Full batches of one linear model: no order, only the update rule."""
     settings = LocalTraining(0.01, 4, 11, weight_decay=0.1, optimizer="adamw")
     model = build_model("linear", (3,), 4, [], seed=1)
@@ -175,8 +175,10 @@ def test_examples_and_weights_of_a_job() -> None:
     model = build_model("linear", (3,), 4, [], seed=1)
     start = {key: value.clone() for key, value in float_state(model).items()}
     settings = LocalTraining(0.3, 1, 11)
-    twice = Work.of({"examples": torch.tensor([4, 4, 2])})
-    heavy = Work.of({"examples": torch.tensor([4, 2]), "weights": torch.tensor([4 / 3, 2 / 3])})
+    twice = JobOptions.of({"examples": torch.tensor([4, 4, 2])})
+    heavy = JobOptions.of(
+        {"examples": torch.tensor([4, 2]), "weights": torch.tensor([4 / 3, 2 / 3])}
+    )
     one = train_locally(model, start, Client(EXAMPLES, 0, twice), settings)
     two = train_locally(model, start, Client(EXAMPLES, 0, heavy), settings)
     assert (one.num_examples, two.num_examples) == (3, 2)
@@ -185,7 +187,7 @@ def test_examples_and_weights_of_a_job() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "reason"),
+    ("options", "reason"),
     [
         ({"mu": 0.1}, "one of anchor, echo"),
         ({"examples": torch.tensor([11])}, "positions in 0 .. 10"),
@@ -194,9 +196,9 @@ def test_examples_and_weights_of_a_job() -> None:
         ({"weights": -torch.ones(11)}, "11 finite numbers"),
     ],
 )
-def test_wishes_that_make_no_sense_are_refused(wishes: dict[str, object], reason: str) -> None:
+def test_options_that_make_no_sense_are_refused(options: dict[str, object], reason: str) -> None:
     with pytest.raises(InvalidInput, match=reason):
-        Work.of(wishes).selected(EXAMPLES)
+        JobOptions.of(options).selected(EXAMPLES)
 
 
 def test_the_proximal_term_is_the_gradient_of_its_penalty() -> None:
@@ -206,7 +208,7 @@ def test_the_proximal_term_is_the_gradient_of_its_penalty() -> None:
     settings = LocalTraining(0.1, 2, 11)
     free = train_locally(model, start, Client(EXAMPLES, 0), settings)
     first = train_locally(model, start, Client(EXAMPLES, 0), replace(settings, local_epochs=1))
-    held = train_locally(model, start, Client(EXAMPLES, 0, Work(proximal=2.0)), settings)
+    held = train_locally(model, start, Client(EXAMPLES, 0, JobOptions(proximal=2.0)), settings)
     for key in start:
         expected = free.delta[key] - 0.1 * 2.0 * first.delta[key]
         torch.testing.assert_close(held.delta[key], expected, atol=1e-6, rtol=0)

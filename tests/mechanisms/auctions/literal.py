@@ -1,7 +1,7 @@
-"""Rules exactly as their definitions read, with every level tried: evident, slow, independent.
+"""Reference implementations: rules as their definitions read, with every level tried.
 
-They share no code with the package. Two broken relatives of the default rule are here too; each
-drops one of its tests and must be caught.
+They share no code with the package. Two negative controls, relatives of the default rule, are here
+too; each drops one of its tests and must be caught.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from fractions import Fraction
 
 
 def others(bids, client, task):
-    """Sorted asks of the other clients as (ask, client)."""
+    """Sorted bids of the other clients as (bid, client)."""
     column = [(row[task], i) for i, row in enumerate(bids) if i != client]
     return sorted(pair for pair in column if pair[0] != math.inf)
 
 
-def ask(pairs, k):
+def bid(pairs, k):
     """a(k): 0 at k = 0 and inf after the end."""
     if k == 0:
         return Fraction(0)
@@ -43,20 +43,20 @@ def water_level(x, r):
 def offers(bids, budget, client, task, *, test_others=True, optimistic=False):
     """(level, price, owner of the price) at every open level; the owner of a cap is inf.
 
-    Broken on request: without the tests on the other tasks, or optimistic, with the ranks that
-    the other tasks would have if the client were among their winners too.
+    Negative controls on request: without the tests on the other tasks, or optimistic, with the
+    ranks that the other tasks would have if the client were among their winners too.
     """
     tasks = range(len(bids[0]))
     pairs = [others(bids, client, t) for t in tasks]
     found = []
     for k in range(1, len(bids) + 1):
         early = 1 if optimistic else 0
-        x = [ask(pairs[t], k if t == task else k + 1 - early) for t in tasks]
+        x = [bid(pairs[t], k if t == task else k + 1 - early) for t in tasks]
         cap = water_level(x, Fraction(budget) / k)
-        rest = [ask(pairs[t], k - early) for t in tasks if t != task]
+        rest = [bid(pairs[t], k - early) for t in tasks if t != task]
         tested = rest if test_others else []
-        if ask(pairs[task], k - 1) <= cap and all(v <= cap and v != math.inf for v in tested):
-            price = ask(pairs[task], k)
+        if bid(pairs[task], k - 1) <= cap and all(v <= cap and v != math.inf for v in tested):
+            price = bid(pairs[task], k)
             owner = pairs[task][k - 1][1] if price != math.inf else math.inf
             found.append((k, price, owner) if price <= cap else (k, cap, math.inf))
     return found
@@ -82,13 +82,13 @@ def leave_client_out(bids, budget):
         levels = [
             k
             for k in range(1, len(bids) + 1)
-            if math.inf not in (x := [ask(p, k + 1) for p in pairs]) and k * sum(x) <= budget
+            if math.inf not in (x := [bid(p, k + 1) for p in pairs]) and k * sum(x) <= budget
         ]
         if levels:
             k = max(levels)
             for task, own in enumerate(row):
                 if own != math.inf and (own, client) < pairs[task][k - 1]:
-                    recruits[client, task] = ask(pairs[task], k)
+                    recruits[client, task] = bid(pairs[task], k)
     return recruits
 
 
@@ -99,7 +99,7 @@ def leave_one_out_level(bids, budget):
         pairs = [others(bids, client, t) for t in range(len(row))]
         for task, own in enumerate(row):
             for k in range(1, len(bids) + 1):
-                x = [ask(p, k if t == task else k + 1) for t, p in enumerate(pairs)]
+                x = [bid(p, k if t == task else k + 1) for t, p in enumerate(pairs)]
                 if math.inf in x or k * sum(x) > budget:
                     continue
                 if own != math.inf and (own, client) < pairs[task][k - 1]:
@@ -112,18 +112,18 @@ def level_max_min(bids, budget):
     columns = [others(bids, None, t) for t in range(len(bids[0]))]
     levels = [0]
     for k in range(1, len(bids) + 1):
-        x = [ask(column, k + 1) for column in columns]
+        x = [bid(column, k + 1) for column in columns]
         if math.inf not in x and k * sum(x) <= budget:
             levels.append(k)
     k = max(levels)
-    return k, {(i, t): ask(c, k + 1) for t, c in enumerate(columns) for _, i in c[:k]}
+    return k, {(i, t): bid(c, k + 1) for t, c in enumerate(columns) for _, i in c[:k]}
 
 
-def proportional_share(asks, budget):
-    """{client: price} for one task: the longest affordable prefix, paid its critical ask."""
-    ranking = sorted((a, i) for i, a in enumerate(asks) if a != math.inf)
+def proportional_share(bids, budget):
+    """{client: price} for one task: the longest affordable prefix, paid its critical bid."""
+    ranking = sorted((a, i) for i, a in enumerate(bids) if a != math.inf)
     k = 0
     while k < len(ranking) and (k + 1) * ranking[k][0] <= budget:
         k += 1
-    price = min(Fraction(budget) / k, ask(ranking, k + 1)) if k else None
+    price = min(Fraction(budget) / k, bid(ranking, k + 1)) if k else None
     return {i: price for _, i in ranking[:k]}

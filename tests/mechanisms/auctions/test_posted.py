@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from fairopt import errors
 from mechanisms import exactly, participation_fee, posted_price, sampled_posted_price
 from mechanisms.audits.properties import find_menu_dependence, find_profitable_misreport
-from tests.mechanisms.profiles import TIED, float_auctions, table
+from tests.mechanisms.profiles import HALVES, float_auctions, table
 
 SETTINGS = settings(max_examples=120)
-HALVES = [float(value) for value in TIED]
 RATIOS = [0.0, 0.25, 0.5, 0.9]
 CLOSE = Fraction(1, 10**12)
 """Float payments of the fee rule may be that much below the exact ones, relative to the budget."""
@@ -85,7 +84,7 @@ def test_the_fee_rule_is_its_definition(auction, ratio):
 
 @settings(max_examples=20)
 @given(float_auctions(3, 2, HALVES), st.sampled_from(RATIOS))
-def test_the_fee_rule_is_truthful_for_every_single_ask(auction, ratio):
+def test_the_fee_rule_is_truthful_for_every_single_bid(auction, ratio):
     bids, budget = auction
     direction = np.ones(bids.shape[1])
 
@@ -128,7 +127,7 @@ def test_posted_prices_in_floats_are_the_exact_ones(auction, data):
 
 @SETTINGS
 @given(float_auctions(max_clients=9), st.integers(0, 2**32 - 1))
-def test_sampled_prices_are_honest_and_affordable(auction, seed):
+def test_sampled_prices_are_truthful_and_affordable(auction, seed):
     bids, budget = auction
 
     def rule(bids, budget):

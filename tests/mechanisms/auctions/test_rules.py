@@ -1,4 +1,4 @@
-"""Every rule agrees with its literal definition, in fractions and in floats, ties included."""
+"""Rules agree with their reference implementations, in fractions and in floats, ties included."""
 
 import math
 from fractions import Fraction
@@ -21,10 +21,9 @@ from mechanisms import (
     random_recruitment,
 )
 from tests.mechanisms.auctions import literal
-from tests.mechanisms.profiles import TIED, float_auctions, paid, table
+from tests.mechanisms.profiles import HALVES, float_auctions, paid, table
 
 SETTINGS = settings(max_examples=150)
-HALVES = [float(value) for value in TIED]
 
 
 def recruits(outcome):
@@ -47,7 +46,7 @@ def assert_rounded_copy(floats, exact):
 
 
 def assert_sound(outcome, bids, budget):
-    """Exact sum within the budget, nobody paid below its ask, nobody paid for nothing."""
+    """Exact sum within the budget, nobody paid below its bid, nobody paid for nothing."""
     total = sum(map(Fraction, outcome.payments[outcome.winners]), Fraction(0))
     assert total <= Fraction(budget)
     assert (outcome.payments[outcome.winners] >= bids[outcome.winners]).all()
@@ -103,7 +102,7 @@ def test_common_level_rules_with_a_reserve(auction, reserve):
 
 
 @settings(max_examples=60)
-@given(float_auctions(max_clients=5, max_tasks=2, asks=HALVES), st.sampled_from([0.5, 1.0, 2.5]))
+@given(float_auctions(max_clients=5, max_tasks=2, values=HALVES), st.sampled_from([0.5, 1.0, 2.5]))
 def test_a_reserve_is_many_outside_bidders_at_that_price(auction, reserve):
     bids, budget = auction
     kept = exactly(np.where(bids > reserve, math.inf, bids))
@@ -115,10 +114,10 @@ def test_a_reserve_is_many_outside_bidders_at_that_price(auction, reserve):
     assert np.array_equal(crowd.payments[: len(bids)], exact.payments)
 
 
-def one_task_bidders(asks):
-    """Every ask as a client of its own, so that the crowd bids on one task each."""
+def one_task_bidders(bids):
+    """Every bid as a client of its own, so that the crowd bids on one task each."""
     rows = []
-    for row in asks:
+    for row in bids:
         for task, value in enumerate(row):
             rows.append(np.array([[value if t == task else math.inf for t in range(len(row))]]))
     return [row.astype(object) for row in rows]
@@ -188,11 +187,11 @@ def test_cheapest_first_buys_the_longest_prefix(auction):
 
 @SETTINGS
 @given(float_auctions(), st.integers(0, 2**32 - 1))
-def test_random_recruitment_leaves_no_ask_that_fits(auction, seed):
+def test_random_recruitment_leaves_no_bid_that_fits(auction, seed):
     bids, budget = auction
     exact, floats = (
-        random_recruitment(asks, budget, np.random.default_rng(seed))
-        for asks in (exactly(bids), bids)
+        random_recruitment(each, budget, np.random.default_rng(seed))
+        for each in (exactly(bids), bids)
     )
     assert_rounded_copy(floats, exact)
     assert_sound(floats, bids, budget)
@@ -269,7 +268,7 @@ HUGE = [1e308, 1.7e308, 3e300, 1.0, 0.0]
 
 @SETTINGS
 @given(
-    float_auctions(asks=HUGE),
+    float_auctions(values=HUGE),
     st.sampled_from([1.0, 4e300, 5e307, 1.7e308]),
 )
 def test_sums_beyond_the_largest_float_are_over_budget(auction, budget):

@@ -1,4 +1,4 @@
-"""Large auctions look at a stretch of the asks only, and decide exactly as if all were sorted."""
+"""Large auctions look at a stretch of the bids only, and decide exactly as if all were sorted."""
 
 import numpy as np
 import pytest
@@ -46,11 +46,11 @@ def test_a_stretch_decides_as_the_definition_does(monkeypatch, rule, seed):
 
 
 def test_a_stretch_is_used_where_it_can_be(monkeypatch):
-    asks = np.random.default_rng(0).random((50_000, 2))
-    part = stretch(asks, lambda sample, ratio: np.array([300, 700]))
+    bids = np.random.default_rng(0).random((50_000, 2))
+    part = stretch(bids, lambda sample, ratio: np.array([300, 700]))
     assert part is not None
-    assert part.rows.size < asks.size / 2
-    whole = everything(asks)
+    assert part.rows.size < bids.size / 2
+    whole = everything(bids)
     outside = np.full(2, np.inf)
     first = part.below + 5
     assert np.array_equal(part.window(first, 6, outside), whole.window(first, 6, outside))

@@ -18,7 +18,7 @@ from mechanisms import (
     level_max_min,
     max_min_fair,
 )
-from tests.mechanisms.profiles import TIED, float_auctions
+from tests.mechanisms.profiles import HALVES, float_auctions
 
 RULES = [
     budget_fair,
@@ -28,7 +28,6 @@ RULES = [
     level_max_min,
     max_min_fair,
 ]
-HALVES = [float(value) for value in TIED]
 SETTINGS = settings(max_examples=60)
 
 
@@ -40,7 +39,7 @@ def distinct(bids):
 
 @pytest.mark.parametrize("rule", RULES)
 @SETTINGS
-@given(auction=float_auctions(asks=HALVES), seed=st.integers(0, 999))
+@given(auction=float_auctions(values=HALVES), seed=st.integers(0, 999))
 def test_names_of_clients_and_tasks_do_not_matter(rule, auction, seed):
     bids, budget = distinct(auction[0]), auction[1]
     rng = np.random.default_rng(seed)
@@ -53,7 +52,7 @@ def test_names_of_clients_and_tasks_do_not_matter(rule, auction, seed):
 
 @pytest.mark.parametrize("rule", RULES)
 @SETTINGS
-@given(auction=float_auctions(asks=HALVES), power=st.integers(-60, 60))
+@given(auction=float_auctions(values=HALVES), power=st.integers(-60, 60))
 def test_units_of_money_do_not_matter(rule, auction, power):
     bids, budget = auction
     outcome, scaled = rule(bids, budget), rule(bids * 2.0**power, budget * 2.0**power)
@@ -64,7 +63,7 @@ def test_units_of_money_do_not_matter(rule, auction, power):
 
 @pytest.mark.parametrize("rule", [budget_fair, greedy_max_min, level_max_min, max_min_fair])
 @SETTINGS
-@given(auction=float_auctions(asks=HALVES), factor=st.sampled_from([1.25, 2.0, 3.0]))
+@given(auction=float_auctions(values=HALVES), factor=st.sampled_from([1.25, 2.0, 3.0]))
 def test_more_money_recruits_everybody_it_did_before(rule, auction, factor):
     bids, budget = auction
     assert (rule(bids, budget * factor).winners >= rule(bids, budget).winners).all()
@@ -80,9 +79,9 @@ def test_fewer_bidders_than_tasks():
     assert max_min_fair(bids, 50.0, reserve=4.0).min_take_up == 1
 
 
-def test_the_example_finds_the_lie_in_its_rule():
+def test_the_example_finds_the_misreport_in_its_rule():
     command = [sys.executable, "examples/audit_your_own_auction.py"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "mine: truthful = False" in done.stdout
-    assert "gains 4 by asking (4, 1) [replayed: 4]" in done.stdout
+    assert "gains 4 by bidding (4, 1) [replayed: 4]" in done.stdout
     assert "max_min_fair: truthful = True" in done.stdout

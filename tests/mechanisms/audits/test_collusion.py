@@ -1,4 +1,4 @@
-"""Beyond truthfulness: pairs with side payments and false names, found and replayed."""
+"""Beyond truthfulness: coalitions with side payments and false names, found and replayed."""
 
 import math
 from fractions import Fraction
@@ -9,26 +9,24 @@ from hypothesis import given, settings
 
 from fairopt import errors
 from mechanisms import budget_fair, exactly, greedy_max_min, max_min_fair
-from mechanisms.audits.collusion import NAME_PROOF, PAIR_PROOF, all_pairs, splits
+from mechanisms.audits.collusion import COLLUSION_PROOF, FALSE_NAME_PROOF, all_pairs, splits
 from mechanisms.audits.collusion_search import find_limits
-from mechanisms.audits.properties import find_profitable_collusion, find_profitable_false_name
-from tests.mechanisms.profiles import TIED, float_auctions, table
-
-HALVES = [float(value) for value in TIED]
+from mechanisms.properties import find_profitable_collusion, find_profitable_false_name
+from tests.mechanisms.profiles import HALVES, float_auctions, table
 
 
-def test_a_lie_alone_is_a_pair_with_an_honest_partner():
+def test_a_misreport_alone_is_a_pair_with_a_truthful_partner():
     bids = table((5,), (6,), (7,), (20,))
     alone = [((Fraction(7),), (Fraction(6),))]
     found = find_profitable_collusion(greedy_max_min, bids, 20, clients=(0, 1), reports=alone)
-    assert (found.law, found.gain, found.replay(greedy_max_min)) == (PAIR_PROOF, 2, 2)
-    assert found.sentence == "clients 0 and 1 together gain 2 by asking (7) and (6)"
+    assert (found.law, found.gain, found.replay(greedy_max_min)) == (COLLUSION_PROOF, 2, 2)
+    assert found.sentence == "clients 0 and 1 together gain 2 by bidding (7) and (6)"
 
 
 def test_identities_stand_below_and_bear_the_costs():
     bids = table((0, 0), (0, 0))
     found = find_profitable_false_name(max_min_fair, bids, 1, client=0)
-    assert found.law == NAME_PROOF
+    assert found.law == FALSE_NAME_PROOF
     assert tuple(map(tuple, found.reported()[[0, 2]])) in list(splits(tuple(bids[0])))
     assert found.reported()[1].tolist() == [0, 0]
     assert found.gain == Fraction(1, 2)
@@ -59,11 +57,8 @@ def test_found_limits_replay_and_repeat(auction):
         for each in (found.collusion, found.false_name):
             assert each is None or each.replay(max_min_fair) == each.gain > 0
         again = find_limits(max_min_fair, bids, budget, samples=60)
-        assert (
-            again.scope
-            == found.scope
-            == ("60 sampled lies of two clients and 60 sampled uses of two names, lower bounds")
-        )
+        tried = "60 sampled joint misreports of two clients and 60 sampled uses of two names"
+        assert again.scope == found.scope == f"{tried}, lower bounds"
         gains = [
             [each and each.gain for each in (limits.collusion, limits.false_name)]
             for limits in (found, again)

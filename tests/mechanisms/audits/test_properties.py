@@ -1,4 +1,4 @@
-"""The laws: honest rules pass, every wrong rule is caught with a witness that replays."""
+"""The laws: truthful rules pass, every wrong rule is caught with a witness that replays."""
 
 import itertools
 import math
@@ -20,7 +20,7 @@ from mechanisms import (
     level_max_min,
     max_min_fair,
 )
-from mechanisms.audits.infinitesimal import Germ, Horizon, NotAffine
+from mechanisms.audits.infinitesimal import Horizon, Infinitesimal, NotAffine
 from mechanisms.audits.properties import (
     find_irrational_payment,
     find_menu_dependence,
@@ -31,10 +31,9 @@ from mechanisms.audits.properties import (
     find_profitable_report,
 )
 from mechanisms.audits.response_curve import trace
-from tests.mechanisms.profiles import TIED, float_auctions, table
+from tests.mechanisms.profiles import HALVES, float_auctions, table
 
-HALVES = [float(value) for value in TIED]
-HONEST = [budget_fair, max_min_fair, leave_one_out_level]
+TRUTHFUL_RULES = [budget_fair, max_min_fair, leave_one_out_level]
 ONE_CLIENT_LAWS = [
     find_profitable_misreport,
     find_non_monotone,
@@ -44,7 +43,7 @@ ONE_CLIENT_LAWS = [
 
 
 def next_price_per_rank(bids, budget):
-    """The j-th cheapest of one task is paid the (j+1)-th ask while money lasts: not truthful."""
+    """The j-th cheapest of one task is paid the (j+1)-th bid while money lasts: not truthful."""
     order = sorted(range(len(bids)), key=lambda i: (bids[i][0], i))
     winners, payments = np.zeros((len(bids), 1), bool), np.full((len(bids), 1), Fraction(0), object)
     left = Fraction(budget)
@@ -56,26 +55,26 @@ def next_price_per_rank(bids, budget):
     return Outcome(winners, payments, winners.sum(axis=0))
 
 
-def dearest_wins(bids, budget):
-    """The dearest ask below the budget wins and is paid the budget: rising asks win."""
+def most_expensive_wins(bids, budget):
+    """The highest bid below the budget wins and is paid the budget: rising bids win."""
     winners = np.zeros(bids.shape, bool)
     for task, column in enumerate(bids.T):
-        affordable = [i for i, ask in enumerate(column) if ask <= budget]
+        affordable = [i for i, bid in enumerate(column) if bid <= budget]
         if affordable:
             winners[max(affordable, key=lambda i: (column[i], -i)), task] = True
     payments = np.where(winners, Fraction(budget), Fraction(0))
     return Outcome(winners, payments, winners.sum(axis=0))
 
 
-def rounds_asks(bids, budget):
+def rounds_bids(bids, budget):
     """A rule that looks at the digits of a bid, which no linear tracing can follow."""
     return budget_fair(np.round(bids.astype(float)), float(budget))
 
 
-@pytest.mark.parametrize("rule", HONEST)
+@pytest.mark.parametrize("rule", TRUTHFUL_RULES)
 @settings(max_examples=25)
-@given(auction=float_auctions(max_clients=4, max_tasks=3, asks=HALVES))
-def test_honest_rules_obey_every_law(rule, auction):
+@given(auction=float_auctions(max_clients=4, max_tasks=3, values=HALVES))
+def test_truthful_rules_obey_every_law(rule, auction):
     bids, budget = auction
     outcome = rule(bids, budget)
     assert find_overspend(outcome, budget) is None
@@ -86,24 +85,24 @@ def test_honest_rules_obey_every_law(rule, auction):
 
 @settings(max_examples=25)
 @given(st.lists(st.sampled_from(HALVES), min_size=2, max_size=8), st.sampled_from([1, 3, 7]))
-def test_the_common_level_is_honest_for_one_task_per_client(asks, budget):
-    bids = np.full((len(asks), 2), np.inf)
-    bids[np.arange(len(asks)), np.arange(len(asks)) % 2] = asks
+def test_the_common_level_is_truthful_for_one_task_per_client(costs, budget):
+    bids = np.full((len(costs), 2), np.inf)
+    bids[np.arange(len(costs)), np.arange(len(costs)) % 2] = costs
     for client in range(2):
         assert find_profitable_misreport(level_max_min, bids, budget, client=client) is None
 
 
-def test_the_common_level_falls_to_an_ask_for_a_task_that_the_client_cannot_do():
+def test_the_common_level_falls_to_a_bid_on_a_task_that_the_client_cannot_do():
     rows = [(0, "-"), ("-", "3/2"), (0, "-"), ("-", 0), ("5/2", "-"), ("-", 0)]
     bids = table(*rows)
     assert find_profitable_misreport(level_max_min, bids, 7, client=0) is None
     found = find_profitable_misreport(level_max_min, bids, 7, client=0, feigned=True)
     assert found.replay(level_max_min) == found.gain > 0
-    for rule in HONEST:
+    for rule in TRUTHFUL_RULES:
         assert find_profitable_misreport(rule, bids, 7, client=0, feigned=True) is None
 
 
-def test_pay_as_asked_is_gamed_by_the_exact_amount():
+def test_pay_as_bid_invites_a_misreport_of_the_exact_amount():
     bids = table((5,), (6,), (7,), (20,))
     found = find_profitable_misreport(greedy_max_min, bids, 20, client=0)
     assert (found.report, found.gain) == ((7,), 2)
@@ -115,7 +114,7 @@ def test_pay_as_asked_is_gamed_by_the_exact_amount():
     assert wrong.replay(max_min_fair) < wrong.gain
 
 
-def test_next_price_per_rank_is_gamed():
+def test_next_price_per_rank_invites_a_misreport():
     bids = table((1,), (2,), (10,))
     found = find_profitable_misreport(next_price_per_rank, bids, 13, client=0)
     assert found.gain == 8
@@ -123,11 +122,11 @@ def test_next_price_per_rank_is_gamed():
     assert find_profitable_misreport(max_min_fair, bids, 13, client=0) is None
 
 
-def test_a_losing_ask_moves_the_common_level():
+def test_a_losing_bid_moves_the_common_level():
     bids = table((1, 5), (2, 1), (4, 3))
     found = find_profitable_misreport(level_max_min, bids, 15, client=0)
     assert found.gain > 0
-    assert found.report[0] == 1  # task 0 is won either way, the ask for task 1 moves the level
+    assert found.report[0] == 1  # task 0 is won either way, the bid for task 1 moves the level
     assert found.replay(level_max_min) == found.gain
     assert found.replay(leave_one_out_level) <= 0
     menu = find_menu_dependence(level_max_min, bids, 15, client=0)
@@ -135,10 +134,10 @@ def test_a_losing_ask_moves_the_common_level():
     assert menu.replay(max_min_fair) == 0
 
 
-def test_a_rule_that_favours_the_dearest_is_not_monotone():
+def test_a_rule_that_favours_the_most_expensive_is_not_monotone():
     bids = table((1,), (2,))
-    found = find_non_monotone(dearest_wins, bids, 5, client=0)
-    assert found.replay(dearest_wins) == 1
+    found = find_non_monotone(most_expensive_wins, bids, 5, client=0)
+    assert found.replay(most_expensive_wins) == 1
     assert found.replay(max_min_fair) <= 0
 
 
@@ -169,45 +168,46 @@ def test_a_joint_report_is_searched_among_those_given():
 
 @settings(max_examples=40)
 @given(
-    float_auctions(max_clients=4, max_tasks=2, asks=HALVES), st.fractions(0, 4, max_denominator=16)
+    float_auctions(max_clients=4, max_tasks=2, values=HALVES),
+    st.fractions(0, 4, max_denominator=16),
 )
-def test_every_ask_lies_in_a_piece_that_predicts_its_outcome(auction, ask):
+def test_every_bid_lies_in_a_piece_that_predicts_its_outcome(auction, bid):
     bids, budget = exactly(auction[0]), Fraction(auction[1])
     for rule in (max_min_fair, level_max_min, greedy_max_min, cheapest_first):
         profile = bids.copy()
-        profile[0, 0] = ask
+        profile[0, 0] = bid
         outcome = rule(profile, budget)
         pieces = [
             p
             for p in trace(rule, bids, budget, 0, 0)
-            if ask == p.low == p.high or p.low < ask < p.high
+            if bid == p.low == p.high or p.low < bid < p.high
         ]
         assert len(pieces) == 1
         assert list(pieces[0].won) == outcome.winners[0].tolist()
         costs = tuple(Fraction(0) for _ in bids[0])
         paid = sum(outcome.payments[0][outcome.winners[0]], Fraction(0))
-        assert pieces[0].utility(costs, ask) == paid
+        assert pieces[0].utility(costs, bid) == paid
 
 
 @pytest.mark.parametrize("law", ONE_CLIENT_LAWS)
 def test_a_rule_that_rounds_bids_is_refused(law):
     with pytest.raises(errors.InvalidInput, match="only adds, scales and compares"):
-        law(rounds_asks, table((1,), (2,)), 5, client=0)
+        law(rounds_bids, table((1,), (2,)), 5, client=0)
     with pytest.raises(errors.InvalidInput, match="client"):
         law(budget_fair, table((1,), (2,)), 5, client=2)
 
 
 def test_germs_are_an_ordered_space():
     horizon = Horizon()
-    ask = Germ(Fraction(1), Fraction(1), horizon)
-    assert 1 < ask <= ask + 0
-    assert ask < math.inf
-    assert ask + math.inf == math.inf
-    assert (3 - ask) * 2 == 6 - 2 * ask
-    assert (ask / 2 + ask / 2) == ask
+    bid = Infinitesimal(Fraction(1), Fraction(1), horizon)
+    assert 1 < bid <= bid + 0
+    assert bid < math.inf
+    assert bid + math.inf == math.inf
+    assert (3 - bid) * 2 == 6 - 2 * bid
+    assert (bid / 2 + bid / 2) == bid
     assert horizon.limit == math.inf
-    assert ask < 4
+    assert bid < 4
     assert horizon.limit == 3
-    for wrong in (lambda: ask * ask, lambda: 1 / ask, lambda: float(ask), lambda: ask + "1"):
+    for wrong in (lambda: bid * bid, lambda: 1 / bid, lambda: float(bid), lambda: bid + "1"):
         with pytest.raises(NotAffine):
             wrong()

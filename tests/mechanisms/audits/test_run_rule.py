@@ -42,7 +42,7 @@ def paying(amount):
 
 
 def pays_losers(bids, budget):
-    """Nobody works, everybody gets a hundredth of its ask: asking more pays, unless refused."""
+    """Nobody works, everybody gets a hundredth of its bid: bidding more pays, unless refused."""
     nobody = np.zeros(bids.shape, dtype=bool)
     return Outcome(nobody, bids / 100, nobody.sum(axis=0))
 
@@ -161,11 +161,11 @@ def test_a_memory_does_not_conform_and_has_no_limits():
 def test_an_error_of_the_rule_names_the_bids():
     def fragile(bids, budget):
         if bids[0][0] > 2:
-            raise IndexError("too dear")
+            raise IndexError("too costly")
         return max_min_fair(bids, budget)
 
     for method in ("auto", "search"):
-        with pytest.raises(IndexError, match="too dear") as caught:
+        with pytest.raises(IndexError, match="too costly") as caught:
             audit(fragile, BIDS, 6, method=method)
         assert "the mechanism under test ran on bids" in caught.value.__notes__[0]
     with pytest.raises(ZeroDivisionError) as caught:
@@ -173,7 +173,7 @@ def test_an_error_of_the_rule_names_the_bids():
     assert "of shape (50, 50)" in caught.value.__notes__[0]
 
 
-def test_asks_that_are_looked_up_are_not_traced():
+def test_bids_that_are_looked_up_are_not_traced():
     """Equality by hash would go unseen by the tracing, so such a rule is searched instead."""
 
     def lucky_number(bids, budget):

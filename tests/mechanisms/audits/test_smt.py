@@ -28,21 +28,23 @@ def test_an_encoding_gives_the_utility_of_the_rule(rule, joint, seed):
     def numbers(count):
         return sorted(Fraction(int(x), scale) for x in rng.integers(0, 12, size=count))
 
-    asked, costs = numbers(tasks), numbers(tasks)
-    rng.shuffle(asked)
-    term = encodings.UTILITIES[rule](market, list(map(z3_value, asked)), list(map(z3_value, costs)))
+    report, costs = numbers(tasks), numbers(tasks)
+    rng.shuffle(report)
+    term = encodings.UTILITIES[rule](
+        market, list(map(z3_value, report)), list(map(z3_value, costs))
+    )
     fixed, rows = [], {}
-    for task, asks in enumerate(market.others):
-        rows[task] = numbers(len(asks))
-        fixed += [ask == z3_value(value) for ask, value in zip(asks, rows[task], strict=True)]
+    for task, terms in enumerate(market.others):
+        rows[task] = numbers(len(terms))
+        fixed += [name == z3_value(value) for name, value in zip(terms, rows[task], strict=True)]
     model = prove._solve([*fixed, *market.facts, z3.RealVal(0) >= 0])
     values = {
-        str(ask): value
-        for task, asks in enumerate(market.others)
-        for ask, value in zip(asks, rows[task], strict=True)
+        str(name): value
+        for task, terms in enumerate(market.others)
+        for name, value in zip(terms, rows[task], strict=True)
     }
-    others = prove._others_rows(market, lambda ask: values[str(ask)])
-    own = [ask if s in market.bidding else math.inf for s, ask in enumerate(asked)]
+    others = prove._others_rows(market, lambda name: values[str(name)])
+    own = [bid if s in market.bidding else math.inf for s, bid in enumerate(report)]
     bids = np.array([*others, own], dtype=object)
     expected = client_utility(rule(bids, 1), len(others), costs)
     seen = model.eval(term, model_completion=True)
@@ -55,11 +57,12 @@ def z3_value(fraction):
     return z3.RealVal(str(fraction))
 
 
-def test_an_honest_encoding_with_a_wrong_price_is_refuted():
-    def pays_more_for_more(market, asked, costs):
+def test_a_truthful_encoding_with_a_wrong_price_is_refuted():
+    def pays_more_for_more(market, report, costs):
         import z3
 
-        return sum(z3.If(asked[s] < market.a(s, 1), asked[s] - costs[s], 0) for s in market.bidding)
+        own = market.bidding
+        return sum(z3.If(report[s] < market.a(s, 1), report[s] - costs[s], 0) for s in own)
 
     import z3
 

@@ -1,4 +1,4 @@
-"""The studies: the same auctions for all rules, honest floors, output that a script can read."""
+"""The studies: the same auctions for all rules, proved floors, output that a script can read."""
 
 import json
 import math
@@ -8,7 +8,7 @@ import pytest
 
 from fairopt import errors
 from mechanisms.report.studies import plain, study_figure, study_tables
-from mechanisms.studies.comparison import FLOORS, compare_rules, cost_laws, rules
+from mechanisms.studies.comparison import FLOORS, RULES, compare_rules, cost_laws
 from mechanisms.studies.rounds import study_rounds
 from mechanisms.studies.statistics import measure, paired
 from tests.mechanisms.test_command_line import command
@@ -23,7 +23,7 @@ def cells():
 
 def test_every_rule_meets_every_law_and_budget(cells):
     seen = {(cell.rule, cell.law, cell.budget) for cell in cells}
-    assert len(seen) == len(cells) == len(rules()) * len(cost_laws(2)) * 2
+    assert len(seen) == len(cells) == len(RULES) * len(cost_laws(2)) * 2
 
 
 def test_no_floor_is_broken_and_the_optimum_is_one(cells):
@@ -76,12 +76,12 @@ def test_a_study_repeats_and_can_be_shared(cells):
 
 def test_views(cells):
     by_law, leads, by_rule = study_tables(cells)
-    assert (by_law.row_count, leads.row_count, by_rule.row_count) == (14, 14, len(rules()))
+    assert (by_law.row_count, leads.row_count, by_rule.row_count) == (14, 14, len(RULES))
     assert len(study_figure(cells, "small").axes) == 8
     assert plain({"x": (float("inf"), 2)}) == {"x": [None, 2]}
 
 
-def test_rounds_are_truthful_one_by_one_and_gamed_where_they_learn():
+def test_rounds_are_truthful_one_by_one_and_not_where_they_learn():
     by_rule, learning = study_rounds(num_rounds=3, num_clients=8, num_tasks=2, draws=2)
     for each in by_rule:
         if not each.rule.endswith("*"):

@@ -1,4 +1,4 @@
-"""Auctions over rounds: what adds up, what stays truthful, and what can be gamed."""
+"""Auctions over rounds: what adds up, what stays truthful, and where misreports pay."""
 
 import math
 from fractions import Fraction
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fairopt import errors
+from fairopt.utility import jain_index
 from mechanisms import (
     budget_fair,
     exactly,
@@ -21,7 +22,6 @@ from mechanisms.studies.repeated_auctions import (
     audit_rounds,
     every_round,
     find_profitable_plan,
-    jain_index,
     learned_budget,
     learned_reserve,
     repeated_auction,
@@ -62,16 +62,16 @@ def test_learned_reserves_are_truthful_round_by_round_and_not_over_rounds():
     assert all(report.truthful for report in audit_rounds(repeated_auction(policy, costs)))
     found = find_profitable_plan(policy, costs, client=0, plans=[[[1], [0]], [[0], [0]]])
     assert found.gain == found.replay(policy) == 1
-    assert found.sentence == "client 0 gains 1 over all rounds by asking 1; 0"
+    assert found.sentence == "client 0 gains 1 over all rounds by bidding 1; 0"
     assert found.replay(every_round(max_min_fair, Fraction(1))) <= 0
 
 
-def test_a_learned_budget_is_gamed_without_bound():
+def test_a_learned_budget_invites_misreports_without_bound():
     costs = exactly(np.array([[[0.0], [0.0]]] * 2))
     policy = learned_budget(max_min_fair, Fraction(1), 1)
-    for ask in (4, 400):
-        found = find_profitable_plan(policy, costs, client=0, plans=[[[ask], [0]]])
-        assert found.gain == Fraction(ask, 2) - 1
+    for bid in (4, 400):
+        found = find_profitable_plan(policy, costs, client=0, plans=[[[bid], [0]]])
+        assert found.gain == Fraction(bid, 2) - 1
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -84,8 +84,8 @@ def test_nobody_moves_what_is_learned_from_scouts(seed):
         learned_budget(max_min_fair, 2.0, 1, scouts=scouts),
     ]
     for policy in policies:
-        honest = repeated_auction(policy, costs)
-        assert not honest.winners[list(scouts)].any()
+        truthful = repeated_auction(policy, costs)
+        assert not truthful.winners[list(scouts)].any()
         for client in (1, 2, 7):
             plans = costs[:, client] * rng.uniform(0.3, 3.0, (15, 4, 2))
             found = find_profitable_plan(policy, costs, client=client, plans=plans)

@@ -1,4 +1,4 @@
-"""Floors of the minimum take-up: the reference counts are right, and each floor is tight.
+"""Floors of the recruits per task: the reference counts are right, and each floor is tight.
 
 That the floors hold, on many auctions, are claims of `proofs.incentives.take_up`.
 """

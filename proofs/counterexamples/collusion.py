@@ -1,13 +1,12 @@
-"""Truthful is not proof against conspiracies: pairs with side payments, and false names.
+"""Truthful is neither collusion-proof (pairs with side payments) nor false-name-proof.
 
-The smallest auctions we know, found by trying every profile of a small grid. The broken twin of
-each is a rule that the same conspiracy does not help.
+The smallest auctions we know, found by trying every profile of a small grid. The negative control
+of each is a rule under which the same coalition does not gain.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -22,10 +21,10 @@ from mechanisms.audits.collusion import (
     find_profitable_false_name,
 )
 from proofs.claim import COUNTEREXAMPLE, OWN, TIGHT, Check, Claim
-from proofs.incentives.instances import Bids, Row, exact_table, remembered
+from proofs.incentives.instances import NO_BID, Bids, Row, exact_table, remembered
 
-VALUES = (Fraction(0), Fraction(1), Fraction(2), math.inf)
-"""Asks of the grids on which conspiracies are tried, all of them."""
+VALUES = (Fraction(0), Fraction(1), Fraction(2), NO_BID)
+"""Bids of the grids on which all joint misreports are tried."""
 SHAPES = ((1, 1), (2, 1), (3, 1), (1, 2))
 DEEP_SHAPES = (*SHAPES, (4, 1), (2, 2))
 BUDGETS = (1, 3)
@@ -33,23 +32,23 @@ BUDGETS = (1, 3)
 Find = Callable[[Mechanism, Bids, Any], "JointViolation | None"]
 
 
-def posted_for_everybody(bids: Bids, budget: Any) -> Outcome:
+def posted_for_all(bids: Bids, budget: Any) -> Outcome:
     """A fixed price for every client and task, with money for all of them."""
     return posted_price(bids, np.ones(bids.shape[1]), Fraction(bids.size))
 
 
 def pairs(mechanism: Mechanism, bids: Bids, budget: Any) -> JointViolation | None:
-    """Any joint lie of any two clients."""
+    """Any joint misreport of any two clients."""
     for clients in itertools.combinations(range(len(bids)), 2):
-        lies = all_pairs(VALUES, bids.shape[1])
-        found = find_profitable_collusion(mechanism, bids, budget, clients=clients, reports=lies)
+        reports = all_pairs(VALUES, bids.shape[1])
+        found = find_profitable_collusion(mechanism, bids, budget, clients=clients, reports=reports)
         if found is not None:
             return found
     return None
 
 
 def two_names(mechanism: Mechanism, bids: Bids, budget: Any) -> JointViolation | None:
-    """Any two rows of asks of any client that appears twice, but does no task twice."""
+    """Any two rows of bids of any client that appears twice, but does no task twice."""
     for client in range(len(bids)):
         rows = all_pairs(VALUES, bids.shape[1])
         found = find_profitable_false_name(
@@ -61,7 +60,7 @@ def two_names(mechanism: Mechanism, bids: Bids, budget: Any) -> JointViolation |
 
 
 def nowhere(find: Find) -> Check:
-    """Check that a conspiracy pays on no profile of the grids."""
+    """Check that no coalition gains on any profile of the grids."""
 
     def check(mechanism: Mechanism, deep: bool) -> str | None:
         rule = remembered(mechanism)
@@ -80,33 +79,33 @@ def nowhere(find: Find) -> Check:
 def pays(
     rows: list[Row], budget: Any, clients: tuple[int, ...], reports: list[Row], gain: Any
 ) -> Check:
-    """Check that a conspiracy gains exactly so much."""
-    bids, lies = exact_table(rows), tuple(map(tuple, exact_table(reports)))
+    """Check that a coalition gains exactly so much."""
+    bids, joint = exact_table(rows), tuple(map(tuple, exact_table(reports)))
 
     def check(mechanism: Mechanism, deep: bool) -> str | None:
-        sentence = "a worked conspiracy"
-        worked = JointViolation("", sentence, gain, bids, Fraction(budget), clients, lies)
+        sentence = "a worked coalition"
+        worked = JointViolation("", sentence, gain, bids, Fraction(budget), clients, joint)
         seen = worked.replay(mechanism)
         return None if seen == Fraction(gain) else f"they gain {seen}, not {gain}"
 
     return check
 
 
-def gamed(name: str, statement: str, check: Check, rule: Mechanism, honest: Mechanism) -> Claim:
+def gamed(name: str, statement: str, check: Check, rule: Mechanism, control: Mechanism) -> Claim:
     """A counter-example claim."""
-    scope, how = "one worked auction", "one conspiracy, exact"
+    scope, how = "one worked auction", "one coalition, exact"
     formula = r"\sum_{i \in C} u_i(b_C', b_{-C}) > \sum_{i \in C} u_i(c_C, b_{-C})"
     kind = COUNTEREXAMPLE
-    return Claim(name, statement, formula, OWN, kind, how, scope, scope, check, rule, honest)
+    return Claim(name, statement, formula, OWN, kind, how, scope, scope, check, rule, control)
 
 
-def safe(name: str, statement: str, find: Find, rule: Mechanism, broken: Mechanism) -> Claim:
+def safe(name: str, statement: str, find: Find, rule: Mechanism, control: Mechanism) -> Claim:
     """A theorem on complete grids."""
-    how = "every profile and every conspiracy of a grid, exact"
+    how = "every profile and every coalition of a grid, exact"
     scopes = (f"grids {SHAPES} of (clients, tasks)", f"grids {DEEP_SHAPES} of (clients, tasks)")
     formula = r"\sum_{i \in C} u_i(b_C', b_{-C}) \le \sum_{i \in C} u_i(c_C, b_{-C})"
     check = nowhere(find)
-    return Claim(name, statement, formula, OWN, TIGHT, how, *scopes, check, rule, broken)
+    return Claim(name, statement, formula, OWN, TIGHT, how, *scopes, check, rule, control)
 
 
 PAIR = pays([(0,), (1,)], 2, (0, 1), [(0,), (2,)], 1)
@@ -116,10 +115,10 @@ CLAIMS = (
     *(
         gamed(
             f"{name}-is-not-proof-against-pairs",
-            f"{name}: the dearer of two clients asks more and loses, the other is paid 2, not 1",
+            f"{name}: the costlier of two clients bids more and loses, the other is paid 2, not 1",
             PAIR,
             rule,
-            posted_for_everybody,
+            posted_for_all,
         )
         for name, rule in (("max-min-fair", max_min_fair), ("budget-fair", budget_fair))
     ),
@@ -143,23 +142,23 @@ CLAIMS = (
     ),
     safe(
         "budget-fair-is-proof-against-false-names-that-share-the-work",
-        "budget_fair: nobody gains under two names that never win the same task",
+        "budget_fair is false-name-proof for two names that never win the same task",
         two_names,
         budget_fair,
         max_min_fair,
     ),
     safe(
         "posted-prices-are-proof-against-false-names-that-share-the-work",
-        "fixed prices with money for everybody: nor does anybody there",
+        "fixed prices with money for all clients are false-name-proof in the same sense",
         two_names,
-        posted_for_everybody,
+        posted_for_all,
         max_min_fair,
     ),
     safe(
         "posted-prices-are-proof-against-pairs",
-        "fixed prices with money for everybody: no two clients gain together",
+        "fixed prices with money for all clients are collusion-proof for pairs",
         pairs,
-        posted_for_everybody,
+        posted_for_all,
         budget_fair,
     ),
 )

@@ -1,4 +1,4 @@
-"""The residual functions and the stationarity verdict: do the judges themselves judge right?"""
+"""The residual functions and the certificate of stationarity: are they themselves right?"""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from fairopt import (
     pareto_certificate,
     pareto_certificate_from_gradients,
 )
+from fairopt.arrays import Array
 from proofs.certificates import (
     Enclosure,
     enclose_conflict_averse,
@@ -26,12 +27,18 @@ from proofs.certificates import (
 )
 from proofs.claim import IDENTITY, OWN, Check, Claim, Evidence
 from proofs.gradients import exact
-from proofs.gradients.problems import SEED, Array, conflicting, grid, mixed_scales, plain
-from proofs.gradients.problems import exact as exact_gram
+from proofs.gradients.problems import (
+    SEED,
+    conflicting,
+    exact_gram,
+    grid,
+    mixed_scales,
+    plain,
+)
 
-Judge = Callable[..., Any]
+Residual = Callable[..., Any]
 Case = tuple[str, Enclosure, tuple[Any, ...]]
-"""(name, proved interval, arguments of the judge)."""
+"""(name, proved interval, arguments of the residual)."""
 
 SLACK = 1e-11
 """Rounding of a residual of unit size at K <= 4 away from stationary points, relative."""
@@ -42,9 +49,9 @@ MOVES = (0.0, 1e-6, 0.1, 2.0)
 def agrees(cases: Callable[[bool], Iterator[Case]]) -> Check:
     """Check that a float residual lies in the proved interval, up to its own rounding."""
 
-    def check(judge: Judge, deep: bool) -> str | None:
+    def check(residual: Residual, deep: bool) -> str | None:
         for name, proved, problem in cases(deep):
-            seen = float(judge(*problem))
+            seen = float(residual(*problem))
             if not proved.contains(seen, SLACK * (1.0 + seen)):
                 return f"{name}: {seen:.6e}, proved within [{proved.low:.6e}, {proved.high:.6e}]"
         return None
@@ -97,26 +104,28 @@ def conflict_averse_cases(deep: bool) -> Iterator[Case]:
                 yield f"{name}, c {c}, moved {move}", proved, (A, c, w, r, found.dual)
 
 
-def default_reference(judge: Judge, deep: bool) -> str | None:
+def default_reference(residual: Residual, deep: bool) -> str | None:
     """Without a reference the mean is meant; without multipliers those that the weights imply."""
     for name, A, _ in _matrices(deep):
         K = len(A)
         found = fairopt.conflict_averse(A, 0.4)
-        seen = float(judge(A, 0.4, found.weights))
+        seen = float(residual(A, 0.4, found.weights))
         if not seen <= 1e-8:
             return f"{name}: {seen:.1e} at the optimum around the mean"
         mean = np.full(K, 1.0 / K)
         proved = enclose_conflict_averse(A, 0.4, mean, np.eye(K)[np.argmin(A @ mean)])
-        if not proved.contains(float(judge(A, 0.4, mean)), SLACK * (1.0 + proved.high)):
-            return f"{name}: {judge(A, 0.4, mean):.6e} at the mean, proved {proved}"
+        if not proved.contains(float(residual(A, 0.4, mean)), SLACK * (1.0 + proved.high)):
+            return f"{name}: {residual(A, 0.4, mean):.6e} at the mean, proved {proved}"
     return None
 
 
-def verdicts(judge: Callable[[Array], fairopt.ParetoCertificate], deep: bool) -> str | None:
+def decides_stationarity(
+    certificate: Callable[[Array], fairopt.ParetoCertificate], deep: bool
+) -> str | None:
     """Stationary if and only if a convex combination vanishes exactly; weights that show it."""
     for tasks in (1, 2, 3):
         for G in grid((-2, -1, 0, 1, 2) if deep else (-1, 0, 1), tasks):
-            found = judge(G)
+            found = certificate(G)
             expected = Verdict.NOT_STATIONARY
             if exact.stationary(exact_gram(G)):
                 expected = Verdict.STATIONARY
@@ -136,12 +145,12 @@ def verdicts(judge: Callable[[Array], fairopt.ParetoCertificate], deep: bool) ->
 
 
 def from_gram(G: Array) -> fairopt.ParetoCertificate:
-    """The verdict on the Gram matrix."""
+    """The certificate of the Gram matrix."""
     return pareto_certificate(G @ G.T)
 
 
 def padded(G: Array) -> fairopt.ParetoCertificate:
-    """The verdict on a matrix that was made regular first."""
+    """The certificate of a matrix that was made regular first."""
     return pareto_certificate(G @ G.T + 1e-6 * np.eye(len(G)))
 
 
@@ -159,7 +168,7 @@ def first_order(gram: Array, weights: Array) -> float:
 
 
 def infeasibility(gram: Array, reference: Array, weights: Array) -> float:
-    """Conflicts only: any harmless direction passes."""
+    """Conflicts only: any non-conflicting direction passes."""
     return float(np.maximum(-(gram @ weights), 0.0).max() / np.trace(gram))
 
 
@@ -188,13 +197,13 @@ def _matrices(deep: bool) -> Iterator[tuple[str, Array, np.random.Generator]]:
                 yield f"{family.__name__} K={K} draw {draw}", np.asarray(G @ G.T), rng
 
 
-def judged(
-    name: str, formula: str, cases: Any, judge: Judge, broken: Judge, *more: Evidence
+def residual_claim(
+    name: str, formula: str, cases: Any, residual: Residual, control: Residual, *more: Evidence
 ) -> Claim:
     """The claim about one residual function."""
     return Claim(
         name=name,
-        statement=f"the float residual of {judge.__name__} lies within the interval that exact "
+        statement=f"the float residual of {residual.__name__} lies within the interval that exact "
         "arithmetic proves, at solutions and away from them",
         formula=formula,
         source=OWN,
@@ -203,28 +212,28 @@ def judged(
         scope="18 Gram matrices of 3 families, K = 1, 2, 4, weights moved by 0 to 2",
         deep_scope="180 Gram matrices of 3 families, K = 1, 2, 4, weights moved by 0 to 2",
         check=agrees(cases),
-        subject=judge,
-        broken=broken,
+        subject=residual,
+        control=control,
         more=more,
     )
 
 
 CLAIMS = (
-    judged(
+    residual_claim(
         "fairgrad-residual-is-true",
         r"\rho = \max_k \lvert s_k (w_k/p_k)^{1/\alpha} - 1\rvert",
         fairgrad_cases,
         fairgrad_residual,
         absolute,
     ),
-    judged(
+    residual_claim(
         "min-norm-residual-is-true",
         r"\rho = \max_k (v^\top A v - (A v)_k)_+ / (S \max(\lVert g_k\rVert, S))",
         min_norm_cases,
         min_norm_residual,
         first_order,
     ),
-    judged(
+    residual_claim(
         "dual-cone-residual-is-true",
         r"\rho = \max_k \lvert\min(\lVert g_k\rVert u_k, (A w)_k/\lVert g_k\rVert)\rvert / "
         r"\textstyle\sum_k \lVert g_k\rVert \max(\lvert w_k\rvert, \lvert r_k\rvert)",
@@ -232,7 +241,7 @@ CLAIMS = (
         dual_cone_residual,
         infeasibility,
     ),
-    judged(
+    residual_claim(
         "conflict-averse-residual-is-true",
         r"\rho = \frac{(\mathrm{dual} - \min_k (A w)_k)_+}{\max(\lvert\mathrm{dual}\rvert, "
         r"\lVert g_0\rVert^2)} + \frac{(\lVert d - g_0\rVert - c\lVert g_0\rVert)_+}"
@@ -244,21 +253,21 @@ CLAIMS = (
     ),
     Claim(
         "pareto-certificate-decides-exactly",
-        "on small whole-number gradients the verdict is stationary if and only if a convex "
-        "combination vanishes, and the weights show it",
+        "on small whole-number gradients the certificate says stationary if and only if a "
+        "convex combination vanishes, and the weights show it",
         r"\mathrm{verdict} = \mathrm{stationary} \iff 0 \in \mathrm{conv}\{g_1, \dots, g_K\}",
         OWN,
         IDENTITY,
         "every instance of a grid, exact fractions",
         "all sets of 1 to 3 gradients in the plane with entries -1..1",
         "all sets of 1 to 3 gradients in the plane with entries -2..2",
-        verdicts,
+        decides_stationarity,
         from_gram,
         padded,
         (
             Evidence(
                 "every instance of a grid, exact fractions",
-                verdicts,
+                decides_stationarity,
                 pareto_certificate_from_gradients,
                 padded,
             ),

@@ -1,4 +1,4 @@
-"""A law of somebody else's code: what it says, on which instances, and what a broken one shows."""
+"""A law for code under test: what it says, on which instances, and what a violation shows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHOWN = 120
 
 
 class CodeFailed(FairoptError, RuntimeError):
-    """The code under test raised, or returned something that no law can judge."""
+    """The code under test raised, or returned something that no law can check."""
 
 
 class DoesNotConform(FairoptError, AssertionError):
@@ -45,7 +45,7 @@ class Law:
     instances: Instances
     objection: Objection
 
-    def judge(self, code: Any, seed: int, at_most: int | None = None) -> LawResult:
+    def check(self, code: Any, seed: int, at_most: int | None = None) -> LawResult:
         """Try all instances, or so many of them spread evenly, until the law is broken."""
         for name, instance in self.chosen(seed, at_most):
             found = self.object_to(code, instance, seed)
@@ -102,7 +102,7 @@ class LawResult:
 
 @dataclass(frozen=True)
 class ConformanceReport:
-    """Results of all laws that were asked for."""
+    """Results of all laws that were tried."""
 
     results: tuple[LawResult, ...]
 
@@ -134,7 +134,7 @@ class ConformanceReport:
         )
 
 
-def judge(
+def check_laws(
     laws: dict[str, Law],
     code: Any,
     claims: Sequence[str] | None,
@@ -147,7 +147,7 @@ def judge(
     if at_most is not None:
         checks.count("at_most", at_most, 1)
     chosen = list(laws.values()) if claims is None else [choose("claims", c, laws) for c in claims]
-    return ConformanceReport(tuple(law.judge(code, seed, at_most) for law in chosen))
+    return ConformanceReport(tuple(law.check(code, seed, at_most) for law in chosen))
 
 
 def guarded(code: Any) -> Callable[..., Any]:
