@@ -1,7 +1,7 @@
 """Alpha-fair allocation beside cvxpy with Clarabel, ECOS and SCS, and HiGHS for the max-min level.
 
-Random 4-regular networks with shortest-path flows. All contestants run in one process, one BLAS
-thread, and take turns; a call is timed end to end (for cvxpy with modelling, which a user also
+Random 4-regular networks with shortest-path flows. All solvers run in one process, one BLAS
+thread, interleaved; a call is timed end to end (for cvxpy with modelling, which a user also
 pays). The rate error is the largest relative one against our own solver at a residual of 1e-13,
 itself compared with 50-digit solutions in the tests. "-" is a solver that fails or was not run
 because it needs more than its share of time at the next smaller size. "lowest" and "highest" are
@@ -44,18 +44,18 @@ SIZES = ((100, 72), (1000, 240))  # flows, directed links
 FULL = ((100, 72), (1000, 240), (10_000, 1000), (100_000, 1000))
 OURS_ONLY = ((10_000, 1000),)
 OURS_FULL = ((100_000, 1000), (1_000_000, 1000))
-LIMIT = 1.0  # seconds: who needs more takes no part in larger sizes
+LIMIT = 1.0  # seconds: a solver that needs more is not run on larger sizes
 FULL_LIMIT = 5.0
-ONCE = 10.0  # seconds: who needs more is called once
+ONCE = 10.0  # seconds: a solver that needs more is called once
 FLOOR_CALLS = 5
 SOLVERS = ("CLARABEL", "ECOS", "SCS")
 
 
 @lru_cache(maxsize=1)
-def network(flows: int, links: int, seed: int = 0) -> tuple[Any, Array, Array]:
+def network(flows: int, links: int) -> tuple[Any, Array, Array]:
     """Routing, capacities in [1, 10], priorities in [0.5, 2]."""
-    rng = np.random.default_rng(seed)
-    graph = networkx.random_regular_graph(4, links // 4, seed=seed)
+    rng = np.random.default_rng(0)
+    graph = networkx.random_regular_graph(4, links // 4, seed=0)
     arcs = {arc: k for k, arc in enumerate(graph.to_directed().edges)}
     paths = dict(networkx.all_pairs_shortest_path(graph))
     nodes = links // 4
@@ -89,7 +89,7 @@ def with_cvxpy(solver: str, R: Any, c: Array, w: Array, alpha: float) -> Array:
 
 
 def first_level(R: Any, c: Array) -> Array:
-    """The largest least rate, by HiGHS; everybody gets it."""
+    """The largest least rate, by HiGHS, for every flow."""
     n = R.shape[1]
     one = sparse.csr_array(np.ones((n, 1)))
     rows = sparse.vstack(
@@ -115,7 +115,7 @@ def floors(R: Any, c: Array) -> tuple[float, float]:
 
 
 def shortest(call: Call) -> float:
-    """Least seconds of a few calls: a floor is what it costs when nothing disturbs it."""
+    """Least seconds of a few calls: a floor is the time without disturbances."""
     seconds = []
     for _ in range(FLOOR_CALLS):
         begin = time.perf_counter()
@@ -124,7 +124,7 @@ def shortest(call: Call) -> float:
     return min(seconds)
 
 
-def contestants(R: Any, c: Array, w: Array, alpha: float) -> dict[str, Call]:
+def solvers(R: Any, c: Array, w: Array, alpha: float) -> dict[str, Call]:
     """Ours first."""
     calls: dict[str, Call] = {
         "fairopt": lambda: fairopt.alpha_fair_allocation(R, c, alpha, priority=w).require().rates
@@ -140,7 +140,7 @@ def contestants(R: Any, c: Array, w: Array, alpha: float) -> dict[str, Call]:
 def measure(
     calls: dict[str, Call], slow: set[str], rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, Array]]:
-    """Seconds of each call, interleaved, and its rates; one round for who is slow or fails."""
+    """Seconds of each call, interleaved, and its rates; one round for slow or failing solvers."""
     seconds: dict[str, list[float]] = {}
     rates: dict[str, Array] = {}
     for k in range(rounds):
@@ -164,7 +164,7 @@ def row(
 ) -> dict[str, Any]:
     """One line of the table."""
     R, c, w = network(flows, links)
-    calls = contestants(R, c, w, alpha)
+    calls = solvers(R, c, w, alpha)
     fairopt.alpha_fair_allocation(R[:, :50], c, alpha, priority=w[:50])  # imports
     seconds, rates = measure(calls, slow, rounds)
     exact = fairopt.alpha_fair_allocation(R, c, alpha, priority=w, tol=1e-12)
@@ -226,7 +226,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write both tables to this file")
     arguments = parser.parse_args()
-    warnings.simplefilter("ignore")  # contestants warn about what the error shows
+    warnings.simplefilter("ignore")  # solvers warn about what the error shows
     rows: list[dict[str, Any]] = []
     alone: list[dict[str, Any]] = []
     limit = FULL_LIMIT if arguments.full else LIMIT
@@ -240,8 +240,7 @@ def main() -> None:
             for size in FULL if arguments.full else SIZES:
                 rows.append(row(*size, alpha, slow, arguments.rounds, limit))
                 save(arguments.json, rows, alone)
-    console = Console()
-    console = Console(width=max(console.width, 230))
+    console = Console(width=max(Console().width, 230))
     console.print(table("our milliseconds; others: multiples of them, and their rate errors", rows))
     console.print(table("larger networks", alone))
 

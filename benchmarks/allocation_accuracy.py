@@ -4,19 +4,23 @@ The exact rates are those of Newton's method in mpmath on the links that our pri
 fails if they are the wrong links. Printed is the largest relative error of a rate over all flows
 and seeds.
 
-Run with: python -m benchmarks.allocation_accuracy [--flows 40] [--seeds 3] [--json FILE]
+Run with: python benchmarks/allocation_accuracy.py [--flows 40] [--seeds 3] [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 import fairopt
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from benchmarks.problems import networks
 from benchmarks.problems.high_precision import exact_rates
 

@@ -54,7 +54,7 @@ def peak(rule, bids, budget):
 
 def main() -> None:
     """Print a table of medians relative to numpy.sort(bids, axis=0), then of memory."""
-    print(f"ratio to numpy.sort(bids, axis=0), {TASKS} tasks, lognormal asks; budget 0.05 per ask")
+    print(f"ratio to numpy.sort(bids, axis=0), {TASKS} tasks, lognormal bids; budget 0.05 per bid")
     print(f"{'clients':>9} {'sort ms':>9} " + " ".join(f"{name:>20}" for name in list(RULES)[1:]))
     for clients, rounds in SIZES.items():
         bids = np.random.default_rng(0).lognormal(size=(clients, TASKS))

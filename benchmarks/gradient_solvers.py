@@ -1,11 +1,11 @@
 """The K x K solvers beside what people use today: ratios and residuals, from one process.
 
 Three tables. Speed: the time of one call in units of one `numpy.linalg.solve` of the same size,
-all contestants interleaved, as median (lower-upper quartile). Batch: 256 problems in one call, per
-problem and in the same unit; who takes no batch is looped over a few of them. Accuracy: the worst
-residual over several draws of each family, judged for everybody by the same functions (0 is exact,
-"-" a refusal, an error, or too slow for this size). SciPy recipes are those of released code;
-cvxpy is `fairopt.reference`; TorchJD takes part if it is installed.
+all solvers interleaved, as median (lower-upper quartile). Batch: 256 problems in one call, per
+problem and in the same unit; solvers without batches are looped over a few of them. Accuracy: the
+worst residual over several draws of each family, by the same functions for all (0 is exact, "-" a
+refusal, an error, or too slow for this size). SciPy recipes are those of released code; cvxpy
+is `fairopt.reference`; TorchJD is included if it is installed.
 
 Run with: python benchmarks/gradient_solvers.py [--tasks 2 8 64 256] [--rounds 15] [--json FILE]
 """
@@ -36,11 +36,11 @@ Solve = Callable[[Array], Array]
 
 ALPHA = 2.0  # the default of released FairGrad runs
 C = 0.4  # radius of the conflict-averse ball in released runs
-SLOW = 0.02  # seconds: contestants above it get a tenth of the rounds
-LIMIT = 0.25  # seconds: contestants above it take no part in larger sizes
+SLOW = 0.02  # seconds: solvers above it get a tenth of the rounds
+LIMIT = 0.25  # seconds: solvers above it are not run on larger sizes
 BATCH = 256  # problems per call
 BATCH_TASKS = (2, 8, 64)
-LOOPED = 4  # of them for contestants that take one problem at a time
+LOOPED = 4  # of them for solvers that take one problem at a time
 WIDTH = 150  # characters the accuracy table needs
 TINY = 1e-300  # a residual below it prints as 0
 
@@ -106,7 +106,7 @@ def nnls_min_norm(A: Array) -> Array:
     return np.asarray(u / u.sum())
 
 
-def twin_conflict_averse(A: Array) -> Array:
+def cvxpy_conflict_averse(A: Array) -> Array:
     """Weights of the cvxpy direction (the factor is square)."""
     d = reference.conflict_averse(A, C)
     return np.asarray(np.linalg.lstsq(reference.factor(A).T, d, rcond=None)[0])
@@ -159,7 +159,7 @@ Problems = dict[str, tuple[Callable[[Array, Array], float], dict[str, Solve | No
 
 
 def problems() -> Problems:
-    """For each problem its judge and its contestants; ours comes first and takes batches."""
+    """For each problem its residual and its solvers; ours comes first and takes batches."""
     return {
         "fairgrad (alpha 2)": (
             lambda A, w: float(fairopt.fairgrad_residual(A, ALPHA, w)),
@@ -182,7 +182,7 @@ def problems() -> Problems:
             {
                 "fairopt": lambda A: fairopt.conflict_averse(A, C).weights,
                 "SciPy SLSQP": slsqp_conflict_averse,
-                "cvxpy": twin_conflict_averse,
+                "cvxpy": cvxpy_conflict_averse,
                 "TorchJD": torchjd("CAGradWeighting", c=C),
             },
         ),
@@ -253,8 +253,8 @@ def speed(tasks: list[int], rounds: int, rng: np.random.Generator) -> list[dict[
         A = A @ A.T
         b = np.ones(K)
         calls: dict[str, Callable[[], Any]] = {"solve": lambda A=A, b=b: np.linalg.solve(A, b)}
-        for problem, (_, contestants) in problems().items():
-            for name, solve in contestants.items():
+        for problem, (_, solvers) in problems().items():
+            for name, solve in solvers.items():
                 key = f"{problem}|{name}"
                 if solve is not None and key not in slow and _bearable(solve, A, slow, key):
                     calls[key] = lambda A=A, solve=solve: solve(A)
@@ -263,7 +263,7 @@ def speed(tasks: list[int], rounds: int, rng: np.random.Generator) -> list[dict[
 
 
 def _bearable(solve: Solve, A: Array, slow: set[str], key: str) -> bool:
-    """Whether the contestant solves this one at all; notes the slow ones."""
+    """Whether the solver solves this one in time; adds slow ones to `slow`."""
     solve(A[:2, :2])  # imports and compiles
     begin = time.perf_counter()
     solve(A)
@@ -281,8 +281,8 @@ def batches(rounds: int, rng: np.random.Generator) -> list[dict[str, Any]]:
         b = np.ones(K)
         single = {"solve": lambda A=A[0], b=b: np.linalg.solve(A, b)}
         found = quartiles(single, 10 * rounds)
-        for problem, (_, contestants) in problems().items():
-            for name, solve in contestants.items():
+        for problem, (_, solvers) in problems().items():
+            for name, solve in solvers.items():
                 if solve is None or name == "cvxpy" or (K > 8 and "Nash" in name):
                     continue
                 many = A if name == "fairopt" else A[:LOOPED]
@@ -299,24 +299,24 @@ def _loop(solve: Solve, many: Array) -> Callable[[], list[Array]]:
 
 
 def accuracy(K: int, draws: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Rows of the second table: the worst residual by family."""
+    """Rows of the third table: the worst residual by family."""
     grams = [{n: G @ G.T for n, G in families(K, rng).items()} for _ in range(draws)]
     rows = []
-    for problem, (judge, contestants) in problems().items():
-        for name, solve in contestants.items():
+    for problem, (residual, solvers) in problems().items():
+        for name, solve in solvers.items():
             if solve is None:
                 continue
             row: dict[str, Any] = {"problem": problem, "solver": name}
             for family in grams[0]:
-                row[family] = max(_judged(solve, judge, draw[family]) for draw in grams)
+                row[family] = max(_residual(solve, residual, draw[family]) for draw in grams)
             rows.append(row)
     return rows
 
 
-def _judged(solve: Solve, judge: Callable[[Array, Array], float], A: Array) -> float:
-    """Residual of one answer; NaN where the contestant raises."""
+def _residual(solve: Solve, residual: Callable[[Array, Array], float], A: Array) -> float:
+    """Residual of one answer; NaN where the solver raises."""
     try:
-        return judge(A, solve(A))
+        return residual(A, solve(A))
     except (ValueError, ArithmeticError, RuntimeError, np.linalg.LinAlgError):
         return float("nan")
     except Exception as error:  # solvers raise their own types, cvxpy among them
@@ -362,12 +362,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write all tables to this file")
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
-    warnings.simplefilter("ignore")  # contestants warn about what the residual shows
+    warnings.simplefilter("ignore")  # solvers warn about what the residual shows
     fast = speed(arguments.tasks, arguments.rounds, rng)
     batch = batches(arguments.rounds, rng)
     exact = accuracy(8, arguments.draws, rng)
-    console = Console()
-    console = Console(width=max(console.width, WIDTH))
+    console = Console(width=max(Console().width, WIDTH))
     sizes = [f"K={K}" for K in arguments.tasks]
     console.print(_table("time of one call / one numpy.linalg.solve", fast, sizes, ""))
     sizes = [f"K={K}" for K in BATCH_TASKS]

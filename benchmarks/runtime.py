@@ -1,6 +1,6 @@
 """One round of federated averaging: our executors, a plain PyTorch loop, and other projects.
 
-Peer: the loop that one would write by hand, on the same clients. Ours and the loop are timed in
+Baseline: the loop that one would write by hand, on the same clients. Ours and the loop are timed in
 turn in one process, round after round, as ratios with quartiles; the rule behind
 `executor = "auto"` rests on these figures. Flower and pfl run as processes of their own where they
 are installed (`pip install 'flwr[simulation]' pfl`), so their ratios are looser; each is set beside

@@ -69,10 +69,9 @@ def _quadratic_branch(x: Array, centre: float) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Runs:
-    """Paths (saved steps, methods, starts, 2) and the final losses and gradient cosines."""
+    """Paths (saved steps, methods, starts, 2) and the final gradient cosines."""
 
     paths: Array
-    losses: Array
     cosines: Array
 
 
@@ -99,9 +98,9 @@ def simulate(alphas: tuple[float, ...], steps: int = 35_000, rate: float = 1e-3)
         x -= rate * (m / (1.0 - 0.9**step)) / (np.sqrt(v / (1.0 - 0.999**step)) + 1e-8)
         if step % 100 == 0:
             paths.append(x.copy())
-    losses, g = losses_and_gradients(x)
+    _, g = losses_and_gradients(x)
     norms = np.linalg.norm(g, axis=-1)
-    return Runs(np.array(paths), losses, (g[..., 0, :] * g[..., 1, :]).sum(-1) / norms.prod(-1))
+    return Runs(np.array(paths), (g[..., 0, :] * g[..., 1, :]).sum(-1) / norms.prod(-1))
 
 
 def plot(runs: Runs, names: list[str], file: str) -> None:

@@ -1,4 +1,4 @@
-"""Exact, fast solvers for sharing fairly, whose answers judge themselves.
+"""Exact, fast solvers for sharing fairly; every answer has a status and a recomputed residual.
 
 Three task gradients, two of which agree; which direction serves all of them fairly?
 
@@ -12,7 +12,7 @@ Three task gradients, two of which agree; which direction serves all of them fai
     >>> solution.residual < 1e-10  # recomputed from the problem, not taken from the solver
     True
 
-Opposite gradients have no such direction, and the answer says so instead of inventing one:
+Opposite gradients have no such direction, and the status tells:
 
     >>> fairopt.fairgrad([[1.0, -1.0], [-1.0, 1.0]], alpha=2.0).status.name
     'PARETO_STATIONARY'

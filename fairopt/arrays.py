@@ -1,4 +1,4 @@
-"""Names of the array types that every file uses."""
+"""Names of the array types that every file uses, and the precision of float64."""
 
 from __future__ import annotations
 
@@ -8,3 +8,5 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 Ints = NDArray[np.int64]
+
+EPS = 2.0**-52  # spacing of float64 at 1

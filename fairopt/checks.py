@@ -102,7 +102,7 @@ def bool_array(argument: str, value: object, length: int) -> BoolArray:
 
 
 def number(argument: str, value: object, low: float, high: float, requirement: str) -> float:
-    """One real number in [low, high]; the ends say with their own value whether inf is allowed."""
+    """One real number in [low, high]; inf is allowed where it is one of the ends."""
     array = real_array(argument, value, requirement)
     if array.ndim != 0 or not low <= array <= high:
         raise InvalidInput(argument, value, requirement)
@@ -144,10 +144,10 @@ def broadcastable(argument: str, shape: tuple[int, ...], other: tuple[int, ...])
 
 FAULT = 100  # kernels return a status below it, or a code of `fairopt.kernels.faults`
 _FLOAT64 = np.dtype(np.float64)
-DEFAULT_ERROR = -1.0  # tells a kernel to assume 4 K eps of float64
+DEFAULT_ERROR = -1.0  # a kernel assumes 4 K eps of float64 for it
 
 
-def gram_matrix(value: object, argument: str = "gram") -> tuple[Array, float]:
+def gram_matrix(value: object) -> tuple[Array, float]:
     """A (..., K, K) array in float64, and the error of its entries: 4 K eps of its dtype.
 
     The shape is checked here, the entries by the kernels (`gram_fault`).
@@ -156,17 +156,17 @@ def gram_matrix(value: object, argument: str = "gram") -> tuple[Array, float]:
     if type(value) is np.ndarray and value.dtype == _FLOAT64:
         array = value
     else:
-        given = _as_numpy(argument, value, "a (..., K, K) array of real numbers")
-        array = real_array(argument, value, "a (..., K, K) array of real numbers")
+        given = _as_numpy("gram", value, "a (..., K, K) array of real numbers")
+        array = real_array("gram", value, "a (..., K, K) array of real numbers")
         if given.dtype.kind == "f" and given.dtype.itemsize < 8 and given.ndim:
             error = 4.0 * given.shape[-1] * float(np.finfo(given.dtype).eps)
     shape = array.shape
     if len(shape) < 2 or shape[-1] != shape[-2] or shape[-1] == 0:
-        raise InvalidInput(argument, f"array of shape {shape}", "of shape (..., K, K) with K >= 1")
+        raise InvalidInput("gram", f"array of shape {shape}", "of shape (..., K, K) with K >= 1")
     return array, error
 
 
-def gram_fault(gram: Array, code: Any, argument: str = "gram") -> None:
+def gram_fault(gram: Array, code: Any) -> None:
     """Raise for the first matrix whose kernel returned a fault code; do nothing if none did."""
     if type(code) is np.int64:  # a single problem: the fast path
         if code < FAULT:
@@ -180,7 +180,7 @@ def gram_fault(gram: Array, code: Any, argument: str = "gram") -> None:
     matrix = np.broadcast_to(gram, codes.shape + gram.shape[-2:])[index]
     where = f" in problem {index if len(index) > 1 else index[0]}" if index else ""
     entry, requirement = faults.words(matrix, int(codes[index]))
-    raise InvalidInput(argument + entry, _entry(matrix, entry), requirement + where)
+    raise InvalidInput("gram" + entry, _entry(matrix, entry), requirement + where)
 
 
 def _entry(matrix: Array, entry: str) -> object:
@@ -220,7 +220,7 @@ def gram_precision(value: object, default: float) -> float | Array:
 
 
 def task_array(argument: str, value: object, tasks: int) -> Array:
-    """(..., K) real numbers for K tasks; signs and NaN are the caller's or a kernel's business."""
+    """(..., K) real numbers for K tasks; signs and NaN are checked by the caller or a kernel."""
     array = real_array(argument, value)
     if array.ndim == 0 or array.shape[-1] != tasks:
         raise InvalidInput(

@@ -27,8 +27,8 @@ def client_task_probabilities(
     .. math:: p_s = \frac{a_s f_s^{\alpha-1}}{\sum_{s'} a_{s'} f_{s'}^{\alpha-1}}
 
     replaces the factor in front. Here alpha is the power of a *loss* (not of a utility, as it is
-    in `fairopt.fairgrad`): 1 ignores the losses, 2 is linear in them, larger values look ever more
-    at the worst task, and infinity sends every client to it.
+    in `fairopt.fairgrad`): 1 ignores the losses, 2 is linear in them, larger values weigh the worst
+    task ever more, and infinity sends every client to it.
 
     Args:
         losses: f, shape (..., S), finite and >= 0, any unit (only ratios matter; error rates do).

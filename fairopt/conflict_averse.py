@@ -1,4 +1,4 @@
-"""The direction of best worst progress near a reference direction (CAGrad, FedHCA2)."""
+"""The direction of best worst-case progress near a reference direction (CAGrad, FedHCA2)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.arrays import Array
+from fairopt.arrays import EPS, Array
 from fairopt.solution import Solution, single
 
 MAX_ITERATIONS = 100_000  # active-set steps over all levels; a few times K are usual
 ZERO_REFERENCE = 8.0  # times K eps (sum |g_k r_k|)^2: below it |g0|^2 is rounding
-_EPS = 2.0**-52
 
 
 def conflict_averse(
@@ -27,7 +26,7 @@ def conflict_averse(
     max_iterations: int = MAX_ITERATIONS,
     gram_error: float | ArrayLike | None = None,
 ) -> Solution:
-    r"""Weights of the direction with the best worst progress in a ball around a reference.
+    r"""Weights of the direction with the best worst-case progress in a ball around a reference.
 
     Problem: with g0 = sum_k r_k g_k, maximise min_k <g_k, d> subject to ||d - g0|| <= c ||g0||.
     The dual is min over the simplex of <G v, g0> + c ||g0|| ||G v||, and d = g0 + (c ||g0|| /
@@ -87,7 +86,7 @@ def conflict_averse(
     with np.errstate(all="ignore"):
         answer = _kernel()(A, radius, r, begin, given, checks.tolerance(tol), steps, assumed)
     checks.gram_fault(A, answer[3])
-    return _solution(*answer)
+    return _solution(answer)
 
 
 @cache
@@ -98,27 +97,19 @@ def _kernel() -> Any:
     return kernel
 
 
-def _solution(
-    w: Array,
-    dual: Array,
-    certificate: Array,
-    status: Any,
-    residual: Any,
-    steps: Any,
-    floor: Any,
-    bound: Any,
-) -> Solution:
-    """One small record from the kernel's outputs."""
-    none = bool(np.isnan(certificate[..., 0]).all())
-    proof = None if none else certificate
+def _solution(answer: tuple[Any, ...]) -> Solution:
+    """The record of the kernel's outputs."""
+    w, dual, certificate, status, residual, steps, floor, bound = answer
+    if np.isnan(certificate[..., 0]).all():
+        certificate = None
     if w.ndim > 1:
-        return Solution(w, status, residual, steps, proof, dual, floor, gram_error=bound)
+        return Solution(w, status, residual, steps, certificate, dual, floor, gram_error=bound)
     return single(
         w,
         status,
         residual,
         steps,
-        certificate=proof,
+        certificate=certificate,
         dual=dual,
         floor=float(floor),
         gram_error=float(bound),
@@ -132,7 +123,7 @@ def conflict_averse_residual(
     reference: ArrayLike | None = None,
     dual: ArrayLike | None = None,
 ) -> float | Array:
-    r"""How far any weights are from the best worst progress in the ball; 0 is exact.
+    r"""How far any weights are from the best worst-case progress in the ball; 0 is exact.
 
     (dual value - worst progress) / max(|dual value|, ||g0||^2), plus the violation of the ball
     relative to ||g0||. The dual value bounds what any direction in the ball can reach (a ||G v||
@@ -192,14 +183,14 @@ def _gap(A: Array, c: Array, w: Array, r: Array, v: Array) -> Array:
     size = (d * np.abs(r)).sum(axis=-1)
     norm = np.sqrt(np.maximum(square, 0.0))
     quad = np.maximum((v * _times(A, v)).sum(axis=-1), 0.0)
-    resolved = quad > (d.shape[-1] + 2.0) * _EPS * (d * np.abs(v)).sum(axis=-1) ** 2
+    resolved = quad > (d.shape[-1] + 2.0) * EPS * (d * np.abs(v)).sum(axis=-1) ** 2
     value = (v * at_reference).sum(axis=-1) + c * norm * np.sqrt(np.where(resolved, quad, 0.0))
     off = np.sqrt(np.maximum(((w - r) * _times(A, w - r)).sum(axis=-1), 0.0))
     gap = np.maximum(value - _times(A, w).min(axis=-1), 0.0)
     proper = gap / np.maximum(np.abs(value), square) + np.maximum(off - c * norm, 0.0) / norm
     simplex = np.abs(v.sum(axis=-1) - 1.0) + np.maximum(-v, 0.0).max(axis=-1)
-    proper = proper + np.where(simplex <= v.shape[-1] * _EPS, 0.0, simplex)
+    proper = proper + np.where(simplex <= v.shape[-1] * EPS, 0.0, simplex)
     off_size = (d * np.abs(w - r)).sum(axis=-1)
     point = np.where(size > 0.0, (off_size / np.where(size > 0.0, size, 1.0)) ** 2, off_size)
-    vanishing = square <= ZERO_REFERENCE * d.shape[-1] * _EPS * size * size
+    vanishing = square <= ZERO_REFERENCE * d.shape[-1] * EPS * size * size
     return np.asarray(np.where(vanishing, point, proper))

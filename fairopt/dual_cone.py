@@ -1,4 +1,4 @@
-"""The nearest direction that conflicts with nobody: projection on the dual cone, and UPGrad."""
+"""The nearest non-conflicting direction: projection on the dual cone, and UPGrad."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.arrays import Array
+from fairopt.arrays import EPS, Array
 from fairopt.errors import InvalidInput
 from fairopt.solution import Solution, Status, single, worst
 
-_EPS = 2.0**-52
 DEFAULT_ACCURACY = -1.0  # tells the kernel to choose by the error of the matrix
 
 
@@ -27,7 +26,7 @@ def dual_cone_projection(
     max_iterations: int | None = None,
     gram_error: float | ArrayLike | None = None,
 ) -> Solution:
-    r"""Weights of the direction nearest to G r that is non-conflicting.
+    r"""Weights of the non-conflicting direction nearest to G r.
 
     Problem: minimise ||d - g0||, g0 = sum_k r_k g_k, over d with <g_k, d> >= 0 for every k. The
     optimum is d = G w with w = r + u, u >= 0, A w >= 0 and u'A w = 0.
@@ -78,8 +77,8 @@ def dual_cone_projection(
     """
     A, error = checks.gram_matrix(gram)
     r = checks.finite_vector("reference", reference, A.shape[-1])
-    alone = r.ndim <= max(A.ndim - 1, 1)
-    rows = r[..., None, :] if alone else r
+    single_reference = r.ndim <= max(A.ndim - 1, 1)
+    rows = r[..., None, :] if single_reference else r
     begin = rows if start is None else _start(start, r)
     assumed = error if gram_error is None else checks.gram_precision(gram_error, error)
     goal = DEFAULT_ACCURACY if accuracy is None else checks.accuracy(accuracy)
@@ -98,7 +97,7 @@ def dual_cone_projection(
         w, status, residual, steps, bound, known = _kernel()(
             A, rows, begin.reshape(rows.shape), warm, checks.tolerance(tol), goal, cap, assumed
         )
-    if alone and w.ndim == 2:
+    if single_reference and w.ndim == 2:
         checks.gram_fault(A, status[0])
         return single(
             w[0],
@@ -109,7 +108,7 @@ def dual_cone_projection(
             direction_error=float(bound[0]),
         )
     checks.gram_fault(A, status.max(axis=-1, initial=0))
-    if not alone:
+    if not single_reference:
         return Solution(
             w, status, residual, steps, gram_error=known[..., None], direction_error=bound
         )
@@ -211,7 +210,7 @@ def _sum_of_projections(A: Array, r: Array, each: Solution, accuracy: Any) -> So
     if not counts.all():
         status, residual, off = (np.where(counts, x, 0) for x in (status, residual, off))
     with np.errstate(all="ignore"):
-        bound = ((share * off).sum(axis=-1) + (K + 1.0) * _EPS * moved) / total
+        bound = ((share * off).sum(axis=-1) + (K + 1.0) * EPS * moved) / total
     bound = np.where(total > 0.0, bound, 0.0)
     known = np.asarray(each.gram_error)[..., 0]
     below = worst(status, axis=-1) if status.any() else np.zeros(bound.shape, dtype=np.int64)
@@ -244,7 +243,7 @@ def dual_cone_residual(gram: ArrayLike, reference: ArrayLike, weights: ArrayLike
     With multipliers u = w - r the optimality conditions are u >= 0, A w >= 0, u'A w = 0. The
     residual is :math:`\max_k |\min(|g_k| u_k, (A w)_k / |g_k|)|` over
     :math:`\sum_k |g_k| \max(|w_k|, |r_k|)`: zero
-    exactly at a solution, and the same in every unit. (A zero gradient asks only for u_k >= 0.)
+    exactly at a solution, and the same in every unit. (A zero gradient requires only u_k >= 0.)
 
     Args:
         gram: A, (..., K, K).

@@ -40,7 +40,7 @@ def fairgrad(
     .. math:: A w = (p / w)^{1/\alpha}, \qquad w > 0, \qquad A = G^\top G,
 
     that is w_k = p_k s_k^-alpha and s = A w. Here alpha is the power of a *utility*: 0 is the
-    gradient sum (projected on the directions that conflict with nobody), 1 proportional fairness
+    gradient sum (projected on the non-conflicting directions), 1 proportional fairness
     (Nash bargaining), 2 minimum potential delay, inf max-min (the min-norm direction).
 
     Args:
@@ -108,7 +108,7 @@ def fairgrad(
     with np.errstate(all="ignore"):
         answer = _kernel()(A, power, p, begin, _given(priority, start), limit, steps, assumed)
     checks.gram_fault(A, answer[2])
-    return _solution(*answer)
+    return _solution(answer)
 
 
 def _with_projections(
@@ -241,18 +241,9 @@ def _same_batch(
     )
 
 
-def _solution(
-    w: Array,
-    certificate: Array,
-    status: Any,
-    residual: Any,
-    steps: Any,
-    floor: Any,
-    worst: Any,
-    bound: Any,
-    margin: Any,
-) -> Solution:
-    """One small record from the kernel's outputs."""
+def _solution(answer: tuple[Any, ...]) -> Solution:
+    """The record of the kernel's outputs."""
+    w, certificate, status, residual, steps, floor, worst, bound, margin = answer
     if w.ndim == 1:
         found = margin <= bound or margin < 0.0
         return single(
@@ -267,7 +258,14 @@ def _solution(
         )
     some = not bool(np.isnan(certificate).all())
     return Solution(
-        w, status, residual, steps, certificate if some else None, None, floor, worst, bound
+        w,
+        status,
+        residual,
+        steps,
+        certificate=certificate if some else None,
+        floor=floor,
+        worst=worst,
+        gram_error=bound,
     )
 
 
@@ -288,7 +286,7 @@ def fairgrad_residual(
     Args:
         gram: A, (..., K, K).
         alpha: In [0, inf], a number or one per problem.
-        weights: w, (..., K), judged as they are; NaN gives inf.
+        weights: w, (..., K), taken as they are; NaN gives inf.
         priority: p > 0, (..., K), default ones.
 
     Method: the products are formed after an exact scaling by powers of two, so nothing overflows.

@@ -1,4 +1,4 @@
-"""The shortest convex combination of the task gradients (MGDA)."""
+"""The min-norm point of the convex hull of the task gradients (MGDA)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.arrays import Array
+from fairopt.arrays import EPS, Array
 from fairopt.solution import Solution, single
 
 MAX_ITERATIONS = 100_000  # active-set steps; the kernel has its own cap of a few times K
-_ROUNDING = 2.0**-52
 
 
 def min_norm(
@@ -101,7 +100,7 @@ def _kernel() -> Any:
 
 
 def min_norm_residual(gram: ArrayLike, weights: ArrayLike) -> float | Array:
-    r"""How far weights are from the shortest convex combination; 0 is exact.
+    r"""How far weights are from those of the min-norm point; 0 is exact.
 
     With S = sum_k |g_k| v_k the residual is
     :math:`\max_k (v^\top A v - (A v)_k)_+ / (S \max(|g_k|, S))`, the Frank-Wolfe gap task by task,
@@ -109,14 +108,14 @@ def min_norm_residual(gram: ArrayLike, weights: ArrayLike) -> float | Array:
 
     Resolution: v'Av is known to (K + 2) eps S^2 only, eps = 2^-52. A point at or below that has a
     combination shorter than about 2e-8 sqrt(K) of its terms, which a float64 Gram matrix cannot
-    tell from zero; it is charged v'Av / S^2 if that is less. Every longer point is judged by the
-    gap, which is of first order in its distance from the optimum: near a stationary point too,
-    a combination ten times the shortest one is not accepted. `fairopt.min_norm_from_gradients`
-    resolves lengths down to about 1e-15.
+    tell from zero; its residual is v'Av / S^2 if that is less. For every longer point it is the
+    gap, which is of first order in the distance from the optimum: near a stationary point too,
+    a combination ten times as long as the min-norm point is not accepted.
+    `fairopt.min_norm_from_gradients` resolves lengths down to about 1e-15.
 
     Args:
         gram: A, (..., K, K).
-        weights: v, (..., K), judged as they are; NaN gives inf.
+        weights: v, (..., K), taken as they are; NaN gives inf.
 
     Example:
         >>> min_norm_residual([[1.0, 0.0], [0.0, 1.0]], [0.5, 0.5])
@@ -135,8 +134,8 @@ def min_norm_residual(gram: ArrayLike, weights: ArrayLike) -> float | Array:
     gap = (np.maximum(quad - slopes, 0.0) / np.where(scale > 0.0, scale, 1.0)).max(axis=-1)
     square = (np.maximum(quad, 0.0) / np.where(size > 0.0, size, 1.0) ** 2)[..., 0]
     outside = np.abs(v.sum(axis=-1) - 1.0)
-    outside = np.where(outside <= v.shape[-1] * _ROUNDING, 0.0, outside)
-    vanishing = square <= (v.shape[-1] + 2.0) * _ROUNDING
+    outside = np.where(outside <= v.shape[-1] * EPS, 0.0, outside)
+    vanishing = square <= (v.shape[-1] + 2.0) * EPS
     result = (
         np.where(vanishing, np.minimum(gap, square), gap)
         + outside

@@ -1,4 +1,4 @@
-"""The shortest convex combination from the gradients themselves, with twice the digits."""
+"""The min-norm point from the gradients themselves, with twice the digits."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.arrays import Array
-from fairopt.pareto import finite_gradients
+from fairopt.arrays import EPS, Array
+from fairopt.pareto import finite_gradients, least_distance, unit_gradients, zero_gradients
 from fairopt.solution import Solution, Status
-
-_EPS = 2.0**-52
 
 
 def min_norm_from_gradients(gradients: ArrayLike, *, tol: float = 1e-12) -> Solution:
@@ -32,8 +30,8 @@ def min_norm_from_gradients(gradients: ArrayLike, *, tol: float = 1e-12) -> Solu
 
         where e is d, or d freed from what rounding put into the span of the differences of its
         gradients. No convex combination is shorter than min_k <g_k, e> / ||e||, whatever e, so this
-        bounds how much longer d is than the shortest one. If d vanishes to
-        rounding it is ||d|| / S. It compares lengths, `fairopt.min_norm_residual` their squares.
+        bounds how much longer d is than the min-norm point. If d vanishes
+        to rounding it is ||d|| / S. It compares lengths, `fairopt.min_norm_residual` their squares.
 
     Method: with R the triangular factor of the unit gradients, nonnegative least squares on R and
     one row of inverse lengths (the least-distance problem of Lawson and Hanson).
@@ -55,17 +53,13 @@ def min_norm_from_gradients(gradients: ArrayLike, *, tol: float = 1e-12) -> Solu
     """
     G, _ = finite_gradients(gradients)
     limit = checks.tolerance(tol)
-    size = np.abs(G).max(axis=1, keepdims=True)
-    zero = np.flatnonzero(size == 0.0)
+    zero = zero_gradients(G)
     if len(zero):
         vertex = np.eye(len(G))[zero[0]]
         return Solution(vertex, Status.OPTIMAL, 0.0, 0, certificate=vertex)
-    U = G / size
-    length = np.linalg.norm(U, axis=1)
-    U = U / length[:, None]
-    log_size = np.log(size[:, 0]) + np.log(length)
+    U, log_size = unit_gradients(G)
     inverse = np.exp(log_size.min() - log_size)
-    u = _least_distance(U, inverse)
+    u = least_distance(U, inverse)
     v = u * inverse
     residual, vanishes = _gap(U, u / v.sum(), np.exp(log_size - log_size.min()))
     v = v / v.sum()
@@ -73,23 +67,12 @@ def min_norm_from_gradients(gradients: ArrayLike, *, tol: float = 1e-12) -> Solu
     return Solution(v, status, residual, 0, certificate=v if vanishes else None)
 
 
-def _least_distance(U: Array, inverse: Array) -> Array:
-    """The u >= 0 with the shortest u U among those of equal u'inverse."""
-    from scipy.optimize import nnls
-
-    R = np.linalg.qr(U.T, mode="r")
-    target = np.zeros(len(R) + 1)
-    target[-1] = 1.0
-    u, _ = nnls(np.vstack([R, inverse]), target)
-    return np.asarray(u)
-
-
 def _gap(U: Array, u: Array, length: Array) -> tuple[float, bool]:
     """The residual of u'U, and whether it vanishes; lengths in units of the shortest gradient."""
     d = u @ U
     norm = float(np.linalg.norm(d))
     total = float(u.sum())
-    if norm <= 4.0 * _EPS * (len(U) + np.sqrt(U.shape[1])) * total:
+    if norm <= 4.0 * EPS * (len(U) + np.sqrt(U.shape[1])) * total:
         return norm / total, True
     scale = np.maximum(length, total)
     gaps = [
@@ -106,7 +89,7 @@ def _equalised(U: Array, length: Array, d: Array) -> Array:
     rows = G[1:] - G[0]
     sizes = np.linalg.norm(rows, axis=1, keepdims=True)
     _, values, basis = np.linalg.svd(rows / np.where(sizes > 0.0, sizes, 1.0), full_matrices=False)
-    basis = basis[values > len(G) * _EPS]
+    basis = basis[values > len(G) * EPS]
     for _ in range(2):  # the second pass removes the rounding of the first
         d = d - (basis @ d) @ basis
     return np.asarray(d)

@@ -62,7 +62,7 @@ class NetworkAllocation:
 
     @property
     def residual(self) -> float:
-        """What the judge says."""
+        """`allocation_residual` or `path_allocation_residual` of the answer."""
         return self.allocation.residual
 
     @property

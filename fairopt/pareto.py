@@ -11,14 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fairopt import checks
-from fairopt.arrays import Array
+from fairopt.arrays import EPS, Array, Ints
 from fairopt.errors import InvalidInput
-
-_EPS = 2.0**-52
 
 
 class Verdict(IntEnum):
-    """What the Gram matrix proves.
+    """What a Gram matrix with errors decides about Pareto stationarity.
 
     Example:
         >>> Verdict.NOT_STATIONARY.sentence
@@ -34,20 +32,20 @@ class Verdict(IntEnum):
         """One line in plain words."""
         return (
             "stationary: a convex combination of the gradients vanishes to rounding",
-            "undecided: the shortest combination lies within the precision of the Gram matrix",
+            "undecided: the min-norm point lies within the precision of the Gram matrix",
             "not stationary: some direction makes progress on every task",
         )[self]
 
 
 @dataclass(frozen=True, eq=False)
 class ParetoCertificate:
-    """A verdict with its proof.
+    """The result of a stationarity test, with its certificate.
 
     Attributes:
         verdict: `Verdict`; for a batch an integer array of its values.
         weights: (..., K) convex weights of the gradients, proportional to v_k / |g_k| for the
-            shortest convex combination v of the *unit* gradients g_k / |g_k|.
-        norm: Its length ||sum_k v_k g_k / |g_k| ||, (...).
+            min-norm weights v of the *unit* gradients g_k / |g_k|.
+        norm: The length ||sum_k v_k g_k / |g_k| || of that min-norm point, (...).
         bound: The length that the precision of the Gram matrix can resolve, (...).
     """
 
@@ -63,8 +61,8 @@ def pareto_certificate(
     r"""Decide whether the gradients have a common descent direction.
 
     Problem: K gradients are Pareto stationary if a convex combination of them is zero. A Gram
-    matrix known only to `gram_error` cannot always tell: with v the shortest convex combination of
-    the unit gradients and C their (correlation) matrix,
+    matrix known only to `gram_error` cannot always decide it: with v the min-norm weights of the
+    unit gradients and C their (correlation) matrix,
 
     - min_k (C v)_k > gram_error: NOT_STATIONARY for every matrix within that error, as d = G v has
       a positive product with each gradient;
@@ -139,22 +137,19 @@ def pareto_certificate_from_gradients(
     error = eps if gradient_error is None else gradient_error
     if not 0.0 <= checks.scalar_array("gradient_error", error) <= 1.0:
         raise InvalidInput("gradient_error", error, "a number in [0, 1]")
-    size = np.abs(G).max(axis=1, keepdims=True)
-    zero = np.flatnonzero(size == 0.0)
-    rounding = _EPS * (len(G) + float(np.sqrt(G.shape[1])))
+    rounding = EPS * (len(G) + float(np.sqrt(G.shape[1])))
     bound = float(error) + 4.0 * rounding
+    zero = zero_gradients(G)
     if len(zero):
         return ParetoCertificate(Verdict.STATIONARY, np.eye(len(G))[zero[0]], 0.0, bound)
-    U = G / size
-    length = np.linalg.norm(U, axis=1, keepdims=True)
-    U = U / length
-    v = _least_distance(U)
+    U, log_size = unit_gradients(G)
+    v = least_distance(U, np.ones(len(U)))
+    v = v / v.sum()
     norm = float(np.linalg.norm(v @ U))
     verdict = Verdict.STATIONARY if norm <= 4.0 * rounding else Verdict.UNDECIDED
     d = _equalised(U, v)
     if (U @ d).min() > bound * np.linalg.norm(d):
         verdict = Verdict.NOT_STATIONARY
-    log_size = np.log(size[:, 0]) + np.log(length[:, 0])
     weights = v * np.exp(log_size.min() - log_size)
     return ParetoCertificate(verdict, weights / weights.sum(), norm, bound)
 
@@ -167,7 +162,7 @@ def finite_gradients(gradients: ArrayLike) -> tuple[Array, float]:
     checks.all_where("gradients", G, np.isfinite(G), "finite")
     given = np.asarray(gradients).dtype
     narrow = given.kind == "f" and given.itemsize < 8
-    return G, float(np.finfo(given).eps) if narrow else _EPS
+    return G, float(np.finfo(given).eps) if narrow else EPS
 
 
 def _equalised(U: Array, v: Array) -> Array:
@@ -175,21 +170,34 @@ def _equalised(U: Array, v: Array) -> Array:
     d = v @ U
     support = U[v > 0.0]
     _, values, rows = np.linalg.svd(support[1:] - support[0], full_matrices=False)
-    basis = rows[values > len(U) * _EPS]
+    basis = rows[values > len(U) * EPS]
     for _ in range(2):  # the second pass removes the rounding of the first
         d = d - (basis @ d) @ basis
     return np.asarray(d)
 
 
-def _least_distance(U: Array) -> Array:
-    """Convex v with the shortest v U."""
+def zero_gradients(G: Array) -> Ints:
+    """The rows that are zero."""
+    return np.flatnonzero(~G.any(axis=1))
+
+
+def unit_gradients(G: Array) -> tuple[Array, Array]:
+    """Rows of length one and the logarithms of their lengths; no row is zero."""
+    size = np.abs(G).max(axis=1, keepdims=True)
+    U = G / size
+    length = np.linalg.norm(U, axis=1, keepdims=True)
+    return U / length, np.log(size[:, 0]) + np.log(length[:, 0])
+
+
+def least_distance(U: Array, row: Array) -> Array:
+    """The u >= 0 with the shortest u U among those of equal u'row."""
     from scipy.optimize import nnls
 
     R = np.linalg.qr(U.T, mode="r")
     target = np.zeros(len(R) + 1)
     target[-1] = 1.0
-    u, _ = nnls(np.vstack([R, np.ones(len(U))]), target)
-    return np.asarray(u / u.sum())
+    u, _ = nnls(np.vstack([R, row]), target)
+    return np.asarray(u)
 
 
 @cache

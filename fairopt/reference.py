@@ -1,7 +1,8 @@
-"""Slow evident twins: each problem is handed to cvxpy as it is written, or to exact fractions.
+"""Reference implementations: each problem as it is written, in cvxpy or in exact fractions.
 
-They exist to check the kernels and to be read; accuracy is that of the conic solver (about 1e-6 of
-a direction on well-scaled input). Needs the extra `reference`; cvxpy is imported by the first call.
+They are slow; the kernels are tested against them. Accuracy is that of the conic solver (about 1e-6
+of a direction on well-scaled input). Needs the extra `reference`; cvxpy is imported by the first
+call.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def dual_cone_projection(gram: ArrayLike, reference: ArrayLike) -> Array:
 
 
 def conflict_averse(gram: ArrayLike, c: float, reference: ArrayLike | None = None) -> Array:
-    """The d of best worst progress with ||d - G r|| <= c ||G r||, in the coordinates of `factor`.
+    """The d of best worst-case progress with ||d - G r|| <= c ||G r||, in coordinates of `factor`.
 
     Example:
         >>> conflict_averse([[1.0]], 0.5).round(4)
@@ -195,7 +196,7 @@ SETTLED = 1e-5  # relative: a rate that cannot exceed the level by more is settl
 
 
 def _level_by_level(cp: Any, constraints: Callable[[Any], list[Any]], flows: int) -> Array:
-    """Max-min fair rates: raise the least open rate, settle whoever cannot exceed it."""
+    """Max-min fair rates: raise the least open rate, settle the flows that cannot exceed it."""
     settled = np.full(flows, np.nan)
     while np.isnan(settled).any():
         x, t = cp.Variable(flows, nonneg=True), cp.Variable()
@@ -220,7 +221,7 @@ def max_min_rates(
     capacity: Sequence[Rational],
     upper: Sequence[Rational | None] | None = None,
 ) -> list[Fraction]:
-    """Max-min fair rates in exact fractions, by filling as it is told in words.
+    """Max-min fair rates in exact fractions, by progressive filling.
 
     Example:
         >>> max_min_rates([[1, 1, 0], [1, 0, 1]], [1, 2])

@@ -1,4 +1,4 @@
-"""What every K x K solver returns: an answer, what it is worth, and why."""
+"""The record that every K x K solver returns: weights, status, residual and certificate."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ _BY_RANK = np.array(
     ]
 )
 _RANK = np.argsort(_BY_RANK)  # place of every status in that order
-_GOOD = (Status.OPTIMAL, Status.ROUNDING_LIMITED)
+GOOD = (Status.OPTIMAL, Status.ROUNDING_LIMITED)
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """The answer of a K x K problem, or of a batch of them.
+    """The answer to a K x K problem, or to a batch of them.
 
     Attributes:
         weights: (..., K); the direction is d = sum_k weights[k] g_k.
@@ -122,7 +122,7 @@ class Solution:
     @property
     def ok(self) -> bool:
         """OPTIMAL or ROUNDING_LIMITED, everywhere for a batch."""
-        return bool(np.isin(self.status, _GOOD).all())
+        return bool(np.isin(self.status, GOOD).all())
 
     @property
     def sentence(self) -> str:
@@ -149,7 +149,7 @@ class Solution:
 
     def _first_bad(self) -> tuple[int, ...]:
         """Index of the first problem without an answer."""
-        bad = np.argwhere(~np.isin(self.status, _GOOD))
+        bad = np.argwhere(~np.isin(self.status, GOOD))
         return tuple(int(i) for i in bad[0]) if len(bad) else ()
 
     def _facts(self, index: tuple[int, ...]) -> tuple[int, float, float]:
@@ -221,13 +221,8 @@ def worst(status: ArrayLike, axis: int | None = None) -> Any:
     return found if np.ndim(found) else _MEMBERS[int(found)]
 
 
-def member(code: int) -> Status:
-    """The status of a kernel's code."""
-    return _MEMBERS[code]
-
-
 def _numbers(status: Status, worst: int, floor: float, error: float) -> str:
-    """What a sentence adds about this very problem."""
+    """What a sentence adds for this problem."""
     if status is Status.ROUNDING_LIMITED:
         return f" of {floor:.1e}, met by task {worst}" if worst >= 0 else ""
     if status is Status.UNDECIDED:

@@ -88,18 +88,18 @@ def explained(A, solution):
         return 8.0 * (A.shape[-1] + 4.0 + logs.max(axis=-1)) * solution.floor
 
 
-def ok_is_confirmed(solution, judged, tol, slack):
-    """What is OPTIMAL is so by an outside judge, what is ok is explained, no residual is flattered.
+def ok_is_confirmed(solution, residual, tol, slack):
+    """OPTIMAL is confirmed by an independent residual, ok is explained, no residual is too small.
 
     `slack` is what rounding explains; problems called stationary or out of range have no weights.
     """
     status = np.asarray(solution.status)
     slack = np.broadcast_to(slack, status.shape)
-    assert (judged[status == 0] <= 1.000001 * tol).all()
+    assert (residual[status == 0] <= 1.000001 * tol).all()
     limited = status == 7
-    assert (judged[limited] <= np.maximum(tol, slack[limited])).all()
+    assert (residual[limited] <= np.maximum(tol, slack[limited])).all()
     weighed = np.isin(status, (0, 2, 3, 7))
-    assert (judged <= solution.residual + slack + 1e-12)[weighed].all()
+    assert (residual <= solution.residual + slack + 1e-12)[weighed].all()
 
 
 def capacities_scale_rates(rates, R, c, alpha, w, factor, rtol=SAME_DIGITS):
@@ -144,7 +144,7 @@ def duplicated_flow_splits(rates, R, c, alpha, w, flow, rtol=1e-8):
 
 
 def has_bottlenecks(R, c, x, rtol=SAME_DIGITS):
-    """Every flow uses a full link on which nobody has more: max-min fairness."""
+    """Every flow uses a full link on which no flow has more: max-min fairness."""
     full = R @ x >= c * (1.0 - rtol)
     most = np.where(R > 0.0, x, 0.0).max(axis=1)
     for i in range(len(x)):

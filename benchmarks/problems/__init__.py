@@ -1,1 +1,1 @@
-"""Problems to be timed on and judged by; tests use them too."""
+"""Problems and high-precision solutions for benchmarks; tests use them too."""

@@ -5,24 +5,29 @@ from __future__ import annotations
 import mpmath
 import numpy as np
 
+DIGITS = 50  # of single-path rates
+NEWTON_STEPS = 8  # from 13 digits to 50, with reserve
+PATH_DIGITS = 400  # prices over several paths differ by a hundred decades
+GAP = 1e-16  # of the price of the cheapest flow
 
-def exact_rates(R, c, alpha, priority, prices, digits=50, steps=8):
+
+def exact_rates(R, c, alpha, priority, prices):
     """Rates at which the full links are exactly full, from prices near the optimum."""
     full = np.flatnonzero(prices > 0.0)
     columns = [np.flatnonzero(R[full, i]) for i in range(R.shape[1])]
-    with mpmath.workdps(digits):
+    with mpmath.workdps(DIGITS):
         w = [mpmath.mpf(float(p)) for p in priority]
         lam = [mpmath.mpf(float(prices[l])) for l in full]
         limit = [mpmath.mpf(float(c[l])) for l in full]
         A = [[mpmath.mpf(float(R[full[l], i])) for l in column] for i, column in enumerate(columns)]
         a = mpmath.mpf(float(alpha))
-        for _ in range(steps):
+        for _ in range(NEWTON_STEPS):
             x, load, H = _response(A, columns, w, lam, a)
             delta = _solve(H, [u - v for u, v in zip(load, limit, strict=True)])
             lam = [old + delta[k] for k, old in enumerate(lam)]
         x, load, _ = _response(A, columns, w, lam, a)
         worst = max(abs(u / v - 1) for u, v in zip(load, limit, strict=True))
-        assert worst < mpmath.mpf(10) ** (-digits // 2)
+        assert worst < mpmath.mpf(10) ** (-DIGITS // 2)
         return x
 
 
@@ -51,14 +56,14 @@ def _solve(H, right):
     return [u * f for u, f in zip(unit, found, strict=True)]
 
 
-def path_rates(R, owner, c, alpha, gap=1e-16, digits=400):
+def path_rates(R, owner, c, alpha):
     """Flow rates over several paths, priorities 1: a logarithmic barrier lowered decade by decade.
 
-    Minimises -sum of utilities - tau (sum of log z + sum of log room) until tau is `gap` of what
-    the cheapest flow pays. Prices differ by a hundred decades, hence the digits. Slow and evident.
+    Minimises -sum of utilities - tau (sum of log z + sum of log slack) until tau is GAP of what
+    the cheapest flow pays. Slow: a reference implementation.
     """
     R, owner = np.asarray(R), np.asarray(owner)
-    with mpmath.workdps(digits):
+    with mpmath.workdps(PATH_DIGITS):
         A = [[mpmath.mpf(float(entry)) for entry in row] for row in R]
         limit = [mpmath.mpf(float(v)) for v in c]
         z = [min(limit[l] / A[l][p] for l in range(len(A)) if A[l][p]) for p in range(len(owner))]
@@ -67,8 +72,8 @@ def path_rates(R, owner, c, alpha, gap=1e-16, digits=400):
         while True:
             x = _flow_rates(owner, z)
             pays = [rate ** (1 - a) for rate in x]
-            if tau is not None and tau <= gap * min(pays):
-                z = _centred(A, owner, limit, a, tau, z, gap)
+            if tau is not None and tau <= GAP * min(pays):
+                z = _centred(A, owner, limit, a, tau, z, GAP)
                 return np.array([float(rate) for rate in _flow_rates(owner, z)])
             tau = max(pays) if tau is None else tau / 10
             z = _centred(A, owner, limit, a, tau, z, 1e-3)
@@ -83,19 +88,19 @@ def _centred(A, owner, limit, a, tau, z, small):
     paths, links = range(len(owner)), range(len(A))
     while True:
         x = _flow_rates(owner, z)
-        room = [limit[l] - mpmath.fsum(A[l][p] * z[p] for p in paths) for l in links]
+        slack = [limit[l] - mpmath.fsum(A[l][p] * z[p] for p in paths) for l in links]
         g = [x[owner[p]] ** -a + tau / z[p] for p in paths]
-        g = [g[p] - tau * mpmath.fsum(A[l][p] / room[l] for l in links) for p in paths]
+        g = [g[p] - tau * mpmath.fsum(A[l][p] / slack[l] for l in links) for p in paths]
         H = mpmath.zeros(len(owner), len(owner))
         for p in paths:
             for q in paths:
-                H[p, q] = tau * mpmath.fsum(A[l][p] * A[l][q] / room[l] ** 2 for l in links)
+                H[p, q] = tau * mpmath.fsum(A[l][p] * A[l][q] / slack[l] ** 2 for l in links)
                 if owner[p] == owner[q]:
                     H[p, q] += a * x[owner[p]] ** (-a - 1)
             H[p, p] += tau / z[p] ** 2
         d = _solve(H, g)
         dx = _flow_rates(owner, d)
-        filled = [mpmath.fsum(A[l][p] * d[p] for p in paths) / room[l] for l in links]
+        filled = [mpmath.fsum(A[l][p] * d[p] for p in paths) / slack[l] for l in links]
         fastest = max(
             *(-2 * d[p] / z[p] for p in paths),
             *(2 * part for part in filled),

@@ -53,7 +53,7 @@ def problem(name, flows=150, seed=0):
 
 
 def anything(rng):
-    """A random problem with all that may occur: bounds, scales, duplicates, no capacity."""
+    """A random problem with every special case: bounds, scales, duplicates, no capacity."""
     m, n = (int(k) for k in rng.integers(1, (15, 30)))
     R = (rng.random((m, n)) < rng.uniform(0.05, 0.6)).astype(float)
     R *= rng.choice([1.0, 0.0]) + rng.uniform(0.1, 3.0, (m, n))

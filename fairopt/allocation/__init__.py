@@ -1,9 +1,10 @@
-"""Alpha-fair allocation of links, budgets or machines, one room per part.
+"""Alpha-fair allocation of links, budgets or machines, one folder or file per part.
 
-`api` states the public functions and `result` what they return; `problem` is what the caller
-stated, `residual` judges any point of it, `presolve` takes away units and what is superfluous,
-`solve` chooses a method and gives the status, `methods` has one file per method, `multipath` the
-same for flows that may split over several paths, `sensitivity` derivatives of an answer.
+`api` states the public functions and `result` what they return; `problem` is the checked problem,
+`residual` the optimality residual of any point of it, `presolve` scales it and drops redundant
+links, `solve` chooses a method and gives the status, `finite_alpha` combines the methods for
+finite alpha, `methods` has one file per method (`method_result` is what they return), `multipath`
+the same for flows that may split over several paths, `sensitivity` derivatives of an answer.
 """
 
 from fairopt.allocation.api import allocation_residual, alpha_fair_allocation

@@ -1,4 +1,4 @@
-"""Alpha-fair shares of links, budgets or machines, and a judge of any answer."""
+"""Alpha-fair shares of links, budgets or machines, and the residual of any answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def alpha_fair_allocation(
     tol: float = 1e-9,
     start: Allocation | ArrayLike | None = None,
 ) -> Allocation:
-    r"""Alpha-fair rates of flows over links of limited capacity, with prices that prove them.
+    r"""Alpha-fair rates of flows over links of limited capacity, with the dual prices.
 
     Problem:
 
@@ -48,7 +48,7 @@ def alpha_fair_allocation(
         OUT_OF_RANGE where the prices p x^-alpha leave float64; the sentence says which alpha would
         fit. At alpha = 0 several rates can be optimal; the answer is the vertex HiGHS ends at.
 
-    Method: links of one flow become bounds; the rest is scaled to capacities 1. Accelerated
+    Method: links of a single flow become bounds; the rest is scaled to capacities 1. Accelerated
     multiplicative dual ascent, Newton's method on the prices, a primal-dual interior point if both
     fail; progressive filling at inf, a linear programme at 0.
 
@@ -99,11 +99,11 @@ def allocation_residual(
       :math:`|x_i^\alpha q_i / p_i - 1|`);
     - feasibility: overload of a link relative to its capacity, excess of a rate over its bound;
     - slackness: for every limit the smaller of its unused share and the largest share its price
-      has in a q_i (1 on a link that nobody uses): a limit is used up, or its price could be
+      has in a q_i (1 on an unused link): a limit is used up, or its price could be
       dropped.
 
     At alpha = inf q_i is the largest price on the path and p does not count: then zero means that
-    every flow has a full link on which nobody has more. At alpha = 0 stationarity is the relative
+    every flow has a full link on which no flow has more. At alpha = 0 stationarity is the relative
     shortfall of q below p, and slackness the duality gap relative to the larger side.
 
     Args:
@@ -131,7 +131,7 @@ def allocation_residual(
         0.2
     """
     from fairopt.allocation.problem import number_of_each, read
-    from fairopt.allocation.residual import judge
+    from fairopt.allocation.residual import measure_residuals
 
     problem = read(routing, capacity, alpha, priority, upper)
     x = number_of_each("rates", rates, problem.flows, "flows")
@@ -139,4 +139,4 @@ def allocation_residual(
     none = np.zeros(problem.flows)
     own = upper_prices if upper_prices is not None else none
     mu = number_of_each("upper_prices", own, problem.flows, "flows")
-    return judge(problem, x, lam, mu).worst
+    return measure_residuals(problem, x, lam, mu).worst

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fairopt.allocation.method_result import Found
-from fairopt.allocation.methods.demand import Response, alone_log_prices, largest_log_part, respond
+from fairopt.allocation.method_result import MethodResult
+from fairopt.allocation.methods.demand import Demand, demand_at, largest_log_part, log_price_bounds
 from fairopt.allocation.methods.dual_ascent import ascend
 from fairopt.allocation.methods.interior_point import interior_point
 from fairopt.allocation.methods.newton import DENSE, polish
-from fairopt.allocation.methods.progressive_filling import water_filling
+from fairopt.allocation.methods.progressive_filling import progressive_filling
 from fairopt.allocation.presolve.identical_routes import merge
 from fairopt.allocation.presolve.scaling import Scaled
 from fairopt.arrays import Array
@@ -25,13 +25,13 @@ CHUNKS = (60, 60, 120)  # steps of ascent between two attempts of Newton's metho
 MORE_CHUNKS = (240, 480, 960)  # after the interior point, or instead of it
 FIRST_GOAL = 0.003  # violation at which Newton's method is tried; a tenth of it after a failure
 NEWTON_STEPS = 20
-WIDE = 300.0  # e-folds between flow prices that leave little room in float64
+WIDE = 300.0  # e-folds between flow prices that are close to the range of float64
 SHARPER = 1e-3  # of the tolerance: rates come from prices, whose errors paths add up
 SHARPEST = 2e-15  # a load is not known better
-BELOW_ALONE = 40.0  # e-folds under its upper bound at which a price of zero is started
+BELOW_BOUND = 40.0  # e-folds under its upper bound at which a price of zero is started
 
 
-def solve(scaled: Scaled, tol: float, log_start: Array | None) -> Found:
+def solve(scaled: Scaled, tol: float, log_start: Array | None) -> MethodResult:
     """The best point found, from log prices of the scaled problem if given."""
     merged = merge(scaled)
     if merged is None:
@@ -39,21 +39,21 @@ def solve(scaled: Scaled, tol: float, log_start: Array | None) -> Found:
     return merged.split(_solve(merged.scaled, tol, log_start))
 
 
-def _solve(scaled: Scaled, tol: float, log_start: Array | None) -> Found:
+def _solve(scaled: Scaled, tol: float, log_start: Array | None) -> MethodResult:
     """The best point the three methods find."""
     goal = max(SHARPER * tol, SHARPEST)
-    alone = alone_log_prices(scaled)
-    quiet = np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")
-    with quiet, one_thread(scaled.links):
+    bound = log_price_bounds(scaled)
+    with np.errstate(all="ignore"), one_thread(scaled.links):
         steps = 0
         if log_start is not None:
-            found, left, steps = _warm(scaled, _usable(log_start, alone, scaled.alpha), goal)
-            if left <= goal:
-                return found
-        centre = _middle(scaled, alone)
+            usable = _usable(log_start, bound, scaled.alpha)
+            result, violation, steps = _warm_start(scaled, usable, goal)
+            if violation <= goal:
+                return result
+        centre = _log_price_centre(scaled, bound)
         centred = _centred(scaled, centre)
-        response, _, more = _alternate(centred, alone - centre, goal)
-        return _found(centred, response, centre, steps + more)
+        demand, _, more = _cold_start(centred, bound - centre, goal)
+        return _result(centred, demand, centre, steps + more)
 
 
 def _centred(scaled: Scaled, centre: float) -> Scaled:
@@ -61,67 +61,67 @@ def _centred(scaled: Scaled, centre: float) -> Scaled:
     return replace(scaled, log_weight=scaled.log_weight - centre)
 
 
-def _warm(scaled: Scaled, log_prices: Array, goal: float) -> tuple[Found, float, int]:
-    """What Newton's method makes of start prices, how far it is from optimal, and the steps.
+def _warm_start(scaled: Scaled, log_prices: Array, goal: float) -> tuple[MethodResult, float, int]:
+    """The result of Newton's method from start prices, its violation, and the steps.
 
     Ascent takes over near the answer only; a start that is not near must not cost the answer.
     """
-    centre = _middle(scaled, log_prices)
+    centre = _log_price_centre(scaled, log_prices)
     centred, theta = _centred(scaled, centre), log_prices - centre
-    response, left, steps = polish(centred, np.exp(theta), goal, NEWTON_STEPS)
-    if left > goal:
-        search = _Search(response, left, steps)
-        _turns(centred, theta, goal, search, CHUNKS[:1], FIRST_GOAL)
-        response, left, steps = search.best, search.left, search.steps
-    return _found(centred, response, centre, steps), left, steps
+    demand, violation, steps = polish(centred, np.exp(theta), goal, NEWTON_STEPS)
+    if violation > goal:
+        search = _Search(demand, violation, steps)
+        _ascent_and_newton(centred, theta, goal, search, CHUNKS[:1], FIRST_GOAL)
+        demand, violation, steps = search.best, search.violation, search.steps
+    return _result(centred, demand, centre, steps), violation, steps
 
 
-def _usable(log_start: Array, alone: Array, alpha: float) -> Array:
+def _usable(log_start: Array, bound: Array, alpha: float) -> Array:
     """Start prices below their upper bounds; those of zero become too small to matter."""
-    quiet = alone - BELOW_ALONE * max(1.0, alpha)
-    return np.minimum(np.where(np.isfinite(log_start), log_start, quiet), alone)
+    negligible = bound - BELOW_BOUND * max(1.0, alpha)
+    return np.minimum(np.where(np.isfinite(log_start), log_start, negligible), bound)
 
 
-def _middle(scaled: Scaled, log_prices: Array) -> float:
+def _log_price_centre(scaled: Scaled, log_prices: Array) -> float:
     """The middle of the logarithms of the flow prices: the unit of all prices.
 
-    Where they differ a lot the max-min rates, which are near at large alpha, say it better.
+    Where they differ a lot it is computed from the max-min rates, which are near at large alpha.
     """
     log_price = largest_log_part(scaled, log_prices)
     if np.ptp(log_price) > WIDE:
-        log_price = scaled.log_weight - scaled.alpha * np.log(water_filling(scaled).rates)
+        log_price = scaled.log_weight - scaled.alpha * np.log(progressive_filling(scaled).rates)
     return float(0.5 * (log_price.max() + log_price.min()))
 
 
 @dataclass(eq=False)
 class _Search:
-    """The best response so far, how far it is from optimal, and the steps of all methods."""
+    """The best demand so far, its violation, and the steps of all methods."""
 
-    best: Response
-    left: float = np.inf
+    best: Demand
+    violation: float = np.inf
     steps: int = 0
 
-    def take(self, found: tuple[Response, float, int]) -> None:
-        """Note what an attempt found."""
+    def take(self, found: tuple[Demand, float, int]) -> None:
+        """Count the steps of an attempt; keep its demand if it is better."""
         self.steps += found[2]
-        if found[1] < self.left:
-            self.best, self.left = found[:2]
+        if found[1] < self.violation:
+            self.best, self.violation = found[:2]
 
 
-def _alternate(scaled: Scaled, theta: Array, goal: float) -> tuple[Response, float, int]:
-    """Ascent and Newton in turns, then the interior point, then longer turns."""
-    search = _Search(respond(scaled, np.exp(theta)))
-    theta, aim = _turns(scaled, theta, goal, search, CHUNKS, FIRST_GOAL)
-    if search.left > goal and scaled.links <= DENSE:
-        inside, used = interior_point(scaled)
+def _cold_start(scaled: Scaled, theta: Array, goal: float) -> tuple[Demand, float, int]:
+    """Ascent and Newton in turns, then the interior point, then longer turns of ascent."""
+    search = _Search(demand_at(scaled, np.exp(theta)))
+    theta, aim = _ascent_and_newton(scaled, theta, goal, search, CHUNKS, FIRST_GOAL)
+    if search.violation > goal and scaled.links <= DENSE:
+        prices, used = interior_point(scaled)
         search.steps += used
-        search.take(polish(scaled, inside, goal, NEWTON_STEPS))
-    if search.left > goal:
-        _turns(scaled, theta, goal, search, MORE_CHUNKS, aim)
-    return search.best, search.left, search.steps
+        search.take(polish(scaled, prices, goal, NEWTON_STEPS))
+    if search.violation > goal:
+        _ascent_and_newton(scaled, theta, goal, search, MORE_CHUNKS, aim)
+    return search.best, search.violation, search.steps
 
 
-def _turns(
+def _ascent_and_newton(
     scaled: Scaled,
     theta: Array,
     goal: float,
@@ -135,21 +135,21 @@ def _turns(
         search.steps += used
         found = polish(scaled, np.exp(theta), goal, NEWTON_STEPS)
         search.take(found)
-        if search.left <= goal:
+        if search.violation <= goal:
             break
         if found[1] < aim:
-            theta = np.maximum(np.log(found[0].prices), theta - BELOW_ALONE)
+            theta = np.maximum(np.log(found[0].prices), theta - BELOW_BOUND)
         aim *= 0.1
     return theta, aim
 
 
-def _found(scaled: Scaled, response: Response, centre: float, steps: int) -> Found:
-    """The answer, without prices that are smaller than the room of their link."""
-    quiet = response.share < 1.0 - response.load
-    final = respond(scaled, np.where(quiet, 0.0, response.prices))
+def _result(scaled: Scaled, demand: Demand, centre: float, steps: int) -> MethodResult:
+    """The result, without prices whose share is smaller than the slack of their link."""
+    negligible = demand.share < 1.0 - demand.load
+    final = demand_at(scaled, np.where(negligible, 0.0, demand.prices))
     weight = np.where(scaled.bounded, scaled.log_weight, -np.inf)
     missing = -np.expm1(np.minimum(np.log(final.flow_price) - weight, 0.0))
-    return Found(
+    return MethodResult(
         final.rates,
         np.log(final.prices) + centre,
         weight + np.log(missing) + centre,

@@ -1,4 +1,4 @@
-"""What every method returns."""
+"""What every method for single paths returns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fairopt.arrays import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class MethodResult:
     """Rates and log prices of the scaled problem."""
 
     rates: Array

@@ -68,7 +68,7 @@ class Problem(Entries):
 
     @cached_property
     def log_limit(self) -> Array:
-        """log(c_l / R_li) of every entry, in the order of `by_flow`: what the link leaves alone."""
+        """log(c_l / R_li) of every entry, in the order of `by_flow`: the rate that fills l."""
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.capacity)[self.link] - self.log_entry)
 

@@ -1,6 +1,6 @@
 """How far rates and prices are from optimal: no solver is imported here.
 
-Everything is compared in logarithms, so capacities of 1e-300 and 1e300 are judged alike.
+Everything is compared in logarithms, so capacities of 1e-300 and 1e300 are treated alike.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ class Residuals:
         return float(np.where(np.isnan(values), np.inf, values).max())
 
 
-NOTHING = Residuals(np.inf, np.inf, np.inf)
+INFINITE = Residuals(np.inf, np.inf, np.inf)
 
 
-def judge(problem: Problem, rates: Array, prices: Array, upper_prices: Array) -> Residuals:
+def measure_residuals(
+    problem: Problem, rates: Array, prices: Array, upper_prices: Array
+) -> Residuals:
     """Stationarity, feasibility and slackness of any point, as `allocation_residual` defines."""
     if _impossible(problem, rates, prices, upper_prices):
-        return NOTHING
+        return INFINITE
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         loads = relative_loads(problem, rates)
         feasible = max(_most(loads - 1.0), _most(_ratio(rates, problem.upper) - 1.0))
@@ -108,7 +110,7 @@ def _column_max(problem: Problem, entry: Array) -> Array:
 
 
 def _stationarity(problem: Problem, x: Array, log_price: Array) -> float:
-    """Largest relative distance of a rate from what its price asks for (of prices, alpha < 1)."""
+    """Largest relative distance of a rate from the demand at its price (of prices, alpha < 1)."""
     free = ~problem.forced
     if not np.isfinite(problem.alpha):
         off = np.log(x[free]) + log_price[free]

@@ -1,4 +1,4 @@
-"""What an allocation is: rates, prices that explain them, a status and a residual."""
+"""The record of an allocation: rates, dual prices, a status and a residual."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from fairopt.arrays import Array
+from fairopt.arrays import Array, Ints
 from fairopt.errors import NotSolved
 from fairopt.solution import Status
+
+NAMED = 5  # links or flows a sentence lists
 
 
 @dataclass(frozen=True, eq=False)
 class Allocation:
-    """Rates, prices, and what they are worth.
+    """Rates and prices, with the status and the residual of the point.
 
     Attributes:
         rates: (flows,) x; inf for a flow that nothing limits.
@@ -22,11 +24,11 @@ class Allocation:
             flows whose bottleneck the link is, else 0.
         upper_prices: (flows,) the same for the bounds `upper`.
         status: OPTIMAL, STEP_LIMIT, INFEASIBLE, UNBOUNDED or OUT_OF_RANGE.
-        residual: What `allocation_residual` says about the point as returned.
+        residual: `allocation_residual` of the point as returned.
         iterations: Steps of all methods together.
         certificate: (flows,) 1 for flows that can only have rate zero (INFEASIBLE) or that nothing
             limits (UNBOUNDED: a direction in which the problem never ends), else None.
-        detail: What the sentence adds about this very problem.
+        detail: What the sentence adds for this problem.
 
     Example:
         >>> from fairopt import alpha_fair_allocation
@@ -88,3 +90,14 @@ class Allocation:
         return "\n".join(
             [*rows, f"  residual     {self.residual:.3g}", f"  iterations   {self.iterations}"]
         )
+
+
+def listed(numbers: Ints) -> str:
+    """The first few of them.
+
+    Example:
+        >>> listed(np.arange(7))
+        '0, 1, 2, 3, 4, ...'
+    """
+    more = ", ..." if len(numbers) > NAMED else ""
+    return ", ".join(str(i) for i in numbers[:NAMED]) + more

@@ -1,4 +1,4 @@
-"""How fair rates and prices move with capacities and priorities: one linear solve."""
+"""Derivatives of fair rates and prices in capacities and priorities: one linear solve."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.allocation.result import Allocation
+from fairopt.allocation.result import Allocation, listed
 from fairopt.arrays import Array, BoolArray, Ints
 from fairopt.errors import InvalidInput, NotSolved
 
@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from fairopt.allocation.problem import Problem
 
 INDEPENDENT = 1e-12  # of the largest eigenvalue: below it prices of full links are not unique
-EDGE = 1e-7  # relative: less room than this is full, a smaller share of a price is none
-TOUCHED = 1e-6  # part of a link in a change of prices that moves no rate
+EDGE = 1e-7  # relative: a link with less slack is full, a smaller share of a price is zero
+TOUCHED = 1e-6  # part of a link in a price change that changes no rate
 CONSISTENT = 1e-9  # relative: a change of capacities that dependent links agree on
-NAMED = 5  # links or flows a sentence lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +59,11 @@ class Sensitivity:
         if self.ok:
             return "rates and prices are differentiable"
         parts = [
-            f"{_listed('links', self.edges)} full at price zero" if len(self.edges) else "",
-            f"{_listed('flows', self.edge_flows)} at a bound of price zero"
+            f"links {listed(self.edges)} full at price zero" if len(self.edges) else "",
+            f"flows {listed(self.edge_flows)} at a bound of price zero"
             if len(self.edge_flows)
             else "",
-            f"prices of {_listed('links', self.full[self._touched])} not unique"
+            f"prices of links {listed(self.full[self._touched])} not unique"
             if self.free.shape[1]
             else "",
         ]
@@ -86,8 +85,8 @@ class Sensitivity:
         """Changes of rates (flows,) and prices (links,) for small changes of the problem.
 
         Where `ok` is false some do not exist: prices that are not unique, and rates of flows on
-        such links if the links disagree on the change, are NaN; at an edge the answer is the side
-        on which the link has room, or the flow stays at its bound.
+        such links if the links disagree on the change, are NaN; at an edge the derivative is that
+        of the side on which the link has slack, or the flow stays at its bound.
 
         Args:
             capacity: (links,) or (links, cases) change of capacities, default none.
@@ -128,12 +127,6 @@ class Sensitivity:
         rates[np.ix_(users & (self.response > 0.0), torn)] = np.nan
 
 
-def _listed(of: str, numbers: Ints) -> str:
-    """The first few links or flows."""
-    more = ", ..." if len(numbers) > NAMED else ""
-    return f"{of} {', '.join(str(k) for k in numbers[:NAMED])}{more}"
-
-
 def _cases(argument: str, value: ArrayLike | None, size: int) -> Array:
     """(size, cases), zero if not given."""
     if value is None:
@@ -165,8 +158,8 @@ def allocation_sensitivity(
 
     Flows held by their own `upper` do not move. There is no derivative where a link is full at
     price zero or a flow at its bound without wanting more (rates have a kink there), and none of
-    prices that are not unique, as those of links that say the same: `Sensitivity.ok` is false then,
-    `sentence` names the links, and `change` has NaN for what is not determined.
+    prices that are not unique, as those of linearly dependent constraints: then `Sensitivity.ok` is
+    false, `sentence` names the links, and `change` has NaN for what is not determined.
 
     Args:
         routing: As given to `alpha_fair_allocation`, like capacity, alpha and priority.
@@ -207,11 +200,21 @@ def allocation_sensitivity(
     held = np.flatnonzero(
         at_bound | ((found.upper_prices > 0.0) & (found.upper_prices <= EDGE * q))
     )
-    return Sensitivity(full, rows, response, gain, inverse, free, problem.links, edges, held)
+    return Sensitivity(
+        full=full,
+        rows=rows,
+        response=response,
+        gain=gain,
+        inverse=inverse,
+        free=free,
+        links=problem.links,
+        edges=edges,
+        edge_flows=held,
+    )
 
 
 def _edges(problem: Problem, found: Allocation, moving: BoolArray, q: Array) -> Ints:
-    """Links without room whose price is no visible part of what any moving user pays."""
+    """Full links whose price is a negligible part of the price of every moving user."""
     R, c = problem.routing, problem.capacity
     limited = np.isfinite(c) & (c > 0.0)
     full = limited & (R @ found.rates >= np.where(limited, c, 1.0) * (1.0 - EDGE))

@@ -5,60 +5,58 @@ from __future__ import annotations
 import numpy as np
 
 from fairopt.allocation.finite_alpha import solve as solve_finite
-from fairopt.allocation.method_result import Found
+from fairopt.allocation.method_result import MethodResult
 from fairopt.allocation.methods.linear_programme import linear_programme
-from fairopt.allocation.methods.progressive_filling import water_filling
+from fairopt.allocation.methods.progressive_filling import progressive_filling
 from fairopt.allocation.presolve.scaling import Point, Scaling, scale, unscale
 from fairopt.allocation.problem import Problem
-from fairopt.allocation.residual import judge
-from fairopt.allocation.result import Allocation
-from fairopt.arrays import Array, Ints
+from fairopt.allocation.residual import measure_residuals
+from fairopt.allocation.result import Allocation, listed
+from fairopt.arrays import Array
 from fairopt.solution import Status
 
 EXPONENT = 690.0  # prices are kept within e^690 of 1, a little inside float64
-NAMED = 5  # flows a sentence lists
 
 
 def solve(problem: Problem, tol: float, start: Array | None) -> Allocation:
     """The allocation of a checked problem."""
     scaling = scale(problem)
-    found = _found(scaling, tol, start)
+    found = _solve_scaled(scaling, tol, start)
     point, steps = _point(scaling, found), found.iterations
     if problem.unlimited.any() or (problem.alpha >= 1.0 and problem.forced.any()):
         return _no_optimum(problem, point or _max_min(scaling), steps)
     if point is None:
         return _without_prices(scaling, steps)
-    residual = judge(problem, point.rates, point.prices, point.upper_prices).worst
-    if residual > tol and (detail := _range_left(scaling)):
+    residual = measure_residuals(problem, *point).worst
+    if residual > tol and (detail := _range_exceeded(scaling)):
         return _out_of_range(scaling, detail, steps)
     status, detail = Status.OPTIMAL, ""
     if residual > tol:
-        detail = _vanishing(problem, point.rates)
+        detail = _vanishing_rates(problem, point.rates)
         status = Status.OUT_OF_RANGE if detail else Status.STEP_LIMIT
-    parts = (point.rates, point.prices, point.upper_prices)
-    return Allocation(*parts, status, residual, steps, detail=detail)
+    return Allocation(*point, status, residual, steps, detail=detail)
 
 
-NOBODY = Found(np.zeros(0), np.zeros(0), np.zeros(0), 0)
+NO_FLOWS = MethodResult(np.zeros(0), np.zeros(0), np.zeros(0), 0)
 
 
-def _found(scaling: Scaling, tol: float, start: Array | None) -> Found:
+def _solve_scaled(scaling: Scaling, tol: float, start: Array | None) -> MethodResult:
     """The scaled answer; where the linear programme gives up, max-min rates without prices."""
     scaled = scaling.scaled
     if scaled is None:
-        return NOBODY
+        return NO_FLOWS
     alpha = scaling.problem.alpha
     if alpha == np.inf:
-        return water_filling(scaled)
+        return progressive_filling(scaled)
     if alpha == 0.0:
-        return linear_programme(scaled) or _unpriced(water_filling(scaled))
+        return linear_programme(scaled) or _unpriced(progressive_filling(scaled))
     return solve_finite(scaled, tol, _log_start(scaling, start))
 
 
-def _unpriced(found: Found) -> Found:
+def _unpriced(found: MethodResult) -> MethodResult:
     """The same rates with prices of zero."""
     nothing = np.full(len(found.log_prices), -np.inf)
-    return Found(found.rates, nothing, np.full(len(found.rates), -np.inf), found.iterations)
+    return MethodResult(found.rates, nothing, np.full(len(found.rates), -np.inf), found.iterations)
 
 
 def _log_start(scaling: Scaling, start: Array | None) -> Array | None:
@@ -70,38 +68,31 @@ def _log_start(scaling: Scaling, start: Array | None) -> Array | None:
     return np.where(np.isnan(scaled), -np.inf, scaled)
 
 
-def _point(scaling: Scaling, found: Found) -> Point | None:
-    """The point in units; None if a number of it is missing."""
+def _point(scaling: Scaling, found: MethodResult) -> Point | None:
+    """The point of the stated problem; None if a number of it is missing."""
     point = unscale(scaling, found.rates, found.log_prices, found.log_bound_prices)
-    arrays = (point.rates, point.prices, point.upper_prices)
-    return None if any(np.isnan(a).any() for a in arrays) else point
+    return None if any(np.isnan(array).any() for array in point) else point
 
 
 def _without_prices(scaling: Scaling, steps: int) -> Allocation:
-    """What is left where numbers are missing: the max-min rates."""
-    detail = _range_left(scaling)
+    """The max-min rates, where numbers of the point are missing."""
+    detail = _range_exceeded(scaling)
     if detail:
         return _out_of_range(scaling, detail, steps)
-    point = _max_min(scaling)
-    parts = (point.rates, point.prices, point.upper_prices)
-    return Allocation(*parts, Status.STEP_LIMIT, np.inf, steps)
+    return Allocation(*_max_min(scaling), Status.STEP_LIMIT, np.inf, steps)
 
 
 def _max_min(scaling: Scaling) -> Point:
     """Max-min rates, which exist for every alpha, with prices of zero."""
     problem = scaling.problem
-    found = NOBODY if scaling.scaled is None else _unpriced(water_filling(scaling.scaled))
+    found = NO_FLOWS if scaling.scaled is None else _unpriced(progressive_filling(scaling.scaled))
     point = unscale(scaling, found.rates, found.log_prices, found.log_bound_prices)
     return Point(point.rates, np.zeros(problem.links), np.zeros(problem.flows))
 
 
 def _out_of_range(scaling: Scaling, detail: str, steps: int) -> Allocation:
     """Max-min rates without prices, and why."""
-    point = _max_min(scaling)
-    status = Status.OUT_OF_RANGE
-    return Allocation(
-        point.rates, point.prices, point.upper_prices, status, np.inf, steps, detail=detail
-    )
+    return Allocation(*_max_min(scaling), Status.OUT_OF_RANGE, np.inf, steps, detail=detail)
 
 
 def _no_optimum(problem: Problem, point: Point, steps: int) -> Allocation:
@@ -111,9 +102,7 @@ def _no_optimum(problem: Problem, point: Point, steps: int) -> Allocation:
     status = Status.INFEASIBLE if infeasible else Status.UNBOUNDED
     why = "can only have rate zero, of utility -inf" if infeasible else "are limited by nothing"
     return Allocation(
-        point.rates,
-        point.prices,
-        point.upper_prices,
+        *point,
         status,
         np.inf,
         steps,
@@ -122,13 +111,7 @@ def _no_optimum(problem: Problem, point: Point, steps: int) -> Allocation:
     )
 
 
-def listed(numbers: Ints) -> str:
-    """The first few of them."""
-    more = ", ..." if len(numbers) > NAMED else ""
-    return ", ".join(str(i) for i in numbers[:NAMED]) + more
-
-
-def _vanishing(problem: Problem, rates: Array) -> str:
+def _vanishing_rates(problem: Problem, rates: Array) -> str:
     """Which rates are too small for the digits of a float64; nothing if none is.
 
     They tend to zero with alpha as (p / q)^(1 / alpha), long before alpha = 0.
@@ -144,7 +127,7 @@ def _vanishing(problem: Problem, rates: Array) -> str:
     )
 
 
-def _range_left(scaling: Scaling) -> str:
+def _range_exceeded(scaling: Scaling) -> str:
     """Why float64 cannot hold the prices; nothing if it can."""
     problem = scaling.problem
     if not 0.0 < problem.alpha < np.inf:

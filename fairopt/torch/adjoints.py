@@ -17,7 +17,7 @@ import math
 import torch
 from torch import Tensor
 
-EPS = 2.0**-52
+from fairopt.arrays import EPS
 
 
 def fairgrad_adjoint(A: Tensor, w: Tensor, g: Tensor, alpha: float, free: Tensor) -> Tensor:

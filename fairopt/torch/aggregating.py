@@ -59,7 +59,7 @@ def aggregate(
 
 
 def report(solution: Solution) -> None:
-    """Log what a training loop should hear about, once per run and status."""
+    """Warn about STEP_LIMIT and UNDECIDED, once per run and status."""
     for status in (Status.STEP_LIMIT, Status.UNDECIDED):
         if np.any(np.asarray(solution.status) == status):
             _warn_once(status)
@@ -67,5 +67,5 @@ def report(solution: Solution) -> None:
 
 @cache
 def _warn_once(status: Status) -> None:
-    """The cache is the memory of what was said."""
+    """The cache remembers the statuses already logged."""
     _log.warning("%s; this is said once", status.sentence)

@@ -16,10 +16,9 @@ from fairopt.conflict_averse import conflict_averse
 from fairopt.errors import InvalidInput
 from fairopt.fairgrad import fairgrad
 from fairopt.min_norm import min_norm
-from fairopt.solution import Solution, Status
+from fairopt.solution import GOOD, Solution
 from fairopt.torch.adjoints import conflict_averse_adjoint, fairgrad_adjoint, min_norm_adjoint
 
-_GOOD = (Status.OPTIMAL, Status.ROUNDING_LIMITED)
 _Solve = Callable[[Array], Solution]
 _Adjoint = Callable[[Tensor, Tensor, Tensor, Solution], Tensor]
 
@@ -41,7 +40,7 @@ class _Weights(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         A, w = ctx.saved_tensors
-        good = torch.from_numpy(np.isin(ctx.solution.status, _GOOD))
+        good = torch.from_numpy(np.isin(ctx.solution.status, GOOD))
         known = torch.where(good, 1.0, math.nan)[..., None, None].to(A.dtype)
         return ctx.adjoint(0.5 * (A + A.mT), w, grad, ctx.solution) * known, None, None
 

@@ -1,6 +1,6 @@
 """What the K x K solvers promise, measured: residuals, statuses, scaling, over all families.
 
-Three tables. FairGrad by family: worst judged residual of OPTIMAL answers, worst half-ulp floor of
+Three tables. FairGrad by family: worst residual of OPTIMAL answers, worst half-ulp floor of
 ROUNDING_LIMITED ones, and how many of each status, over alpha from 0.01 to 200 and K from 1 to 256.
 Scaling: gradients times 1e-6 and 1e6, worst relative change of the weights after the scaling law.
 Fuzz: statuses of every solver on random degenerate problems.

@@ -1,4 +1,4 @@
-"""The slow evident twin of FairGrad in hundreds of digits, for the matrix exactly as given."""
+"""Reference implementation of FairGrad in hundreds of digits, for the matrix exactly as given."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def huge(K, rng):
 
 
 def near_stationary(K, rng, margin=1e-3):
-    """Unit-like gradients whose shortest convex combination has about the length `margin`."""
+    """Unit-like gradients whose min-norm point has about the length `margin`."""
     width = 2 * K + 3
     G = unit_rows(rng.normal(size=(K, width)))
     G = G - G.mean(axis=0)

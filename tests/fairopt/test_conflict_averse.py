@@ -30,9 +30,9 @@ def test_every_family_has_a_certified_gap(family):
         for c in RADII:
             solution = conflict_averse(A, c)
             assert solution.status == Status.OPTIMAL
-            judged = conflict_averse_residual(A, c, solution.weights, dual=solution.dual)
-            assert judged <= 1e-10
-            assert solution.residual == pytest.approx(judged, abs=1e-11)
+            residual = conflict_averse_residual(A, c, solution.weights, dual=solution.dual)
+            assert residual <= 1e-10
+            assert solution.residual == pytest.approx(residual, abs=1e-11)
             assert conflict_averse_residual(A, c, solution.weights) <= 1e-8  # implied multipliers
 
 
@@ -97,24 +97,23 @@ def test_laws_conflict_averse_claims():
 
 
 @pytest.mark.parametrize("c", [0.3, 0.9])
-def test_agrees_with_the_twin(c):
+def test_agrees_with_the_reference_implementation(c):
     rng = np.random.default_rng(4)
     for family in (problems.well, problems.conflicting):
         A = laws.gram(family(5, rng))
         ours = conflict_averse(A, c).require().weights @ A
-        twin = reference.factor(A) @ reference.conflict_averse(A, c)
-        np.testing.assert_allclose(twin, ours, rtol=1e-4, atol=1e-5)
+        expected = reference.factor(A) @ reference.conflict_averse(A, c)
+        np.testing.assert_allclose(expected, ours, rtol=1e-4, atol=1e-5)
 
 
-def test_the_judge_rejects_wrong_points():
+def test_the_residual_rejects_wrong_points():
     A = laws.gram(problems.conflicting(4, np.random.default_rng(5)))
     good = conflict_averse(A, 0.4)
-    judge = conflict_averse_residual
-    assert judge(A, 0.4, np.full(4, 0.25), dual=good.dual) > 1e-3
-    assert judge(A, 0.4, 1.1 * good.weights, dual=good.dual) > 1e-3
-    assert judge(A, 0.4, good.weights, dual=np.eye(4)[3]) > 1e-3
-    assert judge(A, 0.4, good.weights, dual=0.5 * good.dual) >= 0.5
-    assert judge(A, 0.4, good.weights * np.nan) == np.inf
+    assert conflict_averse_residual(A, 0.4, np.full(4, 0.25), dual=good.dual) > 1e-3
+    assert conflict_averse_residual(A, 0.4, 1.1 * good.weights, dual=good.dual) > 1e-3
+    assert conflict_averse_residual(A, 0.4, good.weights, dual=np.eye(4)[3]) > 1e-3
+    assert conflict_averse_residual(A, 0.4, good.weights, dual=0.5 * good.dual) >= 0.5
+    assert conflict_averse_residual(A, 0.4, good.weights * np.nan) == np.inf
 
 
 def test_warm_start_and_step_limit():
@@ -155,10 +154,10 @@ def test_projection_laws_and_limits():
     laws.common_descent(solve, G, slack=1e-13)
     laws.input_is_untouched(solve, A)
     np.testing.assert_allclose(solve(A).weights, fairgrad(A, 0.0).weights, rtol=1e-9)
-    twin = reference.dual_cone_projection(A, np.ones(6))
-    np.testing.assert_allclose(solve(A).weights, twin, rtol=1e-3)
-    nobody = np.eye(3) + 0.1
-    np.testing.assert_array_equal(dual_cone_projection(nobody, [1.0, 2.0, 3.0]).weights, [1, 2, 3])
+    expected = reference.dual_cone_projection(A, np.ones(6))
+    np.testing.assert_allclose(solve(A).weights, expected, rtol=1e-3)
+    aligned = np.eye(3) + 0.1
+    np.testing.assert_array_equal(dual_cone_projection(aligned, [1.0, 2.0, 3.0]).weights, [1, 2, 3])
 
 
 def test_projection_shapes():
@@ -229,10 +228,10 @@ def test_fuzz_gradients_of_many_sizes(seed, K, centre, spread):
     assert dual_cone_residual(A, r, projection.weights) <= 1e-12
     c = float(rng.choice([0.0, 0.1, 0.5, 1.0, 3.0]))
     found = conflict_averse(A, c, reference=r)
-    judged = conflict_averse_residual(A, c, found.weights, r, found.dual)
+    residual = conflict_averse_residual(A, c, found.weights, r, found.dual)
     assert found.ok
     if found.status == Status.OPTIMAL:
-        assert judged <= 1.1e-10
+        assert residual <= 1.1e-10
 
 
 @given(st.integers(0, 2**32), st.integers(1, 6), st.floats(-320, -12))

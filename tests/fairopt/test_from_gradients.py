@@ -34,7 +34,7 @@ def test_lengths_that_a_gram_matrix_cannot_show(margin):
 
 
 def test_it_gains_digits_over_the_gram_matrix():
-    """Five gradients in three dimensions whose shortest combination is about 1e-9 long."""
+    """Five gradients in three dimensions whose min-norm point is about 1e-9 long."""
     rng = np.random.default_rng(0)
     excess = []
     for _ in range(50):

@@ -1,4 +1,4 @@
-"""Whatever is called ok is confirmed by the judges, over degenerate gradients of any scale."""
+"""Whatever is called ok is confirmed by its residual, over degenerate gradients of any scale."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BATCH = 200
 FACTOR = 8.0  # times K + 4: what a half-ulp floor explains (see the kernels)
 
 
-def judge_fairgrad(A, rng):
+def check_fairgrad(A, rng):
     count, K = A.shape[:2]
     alpha = np.where(
         rng.random(count) < 0.3, 10.0 ** rng.uniform(-3, 2.3, count), rng.choice(ALPHAS, count)
@@ -32,56 +32,56 @@ def judge_fairgrad(A, rng):
     p = None if rng.random() < 0.6 else 10.0 ** rng.uniform(-4.0, 4.0, size=(count, K))
     start = None if rng.random() < 0.8 else 10.0 ** rng.uniform(-10.0, 10.0, size=(count, K))
     solution = fairgrad(A, alpha, priority=p, start=start)
-    judged = fairgrad_residual(A, alpha, solution.weights, p)
-    laws.ok_is_confirmed(solution, judged, 1e-10, laws.explained(A, solution))
+    residual = fairgrad_residual(A, alpha, solution.weights, p)
+    laws.ok_is_confirmed(solution, residual, 1e-10, laws.explained(A, solution))
 
 
-def judge_min_norm(A, rng):
+def check_min_norm(A, rng):
     solution = min_norm(A)
-    judged = min_norm_residual(A, solution.weights)
-    laws.ok_is_confirmed(solution, judged, 1e-12, 1e-14 * A.shape[-1])
+    residual = min_norm_residual(A, solution.weights)
+    laws.ok_is_confirmed(solution, residual, 1e-12, 1e-14 * A.shape[-1])
 
 
-def judge_conflict_averse(A, rng):
+def check_conflict_averse(A, rng):
     K = A.shape[-1]
     c = rng.choice([0.0, 0.1, 0.4, 0.9, 1.0, 2.0], size=len(A))
     solution = conflict_averse(A, c)
-    judged = conflict_averse_residual(A, c, solution.weights, dual=solution.dual)
+    residual = conflict_averse_residual(A, c, solution.weights, dual=solution.dual)
     # dependent gradients: lengths are known to the square root of the precision of the matrix; the
     # dual value is a slope along one and c times one
     slack = np.maximum(FACTOR * (K + 4) * solution.floor, (1.0 + c) * np.sqrt(solution.gram_error))
-    laws.ok_is_confirmed(solution, judged, 1e-10, slack)
+    laws.ok_is_confirmed(solution, residual, 1e-10, slack)
 
 
-def judge_dual_cone(A, rng):
+def check_dual_cone(A, rng):
     reference = rng.normal(size=A.shape[:2])
     solution = dual_cone_projection(A, reference)
-    judged = dual_cone_residual(A, reference, solution.weights)
-    laws.ok_is_confirmed(solution, judged, 1e-12, np.sqrt(solution.gram_error))
+    residual = dual_cone_residual(A, reference, solution.weights)
+    laws.ok_is_confirmed(solution, residual, 1e-12, np.sqrt(solution.gram_error))
 
 
-JUDGES = [judge_fairgrad, judge_min_norm, judge_conflict_averse, judge_dual_cone]
+CHECKS = [check_fairgrad, check_min_norm, check_conflict_averse, check_dual_cone]
 
 
-def fuzz(judge, count, seed):
+def fuzz(check, count, seed):
     rng = np.random.default_rng(seed)
     done = 0
     while done < count:
         A = gram_batch(int(rng.choice(TASKS)), BATCH, rng)
         if len(A):
-            judge(A, rng)
+            check(A, rng)
             done += len(A)
 
 
-@pytest.mark.parametrize("judge", JUDGES)
-def test_ok_is_confirmed_by_the_judge(judge):
-    fuzz(judge, 6000, 0)
+@pytest.mark.parametrize("check", CHECKS)
+def test_ok_is_confirmed_by_the_residual(check):
+    fuzz(check, 6000, 0)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("judge", JUDGES)
-def test_ok_is_confirmed_by_the_judge_100_000_times(judge):
-    fuzz(judge, 100_000, 1)
+@pytest.mark.parametrize("check", CHECKS)
+def test_ok_is_confirmed_by_the_residual_100_000_times(check):
+    fuzz(check, 100_000, 1)
 
 
 @pytest.mark.parametrize("K", [3, 5, 12, 30])
@@ -94,11 +94,11 @@ def test_the_level_of_worst_progress_is_found_over_300_decades(K):
 
 def test_the_law_rejects_a_solver_that_calls_everything_ok():
     A = gram_batch(6, 50, np.random.default_rng(3))
-    broken = fairgrad(A, 2.0, max_iterations=0)
-    judged = fairgrad_residual(A, 2.0, broken.weights)
-    object.__setattr__(broken, "status", np.zeros(len(A), dtype=np.int64))
+    unsolved = fairgrad(A, 2.0, max_iterations=0)
+    residual = fairgrad_residual(A, 2.0, unsolved.weights)
+    object.__setattr__(unsolved, "status", np.zeros(len(A), dtype=np.int64))
     with pytest.raises(AssertionError):
-        laws.ok_is_confirmed(broken, judged, 1e-10, 0.0)
+        laws.ok_is_confirmed(unsolved, residual, 1e-10, 0.0)
 
 
 def test_an_infinite_residual_is_ok_only_where_the_floor_is_infinite():
@@ -110,7 +110,7 @@ def test_an_infinite_residual_is_ok_only_where_the_floor_is_infinite():
         assert np.isinf(solution.floor[blind]).all()
 
 
-def test_a_longer_combination_near_a_stationary_point_is_not_called_shortest():
+def test_a_longer_combination_near_a_stationary_point_is_not_called_optimal():
     rng = np.random.default_rng(5)
     for margin in (1e-4, 1e-6, 1e-7):
         G = rng.normal(size=(4, 9))

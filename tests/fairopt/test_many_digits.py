@@ -1,4 +1,4 @@
-"""Weights called solved agree with hundreds of digits, where float64 residuals are blind too."""
+"""Weights called solved agree with hundreds of digits, also where float64 residuals fail."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ PARALLEL = 1e-12  # tasks nearer than that may share their weight in any way
 
 
 def disagreement(A, alpha, p, weights):
-    """Largest relative error of the weights beyond the smallest float; NaN if the twin fails."""
+    """Largest relative error of weights beyond the smallest float; NaN if the reference fails."""
     exact = exact_log_weights(A, alpha, p, weights)
     if exact is None:
         return np.nan
@@ -51,7 +51,7 @@ def hard_problems(count, seed):
 
 def sweep(count, seed):
     errors = np.array([disagreement(*problem) for problem in hard_problems(count, seed)])
-    assert np.isnan(errors).mean() < 0.02  # the twin itself gives up now and then
+    assert np.isnan(errors).mean() < 0.02  # the reference itself gives up now and then
     assert np.nanmax(errors) <= AGREE
 
 
@@ -90,9 +90,9 @@ def test_the_sweep_rejects_weights_that_only_meet_the_backward_error():
     A = laws.gram(problems.near_stationary(4, np.random.default_rng(3), 1e-6))
     w = fairgrad(A, 2.0).require().weights
     null = np.linalg.eigh(A)[1][:, 0]
-    broken = w * (1.0 + 1e-4 * null / np.abs(null).max())
+    wrong = w * (1.0 + 1e-4 * null / np.abs(null).max())
     assert disagreement(A, 2.0, np.ones(4), w) <= AGREE
-    assert disagreement(A, 2.0, np.ones(4), broken) > 1e-5
+    assert disagreement(A, 2.0, np.ones(4), wrong) > 1e-5
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.1, 1.0, 2.0, 50.0])

@@ -89,7 +89,7 @@ def test_step_limit_and_warm_start():
     np.testing.assert_allclose(warm.weights, cold.weights, rtol=1e-9)
 
 
-def test_the_judge_rejects_wrong_points():
+def test_the_residual_rejects_wrong_points():
     A = laws.gram(problems.well(4, np.random.default_rng(5)))
     assert min_norm_residual(A, np.eye(4)[0]) > 0.1
     assert min_norm_residual(A, 1.01 * min_norm(A).weights) > 1e-3

@@ -1,4 +1,4 @@
-"""The kernels agree with the slow twins that state each problem to cvxpy."""
+"""The kernels agree with the reference implementations in cvxpy."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from fairopt import fairgrad, min_norm, reference
 from tests import laws
 from tests.fairopt import problems
 
-TWIN = 2e-3  # weights of a conic solver at a gap of 1e-12: square roots of it, amplified
+CONIC = 2e-3  # weights of a conic solver at a gap of 1e-12: square roots of it, amplified
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
@@ -16,7 +16,7 @@ def test_fairgrad(alpha):
     for K in (1, 3, 6):
         A, p = laws.gram(problems.well(K, rng)), rng.uniform(0.5, 2.0, size=K)
         ours = fairgrad(A, alpha, priority=p).require().weights
-        np.testing.assert_allclose(reference.fairgrad(A, alpha, p), ours, rtol=TWIN)
+        np.testing.assert_allclose(reference.fairgrad(A, alpha, p), ours, rtol=CONIC)
 
 
 def test_min_norm():
@@ -26,8 +26,8 @@ def test_min_norm():
         np.testing.assert_allclose(reference.min_norm(A), min_norm(A).weights, atol=1e-3)
 
 
-def test_fairgrad_at_zero_is_the_projection_twin():
+def test_fairgrad_at_zero_is_the_reference_projection():
     rng = np.random.default_rng(2)
     A = laws.gram(problems.conflicting(4, rng))
-    twin = reference.dual_cone_projection(A, np.ones(4))
-    np.testing.assert_allclose(fairgrad(A, 0.0).weights, twin, rtol=1e-4)
+    expected = reference.dual_cone_projection(A, np.ones(4))
+    np.testing.assert_allclose(fairgrad(A, 0.0).weights, expected, rtol=1e-4)

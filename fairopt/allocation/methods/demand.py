@@ -1,4 +1,4 @@
-"""What flows do at given prices, and how far that is from optimal."""
+"""Demand: the rates that flows choose at given prices, and how far they are from optimal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fairopt.arrays import Array, BoolArray
 
 
 @dataclass(frozen=True, eq=False)
-class Response:
+class Demand:
     """The rates that maximise v_i u_alpha(y_i) - q_i y_i within the bounds.
 
     Attributes:
@@ -32,31 +32,31 @@ class Response:
     share: Array
 
 
-def respond(scaled: Scaled, prices: Array) -> Response:
-    """The response to prices."""
+def demand_at(scaled: Scaled, prices: Array) -> Demand:
+    """The demand at prices."""
     from fairopt.kernels.network.flow_rates import flow_rates
 
     with np.errstate(all="ignore"):
-        found = flow_rates(*scaled.as_kernels_take_it, np.ascontiguousarray(prices))
-    return Response(prices, *found)
+        found = flow_rates(*scaled.kernel_arguments, np.ascontiguousarray(prices))
+    return Demand(prices, *found)
 
 
-def stiffness(scaled: Scaled, response: Response) -> Array:
+def demand_slope(scaled: Scaled, demand: Demand) -> Array:
     """-dy_i / dq_i = y / (alpha q); 0 where a bound holds the rate."""
-    q = response.flow_price
-    safe = np.where(response.free, q, 1.0)
-    return np.asarray(np.where(response.free, response.rates / (scaled.alpha * safe), 0.0))
+    q = demand.flow_price
+    safe = np.where(demand.free, q, 1.0)
+    return np.asarray(np.where(demand.free, demand.rates / (scaled.alpha * safe), 0.0))
 
 
-def violation(response: Response) -> float:
-    """Largest overload, or min(unused part, share in a price) of a link with room."""
-    load = response.load
+def violation(demand: Demand) -> float:
+    """Largest overload, or min(unused part, share in a price) of a link with slack."""
+    load = demand.load
     if not np.isfinite(load).all():
         return np.inf
-    return float(np.maximum(load - 1.0, np.minimum(1.0 - load, response.share)).max())
+    return float(np.maximum(load - 1.0, np.minimum(1.0 - load, demand.share)).max())
 
 
-def alone_log_prices(scaled: Scaled) -> Array:
+def log_price_bounds(scaled: Scaled) -> Array:
     """Logarithm of the price that would fill each link if it were the only one: an upper bound."""
     from fairopt.kernels.network.log_prices import alone
 

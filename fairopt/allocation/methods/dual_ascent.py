@@ -8,7 +8,7 @@ It is exact for a single link and needs no step size: near the optimum the logar
 are multiplied by I - P, where P_lk is the mean share of link k in the prices that users of link l
 pay. P is a row-stochastic matrix similar to a positive semidefinite one, so its eigenvalues are in
 [0, 1]; they do not depend on alpha. Momentum with restarts speeds up the small ones. On links with
-room the step is divided by the link's own share P_ll, as their prices have to vanish.
+slack the step is divided by the link's own share P_ll, as their prices have to vanish.
 """
 
 from __future__ import annotations
@@ -25,5 +25,5 @@ def ascend(scaled: Scaled, theta: Array, steps: int, goal: float) -> tuple[Array
 
     start = np.ascontiguousarray(theta)
     with np.errstate(all="ignore"):
-        found, used = kernel(*scaled.as_kernels_take_it, start, steps, goal)
+        found, used = kernel(*scaled.kernel_arguments, start, steps, goal)
     return found, int(used)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fairopt.allocation.method_result import Found
+from fairopt.allocation.method_result import MethodResult
 from fairopt.allocation.presolve.scaling import Scaled
 from fairopt.arrays import Array
 
@@ -32,7 +32,7 @@ def programme(cost: Array, A: Any, limit: Array, low: Array, high: Array | None 
     return call(cost, A_ub=A, b_ub=limit, bounds=bounds, method="highs-ds", options=options)
 
 
-def linear_programme(scaled: Scaled) -> Found | None:
+def linear_programme(scaled: Scaled) -> MethodResult | None:
     """Rates and log prices at alpha = 0, or None if HiGHS gives up."""
     top = float(scaled.log_weight.max())
     weight = np.exp(scaled.log_weight - top)
@@ -45,4 +45,4 @@ def linear_programme(scaled: Scaled) -> Found | None:
     prices = np.maximum(-found.ineqlin.marginals, 0.0)
     missing = np.where(scaled.bounded, np.maximum(weight - scaled.by_flow @ prices, 0.0), 0.0)
     with np.errstate(divide="ignore"):
-        return Found(y, np.log(prices) + top, np.log(missing) + top, int(found.nit))
+        return MethodResult(y, np.log(prices) + top, np.log(missing) + top, int(found.nit))

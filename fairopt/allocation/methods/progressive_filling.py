@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fairopt.allocation.method_result import Found
+from fairopt.allocation.method_result import MethodResult
 from fairopt.allocation.presolve.scaling import Scaled
 
 
-def water_filling(scaled: Scaled) -> Found:
+def progressive_filling(scaled: Scaled) -> MethodResult:
     """Max-min fair rates; log prices are -log of the level of a bottleneck, -inf elsewhere."""
     from fairopt.kernels.network.progressive_filling import fill_progressively
 
@@ -29,4 +29,4 @@ def water_filling(scaled: Scaled) -> Found:
         )
         log_bound = np.where(held, 0.0, -np.inf)  # y = 1, in units of the flow
         y = np.minimum(rates / unit, 1.0)
-        return Found(y, -np.log(level) - middle, log_bound, int(rounds))
+        return MethodResult(y, -np.log(level) - middle, log_bound, int(rounds))

@@ -1,6 +1,9 @@
-"""Flows that may split over several paths: problem, judges, and one file per method.
+"""Flows that may split over several paths: problem, residual, and one file per method.
 
-`api` states the public functions, `result` what they return. `solve` says which method goes first
-and gives the status, `log_form.PathForm` is the problem without units that the methods work on,
-`lp_optimality_check` looks for what prices cannot show.
+`api` states the public functions, `result` what they return, `problem` has the residual of any
+point. `solve` chooses the method and gives the status; `log_form.PathForm` is the scaled problem
+that the methods work on. Finite alpha: `interior_point` in prices, then `alpha_continuation` along
+the `central_path` with `newton` steps in logarithms, then `lexicographic_stages`, whose answers
+`stage_merge` combines. `lp_optimality_check` finds gains that float64 prices cannot show.
+`max_min_levels` has alpha = 0 and inf.
 """

@@ -1,16 +1,17 @@
 r"""Primal-dual interior point for flows that split over paths, finite alpha > 0.
 
 The utility is flat along exchanges between the paths of one flow, and where alpha is large prices
-differ by a hundred decades: flows that pay 1e-30 of what their neighbours pay still have rates of
-their own, decided by exchanges that the neighbours do not feel. Hence every equation is relative
-(`newton`) and the central path is followed in logarithms (`following`), which also says
-why complementarity ends far below what the dearest flows feel: below what the cheapest ones do.
+differ by a hundred decades: flows whose price is 1e-30 of that of others still have rates of their
+own, decided by exchanges that hardly change what the others pay. Hence every equation is relative
+(`multipath.newton`), the central path is followed in logarithms (`multipath.central_path`), and
+complementarity ends far below what matters to the high-price flows: below what matters to the
+cheapest ones.
 
-A large alpha is reached by way of smaller ones: with weights v^(a / alpha) the prices
+A large alpha is reached by continuation from smaller ones: with weights v^(a / alpha) the prices
 lambda^(a / alpha) are nearly right at every a, as rates hardly move between two of them. At the end
-straight steps are tried first, then logarithms, then straight steps from where those ended; if all
-fail, the way is gone once more with every alpha solved closer. The best point by
-`form.violation` is the answer.
+linear steps are tried first, then logarithmic ones, then linear steps from where those ended; if
+all fail, the continuation is repeated with every alpha solved more closely. The answer is the best
+point by `log_form.violation`.
 """
 
 from __future__ import annotations
@@ -20,31 +21,31 @@ import numpy as np
 from fairopt.allocation.multipath.central_path import (
     SOLVED,
     centre,
-    lower,
+    linear_steps,
+    reduce_tau,
     smallest_target,
-    straight,
 )
-from fairopt.allocation.multipath.initial_point import EASY, WIDEST, at, start
-from fairopt.allocation.multipath.log_form import Inside, PathForm, gaps, units, violation
+from fairopt.allocation.multipath.initial_point import EASY, WIDEST, at_alpha, initial_point
+from fairopt.allocation.multipath.log_form import Iterate, PathForm, gaps, units, violation
 from fairopt.arrays import Array
 
-ROUGHLY = (1e-2, 1e-3)  # complementarity for an alpha on the way; the second if the first fails
-HANDOVER = 1e-3  # complementarity at which straight steps take over
-FIRST_TRIES = 60  # steps from the start to the path
+ROUGHLY = (1e-2, 1e-3)  # complementarity at intermediate alphas; the second if the first fails
+HANDOVER = 1e-3  # complementarity at which linear steps take over
+FIRST_TRIES = 60  # steps from the initial point to the path
 GROWTH = 2.0  # of alpha, first
-QUICK = 4  # steps: an alpha reached in fewer lets the growth rise
+QUICK = 4  # steps: after an alpha reached in fewer the growth rises
 FASTER = 1.5  # exponent of the growth then
 SLOWER = 0.5  # and where it was not reached
-LEAST_GROWTH = 1.01  # where the way to a larger alpha is given up
+LEAST_GROWTH = 1.01  # below it the continuation is given up
 FLOOR = 0.3  # of the target: complementarity of a link in the next start
 ABOVE = 10.0  # times the target: the largest complementarity of a path there
 
 
-def by_routes(form: PathForm, enough: float = SOLVED) -> tuple[Array, Array, int]:
-    """Path rates, link prices and steps: the best point of the routes tried until one will do."""
+def solve_by_continuation(form: PathForm, enough: float = SOLVED) -> tuple[Array, Array, int]:
+    """Path rates, link prices and steps: the best of the continuations until one is solved."""
     found, steps = [], 0
     for roughly in ROUGHLY:
-        point, used = _route(form, roughly)
+        point, used = _continuation(form, roughly)
         steps += used
         found.append((violation(form, point.z, point.prices), point))
         if found[-1][0] <= enough:
@@ -53,12 +54,12 @@ def by_routes(form: PathForm, enough: float = SOLVED) -> tuple[Array, Array, int
     return point.z, point.prices, steps
 
 
-def _route(form: PathForm, roughly: float) -> tuple[Inside, int]:
-    """By way of smaller alpha, each solved to a complementarity, to the end."""
-    now = at(form, min(form.alpha, EASY))
-    point, steps, _ = centre(now, start(now), WIDEST, FIRST_TRIES)
-    point, used, _ = lower(now, point, WIDEST, roughly)
-    now, point, more = _raise(form, now, point, roughly)
+def _continuation(form: PathForm, roughly: float) -> tuple[Iterate, int]:
+    """Through smaller alphas, each solved to a complementarity, to the end."""
+    now = at_alpha(form, min(form.alpha, EASY))
+    point, steps, _ = centre(now, initial_point(now), WIDEST, FIRST_TRIES)
+    point, used, _ = reduce_tau(now, point, WIDEST, roughly)
+    now, point, more = _raise_alpha(form, now, point, roughly)
     steps += used + more
     if now.alpha < form.alpha:
         return point, steps
@@ -66,14 +67,15 @@ def _route(form: PathForm, roughly: float) -> tuple[Inside, int]:
     return point, steps + used
 
 
-def _raise(
-    form: PathForm, now: PathForm, point: Inside, roughly: float
-) -> tuple[PathForm, Inside, int]:
-    """The roughly solved problem at the alpha asked for, or at the largest that was reached."""
+def _raise_alpha(
+    form: PathForm, now: PathForm, point: Iterate, roughly: float
+) -> tuple[PathForm, Iterate, int]:
+    """The problem and its rough solution at the alpha asked for, or at the largest reached."""
     steps, growth = 0, GROWTH
     while now.alpha < form.alpha and growth > LEAST_GROWTH:
-        then = at(form, min(now.alpha * growth, form.alpha))
-        trial, used, reached = centre(then, _next(then, point, then.alpha / now.alpha), roughly)
+        then = at_alpha(form, min(now.alpha * growth, form.alpha))
+        start = _warm_start(then, point, then.alpha / now.alpha)
+        trial, used, reached = centre(then, start, roughly)
         steps += used
         if reached:
             now, point = then, trial
@@ -83,21 +85,21 @@ def _raise(
     return now, point, steps
 
 
-def _finish(form: PathForm, point: Inside, roughly: float) -> tuple[Inside, int]:
-    """The end of the path from a rough point, by the first of three ways that gets there."""
-    point, steps, tau = lower(form, point, roughly, HANDOVER)
-    best, used = straight(form, point, tau)
+def _finish(form: PathForm, point: Iterate, roughly: float) -> tuple[Iterate, int]:
+    """The end of the path from a rough point: the first of three attempts that is solved."""
+    point, steps, tau = reduce_tau(form, point, roughly, HANDOVER)
+    best, used = linear_steps(form, point, tau)
     steps += used
     if violation(form, best.z, best.prices) <= SOLVED:
         return best, steps
-    point, used, tau = lower(form, point, tau, smallest_target(point))
-    again, more = straight(form, point, tau)
+    point, used, tau = reduce_tau(form, point, tau, smallest_target(point))
+    again, more = linear_steps(form, point, tau)
     return min(
         (best, point, again), key=lambda each: violation(form, each.z, each.prices)
     ), steps + used + more
 
 
-def _next(form: PathForm, point: Inside, growth: float) -> Inside:
+def _warm_start(form: PathForm, point: Iterate, growth: float) -> Iterate:
     """A start from the point of an alpha that was smaller by a factor: prices to that power."""
     x = form.total(point.z)
     raised = (np.exp(form.log_price(point.z)) / point.pi)[form.owner]
@@ -110,4 +112,4 @@ def _next(form: PathForm, point: Inside, growth: float) -> Inside:
     nu = np.maximum(extra, tau * pays / (ABOVE * point.z))
     z = np.minimum(point.z, ABOVE * tau * pays / nu)
     z = z * (x / form.total(z))[form.owner]
-    return Inside(z, np.maximum(extra, tau * pays / z), prices, point.s, pi)
+    return Iterate(z, np.maximum(extra, tau * pays / z), prices, point.s, pi)

@@ -42,15 +42,15 @@ def alpha_fair_path_allocation(
         largest gap of the linear programmes.
 
     Method (`fairopt.allocation.multipath`): a primal-dual interior point in prices, and one in
-    relative changes where that does not get there, by way of smaller alpha where alpha is large.
-    What both leave at large alpha is solved in stages, flows that pay most first. Linear programmes
+    relative changes where that fails, by continuation from smaller alpha where alpha is large.
+    What both do not solve is solved in stages, highest prices first. Linear programmes
     by HiGHS at 0 and, one per level, at inf. Meant for up to some thousand links and paths; at
     alpha >= 20 stages take seconds for 30 flows and half a minute for 120.
 
     Guarantee: for finite alpha OPTIMAL means that `path_allocation_residual` is at most tol, and
-    that no group of flows could gain more than 1e-4 of what it pays if all that pay more keep their
-    rates (a linear programme per step down in prices, as prices in float64 cannot show it).
-    Otherwise STEP_LIMIT, with those flows in `sentence`.
+    that no group of flows could gain more than 1e-4 of what it pays if all flows with higher prices
+    keep their rates (a linear programme per step down in prices, as float64 prices cannot show
+    it). Otherwise STEP_LIMIT, with those flows in `sentence`.
 
     Raises:
         InvalidInput: for NaN, negative, complex or text entries, and shapes that do not fit.
@@ -85,14 +85,15 @@ def path_allocation_residual(
     stationarity and feasibility of `fairopt.allocation_residual`; for every link the geometric mean
     of its unused share and its largest share in a price; for every used path that of how much it is
     used (the largest part it has of its flow or of a link) and its relative extra price. Prices are
-    those of paths, and of what only one of two paths of a flow uses: the difference decides what
-    flows get that pay 1e-30 of what both have in common. Differences far below what the cheapest
-    flow pays do not count (at the most each could get). The squares of the means are local duality
-    gaps: such problems are often degenerate, and flow rates are known to about the root of the gap.
+    those of paths, and of the links that only one of two paths of a flow uses: the difference
+    decides the rates of flows that pay 1e-30 of the common part. Differences far below the price of
+    the cheapest flow do not count (at the largest possible rates). The squares of the means are
+    local duality gaps: such problems are often degenerate, and flow rates are known to about the
+    root of the gap.
 
     A chain of exchanges between several flows may be better by less than the rounding of each
-    price, and yet matter to cheap flows; `alpha_fair_path_allocation` looks for it, this function
-    does not.
+    price, and yet matter to flows with low prices; `alpha_fair_path_allocation` checks that by
+    linear programmes, this function does not.
 
     Args:
         routing: As in `alpha_fair_path_allocation`, like the following.
@@ -113,7 +114,7 @@ def path_allocation_residual(
         >>> path_allocation_residual([[1, 0], [0, 1]], [0, 0], [1.0, 1.0], 1.0, [1, 1], [0.5, 0.6])
         0.40...
     """
-    from fairopt.allocation.multipath.problem import judge_paths, read_paths
+    from fairopt.allocation.multipath.problem import path_residual, read_paths
     from fairopt.allocation.problem import number_of_each
     from fairopt.errors import InvalidInput
 
@@ -122,4 +123,4 @@ def path_allocation_residual(
         raise InvalidInput("alpha", alpha, "finite; at inf there is one programme per level")
     z = number_of_each("path_rates", path_rates, problem.by_path.flows, "paths")
     lam = number_of_each("prices", prices, problem.by_path.links, "links")
-    return judge_paths(problem, z, lam)
+    return path_residual(problem, z, lam)

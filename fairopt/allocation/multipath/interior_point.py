@@ -1,6 +1,6 @@
-r"""Primal-dual interior point for flows that split over paths, in prices: fast, first to be tried.
+r"""Primal-dual interior point for flows that split over paths, in prices: fast, tried first.
 
-The equations are those of `form`.
+The equations are those of `multipath.log_form`.
 The utility is flat along exchanges between the paths of one flow, so the Newton system is written
 as C diag(omega) C' + diag(s / lambda) with one column of C per flow (its mean path) and one
 per pair of its paths (their difference): every weight is positive, nothing cancels.
@@ -12,51 +12,51 @@ from typing import Any
 
 import numpy as np
 
+from fairopt.allocation.methods.interior_point import step_length
 from fairopt.allocation.methods.newton_system import RIDGE, factorised_solve
 from fairopt.allocation.multipath.initial_point import (
     EASY,
-    LEAST_ROOM,
     LEAST_SHARE,
+    LEAST_SLACK,
     WIDEST,
-    at,
-    inside,
-    start,
+    at_alpha,
+    initial_point,
+    iterate_at,
 )
-from fairopt.allocation.multipath.log_form import Inside, PathForm, Units, gaps, units
+from fairopt.allocation.multipath.log_form import Iterate, PathForm, Units, gaps, units
 from fairopt.arrays import Array
 
 STEPS = 100  # for one alpha
-STAY_INSIDE = 0.99  # of the way to the boundary
 LEAST_CENTRING = 0.02  # of the present complementarity
-NEAR = 1.0  # violation of the equations above which complementarity waits for them
+NEAR = 1.0  # residual of the equations above which the complementarity target stays
 LEAST = 1e-17  # complementarity aimed at
-ENOUGH = 1e-14  # complementarity relative to the prices: unused paths carry nothing visible
-EQUATIONS = 1e-12  # violation of the others
-ROUGHLY = 1e-3  # both, for an alpha on the way
+ENOUGH = 1e-14  # complementarity relative to the prices: rates of unused paths are negligible
+EQUATIONS = 1e-12  # residual of the others
+ROUGHLY = 1e-3  # both, for an intermediate alpha
 PROXIMAL = 1e-6  # of pi / x: keeps exchanges between used paths of equal price from being free
-SHORT = 1e-8  # a step that shows that rounding is reached
+SHORT = 1e-8  # step length at which rounding is reached
 PATIENCE = 10  # steps at the least complementarity aimed at, after which rounding is reached
 GROWTH = 2.0  # from one alpha to the next
 INWARD = 0.9  # weight of the previous split in the next start
-LARGEST_MOVE = 2.0  # change of a logarithm that one step may ask for
+LARGEST_MOVE = 2.0  # largest change of a logarithm in one step
 
 
-def in_prices(form: PathForm) -> tuple[Array, Array, int]:
-    """Path rates, link prices and steps, by way of smaller alpha where alpha is large."""
+def interior_point(form: PathForm) -> tuple[Array, Array, int]:
+    """Path rates, link prices and steps; a large alpha is reached through smaller ones."""
     smaller = [form.alpha / GROWTH**k for k in range(1, 20)]
     stages = [*(alpha for alpha in smaller[::-1] if alpha >= EASY), form.alpha]
     point, steps, last = None, 0, stages[0]
     for stage in stages:
-        now = at(form, stage)
-        first = start(now) if point is None else _next(now, point, stage / last)
-        point, used = _follow(now, first, stage == form.alpha)
+        now = at_alpha(form, stage)
+        first = initial_point(now) if point is None else _warm_start(now, point, stage / last)
+        point, used = _follow_path(now, first, stage == form.alpha)
         last, steps = stage, steps + used
     assert point is not None
     return point.z, point.prices, steps
 
 
-def _follow(form: PathForm, point: Inside, to_the_end: bool) -> tuple[Inside, int]:
-    """The central path from a point inside to its end, and the steps."""
+def _follow_path(form: PathForm, point: Iterate, to_the_end: bool) -> tuple[Iterate, int]:
+    """The central path from an interior point to its end, and the steps."""
     tau = WIDEST
     gap_goal, goal = (ENOUGH, EQUATIONS) if to_the_end else (ROUGHLY, ROUGHLY)
     waited = 0
@@ -67,16 +67,16 @@ def _follow(form: PathForm, point: Inside, to_the_end: bool) -> tuple[Inside, in
             return point, k
         point, length = _step(point, change)
         gap = np.concatenate(gaps(point, unit)[::-1])
-        off = _off(form, point)
+        residual = _largest_residual(form, point)
         waited += tau <= LEAST
-        if (gap.max() <= gap_goal and off <= goal) or length < SHORT or waited > PATIENCE:
+        if (gap.max() <= gap_goal and residual <= goal) or length < SHORT or waited > PATIENCE:
             return point, k
-        less = 1.0 if off > NEAR else max(LEAST_CENTRING, (1.0 - length) ** 2)
+        less = 1.0 if residual > NEAR else max(LEAST_CENTRING, (1.0 - length) ** 2)
         tau = max(min(less * float(gap.mean()), WIDEST), LEAST)
     return point, STEPS
 
 
-def _next(form: PathForm, point: Inside, growth: float) -> Inside:
+def _warm_start(form: PathForm, point: Iterate, growth: float) -> Iterate:
     """A start from the point of an alpha that was smaller by a factor."""
     known = point.prices**growth
     prices = np.maximum(known, LEAST_SHARE * form.highest_price(form.transposed @ known))
@@ -88,25 +88,25 @@ def _next(form: PathForm, point: Inside, growth: float) -> Inside:
     share = INWARD * point.z / form.total(point.z)[form.owner] + (1.0 - INWARD) * even
     share = np.minimum(share, LEAST_SHARE * users / np.maximum(cost - users, LEAST_SHARE * users))
     z = share * (x / form.total(share))[form.owner]
-    z = z / ((1.0 + LEAST_ROOM) * max(1.0, float((form.A @ z).max())))
-    return inside(form, z, prices, pi)
+    z = z / ((1.0 + LEAST_SLACK) * max(1.0, float((form.A @ z).max())))
+    return iterate_at(form, z, prices, pi)
 
 
-def _residuals(form: PathForm, point: Inside) -> tuple[Array, Array, Array]:
+def _residuals(form: PathForm, point: Iterate) -> tuple[Array, Array, Array]:
     """Right-hand sides of the three equations that are not complementarity."""
     stationary = form.log_price(point.z) - np.log(point.pi)
     dual = point.nu + point.pi[form.owner] - form.transposed @ point.prices
     return stationary, dual, 1.0 - form.A @ point.z - point.s
 
 
-def _off(form: PathForm, point: Inside) -> float:
-    """How far these equations are from holding, relatively."""
+def _largest_residual(form: PathForm, point: Iterate) -> float:
+    """The largest relative residual of these equations."""
     stationary, dual, primal = _residuals(form, point)
     relative = dual / (point.pi[form.owner] + point.nu)
     return float(max(np.abs(part).max() for part in (stationary, relative, primal)))
 
 
-def _direction(form: PathForm, point: Inside, unit: Units, tau: float) -> Inside | None:
+def _direction(form: PathForm, point: Iterate, unit: Units, tau: float) -> Iterate | None:
     """Changes of z, nu, prices, s and pi, or None where the system cannot be solved."""
     owner, z, nu, pi = form.owner, point.z, point.nu, point.pi
     stationary, dual, primal = _residuals(form, point)
@@ -131,7 +131,7 @@ def _direction(form: PathForm, point: Inside, unit: Units, tau: float) -> Inside
     dpi = grown - k * form.total(D * push)
     dz = D * (push + dpi[owner])
     dnu = (tau * unit.path - z * nu - nu * dz) / z
-    return Inside(dz, dnu, d_prices, primal - form.A @ dz, dpi)
+    return Iterate(dz, dnu, d_prices, primal - form.A @ dz, dpi)
 
 
 def _normal_solve(
@@ -165,14 +165,8 @@ def _gather(form: PathForm) -> Any:
     return sparse.csr_array(entries, shape=(paths, form.flows))
 
 
-def _step(point: Inside, change: Inside) -> tuple[Inside, float]:
-    """Move as far as all stay positive, with one length, as stationarity ties rates to prices."""
-    length = min(_length(value, part) for value, part in zip(point, change, strict=True))
+def _step(point: Iterate, change: Iterate) -> tuple[Iterate, float]:
+    """Move as far as all stay positive; one length, as stationarity couples rates and prices."""
+    length = min(step_length(value, part) for value, part in zip(point, change, strict=True))
     moved = (value + length * part for value, part in zip(point, change, strict=True))
-    return Inside(*moved), length
-
-
-def _length(value: Array, change: Array) -> float:
-    """The longest step, at most 1, that keeps values positive."""
-    ratio = float(np.max(-change / value, initial=0.0))
-    return min(1.0, STAY_INSIDE / ratio) if ratio > 0.0 else 1.0
+    return Iterate(*moved), length

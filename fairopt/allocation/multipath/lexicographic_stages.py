@@ -1,16 +1,16 @@
-r"""Flows over paths in stages, dearest flows first: prices that float64 cannot hold together.
+r"""Lexicographic stages of flows over paths, highest prices first: ranges beyond float64.
 
-At large alpha some flows pay 1e-100 of what others pay. What they pay decides nothing for the dear
-ones, and what those leave to the cheap ones no float64 price of a dear link can show. So flows are
-settled by price, some decades at a time. In every stage
+At large alpha some flows pay 1e-100 of what others pay. Low prices do not change the rates of the
+high-price flows, and a float64 price of a high-price link cannot show what capacity is left to
+low-price flows. So flows are settled by price, some decades at a time. In every stage
 
-- settled flows keep their rates, but may change paths: each has a link of its own that is as wide
-  as its rate, and a weight with which it pays more than all others;
-- flows that pay next to nothing are raised to a floor far below all that the stage settles, by
+- settled flows keep their rates, but may change paths: each has a link of its own with its rate as
+  capacity, and a weight with which it pays more than all others;
+- flows with far lower prices are raised to a floor below all prices that the stage settles, by
   weights that leave them about the rates they have.
 
-So no stage sees more than some fourteen decades, whatever alpha is. The price of a link is that of
-the first stage in which a flow that is settled there feels it (`joining`).
+So prices of one stage span some fourteen decades at most, whatever alpha is. The price of a link is
+that of the first stage in which it is significant for a flow settled there (`stage_merge`).
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from fairopt.allocation.multipath.alpha_continuation import by_routes
-from fairopt.allocation.multipath.log_form import PathForm, without_leftovers
+from fairopt.allocation.multipath.alpha_continuation import solve_by_continuation
+from fairopt.allocation.multipath.log_form import PathForm, drop_negligible_prices
 from fairopt.allocation.multipath.path_pairs import Pairs
-from fairopt.allocation.multipath.stage_merge import Stage, joined
+from fairopt.allocation.multipath.stage_merge import Stage, merge_stages
 from fairopt.arrays import Array, BoolArray
 
 DECADE = float(np.log(10.0))
-SETTLED = 6.0 * DECADE  # below the dearest flow that is not settled: prices that a stage settles
-SOONEST = 3.0 * DECADE  # below it: where the next stage may begin
-ABOVE = 2.0 * DECADE  # the dearest flow: what settled ones pay
-FLOOR = 12.0 * DECADE  # below the dearest flow: the least that anybody pays in a stage
-RAISED = 10.0 * DECADE  # below it: what a flow that was raised may come to pay
-TRIES = 3  # of a stage, while raised flows come to pay more
-KEPT = 1e-6  # relative: change of a settled rate
-ENOUGH = 1e-6  # violation of a stage that is not tried once more
+SETTLED = 6.0 * DECADE  # below the highest price not yet settled: prices that a stage settles
+SOONEST = 3.0 * DECADE  # below that highest price: where the next stage may begin
+ABOVE = 2.0 * DECADE  # that highest price: what settled flows pay
+FLOOR = 12.0 * DECADE  # below that highest price: the lowest price in a stage
+RAISED = 10.0 * DECADE  # below that highest price: what a raised flow may come to pay
+TRIES = 3  # of a stage, while raised flows pay more than RAISED allows
+KEPT = 1e-6  # relative: largest change of a settled rate
+ENOUGH = 1e-6  # violation at which a stage is solved
 MOST_WORK = 4e6  # steps times paths, in all stages: about a minute, enough for some 100 flows
 
 
@@ -43,34 +43,34 @@ def worth_staging(form: PathForm, z: Array) -> bool:
     return bool(np.isfinite(log_price).all() and np.ptp(log_price) > SETTLED)
 
 
-def by_stages(form: PathForm, z: Array) -> tuple[Array, Array, int] | None:
-    """Path rates, link prices and steps, from any path rates; None where stages do not get there.
+def solve_in_stages(form: PathForm, z: Array) -> tuple[Array, Array, int] | None:
+    """Path rates, link prices and steps, from any path rates; None where stages fail.
 
-    That is where a settled rate is lost, or after too much work.
+    They fail where a settled rate is lost, or after too much work.
     """
     settled, steps = np.zeros(form.flows, dtype=bool), 0
     stages: list[Stage] = []
     while not settled.all():
-        found = _settle_more(form, z, settled)
+        found = _solve_stage(form, z, settled)
         if found is None or steps * len(z) > MOST_WORK:
             return None
         z, settled, stage, used = found
         stages.append(stage)
         steps += used
-    return *joined(form, z, stages), steps
+    return *merge_stages(form, z, stages), steps
 
 
-def _settle_more(
+def _solve_stage(
     form: PathForm, z: Array, settled: BoolArray
 ) -> tuple[Array, BoolArray, Stage, int] | None:
-    """One stage, solved again while flows that were raised come to pay too much to be ignored."""
+    """One stage, solved again while raised flows come to pay too much to be neglected."""
     steps = 0
     for _ in range(TRIES):
         log_price = form.log_price(z)
         top = float(log_price[~settled].max())
         raised = ~settled & (log_price < top - FLOOR)
-        stage, unit = _stage(form, z, settled, top)
-        then, prices, used = by_routes(stage, ENOUGH)
+        stage, unit = _stage_problem(form, z, settled, top)
+        then, prices, used = solve_by_continuation(stage, ENOUGH)
         steps += used
         changed = np.abs(form.total(then) / form.total(z) - 1.0)
         lost = float(changed[settled].max(initial=0.0)) > KEPT
@@ -81,14 +81,16 @@ def _settle_more(
         if float(pays.max(initial=-np.inf)) <= top - RAISED:
             break
     log_price = form.log_price(z)
-    more = _dearest(log_price, ~(settled | raised))
-    prices = without_leftovers(stage, z, prices)[: form.A.shape[0]]
+    more = _above_widest_gap(log_price, ~(settled | raised))
+    prices = drop_negligible_prices(stage, z, prices)[: form.A.shape[0]]
     with np.errstate(divide="ignore"):
         done = Stage(np.log(prices) + unit, float(log_price[more].min()))
     return z, settled | more, done, steps
 
 
-def _stage(form: PathForm, z: Array, settled: BoolArray, top: float) -> tuple[PathForm, float]:
+def _stage_problem(
+    form: PathForm, z: Array, settled: BoolArray, top: float
+) -> tuple[PathForm, float]:
     """The problem in which settled flows have links of their own, and the unit of its prices."""
     log_price = form.log_price(z)
     level = np.where(settled, top + ABOVE, np.maximum(log_price, top - FLOOR))
@@ -98,7 +100,7 @@ def _stage(form: PathForm, z: Array, settled: BoolArray, top: float) -> tuple[Pa
 
 
 def _with_limits(form: PathForm, x: Array, limited: BoolArray) -> PathForm:
-    """The problem with a link for every limited flow that its rate fills."""
+    """The problem with one more link for every limited flow, which its rate fills."""
     from scipy import sparse
 
     which = np.flatnonzero(limited)
@@ -113,7 +115,7 @@ def _with_limits(form: PathForm, x: Array, limited: BoolArray) -> PathForm:
     return replace(form, A=A, transposed=A.T.tocsr(), pairs=pairs)
 
 
-def _dearest(log_price: Array, among: BoolArray) -> BoolArray:
+def _above_widest_gap(log_price: Array, among: BoolArray) -> BoolArray:
     """Flows above the widest gap in what they pay, of those gaps that a next stage may follow."""
     falling = np.sort(log_price[among])[::-1]
     below = np.append(falling[1:], -np.inf)

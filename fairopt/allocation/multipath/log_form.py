@@ -1,4 +1,4 @@
-r"""The scaled problem of flows over paths, points inside it, and how far they are from optimal.
+r"""The scaled problem of flows over paths, its interior points, and how far they are from optimal.
 
 With path rates z, flow rates x = G z, link prices lambda, flow prices pi and extra prices nu of
 paths, the equations are
@@ -6,7 +6,7 @@ paths, the equations are
 .. math:: \alpha \log x_i + \log \pi_i = \log v_i, \quad A'\lambda - \nu = G'\pi, \quad A z + s = 1,
     \quad z_p \nu_p = \tau x_i \pi_i, \quad \lambda_l s_l = \tau k_l ,
 
-where k_l is the most that the price of link l can be: what its path with the lowest price pays.
+where k_l is the highest possible price of link l: what its path with the lowest price pays.
 """
 
 from __future__ import annotations
@@ -17,10 +17,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fairopt.allocation.multipath.path_pairs import Pairs, detours, pairs_of, shares
+from fairopt.allocation.multipath.path_pairs import (
+    Pairs,
+    largest_shares,
+    pairs_of,
+    relative_extra_prices,
+)
 from fairopt.arrays import Array, Ints
 
-INVISIBLE = 1e-9  # share of a price over the unused share of its link
+NEGLIGIBLE = 1e-9  # share of a price over the unused share of its link
 ROUNDING = 1e-14  # of a link's capacity: below it an overload is one of the last digits
 
 
@@ -60,7 +65,7 @@ class PathForm:
         return np.asarray(z / self.total(z)[self.owner])
 
     def log_price(self, z: Array) -> Array:
-        """(flows,) what a flow would pay for a little more, as a logarithm."""
+        """(flows,) the logarithm of the marginal utility, the price a flow pays."""
         return np.asarray(self.log_weight - self.alpha * np.log(self.total(z)))
 
     def cheapest(self, of_paths: Array) -> Array:
@@ -77,13 +82,13 @@ class PathForm:
         return np.maximum.reduceat(self.transposed.data, self.transposed.indptr[:-1]) * z
 
     def highest_price(self, cost: Array) -> Array:
-        """What a price is at most on each link: what its path with the lowest price pays for it."""
+        """The highest possible price of each link: what its path with the lowest price pays."""
         part = self.A.data / cost[self.A.indices]
         return np.asarray(1.0 / np.maximum.reduceat(part, self.A.indptr[:-1]))
 
 
-class Inside(NamedTuple):
-    """A point with everything positive, or a change of the logarithms of one."""
+class Iterate(NamedTuple):
+    """An interior point (everything positive), or a change of its logarithms."""
 
     z: Array
     nu: Array
@@ -93,7 +98,7 @@ class Inside(NamedTuple):
 
 
 class Units(NamedTuple):
-    """What complementarity is measured in: the highest price of a link, what a flow pays."""
+    """The units of complementarity: the highest possible price of a link, what a flow pays."""
 
     link: Array
     path: Array
@@ -105,20 +110,20 @@ def path_form(A: Any, owner: Ints, flows: int, log_weight: Array, alpha: float) 
     return PathForm(A, rows, owner, flows, log_weight, alpha, pairs_of(rows, owner))
 
 
-def units(form: PathForm, point: Inside) -> Units:
+def units(form: PathForm, point: Iterate) -> Units:
     """The units at a point."""
     users = point.pi[form.owner]
     pays = (form.total(point.z) * point.pi)[form.owner]
     return Units(form.highest_price(users + point.nu), np.asarray(pays))
 
 
-def gaps(point: Inside, unit: Units) -> tuple[Array, Array]:
+def gaps(point: Iterate, unit: Units) -> tuple[Array, Array]:
     """Complementarity of paths and of links in their units."""
     return point.z * point.nu / unit.path, point.prices * point.s / unit.link
 
 
-def residuals(form: PathForm, point: Inside) -> tuple[Array, Array, Array]:
-    """What the first three equations lack; that of paths relative to their price."""
+def residuals(form: PathForm, point: Iterate) -> tuple[Array, Array, Array]:
+    """Residuals of the first three equations; that of paths relative to their price."""
     users = point.pi[form.owner]
     stationary = form.log_price(point.z) - np.log(point.pi)
     dual = (point.nu + users - form.transposed @ point.prices) / (users + point.nu)
@@ -126,7 +131,7 @@ def residuals(form: PathForm, point: Inside) -> tuple[Array, Array, Array]:
     return stationary, dual, np.where(np.abs(primal) < ROUNDING, 0.0, primal)
 
 
-def off(form: PathForm, point: Inside) -> float:
+def largest_residual(form: PathForm, point: Iterate) -> float:
     """The largest of them; inf where one is not a number."""
     worst = max(float(np.abs(part).max()) for part in residuals(form, point))
     return worst if np.isfinite(worst) else np.inf
@@ -139,30 +144,30 @@ def violation(form: PathForm, z: Array, prices: Array) -> float:
     price = form.cheapest(cost)
     wanted = (form.log_weight - np.log(price)) / max(1.0, form.alpha)
     stationary = np.abs(wanted - min(1.0, form.alpha) * np.log(x))
-    felt = felt_by_pairs(form, price)
-    idle = np.maximum(1.0 - load, 0.0) * visible(form, cost, prices, felt)
+    floor = price_floor(form, price)
+    idle = np.maximum(1.0 - load, 0.0) * price_shares(form, cost, prices, floor)
     used = np.maximum(z / x[form.owner], form.fullest(z))
     extra = 1.0 - price[form.owner] / cost
-    compared = detours(form.pairs, prices, felt)
+    compared = relative_extra_prices(form.pairs, prices, floor)
     extra[: len(compared)] = np.maximum(extra[: len(compared)], compared)
     parts = (load - 1.0, stationary, np.sqrt(idle), np.sqrt(np.maximum(used * extra, 0.0)))
     worst = max(float(part.max()) for part in parts)
     return worst if np.isfinite(worst) else np.inf
 
 
-def felt_by_pairs(form: PathForm, price: Array) -> Array:
-    """For every pair the least price of a flow; rates are in units of what each can get."""
+def price_floor(form: PathForm, price: Array) -> Array:
+    """For every pair the lowest price of all flows: smaller differences change no rate."""
     return np.full(len(form.pairs.lower), np.min(price))
 
 
-def without_leftovers(form: PathForm, z: Array, prices: Array) -> Array:
-    """Prices, but for those that an interior leaves on links with room and that nobody sees."""
+def drop_negligible_prices(form: PathForm, z: Array, prices: Array) -> Array:
+    """Prices without the negligible ones that an interior point leaves on links with slack."""
     cost = form.transposed @ prices
-    felt = felt_by_pairs(form, form.cheapest(cost))
-    room = np.maximum(1.0 - form.A @ z, 0.0)
-    return np.where(visible(form, cost, prices, felt) < INVISIBLE * room, 0.0, prices)
+    floor = price_floor(form, form.cheapest(cost))
+    slack = np.maximum(1.0 - form.A @ z, 0.0)
+    return np.where(price_shares(form, cost, prices, floor) < NEGLIGIBLE * slack, 0.0, prices)
 
 
-def visible(form: PathForm, cost: Array, prices: Array, felt: Array) -> Array:
-    """The largest share of each link in the price of a path, or in what a pair compares."""
-    return np.maximum(prices / form.highest_price(cost), shares(form.pairs, prices, felt))
+def price_shares(form: PathForm, cost: Array, prices: Array, floor: Array) -> Array:
+    """The largest share of each link in the price of a path, or in what two paths differ by."""
+    return np.maximum(prices / form.highest_price(cost), largest_shares(form.pairs, prices, floor))

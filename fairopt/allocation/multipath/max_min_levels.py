@@ -12,7 +12,7 @@ from fairopt.arrays import Array, BoolArray, Ints
 
 NEXT = 1e-9  # of the sum of multipliers: flows with more of it stop at the level
 IDLE = 1e-6  # reduced cost of a path that carries nothing, in units of its flow
-SHRINK = (0.0, 1e-10, 1e-8)  # relative: what old rates give way where rounding leaves no room
+SHRINK = (0.0, 1e-10, 1e-8)  # relative reduction of fixed rates where rounding is infeasible
 
 
 def largest_total(A: Any, owner: Ints, log_weight: Array) -> tuple[Array, Array, int]:
@@ -33,7 +33,7 @@ def level_by_level(A: Any, owner: Ints, per_unit: Array) -> tuple[Array, Array, 
     """Max-min fair path rates, prices, the largest gap of a level, and the number of levels.
 
     Each level raises the smallest open rate as far as possible; the flows whose lower bound has a
-    multiplier cannot do better in any solution and stop there. At least one does: their multipliers
+    multiplier cannot exceed it in any solution and stop there. At least one does: their multipliers
     add up to one. Paths with a reduced cost carry nothing in any solution of the level, hence of
     all later ones, and are left out from then on: programmes shrink as levels rise. The gap is inf
     where HiGHS gives up.
@@ -65,7 +65,7 @@ def level_by_level(A: Any, owner: Ints, per_unit: Array) -> tuple[Array, Array, 
 
 @dataclass(frozen=True, eq=False)
 class _Level:
-    """One programme: its value, path rates, prices, who stops, which paths carry nothing."""
+    """One programme: its value, path rates, prices, flows that stop, idle paths, and its gap."""
 
     reached: float
     rates: Array
@@ -78,8 +78,8 @@ class _Level:
 def _level(A: Any, unit: Array, owner: Ints, fixed: Array) -> _Level | None:
     """The largest common rate of the open flows, given least rates of the others (NaN: open).
 
-    None where HiGHS gives up: the least rates are what is possible, and rounding can make that
-    impossible. Giving way moves later levels by up to some hundred times as much.
+    None where HiGHS gives up: the least rates are the largest possible, and rounding can make them
+    infeasible. Reducing them changes later levels by up to some hundred times as much.
     """
     links, paths = A.shape
     is_open = np.isnan(fixed)

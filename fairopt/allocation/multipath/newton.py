@@ -1,15 +1,15 @@
 r"""Newton's equations for flows over paths, all in relative changes.
 
-Unknown are a = dz / z and b = d lambda / lambda; extra prices and room follow from
+Unknown are a = dz / z and b = d lambda / lambda; extra prices and slacks follow from
 complementarity, d nu / nu = g_p - a and ds / s = h_l - b, flow prices from stationarity. Every row
-is divided by what it compares, so a flow that pays 1e-50 counts as much as one that pays 1e50:
+is divided by what it compares, so a flow with price 1e-50 counts as much as one with price 1e50:
 
 - two paths of one flow, p and u, pay alike: nu_p + lambda(u without p) equals
-  nu_u + lambda(p without u). What both use is left out before anything is added, or the small
-  would vanish in the large. The pairs are those of a spanning tree per flow, nearest paths first
-  (single linkage): the finest differences are rows of their own;
+  nu_u + lambda(p without u). Links that both use are left out before anything is added, or small
+  prices would be lost by cancellation. The pairs are those of a spanning tree per flow, nearest
+  paths first (single linkage): the finest differences are rows of their own;
 - the path that carries most pays the price of its flow;
-- rates and room fill a link.
+- rates and slack fill a link.
 
 Where splits or prices are not unique the matrix is singular in the limit. A proximal term, of the
 shares on both sides of an edge of the tree and of the price of a link, makes it regular; refinement
@@ -23,12 +23,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fairopt.allocation.multipath.log_form import Inside, PathForm, residuals
+from fairopt.allocation.multipath.log_form import Iterate, PathForm, residuals
 from fairopt.arrays import Array, Ints
 
 PROXIMAL = (1e-11, 1e-9, 1e-7)  # relative weights, tried in order
 REFINEMENTS = 3
-LARGE = 100.0  # a relative change that speaks of a singular matrix: the next weight is tried
+LARGE = 100.0  # a relative change that indicates a singular matrix: the next weight is tried
 
 
 class Entries(NamedTuple):
@@ -46,29 +46,31 @@ class _Block(NamedTuple):
     """Rows of the matrix: entries, proximal entries, right-hand side."""
 
     entries: Entries
-    held: Entries
+    proximal: Entries
     right: Array
 
 
-def newton_change(form: PathForm, point: Inside, path_gap: Array, link_gap: Array) -> Inside | None:
+def newton_change(
+    form: PathForm, point: Iterate, path_gap: Array, link_gap: Array
+) -> Iterate | None:
     """Relative changes for wanted ones of z nu and lambda s; None where there is no solution."""
     stationary, _, primal = residuals(form, point)
     blocks = (
-        _edges(form, point, path_gap),
-        _flows(form, point, stationary, path_gap),
-        _links(form, point, primal, link_gap),
+        _edge_equations(form, point, path_gap),
+        _flow_equations(form, point, stationary, path_gap),
+        _link_equations(form, point, primal, link_gap),
     )
     found = _solve(blocks, len(point.z) + len(point.prices))
     if found is None:
         return None
     a, b = found[: len(point.z)], found[len(point.z) :]
     d_pi = stationary - form.alpha * form.total(form.share(point.z) * a)
-    return Inside(a, path_gap - a, b, link_gap - b, d_pi)
+    return Iterate(a, path_gap - a, b, link_gap - b, d_pi)
 
 
-def _edges(form: PathForm, point: Inside, gap: Array) -> _Block:
+def _edge_equations(form: PathForm, point: Iterate, gap: Array) -> _Block:
     """The two sides of every edge of the trees pay alike."""
-    edge, held = _nearest(form, point)
+    edge, proximal = _spanning_trees(form, point)
     lower, upper = form.pairs.lower[edge], form.pairs.upper[edge]
     row, column, value = entries_of(form.pairs.difference, edge)
     paid = value * point.prices[column]
@@ -82,18 +84,19 @@ def _edges(form: PathForm, point: Inside, gap: Array) -> _Block:
         np.concatenate([lower, upper, len(point.z) + column]),
         np.concatenate([first, -second, price]),
     )
-    return _Block(entries, held, np.log(left / right) + first * gap[lower] - second * gap[upper])
+    target = np.log(left / right) + first * gap[lower] - second * gap[upper]
+    return _Block(entries, proximal, target)
 
 
 def entries_of(rows: Any, which: Ints) -> Entries:
-    """Entries of some of the compressed rows, renumbered; scipy's own choice takes longer."""
+    """Entries of some of the compressed rows, renumbered; faster than indexing in scipy."""
     start, count = rows.indptr[which], rows.indptr[which + 1] - rows.indptr[which]
     before = np.cumsum(count) - count
     at = np.arange(int(count.sum())) + np.repeat(start - before, count)
     return Entries(np.repeat(np.arange(len(which)), count), rows.indices[at], rows.data[at])
 
 
-def _nearest(form: PathForm, point: Inside) -> tuple[Ints, Entries]:
+def _spanning_trees(form: PathForm, point: Iterate) -> tuple[Ints, Entries]:
     """Pairs of paths in the minimal spanning trees, nearest first, and their proximal entries."""
     lower, upper = form.pairs.lower, form.pairs.upper
     distance = np.maximum(
@@ -112,12 +115,13 @@ def _nearest(form: PathForm, point: Inside) -> tuple[Ints, Entries]:
         both = one + other
         for path in both:
             group[path] = both
-    parts = [_shares(side, point.z, sign) for side, sign in zip(sides, (1.0, -1.0), strict=True)]
-    held = Entries(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-    return np.array(edges, dtype=np.int64), held
+    signed = zip(sides, (1.0, -1.0), strict=True)
+    parts = [_side_shares(side, point.z, sign) for side, sign in signed]
+    proximal = Entries(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    return np.array(edges, dtype=np.int64), proximal
 
 
-def _shares(side: list[list[int]], z: Array, sign: float) -> Entries:
+def _side_shares(side: list[list[int]], z: Array, sign: float) -> Entries:
     """Edge, path and share of what the side carries, for the paths of one side of every edge."""
     row = np.repeat(np.arange(len(side)), [len(paths) for paths in side])
     column = np.array([path for paths in side for path in paths], dtype=np.int64)
@@ -125,7 +129,7 @@ def _shares(side: list[list[int]], z: Array, sign: float) -> Entries:
     return Entries(row, column, sign * z[column] / carried[row])
 
 
-def _flows(form: PathForm, point: Inside, stationary: Array, gap: Array) -> _Block:
+def _flow_equations(form: PathForm, point: Iterate, stationary: Array, gap: Array) -> _Block:
     """The path that carries most pays the price of its flow."""
     most = form.fullest_path(point.z)
     row, column, value = entries_of(form.transposed, most)
@@ -142,8 +146,8 @@ def _flows(form: PathForm, point: Inside, stationary: Array, gap: Array) -> _Blo
     return _Block(entries, NOTHING, np.log(pays / cost) + own * stationary + extra * gap[most])
 
 
-def _links(form: PathForm, point: Inside, primal: Array, gap: Array) -> _Block:
-    """Rates and room fill every link."""
+def _link_equations(form: PathForm, point: Iterate, primal: Array, gap: Array) -> _Block:
+    """Rates and slack fill every link."""
     each = np.arange(len(point.s))
     at = len(point.z) + each
     row, column, value = entries_of(form.A, each)
@@ -153,8 +157,8 @@ def _links(form: PathForm, point: Inside, primal: Array, gap: Array) -> _Block:
         np.concatenate([value * point.z[column], -point.s]),
     )
     full = 1.0 - primal
-    held = Entries(each, at, np.full(len(each), -1.0))
-    return _Block(entries, held, -full * np.log(full) - point.s * gap)
+    proximal = Entries(each, at, np.full(len(each), -1.0))
+    return _Block(entries, proximal, -full * np.log(full) - point.s * gap)
 
 
 def _solve(blocks: Sequence[_Block], size: int) -> Array | None:
@@ -162,14 +166,16 @@ def _solve(blocks: Sequence[_Block], size: int) -> Array | None:
     start = np.cumsum([0, *(len(block.right) for block in blocks)])[:-1]
     right = np.concatenate([block.right for block in blocks])
     matrix = _stacked([block.entries for block in blocks], start)
-    held = _stacked([block.held for block in blocks], start)
+    proximal = _stacked([block.proximal for block in blocks], start)
     if not (np.isfinite(right).all() and np.isfinite(matrix.value).all()):
         return None
     scale = 1.0 / np.bincount(matrix.row, np.abs(matrix.value), size)
-    matrix, held = (part._replace(value=scale[part.row] * part.value) for part in (matrix, held))
+    matrix, proximal = (
+        part._replace(value=scale[part.row] * part.value) for part in (matrix, proximal)
+    )
     found = None
     for weight in PROXIMAL:
-        trial = _refined(matrix, held._replace(value=weight * held.value), scale * right)
+        trial = _refined(matrix, proximal._replace(value=weight * proximal.value), scale * right)
         found = trial if trial is not None else found
         if trial is not None and np.abs(trial).max() <= LARGE:
             break
@@ -183,12 +189,12 @@ def _stacked(parts: Sequence[Entries], start: Ints) -> Entries:
     return Entries(np.concatenate(rows), column, value)
 
 
-def _refined(matrix: Entries, held: Entries, right: Array) -> Array | None:
+def _refined(matrix: Entries, proximal: Entries, right: Array) -> Array | None:
     """The solution with the proximal part, and refined without it; None if it is not finite."""
     from scipy import sparse
     from scipy.sparse.linalg import splu
 
-    row, column, value = (np.concatenate(pair) for pair in zip(matrix, held, strict=True))
+    row, column, value = (np.concatenate(pair) for pair in zip(matrix, proximal, strict=True))
     try:
         factors = splu(sparse.csc_array((value, (row, column)), shape=(len(right), len(right))))
     except RuntimeError:  # exactly singular

@@ -1,7 +1,8 @@
-r"""Two paths of one flow, compared by what only one of them uses.
+r"""Two paths of one flow, compared by the links that only one of them uses.
 
-What both use cancels before anything is added. Where alpha is large its price may be 1e50 times
-that of the rest, and yet the rest decides how the flow splits, and so what cheaper flows get.
+Links that both use cancel before anything is added. Where alpha is large their price may be 1e50
+times that of the rest, and yet the rest decides how the flow splits, and so the rates of flows with
+lower prices.
 """
 
 from __future__ import annotations
@@ -48,26 +49,26 @@ def pairs_of(paths: Any, owner: Ints) -> Pairs:
     return Pairs(lower, upper, (paths[lower] - paths[upper]).tocsr())
 
 
-def shares(pairs: Pairs, prices: Array, felt: Array) -> Array:
-    """The largest share of each link in what a pair compares, or in `felt` if that is more."""
+def largest_shares(pairs: Pairs, prices: Array, floor: Array) -> Array:
+    """The largest share of each link in what two paths differ by, or in `floor` if that is more."""
     largest = np.zeros(len(prices))
     for only in pairs.only:
-        side = np.maximum(only @ prices, felt)
+        side = np.maximum(only @ prices, floor)
         entry = only.tocoo()
         part = entry.data * prices[entry.col] / side[entry.row]
         np.maximum.at(largest, entry.col, np.where(prices[entry.col] > 0.0, part, 0.0))
     return largest
 
 
-def detours(pairs: Pairs, prices: Array, felt: Array) -> Array:
-    """(paths,) by how much a path costs more than another of its flow, relative to what differs.
+def relative_extra_prices(pairs: Pairs, prices: Array, floor: Array) -> Array:
+    """(paths,) how much more a path costs than another of its flow, relative to what differs.
 
-    Where `felt` is more than the price of what only that path uses, relative to that.
+    Where `floor` is more than the price of what only that path uses, relative to `floor`.
     """
     paths = int(max(pairs.upper.max(initial=-1), pairs.lower.max(initial=-1))) + 1
     extra = np.zeros(paths)
     first, second = (only @ prices for only in pairs.only)
-    for path, dear, cheap in ((pairs.lower, first, second), (pairs.upper, second, first)):
-        more = np.where(dear > cheap, (dear - cheap) / np.maximum(dear, felt), 0.0)
+    for path, price, other in ((pairs.lower, first, second), (pairs.upper, second, first)):
+        more = np.where(price > other, (price - other) / np.maximum(price, floor), 0.0)
         np.maximum.at(extra, path, more)
     return extra

@@ -1,4 +1,4 @@
-"""Flows that may split over several paths: the checked problem, and the judge of any answer."""
+"""Flows that may split over several paths: the checked problem, and the residual of any point."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.allocation.multipath.path_pairs import Pairs, detours, pairs_of, shares
+from fairopt.allocation.multipath.path_pairs import (
+    Pairs,
+    largest_shares,
+    pairs_of,
+    relative_extra_prices,
+)
 from fairopt.allocation.problem import Problem, read
 from fairopt.arrays import Array, Ints
 from fairopt.errors import InvalidInput
@@ -21,7 +26,7 @@ class PathProblem:
     """Maximise sum_i p_i u_alpha(x_i), x_i = sum of z_p over the paths p of i, R z <= c, z >= 0.
 
     Attributes:
-        by_path: The paths as flows of their own, each with the priority of its owner.
+        by_path: The paths as flows of their own, with priorities of one.
         owner: (paths,) the flow a path belongs to, sorted.
         priority: (flows,) > 0.
     """
@@ -49,7 +54,7 @@ class PathProblem:
 
     @cached_property
     def log_most(self) -> Array:
-        """Logarithm of the most each flow could get on one of its paths."""
+        """Logarithm of the largest possible rate of each flow on one of its paths."""
         of_path = np.full(len(self.owner), np.inf)
         np.minimum.at(of_path, self.by_path.flow, self.by_path.log_limit)
         return -self.least(-of_path)
@@ -81,7 +86,7 @@ def read_paths(
     return PathProblem(by_path, whole, p)
 
 
-def judge_paths(problem: PathProblem, path_rates: Array, prices: Array) -> float:
+def path_residual(problem: PathProblem, path_rates: Array, prices: Array) -> float:
     """The worst violation of a finite alpha, as `path_allocation_residual` defines it."""
     R, c, alpha = problem.by_path.routing, problem.by_path.capacity, problem.by_path.alpha
     z, lam = path_rates, prices
@@ -97,13 +102,15 @@ def judge_paths(problem: PathProblem, path_rates: Array, prices: Array) -> float
         if alpha >= 1.0 and closed.any():
             return np.inf
         open_price = np.where(c > 0.0, lam, 0.0)
-        pairs, felt = problem.open_pairs, _felt(problem, price)
-        share = np.maximum(_shares(R, open_price, path_price), shares(pairs, open_price, felt))
+        pairs, floor = problem.open_pairs, _price_floor(problem, price)
+        share = _link_shares(R, open_price, path_price)
+        share = np.maximum(share, largest_shares(pairs, open_price, floor))
+        extra = relative_extra_prices(pairs, open_price, floor)
         parts = [
             relative - 1.0,
             _stationarity(alpha, problem.priority, rate, price)[~closed],
             np.sqrt(np.maximum(1.0 - relative, 0.0) * share),
-            _detours(problem, z, rate, path_price, price, detours(pairs, open_price, felt)),
+            _used_extra_prices(problem, z, rate, path_price, price, extra),
         ]
         if alpha == 0.0:
             parts.append(
@@ -114,14 +121,14 @@ def judge_paths(problem: PathProblem, path_rates: Array, prices: Array) -> float
 
 
 def _stationarity(alpha: float, priority: Array, rate: Array, price: Array) -> Array:
-    """Relative distance of rates from what their price asks for; shortfall of prices at 0."""
+    """Relative distance of rates from the demand at their price; shortfall of prices at alpha 0."""
     if alpha == 0.0:
         return np.maximum(1.0 - price / priority, 0.0)
     off = alpha * np.log(rate) + np.log(price) - np.log(priority)
     return np.abs(np.expm1(off / max(1.0, alpha)))
 
 
-def _shares(R: Any, prices: Array, path_price: Array) -> Array:
+def _link_shares(R: Any, prices: Array, path_price: Array) -> Array:
     """The largest share of each link in the price of a path."""
     entry = R.tocoo()
     share = np.zeros(len(prices))
@@ -130,11 +137,11 @@ def _shares(R: Any, prices: Array, path_price: Array) -> Array:
     return share
 
 
-def _felt(problem: PathProblem, price: Array) -> Array:
-    """For every pair of paths the price of its flow at which the cheapest of all flows is as dear.
+def _price_floor(problem: PathProblem, price: Array) -> Array:
+    """For every pair of paths the price of its flow that is worth the cheapest flow's price.
 
-    Both at the most they could get. Differences far below it change nobody's rate. At alpha = 0
-    prices alone say what is used.
+    Price times the largest possible rate is the same for both. Differences far below it change no
+    rate. At alpha = 0 prices alone decide which paths are used.
     """
     if problem.by_path.alpha == 0.0:
         return np.full(len(problem.open_pairs.lower), np.inf)
@@ -143,7 +150,7 @@ def _felt(problem: PathProblem, price: Array) -> Array:
     return np.asarray(of_flow[problem.owner[problem.open_pairs.lower]])
 
 
-def _detours(
+def _used_extra_prices(
     problem: PathProblem, z: Array, rate: Array, path_price: Array, price: Array, extra: Array
 ) -> Array:
     """For every path the geometric mean of how much it is used and its relative extra price."""

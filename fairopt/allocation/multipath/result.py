@@ -1,4 +1,4 @@
-"""What an allocation over several paths is."""
+"""The record of an allocation over several paths."""
 
 from __future__ import annotations
 

@@ -7,25 +7,31 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fairopt.allocation.multipath.alpha_continuation import by_routes
+from fairopt.allocation.multipath.alpha_continuation import solve_by_continuation
 from fairopt.allocation.multipath.central_path import SOLVED
-from fairopt.allocation.multipath.interior_point import in_prices
-from fairopt.allocation.multipath.lexicographic_stages import by_stages, worth_staging
-from fairopt.allocation.multipath.log_form import PathForm, path_form, violation, without_leftovers
-from fairopt.allocation.multipath.lp_optimality_check import gaining
+from fairopt.allocation.multipath.interior_point import interior_point
+from fairopt.allocation.multipath.lexicographic_stages import solve_in_stages, worth_staging
+from fairopt.allocation.multipath.log_form import (
+    PathForm,
+    drop_negligible_prices,
+    path_form,
+    violation,
+)
+from fairopt.allocation.multipath.lp_optimality_check import improvable_flows
 from fairopt.allocation.multipath.max_min_levels import largest_total, level_by_level
-from fairopt.allocation.multipath.problem import PathProblem, judge_paths
+from fairopt.allocation.multipath.problem import PathProblem, path_residual
 from fairopt.allocation.multipath.result import PathAllocation
-from fairopt.allocation.solve import EXPONENT, listed
+from fairopt.allocation.result import listed
+from fairopt.allocation.solve import EXPONENT
 from fairopt.arrays import Array, BoolArray, Ints
 from fairopt.solution import Status
 
-NOBODY: Ints = np.zeros(0, dtype=np.int64)
+NO_FLOWS: Ints = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class Reduced:
-    """Open paths over used links, in units of the most their flow could get on one path.
+    """Open paths over used links, in units of the largest rate of their flow on one path.
 
     Attributes:
         A: (links, paths) with capacities 1.
@@ -54,28 +60,30 @@ def solve(problem: PathProblem, tol: float) -> PathAllocation:
         return _no_optimum(problem, Status.INFEASIBLE, closed, why)
     if closed.all():
         none = np.zeros(problem.by_path.flows)
-        return _answer(problem, none, _closing(problem), 0, tol, None)
+        return _answer(problem, none, _zero_prices(problem), 0, tol, None)
     reduced = _reduce(problem)
     if problem.by_path.alpha == np.inf:
         return _max_min(problem, reduced, tol)
     weight = np.log(problem.priority[reduced.flows])
     weight = weight + (1.0 - problem.by_path.alpha) * reduced.log_unit
-    y, log_prices, steps, gains = _scaled(problem, reduced, weight, tol)
+    y, log_prices, steps, improvable = _scaled(problem, reduced, weight, tol)
     z = np.zeros(problem.by_path.flows)
-    prices = _closing(problem)
+    prices = _zero_prices(problem)
     with np.errstate(over="ignore", under="ignore", divide="ignore"):
         z[reduced.paths] = np.exp(np.log(y) + reduced.log_unit[reduced.owner])
         capacity = problem.by_path.capacity[reduced.links]
         prices[reduced.links] = np.exp(log_prices - np.log(capacity))
     found = _answer(problem, z, prices, steps, tol, reduced)
-    return _with_gains(found, reduced.flows[gains]) if found.ok and len(gains) else found
+    if found.ok and len(improvable):
+        return _contradicted(found, reduced.flows[improvable])
+    return found
 
 
-def _with_gains(found: PathAllocation, flows: Ints) -> PathAllocation:
-    """An answer that a linear programme contradicts where prices see nothing."""
+def _contradicted(found: PathAllocation, flows: Ints) -> PathAllocation:
+    """An answer within tol that the linear programme shows not to be optimal."""
     detail = (
-        f" (within tol, but flows {listed(flows)} pay too little of what others pay for prices to"
-        " show them, and could have more at no cost to those)"
+        f" (within tol, but flows {listed(flows)} could have more at no cost to flows with higher"
+        " prices, which float64 prices cannot show)"
     )
     return replace(found, status=Status.STEP_LIMIT, detail=detail)
 
@@ -83,57 +91,58 @@ def _with_gains(found: PathAllocation, flows: Ints) -> PathAllocation:
 def _scaled(
     problem: PathProblem, reduced: Reduced, weight: Array, tol: float
 ) -> tuple[Array, Array, int, Ints]:
-    """Path rates, log prices, steps and flows that could gain unseen, of the scaled problem."""
+    """Path rates, log prices, steps and improvable flows of the scaled problem."""
     count = len(reduced.flows)
     if problem.by_path.alpha == 0.0:
-        return *largest_total(reduced.A, reduced.owner, weight), NOBODY
+        return *largest_total(reduced.A, reduced.owner, weight), NO_FLOWS
     centre = 0.5 * float(weight.max() + weight.min())
     form = path_form(reduced.A, reduced.owner, count, weight - centre, problem.by_path.alpha)
     with np.errstate(all="ignore"):
-        found, steps = _solved(form, tol)
-        return found.z, np.log(found.prices) + centre, steps, found.gains
+        found, steps = _best_candidate(form, tol)
+        return found.z, np.log(found.prices) + centre, steps, found.improvable
 
 
-class _Try(NamedTuple):
-    """What a method found, how far it is from optimal, and who could gain unseen."""
+class _Candidate(NamedTuple):
+    """The point of a method, its residual, and the flows that the linear programme can improve."""
 
     z: Array
     prices: Array
-    left: float
-    gains: Ints
+    residual: float
+    improvable: Ints
 
     def rank(self, tol: float) -> tuple[float, int, float]:
-        """Less is better; within tol who could gain comes before the residual."""
-        return max(self.left, tol), len(self.gains), self.left
+        """Less is better; within tol improvable flows count before the residual."""
+        return max(self.residual, tol), len(self.improvable), self.residual
 
 
-def _solved(form: PathForm, tol: float) -> tuple[_Try, int]:
-    """The best answer of the fast method, the thorough one and stages, until one will do."""
+def _best_candidate(form: PathForm, tol: float) -> tuple[_Candidate, int]:
+    """The best answer of interior point, continuation and stages, until one is solved."""
     goal = min(tol, SOLVED)
-    z, prices, steps = in_prices(form)
-    best = _judged(form, z, prices, tol)
-    if best.left > goal or len(best.gains):
-        z, prices, more = by_routes(form)
-        best = min(best, _judged(form, z, prices, tol), key=lambda each: each.rank(tol))
+    z, prices, steps = interior_point(form)
+    best = _candidate(form, z, prices, tol)
+    if best.residual > goal or len(best.improvable):
+        z, prices, more = solve_by_continuation(form)
+        best = min(best, _candidate(form, z, prices, tol), key=lambda each: each.rank(tol))
         steps += more
     staged = None
-    if (best.left > tol or len(best.gains)) and worth_staging(form, best.z):
-        staged = by_stages(form, best.z)
+    if (best.residual > tol or len(best.improvable)) and worth_staging(form, best.z):
+        staged = solve_in_stages(form, best.z)
     if staged is not None:
         z, prices, more = staged
-        best = min(best, _judged(form, z, prices, tol), key=lambda each: each.rank(tol))
+        best = min(best, _candidate(form, z, prices, tol), key=lambda each: each.rank(tol))
         steps += more
     return best, steps
 
 
-def _judged(form: PathForm, z: Array, prices: Array, tol: float) -> _Try:
-    """An answer without leftovers; programmes are only asked about one that prices accept.
+def _candidate(form: PathForm, z: Array, prices: Array, tol: float) -> _Candidate:
+    """An answer without negligible prices; programmes are solved only where its residual is small.
 
     The residual of the stated problem may be the smaller one, so twice the tolerance counts.
     """
-    prices = without_leftovers(form, z, prices)
-    left = violation(form, z, prices)
-    return _Try(z, prices, left, gaining(form, z) if left <= 2.0 * tol else NOBODY)
+    prices = drop_negligible_prices(form, z, prices)
+    residual = violation(form, z, prices)
+    improvable = improvable_flows(form, z) if residual <= 2.0 * tol else NO_FLOWS
+    return _Candidate(z, prices, residual, improvable)
 
 
 def _reduce(problem: PathProblem) -> Reduced:
@@ -169,7 +178,7 @@ def _max_min(problem: PathProblem, reduced: Reduced, tol: float) -> PathAllocati
     return PathAllocation(problem.total(z), full, none, status, gap, levels, path_rates=z)
 
 
-def _closing(problem: PathProblem) -> Array:
+def _zero_prices(problem: PathProblem) -> Array:
     """Prices of zero, inf on used links without capacity."""
     prices = np.zeros(problem.by_path.links)
     used = problem.by_path.link
@@ -187,7 +196,7 @@ def _answer(
 ) -> PathAllocation:
     """The point with its residual and status."""
     z, prices = np.nan_to_num(z, nan=0.0), np.nan_to_num(prices, nan=0.0, posinf=np.inf)
-    residual = judge_paths(problem, z, prices)
+    residual = path_residual(problem, z, prices)
     status, detail = Status.OPTIMAL, ""
     if residual > tol:
         status, detail = _why_not(problem, reduced)
@@ -199,26 +208,27 @@ def _answer(
 def _why_not(problem: PathProblem, reduced: Reduced | None) -> tuple[Status, str]:
     """STEP_LIMIT, or OUT_OF_RANGE where prices p x^-alpha leave float64 whatever the rates.
 
-    The point that was found does not say: its rates may be far off. A flow gets at most the most it
-    could get on each of its paths, and about at least that over the number of all paths.
+    The point that was found does not tell: its rates may be far off. A rate is at most the sum of
+    the largest ones on the paths of its flow, and about at least one of them over the number of
+    all paths.
     """
     if reduced is None or problem.by_path.alpha == 0.0:
         return Status.STEP_LIMIT, ""
     own = np.bincount(reduced.owner, minlength=len(reduced.flows))
     alpha, base = problem.by_path.alpha, np.log(problem.priority[reduced.flows])
     cheapest = base - alpha * (reduced.log_unit + np.log(own))
-    dearest = base - alpha * (reduced.log_unit - np.log(len(reduced.paths)))
-    if (cheapest > EXPONENT).any() or (dearest < -EXPONENT).any():
+    costliest = base - alpha * (reduced.log_unit - np.log(len(reduced.paths)))
+    if (cheapest > EXPONENT).any() or (costliest < -EXPONENT).any():
         return Status.OUT_OF_RANGE, " (prices p x^-alpha; use a smaller alpha, or inf)"
     return Status.STEP_LIMIT, ""
 
 
 def _no_optimum(problem: PathProblem, status: Status, who: BoolArray, why: str) -> PathAllocation:
-    """No answer, and the flows that are the reason."""
+    """No optimum, and the flows that are the reason."""
     rates = np.where(who, np.inf if status is Status.UNBOUNDED else 0.0, 0.0)
     return PathAllocation(
         rates,
-        _closing(problem),
+        _zero_prices(problem),
         np.zeros(problem.flows),
         status,
         np.inf,

@@ -1,12 +1,12 @@
-r"""One answer of the stages of `stages`, and its last digits.
+r"""One answer from the stages of `lexicographic_stages`, corrected in its last digits.
 
-The rates are those of the last stage, the price of a link is that of the first stage in which a
-flow that is settled there feels it. Interiors leave traces: rates of 1e-11 on paths that are not
-used, room of 1e-11 on links that are full, paths of one flow whose costs agree to 1e-10 only. At
+The rates are those of the last stage, the price of a link is that of the first stage in which it is
+significant for a flow settled there. Interior points leave small errors: rates of 1e-11 on unused
+paths, slack of 1e-11 on full links, paths of one flow whose costs agree to 1e-10 only. At
 alpha = 100 a rate known to 1e-12 gives a price known to 1e-10. Where prices differ by a hundred
-decades every such trace is seen by somebody, hence
+decades every such error matters to some flow, hence
 
-- what is on paths that are not used goes to the path that carries most;
+- rates of unused paths move to the path that carries most;
 - prices change as little as possible, relatively, so that used paths of a flow cost the same;
 - rates change as little as possible, relatively, so that links with prices are full.
 """
@@ -21,23 +21,23 @@ import numpy as np
 
 from fairopt.allocation.multipath.log_form import (
     PathForm,
-    felt_by_pairs,
+    drop_negligible_prices,
+    price_floor,
+    price_shares,
     violation,
-    visible,
-    without_leftovers,
 )
 from fairopt.arrays import Array
 
-FELT = float(np.log(1e-2))  # of the lowest price that a stage settles: felt there
-UNUSED = (1e-9, 0.0)  # share of a flow on a path that is not used, if it costs more than that
-USED = 1e-6  # share of a flow on a path that is used
+SIGNIFICANT = float(np.log(1e-2))  # of the lowest settled price: a link's price counts above it
+UNUSED = (1e-9, 0.0)  # share of a flow on an unused path, if its relative extra price is more
+USED = 1e-6  # least share of a flow on a used path
 ALIKE = (0.0, 1e-9)  # relative difference of two paths that have to cost the same, one of them used
-SOFT = 1e-5  # weight of a flow's own price, known from its rate only, beside what has to be equal
+SOFT = 1e-5  # weight of a flow's price, known from its rate only, beside equal path costs
 LINEAR_STEPS = 5
-MOST = 0.3  # change of the logarithm of a price in one of them
-ROOM = 1e-6  # of a link that is to be full
-SEEN = 1e-9  # share of a link's price in what somebody pays: the link is to be full
-RANK = 1e-13  # of singular values: rows below say what others say
+MOST = 0.3  # largest change of the logarithm of a price in one of them
+SLACK = 1e-6  # of a link that is to be full
+SEEN = 1e-9  # share of a link's price in the price of a path above which it is to be full
+RANK = 1e-13  # of singular values: rows below are linearly dependent
 
 
 class Stage(NamedTuple):
@@ -47,27 +47,27 @@ class Stage(NamedTuple):
     lowest: float
 
 
-def joined(form: PathForm, z: Array, stages: Sequence[Stage]) -> tuple[Array, Array]:
-    """Path rates and link prices: the best of some choices of what is unused, and what is alike."""
-    first, found = _of_first(stages), []
+def merge_stages(form: PathForm, z: Array, stages: Sequence[Stage]) -> tuple[Array, Array]:
+    """Path rates and link prices: the best over thresholds of unused paths and of equal costs."""
+    first, found = _first_stage_prices(stages), []
     for unused, alike in product(UNUSED, ALIKE):
-        rates = _cleared(form, z, first, unused)
-        prices = _balanced(form, rates, first, alike)
+        rates = _without_unused_paths(form, z, first, unused)
+        prices = _equalised(form, rates, first, alike)
         filled = _filled(form, rates, prices)
-        found.append((filled, without_leftovers(form, filled, prices)))
+        found.append((filled, drop_negligible_prices(form, filled, prices)))
     return min(found, key=lambda each: violation(form, *each))
 
 
-def _of_first(stages: Sequence[Stage]) -> Array:
-    """The price of every link in the first stage where it is felt, else in the last."""
+def _first_stage_prices(stages: Sequence[Stage]) -> Array:
+    """The price of every link in the first stage where it is significant, else in the last."""
     prices = stages[-1].prices
     for stage in stages[::-1]:
-        prices = np.where(stage.prices >= stage.lowest + FELT, stage.prices, prices)
+        prices = np.where(stage.prices >= stage.lowest + SIGNIFICANT, stage.prices, prices)
     return np.asarray(np.exp(prices))
 
 
-def _cleared(form: PathForm, z: Array, prices: Array, unused: float) -> Array:
-    """Path rates without those on paths that are not used."""
+def _without_unused_paths(form: PathForm, z: Array, prices: Array, unused: float) -> Array:
+    """Path rates with those of unused paths moved to the path that carries most."""
     cost = form.transposed @ prices
     extra = 1.0 - form.cheapest(cost)[form.owner] / cost
     share = form.share(z)
@@ -76,7 +76,7 @@ def _cleared(form: PathForm, z: Array, prices: Array, unused: float) -> Array:
     return kept
 
 
-def _balanced(form: PathForm, z: Array, prices: Array, alike: float) -> Array:
+def _equalised(form: PathForm, z: Array, prices: Array, alike: float) -> Array:
     """Prices with which used paths of a flow, and those that cost about as much, cost the same."""
     used = z > USED * form.total(z)[form.owner]
     lower, upper = used[form.pairs.lower], used[form.pairs.upper]
@@ -90,25 +90,25 @@ def _balanced(form: PathForm, z: Array, prices: Array, alike: float) -> Array:
         apart = form.pairs.difference[pair].toarray() / side[pair, None]
         rows = np.vstack([apart, SOFT * own / cost[:, None]]) * prices
         missing = SOFT * (form.log_price(z) - np.log(cost))
-        change = _least(rows, np.concatenate([((right - left) / side)[pair], missing]))
+        change = _least_squares(rows, np.concatenate([((right - left) / side)[pair], missing]))
         prices = prices * np.exp(np.clip(change, -MOST, MOST))
     return prices
 
 
 def _filled(form: PathForm, z: Array, prices: Array) -> Array:
-    """Path rates with which links are full whose prices somebody sees."""
+    """Path rates that fill the links whose price is a visible share of a path price."""
     cost = form.transposed @ prices
-    seen = visible(form, cost, prices, felt_by_pairs(form, form.cheapest(cost)))
-    room = 1.0 - form.A @ z
-    full = np.flatnonzero((seen > SEEN) & (np.abs(room) < ROOM))
+    seen = price_shares(form, cost, prices, price_floor(form, form.cheapest(cost)))
+    slack = 1.0 - form.A @ z
+    full = np.flatnonzero((seen > SEEN) & (np.abs(slack) < SLACK))
     used = np.flatnonzero(z > USED * form.total(z)[form.owner])
     change = np.ones(len(z))
-    change[used] += _least(form.A[full][:, used].toarray() * z[used], room[full])
-    return np.asarray(z * np.clip(change, 1.0 - ROOM, 1.0 + ROOM))
+    change[used] += _least_squares(form.A[full][:, used].toarray() * z[used], slack[full])
+    return np.asarray(z * np.clip(change, 1.0 - SLACK, 1.0 + SLACK))
 
 
-def _least(rows: Array, target: Array) -> Array:
-    """The least change that does it, or none where there is no number for it."""
+def _least_squares(rows: Array, target: Array) -> Array:
+    """The least-squares change of least norm; none where the system is not finite."""
     if not (np.isfinite(rows).all() and np.isfinite(target).all()):
         return np.zeros(rows.shape[1])
     return np.asarray(np.linalg.lstsq(rows, target, rcond=RANK)[0])

@@ -1,1 +1,1 @@
-"""What happens before a method runs: units go, redundant links and identical routes become one."""
+"""Before a method runs: scaling, removal of redundant links, merging of identical routes."""

@@ -1,4 +1,4 @@
-r"""Flows over the same path, as one: a million flows of a network often have few different paths.
+r"""Flows over the same path merged into one: many flows of a network often have few paths.
 
 Flows with equal columns of A and no bound of their own pay the same price q, so their rates are
 v_i^{1/alpha} q^{-1/alpha}: together they are one flow of weight V = (sum_i v_i^{1/alpha})^alpha,
@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fairopt.allocation.method_result import Found
+from fairopt.allocation.method_result import MethodResult
 from fairopt.allocation.presolve.scaling import Scaled
 from fairopt.arrays import Array, Ints
 
-CROWDED = 50  # flows per link from which on it is worth looking
+CROWDED = 50  # flows per link from which on merging is tried
 FEW = 0.5  # of the flows: more different paths than this are left as they are
 
 
@@ -27,14 +27,14 @@ class Merged:
     group: Ints
     part: Array
 
-    def split(self, found: Found) -> Found:
+    def split(self, found: MethodResult) -> MethodResult:
         """The answer for the single flows."""
         bounds = found.log_bound_prices[self.group]
         return replace(found, rates=found.rates[self.group] * self.part, log_bound_prices=bounds)
 
 
 def merge(scaled: Scaled) -> Merged | None:
-    """The problem with one flow for each path; None where that is not worth it."""
+    """The problem with one flow for each path; None where that saves too little."""
     if scaled.flows < CROWDED * scaled.links:
         return None
     first, group = groups(scaled)
@@ -57,13 +57,15 @@ def merge(scaled: Scaled) -> Merged | None:
 
 
 def groups(scaled: Scaled) -> tuple[Ints, Ints]:
-    """One flow of every path, and for each flow the number of its path; bounded flows are alone."""
+    """One flow of every path, and for each flow the number of its path; not merged if bounded."""
     from fairopt.kernels.network.equal_rows import all_equal, fingerprint
 
     indptr, links, entries = scaled.rows
     rows = indptr, links, entries.view(np.uint64)
-    alone = np.ascontiguousarray(scaled.bounded)
-    _, first, group = np.unique(fingerprint(*rows, alone), return_index=True, return_inverse=True)
-    if not all_equal(*rows, first[group], alone):  # different paths with one fingerprint
+    unmerged = np.ascontiguousarray(scaled.bounded)
+    _, first, group = np.unique(
+        fingerprint(*rows, unmerged), return_index=True, return_inverse=True
+    )
+    if not all_equal(*rows, first[group], unmerged):  # different paths with one fingerprint
         first = group = np.arange(scaled.flows)
     return first, group

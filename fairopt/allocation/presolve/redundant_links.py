@@ -1,7 +1,7 @@
-"""Links that another link makes superfluous: the same flows in the same proportions, and tighter.
+"""Redundant links: another link has the same flows in the same proportions and is as tight.
 
-Two such links have no prices of their own (only their sum counts where both are full) and make the
-systems of every method singular, so one of them is left out and keeps the price zero.
+The prices of two such links are not unique (only their sum is, where both are full) and the
+systems of every method are singular, so one of them is left out and keeps the price zero.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import numpy as np
 
 from fairopt.arrays import Array, BoolArray, Ints
 
-ALIKE = 1e-9  # relative: sums of links that are not worth comparing entry by entry
+ALIKE = 1e-9  # relative: weighted sums that differ by more belong to different rows
 SAME = 1e-13  # relative: entries that differ by the rounding of their logarithms only
 
 
-def superfluous(by_link: Any) -> BoolArray:
+def redundant(by_link: Any) -> BoolArray:
     """Rows of A that are at most as tight as a row they are proportional to (the first, if equal).
 
-    Rows are told apart by their number of entries, their first and last flow and one weighed sum;
-    only those that agree in all of it are compared.
+    Rows are told apart by their number of entries, their first and last flow and one weighted sum;
+    only those that agree in all of these are compared.
     """
     start, stop = by_link.indptr[:-1], by_link.indptr[1:]
     first, last = by_link.indices[start], by_link.indices[stop - 1]
     total = np.asarray(by_link @ np.ones(by_link.shape[1]))
-    ratio = np.asarray(by_link @ _marks(by_link.shape[1])) / total
+    ratio = np.asarray(by_link @ _flow_weights(by_link.shape[1])) / total
     order = np.lexsort((np.arange(len(start)), -total, ratio, last, first, stop - start))
     drop = np.zeros(len(start), dtype=bool)
     before, after = order[:-1], order[1:]
@@ -37,14 +37,14 @@ def superfluous(by_link: Any) -> BoolArray:
     return drop
 
 
-def _marks(flows: int) -> Array:
+def _flow_weights(flows: int) -> Array:
     """A different number in [1, 2) for every flow: the fractional parts of multiples of a root."""
     golden = 0.5 * (np.sqrt(5.0) - 1.0)
     return np.asarray(1.0 + np.modf(golden * np.arange(1, flows + 1))[0])
 
 
 def _runs(order: Ints, alike: BoolArray) -> list[Ints]:
-    """Maximal runs of rows that look alike."""
+    """Maximal runs of rows that agree in all of these."""
     if not alike.any():
         return []
     cuts = np.flatnonzero(~alike) + 1

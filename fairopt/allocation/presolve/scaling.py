@@ -1,25 +1,25 @@
-r"""The same problem without units, and smaller.
+r"""Scaling: the same problem without units, and smaller.
 
-A link that one flow alone uses is a bound of that flow. What remains is written in y = x / unit,
+A link that only one flow uses is a bound of that flow. The rest is written in y = x / unit,
 where unit_i is the most flow i could get if it were alone (of its bound and of c_l / R_li on its
 path), and with capacities 1: maximise sum_i v_i u_alpha(y_i) subject to A y <= 1, 0 <= y <= 1,
 
 .. math:: A_{li} = R_{li} unit_i / c_l \in [0, 1], \qquad v_i = p_i unit_i^{1 - \alpha}.
 
 The bound y <= 1 is a consequence of A y <= 1 for the flows that are not `bounded`; methods give
-those the bound y <= e instead, which never holds at the optimum and keeps prices of zero harmless.
-v is carried in logarithms.
+those the bound y <= e instead, which is never active at the optimum and keeps rates finite where
+prices are zero. v is carried in logarithms.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fairopt.allocation.presolve.redundant_links import superfluous
+from fairopt.allocation.presolve.redundant_links import redundant
 from fairopt.allocation.problem import Entries, Problem
 from fairopt.arrays import Array, BoolArray, Ints
 
@@ -52,8 +52,8 @@ class Scaled(Entries):
         return A.indptr.view(np.uint32), A.indices.view(np.uint32), A.data
 
     @cached_property
-    def as_kernels_take_it(self) -> tuple[Any, ...]:
-        """Rows, alpha, log weights, weights, bounds; contiguous, as nobody checks it there."""
+    def kernel_arguments(self) -> tuple[Any, ...]:
+        """Rows, alpha, log weights, weights, bounds; contiguous, as the kernels do not check it."""
         with np.errstate(over="ignore", under="ignore"):
             weights = np.ascontiguousarray(self.log_weight), np.exp(self.log_weight)
         return *self.rows, self.alpha, *weights, np.ascontiguousarray(self.bounded)
@@ -82,10 +82,10 @@ class Scaling:
 
     Attributes:
         scaled: The problem left to solve, None if every flow is decided by its bound.
-        flows, links: Indices of its flows and links in the stated problem; links that another one
-            makes superfluous are left out.
-        alone: Flows that share no link; their rate is exp(log_bound).
-        log_bound: (all flows) log of the smallest of `upper` and the links used alone.
+        flows, links: Indices of its flows and links in the stated problem; redundant links are left
+            out.
+        unshared: Flows that share no link; their rate is exp(log_bound).
+        log_bound: (all flows) log of the smallest of `upper` and the links only this flow uses.
         bounding: (all flows) the link that sets log_bound, or OWN.
         log_bounding: (all flows) log R of that link and flow, 0 for OWN.
     """
@@ -94,14 +94,14 @@ class Scaling:
     scaled: Scaled | None
     flows: Ints
     links: Ints
-    alone: Ints
+    unshared: Ints
     log_bound: Array
     bounding: Ints
     log_bounding: Array
 
 
 def scale(problem: Problem) -> Scaling:
-    """Drop forced and unlimited flows and superfluous links, turn links of one flow into bounds."""
+    """Drop forced and unlimited flows and redundant links, turn links of one flow into bounds."""
     kept = ~(problem.forced | problem.unlimited)
     entry = kept[problem.flow] & np.isfinite(problem.capacity)[problem.link]
     users = np.bincount(problem.link[entry], minlength=problem.links)
@@ -115,16 +115,16 @@ def scale(problem: Problem) -> Scaling:
     on_shared = np.bincount(problem.flow[shared], minlength=problem.flows) > 0
     flows, links = np.flatnonzero(kept & on_shared), np.flatnonzero(users > 1)
     scaled = _scaled(problem, shared, flows, links, log_bound) if len(flows) else None
-    if scaled is not None and (drop := superfluous(scaled.by_link)).any():
+    if scaled is not None and (drop := redundant(scaled.by_link)).any():
         scaled, links = _without(scaled, drop), links[~drop]
-    alone = np.flatnonzero(kept & ~on_shared)
-    return Scaling(problem, scaled, flows, links, alone, log_bound, bounding, log_bounding)
+    unshared = np.flatnonzero(kept & ~on_shared)
+    return Scaling(problem, scaled, flows, links, unshared, log_bound, bounding, log_bounding)
 
 
 def _tighten(
     problem: Problem, entries: Ints, log_bound: Array, bounding: Ints, log_bounding: Array
 ) -> None:
-    """Let the tightest link that a flow uses alone bound it, where that is tighter than upper."""
+    """Bound each flow by the tightest link of its own, where that is tighter than upper."""
     order = entries[np.argsort(-problem.log_limit[entries], kind="stable")]  # tightest last
     order = order[problem.log_limit[order] < log_bound[problem.flow[order]]]
     flow = problem.flow[order]
@@ -172,9 +172,8 @@ def _without(scaled: Scaled, drop: BoolArray) -> Scaled:
     return replace(scaled, by_link=by_link, by_flow=by_link.T.tocsr())
 
 
-@dataclass(frozen=True, eq=False)
-class Point:
-    """An answer in units: rates, prices of links, prices of upper bounds."""
+class Point(NamedTuple):
+    """A point of the stated problem: rates, prices of links, prices of upper bounds."""
 
     rates: Array
     prices: Array
@@ -192,8 +191,8 @@ def unscale(scaling: Scaling, y: Array, log_prices: Array, log_bound_prices: Arr
     log_price = np.full(problem.links, -np.inf)
     with np.errstate(over="ignore", under="ignore", divide="ignore"):
         rates[problem.unlimited] = np.inf
-        rates[scaling.alone] = np.exp(scaling.log_bound[scaling.alone])
-        log_bound_price[scaling.alone] = _alone_price(scaling)
+        rates[scaling.unshared] = np.exp(scaling.log_bound[scaling.unshared])
+        log_bound_price[scaling.unshared] = _unshared_price(scaling)
         if scaling.scaled is not None:
             unit = scaling.scaled.log_unit
             rates[scaling.flows] = np.exp(np.log(y) + unit)
@@ -201,22 +200,22 @@ def unscale(scaling: Scaling, y: Array, log_prices: Array, log_bound_prices: Arr
             if finite:
                 log_price[scaling.links] -= np.log(problem.capacity[scaling.links])
             log_bound_price[scaling.flows] = log_bound_prices - unit
-        return _deal(scaling, rates, log_price, log_bound_price, finite)
+        return _assign_bound_prices(scaling, rates, log_price, log_bound_price, finite)
 
 
-def _alone_price(scaling: Scaling) -> Array:
+def _unshared_price(scaling: Scaling) -> Array:
     """Logarithm of the marginal utility of flows that only their bound limits."""
-    problem, alone = scaling.problem, scaling.alone
-    log_rate = scaling.log_bound[alone]
+    problem, unshared = scaling.problem, scaling.unshared
+    log_rate = scaling.log_bound[unshared]
     if not np.isfinite(problem.alpha):
         return -log_rate
-    return np.log(problem.priority[alone]) - problem.alpha * log_rate
+    return np.log(problem.priority[unshared]) - problem.alpha * log_rate
 
 
-def _deal(
+def _assign_bound_prices(
     scaling: Scaling, rates: Array, log_price: Array, log_bound_price: Array, finite: bool
 ) -> Point:
-    """Give the price of a bound to the link or the upper limit that sets it."""
+    """Assign the price of a bound to the link or the upper limit that sets it."""
     problem = scaling.problem
     by_link = (scaling.bounding != OWN) & np.isfinite(log_bound_price)
     target = scaling.bounding[by_link]

@@ -1,4 +1,4 @@
-"""The judge rejects what is wrong, and the solver agrees with every twin."""
+"""The residual rejects wrong points; the solver agrees with every reference implementation."""
 
 import itertools
 
@@ -14,22 +14,22 @@ from tests import laws
 
 ALPHAS = (0.5, 1.0, 2.0, 5.0, 50.0, 100.0)
 EVERY = (0.0, *ALPHAS, np.inf)
-TWIN = 2e-3  # rates of a conic solver where the objective is flat
+CONIC = 2e-3  # rates of a conic solver where the objective is flat
 SMALL = ([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]], [1.0, 2.0])
 
 
-def _judge(found, R, c, alpha, **problem):
+def _residual(found, R, c, alpha, **problem):
     parts = (found.rates, found.prices, found.upper_prices)
     return allocation_residual(R, c, alpha, *parts, **problem)
 
 
 @pytest.mark.parametrize("alpha", EVERY)
-def test_judge_rejects_every_broken_twin(alpha):
+def test_the_residual_rejects_every_changed_answer(alpha):
     """The answer is accepted; each part of it changed by a thousandth is not."""
     R, c = np.array(SMALL[0]), np.array(SMALL[1])
     upper = np.array([np.inf, 0.4, np.inf])
     found = alpha_fair_allocation(R, c, alpha, upper=upper).require()
-    assert _judge(found, R, c, alpha, upper=upper) < 1e-12
+    assert _residual(found, R, c, alpha, upper=upper) < 1e-12
     for name, k in (("rates", 0), ("rates", 1), ("rates", 2), ("prices", 1), ("upper_prices", 1)):
         parts = {part: getattr(found, part).copy() for part in ("rates", "prices", "upper_prices")}
         if parts[name][k] == 0.0:
@@ -40,10 +40,10 @@ def test_judge_rejects_every_broken_twin(alpha):
 
 
 @pytest.mark.parametrize("alpha", EVERY)
-def test_judge_rejects_slack_and_negative(alpha):
+def test_the_residual_rejects_slack_and_negative_numbers(alpha):
     R, c = SMALL
     found = alpha_fair_allocation(R, c, alpha)
-    assert _judge(found, R, 1.01 * np.array(c), alpha) > 1e-3
+    assert _residual(found, R, 1.01 * np.array(c), alpha) > 1e-3
     assert allocation_residual(R, c, alpha, found.rates, -found.prices) == np.inf
     assert allocation_residual(R, c, alpha, found.rates * np.nan, found.prices) == np.inf
     assert allocation_residual(R, c, alpha, found.rates, np.zeros(2)) >= 0.5
@@ -56,7 +56,7 @@ def test_agrees_with_cvxpy(alpha):
     R[0] = 1.0
     c, w, u = rng.uniform(1.0, 3.0, 5), rng.uniform(0.5, 2.0, 9), rng.uniform(0.1, 2.0, 9)
     ours = alpha_fair_allocation(R, c, alpha, priority=w, upper=u).require().rates
-    np.testing.assert_allclose(reference.allocation(R, c, alpha, w, u), ours, rtol=TWIN)
+    np.testing.assert_allclose(reference.allocation(R, c, alpha, w, u), ours, rtol=CONIC)
 
 
 def test_convex_set_with_linear_limits_is_the_same():
@@ -64,12 +64,12 @@ def test_convex_set_with_linear_limits_is_the_same():
     for alpha in (1.0, np.inf):
         ours = alpha_fair_allocation(R, c, alpha).rates
         theirs = reference.allocation_on_set(lambda x: [R @ x <= c], 3, alpha)
-        np.testing.assert_allclose(theirs, ours, rtol=TWIN)
+        np.testing.assert_allclose(theirs, ours, rtol=CONIC)
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.data())
-def test_max_min_is_exact_water_filling(data):
+def test_max_min_is_exact_progressive_filling(data):
     m, n = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 6))
     cell = st.integers(0, 3)
     R = [[data.draw(cell) for _ in range(n)] for _ in range(m)]
@@ -103,7 +103,7 @@ def test_networks_are_solved(name, alpha):
     R, c, w = networks.problem(name)
     found = alpha_fair_allocation(R, c, alpha, priority=w).require()
     assert found.residual <= 1e-11
-    assert found.residual == _judge(found, R, c, alpha, priority=w)
+    assert found.residual == _residual(found, R, c, alpha, priority=w)
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_more_priority_never_means_less(case):
 
 @settings(deadline=None, max_examples=25)
 @given(networks_and_alphas)
-def test_twins_share(case):
+def test_duplicated_flows_share(case):
     """Two flows on one path with half of p^(1/alpha) each have half the rate each."""
     name, alpha, seed = case
     R, c, w = networks.problem(name, 30, seed)
@@ -184,9 +184,9 @@ def test_large_alpha_approaches_max_min(name):
 def test_max_min_has_bottlenecks(name):
     R, c, w = networks.problem(name)
     laws.has_bottlenecks(R.toarray(), c, _rates(R, c, np.inf, w))
-    broken = _rates(R, c, 5.0, w)
+    not_max_min = _rates(R, c, 5.0, w)
     with pytest.raises(AssertionError):
-        laws.has_bottlenecks(R.toarray(), c, broken)
+        laws.has_bottlenecks(R.toarray(), c, not_max_min)
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
@@ -230,8 +230,8 @@ def test_small_alpha_is_solved(name, alpha):
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 20.0, np.inf])
-def test_links_that_say_the_same_change_nothing(alpha):
-    """A link again, in another unit, or with more room: same rates, and prices that add up."""
+def test_linearly_dependent_links_change_nothing(alpha):
+    """A link again, in another unit, or with more slack: same rates, and prices that add up."""
     R, c, w = networks.problem("karate", 40)
     rows = R.toarray()
     more = np.vstack([rows, 3.0 * rows[::-1], rows])
@@ -241,13 +241,13 @@ def test_links_that_say_the_same_change_nothing(alpha):
     assert not found.prices[2 * len(c) :].any()
 
 
-def test_only_proportional_links_are_superfluous():
+def test_only_proportional_links_are_redundant():
     from scipy import sparse
 
-    from fairopt.allocation.presolve.redundant_links import superfluous
+    from fairopt.allocation.presolve.redundant_links import redundant
 
     A = np.array([[0.2, 0.4, 0], [0.3, 0.6, 0], [0.2, 0.4, 0.1], [0.4, 0.2, 0], [0.3, 0.6, 0]])
-    found = superfluous(sparse.csr_array(A))
+    found = redundant(sparse.csr_array(A))
     np.testing.assert_array_equal(found, [True, False, False, False, True])
 
 
@@ -276,11 +276,11 @@ def fuzz(seeds):
         found = alpha_fair_allocation(R, c, alpha, priority=w, upper=u)
         parts = (found.rates, found.prices, found.upper_prices)
         assert not any(np.isnan(part).any() for part in parts), seed
-        judged = allocation_residual(R, c, alpha, *parts, priority=w, upper=u)
+        residual = allocation_residual(R, c, alpha, *parts, priority=w, upper=u)
         if found.ok:
-            assert judged <= 1e-9, seed
+            assert residual <= 1e-9, seed
         else:
-            assert judged > 1e-9, seed
+            assert residual > 1e-9, seed
             assert found.status != Status.STEP_LIMIT, seed
         closed = (R[c == 0.0] > 0.0).any(axis=0) | (u == 0.0)
         if alpha >= 1.0 and closed.any():

@@ -54,8 +54,8 @@ def test_as_many_groups_as_paths(alpha, monkeypatch):
     assert (np.bincount(group)[group[bounded.bounded]] == 1).all()
 
 
-def test_one_fingerprint_for_all_paths_does_no_harm(monkeypatch):
-    """The broken twin of the fingerprint is noticed, and nothing is merged."""
+def test_one_fingerprint_for_all_paths_is_detected(monkeypatch):
+    """A negative control of the fingerprint: the collision is found, and nothing is merged."""
     R, c, w, _ = crowded(5, capped=False)
     right = alpha_fair_allocation(R, c, 1.0, priority=w).require().rates
     monkeypatch.setattr(identical_routes, "CROWDED", 0)

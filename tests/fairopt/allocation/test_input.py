@@ -52,7 +52,7 @@ def test_refusals_name_the_argument(changes, argument):
 
 
 @pytest.mark.parametrize("argument", ["rates", "prices", "upper_prices"])
-def test_judge_checks_shapes(argument):
+def test_the_residual_checks_shapes(argument):
     call = {"rates": np.ones(3), "prices": np.ones(2), "upper_prices": np.ones(3)}
     with pytest.raises(InvalidInput) as caught:
         allocation_residual(R, C, 1.0, **call | {argument: np.ones(7)})

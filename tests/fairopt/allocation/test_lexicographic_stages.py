@@ -1,4 +1,4 @@
-"""Stages by price: what they settle, that others agree, and that last digits are mended."""
+"""Stages by price: what they settle, that other methods agree, that last digits are corrected."""
 
 from dataclasses import replace
 
@@ -10,14 +10,10 @@ from scipy import sparse
 
 from benchmarks.problems.high_precision import path_rates
 from fairopt import alpha_fair_path_allocation
-from fairopt.allocation.multipath import (
-    lexicographic_stages,
-    solve,
-    stage_merge,
-)
-from fairopt.allocation.multipath.alpha_continuation import by_routes
-from fairopt.allocation.multipath.interior_point import in_prices
-from fairopt.allocation.multipath.log_form import path_form, violation, without_leftovers
+from fairopt.allocation.multipath import lexicographic_stages, solve, stage_merge
+from fairopt.allocation.multipath.alpha_continuation import solve_by_continuation
+from fairopt.allocation.multipath.interior_point import interior_point
+from fairopt.allocation.multipath.log_form import drop_negligible_prices, path_form, violation
 from fairopt.allocation.multipath.newton import entries_of
 from tests.fairopt.allocation.test_multipath import gains_at_no_cost, tied
 
@@ -52,7 +48,7 @@ def test_rates_are_those_of_a_barrier_with_400_digits(alpha):
 
 @pytest.mark.parametrize(("alpha", "exact"), CHAIN_RATES.items())
 def test_a_chain_of_exchanges_that_no_price_shows_is_solved(alpha, exact):
-    """Two dear flows must change paths together; rates of the same barrier, with 400 digits."""
+    """Two high-price flows must change paths together; rates of the barrier with 400 digits."""
     R, owner, capacity = tied(3)
     found = alpha_fair_path_allocation(R, owner, capacity, alpha).require()
     np.testing.assert_allclose(found.rates, exact, rtol=1e-8)
@@ -66,12 +62,12 @@ def test_stages_agree_with_one_solve_of_everything(alpha):
     for seed in range(12):
         form = scaled(seed, alpha)
         with np.errstate(all="ignore"):
-            z, prices, _ = by_routes(form)
-            prices = without_leftovers(form, z, prices)
-            if violation(form, z, prices) > 1e-6 or len(solve.gaining(form, z)):
+            z, prices, _ = solve_by_continuation(form)
+            prices = drop_negligible_prices(form, z, prices)
+            if violation(form, z, prices) > 1e-6 or len(solve.improvable_flows(form, z)):
                 continue
             easy = replace(form, alpha=5.0, log_weight=form.log_weight * (5.0 / alpha))
-            found = lexicographic_stages.by_stages(form, in_prices(easy)[0])
+            found = lexicographic_stages.solve_in_stages(form, interior_point(easy)[0])
         if found is None or not lexicographic_stages.worth_staging(form, z):
             continue
         compared += 1
@@ -82,13 +78,13 @@ def test_stages_agree_with_one_solve_of_everything(alpha):
 def test_stages_stop_where_they_lose_a_rate_or_take_too_long(monkeypatch):
     form = scaled(3, 20.0)
     with np.errstate(all="ignore"):
-        z = in_prices(form)[0]
-        assert lexicographic_stages.by_stages(form, z) is not None
+        z = interior_point(form)[0]
+        assert lexicographic_stages.solve_in_stages(form, z) is not None
         monkeypatch.setattr(lexicographic_stages, "MOST_WORK", 0.0)
-        assert lexicographic_stages.by_stages(form, z) is None
+        assert lexicographic_stages.solve_in_stages(form, z) is None
         monkeypatch.undo()
-        monkeypatch.setattr(lexicographic_stages, "ABOVE", -9.0)  # settled flows give way
-        assert lexicographic_stages.by_stages(form, z) is None
+        monkeypatch.setattr(lexicographic_stages, "ABOVE", -9.0)  # settled flows lose rate
+        assert lexicographic_stages.solve_in_stages(form, z) is None
 
 
 def test_a_settled_flow_has_a_link_that_its_rate_fills():
@@ -105,11 +101,11 @@ def test_a_settled_flow_has_a_link_that_its_rate_fills():
 
 
 @given(st.lists(st.floats(-200.0, 200.0), min_size=1, max_size=20), st.integers(0, 2**20))
-def test_a_stage_settles_the_dearest_down_to_a_gap(prices, seed):
+def test_a_stage_settles_the_highest_prices_down_to_a_gap(prices, seed):
     log_price = np.array(prices)
     among = np.random.default_rng(seed).random(len(prices)) < 0.7
     among[0] = True
-    new = lexicographic_stages._dearest(log_price, among)
+    new = lexicographic_stages._above_widest_gap(log_price, among)
     rest = among & ~new
     assert new.any()
     assert not (new & ~among).any()
@@ -121,17 +117,17 @@ def test_a_stage_settles_the_dearest_down_to_a_gap(prices, seed):
 
 
 @pytest.mark.parametrize("seed", [1, 4, 5, 8])
-def test_traces_of_an_interior_are_mended(seed):
-    """Prices wrong by 1e-9 and rates of 1e-11 on unused paths; left alone, they are seen."""
+def test_errors_of_an_interior_point_are_corrected(seed):
+    """Prices wrong by 1e-9 and rates of 1e-11 on unused paths exceed the tolerance uncorrected."""
     form = scaled(seed, 5.0)
     rng = np.random.default_rng(seed)
     with np.errstate(all="ignore"):
-        z, prices, _ = by_routes(form)
+        z, prices, _ = solve_by_continuation(form)
     left = z + 1e-11 * form.total(z)[form.owner] * (z < 1e-9 * form.total(z)[form.owner])
     wrong = np.log(prices) + 1e-9 * rng.normal(size=len(prices))
     lowest = float(form.log_price(z).min())
     with np.errstate(all="ignore"):
-        found = stage_merge.joined(form, left, [stage_merge.Stage(wrong, lowest - 100.0)])
+        found = stage_merge.merge_stages(form, left, [stage_merge.Stage(wrong, lowest - 100.0)])
     assert violation(form, *found) <= 3e-7
     np.testing.assert_allclose(form.total(found[0]), form.total(z), rtol=1e-9)
 

@@ -10,7 +10,7 @@ from scipy.optimize import linprog
 from benchmarks.problems import networks
 from fairopt import alpha_fair_path_allocation, network, path_allocation_residual
 from fairopt.allocation.multipath import solve
-from fairopt.allocation.multipath.log_form import Inside, path_form, residuals
+from fairopt.allocation.multipath.log_form import Iterate, path_form, residuals
 from fairopt.allocation.multipath.newton import newton_change
 
 BOTTLENECK = np.array([[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]])
@@ -21,7 +21,7 @@ ALPHAS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 @given(st.floats(0.5, 2.0), st.floats(8.0, 12.0), st.floats(-0.4, 0.4), st.sampled_from(ALPHAS))
 @settings(max_examples=25)
-def test_a_poor_flow_gives_way_to_rich_ones(narrow, wide, apart, alpha):
+def test_a_narrow_flow_splits_for_the_wide_ones(narrow, wide, apart, alpha):
     """Its paths cost the same to 50 digits, yet the split decides what the others get."""
     capacity = [narrow, wide, wide + apart]
     found = alpha_fair_path_allocation(BOTTLENECK, OWNER, capacity, alpha).require()
@@ -30,7 +30,7 @@ def test_a_poor_flow_gives_way_to_rich_ones(narrow, wide, apart, alpha):
 
 
 @pytest.mark.parametrize("alpha", [2.0, 20.0, 50.0, 100.0])
-def test_the_residual_sees_what_only_cheap_flows_feel(alpha):
+def test_the_residual_sees_what_matters_to_low_price_flows_only(alpha):
     """Flow 0 on one path takes 0.5 from flow 1, whose price is 1e-48 of its own at alpha = 50."""
     rates = np.array([1.0, 0.0, 9.0, 10.0])
     prices = np.array([1.0, 9.0**-alpha, 10.0**-alpha])
@@ -41,8 +41,8 @@ def test_the_residual_sees_what_only_cheap_flows_feel(alpha):
     assert path_allocation_residual(BOTTLENECK, OWNER, [1, 10, 10], alpha, *parts) <= 1e-6
 
 
-def test_the_residual_sees_the_price_of_a_link_with_room_that_only_cheap_flows_feel():
-    """Flow 0 avoids link 1, which has room, for its price alone."""
+def test_the_residual_sees_the_price_of_a_link_with_slack_that_only_low_price_flows_use():
+    """Flow 0 avoids link 1, which has slack, for its price alone."""
     rates = np.array([0.0, 1.0, 8.0, 9.0])
     prices = np.array([1.0, 8.0**-50, 9.0**-50])
     wrong = path_allocation_residual(BOTTLENECK, OWNER, [1, 10, 10], 50.0, rates, prices)
@@ -83,8 +83,8 @@ def test_ties_are_solved(alpha):
 
 
 @pytest.mark.parametrize("alpha", [1.0, 20.0, 50.0, 100.0])
-def test_all_are_solved_and_nothing_is_left_to_anybody(alpha):
-    """Prices alone let pass answers in which a chain of exchanges would give a cheap flow more."""
+def test_all_are_solved_and_no_flow_can_gain(alpha):
+    """Prices alone accept answers that a chain of exchanges improves for a low-price flow."""
     for seed in range(12):
         R, owner, capacity = tied(seed)
         for tol in (1e-6, 1e-2) if seed < 4 else (1e-6,):
@@ -101,7 +101,7 @@ def test_an_answer_that_a_programme_contradicts_says_who_could_gain(monkeypatch)
     assert not found.ok
     assert found.residual <= 1e-6
     assert gains_at_no_cost(R, owner, capacity, found.rates)[2] > 1e-3
-    assert "flows 2 pay too little" in found.sentence
+    assert "flows 2 could have more at no cost" in found.sentence
 
 
 @pytest.mark.slow
@@ -119,7 +119,7 @@ def test_real_networks_with_equal_links_are_solved(name, alpha):
 @given(st.integers(0, 2**20), st.sampled_from([0.5, 2.0, 20.0]))
 @settings(max_examples=25)
 def test_newton_changes_solve_the_linearised_equations(seed, alpha):
-    """A short step mends its share of every equation, up to the square of the step."""
+    """A short step reduces every residual by its share, up to the square of the step."""
     rng = np.random.default_rng(seed)
     R, owner, _ = tied(int(rng.integers(50)))
     from scipy import sparse
@@ -131,14 +131,14 @@ def test_newton_changes_solve_the_linearised_equations(seed, alpha):
     prices = rng.uniform(1.0, 2.0, A.shape[0])
     cost = A.T @ prices
     pi = 0.9 * form.cheapest(cost)
-    exact = Inside(z, cost - pi[owner], prices, np.maximum(1.0 - A @ z, 0.1), pi)
+    exact = Iterate(z, cost - pi[owner], prices, np.maximum(1.0 - A @ z, 0.1), pi)
     point = exact._replace(s=exact.s * np.exp(rng.uniform(-0.1, 0.1, len(exact.s))))
     gaps = rng.uniform(-0.1, 0.1, len(z)), rng.uniform(-0.1, 0.1, len(prices))
     change = newton_change(form, point, *gaps)
     assert change is not None
 
     def left(length):
-        moved = Inside(*(p * np.exp(length * c) for p, c in zip(point, change, strict=True)))
+        moved = Iterate(*(p * np.exp(length * c) for p, c in zip(point, change, strict=True)))
         before, after = residuals(form, point), residuals(form, moved)
         parts = [a - (1.0 - length) * b for a, b in zip(after, before, strict=True)]
         return max(float(np.abs(part).max()) for part in parts)

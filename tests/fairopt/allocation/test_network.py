@@ -22,16 +22,16 @@ from fairopt import (
 SPLIT = 1e-5  # flow rates over several paths: the root of a duality gap
 
 
-def graph(name="karate", seed=0):
+def graph(name="karate"):
     made = nx.Graph(networks.GRAPHS[name]())
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     for _, _, data in made.edges(data=True):
         data["capacity"] = float(rng.uniform(1.0, 10.0))
     return made
 
 
-def pairs(made, count, seed=0):
-    rng = np.random.default_rng(seed)
+def pairs(made, count):
+    rng = np.random.default_rng(0)
     nodes = list(made.nodes)
     return [tuple(nodes[k] for k in rng.choice(len(nodes), 2, replace=False)) for _ in range(count)]
 
@@ -122,10 +122,10 @@ def test_split_flows_agree_with_cvxpy(alpha):
 
     ours = alpha_fair_path_allocation(R, owner, c, alpha).require()
     np.testing.assert_allclose(reference.allocation_on_set(limits, 4, alpha), ours.rates, rtol=2e-3)
-    judged = path_allocation_residual(R, owner, c, alpha, ours.path_rates, ours.prices)
-    assert judged == ours.residual
-    broken = path_allocation_residual(R, owner, c, alpha, 0.99 * ours.path_rates, ours.prices)
-    assert broken > 1e-3
+    residual = path_allocation_residual(R, owner, c, alpha, ours.path_rates, ours.prices)
+    assert residual == ours.residual
+    wrong = path_allocation_residual(R, owner, c, alpha, 0.99 * ours.path_rates, ours.prices)
+    assert wrong > 1e-3
     moved = np.roll(ours.path_rates, 1)
     assert path_allocation_residual(R, owner, c, alpha, moved, ours.prices) > 1e-3
 
@@ -164,9 +164,9 @@ def test_sensitivity_is_the_finite_difference(name, alpha):
             for s in (1.0, -1.0)
         )
         rates, prices = slope.change(**change)
-        top, dear = np.abs(found.rates).max(), np.abs(found.prices).max()
-        np.testing.assert_allclose((up.rates - down.rates) / (2 * h), rates, atol=1e-5 * top)
-        np.testing.assert_allclose((up.prices - down.prices) / (2 * h), prices, atol=1e-5 * dear)
+        rate, price = np.abs(found.rates).max(), np.abs(found.prices).max()
+        np.testing.assert_allclose((up.rates - down.rates) / (2 * h), rates, atol=1e-5 * rate)
+        np.testing.assert_allclose((up.prices - down.prices) / (2 * h), prices, atol=1e-5 * price)
 
 
 def test_sensitivity_of_many_cases_and_refusals():
@@ -240,7 +240,7 @@ def test_split_flows_are_solved_at_large_alpha():
 
 
 @pytest.mark.parametrize("name", ["karate", "grid", "line"])
-def test_levels_of_single_paths_are_water_filling(name):
+def test_levels_of_single_paths_are_progressive_filling(name):
     R, c, _ = networks.problem(name, 60)
     one = alpha_fair_allocation(R, c, np.inf).require().rates
     split = alpha_fair_path_allocation(R, np.arange(60), c, np.inf).require().rates

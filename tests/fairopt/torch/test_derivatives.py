@@ -13,8 +13,8 @@ from tests.fairopt import problems
 GOOD = np.eye(2)  # a Gram matrix, but no tensor
 
 
-def symmetric(K, seed, family=problems.well):
-    A = laws.gram(family(K, np.random.default_rng(seed)))
+def symmetric(K, seed):
+    A = laws.gram(problems.well(K, np.random.default_rng(seed)))
     return torch.tensor(0.5 * (A + A.T), requires_grad=True)
 
 
