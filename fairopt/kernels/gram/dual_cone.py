@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from fairopt.arrays import Array, Ints
+from fairopt.kernels.double_double import dot_double, two_sum
 from fairopt.kernels.faults import INDEFINITE
 from fairopt.kernels.gram.correlation import powers_of_two, scaled_gram
 from fairopt.kernels.gram.direction_bound import (
@@ -53,7 +54,7 @@ SHIFT = 16.0  # times n eps; the active set calls a pivot of 4 n eps dependent, 
 SHIFT_ROUNDS = 12  # quadruplings: a float32 matrix ends below 1e-6
 PROXIMAL_STEPS = 3
 RETRY = 16.0  # a bound that misses by less is evaluated again with sums in twice the digits
-EXACT_FOR_SOME = 8.0  # misfit, in units of what the digits of C explain, that is no failure
+EXACT_FOR_SOME = 8.0  # misfit, in units of what the digits of C explain: exact for some such matrix
 LEAST_ACCURACY = 1e-5  # default accuracy, and its growth with the error of the matrix
 ACCURACY_GROWTH = 8.0
 
@@ -113,12 +114,18 @@ def shared_bounds(cone: Cone, L: Array, scratch: Scratch) -> Cone:
 
 @helper
 def without_shift(cone: Cone, point: Point, u: Array, factor: Factor, m: int) -> None:
-    """One step of refinement on the support: what the shift did to u, up to second order."""
-    P, move = factor.ints[0], point.e
+    """One step of refinement on the support, with products in twice the digits.
+
+    It takes away what the shift did to u, up to second order, and what the factor's rounding did:
+    long multipliers along nearly dependent tasks cost products with other tasks their digits.
+    """
+    P, move, high, low = factor.ints[0], point.e, point.v, point.b
     n = u.shape[0]
+    for k in range(n):
+        high[k], low[k] = two_sum(point.y[k], u[k])
     for a in range(m):
-        k = P[a]
-        move[a] = -dot(cone.C[k], point.y, n) - dot(cone.C[k], u, n)
+        total, rest, _ = dot_double(cone.C[P[a]], high, low, n)
+        move[a] = -(total + rest)
     solve_factored(factor.L, move, m)
     for a in range(m):
         if not u[P[a]] + move[a] > 0.0:
@@ -198,7 +205,7 @@ def projection(
     m = warm_support(cone.M, u, factor.L, factor.ints) if warm != 0.0 else 0
     length = least_reference(cone, point.y)
     goal = accuracy * length
-    least, before, steps, status = math.inf, math.inf, 0, UNDECIDED
+    least, before, steps, fitted = math.inf, math.inf, 0, False
     for _ in range(1 + PROXIMAL_STEPS):
         code, m, more = nonnegative_minimum(
             cone.M, q, u, factor.L, factor.ints, scratch.rows[2], m, budget - steps, True, math.inf
@@ -214,18 +221,19 @@ def projection(
         if goal < bound < RETRY * goal:
             S = measure(cone, point, True)
             bound = min(bound, best_bound(cone, point, factor, m, scratch, goal))
-        if bound < least or least == math.inf:
-            least = min(least, bound)
+        off = misfit(cone, point, S)
+        fits = code == SOLVED and off <= EXACT_FOR_SOME
+        if bound <= goal or (fits and not fitted) or (fits == fitted and bound <= least):
+            least, fitted = bound, fits
             for i in range(n):
                 weights[i] = best[i]
-        off = misfit(cone, point, S)
-        status = UNDECIDED if off <= EXACT_FOR_SOME and code == SOLVED else STEP_LIMIT
         if least <= goal or code == CAPPED or off <= 1.0 or off > 0.5 * before:
             break
         before = off
         for i in range(n):
             q[i] = (dot(C[i], point.y, n) - cone.shift * u[i]) if d[i] > 0.0 else 0.0
-    if least == 0.0 or least <= goal:
+    status = UNDECIDED if fitted else STEP_LIMIT
+    if least <= goal:
         status = OPTIMAL
     return status, steps, 0.0 if least == 0.0 else (least / length if length > 0.0 else math.inf)
 
@@ -289,6 +297,8 @@ def dual_cone(
         status[k] = code
         if code == INDEFINITE:
             continue
+        if code == STEP_LIMIT and steps[k] < int(budget):
+            status[k] = UNDECIDED  # more steps would not help
         residual[k], _ = dual_cone_gap(S, references[k], weights[k], d, r, rows[0])
         if code == OPTIMAL and not residual[k] <= tol:
             status[k] = ROUNDING_LIMITED
