@@ -34,10 +34,12 @@ _HELPER: dict[str, Any] = {
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
-helper: Callable[..., Any] = numba.njit(**_HELPER)
+helper: Callable[..., Any] = numba.njit(_nrt=False, **_HELPER)
+allocating: Callable[..., Any] = numba.njit(_nrt=True, **_HELPER)
+inlined: Callable[..., Any] = numba.njit(inline="always")
 
 # Sums may be reordered and fused; nothing may be assumed about NaN, inf or signed zeros.
-summing: Callable[..., Any] = numba.njit(fastmath={"reassoc", "contract"}, **_HELPER)
+summing: Callable[..., Any] = numba.njit(fastmath={"reassoc", "contract"}, _nrt=False, **_HELPER)
 
 
 def number_functions_apart() -> None:

@@ -47,11 +47,10 @@ def fill(y: Array, value: float) -> None:
 
 
 @helper
-def copy_rows(state: Array, source: int, target: int, rows: int) -> None:
-    """Copy rows of one array to other rows of it."""
-    for a in range(rows):
-        for k in range(state.shape[1]):
-            state[target + a, k] = state[source + a, k]
+def copy(source: Array, target: Array) -> None:
+    """Copy every entry."""
+    for k in range(source.shape[0]):
+        target[k] = source[k]
 
 
 @helper

@@ -9,9 +9,17 @@ N(mu) = c |g0|. Here everything is in units of unit gradients: b = 1/d, y = d r,
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
-from fairopt.arrays import Array, Ints
-from fairopt.kernels.gram.nonnegative_qp import CAPPED, NOT_CONVEX, RAY, clear, nonnegative_minimum
+from fairopt.arrays import Array
+from fairopt.kernels.gram.nonnegative_qp import (
+    CAPPED,
+    NOT_CONVEX,
+    RAY,
+    ActiveSet,
+    clear,
+    nonnegative_minimum,
+)
 from fairopt.kernels.gram.stationarity import rounding
 from fairopt.kernels.jit import helper
 from fairopt.kernels.linear import EPS, dot, fill, solve_lower
@@ -20,6 +28,30 @@ SMALLEST = 1e-300  # a level that stands for zero where exponents are halved
 WIDE = 16.0  # ratio of two levels beyond which exponents are halved
 ROOT_STEPS = 100  # 1 to 5 are usual
 ROOT_TOLERANCE = 1e-15  # of N against c |g0|, per task: rounding of N itself
+
+
+class Level(NamedTuple):
+    """The problem of the level in units of unit gradients, and the solution at one level.
+
+    Attributes:
+        C: (n, n) correlation matrix.
+        y: (n,) d r, the reference, up to a scale.
+        g: (n,) C y.
+        b: (n,) 1 / d up to a scale, 0 for a zero gradient.
+        u: (n,) minimiser of u'Cu/2 + q'u over u >= 0.
+        ray: (n,) u where no direction has positive progress on every task.
+        q: (n,) g - mu b.
+        active: The support of u.
+    """
+
+    C: Array
+    y: Array
+    g: Array
+    b: Array
+    u: Array
+    ray: Array
+    q: Array
+    active: ActiveSet
 
 
 @helper
@@ -40,11 +72,12 @@ def squared_distance(C: Array, q: Array, u: Array) -> float:
 
 
 @helper
-def curvature_of_square(L: Array, ints: Ints, m: int, b: Array, x: Array) -> float:
+def curvature_of_square(b: Array, active: ActiveSet, m: int) -> float:
     """Half the second derivative of N^2 on the support: b'C_PP^-1 b."""
+    x = active.x
     for a in range(m):
-        x[a] = b[ints[0, a]]
-    solve_lower(L, x, m)
+        x[a] = b[active.P[a]]
+    solve_lower(active.L, x, m)
     return dot(x, x, m)
 
 
@@ -88,26 +121,14 @@ def vanishes(code: int, mu: float, N: float, u: Array) -> bool:
 
 @helper
 def level_root(
-    C: Array,
-    g: Array,
-    b: Array,
-    goal: float,
-    terms: float,
-    m: int,
-    blocked: bool,
-    budget: int,
-    u: Array,
-    ray: Array,
-    q: Array,
-    x: Array,
-    L: Array,
-    ints: Ints,
+    level: Level, goal: float, terms: float, m: int, blocked: bool, budget: int
 ) -> tuple[int, int, bool, bool]:
     """Fill u(mu*) and, if no common progress exists, the ray; return (code, steps, blocked, zero).
 
-    `blocked`: no direction helps all, so mu* <= 0 (on entry: because a gradient is zero, whose
+    `goal` is c |g0|, `terms` is sum |y|, m the size of the support to start from. `blocked`: no direction helps all, so mu* <= 0 (on entry: because a gradient is zero, whose
     vertex is the caller's ray). `zero`: mu* = 0 for that reason.
     """
+    g, b, u, q = level.g, level.b, level.u, level.q
     n = u.shape[0]
     low, at = math.inf, 0
     for i in range(n):
@@ -124,16 +145,18 @@ def level_root(
         for i in range(n):
             q[i] = g[i] - mu * b[i]
         sums = terms if mu > 0.0 else math.inf  # at mu <= 0 the minimum exists
-        code, m, steps = nonnegative_minimum(C, q, u, L, ints, x, m, budget - used, True, sums)
+        code, m, steps = nonnegative_minimum(
+            level.C, q, u, level.active, m, budget - used, True, sums
+        )
         used += steps
         if code in (NOT_CONVEX, CAPPED):
             return code, used, blocked, False
-        N = math.sqrt(squared_distance(C, q, u))
+        N = math.sqrt(squared_distance(level.C, q, u))
         if not blocked and vanishes(code, mu, N, u):
             for i in range(n):
-                ray[i] = u[i]
+                level.ray[i] = u[i]
             fill(u, 0.0)
-            clear(ints)
+            clear(level.active)
             blocked, testing, mu, m = True, True, 0.0, 0
             continue
         if testing and goal >= N:
@@ -146,7 +169,7 @@ def level_root(
         else:
             high = mu
         S = dot(b, u, n)
-        T = curvature_of_square(L, ints, m, b, x)
+        T = curvature_of_square(b, level.active, m)
         following = next_level(mu, low, high, N, goal, S, T)
         if abs(following - mu) <= 2.0 * EPS * abs(mu) or not math.isfinite(following):
             return 0, used, blocked, False

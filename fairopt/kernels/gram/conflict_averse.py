@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from fairopt.arrays import Array, Ints
 from fairopt.kernels.faults import INDEFINITE
-from fairopt.kernels.gram.cagrad_level import level_root
+from fairopt.kernels.gram.cagrad_level import Level, level_root
 from fairopt.kernels.gram.nonnegative_qp import (
     CAPPED,
     NEGATIVE_LIMIT,
     NOT_CONVEX,
+    active_set,
     at_precision,
     clear,
     warm_support,
@@ -34,6 +36,42 @@ STEP_LIMIT = 3
 OUT_OF_RANGE = 6
 ROUNDING_LIMITED = 7
 FLOOR_FACTOR = 8.0  # as in the FairGrad kernel
+
+
+class Problem(NamedTuple):
+    """Maximise min_k (A w)_k over |G (w - r)| <= c |G r|.
+
+    Attributes:
+        A: (n, n) Gram matrix as given.
+        c: Radius of the ball in units of |g0|.
+        r: (n,) weights of the reference g0 = G r.
+        d: (n,) lengths of the gradients.
+        tol: Largest residual that is OPTIMAL.
+    """
+
+    A: Array
+    c: float
+    r: Array
+    d: Array
+    tol: float
+
+
+class Answer(NamedTuple):
+    """What one solve reports.
+
+    Attributes:
+        w: (n,) weights.
+        v: (n,) dual, a convex combination.
+        status: (1,) value of `fairopt.solution.Status`, or a fault.
+        residual: (1,) of w and v.
+        floor: (1,) what rounding alone does to the residual.
+    """
+
+    w: Array
+    v: Array
+    status: Ints
+    residual: Array
+    floor: Array
 
 
 @helper
@@ -60,29 +98,20 @@ def graded(residual: float, floor: float, tol: float, n: int) -> int:
 
 
 @helper
-def conclude(
-    A: Array,
-    c: float,
-    reference: Array,
-    d: Array,
-    tol: float,
-    weights: Array,
-    dual: Array,
-    status: Ints,
-    residual: Array,
-    floor: Array,
-) -> None:
-    """Judge and grade; weights that overflow are out of range."""
+def conclude(problem: Problem, answer: Answer) -> None:
+    """Fill residual, floor and status; weights that overflow are out of range."""
+    A, c, r, d, tol = problem
+    w, v, status, residual, floor = answer
     n = d.shape[0]
     finite = True
     for i in range(n):
-        finite = finite and math.isfinite(weights[i])
-    residual[0], floor[0] = conflict_averse_gap(A, c, reference, weights, dual, d)
+        finite = finite and math.isfinite(w[i])
+    residual[0], floor[0] = conflict_averse_gap(A, c, r, w, v, d)
     if math.isnan(residual[0]) or not finite:
         residual[0], floor[0] = math.inf, 0.0
     status[0] = graded(residual[0], floor[0], tol, n)
     if not finite:
-        fill(weights, 0.0)
+        fill(w, 0.0)
         status[0] = OUT_OF_RANGE
 
 
@@ -105,9 +134,10 @@ def sizes(
 
 @helper
 def unit_problem(
-    C: Array, d: Array, reference: Array, scale: float, least: float, y: Array, g: Array, b: Array
+    d: Array, reference: Array, scale: float, least: float, level: Level
 ) -> tuple[float, float]:
     """Fill y = d r, g = Cy and b = 1/d up to their scales; return sum |y| and y'Cy."""
+    C, y, g, b = level.C, level.y, level.g, level.b
     n = d.shape[0]
     total, square = 0.0, 0.0
     for i in range(n):
@@ -121,27 +151,25 @@ def unit_problem(
 
 
 @helper
-def vanishing_dual(
-    C: Array, d: Array, ray: Array, q: Array, x: Array, L: Array, ints: Ints, dual: Array
-) -> int:
+def vanishing_dual(d: Array, level: Level, dual: Array) -> int:
     """Fill the dual with a vanishing convex combination; return 1 if there is one, INDEFINITE."""
-    clear(ints)
-    code, quad, _ = unit_min_norm(C, ray, q, x, L, ints)
+    code, quad, _ = unit_min_norm(level.C, level.ray, level.q, level.active)
     if code == NOT_CONVEX or quad < -NEGATIVE_LIMIT:
         return INDEFINITE
     if zero_gradient(d, dual):
         return 1
     if quad > rounding(d.shape[0]):
         return 0
-    to_gradients(ray, d, dual)
+    to_gradients(level.ray, d, dual)
     return 1
 
 
 @helper
 def multipliers(
-    u: Array, ray: Array, b: Array, at_zero: bool, blocked: bool, dual: Array, certificate: Array
+    level: Level, at_zero: bool, blocked: bool, dual: Array, certificate: Array
 ) -> None:
     """Fill the dual from u (or the ray, if the optimum has no progress) and the certificate."""
+    u, ray, b = level.u, level.ray, level.b
     n = u.shape[0]
     S, ray_sum = 0.0, 0.0
     for i in range(n):
@@ -184,46 +212,47 @@ def conflict_averse(
     of C.
     """
     n = A.shape[0]
-    C = np.empty((n, n))
-    L = np.empty((n, n))
-    work = np.empty((9, n))
-    ints = np.empty((3, n), np.int64)
-    d, y, g, b, u, ray = work[0], work[1], work[2], work[3], work[4], work[5]
-    q, x, reference = work[6], work[7], work[8]
+    C, L = np.empty((n, n)), np.empty((n, n))
+    rows, ints = np.empty((9, n)), np.empty((3, n), np.int64)
+    d, reference, x, active = rows[0], rows[1], rows[2], active_set(L, ints, rows[2])
+    b, u, ray = rows[3], rows[4], rows[5]
+    level = Level(C, rows[6], rows[7], b, u, ray, rows[8], active)
+    problem = Problem(A, c, reference, d, tol)
+    answer = Answer(weights, dual, status, residual, floor)
     fill(certificate, math.nan)
     residual[0], steps[0], floor[0] = math.inf, 0, 0.0
     status[0], bound[0] = unit_gradients(A, error, C, d)
     if status[0] != 0:
         return
     scale, least, zero_task = sizes(given_reference, given, d, reference)
-    total, square = unit_problem(C, d, reference, scale, least, y, g, b)
+    total, square = unit_problem(d, reference, scale, least, level)
     for i in range(n):
         weights[i] = reference[i]
     goal = c * math.sqrt(max(square, 0.0))
     point = goal == 0.0 or square <= ZERO_REFERENCE * n * EPS * total * total
     if point or c < EPS:  # a ball so small that its centre may be all of it, in float64
         lowest_vertex(A, reference, dual)
-        conclude(A, c, reference, d, tol, weights, dual, status, residual, floor)
+        conclude(problem, answer)
         if point or status[0] == OPTIMAL:
             return
     if c >= 1.0:  # the ball contains zero, which is best exactly at a stationary point
-        vanishing = vanishing_dual(C, d, ray, q, x, L, ints, dual)
+        vanishing = vanishing_dual(d, level, dual)
         if vanishing == INDEFINITE:
             status[0] = INDEFINITE
             return
         if vanishing == 1:
             for i in range(n):
                 weights[i], certificate[i] = 0.0, dual[i]
-            conclude(A, c, reference, d, tol, weights, dual, status, residual, floor)
+            conclude(problem, answer)
             if status[0] == STEP_LIMIT and residual[0] <= (1.0 + c) * math.sqrt(bound[0]):
                 status[0] = ROUNDING_LIMITED  # what vanishes has the length of a root of rounding
             return
     for i in range(n):
         u[i] = d[i] * ((start[i] - reference[i]) / scale) if given >= 2.0 else 0.0
-    clear(ints)
-    m = warm_support(C, u, L, ints) if given >= 2.0 else 0
+    clear(active)
+    m = warm_support(C, u, active) if given >= 2.0 else 0
     code, steps[0], blocked, at_zero = level_root(
-        C, g, b, goal, total, m, zero_task >= 0, int(budget), u, ray, q, x, L, ints
+        level, goal, total, m, zero_task >= 0, int(budget)
     )
     if code == NOT_CONVEX:
         status[0] = INDEFINITE
@@ -231,16 +260,15 @@ def conflict_averse(
     if blocked and zero_task >= 0:
         fill(ray, 0.0)
         ray[zero_task] = b[zero_task] = 1.0
-    multipliers(u, ray, b, at_zero, blocked, dual, certificate)
+    multipliers(level, at_zero, blocked, dual, certificate)
     for i in range(n):
         if d[i] > 0.0:
             weights[i] = reference[i] + u[i] * (scale / d[i])
-    conclude(A, c, reference, d, tol, weights, dual, status, residual, floor)
+    conclude(problem, answer)
     if status[0] == STEP_LIMIT and code != CAPPED:
-        if residual[0] <= math.sqrt(bound[0]) and at_precision(ints):
+        if residual[0] <= math.sqrt(bound[0]) and at_precision(active):
             status[0] = ROUNDING_LIMITED
             return
-        clear(ints)
-        _, _, slope = unit_min_norm(C, ray, q, x, L, ints)
+        _, _, slope = unit_min_norm(C, ray, level.q, active)
         if slope <= bound[0]:
             status[0] = UNDECIDED

@@ -23,7 +23,13 @@ from typing import NamedTuple
 
 from fairopt.arrays import Array, Ints
 from fairopt.kernels.double_double import dot_double, two_sum
-from fairopt.kernels.gram.nonnegative_qp import append, clear, nonnegative_minimum, step_cap
+from fairopt.kernels.gram.nonnegative_qp import (
+    ActiveSet,
+    append,
+    clear,
+    nonnegative_minimum,
+    step_cap,
+)
 from fairopt.kernels.jit import helper, summing
 from fairopt.kernels.linear import EPS, dot, dot_abs, fill, solve_factored
 
@@ -39,20 +45,20 @@ class Cone(NamedTuple):
         M: (n, n) C + shift I, positive definite.
         d: (n,) lengths, 0 for a gradient that is zero.
         error: E, largest error of an entry of C.
-        shift: What M has more on its diagonal.
-        least: A lower bound of the eigenvalues of all matrices within E of C; 0 if none is known.
+        shift: (1,) what M has more on its diagonal.
+        least: (1,) a lower bound of the eigenvalues of all matrices within E of C, or 0.
         lift: (n,) C p for the min-norm combination p of all tasks.
-        square: p'Cp; inf if p does not lift all tasks, or is not known.
+        square: (1,) p'Cp; inf if p does not lift all tasks, or is not known.
     """
 
     C: Array
     M: Array
     d: Array
     error: float
-    shift: float
-    least: float
+    shift: Array
+    least: Array
     lift: Array
-    square: float
+    square: Array
 
 
 class Point(NamedTuple):
@@ -80,29 +86,15 @@ class Scratch(NamedTuple):
 
     Attributes:
         B: (n, n) the part of M that belongs to some tasks, in its first rows.
-        rows: (4, n).
-        L: (n, n) its factor.
-        ints: (3, n) its support.
+        rows: (5, n).
+        active: Its support.
         chosen: (n,) 1 for the tasks that take part.
     """
 
     B: Array
     rows: Array
-    L: Array
-    ints: Ints
+    active: ActiveSet
     chosen: Ints
-
-
-class Factor(NamedTuple):
-    """A subset of the tasks and the factor of its part of a matrix.
-
-    Attributes:
-        L: (n, n) lower triangle, of which the first rows are used.
-        ints: (3, n) tasks in order, 1 where a task is inside, scratch.
-    """
-
-    L: Array
-    ints: Ints
 
 
 @helper
@@ -172,7 +164,7 @@ def common_bound(cone: Cone, point: Point) -> float:
     for k in range(point.x.shape[0]):
         if cone.d[k] > 0.0:
             square += wanted(point, k) ** 2
-    return math.sqrt(square / cone.least) * SAFETY if cone.least > 0.0 else math.inf
+    return math.sqrt(square / cone.least[0]) * SAFETY if cone.least[0] > 0.0 else math.inf
 
 
 @summing
@@ -202,30 +194,30 @@ def least_eigenvalue(L: Array, m: int, cone: Cone, column: Array) -> float:
     """A lower bound over all matrices within E of C, on the tasks whose factor of M is L."""
     trace = inverse_trace(L, m, column)
     rounding = 2.0 * m * (m + 2.0) * EPS
-    return 1.0 / trace - cone.shift - m * cone.error - rounding
+    return 1.0 / trace - cone.shift[0] - m * cone.error - rounding
 
 
 @helper
 def reached(
-    cone: Cone, point: Point, factor: Factor, m: int, k: int, size: tuple[float, float]
+    cone: Cone, point: Point, active: ActiveSet, m: int, k: int, size: tuple[float, float]
 ) -> float:
     """Largest product of the repair of (length, least eigenvalue) `size` with task k outside."""
     R, least = size
-    P, l = factor.ints[0], point.e
+    P, l = active.P, point.e
     for a in range(m):
         l[a] = cone.M[P[a], k]
-    solve_factored(factor.L, l, m)
+    solve_factored(active.L, l, m)
     total, along = 0.0, 0.0
     for a in range(m):
         total += abs(l[a])
         along += abs(l[a]) * point.b[P[a]]
-    error = cone.error + cone.shift + (m + 2.0) ** 2 * EPS
+    error = cone.error + cone.shift[0] + (m + 2.0) ** 2 * EPS
     fine = along + R * math.sqrt(least * m) * error * (1.0 + total) / least
     return min(R * (1.0 + cone.error), fine) * SAFETY
 
 
 @helper
-def independent_bound(cone: Cone, point: Point, factor: Factor, m: int) -> float:
+def independent_bound(cone: Cone, point: Point, active: ActiveSet, m: int) -> float:
     """The shortest repair whose products with a set of independent tasks are prescribed.
 
     The set starts with the support (the first m tasks of the factor, of C + shift I) and takes in
@@ -233,14 +225,14 @@ def independent_bound(cone: Cone, point: Point, factor: Factor, m: int) -> float
     left as it was. inf where the set becomes dependent.
     """
     n = point.x.shape[0]
-    P, inside = factor.ints[0], factor.ints[1]
+    P, inside = active.P, active.inside
     size, result = m, math.inf
     for _ in range(GROWTH_ROUNDS):
         square, before = 0.0, size
         for a in range(size):
             point.b[P[a]] = wanted(point, P[a])
             square += point.b[P[a]] ** 2
-        least = least_eigenvalue(factor.L, size, cone, point.e) if size > 0 else 1.0
+        least = least_eigenvalue(active.L, size, cone, point.e) if size > 0 else 1.0
         if not least > 0.0:
             break
         R = math.sqrt(square / least) * SAFETY
@@ -251,9 +243,9 @@ def independent_bound(cone: Cone, point: Point, factor: Factor, m: int) -> float
             room = point.z[k] - point.zeta[k]
             if room >= R * (1.0 + cone.error):
                 continue
-            if before > 0 and room >= reached(cone, point, factor, before, k, (R, least)):
+            if before > 0 and room >= reached(cone, point, active, before, k, (R, least)):
                 continue
-            if not append(factor.L, P, size, cone.M, k):
+            if not append(active, size, cone.M, k):
                 failed = True
                 break
             inside[k] = 1
@@ -285,10 +277,8 @@ def min_norm_on(cone: Cone, scratch: Scratch, p: Array) -> bool:
     q, u = rows[0][:m], rows[1][:m]
     fill(q, -1.0)
     fill(u, 0.0)
-    clear(scratch.ints)
-    code, _, _ = nonnegative_minimum(
-        scratch.B, q, u, scratch.L, scratch.ints, rows[2], 0, step_cap(m), True, 0.0
-    )
+    clear(scratch.active)
+    code, _, _ = nonnegative_minimum(scratch.B, q, u, scratch.active, 0, step_cap(m), True, 0.0)
     total = 0.0
     for a in range(m):
         total += u[a]
@@ -310,20 +300,21 @@ def lift_error(cone: Cone) -> float:
 
 
 @helper
-def common_lift(cone: Cone, scratch: Scratch, p: Array) -> float:
-    """Fill `cone.lift` by the min-norm combination of all tasks; return p'Cp, inf if unusable."""
+def find_common_lift(cone: Cone, scratch: Scratch, p: Array) -> None:
+    """Fill `lift` and `square` by the min-norm combination of all tasks, if it lifts all."""
     n = cone.d.shape[0]
+    cone.square[0] = math.inf
     for k in range(n):
         scratch.chosen[k] = 1 if cone.d[k] > 0.0 else 0
     if not min_norm_on(cone, scratch, p):
-        return math.inf
-    square = 0.0
+        return
+    total = 0.0
     for k in range(n):
         cone.lift[k] = dot(cone.C[k], p, n)
-        square += p[k] * cone.lift[k]
+        total += p[k] * cone.lift[k]
         if scratch.chosen[k] and not cone.lift[k] > lift_error(cone):
-            return math.inf
-    return max(square, 0.0)
+            return
+    cone.square[0] = max(total, 0.0)
 
 
 @helper
@@ -340,13 +331,13 @@ def lifted(cone: Cone, point: Point, Cp: Array, square: float, t: float) -> floa
 @helper
 def common_lift_bound(cone: Cone, point: Point) -> float:
     """The repair along the min-norm combination of all tasks, where it is known."""
-    if cone.square == math.inf:
+    if cone.square[0] == math.inf:
         return math.inf
     error, t = lift_error(cone), 0.0
     for k in range(point.x.shape[0]):
         if point.zeta[k] > point.z[k] and cone.d[k] > 0.0:
             t = max(t, (point.zeta[k] - point.z[k]) / (cone.lift[k] - error))
-    return lifted(cone, point, cone.lift, cone.square, t * SAFETY)
+    return lifted(cone, point, cone.lift, cone.square[0], t * SAFETY)
 
 
 @helper

@@ -17,12 +17,11 @@ from fairopt.kernels.faults import INDEFINITE
 from fairopt.kernels.gram.correlation import powers_of_two, scaled_gram
 from fairopt.kernels.gram.direction_bound import (
     Cone,
-    Factor,
     Point,
     Scratch,
     common_bound,
-    common_lift,
     common_lift_bound,
+    find_common_lift,
     independent_bound,
     inverse_trace,
     least_reference,
@@ -34,6 +33,8 @@ from fairopt.kernels.gram.nonnegative_qp import (
     CAPPED,
     NOT_CONVEX,
     SOLVED,
+    ActiveSet,
+    active_set,
     at_precision,
     clear,
     nonnegative_minimum,
@@ -77,56 +78,53 @@ def largest_term(d: Array, reference: Array) -> float:
 
 
 @helper
-def shifted(C: Array, M: Array, shift: float) -> None:
+def fill_shifted(cone: Cone) -> None:
     """Fill M = C + shift I."""
-    n = C.shape[0]
+    n = cone.d.shape[0]
     for i in range(n):
         for j in range(n):
-            M[i, j] = C[i, j]
-        M[i, i] += shift
+            cone.M[i, j] = cone.C[i, j]
+        cone.M[i, i] += cone.shift[0]
 
 
 @helper
-def definite(cone: Cone, L: Array) -> Cone:
-    """The cone with a shift that makes M safely definite, its factor in L, and its `least`."""
+def make_definite(cone: Cone, L: Array) -> None:
+    """Raise the shift until M is safely definite; leave its factor in L."""
     n = cone.d.shape[0]
-    shift = cone.shift
     for _ in range(SHIFT_ROUNDS):
         for i in range(n):
             for j in range(i + 1):
                 L[i, j] = cone.M[i, j]
-        if cholesky(L, n) and smallest_pivot(L, n) >= 0.25 * shift:
-            break
-        shift *= 4.0
-        shifted(cone.C, cone.M, shift)
-    return Cone(cone.C, cone.M, cone.d, cone.error, shift, 0.0, cone.lift, math.inf)
+        if cholesky(L, n) and smallest_pivot(L, n) >= 0.25 * cone.shift[0]:
+            return
+        cone.shift[0] *= 4.0
+        fill_shifted(cone)
 
 
 @helper
-def shared_bounds(cone: Cone, L: Array, scratch: Scratch) -> Cone:
-    """The cone with what bounds of many projections share, from the factor of the whole M."""
+def share_bounds(cone: Cone, L: Array, scratch: Scratch) -> None:
+    """Fill what the bounds of many projections share, from the factor of the whole M."""
     n = cone.d.shape[0]
-    least = 1.0 / inverse_trace(L, n, scratch.rows[0]) - cone.shift
-    least = max(least - n * cone.error - 2.0 * n * (n + 2.0) * EPS, 0.0)
-    square = common_lift(cone, scratch, scratch.rows[3])
-    return Cone(cone.C, cone.M, cone.d, cone.error, cone.shift, least, cone.lift, square)
+    least = 1.0 / inverse_trace(L, n, scratch.rows[0]) - cone.shift[0]
+    cone.least[0] = max(least - n * cone.error - 2.0 * n * (n + 2.0) * EPS, 0.0)
+    find_common_lift(cone, scratch, scratch.rows[3])
 
 
 @helper
-def without_shift(cone: Cone, point: Point, u: Array, factor: Factor, m: int) -> None:
+def without_shift(cone: Cone, point: Point, u: Array, active: ActiveSet, m: int) -> None:
     """One step of refinement on the support, with products in twice the digits.
 
     It takes away what the shift did to u, up to second order, and what the factor's rounding did:
     long multipliers along nearly dependent tasks cost products with other tasks their digits.
     """
-    P, move, high, low = factor.ints[0], point.e, point.v, point.b
+    P, move, high, low = active.P, point.e, point.v, point.b
     n = u.shape[0]
     for k in range(n):
         high[k], low[k] = two_sum(point.y[k], u[k])
     for a in range(m):
         total, rest, _ = dot_double(cone.C[P[a]], high, low, n)
         move[a] = -(total + rest)
-    solve_factored(factor.L, move, m)
+    solve_factored(active.L, move, m)
     for a in range(m):
         if not u[P[a]] + move[a] > 0.0:
             return
@@ -147,7 +145,7 @@ def as_returned(
 
 @helper
 def best_bound(
-    cone: Cone, point: Point, factor: Factor, m: int, scratch: Scratch, goal: float
+    cone: Cone, point: Point, active: ActiveSet, m: int, scratch: Scratch, goal: float
 ) -> float:
     """The smallest of the bounds, the cheap ones first; the others only if it exceeds the goal."""
     bound = zero_bound(point)
@@ -156,7 +154,7 @@ def best_bound(
     if bound > goal:
         bound = min(bound, common_lift_bound(cone, point))
     if bound > goal:
-        bound = min(bound, independent_bound(cone, point, factor, m))
+        bound = min(bound, independent_bound(cone, point, active, m))
     if bound > goal:
         bound = min(bound, lift_bound(cone, point, scratch))
     return bound
@@ -181,7 +179,7 @@ def misfit(cone: Cone, point: Point, S: float) -> float:
 def projection(
     cone: Cone,
     point: Point,
-    factor: Factor,
+    active: ActiveSet,
     scratch: Scratch,
     given: tuple[Array, Array, float],
     limits: tuple[float, int],
@@ -201,26 +199,24 @@ def projection(
         u[i] = d[i] * ((start[i] - reference[i]) / scale) if warm != 0.0 else 0.0
     for i in range(n):
         q[i] = dot(C[i], point.y, n) if d[i] > 0.0 else 0.0
-    clear(factor.ints)
-    m = warm_support(cone.M, u, factor.L, factor.ints) if warm != 0.0 else 0
+    clear(active)
+    m = warm_support(cone.M, u, active) if warm != 0.0 else 0
     length = least_reference(cone, point.y)
     goal = accuracy * length
     least, before, steps, fitted = math.inf, math.inf, 0, False
     for _ in range(1 + PROXIMAL_STEPS):
-        code, m, more = nonnegative_minimum(
-            cone.M, q, u, factor.L, factor.ints, scratch.rows[2], m, budget - steps, True, math.inf
-        )
+        code, m, more = nonnegative_minimum(cone.M, q, u, active, m, budget - steps, True, math.inf)
         steps += more
         if code == NOT_CONVEX:
             return INDEFINITE, steps, math.inf
         if code == SOLVED:
-            without_shift(cone, point, u, factor, m)
+            without_shift(cone, point, u, active, m)
         as_returned(d, reference, best, u, scale, point)
         S = measure(cone, point, False)
-        bound = best_bound(cone, point, factor, m, scratch, goal)
+        bound = best_bound(cone, point, active, m, scratch, goal)
         if goal < bound < RETRY * goal:
             S = measure(cone, point, True)
-            bound = min(bound, best_bound(cone, point, factor, m, scratch, goal))
+            bound = min(bound, best_bound(cone, point, active, m, scratch, goal))
         off = misfit(cone, point, S)
         fits = code == SOLVED and off <= EXACT_FOR_SOME
         if bound <= goal or (fits and not fitted) or (fits == fitted and bound <= least):
@@ -231,7 +227,7 @@ def projection(
             break
         before = off
         for i in range(n):
-            q[i] = (dot(C[i], point.y, n) - cone.shift * u[i]) if d[i] > 0.0 else 0.0
+            q[i] = (dot(C[i], point.y, n) - cone.shift[0] * u[i]) if d[i] > 0.0 else 0.0
     status = UNDECIDED if fitted else STEP_LIMIT
     if least <= goal:
         status = OPTIMAL
@@ -263,21 +259,23 @@ def dual_cone(
     n = A.shape[0]
     C, M, L, S = np.empty((n, n)), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
     B, K = np.empty((n, n)), np.empty((n, n))
-    rows = np.empty((16, n))
+    rows = np.empty((17, n))
+    known = np.empty(3)
     ints = np.empty((7, n), np.int64)
     d, r = rows[13], rows[14]
     fault, assumed[0] = unit_gradients(A, error, C, d)
     powers_of_two(d, r)
     scaled_gram(A, r, S)
-    shift = SHIFT * n * EPS
-    shifted(C, M, shift)
-    cone = Cone(C, M, d, assumed[0] + 4.0 * EPS, shift, 0.0, rows[15], math.inf)
-    factor = Factor(L, ints[:3])
-    scratch = Scratch(B, rows[:6], K, ints[3:6], ints[6])
+    cone = Cone(C, M, d, assumed[0] + 4.0 * EPS, known[:1], known[1:2], rows[15], known[2:])
+    cone.shift[0], cone.least[0], cone.square[0] = SHIFT * n * EPS, 0.0, math.inf
+    fill_shifted(cone)
+    active = active_set(L, ints[:3], rows[2])
+    scratch = Scratch(B, rows[:6], active_set(K, ints[3:6], rows[16]), ints[6])
     point = Point(rows[6], rows[7], rows[8], rows[9], rows[10], rows[11], rows[12])
     checked = 4 * references.shape[0] >= n and n > 1
     if checked and fault == 0:
-        cone = shared_bounds(definite(cone, L), L, scratch)
+        make_definite(cone, L)
+        share_bounds(cone, L, scratch)
     goal = default_accuracy(accuracy, assumed[0])
     for k in range(references.shape[0]):
         status[k], residual[k], steps[k], direction_error[k] = fault, math.inf, 0, math.inf
@@ -286,13 +284,13 @@ def dual_cone(
         given = (references[k], start[k], warm)
         limits = (goal, int(budget))
         code, steps[k], direction_error[k] = projection(
-            cone, point, factor, scratch, given, limits, weights[k]
+            cone, point, active, scratch, given, limits, weights[k]
         )
-        if not checked and (code in (STEP_LIMIT, INDEFINITE) or at_precision(factor.ints)):
+        if not checked and (code in (STEP_LIMIT, INDEFINITE) or at_precision(active)):
             checked = True
-            cone = definite(cone, L)
+            make_definite(cone, L)
             code, steps[k], direction_error[k] = projection(
-                cone, point, factor, scratch, given, limits, weights[k]
+                cone, point, active, scratch, given, limits, weights[k]
             )
         status[k] = code
         if code == INDEFINITE:

@@ -1,8 +1,9 @@
-"""FairGrad for one Gram matrix: checks, scaling, solve, verdict and residual in one pass."""
+"""FairGrad for one Gram matrix: checks, scaling, solve and residual in one pass."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,22 +11,38 @@ from fairopt.arrays import Array, Ints
 from fairopt.kernels.faults import INDEFINITE
 from fairopt.kernels.gram.correlation import powers_of_two, scaled_gram
 from fairopt.kernels.gram.fairgrad_finite_alpha import interior_weights, solve_interior
-from fairopt.kernels.gram.fairgrad_limits import refined_max_min, solve_boundary
-from fairopt.kernels.gram.fairgrad_newton import CONVERGED, fill_beta
-from fairopt.kernels.gram.iterative_refinement import refined_interior
-from fairopt.kernels.gram.nonnegative_qp import step_cap
+from fairopt.kernels.gram.fairgrad_limits import (
+    Programme,
+    max_min_workspace,
+    refined_max_min,
+    solve_boundary,
+)
+from fairopt.kernels.gram.fairgrad_newton import (
+    CONVERGED,
+    NEWTON_ROWS,
+    Newton,
+    fill_beta,
+    newton_workspace,
+)
+from fairopt.kernels.gram.fairgrad_problem import Problem
+from fairopt.kernels.gram.iterative_refinement import (
+    REFINEMENT_ROWS,
+    refined_interior,
+    refinement_workspace,
+)
+from fairopt.kernels.gram.nonnegative_qp import active_set, step_cap
 from fairopt.kernels.gram.parallel_tasks import refined_groups
 from fairopt.kernels.gram.residuals import dual_cone_gap, explained_ulps, fairgrad_gap
 from fairopt.kernels.gram.stationarity import (
-    PROOF_KNOWN,
-    PROOF_QUAD,
+    MIN_NORM_ROWS,
     STATIONARY,
     UNDECIDED,
+    min_norm_workspace,
     stationarity_of,
     unit_gradients,
     zero_gradient,
 )
-from fairopt.kernels.jit import gufunc, helper
+from fairopt.kernels.jit import gufunc, helper, inlined
 from fairopt.kernels.linear import fill
 
 # Values of fairopt.solution.Status.
@@ -42,41 +59,125 @@ WEIGHTS_LIMIT = 1e-6  # largest bound of the relative error of a weight that cou
 PRIORITY_GIVEN = 1.0
 START_GIVEN = 2.0
 BOTH_GIVEN = 3.0
+ROWS = 10 + MIN_NORM_ROWS + NEWTON_ROWS + 2 + REFINEMENT_ROWS
+
+
+class Given(NamedTuple):
+    """What one problem is given.
+
+    Attributes:
+        A: (n, n) Gram matrix.
+        alpha: Power of the utility, in [0, inf].
+        priority: (n,) priorities > 0.
+        start: (n,) weights to start from.
+        given: Which of these two arrays to use: 1 priority, 2 start, 3 both, 0 neither.
+        tol: Largest residual that is OPTIMAL.
+        budget: Largest number of steps, a whole number.
+        error: Error of the correlation matrix to assume; the default if negative.
+    """
+
+    A: Array
+    alpha: float
+    priority: Array
+    start: Array
+    given: float
+    tol: float
+    budget: float
+    error: float
+
+
+class Answer(NamedTuple):
+    """What one problem reports.
+
+    Attributes:
+        w: (n,) weights; zeros where there are none.
+        certificate: (n,) a vanishing convex combination of the gradients; NaN if there is none.
+        status: (1,) value of `fairopt.solution.Status`, or a fault.
+        residual: (1,) recomputed from A and w.
+        steps: (1,) steps of Newton's method or of the active set.
+        floor: (1,) what half an ulp of the weights already does to the residual.
+        worst: (1,) the task of the largest residual.
+        bound: (1,) error of the correlation matrix that was assumed.
+        margin: (1,) v'Cv of the min-norm point v of the unit gradients; NaN if nobody asked.
+    """
+
+    w: Array
+    certificate: Array
+    status: Ints
+    residual: Array
+    steps: Ints
+    floor: Array
+    worst: Ints
+    bound: Array
+    margin: Array
+
+
+class Memory(NamedTuple):
+    """The memory of one solve; `solve` says what lies where.
+
+    Attributes:
+        C: (n, n) correlation matrix.
+        H: (n, n) every factor, in turn, and at last r A r, from which the residual is computed.
+        S: (n, n) r A r of the refinement.
+        rows: (ROWS, n) vectors.
+        ints: (3, n) the active set.
+    """
+
+    C: Array
+    H: Array
+    S: Array
+    rows: Array
+    ints: Ints
+
+
+@inlined
+def begin(given: Given, problem: Problem, r: Array, answer: Answer) -> bool:
+    """Fill the unit gradients and the priorities; False if the answer is known already."""
+    C, _, p, d, _, _ = problem
+    fill(answer.w, 0.0)
+    fill(answer.certificate, math.nan)
+    answer.residual[0], answer.floor[0], answer.margin[0] = math.inf, 0.0, math.nan
+    answer.steps[0], answer.worst[0] = 0, -1
+    answer.status[0], answer.bound[0] = unit_gradients(given.A, given.error, C, d)
+    if answer.status[0] != 0:
+        return False
+    if zero_gradient(d, answer.certificate):
+        answer.status[0], answer.margin[0] = PARETO_STATIONARY, 0.0
+        return False
+    powers_of_two(d, r)
+    for i in range(p.shape[0]):
+        p[i] = given.priority[i] if given.given in (PRIORITY_GIVEN, BOTH_GIVEN) else 1.0
+    return True
 
 
 @helper
 def refined(
-    A: Array,
-    C: Array,
-    alpha: float,
-    p: Array,
-    d: Array,
+    given: Given,
+    problem: Problem,
     r: Array,
-    logs: Array,
-    tol: float,
     w: Array,
-    H: Array,
-    state: Array,
-    work: Array,
-    ints: Ints,
+    newton: Newton,
+    S: Array,
+    rows: Array,
+    P: Ints,
 ) -> tuple[float, float, int, float]:
     """Refine w for the matrix as given; return residual, floor, worst task, bound of the error."""
-    n = C.shape[0]
-    S = np.empty((n, n))
-    e = np.empty(n)
-    scaled_gram(A, r, S)
-    for i in range(n):
+    C, alpha, p, d, log_p, log_d = problem
+    e, u, rest = rows[0], rows[1], rows[2:]
+    scaled_gram(given.A, r, S)
+    for i in range(d.shape[0]):
         e[i] = d[i] * r[i]
     if alpha == math.inf:
-        error = refined_max_min(S, r, e, w, H, work, ints)
+        error = refined_max_min(r, w, max_min_workspace(S, e, rest, P, newton.H))
     else:
-        shift = fill_beta(alpha, logs[1], logs[0], state[11])
-        error = refined_interior(C, S, e, alpha, H, state)
+        space = refinement_workspace(S, e, rest)
+        shift = fill_beta(alpha, log_p, log_d, newton.beta)
+        error = refined_interior(C, alpha, newton, space)
         if error > WEIGHTS_LIMIT:
-            error = refined_groups(C, S, e, alpha, shift, logs, SAFETY * tol, state)
+            error = refined_groups(problem, shift, SAFETY * given.tol, newton, space)
         if error <= WEIGHTS_LIMIT:
-            interior_weights(state[0], state[2], d, logs[0], shift, w)
-    residual, floor, worst = fairgrad_gap(S, alpha, p, w, d, r, work[0])
+            interior_weights(problem, newton.pairs, shift, w)
+    residual, floor, worst = fairgrad_gap(S, alpha, p, w, d, r, u)
     return residual, floor, worst, error
 
 
@@ -93,10 +194,54 @@ def graded(ulps: float, code: int, residual: float, floor: float, tol: float, er
 
 
 @helper
-def given_or_one(priority: Array, given: float, p: Array) -> None:
-    """Fill p with the priorities, ones by default."""
-    for i in range(p.shape[0]):
-        p[i] = priority[i] if given in (PRIORITY_GIVEN, BOTH_GIVEN) else 1.0
+def solve(given: Given, memory: Memory, answer: Answer) -> None:
+    """Fill the answer."""
+    A, alpha, tol = given.A, given.alpha, given.tol
+    C, H, S, rows, ints = memory
+    w, certificate, status, residual, steps, floor, worst, bound, margin = answer
+    p, d, log_p, log_d, r, u = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5]
+    y, q, solution, x = rows[6], rows[7], rows[8], rows[9]
+    problem = Problem(C, alpha, p, d, log_p, log_d)
+    active = active_set(H, ints, x)
+    programme = Programme(y, q, solution, active)
+    point = min_norm_workspace(rows[10:], active)
+    newton = newton_workspace(rows[10 + MIN_NORM_ROWS :], H)
+    if not begin(given, problem, r, answer):
+        return
+    start, warm, cap = given.start, given.given >= START_GIVEN, int(given.budget)
+    if 0.0 < alpha < math.inf:
+        aim = SAFETY * tol
+        code, steps[0], fits, slope = solve_interior(
+            problem, start, warm, aim, cap, w, newton, point
+        )
+    else:
+        cap = min(cap, step_cap(w.shape[0]))
+        code, steps[0], fits, slope = solve_boundary(problem, start, warm, cap, w, programme)
+    known = INDEFINITE
+    if code != INDEFINITE:
+        known, bound[0] = stationarity_of(C, d, slope, bound[0], point, certificate)
+    if point.known[0] != 0.0:
+        margin[0] = point.quad[0]
+    if known == INDEFINITE:
+        status[0] = INDEFINITE
+        return
+    if known == STATIONARY or not fits:
+        fill(w, 0.0)
+        status[0] = PARETO_STATIONARY if known == STATIONARY else OUT_OF_RANGE
+        return
+    scaled_gram(A, r, H)
+    if alpha == 0.0:
+        residual[0], worst[0] = dual_cone_gap(H, p, w, d, r, u)
+    else:
+        residual[0], floor[0], worst[0] = fairgrad_gap(H, alpha, p, w, d, r, u)
+    error = 0.0
+    if alpha > 0.0 and code == CONVERGED and residual[0] + floor[0] > tol:
+        residual[0], floor[0], worst[0], error = refined(
+            given, problem, r, w, newton, S, rows[10 + MIN_NORM_ROWS + NEWTON_ROWS :], active.P
+        )
+    status[0] = UNDECIDED_INPUT
+    if known != UNDECIDED:
+        status[0] = graded(explained_ulps(w, d), code, residual[0], floor[0], tol, error)
 
 
 @gufunc(
@@ -124,68 +269,11 @@ def fairgrad(
     bound: Array,
     margin: Array,
 ) -> None:
-    """Solve one problem.
-
-    `given` says which arrays to use: 1 priority, 2 start, 3 both.
-
-    Outputs: weights, certificate (NaN if none), status or fault, residual, steps, half-ulp floor,
-    worst task, error assumed of C, v'Cv of the min-norm point of the unit gradients (NaN if not
-    computed).
-    """
+    """Solve one problem; `Given` and `Answer` say what the arrays are."""
     n = A.shape[0]
-    C = np.empty((n, n))
-    H = np.empty((n, n))
-    floats = np.empty((6, n))
-    state = np.empty((15, n))
-    work = np.empty((5, n))
-    ints = np.empty((3, n), np.int64)
-    proof = np.zeros(3)
-    d, r, u, p = floats[0], floats[1], floats[2], floats[3]
-    fill(w, 0.0)
-    fill(certificate, math.nan)
-    residual[0], floor[0], margin[0] = math.inf, 0.0, math.nan
-    steps[0], worst[0] = 0, -1
-    status[0], bound[0] = unit_gradients(A, error, C, d)
-    if status[0] != 0:
-        return
-    if zero_gradient(d, certificate):
-        status[0], margin[0] = PARETO_STATIONARY, 0.0
-        return
-    powers_of_two(d, r)
-    given_or_one(priority, given, p)
-    warm, cap = given >= START_GIVEN, int(budget)
-    aim, logs = SAFETY * tol, floats[4:]
-    if 0.0 < alpha < math.inf:
-        code, steps[0], fits, slope = solve_interior(
-            C, alpha, p, start, warm, d, aim, cap, logs, w, H, state, work, ints, proof
-        )
-    else:
-        cap = min(cap, step_cap(n))
-        code, steps[0], fits, slope = solve_boundary(
-            C, alpha, p, start, warm, d, cap, u, w, H, work, ints
-        )
-    known = INDEFINITE
-    if code != INDEFINITE:
-        known, bound[0] = stationarity_of(C, d, slope, bound[0], proof, work, H, ints, certificate)
-    if proof[PROOF_KNOWN] != 0.0:
-        margin[0] = proof[PROOF_QUAD]
-    if known == INDEFINITE:
-        status[0] = INDEFINITE
-        return
-    if known == STATIONARY or not fits:
-        fill(w, 0.0)
-        status[0] = PARETO_STATIONARY if known == STATIONARY else OUT_OF_RANGE
-        return
-    scaled_gram(A, r, H)
-    if alpha == 0.0:
-        residual[0], worst[0] = dual_cone_gap(H, p, w, d, r, u)
-    else:
-        residual[0], floor[0], worst[0] = fairgrad_gap(H, alpha, p, w, d, r, u)
-    own = 0.0
-    if alpha > 0.0 and code == CONVERGED and residual[0] + floor[0] > tol:
-        residual[0], floor[0], worst[0], own = refined(
-            A, C, alpha, p, d, r, logs, tol, w, H, state, work, ints
-        )
-    status[0] = UNDECIDED_INPUT
-    if known != UNDECIDED:
-        status[0] = graded(explained_ulps(w, d), code, residual[0], floor[0], tol, own)
+    C, H, S = np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
+    rows, ints = np.empty((ROWS, n)), np.empty((3, n), np.int64)
+    task = Given(A, alpha, priority, start, given, tol, budget, error)
+    memory = Memory(C, H, S, rows, ints)
+    answer = Answer(w, certificate, status, residual, steps, floor, worst, bound, margin)
+    solve(task, memory, answer)

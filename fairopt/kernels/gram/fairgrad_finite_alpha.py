@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 
-from fairopt.arrays import Array, Ints
+from fairopt.arrays import Array
 from fairopt.kernels.faults import INDEFINITE
 from fairopt.kernels.gram.fairgrad_newton import (
     ATTEMPT,
     CONVERGED,
     LIMIT,
     VANISHING,
+    Newton,
+    Pairs,
     cold_start,
     fill_beta,
     newton,
     warm_start,
 )
-from fairopt.kernels.gram.stationarity import PROOF_QUAD, judge, least_slope, rounding
-from fairopt.kernels.jit import helper
-from fairopt.kernels.linear import copy_rows
+from fairopt.kernels.gram.fairgrad_problem import Problem
+from fairopt.kernels.gram.stationarity import MinNormPoint, find_min_norm, least_slope, rounding
+from fairopt.kernels.jit import helper, inlined
+from fairopt.kernels.linear import copy
 
 SUSPECT_AFTER = 20  # Newton steps after which stationarity is checked before going on
 ZONES = (1.0, 1.0, 0.3, 3.0)  # widths of the corner zone: suspicion, going on, two fresh starts
@@ -30,49 +33,44 @@ SMALLEST_FULL = 1e-290  # floats above it have all their digits; below, their lo
 
 
 @helper
-def continuation(
-    C: Array,
-    alpha: float,
-    log_p: Array,
-    log_d: Array,
-    tol: float,
-    budget: int,
-    H: Array,
-    state: Array,
-) -> tuple[int, int]:
+def continuation(problem: Problem, tol: float, budget: int, state: Newton) -> tuple[int, int]:
     """Follow the solution from alpha = 1 in log alpha; beta of the last alpha is left in state."""
-    x, tau, beta = state[0], state[1], state[11]
-    target = math.log(alpha)
+    C, log_p, log_d = problem.C, problem.log_p, problem.log_d
+    x, tau, beta = state.pairs.x, state.pairs.tau, state.beta
+    last_x, last_tau = state.last_x, state.last_tau
+    target = math.log(problem.alpha)
     shift = fill_beta(1.0, log_p, log_d, beta)
-    cold_start(C, beta, 0.5, x, tau)
-    copy_rows(state, 0, 12, 2)
+    cold_start(C, beta, 0.5, state.pairs)
+    copy(x, last_x)
+    copy(tau, last_tau)
     now, following, jump = math.inf, 0.0, target  # `now` is the last alpha solved, none yet
     used = 0
     while used < budget and now != target and abs(jump) > SMALLEST_JUMP:
         theta = 1.0 / (1.0 + math.exp(-following))
         new_shift = fill_beta(math.exp(following), log_p, log_d, beta)
-        move_to_curves(beta, theta, following, shift - new_shift, x, tau)
+        move_to_curves(theta, following, shift - new_shift, state)
         aim = tol if following == target else ROUGH
         cap = min(ATTEMPT, budget - used)
-        code, steps = newton(C, beta, theta, 1.0, aim, -math.inf, cap, H, state)
+        code, steps = newton(C, theta, 1.0, aim, -math.inf, cap, state)
         used += steps
         if code == CONVERGED:
             now, shift = following, new_shift
-            copy_rows(state, 0, 12, 2)
+            copy(x, last_x)
+            copy(tau, last_tau)
         elif now == math.inf:
             return LIMIT, used
         else:
-            copy_rows(state, 12, 0, 2)
+            copy(last_x, x)
+            copy(last_tau, tau)
             jump *= SHRINK
         following = target if abs(target - now) <= abs(jump) else now + jump
     return (CONVERGED if now == target else LIMIT), used
 
 
 @helper
-def move_to_curves(
-    beta: Array, theta: float, log_alpha: float, shift: float, x: Array, tau: Array
-) -> None:
+def move_to_curves(theta: float, log_alpha: float, shift: float, state: Newton) -> None:
     """Shift both logarithms, keep the dominating one and put the other one on its curve."""
+    x, tau, beta = state.pairs.x, state.pairs.tau, state.beta
     for i in range(x.shape[0]):
         x[i] += shift
         tau[i] += shift
@@ -82,55 +80,45 @@ def move_to_curves(
             tau[i] = (beta[i] - (1.0 - theta) * x[i]) / theta
 
 
-@helper
+@inlined
 def interior(
-    C: Array,
-    alpha: float,
-    log_p: Array,
-    log_d: Array,
-    tol: float,
-    warm: bool,
-    budget: int,
-    H: Array,
-    state: Array,
-    work: Array,
-    ints: Ints,
-    proof: Array,
+    problem: Problem, warm: bool, tol: float, budget: int, state: Newton, point: MinNormPoint
 ) -> tuple[int, int]:
     """Newton with fallbacks, asking once whether the point is stationary; return (code, steps)."""
+    C, alpha = problem.C, problem.alpha
     n = C.shape[0]
-    beta = state[11]
     theta = alpha / (1.0 + alpha)
-    fill_beta(alpha, log_p, log_d, beta)
+    fill_beta(alpha, problem.log_p, problem.log_d, state.beta)
     code, used, attempt = LIMIT, 0, 0
     for zone in ZONES:
         if attempt == 0 and warm:
-            warm_start(C, beta, theta, state[0], state[1], state[2])
+            warm_start(C, state.beta, theta, state.pairs)
         elif attempt == 0 or attempt >= FRESH:
-            cold_start(C, beta, theta, state[0], state[1])
+            cold_start(C, state.beta, theta, state.pairs)
         elif code != LIMIT:
             attempt += 1
             continue
         cap = min(SUSPECT_AFTER if attempt == 0 else ATTEMPT, budget - used)
         vanishing = rounding(n) if attempt == 0 else -math.inf
-        code, steps = newton(C, beta, theta, zone, tol, vanishing, cap, H, state)
+        code, steps = newton(C, theta, zone, tol, vanishing, cap, state)
         used += steps
         if code == CONVERGED:
             return code, used
-        if attempt == 0 and not judge(C, proof, work, H, ints):
+        if attempt == 0 and not find_min_norm(C, point):
             return INDEFINITE, used
-        if attempt == 0 and proof[PROOF_QUAD] <= rounding(n):
+        if attempt == 0 and point.quad[0] <= rounding(n):
             return VANISHING, used
         if used >= budget:
             return code, used
         attempt += 1
-    code, steps = continuation(C, alpha, log_p, log_d, tol, budget - used, H, state)
+    code, steps = continuation(problem, tol, budget - used, state)
     return code, used + steps
 
 
 @helper
-def interior_weights(x: Array, v: Array, d: Array, log_d: Array, shift: float, w: Array) -> bool:
+def interior_weights(problem: Problem, pairs: Pairs, shift: float, w: Array) -> bool:
     """Fill w = v e^shift / d, mantissas and exponents apart: nothing overflows on the way."""
+    x, v, d, log_d = pairs.x, pairs.v, problem.d, problem.log_d
     fs, es = math.frexp(math.exp(shift))
     good = True
     for i in range(w.shape[0]):
@@ -145,7 +133,7 @@ def interior_weights(x: Array, v: Array, d: Array, log_d: Array, shift: float, w
 
 
 @helper
-def start_logs(start: Array, d: Array, log_d: Array, shift: float, x: Array) -> bool:
+def start_logs(start: Array, log_d: Array, shift: float, x: Array) -> bool:
     """Fill x from old weights; False if there are none to use."""
     for i in range(x.shape[0]):
         if not start[i] > 0.0:
@@ -154,31 +142,24 @@ def start_logs(start: Array, d: Array, log_d: Array, shift: float, x: Array) -> 
     return True
 
 
-@helper
+@inlined
 def solve_interior(
-    C: Array,
-    alpha: float,
-    p: Array,
+    problem: Problem,
     start: Array,
     warm: bool,
-    d: Array,
     tol: float,
     cap: int,
-    logs: Array,
     w: Array,
-    H: Array,
-    state: Array,
-    work: Array,
-    ints: Ints,
-    proof: Array,
+    state: Newton,
+    point: MinNormPoint,
 ) -> tuple[int, int, bool, float]:
     """Fill w for 0 < alpha < inf; return (code, steps, whether w is in range, least slope)."""
-    log_d, log_p = logs[0], logs[1]
+    log_d, log_p = problem.log_d, problem.log_p
     for i in range(w.shape[0]):
-        log_d[i] = math.log(d[i])
-        log_p[i] = math.log(p[i])
-    shift = fill_beta(alpha, log_p, log_d, state[11])
-    warm = warm and start_logs(start, d, log_d, shift, state[0])
-    code, steps = interior(C, alpha, log_p, log_d, tol, warm, cap, H, state, work, ints, proof)
-    fits = interior_weights(state[0], state[2], d, log_d, shift, w)
-    return code, steps, fits, least_slope(C, state[2])
+        log_d[i] = math.log(problem.d[i])
+        log_p[i] = math.log(problem.p[i])
+    shift = fill_beta(problem.alpha, log_p, log_d, state.beta)
+    warm = warm and start_logs(start, log_d, shift, state.pairs.x)
+    code, steps = interior(problem, warm, tol, cap, state, point)
+    fits = interior_weights(problem, state.pairs, shift, w)
+    return code, steps, fits, least_slope(problem.C, state.pairs.v)

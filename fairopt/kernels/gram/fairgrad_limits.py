@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-
-import numpy as np
+from typing import NamedTuple
 
 from fairopt.arrays import Array, Ints
 from fairopt.kernels.double_double import TWICE, dot_double, two_quotient, two_sum
 from fairopt.kernels.faults import INDEFINITE
 from fairopt.kernels.gram.correlation import scaled_weights
+from fairopt.kernels.gram.fairgrad_problem import Problem
 from fairopt.kernels.gram.iterative_refinement import (
     REFINEMENTS,
     SETTLED,
@@ -17,45 +17,95 @@ from fairopt.kernels.gram.iterative_refinement import (
     TRUSTED,
     inverse_column,
 )
-from fairopt.kernels.gram.nonnegative_qp import NOT_CONVEX, clear, nonnegative_minimum, warm_support
+from fairopt.kernels.gram.nonnegative_qp import (
+    NOT_CONVEX,
+    ActiveSet,
+    clear,
+    nonnegative_minimum,
+    warm_support,
+)
 from fairopt.kernels.gram.stationarity import least_slope
-from fairopt.kernels.jit import helper
-from fairopt.kernels.linear import EPS, cholesky, dot, solve_factored
+from fairopt.kernels.jit import helper, inlined
+from fairopt.kernels.linear import EPS, cholesky, dot, fill, solve_factored
 
 SHORTFALL = 1e-9  # of the progress 1 of a task without weight, beyond which it should have one
+MAX_MIN_ROWS = 7
+
+
+class Programme(NamedTuple):
+    """The nonnegative programme of a limit, and its solution.
+
+    Attributes:
+        y: (n,) d p, the reference at alpha = 0, up to a scale; zeros at alpha = inf.
+        q: (n,) linear term: C y at alpha = 0, -1 / d up to a scale at alpha = inf.
+        u: (n,) the solution; the weights are (y + u) / d, up to the scale.
+        active: Its support.
+    """
+
+    y: Array
+    q: Array
+    u: Array
+    active: ActiveSet
+
+
+class MaxMin(NamedTuple):
+    """Refinement of the weights at alpha = inf: S u = goal on the support P.
+
+    Attributes:
+        S: (n, n) the matrix as given, scaled by powers of two r; C = S / (e e').
+        e: (n,) d r, lengths of the gradients in that scale.
+        u: (n,) weights in that scale, its high parts.
+        low: (n,) its low parts.
+        goal: (n,) what S u should be, the progress 1 in that scale.
+        step: (n,) shortfall of S u, then the step of e u, in the order of P.
+        size: (n,) bound of the shortfall and of its rounding, in the order of P.
+        total: (n,) bound of the error of e u, in the order of P.
+        column: (n,) a column of C_PP^-1, in the order of P.
+        P: (n,) the m tasks with a weight, in the first m entries.
+        L: (n, n) Cholesky factor of C_PP.
+    """
+
+    S: Array
+    e: Array
+    u: Array
+    low: Array
+    goal: Array
+    step: Array
+    size: Array
+    total: Array
+    column: Array
+    P: Ints
+    L: Array
+
+
+@inlined
+def max_min_workspace(S: Array, e: Array, rows: Array, P: Ints, L: Array) -> MaxMin:
+    """The workspace in the memory of the first MAX_MIN_ROWS rows, of P and of L."""
+    return MaxMin(S, e, rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], P, L)
 
 
 @helper
 def boundary(
-    C: Array,
-    alpha: float,
-    p: Array,
-    d: Array,
-    start: Array,
-    warm: bool,
-    cap: int,
-    w: Array,
-    L: Array,
-    work: Array,
-    ints: Ints,
+    problem: Problem, start: Array, warm: bool, cap: int, w: Array, programme: Programme
 ) -> tuple[int, int]:
     """Both limits by the nonnegative programme: alpha = 0 and alpha = inf."""
+    C, alpha, p, d = problem.C, problem.alpha, problem.p, problem.d
+    y, q, u, active = programme
     n = w.shape[0]
-    q, u = work[1], work[3]
     scale = math.inf if alpha > 0.0 else 0.0
     for i in range(n):
         scale = min(scale, d[i]) if alpha > 0.0 else max(scale, d[i] * p[i])
     for i in range(n):
-        work[4, i] = d[i] * (p[i] / scale) if alpha == 0.0 else 0.0
+        y[i] = d[i] * (p[i] / scale) if alpha == 0.0 else 0.0
         u[i] = 0.0
         if warm:
             u[i] = d[i] * (start[i] * scale) if alpha > 0.0 else d[i] * ((start[i] - p[i]) / scale)
     for i in range(n):
-        q[i] = -scale / d[i] if alpha > 0.0 else dot(C[i], work[4], n)
-    clear(ints)
-    m = warm_support(C, u, L, ints) if warm else 0
+        q[i] = -scale / d[i] if alpha > 0.0 else dot(C[i], y, n)
+    clear(active)
+    m = warm_support(C, u, active) if warm else 0
     terms = 0.0 if alpha > 0.0 else math.inf
-    code, m, steps = nonnegative_minimum(C, q, u, L, ints, work[2], m, cap, alpha > 0.0, terms)
+    code, m, steps = nonnegative_minimum(C, q, u, active, m, cap, alpha > 0.0, terms)
     for i in range(n):
         w[i] = (u[i] / d[i]) / scale if alpha > 0.0 else p[i] + u[i] * (scale / d[i])
     return code, steps
@@ -63,38 +113,26 @@ def boundary(
 
 @helper
 def solve_boundary(
-    C: Array,
-    alpha: float,
-    p: Array,
-    start: Array,
-    warm: bool,
-    d: Array,
-    cap: int,
-    u: Array,
-    w: Array,
-    H: Array,
-    work: Array,
-    ints: Ints,
+    problem: Problem, start: Array, warm: bool, cap: int, w: Array, programme: Programme
 ) -> tuple[int, int, bool, float]:
     """Fill w for alpha = 0 or inf; return what `solve_interior` does."""
-    code, steps = boundary(C, alpha, p, d, start, warm, cap, w, H, work, ints)
+    code, steps = boundary(problem, start, warm, cap, w, programme)
+    u, y = programme.u, programme.y
     fits = True
     for i in range(w.shape[0]):
         fits = fits and math.isfinite(w[i])
-        u[i] = work[3, i] + work[4, i]
-    return (INDEFINITE if code == NOT_CONVEX else code), steps, fits, least_slope(C, u)
+        u[i] += y[i]
+    slope = least_slope(problem.C, u)
+    return (INDEFINITE if code == NOT_CONVEX else code), steps, fits, slope
 
 
 @helper
-def refined_max_min(
-    S: Array, r: Array, e: Array, w: Array, L: Array, work: Array, ints: Ints
-) -> float:
+def refined_max_min(r: Array, w: Array, space: MaxMin) -> float:
     """Refine the support of the weights at alpha = inf; return a bound of their relative error.
 
     On the support A w = 1, summed in twice the digits for the matrix as given (S = r A r, e = d r).
     """
-    u, low, goal, step = work[0], work[1], work[2], work[3]
-    size, P = work[4], ints[0]
+    S, e, u, low, goal, step, _, _, _, P, L = space
     m = 0
     unit = scaled_weights(w, r, u)
     for i in range(w.shape[0]):
@@ -110,7 +148,7 @@ def refined_max_min(
         return math.inf
     before = math.inf
     for _ in range(REFINEMENTS):
-        shortfalls(S, u, low, goal, P, m, e, step, size)
+        shortfalls(space, m)
         solve_factored(L, step, m)
         change = 0.0
         for a in range(m):
@@ -122,7 +160,7 @@ def refined_max_min(
         if change <= SETTLED or (change <= STALLED and change > 0.5 * before):
             break
         before = change
-    error = max_min_error(S, u, low, goal, P, m, e, L, step, size)
+    error = max_min_error(space, m)
     for i in range(w.shape[0]):
         total, _, terms = dot_double(S[i], u, low, w.shape[0])
         least = (1.0 - SHORTFALL) * goal[i] - w.shape[0] * TWICE * terms
@@ -135,10 +173,9 @@ def refined_max_min(
 
 
 @helper
-def shortfalls(
-    S: Array, u: Array, low: Array, goal: Array, P: Ints, m: int, e: Array, step: Array, size: Array
-) -> None:
-    """Fill (goal - S u) / e on the support, and a bound of its rounding."""
+def shortfalls(space: MaxMin, m: int) -> None:
+    """Fill step = (goal - S u) / e on the support, and size with its bound."""
+    S, e, u, low, goal, step, size, _, _, P, _ = space
     n = u.shape[0]
     for a in range(m):
         i = P[a]
@@ -149,25 +186,15 @@ def shortfalls(
 
 
 @helper
-def max_min_error(
-    S: Array,
-    u: Array,
-    low: Array,
-    goal: Array,
-    P: Ints,
-    m: int,
-    e: Array,
-    L: Array,
-    step: Array,
-    size: Array,
-) -> float:
+def max_min_error(space: MaxMin, m: int) -> float:
     """Bound of the relative error of u by |C_PP^-1| times its residual."""
-    shortfalls(S, u, low, goal, P, m, e, step, size)
-    total = np.zeros(m)
-    column = np.empty(m)
+    shortfalls(space, m)
+    e, u, size, P = space.e, space.u, space.size, space.P
+    total, column = space.total[:m], space.column[:m]
+    fill(total, 0.0)
     largest = 0.0
     for k in range(m):
-        largest = max(largest, inverse_column(L, k, column))
+        largest = max(largest, inverse_column(space.L, k, column))
         for a in range(m):
             total[a] += abs(column[a]) * size[k]
     worst = 0.0

@@ -11,20 +11,81 @@ no step length and no merit function.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from fairopt.arrays import Array
-from fairopt.kernels.jit import helper
-from fairopt.kernels.linear import EPS, cholesky, copy_rows, dot, dot_abs, solve_factored
+from fairopt.kernels.jit import helper, inlined
+from fairopt.kernels.linear import EPS, cholesky, copy, dot, dot_abs, solve_factored
 
 CONVERGED = 0
 VANISHING = 1  # v is a convex combination (times a number) of gradients that vanishes
 LIMIT = 2
-BROKEN = 3
+NOT_FINITE = 3  # overflow, or a system that no shift makes positive definite
 
 ATTEMPT = 40  # steps of one attempt
 POLISH = 3  # further steps for tasks whose relative residual is above tol by rounding alone
 INSIDE_STEP = 0.5  # largest decrease of a logarithm in one step near the corner
 SHIFTS = (1e-16, 1e-13, 1e-10)  # per task, on the unit diagonal of H, if its factor breaks down
+NEWTON_ROWS = 14
+
+
+class Pairs(NamedTuple):
+    """One point on every curve.
+
+    Attributes:
+        x: (n,) log v.
+        tau: (n,) log t.
+        v: (n,) weights of the unit gradients, d w.
+        t: (n,) progress per length, A w / d at the solution.
+    """
+
+    x: Array
+    tau: Array
+    v: Array
+    t: Array
+
+
+class Newton(NamedTuple):
+    """Workspace of Newton's method.
+
+    Attributes:
+        pairs: The present point; Newton starts from its x and tau.
+        best: The point of the smallest residual among the accepted ones.
+        beta: (n,) right-hand sides of the curves.
+        rp: (n,) residuals C v - t.
+        gamma: (n,) (theta + om t / v)^(-1/2), the diagonal scaling of H.
+        dv: (n,) the step of v.
+        last_x: (n,) x of the last solution while alpha is changed step by step.
+        last_tau: (n,) tau of it.
+        H: (n, n) 1 + theta Gamma (C - 1) Gamma, or its Cholesky factor, in the lower triangle.
+    """
+
+    pairs: Pairs
+    best: Pairs
+    beta: Array
+    rp: Array
+    gamma: Array
+    dv: Array
+    last_x: Array
+    last_tau: Array
+    H: Array
+
+
+@inlined
+def newton_workspace(rows: Array, H: Array) -> Newton:
+    """The workspace in the memory of the first NEWTON_ROWS rows and of H."""
+    pairs = Pairs(rows[0], rows[1], rows[2], rows[3])
+    best = Pairs(rows[4], rows[5], rows[6], rows[7])
+    return Newton(pairs, best, rows[8], rows[9], rows[10], rows[11], rows[12], rows[13], H)
+
+
+@helper
+def copy_pairs(source: Pairs, target: Pairs) -> None:
+    """Copy a point."""
+    copy(source.x, target.x)
+    copy(source.tau, target.tau)
+    copy(source.v, target.v)
+    copy(source.t, target.t)
 
 
 @helper
@@ -44,8 +105,9 @@ def fill_beta(alpha: float, log_p: Array, log_d: Array, beta: Array) -> float:
 
 
 @helper
-def cold_start(C: Array, beta: Array, theta: float, x: Array, tau: Array) -> None:
+def cold_start(C: Array, beta: Array, theta: float, pairs: Pairs) -> None:
     """Exact for orthogonal and for identical tasks."""
+    x, tau = pairs.x, pairs.tau
     n = beta.shape[0]
     for i in range(n):
         total = 0.0
@@ -56,8 +118,9 @@ def cold_start(C: Array, beta: Array, theta: float, x: Array, tau: Array) -> Non
 
 
 @helper
-def warm_start(C: Array, beta: Array, theta: float, x: Array, tau: Array, v: Array) -> None:
+def warm_start(C: Array, beta: Array, theta: float, pairs: Pairs) -> None:
     """From x = log v of old weights: keep what dominates, put the other one on the curve."""
+    x, tau, v = pairs.x, pairs.tau, pairs.v
     n = beta.shape[0]
     om = 1.0 - theta
     for i in range(n):
@@ -112,18 +175,24 @@ def newton_factor(
 
 
 @helper
+def solve_newton(H: Array, theta: float, gamma: Array, rp: Array, dv: Array) -> None:
+    """Fill dv = -Gamma H^-1 theta Gamma rp from the factor of H."""
+    n = dv.shape[0]
+    for i in range(n):
+        dv[i] = -theta * gamma[i] * rp[i]
+    solve_factored(H, dv, n)
+    for i in range(n):
+        dv[i] *= gamma[i]
+
+
+@helper
 def newton_direction(
     C: Array, H: Array, x: Array, tau: Array, rp: Array, theta: float, gamma: Array, dv: Array
 ) -> bool:
     """Fill dv with the Newton step of the convex problem."""
-    n = x.shape[0]
     for shift in SHIFTS:
         if newton_factor(C, x, tau, theta, shift, gamma, H):
-            for i in range(n):
-                dv[i] = -theta * gamma[i] * rp[i]
-            solve_factored(H, dv, n)
-            for i in range(n):
-                dv[i] *= gamma[i]
+            solve_newton(H, theta, gamma, rp, dv)
             return True
     return False
 
@@ -138,18 +207,10 @@ def move_down(value: float, change: float, now: float, limit: float) -> float:
 
 @helper
 def retract(
-    C: Array,
-    beta: Array,
-    theta: float,
-    zone: float,
-    x: Array,
-    tau: Array,
-    v: Array,
-    t: Array,
-    rp: Array,
-    dv: Array,
+    C: Array, beta: Array, theta: float, zone: float, pairs: Pairs, rp: Array, dv: Array
 ) -> None:
     """Take the step: move the dominating variable of each task linearly, the other on the curve."""
+    x, tau, v, t = pairs
     n = x.shape[0]
     om = 1.0 - theta
     lc = math.log(om / theta)
@@ -184,26 +245,11 @@ def retract(
 
 @helper
 def newton(
-    C: Array,
-    beta: Array,
-    theta: float,
-    zone: float,
-    tol: float,
-    vanishing: float,
-    cap: int,
-    H: Array,
-    state: Array,
+    C: Array, theta: float, zone: float, tol: float, vanishing: float, cap: int, state: Newton
 ) -> tuple[int, int]:
-    """Newton steps from x, tau, v, t in rows 0 to 3 of state; return (code, steps)."""
-    x, tau, v, t, rp, gamma, dv = (
-        state[0],
-        state[1],
-        state[2],
-        state[3],
-        state[4],
-        state[5],
-        state[6],
-    )
+    """Newton steps from x and tau of the present point; return (code, steps)."""
+    pairs, rp, dv = state.pairs, state.rp, state.dv
+    x, tau, v, t = pairs
     n = x.shape[0]
     for i in range(n):
         v[i] = math.exp(x[i])
@@ -213,19 +259,19 @@ def newton(
     for step in range(cap + 1):
         accepted, worst, quad, total = assess(C, v, t, rp, tol)
         if not (math.isfinite(quad) and math.isfinite(total)):
-            return BROKEN, step
+            return NOT_FINITE, step
         if quad <= vanishing * total * total:
             return VANISHING, step
         if accepted or polished >= 0:
             polished += 1
             slow = polished > 0 and not worst <= 0.5 * best
             if worst < best or polished == 0:
-                copy_rows(state, 0, 7, 4)
+                copy_pairs(state.pairs, state.best)
             if worst <= tol or slow or polished >= POLISH or step == cap:
-                copy_rows(state, 7, 0, 4)
+                copy_pairs(state.best, state.pairs)
                 return CONVERGED, step
             best = min(best, worst)
-        if step == cap or not newton_direction(C, H, x, tau, rp, theta, gamma, dv):
-            return (LIMIT if step == cap else BROKEN), step
-        retract(C, beta, theta, zone, x, tau, v, t, rp, dv)
+        if step == cap or not newton_direction(C, state.H, x, tau, rp, theta, state.gamma, dv):
+            return (LIMIT if step == cap else NOT_FINITE), step
+        retract(C, state.beta, theta, zone, pairs, rp, dv)
     return LIMIT, cap

@@ -8,25 +8,65 @@ that Newton's steps are right again and the weights converge to those of that ve
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from fairopt.arrays import Array
 from fairopt.kernels.double_double import TWICE, dot_double, two_quotient, two_sum
-from fairopt.kernels.gram.fairgrad_newton import newton_factor, retract
-from fairopt.kernels.jit import helper
-from fairopt.kernels.linear import EPS, dot, fill, solve_factored
+from fairopt.kernels.gram.fairgrad_newton import Newton, newton_factor, retract, solve_newton
+from fairopt.kernels.jit import helper, inlined
+from fairopt.kernels.linear import EPS, copy, dot, fill, solve_factored
 
 REFINEMENTS = 12  # steps; 2 or 3 are usual
 SETTLED = 1e-13  # relative change of every dominating variable that ends the refinement
 STALLED = 1e-9  # largest change that may be the last one where it no longer halves
 ZONE = 1.0  # width of the corner zone, as in the first attempt of Newton
 TRUSTED = 0.05  # largest n eps |H^-1|: beyond it the inverse itself is rounding
+REFINEMENT_ROWS = 9
+
+
+class Refinement(NamedTuple):
+    """The matrix as given, and workspace beside that of Newton's method.
+
+    Attributes:
+        S: (n, n) the matrix scaled by powers of two; C = S / (e e').
+        e: (n,) lengths of the gradients in that scale, in [0.5, 1).
+        b: (n,) bound of the error of the residuals rp.
+        low: (n,) what v lacks: the variable is v + low.
+        u: (n,) (v + low) / e, its high parts.
+        u_low: (n,) its low parts.
+        old: (n,) v before the step.
+        old_x: (n,) x before the step.
+        old_tau: (n,) tau before the step.
+        column: (n,) a column of H^-1.
+        dt: (n,) bound of the error of t.
+    """
+
+    S: Array
+    e: Array
+    b: Array
+    low: Array
+    u: Array
+    u_low: Array
+    old: Array
+    old_x: Array
+    old_tau: Array
+    column: Array
+    dt: Array
+
+
+@inlined
+def refinement_workspace(S: Array, e: Array, rows: Array) -> Refinement:
+    """The workspace in the memory of the first REFINEMENT_ROWS rows."""
+    return Refinement(
+        S, e, rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7], rows[8]
+    )
 
 
 @helper
-def precise_products(
-    S: Array, e: Array, v: Array, low: Array, t: Array, rp: Array, b: Array, u: Array, u_low: Array
-) -> None:
+def precise_products(state: Newton, space: Refinement) -> None:
     """Fill rp = C(v + low) - t, and b with a bound of its error; C = S / (e e')."""
+    v, t, rp = state.pairs.v, state.pairs.t, state.rp
+    S, e, b, low, u, u_low = space.S, space.e, space.b, space.low, space.u, space.u_low
     n = v.shape[0]
     for i in range(n):
         u[i], u_low[i] = two_quotient(v[i], low[i], e[i])
@@ -62,52 +102,47 @@ def settle(theta: float, x: Array, tau: Array, old_x: Array, old_tau: Array) -> 
 
 
 @helper
-def refine(C: Array, S: Array, e: Array, theta: float, H: Array, state: Array) -> bool:
+def refine(C: Array, theta: float, state: Newton, space: Refinement) -> bool:
     """Newton steps on precise residuals; False if H is singular or the steps do not shrink.
 
-    Rows 0 to 3 of the state hold x, tau, v, t, row 11 beta; row 4 is left with the residuals and
-    row 5 with a bound of their error.
+    The residuals rp and the bound b of their error are those of the last point.
     """
-    x, tau, v, t, rp, b = state[0], state[1], state[2], state[3], state[4], state[5]
-    gamma, dv, low, beta = state[6], state[7], state[8], state[11]
-    u, u_low, old, old_x = state[9], state[10], state[12], state[13]
-    n = x.shape[0]
-    old_tau = state[14]
-    fill(low, 0.0)
+    x, tau, v, _ = state.pairs
+    rp, gamma, dv = state.rp, state.gamma, state.dv
+    fill(space.low, 0.0)
     before = math.inf
     for _ in range(REFINEMENTS):
-        precise_products(S, e, v, low, t, rp, b, u, u_low)
-        if not newton_factor(C, x, tau, theta, 0.0, gamma, H):
+        precise_products(state, space)
+        if not newton_factor(C, x, tau, theta, 0.0, gamma, state.H):
             return False
-        for i in range(n):
-            dv[i] = -theta * gamma[i] * rp[i]
-        solve_factored(H, dv, n)
-        for i in range(n):
-            dv[i] *= gamma[i]
-            old[i], old_x[i], old_tau[i] = v[i], x[i], tau[i]
-        retract(C, beta, theta, ZONE, x, tau, v, t, rp, dv)
-        keep_low_parts(v, old, dv, low)
-        change = settle(theta, x, tau, old_x, old_tau)
+        solve_newton(state.H, theta, gamma, rp, dv)
+        copy(v, space.old)
+        copy(x, space.old_x)
+        copy(tau, space.old_tau)
+        retract(C, state.beta, theta, ZONE, state.pairs, rp, dv)
+        keep_low_parts(v, space.old, dv, space.low)
+        change = settle(theta, x, tau, space.old_x, space.old_tau)
         if change <= SETTLED or (change <= STALLED and change > 0.5 * before):
-            precise_products(S, e, v, low, t, rp, b, u, u_low)
+            precise_products(state, space)
             return True
         before = change
     return False
 
 
 @helper
-def forward_error(C: Array, theta: float, H: Array, state: Array) -> float:
+def forward_error(C: Array, theta: float, state: Newton, space: Refinement) -> float:
     """First-order bound of the relative error of every weight, from the residual and its error.
 
     With b = |rp| + its error + t times the rounding of the curve: |dv| <= |M| b, M = Gamma H^-1
     theta Gamma, and |dt| <= b + |C M| b; a task's weight moves with its dominating variable.
     """
-    x, tau, v, t, rp, b = state[0], state[1], state[2], state[3], state[4], state[5]
-    gamma, dv, column, dt, beta = state[6], state[7], state[8], state[9], state[11]
+    x, tau, v, t = state.pairs
+    beta, rp, gamma, dv = state.beta, state.rp, state.gamma, state.dv
+    b, column, dt = space.b, space.column, space.dt
     n = x.shape[0]
     om = 1.0 - theta
     lc = math.log(om / theta)
-    if not newton_factor(C, x, tau, theta, 0.0, gamma, H):
+    if not newton_factor(C, x, tau, theta, 0.0, gamma, state.H):
         return math.inf
     for i in range(n):
         curve = EPS * (abs(beta[i]) + 2.0 * om * abs(x[i]) + 2.0 * theta * abs(tau[i]) + 2.0)
@@ -115,7 +150,7 @@ def forward_error(C: Array, theta: float, H: Array, state: Array) -> float:
         dv[i], dt[i] = 0.0, b[i]
     largest = 0.0
     for j in range(n):
-        largest = max(largest, inverse_column(H, j, column))
+        largest = max(largest, inverse_column(state.H, j, column))
         for i in range(n):
             column[i] *= gamma[i]
             dv[i] += abs(column[i]) * (theta * gamma[j] * b[j])
@@ -146,7 +181,9 @@ def inverse_column(L: Array, j: int, column: Array) -> float:
 
 
 @helper
-def refined_interior(C: Array, S: Array, e: Array, alpha: float, H: Array, state: Array) -> float:
+def refined_interior(C: Array, alpha: float, state: Newton, space: Refinement) -> float:
     """Refine for 0 < alpha < inf; return a bound of the relative error of every weight."""
     theta = alpha / (1.0 + alpha)
-    return forward_error(C, theta, H, state) if refine(C, S, e, theta, H, state) else math.inf
+    if not refine(C, theta, state, space):
+        return math.inf
+    return forward_error(C, theta, state, space)

@@ -1,8 +1,9 @@
-"""Smallest convex combination for one Gram matrix: checks, scaling, solve, residual in one pass."""
+"""Min-norm point (MGDA) for one Gram matrix: checks, scaling, solve and residual in one pass."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from fairopt.kernels.gram.nonnegative_qp import (
     CAPPED,
     NEGATIVE_LIMIT,
     NOT_CONVEX,
+    ActiveSet,
+    active_set,
     clear,
     nonnegative_minimum,
     warm_support,
@@ -25,6 +28,24 @@ from fairopt.kernels.linear import fill
 OPTIMAL = 0
 STEP_LIMIT = 3
 ROUNDING_LIMITED = 7
+
+
+class Workspace(NamedTuple):
+    """The problem in units of unit gradients, and the solution in them.
+
+    Attributes:
+        C: (n, n) correlation matrix.
+        d: (n,) lengths of the gradients.
+        q: (n,) linear term -1 / d, times the smallest length.
+        u: (n,) the solution; the weights are u / d, normalised.
+        active: Its support.
+    """
+
+    C: Array
+    d: Array
+    q: Array
+    u: Array
+    active: ActiveSet
 
 
 @helper
@@ -41,20 +62,12 @@ def normalise(v: Array) -> bool:
 
 
 @helper
-def shortest(
-    C: Array,
-    d: Array,
-    start: Array,
-    warm: bool,
-    budget: int,
-    weights: Array,
-    work: Array,
-    L: Array,
-    ints: Ints,
+def min_norm_point(
+    space: Workspace, start: Array, warm: bool, budget: int, weights: Array
 ) -> tuple[int, int]:
-    """Fill work[2] = argmin u'Cu/2 - sum u/d over u >= 0 and the convex weights; (code, steps)."""
+    """Fill u = argmin u'Cu/2 - sum u/d over u >= 0 and the convex weights; (code, steps)."""
+    C, d, q, u = space.C, space.d, space.q, space.u
     n = d.shape[0]
-    q, u, x = work[1], work[2], work[3]
     least, at = math.inf, 0
     for i in range(n):
         if d[i] < least:
@@ -62,9 +75,9 @@ def shortest(
     for i in range(n):
         q[i] = -least / d[i]
         u[i] = start[i] * (d[i] / least) if warm else 0.0
-    clear(ints)
-    m = warm_support(C, u, L, ints) if warm else 0
-    code, _, steps = nonnegative_minimum(C, q, u, L, ints, x, m, budget, True, 0.0)
+    clear(space.active)
+    m = warm_support(C, u, space.active) if warm else 0
+    code, _, steps = nonnegative_minimum(C, q, u, space.active, m, budget, True, 0.0)
     for i in range(n):
         weights[i] = u[i] * (least / d[i])
     if not normalise(weights):  # no step was allowed: the shortest gradient alone
@@ -96,9 +109,9 @@ def min_norm(
     """Weights, status or fault, residual, steps, error assumed of C, v'Cv for unit gradients."""
     n = A.shape[0]
     C, L = np.empty((n, n)), np.empty((n, n))
-    work = np.empty((6, n))
-    ints = np.empty((3, n), np.int64)
-    d, u, x, r = work[0], work[2], work[3], work[4]
+    rows, ints = np.empty((5, n)), np.empty((3, n), np.int64)
+    d, q, u, x, r = rows[0], rows[1], rows[2], rows[3], rows[4]
+    space = Workspace(C, d, q, u, active_set(L, ints, x))
     residual[0], steps[0], margin[0] = math.inf, 0, 0.0
     status[0], bound[0] = unit_gradients(A, error, C, d)
     if status[0] != 0:
@@ -106,7 +119,7 @@ def min_norm(
     if zero_gradient(d, weights):
         residual[0] = 0.0
         return
-    code, steps[0] = shortest(C, d, start, warm != 0.0, int(budget), weights, work, L, ints)
+    code, steps[0] = min_norm_point(space, start, warm != 0.0, int(budget), weights)
     normalise(u)
     margin[0], _ = curvature(C, u, x)
     if code == NOT_CONVEX or margin[0] < -NEGATIVE_LIMIT:

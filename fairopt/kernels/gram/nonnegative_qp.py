@@ -10,9 +10,10 @@ objective is strictly lower than the time before, so no support repeats.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from fairopt.arrays import Array, Ints
-from fairopt.kernels.jit import helper
+from fairopt.kernels.jit import helper, inlined
 from fairopt.kernels.linear import EPS, cholesky, dot, dot_abs, solve_factored
 
 SOLVED = 0
@@ -35,17 +36,41 @@ def step_cap(n: int) -> int:
     return 40 * n + 50
 
 
+class ActiveSet(NamedTuple):
+    """The support P of m tasks, the factor of C_PP, and room for one solution with it.
+
+    Attributes:
+        L: (n, n) Cholesky factor of C_PP in the lower triangle of the first m rows.
+        P: (n,) the tasks of the support in the order of L, in the first m entries.
+        inside: (n,) 1 for a task of the support, else 0.
+        tabu: (n,) 1 for a task left out because its dependence on the support is rounding.
+        x: (n,) the minimiser on the support or a direction, in the order of P.
+    """
+
+    L: Array
+    P: Ints
+    inside: Ints
+    tabu: Ints
+    x: Array
+
+
+@inlined
+def active_set(L: Array, ints: Ints, x: Array) -> ActiveSet:
+    """The workspace in the memory of L (n, n), ints (3, n) and x (n,)."""
+    return ActiveSet(L, ints[0], ints[1], ints[2], x)
+
+
 @helper
-def clear(ints: Ints) -> None:
+def clear(active: ActiveSet) -> None:
     """An empty support."""
-    for a in range(3):
-        for j in range(ints.shape[1]):
-            ints[a, j] = 0
+    for j in range(active.P.shape[0]):
+        active.P[j] = active.inside[j] = active.tabu[j] = 0
 
 
 @helper
-def append(L: Array, P: Ints, m: int, C: Array, j: int) -> bool:
+def append(active: ActiveSet, m: int, C: Array, j: int) -> bool:
     """Extend the factor by task j; False if it depends on the support."""
+    L, P = active.L, active.P
     row = L[m]
     for a in range(m):
         row[a] = (C[j, P[a]] - dot(L[a], row, a)) / L[a, a]
@@ -59,8 +84,9 @@ def append(L: Array, P: Ints, m: int, C: Array, j: int) -> bool:
 
 
 @helper
-def delete(L: Array, P: Ints, m: int, k: int) -> None:
+def delete(active: ActiveSet, m: int, k: int) -> None:
     """Remove position k from the support: shift the rows up, restore the triangle by rotations."""
+    L, P = active.L, active.P
     for i in range(k, m - 1):
         P[i] = P[i + 1]
         for c in range(i + 2):
@@ -79,56 +105,56 @@ def delete(L: Array, P: Ints, m: int, k: int) -> None:
 def first_blocker(u: Array, P: Ints, m: int, move: Array) -> tuple[int, float]:
     """Position that reaches zero first along u + t move (t <= 1 is the caller's test), or -1."""
     block = -1
-    shortest = math.inf
+    least = math.inf
     for a in range(m):
         if move[a] < 0.0:
             t = u[P[a]] / -move[a]
-            if t < shortest or (t == shortest and block >= 0 and P[a] < P[block]):
-                block, shortest = a, t
-    return block, shortest
+            if t < least or (t == least and block >= 0 and P[a] < P[block]):
+                block, least = a, t
+    return block, least
 
 
 @helper
 def minimise_on_support(
-    C: Array, q: Array, u: Array, L: Array, ints: Ints, x: Array, m: int, entering: int
+    q: Array, u: Array, active: ActiveSet, m: int, entering: int
 ) -> tuple[int, int]:
     """Move u to the minimiser on its support, deleting what blocks; return (m, deletions)."""
-    P, inside, tabu = ints[0], ints[1], ints[2]
+    P, x = active.P, active.x
     deletions = 0
     while m > 0:
         for a in range(m):
             x[a] = -q[P[a]]
-        solve_factored(L, x, m)
+        solve_factored(active.L, x, m)
         block = -1
-        shortest = 1.0
+        least = 1.0
         for a in range(m):
             if x[a] <= 0.0:
                 old = u[P[a]]
                 t = old / (old - x[a]) if old > 0.0 else 0.0
-                if block < 0 or t < shortest or (t == shortest and P[a] < P[block]):
-                    block, shortest = a, t
+                if block < 0 or t < least or (t == least and P[a] < P[block]):
+                    block, least = a, t
         if block < 0:
             for a in range(m):
                 u[P[a]] = x[a]
             break
         for a in range(m):
-            u[P[a]] += shortest * (x[a] - u[P[a]])
+            u[P[a]] += least * (x[a] - u[P[a]])
         gone = P[block]
         u[gone] = 0.0
-        inside[gone] = 0
-        if gone == entering and deletions == 0 and shortest == 0.0:
-            tabu[gone] = 1  # its negative price was rounding
-        delete(L, P, m, block)
+        active.inside[gone] = 0
+        if gone == entering and deletions == 0 and least == 0.0:
+            active.tabu[gone] = 1  # its negative price was rounding
+        delete(active, m, block)
         m -= 1
         deletions += 1
     return m, deletions
 
 
 @helper
-def cheapest(C: Array, q: Array, u: Array, ints: Ints, m: int, lowest_index: bool) -> int:
+def cheapest(C: Array, q: Array, u: Array, active: ActiveSet, m: int, lowest_index: bool) -> int:
     """The task outside the support with the most negative price (or the first one), or -1."""
     n = q.shape[0]
-    inside, tabu = ints[1], ints[2]
+    P, inside, tabu = active.P, active.inside, active.tabu
     best = -1
     best_price = 0.0
     for j in range(n):
@@ -137,7 +163,7 @@ def cheapest(C: Array, q: Array, u: Array, ints: Ints, m: int, lowest_index: boo
         if SPARSE * m < n:
             total, size = 0.0, 0.0
             for a in range(m):
-                term = C[j, ints[0, a]] * u[ints[0, a]]
+                term = C[j, P[a]] * u[P[a]]
                 total += term
                 size += abs(term)
         else:
@@ -151,10 +177,10 @@ def cheapest(C: Array, q: Array, u: Array, ints: Ints, m: int, lowest_index: boo
 
 
 @helper
-def guess_support(C: Array, q: Array, u: Array, L: Array, ints: Ints, x: Array) -> int:
+def guess_support(C: Array, q: Array, u: Array, active: ActiveSet) -> int:
     """A feasible start: solve on all with q < 0, drop what is negative, repeat; 0 if none."""
     n = q.shape[0]
-    P, inside = ints[0], ints[1]
+    L, P, x = active.L, active.P, active.x
     m = 0
     for j in range(n):
         if q[j] < 0.0:
@@ -176,7 +202,7 @@ def guess_support(C: Array, q: Array, u: Array, L: Array, ints: Ints, x: Array) 
         if kept == m:
             for a in range(m):
                 u[P[a]] = x[a]
-                inside[P[a]] = 1
+                active.inside[P[a]] = 1
             return m
         m = kept
     return 0
@@ -204,21 +230,21 @@ def descends(q: Array, terms: float, P: Ints, m: int, x: Array, j: int) -> bool:
 
 
 @helper
-def at_precision(ints: Ints) -> bool:
+def at_precision(active: ActiveSet) -> bool:
     """Whether a task was left out because its dependence on the others is rounding."""
     left_out = 0
-    for j in range(ints.shape[1]):
-        left_out += ints[2, j]
+    for j in range(active.tabu.shape[0]):
+        left_out += active.tabu[j]
     return left_out > 0
 
 
 @helper
-def warm_support(C: Array, u: Array, L: Array, ints: Ints) -> int:
+def warm_support(C: Array, u: Array, active: ActiveSet) -> int:
     """The independent part of the support of u as a start; what does not fit is set to zero."""
     m = 0
     for j in range(u.shape[0]):
-        if u[j] > 0.0 and append(L, ints[0], m, C, j):
-            ints[1, j] = 1
+        if u[j] > 0.0 and append(active, m, C, j):
+            active.inside[j] = 1
             m += 1
         else:
             u[j] = 0.0
@@ -239,39 +265,37 @@ def nonnegative_minimum(
     C: Array,
     q: Array,
     u: Array,
-    L: Array,
-    ints: Ints,
-    x: Array,
+    active: ActiveSet,
     m: int,
     cap: int,
     guess: bool,
     terms: float,
 ) -> tuple[int, int, int]:
-    """Solve from the state (u, L, ints, m), which is kept for the next q; return (code, m, steps).
+    """Solve from (u, active, m), which is kept for the next q; return (code, m, steps).
 
-    Cold start: u and ints zero, m = 0; `guess` a support first if most tasks may be in it. On RAY,
+    Cold start: u zero, a `clear` support, m = 0; `guess` a support first if most tasks may be in it. On RAY,
     u holds the ray and the state is not reusable. `terms` is the size of the sums of which q is the
     result: their rounding must not pass for a ray; inf where the minimum is known to exist.
     """
     n = q.shape[0]
-    P, inside, tabu = ints[0], ints[1], ints[2]
+    P, inside, tabu, x = active.P, active.inside, active.tabu, active.x
     for j in range(n):
         tabu[j] = 0
     if guess and m == 0 and n >= GUESS_FROM:
-        m = guess_support(C, q, u, L, ints, x)
+        m = guess_support(C, q, u, active)
     entering = -1
     steps = 0
     while steps < cap:
-        m, deletions = minimise_on_support(C, q, u, L, ints, x, m, entering)
+        m, deletions = minimise_on_support(q, u, active, m, entering)
         steps += 1 + deletions
-        entering = cheapest(C, q, u, ints, m, steps > 5 * n)
+        entering = cheapest(C, q, u, active, m, steps > 5 * n)
         if entering < 0:
             return SOLVED, m, steps
-        while not append(L, P, m, C, entering):
+        while not append(active, m, C, entering):
             for a in range(m):
                 x[a] = -C[entering, P[a]]
-            pivot = L[m, m]
-            solve_factored(L, x, m)
+            pivot = active.L[m, m]
+            solve_factored(active.L, x, m)
             if pivot < -NEGATIVE_LIMIT and pivot < -NEGATIVE_LIMIT * length(x, m) ** 2:
                 return NOT_CONVEX, m, steps
             block, t = first_blocker(u, P, m, x)
@@ -293,7 +317,7 @@ def nonnegative_minimum(
             u[entering] += t
             u[P[block]] = 0.0
             inside[P[block]] = 0
-            delete(L, P, m, block)
+            delete(active, m, block)
             m -= 1
             steps += 1
         if not tabu[entering]:

@@ -12,9 +12,24 @@ import math
 import numpy as np
 
 from fairopt.arrays import Array, Ints
-from fairopt.kernels.gram.fairgrad_newton import ATTEMPT, CONVERGED, fill_beta, newton, warm_start
-from fairopt.kernels.gram.iterative_refinement import refined_interior
-from fairopt.kernels.jit import helper
+from fairopt.kernels.gram.fairgrad_newton import (
+    ATTEMPT,
+    CONVERGED,
+    NEWTON_ROWS,
+    Newton,
+    fill_beta,
+    newton,
+    newton_workspace,
+    warm_start,
+)
+from fairopt.kernels.gram.fairgrad_problem import Problem
+from fairopt.kernels.gram.iterative_refinement import (
+    REFINEMENT_ROWS,
+    Refinement,
+    refined_interior,
+    refinement_workspace,
+)
+from fairopt.kernels.jit import allocating, helper
 from fairopt.kernels.linear import EPS
 
 
@@ -53,60 +68,60 @@ def add_logs(a: float, b: float) -> float:
 
 
 @helper
-def merge(
-    C: Array,
-    S: Array,
-    e: Array,
-    shares: Array,
-    x: Array,
-    group: Ints,
-    first: Ints,
-    C2: Array,
-    S2: Array,
-    e2: Array,
-    sums: Array,
-    x2: Array,
-) -> None:
-    """Fill the problem of the groups, and the logs of the sums of their shares and weights."""
-    for a in range(C2.shape[0]):
-        e2[a] = e[first[a]]
-        sums[a], x2[a] = -math.inf, -math.inf
-        for b in range(C2.shape[0]):
-            C2[a, b], S2[a, b] = C[first[a], first[b]], S[first[a], first[b]]
-    for i in range(C.shape[0]):
-        a = group[i]
-        sums[a] = add_logs(sums[a], shares[i])
-        x2[a] = add_logs(x2[a], x[i])
+def choose(M: Array, first: Ints, chosen: Array) -> None:
+    """Fill the rows and columns of the first tasks of the groups."""
+    for a in range(chosen.shape[0]):
+        for b in range(chosen.shape[0]):
+            chosen[a, b] = M[first[a], first[b]]
 
 
 @helper
+def log_sums(logs: Array, group: Ints, sums: Array) -> None:
+    """Fill the log of the sum of e^logs over each group."""
+    for a in range(sums.shape[0]):
+        sums[a] = -math.inf
+    for i in range(logs.shape[0]):
+        a = group[i]
+        sums[a] = add_logs(sums[a], logs[i])
+
+
+@allocating
 def refined_groups(
-    C: Array, S: Array, e: Array, alpha: float, shift: float, logs: Array, tol: float, state: Array
+    problem: Problem, shift: float, tol: float, state: Newton, space: Refinement
 ) -> float:
-    """Solve for groups of parallel tasks, put x = log v and v into the state; bound the error."""
-    n = C.shape[0]
-    group, first = np.empty(n, np.int64), np.empty(n, np.int64)
-    m = parallel_groups(C, group, first)
+    """Solve for groups of parallel tasks, put x = log v and v into the state; bound the error.
+
+    Names that end in 2 belong to the m groups.
+    """
+    alpha, x = problem.alpha, state.pairs.x
+    n = x.shape[0]
+    group, first, shares = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n)
+    m = parallel_groups(problem.C, group, first)
     if m == n:
         return math.inf
     C2, S2, H2 = np.empty((m, m)), np.empty((m, m)), np.empty((m, m))
-    state2, e2, sums = np.empty((15, m)), np.empty(m), np.empty((2, m))
-    shares = state[4]
-    theta = alpha / (1.0 + alpha)
+    e2, shares2, zeros = np.empty(m), np.empty(m), np.zeros(m)
+    state2 = newton_workspace(np.empty((NEWTON_ROWS, m)), H2)
+    space2 = refinement_workspace(S2, e2, np.empty((REFINEMENT_ROWS, m)))
+    x2 = state2.pairs.x
     for i in range(n):
-        shares[i] = logs[1, i] + (1.0 - alpha) * logs[0, i]
-    merge(C, S, e, shares, state[0], group, first, C2, S2, e2, sums[1], state2[0])
+        shares[i] = problem.log_p[i] + (1.0 - alpha) * problem.log_d[i]
     for a in range(m):
-        sums[0, a] = 0.0  # lengths are part of the shares
-    shift2 = fill_beta(alpha, sums[1], sums[0], state2[11])
+        e2[a] = space.e[first[a]]
+    choose(problem.C, first, C2)
+    choose(space.S, first, S2)
+    log_sums(shares, group, shares2)
+    log_sums(x, group, x2)
+    shift2 = fill_beta(alpha, shares2, zeros, state2.beta)  # lengths are part of the shares
     for a in range(m):
-        state2[0, a] += shift - shift2
-    warm_start(C2, state2[11], theta, state2[0], state2[1], state2[2])
-    code, _ = newton(C2, state2[11], theta, 1.0, tol, -math.inf, ATTEMPT, H2, state2)
+        x2[a] += shift - shift2
+    theta = alpha / (1.0 + alpha)
+    warm_start(C2, state2.beta, theta, state2.pairs)
+    code, _ = newton(C2, theta, 1.0, tol, -math.inf, ATTEMPT, state2)
     if code != CONVERGED:
         return math.inf
-    error = refined_interior(C2, S2, e2, alpha, H2, state2)
+    error = refined_interior(C2, alpha, state2, space2)
     for i in range(n):
-        state[0, i] = state2[0, group[i]] + shift2 - shift + shares[i] - sums[1, group[i]]
-        state[2, i] = math.exp(state[0, i])
+        x[i] = x2[group[i]] + shift2 - shift + shares[i] - shares2[group[i]]
+        state.pairs.v[i] = math.exp(x[i])
     return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,11 +13,13 @@ from fairopt.kernels.gram.correlation import correlation
 from fairopt.kernels.gram.nonnegative_qp import (
     NEGATIVE_LIMIT,
     NOT_CONVEX,
+    ActiveSet,
+    active_set,
     clear,
     nonnegative_minimum,
     step_cap,
 )
-from fairopt.kernels.jit import gufunc, helper
+from fairopt.kernels.jit import gufunc, helper, inlined
 from fairopt.kernels.linear import EPS, dot, fill
 
 STATIONARY = 0
@@ -24,9 +27,35 @@ UNDECIDED = 1
 NOT_STATIONARY = 2
 
 GRAM_ERROR = 16.0 * EPS  # of a float64 Gram matrix whose sums are added in short runs
+MIN_NORM_ROWS = 5
 
-# What is known of the min-norm point of the unit gradients: whether, its v'Cv, its least slope.
-PROOF_KNOWN, PROOF_QUAD, PROOF_LEAST = 0, 1, 2
+
+class MinNormPoint(NamedTuple):
+    """The min-norm point of the unit gradients, which is found once and only if somebody asks.
+
+    Attributes:
+        known: (1,) 1 if the others are filled, else 0.
+        quad: (1,) v'Cv.
+        least: (1,) min_i (Cv)_i.
+        v: (n,) the point, a convex combination.
+        q: (n,) room for the linear term.
+        active: Its support.
+    """
+
+    known: Array
+    quad: Array
+    least: Array
+    v: Array
+    q: Array
+    active: ActiveSet
+
+
+@inlined
+def min_norm_workspace(rows: Array, active: ActiveSet) -> MinNormPoint:
+    """The workspace in the memory of the first MIN_NORM_ROWS rows; nothing is known yet."""
+    known, quad, least = rows[0, :1], rows[1, :1], rows[2, :1]
+    known[0] = 0.0
+    return MinNormPoint(known, quad, least, rows[3], rows[4], active)
 
 
 @helper
@@ -63,26 +92,24 @@ def curvature(C: Array, v: Array, z: Array) -> tuple[float, float]:
 
 
 @helper
-def unit_min_norm(
-    C: Array, v: Array, q: Array, x: Array, L: Array, ints: Ints
-) -> tuple[int, float, float]:
+def unit_min_norm(C: Array, v: Array, q: Array, active: ActiveSet) -> tuple[int, float, float]:
     """The convex v with the smallest v'Cv; return (code, v'Cv, min Cv)."""
     n = v.shape[0]
     fill(v, 0.0)
     fill(q, -1.0)
-    clear(ints)
-    code, _, _ = nonnegative_minimum(C, q, v, L, ints, x, 0, step_cap(n), True, 0.0)
+    clear(active)
+    code, _, _ = nonnegative_minimum(C, q, v, active, 0, step_cap(n), True, 0.0)
     total = 0.0
     for i in range(n):
         total += v[i]
     for i in range(n):
         v[i] /= total
-    quad, least = curvature(C, v, x)
+    quad, least = curvature(C, v, active.x)
     return code, quad, least
 
 
 @helper
-def verdict(quad: float, least: float, error: float, n: int) -> int:
+def decide(quad: float, least: float, error: float, n: int) -> int:
     """What v'Cv and min Cv of a convex v prove about every matrix within `error` of C."""
     if least > error:
         return NOT_STATIONARY
@@ -117,11 +144,11 @@ def zero_gradient(d: Array, out: Array) -> bool:
 
 
 @helper
-def judge(C: Array, proof: Array, work: Array, L: Array, ints: Ints) -> bool:
-    """Decide stationarity by the min-norm point, kept in work[0]; False if C is not convex."""
-    if proof[PROOF_KNOWN] == 0.0:
-        code, quad, least = unit_min_norm(C, work[0], work[1], work[2], L, ints)
-        proof[0], proof[1], proof[2] = 1.0, quad, least
+def find_min_norm(C: Array, point: MinNormPoint) -> bool:
+    """Fill the point unless it is known; False if C is not convex."""
+    if point.known[0] == 0.0:
+        code, quad, least = unit_min_norm(C, point.v, point.q, point.active)
+        point.known[0], point.quad[0], point.least[0] = 1.0, quad, least
         return code != NOT_CONVEX and quad >= -NEGATIVE_LIMIT
     return True
 
@@ -140,27 +167,19 @@ def least_slope(C: Array, u: Array) -> float:
 
 @helper
 def stationarity_of(
-    C: Array,
-    d: Array,
-    slope: float,
-    error: float,
-    proof: Array,
-    work: Array,
-    L: Array,
-    ints: Ints,
-    certificate: Array,
+    C: Array, d: Array, slope: float, error: float, point: MinNormPoint, certificate: Array
 ) -> tuple[int, float]:
-    """The verdict (or INDEFINITE) and the error of C it assumes; fill the certificate if near."""
-    if not slope > error and not judge(C, proof, work, L, ints):
+    """The decision (or INDEFINITE) and the error of C it assumes; fill the certificate if near."""
+    if not slope > error and not find_min_norm(C, point):
         return INDEFINITE, error
-    if proof[PROOF_KNOWN] == 0.0:
+    if point.known[0] == 0.0:
         return NOT_STATIONARY, error
-    quad = proof[PROOF_QUAD]
+    quad = point.quad[0]
     error = max(error, -quad)
-    known = verdict(quad, proof[PROOF_LEAST], error, d.shape[0])
-    if known != NOT_STATIONARY:
-        to_gradients(work[0], d, certificate)
-    return known, error
+    decision = decide(quad, point.least[0], error, d.shape[0])
+    if decision != NOT_STATIONARY:
+        to_gradients(point.v, d, certificate)
+    return decision, error
 
 
 @gufunc(
@@ -168,13 +187,11 @@ def stationarity_of(
     "(n,n),()->(n),(),(),()",
 )
 def pareto(A: Array, error: float, weights: Array, code: Ints, quad: Array, bound: Array) -> None:
-    """Convex weights of the gradients, verdict or fault, v'Cv of the unit gradients, its error."""
+    """Convex weights of the gradients, decision or fault, v'Cv of the unit gradients, its error."""
     n = A.shape[0]
-    C = np.empty((n, n))
-    L = np.empty((n, n))
-    work = np.empty((5, n))
-    ints = np.empty((3, n), np.int64)
-    d, v = work[0], work[1]
+    C, L = np.empty((n, n)), np.empty((n, n))
+    rows, ints = np.empty((4, n)), np.empty((3, n), np.int64)
+    d, v, q, x = rows[0], rows[1], rows[2], rows[3]
     code[0], bound[0] = unit_gradients(A, error, C, d)
     quad[0] = 0.0
     if code[0] != 0:
@@ -182,10 +199,10 @@ def pareto(A: Array, error: float, weights: Array, code: Ints, quad: Array, boun
     if zero_gradient(d, weights):
         code[0] = STATIONARY
         return
-    outcome, quad[0], least = unit_min_norm(C, v, work[2], work[3], L, ints)
+    outcome, quad[0], least = unit_min_norm(C, v, q, active_set(L, ints, x))
     if outcome == NOT_CONVEX or quad[0] < -NEGATIVE_LIMIT:
         code[0] = INDEFINITE
         return
     bound[0] = max(bound[0], -quad[0])
-    code[0] = verdict(quad[0], least, bound[0], n)
+    code[0] = decide(quad[0], least, bound[0], n)
     to_gradients(v, d, weights)
