@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.arrays import EPS, Array
+from fairopt.arrays import EPS, GRAM_ERROR, Array
 from fairopt.solution import Solution, single
 
 MAX_ITERATIONS = 100_000  # active-set steps over all levels; a few times K are usual
-ZERO_REFERENCE = 8.0  # times K eps (sum |g_k r_k|)^2: below it |g0|^2 is rounding
 
 
 def conflict_averse(
@@ -39,22 +38,27 @@ def conflict_averse(
         start: Weights to start from, (..., K); only their support matters.
         tol: Largest residual (`conflict_averse_residual`) called OPTIMAL.
         max_iterations: Active-set steps allowed.
-        gram_error: Relative error of the entries of A in units of unit-norm gradients; reported.
+        gram_error: Largest error of the entries of A in units of unit-norm gradients, default as in
+            `fairopt.dual_cone_projection`.
 
     Returns:
         `Solution` with weights of d (not only of the correction) and `dual` v. With c = 0 or g0 = 0
-        the weights are r and v is the lowest-index task of least progress. At a Pareto stationary
-        point the optimum still exists for c < 1 (its worst progress is at most 0); for c >= 1
-        the weights are zero and v is the vanishing combination; both fill `certificate`.
+        the weights are r and v is the lowest-index task of least progress. Where the gradients are
+        Pareto stationary, or this precision cannot tell, `certificate` is the combination that
+        (nearly) vanishes. The optimum still exists for c < 1 (its worst progress is at most 0) and
+        is solved; for c >= 1 weights that are zero are best, with status PARETO_STATIONARY.
 
     Method: for a level mu the point of {d: <g_k, d> >= mu} nearest to g0 is a nonnegative
     quadratic programme (exact active set); its distance is convex in mu with a piecewise quadratic
-    square, and the level where it is c ||g0|| is found from the exact root of each piece.
+    square, and the level where it is c ||g0|| is found from the exact root of each piece. Then the
+    weights are pulled towards r until d is in the ball for every matrix within `gram_error`.
 
-    Guarantee: OPTIMAL bounds the gap between the worst progress and that of any direction in the
-    ball by tol, relative to max(|dual value|, ||g0||^2); ROUNDING_LIMITED that rounding of the Gram
-    matrix and the weights (`floor`) explains a larger one; UNDECIDED that the gap is larger where
-    the Gram matrix cannot tell whether the gradients are Pareto stationary.
+    Guarantee: the residual bounds the gap between the worst progress of d and that of any direction
+    in the ball, relative to max(|best|, ||g0||^2), for every set of gradients whose Gram matrix is
+    within `gram_error` of A. OPTIMAL means at most tol, ROUNDING_LIMITED at most 1e-6; UNDECIDED
+    that the digits of A prove no better gap (near stationary points with c >= 1, or where g0 itself
+    is rounding), with weights for the matrix as given, not pulled:
+    `fairopt.conflict_averse_from_gradients` resolves more.
 
     Raises:
         InvalidInput: as `fairopt.fairgrad`; c < 0 or not finite.
@@ -99,11 +103,11 @@ def _kernel() -> Any:
 
 def _solution(answer: tuple[Any, ...]) -> Solution:
     """The record of the kernel's outputs."""
-    w, dual, certificate, status, residual, steps, floor, bound = answer
+    w, dual, certificate, status, residual, steps, bound = answer
     if np.isnan(certificate[..., 0]).all():
         certificate = None
     if w.ndim > 1:
-        return Solution(w, status, residual, steps, certificate, dual, floor, gram_error=bound)
+        return Solution(w, status, residual, steps, certificate, dual, gram_error=bound)
     return single(
         w,
         status,
@@ -111,7 +115,6 @@ def _solution(answer: tuple[Any, ...]) -> Solution:
         steps,
         certificate=certificate,
         dual=dual,
-        floor=float(floor),
         gram_error=float(bound),
     )
 
@@ -122,14 +125,16 @@ def conflict_averse_residual(
     weights: ArrayLike,
     reference: ArrayLike | None = None,
     dual: ArrayLike | None = None,
+    gram_error: float | ArrayLike | None = None,
 ) -> float | Array:
-    r"""How far any weights are from the best worst-case progress in the ball; 0 is exact.
+    r"""How far any weights are from the best worst-case progress in the ball, certified.
 
-    (dual value - worst progress) / max(|dual value|, ||g0||^2), plus the violation of the ball
-    relative to ||g0||. The dual value bounds what any direction in the ball can reach (a ||G v||
-    whose square is below the rounding of v'Av counts as zero). Where g0
-    vanishes to rounding the ball is a point, and the residual is (sum |g_k| |w_k - r_k|)^2 over
-    (sum |g_k| |r_k|)^2.
+    (upper - lower) / max(|upper|, ||g0||^2), plus the violation of the ball relative to ||g0||.
+    Lower is the worst progress of the weights, upper the dual value of v, which bounds what any
+    direction in the ball can reach; each is charged what an error of `gram_error` in the entries of
+    A and the rounding of sums can do to it. The length ||G v|| counts with what it can be: an
+    unresolved one is the root of the error, never zero. An exact optimum thus has a residual of
+    the size of the error, not 0.
 
     Args:
         gram: A, (..., K, K).
@@ -138,14 +143,15 @@ def conflict_averse_residual(
         reference: r, (..., K), default 1 / K.
         dual: Simplex multipliers, (..., K); default what optimal weights imply: w - r, normalised
             (the vertex of least progress if w = r).
+        gram_error: As in `conflict_averse`.
 
     Example:
-        >>> conflict_averse_residual([[1.0, 0.0], [0.0, 1.0]], 0.0, [0.5, 0.5])
-        0.0
+        >>> conflict_averse_residual([[1.0, 0.0], [0.0, 1.0]], 0.0, [0.5, 0.5]) < 1e-13
+        True
         >>> round(conflict_averse_residual([[1.0, 0.0], [0.0, 1.0]], 1.0, [0.5, 0.5]), 4)
         0.5858
     """
-    A, _ = checks.gram_matrix(gram)
+    A, error = checks.gram_matrix(gram)
     K = A.shape[-1]
     radius = np.asarray(checks.radius("c", c))
     w = checks.task_array("weights", weights, K)
@@ -154,9 +160,12 @@ def conflict_averse_residual(
     checks.batch_shape(
         gram=A.shape[:-2], c=radius.shape, weights=w.shape[:-1], reference=r.shape[:-1]
     )
+    known: float | Array = GRAM_ERROR if error < 0.0 else error
+    if gram_error is not None:
+        known = checks.gram_precision(gram_error, error)
     v = _implied_dual(A, w, r) if dual is None else checks.task_array("dual", dual, K)
     with np.errstate(all="ignore"):
-        result = _gap(A, radius, w, r, v)
+        result = _gap(A, radius, (w, r, v), np.asarray(known) + (K + 2.0) * EPS)
     result = np.where(np.isnan(result), np.inf, result)
     return result if result.ndim else float(result)
 
@@ -175,22 +184,27 @@ def _implied_dual(A: Array, w: Array, r: Array) -> Array:
     return np.where(total > 0.0, u / np.where(total > 0.0, total, 1.0), vertex)
 
 
-def _gap(A: Array, c: Array, w: Array, r: Array, v: Array) -> Array:
-    """The residual for given multipliers."""
+def _gap(A: Array, c: Array, points: tuple[Array, Array, Array], e: Array) -> Array:
+    """The residual for weights, reference and multipliers; e in units of unit gradients."""
+    w, r, v = points
     d = np.sqrt(np.diagonal(A, axis1=-2, axis2=-1))
+
+    def size(x: Array) -> Array:
+        return np.asarray((d * np.abs(x)).sum(axis=-1))
+
+    def square(x: Array) -> Array:
+        return np.asarray(np.maximum((x * _times(A, x)).sum(axis=-1), 0.0))
+
     at_reference = _times(A, r)
-    square = (r * at_reference).sum(axis=-1)
-    size = (d * np.abs(r)).sum(axis=-1)
-    norm = np.sqrt(np.maximum(square, 0.0))
-    quad = np.maximum((v * _times(A, v)).sum(axis=-1), 0.0)
-    resolved = quad > (d.shape[-1] + 2.0) * EPS * (d * np.abs(v)).sum(axis=-1) ** 2
-    value = (v * at_reference).sum(axis=-1) + c * norm * np.sqrt(np.where(resolved, quad, 0.0))
-    off = np.sqrt(np.maximum(((w - r) * _times(A, w - r)).sum(axis=-1), 0.0))
-    gap = np.maximum(value - _times(A, w).min(axis=-1), 0.0)
-    proper = gap / np.maximum(np.abs(value), square) + np.maximum(off - c * norm, 0.0) / norm
+    low = np.sqrt(np.maximum((r * at_reference).sum(axis=-1) - e * size(r) ** 2, 0.0))
+    high = np.sqrt(square(r) + e * size(r) ** 2)
+    length = np.sqrt(square(v) + e * size(v) ** 2)
+    upper = (v * at_reference).sum(axis=-1) + e * size(v) * size(r) + c * high * length
+    slopes = _times(A, w) - np.asarray(e)[..., None] * d * size(w)[..., None]
+    gap = np.maximum(upper - slopes.min(axis=-1), 0.0)
+    gap = np.where(gap > 0.0, gap / np.maximum(np.abs(upper), low**2), 0.0)
+    off = np.sqrt(square(w - r) + e * size(w - r) ** 2)
+    outside = np.maximum(off - c * low, 0.0)
+    outside = np.where(outside > 0.0, outside / low, 0.0)
     simplex = np.abs(v.sum(axis=-1) - 1.0) + np.maximum(-v, 0.0).max(axis=-1)
-    proper = proper + np.where(simplex <= v.shape[-1] * EPS, 0.0, simplex)
-    off_size = (d * np.abs(w - r)).sum(axis=-1)
-    point = np.where(size > 0.0, (off_size / np.where(size > 0.0, size, 1.0)) ** 2, off_size)
-    vanishing = square <= ZERO_REFERENCE * d.shape[-1] * EPS * size * size
-    return np.asarray(np.where(vanishing, point, proper))
+    return np.asarray(gap + outside + np.where(simplex <= v.shape[-1] * EPS, 0.0, simplex))

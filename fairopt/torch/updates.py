@@ -11,12 +11,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from fairopt import checks
-from fairopt.arrays import EPS, Array
+from fairopt.arrays import GRAM_ERROR, Array
 from fairopt.errors import InvalidInput
 
 BLOCK = 1 << 18  # entries of one tensor lifted to float64 at a time: 2 MB per task
 RUN = 256  # entries summed in one run; the sums of runs are added pairwise
-GRAM_ERROR = 16.0 * EPS  # of the entries of `gram` in units of unit-norm updates
 
 Update = Any  # a tensor, or a list, tuple or dict of tensors (None stands for zero)
 

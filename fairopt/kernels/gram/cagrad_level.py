@@ -125,8 +125,9 @@ def level_root(
 ) -> tuple[int, int, bool, bool]:
     """Fill u(mu*) and, if no common progress exists, the ray; return (code, steps, blocked, zero).
 
-    `goal` is c |g0|, `terms` is sum |y|, m the size of the support to start from. `blocked`: no direction helps all, so mu* <= 0 (on entry: because a gradient is zero, whose
-    vertex is the caller's ray). `zero`: mu* = 0 for that reason.
+    `goal` is c |g0|, `terms` is sum |y|, m the size of the support to start from. `blocked`: no
+    direction helps all, so mu* <= 0 (on entry: because a gradient is zero, whose vertex is the
+    caller's ray). `zero`: mu* = 0 for that reason.
     """
     g, b, u, q = level.g, level.b, level.u, level.q
     n = u.shape[0]

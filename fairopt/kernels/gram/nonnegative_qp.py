@@ -273,8 +273,9 @@ def nonnegative_minimum(
 ) -> tuple[int, int, int]:
     """Solve from (u, active, m), which is kept for the next q; return (code, m, steps).
 
-    Cold start: u zero, a `clear` support, m = 0; `guess` a support first if most tasks may be in it. On RAY,
-    u holds the ray and the state is not reusable. `terms` is the size of the sums of which q is the
+    Cold start: u zero, a `clear` support, m = 0; `guess` a support first if most tasks may be in
+    it. On RAY, u holds the ray and the state is not reusable. `terms` is the size of the sums of
+    which q is the
     result: their rounding must not pass for a ray; inf where the minimum is known to exist.
     """
     n = q.shape[0]

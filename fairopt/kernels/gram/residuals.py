@@ -13,7 +13,6 @@ from fairopt.kernels.jit import helper
 from fairopt.kernels.linear import EPS, dot_abs
 
 HALF_ULP = 2.0**-53
-ZERO_REFERENCE = 8.0  # times n eps (sum d |r|)^2: below it |g0|^2 is rounding
 SMALLEST_NORMAL = 2.0**-1022
 # Log of the smallest float64. A number rounds to zero below half of it; the factor of two is for
 # the rounding of the progress from which the number is computed.
@@ -158,48 +157,3 @@ def min_norm_gap(S: Array, v: Array, d: Array, r: Array, u: Array, s: Array) -> 
             worst = gap
     square = max(quad, 0.0) / (total * total)
     return min(worst, square) if square <= (n + 2.0) * EPS else worst
-
-
-@helper
-def conflict_averse_gap(
-    A: Array, c: float, reference: Array, w: Array, dual: Array, d: Array
-) -> tuple[float, float]:
-    """(dual value - primal value) / max(|dual value|, |g0|^2) + relative ball violation; its floor.
-
-    If g0 vanishes to rounding, (sum d |w - r|)^2 over (sum d |r|)^2 instead.
-    """
-    n = w.shape[0]
-    square, off, quad, value = 0.0, 0.0, 0.0, 0.0
-    size, off_size, dual_size, noise = 0.0, 0.0, 0.0, 0.0
-    worst = math.inf
-    for i in range(n):
-        at_reference, at_weights, at_dual, at_off, row = 0.0, 0.0, 0.0, 0.0, 0.0
-        for j in range(n):
-            a = 0.5 * A[i, j] + 0.5 * A[j, i]
-            at_reference += a * reference[j]
-            at_weights += a * w[j]
-            at_dual += a * dual[j]
-            at_off += a * (w[j] - reference[j])
-            row += abs(a * w[j]) + abs(a * reference[j]) * dual[i]
-        worst = min(worst, at_weights)
-        noise = max(noise, row)
-        square += reference[i] * at_reference
-        off += (w[i] - reference[i]) * at_off
-        quad += dual[i] * at_dual
-        value += dual[i] * at_reference
-        size += d[i] * abs(reference[i])
-        off_size += d[i] * abs(w[i] - reference[i])
-        dual_size += d[i] * dual[i]
-    if square <= ZERO_REFERENCE * n * EPS * size * size:
-        return (off_size * off_size / (size * size) if size > 0.0 else off_size), 0.0
-    radius = c * math.sqrt(square)
-    if quad > (n + 2.0) * EPS * dual_size * dual_size:  # below it the norm of G dual is rounding
-        value += radius * math.sqrt(quad)
-        noise += radius * (dual_size / math.sqrt(quad) * dual_size)
-    scale = max(abs(value), square)
-    off = math.sqrt(max(off, 0.0))
-    if off > 0.0:
-        ball = off_size / off * off_size + size / math.sqrt(square) * size
-        noise += scale * (ball / math.sqrt(square))
-    gap = max((value - worst) / scale, 0.0) + max(off - radius, 0.0) / math.sqrt(square)
-    return gap, HALF_ULP * noise / scale

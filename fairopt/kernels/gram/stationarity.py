@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fairopt.arrays import Array, Ints
+from fairopt.arrays import GRAM_ERROR, Array, Ints
 from fairopt.kernels.faults import INDEFINITE
 from fairopt.kernels.gram.correlation import correlation
 from fairopt.kernels.gram.nonnegative_qp import (
@@ -26,7 +26,6 @@ STATIONARY = 0
 UNDECIDED = 1
 NOT_STATIONARY = 2
 
-GRAM_ERROR = 16.0 * EPS  # of a float64 Gram matrix whose sums are added in short runs
 MIN_NORM_ROWS = 5
 
 
