@@ -202,9 +202,9 @@ def _gap(A: Array, c: Array, points: tuple[Array, Array, Array], e: Array) -> Ar
     upper = (v * at_reference).sum(axis=-1) + e * size(v) * size(r) + c * high * length
     slopes = _times(A, w) - np.asarray(e)[..., None] * d * size(w)[..., None]
     gap = np.maximum(upper - slopes.min(axis=-1), 0.0)
-    gap = np.where(gap > 0.0, gap / np.maximum(np.abs(upper), low**2), 0.0)
+    gap = np.where(gap == 0.0, 0.0, gap / np.maximum(np.abs(upper), low**2))
     off = np.sqrt(square(w - r) + e * size(w - r) ** 2)
     outside = np.maximum(off - c * low, 0.0)
-    outside = np.where(outside > 0.0, outside / low, 0.0)
+    outside = np.where(outside == 0.0, 0.0, outside / low)
     simplex = np.abs(v.sum(axis=-1) - 1.0) + np.maximum(-v, 0.0).max(axis=-1)
     return np.asarray(gap + outside + np.where(simplex <= v.shape[-1] * EPS, 0.0, simplex))

@@ -29,38 +29,46 @@ def test_every_family_has_a_certified_gap(family):
         A = laws.gram(problems.SOLVABLE[family](K, rng))
         for c in RADII:
             solution = conflict_averse(A, c)
-            assert solution.status == Status.OPTIMAL
-            residual = conflict_averse_residual(A, c, solution.weights, dual=solution.dual)
-            assert residual <= 1e-10
+            assert solution.ok
+            residual = conflict_averse_residual(
+                A, c, solution.weights, dual=solution.dual, gram_error=solution.gram_error
+            )
+            assert residual <= 1e-10 or solution.status == Status.ROUNDING_LIMITED
             assert solution.residual == pytest.approx(residual, abs=1e-11)
             assert conflict_averse_residual(A, c, solution.weights) <= 1e-8  # implied multipliers
 
 
 @pytest.mark.parametrize("K", [2, 3, 8, 20])
 def test_stationary_input_has_its_optimum_too(K):
+    """One rule in all solvers: zero weights only where the ball holds zero, and not called ok."""
     rng = np.random.default_rng(K)
     for scales in (np.ones((K, 1)), 10.0 ** rng.uniform(-6, 6, size=(K, 1))):
         G = problems.stationary(K, rng) * scales
         A = laws.gram(G)
         for c in RADII[1:]:
-            solution = conflict_averse(A, c).require()
-            assert conflict_averse_residual(A, c, solution.weights, dual=solution.dual) <= 1e-9
+            solution = conflict_averse(A, c)
+            laws.certificate_is_valid(G, solution.certificate)
             if c >= 1.0:
+                assert solution.status == Status.PARETO_STATIONARY
                 np.testing.assert_array_equal(solution.weights, 0.0)
                 laws.certificate_is_valid(G, solution.dual)
+            else:
+                assert solution.require().residual <= 1e-6
 
 
 def test_a_zero_gradient_and_a_zero_reference():
     A = np.diag([1.0, 0.0, 4.0])
     A[0, 2] = A[2, 0] = -1.5
     for c in RADII:
-        assert conflict_averse(A, c).ok
+        expected = (Status.OPTIMAL,) if c < 1.0 else (Status.PARETO_STATIONARY,)
+        assert conflict_averse(A, c).status in expected
     np.testing.assert_array_equal(conflict_averse(A, 1.0).weights, 0.0)
     centred = problems.well(5, np.random.default_rng(1))
     centred -= centred.mean(axis=0)
-    solution = conflict_averse(laws.gram(centred), 0.4).require()
+    solution = conflict_averse(laws.gram(centred), 0.4)
+    assert solution.status == Status.UNDECIDED  # the ball has the size of rounding
     np.testing.assert_array_equal(solution.weights, 0.2)
-    assert sorted(solution.dual) == [0.0, 0.0, 0.0, 0.0, 1.0]
+    laws.certificate_is_valid(centred, solution.certificate)
     assert conflict_averse(np.zeros((3, 3)), 0.4).ok
 
 
@@ -228,10 +236,10 @@ def test_fuzz_gradients_of_many_sizes(seed, K, centre, spread):
     assert dual_cone_residual(A, r, projection.weights) <= 1e-12
     c = float(rng.choice([0.0, 0.1, 0.5, 1.0, 3.0]))
     found = conflict_averse(A, c, reference=r)
-    residual = conflict_averse_residual(A, c, found.weights, r, found.dual)
-    assert found.ok
-    if found.status == Status.OPTIMAL:
-        assert residual <= 1.1e-10
+    residual = conflict_averse_residual(A, c, found.weights, r, found.dual, found.gram_error)
+    assert found.status not in (Status.STEP_LIMIT, Status.OUT_OF_RANGE)
+    if found.ok:
+        assert residual <= (1.1e-10 if found.status == Status.OPTIMAL else 1.1e-6)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 6), st.floats(-320, -12))

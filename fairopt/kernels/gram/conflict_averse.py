@@ -66,13 +66,13 @@ def lowest_vertex(Ar: Array, dual: Array) -> None:
 
 
 @helper
-def graded(gap: float, tol: float, code: int) -> int:
+def graded(gap: float, tol: float, stopped: bool) -> int:
     """The status of a certified gap."""
     if gap <= tol:
         return OPTIMAL
     if gap <= LARGEST_GAP:
         return ROUNDING_LIMITED
-    return STEP_LIMIT if code == CAPPED else UNDECIDED
+    return STEP_LIMIT if stopped else UNDECIDED
 
 
 @helper
@@ -230,7 +230,7 @@ def conflict_averse(
     residual[0] = relative_gap(lower, upper, low)
     if math.isnan(residual[0]):
         residual[0] = math.inf
-    status[0] = graded(residual[0], tol, code)
+    status[0] = graded(residual[0], tol, code == CAPPED and steps[0] >= int(budget))
     if residual[0] > LARGEST_GAP:  # exact for the matrix as given, if for no other
         for i in range(n):
             weights[i] = u[i]

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from fairopt.arrays import Array
 from fairopt.kernels.jit import helper
+from fairopt.kernels.linear import EPS
 
 SAFETY = 1.0 + 2.0**-40  # covers the rounding of roots and sums in the bounds themselves
 
@@ -78,12 +79,16 @@ def reference_length(ball: Ball) -> tuple[float, float]:
 
 @helper
 def pull_inside(ball: Ball, w: Array, low: float, move: Array) -> float:
-    """Move w towards the reference until it is surely inside; return its largest distance."""
+    """Move w towards the reference until it is surely inside; return its largest distance.
+
+    Rounding counts twice more than in a bound, so that whoever adds up in another order agrees.
+    """
     n = w.shape[0]
     for i in range(n):
         move[i] = w[i] - ball.r[i]
     S = size(ball.d, move)
-    off = math.sqrt(max(square(ball.A, move), 0.0) + ball.e * S * S) * SAFETY
+    e = ball.e + 2.0 * (n + 2.0) * EPS
+    off = math.sqrt(max(square(ball.A, move), 0.0) + e * S * S) * SAFETY
     radius = ball.c * low
     if off > radius:
         share = radius / off
