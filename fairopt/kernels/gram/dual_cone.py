@@ -159,7 +159,7 @@ def projection(
     limits: tuple[float, int],
     weights: Array,
 ) -> tuple[int, int, float]:
-    """Fill the weights; return (status or NOT_CONVEX, steps, bound of |d - P| / |g0|).
+    """Fill the weights; return (status or INDEFINITE, steps, bound of |d - P| / |g0|).
 
     `given` is (reference, start, whether to use the start), `limits` (accuracy, steps).
     """
@@ -184,7 +184,7 @@ def projection(
         )
         steps += more
         if code == NOT_CONVEX:
-            return NOT_CONVEX, steps, math.inf
+            return INDEFINITE, steps, math.inf
         as_returned(d, reference, best, u, scale, point)
         S = measure(cone, point, False)
         bound = best_bound(cone, point, factor, m, scratch, goal)
@@ -257,16 +257,15 @@ def dual_cone(
         code, steps[k], direction_error[k] = projection(
             cone, point, factor, scratch, given, limits, weights[k]
         )
-        if not checked and (code in (STEP_LIMIT, NOT_CONVEX) or at_precision(factor.ints)):
+        if not checked and (code in (STEP_LIMIT, INDEFINITE) or at_precision(factor.ints)):
             checked = True
             cone = definite(cone, L)
             code, steps[k], direction_error[k] = projection(
                 cone, point, factor, scratch, given, limits, weights[k]
             )
-        if code == NOT_CONVEX:
-            status[k] = INDEFINITE
-            continue
         status[k] = code
+        if code == INDEFINITE:
+            continue
         residual[k], _ = dual_cone_gap(S, references[k], weights[k], d, r, rows[0])
         if code == OPTIMAL and not residual[k] <= tol:
             status[k] = ROUNDING_LIMITED
