@@ -41,6 +41,7 @@ from fairopt.client_allocation import client_task_probabilities
 from fairopt.conflict_averse import conflict_averse, conflict_averse_residual
 from fairopt.cross_attention import cross_attention_weights
 from fairopt.dual_cone import dual_cone_projection, dual_cone_residual, upgrad
+from fairopt.dual_cone_gradients import dual_cone_from_gradients, upgrad_from_gradients
 from fairopt.errors import InvalidInput, NotSolved
 from fairopt.fairgrad import fairgrad, fairgrad_residual
 from fairopt.min_norm import min_norm, min_norm_residual
@@ -67,6 +68,8 @@ __all__ = [
     "dual_cone_projection",
     "dual_cone_residual",
     "upgrad",
+    "dual_cone_from_gradients",
+    "upgrad_from_gradients",
     "pareto_certificate",
     "pareto_certificate_from_gradients",
     "ParetoCertificate",

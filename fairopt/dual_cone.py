@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from fairopt import checks
 from fairopt.arrays import EPS, Array
+from fairopt.dual_cone_precise import exact_matrix_projections
 from fairopt.errors import InvalidInput
 from fairopt.solution import Solution, Status, single, worst
 
@@ -47,7 +48,9 @@ def dual_cone_projection(
             be combined, in units of unit-norm gradients. Default 16 eps for a float64 matrix (4 K
             eps for narrower ones), or what is seen in it if that is more. An inner product
             summed in one run over D entries errs by up to D eps: say so for long vectors. 0 states
-            that the matrix is exact.
+            that the matrix is exact: it is solved in twice the digits and, up to 32 tasks, in
+            integers. Where it is not symmetric or not positive semidefinite it cannot be exact, and
+            its error is at least what is seen.
 
     Returns:
         `Solution` with weights of the shape of `reference` (with the batch of `gram`). Where
@@ -97,6 +100,11 @@ def dual_cone_projection(
         w, status, residual, steps, bound, known = _kernel()(
             A, rows, begin.reshape(rows.shape), warm, checks.tolerance(tol), goal, cap, assumed
         )
+        if gram_error is not None and not np.all(assumed):
+            checks.gram_fault(A, status.max(axis=-1, initial=0))
+            w, status, residual, steps, bound, known = _where_exact(
+                A, rows, (w, status, residual, steps, bound, known), tol, goal, cap, assumed
+            )
     if single_reference and w.ndim == 2:
         checks.gram_fault(A, status[0])
         return single(
@@ -120,6 +128,44 @@ def dual_cone_projection(
         gram_error=known,
         direction_error=bound[..., 0],
     )
+
+
+def _where_exact(
+    A: Array, rows: Array, found: tuple[Any, ...], tol: float, goal: Any, cap: int, error: Any
+) -> tuple[Any, ...]:
+    """What the kernel found, replaced where the matrix is declared exact and can be."""
+    w, status, residual, steps, bound, known = found
+    accuracy = np.where(np.asarray(goal) < 0.0, default_accuracy(np.zeros(())), goal)
+    exact_w, exact_status, exact_steps, exact_bound, bad = exact_matrix_projections(
+        A, rows, w, accuracy, cap
+    )
+    if bad.any():
+        seen = np.where(bad, np.maximum(-_least_eigenvalue(A), 0.0), 0.0)
+        again = np.maximum(error, seen)
+        w, status, residual, steps, bound, known = _kernel()(
+            A, rows, rows, 0.0, tol, goal, cap, again
+        )
+    exact_residual = natural_residual(A[..., None, :, :], rows, exact_w)
+    limited = (exact_status == Status.OPTIMAL) & (exact_residual > tol)
+    exact_status = np.where(limited, Status.ROUNDING_LIMITED, exact_status)
+    exact = np.broadcast_to((np.asarray(error) == 0.0) & ~bad, status.shape[:-1])
+    each = exact[..., None]
+    return (
+        np.where(each[..., None], exact_w, w),
+        np.where(each, exact_status, status),
+        np.where(each, exact_residual, residual),
+        np.where(each, steps + exact_steps, steps),
+        np.where(each, exact_bound, bound),
+        np.where(exact, 0.0, known),
+    )
+
+
+def _least_eigenvalue(A: Array) -> Array:
+    """That of the correlation matrix."""
+    d = np.sqrt(np.diagonal(A, axis1=-2, axis2=-1))
+    d = np.where(d > 0.0, d, 1.0)
+    C = (0.5 * A + 0.5 * np.swapaxes(A, -1, -2)) / d[..., :, None] / d[..., None, :]
+    return np.asarray(np.linalg.eigvalsh(C)[..., 0])
 
 
 def _start(start: Any, reference: Array) -> Array:

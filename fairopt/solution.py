@@ -98,6 +98,10 @@ class Solution:
         direction_error: A bound of |d - d*| / |g0| for every set of gradients whose Gram matrix is
             within `gram_error`, from the weights as returned (projections on the dual cone; NaN
             where a solver gives none).
+        low: (..., K) second float of the weights where one float each costs more than the accuracy
+            asked for: d = sum_k (weights[k] + low[k]) g_k. None where one is enough.
+        direction: (D,) d itself, summed in twice the digits and rounded once, from the solvers that
+            see the gradients; there `direction_error` is that of `direction`.
 
     Example:
         >>> from fairopt import fairgrad
@@ -118,6 +122,8 @@ class Solution:
     worst: int | NDArray[np.int64] = -1
     gram_error: float | Array = 0.0
     direction_error: float | Array = math.nan
+    low: Array | None = None
+    direction: Array | None = None
 
     @property
     def ok(self) -> bool:
@@ -190,6 +196,8 @@ def single(weights: Array, status: Any, residual: Any, iterations: Any, **others
         worst=-1,
         gram_error=0.0,
         direction_error=math.nan,
+        low=None,
+        direction=None,
     )
     solution.__dict__.update(others)
     return solution

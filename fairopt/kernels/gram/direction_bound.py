@@ -44,7 +44,7 @@ class Cone(NamedTuple):
         C: (n, n) inner products of h, of unit diagonal.
         M: (n, n) C + shift I, positive definite.
         d: (n,) lengths, 0 for a gradient that is zero.
-        error: E, largest error of an entry of C.
+        error: (1,) E, largest error of an entry of C; raised where C is seen to be indefinite.
         shift: (1,) what M has more on its diagonal.
         least: (1,) a lower bound of the eigenvalues of all matrices within E of C, or 0.
         lift: (n,) C p for the min-norm combination p of all tasks.
@@ -54,7 +54,7 @@ class Cone(NamedTuple):
     C: Array
     M: Array
     d: Array
-    error: float
+    error: Array
     shift: Array
     least: Array
     lift: Array
@@ -116,8 +116,21 @@ def measure(cone: Cone, point: Point, double: bool) -> float:
         else:
             point.z[k], size = dot_abs(C[k], point.v, n)
             rounding = (n + 2.0) * EPS
-        point.zeta[k] = (cone.error * S + rounding * size) * SAFETY
+        point.zeta[k] = (cone.error[0] * S + rounding * size) * SAFETY
     return S
+
+
+@helper
+def refutes_error(cone: Cone, point: Point, S: float) -> bool:
+    """Whether v'Cv is so negative that no Gram matrix is within E; then E is raised to allow it."""
+    square, allowed = 0.0, 0.0
+    for k in range(point.v.shape[0]):
+        square += point.v[k] * point.z[k]
+        allowed += abs(point.v[k]) * point.zeta[k]
+    if square >= -allowed:
+        return False
+    cone.error[0] = 2.0 * (cone.error[0] - square / (S * S))
+    return True
 
 
 @helper
@@ -137,7 +150,7 @@ def least_reference(cone: Cone, y: Array) -> float:
         square, low = two_sum(square, term)
         lost += low
         size += abs(term) * 4.0 * EPS
-    return math.sqrt(max(square + lost - (cone.error * S * S + size) * SAFETY, 0.0)) / SAFETY
+    return math.sqrt(max(square + lost - (cone.error[0] * S * S + size) * SAFETY, 0.0)) / SAFETY
 
 
 @helper
@@ -194,7 +207,7 @@ def least_eigenvalue(L: Array, m: int, cone: Cone, column: Array) -> float:
     """A lower bound over all matrices within E of C, on the tasks whose factor of M is L."""
     trace = inverse_trace(L, m, column)
     rounding = 2.0 * m * (m + 2.0) * EPS
-    return 1.0 / trace - cone.shift[0] - m * cone.error - rounding
+    return 1.0 / trace - cone.shift[0] - m * cone.error[0] - rounding
 
 
 @helper
@@ -211,9 +224,9 @@ def reached(
     for a in range(m):
         total += abs(l[a])
         along += abs(l[a]) * point.b[P[a]]
-    error = cone.error + cone.shift[0] + (m + 2.0) ** 2 * EPS
+    error = cone.error[0] + cone.shift[0] + (m + 2.0) ** 2 * EPS
     fine = along + R * math.sqrt(least * m) * error * (1.0 + total) / least
-    return min(R * (1.0 + cone.error), fine) * SAFETY
+    return min(R * (1.0 + cone.error[0]), fine) * SAFETY
 
 
 @helper
@@ -241,7 +254,7 @@ def independent_bound(cone: Cone, point: Point, active: ActiveSet, m: int) -> fl
             if inside[k] or cone.d[k] == 0.0:
                 continue
             room = point.z[k] - point.zeta[k]
-            if room >= R * (1.0 + cone.error):
+            if room >= R * (1.0 + cone.error[0]):
                 continue
             if before > 0 and room >= reached(cone, point, active, before, k, (R, least)):
                 continue
@@ -296,7 +309,7 @@ def min_norm_on(cone: Cone, scratch: Scratch, p: Array) -> bool:
 @helper
 def lift_error(cone: Cone) -> float:
     """Largest error of C p for convex p, for every matrix within E of C."""
-    return (cone.error + (cone.d.shape[0] + 2.0) * EPS) * SAFETY
+    return (cone.error[0] + (cone.d.shape[0] + 2.0) * EPS) * SAFETY
 
 
 @helper

@@ -27,10 +27,12 @@ from fairopt.kernels.gram.direction_bound import (
     least_reference,
     lift_bound,
     measure,
+    refutes_error,
     zero_bound,
 )
 from fairopt.kernels.gram.nonnegative_qp import (
     CAPPED,
+    NEGATIVE_LIMIT,
     NOT_CONVEX,
     SOLVED,
     ActiveSet,
@@ -58,6 +60,7 @@ RETRY = 16.0  # a bound that misses by less is evaluated again with sums in twic
 EXACT_FOR_SOME = 8.0  # misfit, in units of what the digits of C explain: exact for some such matrix
 LEAST_ACCURACY = 1e-5  # default accuracy, and its growth with the error of the matrix
 ACCURACY_GROWTH = 8.0
+REFUTED = 200  # the matrix is no Gram matrix to the error assumed, which was raised
 
 
 @helper
@@ -106,7 +109,7 @@ def share_bounds(cone: Cone, L: Array, scratch: Scratch) -> None:
     """Fill what the bounds of many projections share, from the factor of the whole M."""
     n = cone.d.shape[0]
     least = 1.0 / inverse_trace(L, n, scratch.rows[0]) - cone.shift[0]
-    cone.least[0] = max(least - n * cone.error - 2.0 * n * (n + 2.0) * EPS, 0.0)
+    cone.least[0] = max(least - n * cone.error[0] - 2.0 * n * (n + 2.0) * EPS, 0.0)
     find_common_lift(cone, scratch, scratch.rows[3])
 
 
@@ -168,7 +171,7 @@ def misfit(cone: Cone, point: Point, S: float) -> float:
     for k in range(n):
         S_x += point.x[k]
         S_y += abs(point.y[k])
-    unit = (cone.error + EPS) * max(S, max(S_x, S_y))
+    unit = (cone.error[0] + EPS) * max(S, max(S_x, S_y))
     for k in range(n):
         off = abs(point.z[k]) if point.x[k] > 0.0 else -point.z[k]
         worst = max(worst, off / max(unit, point.zeta[k])) if off > 0.0 else worst
@@ -213,6 +216,8 @@ def projection(
             without_shift(cone, point, u, active, m)
         as_returned(d, reference, best, u, scale, point)
         S = measure(cone, point, False)
+        if refutes_error(cone, point, S):
+            return REFUTED, steps, math.inf
         bound = best_bound(cone, point, active, m, scratch, goal)
         if goal < bound < RETRY * goal:
             S = measure(cone, point, True)
@@ -260,14 +265,15 @@ def dual_cone(
     C, M, L, S = np.empty((n, n)), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
     B, K = np.empty((n, n)), np.empty((n, n))
     rows = np.empty((17, n))
-    known = np.empty(3)
+    known = np.empty(4)
     ints = np.empty((7, n), np.int64)
     d, r = rows[13], rows[14]
     fault, assumed[0] = unit_gradients(A, error, C, d)
     powers_of_two(d, r)
     scaled_gram(A, r, S)
-    cone = Cone(C, M, d, assumed[0] + 4.0 * EPS, known[:1], known[1:2], rows[15], known[2:])
-    cone.shift[0], cone.least[0], cone.square[0] = SHIFT * n * EPS, 0.0, math.inf
+    cone = Cone(C, M, d, known[3:], known[:1], known[1:2], rows[15], known[2:3])
+    cone.error[0], cone.shift[0] = assumed[0] + 4.0 * EPS, SHIFT * n * EPS
+    cone.least[0], cone.square[0] = 0.0, math.inf
     fill_shifted(cone)
     active = active_set(L, ints[:3], rows[2])
     scratch = Scratch(B, rows[:6], active_set(K, ints[3:6], rows[16]), ints[6])
@@ -276,27 +282,34 @@ def dual_cone(
     if checked and fault == 0:
         make_definite(cone, L)
         share_bounds(cone, L, scratch)
-    goal = default_accuracy(accuracy, assumed[0])
-    for k in range(references.shape[0]):
+    goal, k = default_accuracy(accuracy, assumed[0]), 0
+    while k < references.shape[0]:
         status[k], residual[k], steps[k], direction_error[k] = fault, math.inf, 0, math.inf
+        k += 1
         if fault != 0:
             continue
-        given = (references[k], start[k], warm)
-        limits = (goal, int(budget))
-        code, steps[k], direction_error[k] = projection(
-            cone, point, active, scratch, given, limits, weights[k]
+        given, limits = (references[k - 1], start[k - 1], warm), (goal, int(budget))
+        code, steps[k - 1], direction_error[k - 1] = projection(
+            cone, point, active, scratch, given, limits, weights[k - 1]
         )
         if not checked and (code in (STEP_LIMIT, INDEFINITE) or at_precision(active)):
             checked = True
             make_definite(cone, L)
-            code, steps[k], direction_error[k] = projection(
-                cone, point, active, scratch, given, limits, weights[k]
+            code, steps[k - 1], direction_error[k - 1] = projection(
+                cone, point, active, scratch, given, limits, weights[k - 1]
             )
-        status[k] = code
-        if code == INDEFINITE:
+        if code == REFUTED and cone.error[0] <= NEGATIVE_LIMIT:  # all again, with that error
+            assumed[0], k = cone.error[0] - 4.0 * EPS, 0
+            goal = default_accuracy(accuracy, assumed[0])
+            if checked:
+                make_definite(cone, L)
+                share_bounds(cone, L, scratch)
             continue
-        if code == STEP_LIMIT and steps[k] < int(budget):
-            status[k] = UNDECIDED  # more steps would not help
-        residual[k], _ = dual_cone_gap(S, references[k], weights[k], d, r, rows[0])
-        if code == OPTIMAL and not residual[k] <= tol:
-            status[k] = ROUNDING_LIMITED
+        status[k - 1] = INDEFINITE if code == REFUTED else code
+        if status[k - 1] == INDEFINITE:
+            continue
+        if code == STEP_LIMIT and steps[k - 1] < int(budget):
+            status[k - 1] = UNDECIDED  # more steps would not help
+        residual[k - 1], _ = dual_cone_gap(S, references[k - 1], weights[k - 1], d, r, rows[0])
+        if code == OPTIMAL and not residual[k - 1] <= tol:
+            status[k - 1] = ROUNDING_LIMITED
