@@ -58,7 +58,7 @@ def calls() -> Calls:
     found: Calls = {}
     for K in TASKS:
         plain = np.stack([gram(K, "plain", rng) for _ in range(BATCH)])
-        given = {"plain": plain[0], "batch": plain}
+        given, r = {"plain": plain[0], "batch": plain}, -np.ones(K)
         given |= {kind: gram(K, kind, rng) for kind in ("near", "copies")}
         for kind, A in given.items():
             end = f"K={K} {kind}"
@@ -67,7 +67,7 @@ def calls() -> Calls:
                 found[name] = lambda A=A, alpha=alpha: f.fairgrad(A, alpha)
             found[f"min_norm {end}"] = lambda A=A: f.min_norm(A)
             found[f"conflict_averse {end}"] = lambda A=A: f.conflict_averse(A, 0.4)
-            found[f"dual_cone {end}"] = lambda A=A, r=-np.ones(K): f.dual_cone_projection(A, r)
+            found[f"dual_cone {end}"] = lambda A=A, r=r: f.dual_cone_projection(A, r)
             found[f"upgrad {end}"] = lambda A=A: f.upgrad(A)
             found[f"pareto {end}"] = lambda A=A: f.pareto_certificate(A)
     R = (rng.random((LINKS, FLOWS)) < 4.0 / LINKS).astype(float)

@@ -25,6 +25,7 @@ from typing import Any
 import numba
 from filelock import FileLock
 from numba.core.bytecode import FunctionIdentity
+from numba.core.options import DefaultOptions
 
 # Division by zero gives inf or NaN as in NumPy; helpers are called by kernels only, so the wrappers
 # that let Python call them would double the compile time for nothing.
@@ -33,13 +34,33 @@ _HELPER: dict[str, Any] = {
     "nogil": True,
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
+    "forceinline": False,
 }
-helper: Callable[..., Any] = numba.njit(_nrt=False, **_HELPER)
-allocating: Callable[..., Any] = numba.njit(_nrt=True, **_HELPER)
+
+# A function that only reads and writes arrays of its caller need not count references to them: with
+# a dozen arrays in a NamedTuple the counting would take as long as a problem of two tasks. numba
+# does so in its own sorting; it refuses to make arrays in such a function, and a test checks that
+# none returns any. The option is private to numba; where it is gone, references are counted.
+_BORROWING, _OWNING = (
+    ({**_HELPER, "_nrt": False}, {**_HELPER, "_nrt": True})
+    if hasattr(DefaultOptions, "_nrt")
+    else (_HELPER, _HELPER)
+)
+
+helper: Callable[..., Any] = numba.njit(**_BORROWING)
+"""A function that works in the arrays it is given and returns numbers."""
+
+allocating: Callable[..., Any] = numba.njit(**_OWNING)
+"""A helper that makes arrays for its own use."""
+
 inlined: Callable[..., Any] = numba.njit(inline="always")
+"""A helper whose statements become its caller's: it returns arrays, or has one caller only."""
+
+solver: Callable[..., Any] = numba.njit(**{**_BORROWING, "forceinline": True})
+"""All that a gufunc does once it has memory; copying so many arguments would cost more."""
 
 # Sums may be reordered and fused; nothing may be assumed about NaN, inf or signed zeros.
-summing: Callable[..., Any] = numba.njit(fastmath={"reassoc", "contract"}, _nrt=False, **_HELPER)
+summing: Callable[..., Any] = numba.njit(fastmath={"reassoc", "contract"}, **_BORROWING)
 
 
 def number_functions_apart() -> None:

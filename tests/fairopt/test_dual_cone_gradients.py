@@ -7,6 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from benchmarks.problems import degenerate_gradients as degenerate
+from benchmarks.problems import exact_directions as oracle
 from fairopt import (
     InvalidInput,
     NotSolved,
@@ -24,8 +26,6 @@ from fairopt.kernels.gram.double_double_gram import (
     double_double_gram,
     gram_error,
 )
-from tests.fairopt import degenerate
-from tests.fairopt import exact_directions as oracle
 
 TIGHT = 1.0 + 1e-9  # bounds are attained; the oracle's own last root is rounded
 THIN = np.array([[1.0, 0.0, 0.0], [-1.0, 1e-7, 0.0], [0.3, -1.0, 0.2]])

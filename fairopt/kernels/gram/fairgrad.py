@@ -42,7 +42,7 @@ from fairopt.kernels.gram.stationarity import (
     unit_gradients,
     zero_gradient,
 )
-from fairopt.kernels.jit import gufunc, helper, inlined
+from fairopt.kernels.jit import gufunc, helper, inlined, solver
 from fairopt.kernels.linear import fill
 
 # Values of fairopt.solution.Status.
@@ -98,7 +98,7 @@ class Answer(NamedTuple):
         floor: (1,) what half an ulp of the weights already does to the residual.
         worst: (1,) the task of the largest residual.
         bound: (1,) error of the correlation matrix that was assumed.
-        margin: (1,) v'Cv of the min-norm point v of the unit gradients; NaN if nobody asked.
+        margin: (1,) v'Cv of the min-norm point v of the unit gradients; NaN if not needed.
     """
 
     w: Array
@@ -193,7 +193,7 @@ def graded(ulps: float, code: int, residual: float, floor: float, tol: float, er
     return ROUNDING_LIMITED if residual <= ulps * floor else STEP_LIMIT
 
 
-@helper
+@solver
 def solve(given: Given, memory: Memory, answer: Answer) -> None:
     """Fill the answer."""
     A, alpha, tol = given.A, given.alpha, given.tol

@@ -84,7 +84,7 @@ def move_to_curves(theta: float, log_alpha: float, shift: float, state: Newton) 
 def interior(
     problem: Problem, warm: bool, tol: float, budget: int, state: Newton, point: MinNormPoint
 ) -> tuple[int, int]:
-    """Newton with fallbacks, asking once whether the point is stationary; return (code, steps)."""
+    """Newton with fallbacks; once, whether the point is stationary is checked; (code, steps)."""
     C, alpha = problem.C, problem.alpha
     n = C.shape[0]
     theta = alpha / (1.0 + alpha)

@@ -84,7 +84,7 @@ def max_min_workspace(S: Array, e: Array, rows: Array, P: Ints, L: Array) -> Max
     return MaxMin(S, e, rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], P, L)
 
 
-@helper
+@inlined
 def boundary(
     problem: Problem, start: Array, warm: bool, cap: int, w: Array, programme: Programme
 ) -> tuple[int, int]:
@@ -111,7 +111,7 @@ def boundary(
     return code, steps
 
 
-@helper
+@inlined
 def solve_boundary(
     problem: Problem, start: Array, warm: bool, cap: int, w: Array, programme: Programme
 ) -> tuple[int, int, bool, float]:

@@ -20,7 +20,7 @@ from fairopt.kernels.linear import EPS, cholesky, copy, dot, dot_abs, solve_fact
 CONVERGED = 0
 VANISHING = 1  # v is a convex combination (times a number) of gradients that vanishes
 LIMIT = 2
-NOT_FINITE = 3  # overflow, or a system that no shift makes positive definite
+BREAKDOWN = 3  # overflow, or a system that no shift makes positive definite
 
 ATTEMPT = 40  # steps of one attempt
 POLISH = 3  # further steps for tasks whose relative residual is above tol by rounding alone
@@ -259,7 +259,7 @@ def newton(
     for step in range(cap + 1):
         accepted, worst, quad, total = assess(C, v, t, rp, tol)
         if not (math.isfinite(quad) and math.isfinite(total)):
-            return NOT_FINITE, step
+            return BREAKDOWN, step
         if quad <= vanishing * total * total:
             return VANISHING, step
         if accepted or polished >= 0:
@@ -272,6 +272,6 @@ def newton(
                 return CONVERGED, step
             best = min(best, worst)
         if step == cap or not newton_direction(C, state.H, x, tau, rp, theta, state.gamma, dv):
-            return (LIMIT if step == cap else NOT_FINITE), step
+            return (LIMIT if step == cap else BREAKDOWN), step
         retract(C, state.beta, theta, zone, pairs, rp, dv)
     return LIMIT, cap

@@ -105,13 +105,13 @@ def delete(active: ActiveSet, m: int, k: int) -> None:
 def first_blocker(u: Array, P: Ints, m: int, move: Array) -> tuple[int, float]:
     """Position that reaches zero first along u + t move (t <= 1 is the caller's test), or -1."""
     block = -1
-    least = math.inf
+    shortest = math.inf
     for a in range(m):
         if move[a] < 0.0:
             t = u[P[a]] / -move[a]
-            if t < least or (t == least and block >= 0 and P[a] < P[block]):
-                block, least = a, t
-    return block, least
+            if t < shortest or (t == shortest and block >= 0 and P[a] < P[block]):
+                block, shortest = a, t
+    return block, shortest
 
 
 @helper
@@ -126,23 +126,23 @@ def minimise_on_support(
             x[a] = -q[P[a]]
         solve_factored(active.L, x, m)
         block = -1
-        least = 1.0
+        shortest = 1.0
         for a in range(m):
             if x[a] <= 0.0:
                 old = u[P[a]]
                 t = old / (old - x[a]) if old > 0.0 else 0.0
-                if block < 0 or t < least or (t == least and P[a] < P[block]):
-                    block, least = a, t
+                if block < 0 or t < shortest or (t == shortest and P[a] < P[block]):
+                    block, shortest = a, t
         if block < 0:
             for a in range(m):
                 u[P[a]] = x[a]
             break
         for a in range(m):
-            u[P[a]] += least * (x[a] - u[P[a]])
+            u[P[a]] += shortest * (x[a] - u[P[a]])
         gone = P[block]
         u[gone] = 0.0
         active.inside[gone] = 0
-        if gone == entering and deletions == 0 and least == 0.0:
+        if gone == entering and deletions == 0 and shortest == 0.0:
             active.tabu[gone] = 1  # its negative price was rounding
         delete(active, m, block)
         m -= 1
@@ -274,9 +274,9 @@ def nonnegative_minimum(
     """Solve from (u, active, m), which is kept for the next q; return (code, m, steps).
 
     Cold start: u zero, a `clear` support, m = 0; `guess` a support first if most tasks may be in
-    it. On RAY, u holds the ray and the state is not reusable. `terms` is the size of the sums of
-    which q is the
-    result: their rounding must not pass for a ray; inf where the minimum is known to exist.
+    it. On RAY, u holds the ray and the support is not reusable. `terms` is the size of the sums of
+    which q is the result: their rounding must not pass for a ray; inf where the minimum is known to
+    exist.
     """
     n = q.shape[0]
     P, inside, tabu, x = active.P, active.inside, active.tabu, active.x

@@ -30,7 +30,7 @@ MIN_NORM_ROWS = 5
 
 
 class MinNormPoint(NamedTuple):
-    """The min-norm point of the unit gradients, which is found once and only if somebody asks.
+    """The min-norm point of the unit gradients, which is found once and only if it is needed.
 
     Attributes:
         known: (1,) 1 if the others are filled, else 0.
@@ -109,7 +109,10 @@ def unit_min_norm(C: Array, v: Array, q: Array, active: ActiveSet) -> tuple[int,
 
 @helper
 def decide(quad: float, least: float, error: float, n: int) -> int:
-    """What v'Cv and min Cv of a convex v prove about every matrix within `error` of C."""
+    """The `fairopt.pareto.Verdict` that v'Cv and min Cv of a convex v prove.
+
+    It holds for every matrix within `error` of C.
+    """
     if least > error:
         return NOT_STATIONARY
     return STATIONARY if abs(quad) <= rounding(n) else UNDECIDED
@@ -168,7 +171,7 @@ def least_slope(C: Array, u: Array) -> float:
 def stationarity_of(
     C: Array, d: Array, slope: float, error: float, point: MinNormPoint, certificate: Array
 ) -> tuple[int, float]:
-    """The decision (or INDEFINITE) and the error of C it assumes; fill the certificate if near."""
+    """The `Verdict` (or INDEFINITE) and the error of C it assumes; fill the certificate if near."""
     if not slope > error and not find_min_norm(C, point):
         return INDEFINITE, error
     if point.known[0] == 0.0:
@@ -186,7 +189,7 @@ def stationarity_of(
     "(n,n),()->(n),(),(),()",
 )
 def pareto(A: Array, error: float, weights: Array, code: Ints, quad: Array, bound: Array) -> None:
-    """Convex weights of the gradients, decision or fault, v'Cv of the unit gradients, its error."""
+    """Convex weights of the gradients, `Verdict` or fault, v'Cv of unit gradients, its error."""
     n = A.shape[0]
     C, L = np.empty((n, n)), np.empty((n, n))
     rows, ints = np.empty((4, n)), np.empty((3, n), np.int64)

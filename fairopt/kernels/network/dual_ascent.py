@@ -12,6 +12,9 @@ import numpy as np
 from fairopt.arrays import Array
 from fairopt.kernels.jit import gufunc, helper
 from fairopt.kernels.network.flow_rates import (
+    Demand,
+    Flows,
+    Routing,
     fill_largest_share,
     fill_mean_share,
     fill_rates,
@@ -99,19 +102,18 @@ def ascend(  # type: ignore[no-untyped-def]
     previous, new, momentum = np.empty(m), np.empty(m), 1.0
     for l in range(m):
         theta[l], previous[l], share[l] = start[l], start[l], 1.0
-    form = form_of(alpha, log_weight)
+    routing = Routing(indptr, links, entries)
+    flows = Flows(form_of(alpha, log_weight), alpha, log_weight, weight, bounded)
+    demand = Demand(q, y, free, load)
     for k in range(steps):
         used[0] = k
         for l in range(m):
             prices[l] = math.exp(theta[l])
-        fill_rates(
-            indptr, links, entries, form, alpha, log_weight, weight, bounded, prices,
-            q, y, free, load,
-        )  # fmt: skip
+        fill_rates(routing, flows, prices, demand)
         if k % WATCH == 1:  # the first step is plain: far away shares say little
-            fill_mean_share(indptr, links, entries, weight, bounded, prices, q, y, free, load, now)
+            fill_mean_share(routing, flows, prices, demand, now)
             if violation(load, now) <= goal:
-                fill_largest_share(indptr, links, entries, weight, bounded, prices, q, free, share)
+                fill_largest_share(routing, flows, prices, demand, share)
                 if violation(load, share) <= goal:
                     return
             for l in range(m):

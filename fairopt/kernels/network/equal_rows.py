@@ -1,6 +1,6 @@
 """Rows of a sparse matrix that are equal bit by bit, found by fingerprints.
 
-Arrays must be contiguous: nobody checks it here.
+Arrays must be contiguous, which is not checked here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _FINGERPRINT = "void(uint32[::1], uint32[::1], uint64[::1], boolean[::1], uint64
 
 @gufunc(_FINGERPRINT, "(p),(e),(e),(n)->(n)")
 def fingerprint(indptr, links, bits, alone, key):  # type: ignore[no-untyped-def]
-    """Fill a number that equal rows share and others hardly; rows `alone` share it with nobody."""
+    """Fill a number that equal rows share and others hardly; rows `alone` share it with none."""
     for i in range(key.size):
         mixed = np.uint64(2 * i + 1) if alone[i] else np.uint64(0)
         for e in range(indptr[i], indptr[i + 1]):
@@ -30,9 +30,9 @@ _SAME = "void(uint32[::1], uint32[::1], uint64[::1], int64[::1], boolean[::1], b
 
 
 @gufunc(_SAME, "(p),(e),(e),(n),(n)->()")
-def all_equal(indptr, links, bits, like, alone, verdict):  # type: ignore[no-untyped-def]
+def all_equal(indptr, links, bits, like, alone, equal):  # type: ignore[no-untyped-def]
     """Whether every row equals the one it is `like`; rows `alone` may be like themselves only."""
-    verdict[0] = False
+    equal[0] = False
     for i in range(like.size):
         other = like[i]
         if other != i:
@@ -43,4 +43,4 @@ def all_equal(indptr, links, bits, like, alone, verdict):  # type: ignore[no-unt
             for e in range(size):
                 if links[first + e] != links[start + e] or bits[first + e] != bits[start + e]:
                     return
-    verdict[0] = True
+    equal[0] = True

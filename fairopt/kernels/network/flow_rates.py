@@ -3,12 +3,13 @@
 The problem is maximise sum v_i u_alpha(y_i) subject to A y <= 1, y <= bound, A by flow in
 compressed rows: bound is 1 where it belongs to the problem (`bounded`), else e, which never holds
 at the optimum and keeps prices of zero harmless. Nothing is assumed about NaN: it reaches the
-loads. Arrays must be contiguous: it takes half the time, and nobody checks it here.
+loads. Arrays must be contiguous: it takes half the time, and is not checked here.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from fairopt.arrays import Array, BoolArray
 from fairopt.kernels.jit import gufunc, helper
@@ -17,6 +18,54 @@ from fairopt.kernels.linear import fill
 LOGARITHMS = 0  # y = exp((log v - log q) / alpha)
 SQUARE, SAME, ROOT = 1, 2, 3  # y = (v / q)^2, v / q, sqrt(v / q): alpha = 1/2, 1, 2
 WIDE = 300.0  # e-folds of a weight up to which v and v / q are taken as they are
+
+
+class Routing(NamedTuple):
+    """A by flow in compressed rows: links[indptr[i]:indptr[i + 1]] are those of flow i.
+
+    Attributes:
+        indptr: (flows + 1,) offsets.
+        links: (entries,) links.
+        entries: (entries,) numbers in A.
+    """
+
+    indptr: Array
+    links: Array
+    entries: Array
+
+
+class Flows(NamedTuple):
+    """What the flows want.
+
+    Attributes:
+        form: The way to a rate, one of the numbers above.
+        alpha: Power of the utility, in (0, inf).
+        log_weight: (flows,) log v.
+        weight: (flows,) v.
+        bounded: (flows,) whether y <= 1 belongs to the problem.
+    """
+
+    form: int
+    alpha: float
+    log_weight: Array
+    weight: Array
+    bounded: BoolArray
+
+
+class Demand(NamedTuple):
+    """What the flows do at given prices.
+
+    Attributes:
+        q: (flows,) flow prices A' prices.
+        y: (flows,) rates.
+        free: (flows,) where no bound holds the rate.
+        load: (links,) A y.
+    """
+
+    q: Array
+    y: Array
+    free: BoolArray
+    load: Array
 
 
 @helper
@@ -44,22 +93,11 @@ def rate(form: int, alpha: float, log_weight: float, weight: float, q: float) ->
 
 
 @helper
-def fill_rates(
-    indptr: Array,
-    links: Array,
-    entries: Array,
-    form: int,
-    alpha: float,
-    log_weight: Array,
-    weight: Array,
-    bounded: BoolArray,
-    prices: Array,
-    q: Array,
-    y: Array,
-    free: BoolArray,
-    load: Array,
-) -> None:
+def fill_rates(routing: Routing, flows: Flows, prices: Array, demand: Demand) -> None:
     """Flow prices q = A' prices, rates, where no bound holds them, and loads A y."""
+    indptr, links, entries = routing
+    form, alpha, log_weight, weight, bounded = flows
+    q, y, free, load = demand
     fill(load, 0.0)
     for i in range(y.shape[0]):
         total = 0.0
@@ -82,17 +120,11 @@ def paid(bounded: bool, free: bool, weight: float, q: float) -> float:
 
 @helper
 def fill_largest_share(
-    indptr: Array,
-    links: Array,
-    entries: Array,
-    weight: Array,
-    bounded: BoolArray,
-    prices: Array,
-    q: Array,
-    free: BoolArray,
-    share: Array,
+    routing: Routing, flows: Flows, prices: Array, demand: Demand, share: Array
 ) -> None:
     """Share of each link in the price of the user for whom it is largest."""
+    indptr, links, entries = routing
+    weight, bounded, q, free = flows.weight, flows.bounded, demand.q, demand.free
     fill(share, 0.0)
     for i in range(q.shape[0]):
         whole = paid(bounded[i], free[i], weight[i], q[i])
@@ -105,19 +137,12 @@ def fill_largest_share(
 
 @helper
 def fill_mean_share(
-    indptr: Array,
-    links: Array,
-    entries: Array,
-    weight: Array,
-    bounded: BoolArray,
-    prices: Array,
-    q: Array,
-    y: Array,
-    free: BoolArray,
-    load: Array,
-    share: Array,
+    routing: Routing, flows: Flows, prices: Array, demand: Demand, share: Array
 ) -> None:
     """Share of each link in the prices its users pay, their mean weighed by load."""
+    indptr, links, entries = routing
+    weight, bounded = flows.weight, flows.bounded
+    q, y, free, load = demand
     fill(share, 0.0)
     for i in range(q.shape[0]):
         whole = paid(bounded[i], free[i], weight[i], q[i])
@@ -152,8 +177,8 @@ def flow_rates(  # type: ignore[no-untyped-def]
     indptr, links, entries, alpha, log_weight, weight, bounded, prices, q, y, free, load, share
 ):
     """Fill flow prices, rates, where they are free, loads and the largest shares of links."""
-    form = form_of(alpha, log_weight)
-    fill_rates(
-        indptr, links, entries, form, alpha, log_weight, weight, bounded, prices, q, y, free, load
-    )
-    fill_largest_share(indptr, links, entries, weight, bounded, prices, q, free, share)
+    routing = Routing(indptr, links, entries)
+    flows = Flows(form_of(alpha, log_weight), alpha, log_weight, weight, bounded)
+    demand = Demand(q, y, free, load)
+    fill_rates(routing, flows, prices, demand)
+    fill_largest_share(routing, flows, prices, demand, share)

@@ -1,6 +1,6 @@
 """Sums and maxima over the entries of A that only fit into float64 as logarithms, without copies.
 
-Arrays must be contiguous: nobody checks it here.
+Arrays must be contiguous, which is not checked here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """S A K A' S of a sparse A, dense: the matrix of Newton's method on the prices of links.
 
 scipy's sparse product takes about four times as long on a million flows over a thousand links.
-Arrays must be contiguous: nobody checks it here.
+Arrays must be contiguous, which is not checked here.
 """
 
 from __future__ import annotations

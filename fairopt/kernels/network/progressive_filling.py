@@ -1,6 +1,6 @@
 """Progressive filling as one loop; `fairopt.allocation.methods.progressive_filling` explains.
 
-Arrays must be contiguous: nobody checks it here.
+Arrays must be contiguous, which is not checked here.
 """
 
 from __future__ import annotations
