@@ -63,7 +63,7 @@ def min_norm_from_gradients(gradients: ArrayLike, *, tol: float = 1e-12) -> Solu
     v = u * inverse
     residual, vanishes = _gap(U, u / v.sum(), np.exp(log_size - log_size.min()))
     v = v / v.sum()
-    status = Status.OPTIMAL if residual <= limit else Status.STEP_LIMIT
+    status = Status.OPTIMAL if residual <= limit else Status.UNDECIDED
     return Solution(v, status, residual, 0, certificate=v if vanishes else None)
 
 

@@ -71,8 +71,8 @@ def pareto_certificate(
 
     Args:
         gram: A, (..., K, K), any unit.
-        gram_error: Relative error of its entries in units of unit-norm gradients; default 4 K eps
-            of its dtype, or the asymmetry seen in it if that is more.
+        gram_error: Relative error of its entries in units of unit-norm gradients; default 16 eps
+            of float64 (4 K eps of a narrower dtype), or the asymmetry seen in it if that is more.
 
     Returns:
         `ParetoCertificate`. A zero gradient is stationary, with its own vertex.

@@ -242,6 +242,8 @@ def solve(given: Given, memory: Memory, answer: Answer) -> None:
     status[0] = UNDECIDED_INPUT
     if known != UNDECIDED:
         status[0] = graded(explained_ulps(w, d), code, residual[0], floor[0], tol, error)
+        if status[0] == STEP_LIMIT and steps[0] < cap:
+            status[0] = UNDECIDED_INPUT  # the digits are at their end, not the steps
 
 
 @gufunc(

@@ -26,6 +26,7 @@ from fairopt.kernels.jit import gufunc, helper
 from fairopt.kernels.linear import fill
 
 OPTIMAL = 0
+UNDECIDED = 2
 STEP_LIMIT = 3
 ROUNDING_LIMITED = 7
 
@@ -128,7 +129,7 @@ def min_norm(
     powers_of_two(d, r)
     scaled_gram(A, r, L)
     residual[0] = min_norm_gap(L, weights, d, r, u, x)
-    status[0] = STEP_LIMIT
+    status[0] = STEP_LIMIT if code == CAPPED else UNDECIDED
     if residual[0] <= tol:
         status[0] = OPTIMAL
     elif code != CAPPED and residual[0] <= bound[0]:
