@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from fairopt import checks
 from fairopt.arrays import Array
-from fairopt.pareto import finite_gradients
+from fairopt.pareto import finite_gradients, vertex
 from fairopt.solution import Solution, Status
 
 _EPS = 2.0**-52
@@ -58,8 +58,8 @@ def min_norm_from_gradients(gradients: ArrayLike, *, tol: float = 1e-12) -> Solu
     size = np.abs(G).max(axis=1, keepdims=True)
     zero = np.flatnonzero(size == 0.0)
     if len(zero):
-        vertex = np.eye(len(G))[zero[0]]
-        return Solution(vertex, Status.OPTIMAL, 0.0, 0, certificate=vertex)
+        v = vertex(len(G), int(zero[0]))
+        return Solution(v, Status.OPTIMAL, 0.0, 0, certificate=v)
     U = G / size
     length = np.linalg.norm(U, axis=1)
     U = U / length[:, None]
