@@ -7,6 +7,11 @@ value and the requirement.
 
 from __future__ import annotations
 
+import math
+import os
+import sys
+from functools import cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,7 +20,37 @@ from numpy.typing import NDArray
 from fairopt.arrays import Array, BoolArray
 from fairopt.errors import InvalidInput
 
+_FLOAT64 = np.dtype(np.float64)
 _REAL_KINDS = "fiu"  # floats, signed and unsigned integers
+_NUMBERS = frozenset({float, int})
+_LISTS = frozenset({list, tuple})
+SMALL = 2**24  # entries; 128 MiB in float64, accepted without asking for the memory of the machine
+SQUARES = 6  # K x K arrays that a solver keeps beside the matrix; the dual cone has the most
+_UNKNOWN_MEMORY = 2**40  # bytes, where the system does not say
+
+
+def _as_numpy(argument: str, value: object, requirement: str) -> NDArray[Any]:
+    """The value as a NumPy array that fits into memory in float64."""
+    array = value if type(value) is np.ndarray else _converted(argument, value, requirement)
+    if array.size > SMALL:
+        fits_memory(argument, array.shape)
+    return array
+
+
+def _converted(argument: str, value: object, requirement: str) -> NDArray[Any]:
+    """What is no plain array yet, without copies of other libraries' arrays or masked entries."""
+    if type(value) not in _NUMBERS:
+        if type(value) not in _LISTS and _foreign(value):
+            kind = f"{type(value).__module__.partition('.')[0]} {type(value).__name__}"
+            hint = "convert it first, for example numpy.asarray(x.cpu())"
+            raise InvalidInput(argument, kind, f"{requirement}; {hint}")
+        if "numpy.ma" in sys.modules and _masked(value):  # before its import nobody has a mask
+            what = f"a {type(value).__name__} with masked entries"
+            raise InvalidInput(argument, what, f"{requirement}, no masked entries")
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise InvalidInput(argument, value, f"{requirement}, not ragged") from None
 
 
 def _foreign(value: object) -> bool:
@@ -23,17 +58,48 @@ def _foreign(value: object) -> bool:
     return hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray)
 
 
-def _as_numpy(argument: str, value: object, requirement: str) -> NDArray[Any]:
-    """The value as a NumPy array, without copies of other libraries' arrays."""
-    if _foreign(value):
-        kind = f"{type(value).__module__.partition('.')[0]} {type(value).__name__}"
+def _masked(value: Any) -> bool:
+    """Whether a masked array, or lists that hold one, have masked entries; NumPy drops masks."""
+    parts = value if type(value) in _LISTS else (value,)
+    while not _NUMBERS.issuperset(map(type, parts)):  # nothing is left, or only numbers
+        if not _LISTS.issuperset(map(type, parts)):
+            arrays = [part for part in parts if isinstance(part, np.ma.MaskedArray)]
+            if any(part.dtype.names is None and np.ma.is_masked(part) for part in arrays):
+                return True
+            parts = [part for part in parts if type(part) in _LISTS]
+        parts = list(chain.from_iterable(parts))
+    return False
+
+
+def fits_memory(argument: str, shape: tuple[int, ...], tasks: int = 0) -> None:
+    """Refuse what needs more than the memory of this machine, before it is allocated.
+
+    The need is that of the array in float64, which for a broadcast view can be far more than it
+    takes, and of `SQUARES` arrays (tasks, tasks).
+    """
+    need = 8 * (math.prod(shape) + SQUARES * tasks**2)
+    if need > memory():
         raise InvalidInput(
-            argument, kind, f"{requirement}; convert it first, for example numpy.asarray(x.cpu())"
+            argument,
+            f"array of shape {shape}",
+            f"small enough for memory: it takes {_size(need)} of the {_size(memory())} here"
+            + (f", with {SQUARES} arrays of shape ({tasks}, {tasks}) to work on" if tasks else ""),
         )
+
+
+@cache
+def memory() -> int:
+    """Bytes of physical memory of this machine."""
     try:
-        return np.asarray(value)
-    except ValueError:
-        raise InvalidInput(argument, value, f"{requirement}, not ragged") from None
+        size, pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return _UNKNOWN_MEMORY
+    return size * pages if min(size, pages) > 0 else _UNKNOWN_MEMORY
+
+
+def _size(count: int) -> str:
+    """Bytes for a person."""
+    return f"{count / 2**30:,.0f} GiB"
 
 
 def real_array(argument: str, value: object, requirement: str = "real numbers") -> Array:
@@ -48,6 +114,8 @@ def real_array(argument: str, value: object, requirement: str = "real numbers") 
         fairopt.errors.InvalidInput: losses = ['1'], but it must be real numbers (got dtype <U1)
     """
     array = _as_numpy(argument, value, requirement)
+    if array.dtype is _FLOAT64:
+        return array
     if array.dtype.kind not in _REAL_KINDS and array.size:
         raise InvalidInput(argument, value, f"{requirement} (got dtype {array.dtype})")
     return array.astype(np.float64, copy=False)
@@ -143,27 +211,59 @@ def broadcastable(argument: str, shape: tuple[int, ...], other: tuple[int, ...])
 
 
 FAULT = 100  # kernels return a status below it, or a code of `fairopt.kernels.faults`
-_FLOAT64 = np.dtype(np.float64)
 DEFAULT_ERROR = -1.0  # a kernel assumes `arrays.GRAM_ERROR` for it
+LARGEST_ERROR = 1.0 - 2.0**-53  # below 1: of unit gradients, 1 would not even know a squared norm
+_NARROW = {2: 2.0**-10, 4: 2.0**-23}  # eps of float16 and float32 by their bytes
+_GRAM = "a (..., K, K) array of real numbers"
 
 
 def gram_matrix(value: object) -> tuple[Array, float]:
     """A (..., K, K) array in float64, and the error of its entries: 4 K eps of a narrower dtype.
 
-    The shape is checked here, the entries by the kernels (`gram_fault`).
+    The shape is checked here, the entries by the kernels (`gram_fault`); only the dtype of an
+    overflow is not known there any more.
     """
-    error = DEFAULT_ERROR
+    dtype = _FLOAT64
     if type(value) is np.ndarray and value.dtype == _FLOAT64:
-        array = value
+        array: Array = value
     else:
-        given = _as_numpy("gram", value, "a (..., K, K) array of real numbers")
-        array = real_array("gram", value, "a (..., K, K) array of real numbers")
-        if given.dtype.kind == "f" and given.dtype.itemsize < 8 and given.ndim:
-            error = 4.0 * given.shape[-1] * float(np.finfo(given.dtype).eps)
+        given = _as_numpy("gram", value, _GRAM)
+        dtype = given.dtype
+        floats = dtype.kind == "f"
+        array = given.astype(_FLOAT64, copy=False) if floats else real_array("gram", given, _GRAM)
     shape = array.shape
     if len(shape) < 2 or shape[-1] != shape[-2] or shape[-1] == 0:
-        raise InvalidInput("gram", f"array of shape {shape}", "of shape (..., K, K) with K >= 1")
-    return array, error
+        raise InvalidInput("gram", f"array of shape {shape}", _square(shape))
+    if array.size > SMALL:
+        fits_memory("gram", shape, shape[-1])
+    if dtype is not _FLOAT64 and dtype.kind == "f" and dtype.itemsize in _NARROW:
+        return array, _narrow_error(array, dtype)
+    return array, DEFAULT_ERROR
+
+
+def _square(shape: tuple[int, ...]) -> str:
+    """The shape of a Gram matrix, and what to do with gradients."""
+    needed = "of shape (..., K, K) with K >= 1"
+    if len(shape) < 2 or 0 in shape[-2:]:
+        return needed
+    product = "G @ G.T" if len(shape) == 2 else "G @ G.mT"
+    gradients = "(K, D)" if len(shape) == 2 else "(..., K, D)"
+    return f"{needed} (for gradients G of shape {gradients} pass {product})"
+
+
+def _narrow_error(array: Array, dtype: np.dtype[Any]) -> float:
+    """The error of entries that were float16 or float32; what overflowed there is refused."""
+    if not math.isfinite(np.vdot(array, array)) and np.isinf(array).any():  # a fast look first
+        *problem, i, j = (int(k) for k in np.argwhere(np.isinf(array))[0])
+        where = f" in problem {problem[0] if len(problem) == 1 else tuple(problem)}"
+        wider = "float32 or float64" if dtype.itemsize < 4 else "float64"
+        raise InvalidInput(
+            f"gram[{i}, {j}]",
+            float(array[(*problem, i, j)]),
+            f"finite (inf in {dtype}: form the Gram in {wider})" + where * bool(problem),
+        )
+    K: int = array.shape[-1]
+    return min(4.0 * K * _NARROW[dtype.itemsize], LARGEST_ERROR)
 
 
 def gram_fault(gram: Array, code: Any) -> None:
@@ -211,11 +311,13 @@ def accuracy(value: object) -> float | Array:
 
 
 def gram_precision(value: object, default: float) -> float | Array:
-    """The relative error of Gram entries, in [0, 1]; scalar or one per problem."""
+    """The relative error of Gram entries, in [0, 1); scalar or one per problem."""
     if value is None:
         return default
-    array = real_array("gram_error", value, "a number in [0, 1]")
-    all_where("gram_error", array, (array >= 0.0) & (array <= 1.0), "a number in [0, 1]")
+    if type(value) is float and 0.0 <= value < 1.0:
+        return value
+    array = real_array("gram_error", value, "a number in [0, 1)")
+    all_where("gram_error", array, (array >= 0.0) & (array < 1.0), "a number in [0, 1)")
     return array
 
 

@@ -7,7 +7,13 @@ from numpy.typing import ArrayLike
 
 from fairopt import checks
 from fairopt.arrays import EPS, Array
-from fairopt.pareto import finite_gradients, least_distance, unit_gradients, zero_gradients
+from fairopt.pareto import (
+    finite_gradients,
+    least_distance,
+    unit_gradients,
+    vertex,
+    zero_gradients,
+)
 from fairopt.solution import Solution, Status
 
 
@@ -55,8 +61,8 @@ def min_norm_from_gradients(gradients: ArrayLike, *, tol: float = 1e-12) -> Solu
     limit = checks.tolerance(tol)
     zero = zero_gradients(G)
     if len(zero):
-        vertex = np.eye(len(G))[zero[0]]
-        return Solution(vertex, Status.OPTIMAL, 0.0, 0, certificate=vertex)
+        v = vertex(len(G), int(zero[0]))
+        return Solution(v, Status.OPTIMAL, 0.0, 0, certificate=v)
     U, log_size = unit_gradients(G)
     inverse = np.exp(log_size.min() - log_size)
     u = least_distance(U, inverse)

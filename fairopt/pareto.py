@@ -134,14 +134,14 @@ def pareto_certificate_from_gradients(
         'STATIONARY'
     """
     G, eps = finite_gradients(gradients)
-    error = eps if gradient_error is None else gradient_error
-    if not 0.0 <= checks.scalar_array("gradient_error", error) <= 1.0:
-        raise InvalidInput("gradient_error", error, "a number in [0, 1]")
+    error = eps
+    if gradient_error is not None:
+        error = checks.number("gradient_error", gradient_error, 0.0, 1.0, "a number in [0, 1]")
     rounding = EPS * (len(G) + float(np.sqrt(G.shape[1])))
-    bound = float(error) + 4.0 * rounding
+    bound = error + 4.0 * rounding
     zero = zero_gradients(G)
     if len(zero):
-        return ParetoCertificate(Verdict.STATIONARY, np.eye(len(G))[zero[0]], 0.0, bound)
+        return ParetoCertificate(Verdict.STATIONARY, vertex(len(G), int(zero[0])), 0.0, bound)
     U, log_size = unit_gradients(G)
     v = least_distance(U, np.ones(len(U)))
     v = v / v.sum()
@@ -159,10 +159,19 @@ def finite_gradients(gradients: ArrayLike) -> tuple[Array, float]:
     G = checks.real_array("gradients", gradients, "a (K, D) array of real numbers")
     if G.ndim != 2 or G.size == 0:
         raise InvalidInput("gradients", f"array of shape {G.shape}", "of shape (K, D), K, D >= 1")
+    if len(G) ** 2 > checks.SMALL:
+        checks.fits_memory("gradients", G.shape, len(G))
     checks.all_where("gradients", G, np.isfinite(G), "finite")
     given = np.asarray(gradients).dtype
     narrow = given.kind == "f" and given.itemsize < 8
     return G, float(np.finfo(given).eps) if narrow else EPS
+
+
+def vertex(size: int, index: int) -> Array:
+    """A vertex of the simplex."""
+    v = np.zeros(size)
+    v[index] = 1.0
+    return v
 
 
 def _equalised(U: Array, v: Array) -> Array:

@@ -58,6 +58,7 @@ def fairgrad(gram: ArrayLike, alpha: float, priority: ArrayLike | None = None) -
     cp = _cvxpy()
 
     G = factor(gram)
+    alpha = checks.positive_number("alpha", alpha)
     p = np.ones(len(G)) if priority is None else checks.positive_vector("priority", priority)
     d = cp.Variable(G.shape[1])
     s = G @ d
@@ -108,10 +109,11 @@ def conflict_averse(gram: ArrayLike, c: float, reference: ArrayLike | None = Non
     cp = _cvxpy()
 
     G = factor(gram)
-    r = np.full(len(G), 1.0 / len(G)) if reference is None else np.asarray(reference, dtype=float)
+    r = _reference(reference, len(G))
+    radius = checks.number("c", c, 0.0, np.finfo(float).max, "finite and >= 0")
     centre = r @ G
     d = cp.Variable(G.shape[1])
-    ball = cp.norm(d - centre) <= c * np.linalg.norm(centre)
+    ball = cp.norm(d - centre) <= radius * np.linalg.norm(centre)
     _solve(cp, cp.Maximize(cp.min(G @ d)), [ball])
     return np.asarray(d.value)
 
@@ -124,8 +126,15 @@ def upgrad(gram: ArrayLike, reference: ArrayLike | None = None) -> Array:
         array([0.5, 0.5])
     """
     K = len(factor(gram))
-    r = np.full(K, 1.0 / K) if reference is None else np.asarray(reference, dtype=float)
+    r = _reference(reference, K)
     return np.asarray(r @ np.array([dual_cone_projection(gram, unit) for unit in np.eye(K)]))
+
+
+def _reference(reference: ArrayLike | None, tasks: int) -> Array:
+    """The given reference, or the mean."""
+    if reference is None:
+        return np.full(tasks, 1.0 / tasks)
+    return checks.finite_vector("reference", reference, tasks)
 
 
 def allocation(
@@ -141,12 +150,12 @@ def allocation(
         >>> allocation([[1, 1, 0], [1, 0, 1]], [1.0, 1.0], 1.0).round(3)
         array([0.333, 0.667, 0.667])
     """
-    R = np.asarray(routing, dtype=float)
-    bound = np.full(R.shape[1], np.inf) if upper is None else np.asarray(upper, dtype=float)
+    R, c = checks.real_array("routing", routing), checks.real_array("capacity", capacity)
+    bound = np.full(R.shape[1], np.inf) if upper is None else checks.real_array("upper", upper)
     held = np.flatnonzero(np.isfinite(bound))
 
     def limits(x: Any) -> list[Any]:
-        return [R @ x <= np.asarray(capacity)] + ([x[held] <= bound[held]] if len(held) else [])
+        return [R @ x <= c] + ([x[held] <= bound[held]] if len(held) else [])
 
     return allocation_on_set(limits, R.shape[1], alpha, priority)
 

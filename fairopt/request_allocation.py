@@ -1,17 +1,23 @@
-"""How many requests each task keeps in flight (FedAST): shares, and integers that sum exactly."""
+"""How many requests each task keeps in flight (FedAST): integers that sum exactly."""
 
 from __future__ import annotations
 
 from fractions import Fraction
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fairopt import checks
-from fairopt.arrays import Array, Ints
+from fairopt.apportionment.largest_remainder import largest_remainder
+from fairopt.apportionment.marginal_greedy import exact_optimum
+from fairopt.arrays import Ints
 from fairopt.errors import InvalidInput
 
-OBJECTIVES = ("equal_error", "sum_of_variances", "sum_of_deviations")
+DEGREES = MappingProxyType({"equal_error": 1, "sum_of_variances": 2, "sum_of_deviations": 3})
+"""Real-valued optimal requests are proportional to this root of the variances."""
+ROUNDINGS = ("exact", "largest-remainder")
+LARGEST_TOTAL = 2**63 - 1  # of an int64
 
 
 def request_allocation(
@@ -21,47 +27,73 @@ def request_allocation(
     objective: str = "equal_error",
     quantum: int = 1,
     minimum: int = 1,
+    rounding: str = "exact",
 ) -> Ints:
     r"""Integer requests per task, more for tasks whose clients disagree more.
 
-    Problem: task m averages R_m updates of variance s2_m, leaving an error of about s2_m / R_m.
-    With sum R_m = total:
+    Problem: task m averages r_m updates of variance :math:`\sigma_m^2`, which leaves an error of
+    about :math:`\sigma_m^2 / r_m`. Over multiples r_m of `quantum` with r_m >= `minimum` and
+    :math:`\sum_m r_m` = `total`,
 
-    - "equal_error": the same error for all (min-max), R_m ~ s2_m, the FedAST rule;
-    - "sum_of_variances": least sum of s2_m / R_m, R_m ~ sqrt(s2_m);
-    - "sum_of_deviations": least sum of sqrt(s2_m / R_m), R_m ~ s2_m^(1/3).
+    .. math::
+        \text{equal\_error:} \quad & \min \max_m \sigma_m^2 / r_m,
+            \text{ then the next largest, and so on} && (r_m \propto \sigma_m^2) \\
+        \text{sum\_of\_variances:} \quad & \min \textstyle\sum_m \sigma_m^2 / r_m
+            && (r_m \propto \sigma_m) \\
+        \text{sum\_of\_deviations:} \quad & \min \textstyle\sum_m \sigma_m / \sqrt{r_m}
+            && (r_m \propto \sigma_m^{2/3})
+
+    (in brackets the real-valued optimum without a minimum). With minimum = 0 a task without
+    requests has an error larger than any other, more for a larger variance: the limit of
+    :math:`\sigma_m^2 / \epsilon`. Of several optima that with more requests for lower indices.
 
     Args:
-        heterogeneity: Variances s2 >= 0, (S,), any unit.
+        heterogeneity: Variances s2 >= 0, (S,), any unit; each float counts as its exact value. A
+            task of variance zero gets the minimum; where all are zero, all count as equal.
         total: Requests to share, a multiple of quantum.
         objective: One of the three.
         quantum: Every entry is a multiple of it (for buffers of a fixed ratio).
-        minimum: Least requests of a task; tasks below it are lifted, the rest is shared again.
+        minimum: Least requests of a task.
+        rounding: "exact", the integer optimum, or "largest-remainder": the real-valued optimum,
+            where tasks below the minimum are lifted and the rest is shared again, rounded down, and
+            the missing quanta to the largest remainders, ties to the lower index. It is near the
+            shares but not optimal: see the example.
 
     Returns:
         (S,) int64, sum exactly `total`, every entry a multiple of `quantum` and >= `minimum`.
-        If the variances that remain to be shared are all zero, they share equally.
 
-    Method: exact rational shares, then largest remainders (ties to the lower index).
+    Method: quanta to the task that gains most (`fairopt.apportionment.marginal_greedy`), from a
+    start near the end: the time does not grow with the total. All decisions compare integers, roots
+    by squaring (`largest-remainder`: by intervals that are narrowed until they decide).
 
-    Guarantee: each entry is within one quantum of its real-valued share after lifting.
+    Guarantee: "exact" is optimal for the variances as given, one more quantum in the total goes to
+    one task and takes from nobody, and r_m <= r_n + quantum where s2_m <= s2_n. Its entries can be
+    far from the shares: many small tasks that all need a second request take them from a large one.
+    "largest-remainder" is within one quantum of the share after lifting.
 
     Raises:
         InvalidInput: for negative or non-finite variances, a total that is no multiple of the
-            quantum or too small for the minimum of every task.
+            quantum, too small for the minimum of every task, or above 2^63 - 1.
 
-    Source: FedAST (arXiv 2406.00302), reallocation; the program behind it is our reconstruction.
+    Source: FedAST (arXiv 2406.00302), reallocation; the programme behind it is our reconstruction.
+    As divisor methods of apportionment "equal_error" is that of Adams and "sum_of_variances", in
+    standard deviations, that of Huntington and Hill.
 
     Example:
         >>> request_allocation([1.0, 4.0, 16.0], 84)
         array([ 4, 16, 64])
         >>> request_allocation([1.0, 4.0, 16.0], 84, objective="sum_of_variances")
         array([12, 24, 48])
+        >>> request_allocation([3.0, 26.0, 1.0], 14)  # largest error 26 / 11 = 2.36
+        array([ 2, 11,  1])
+        >>> request_allocation([3.0, 26.0, 1.0], 14, rounding="largest-remainder")  # 3 / 1
+        array([ 1, 12,  1])
     """
     variance = checks.nonnegative_vector("heterogeneity", heterogeneity)
     if variance.ndim != 1:
         raise InvalidInput("heterogeneity", f"array of shape {variance.shape}", "of shape (S,)")
-    kind = checks.choice("objective", objective, OBJECTIVES)
+    degree = DEGREES[checks.choice("objective", objective, tuple(DEGREES))]
+    exact = checks.choice("rounding", rounding, ROUNDINGS) == "exact"
     unit = checks.count("quantum", quantum, 1)
     units, rest = divmod(checks.count("total", total, 0), unit)
     if rest:
@@ -69,41 +101,12 @@ def request_allocation(
     least = -(-checks.count("minimum", minimum, 0) // unit)
     if units < least * len(variance):
         raise InvalidInput("total", total, f"at least {least * unit} for each task")
-    shares = _lifted_shares([Fraction(x) for x in _scores(variance, kind)], units, least)
-    return unit * _largest_remainders(shares, units)
-
-
-def _scores(variance: Array, objective: str) -> list[float]:
-    """What the shares are proportional to."""
-    scaled = variance / (variance.max() or 1.0)
-    if objective == "sum_of_variances":
-        scaled = np.sqrt(scaled)
-    if objective == "sum_of_deviations":
-        scaled = np.cbrt(scaled)
-    scores: list[float] = scaled.tolist()
-    return scores
-
-
-def _lifted_shares(scores: list[Fraction], units: int, least: int) -> list[Fraction]:
-    """Proportional shares with a floor: lift what is below it and share the rest again."""
-    free = set(range(len(scores)))
-    while True:
-        rest = units - least * (len(scores) - len(free))
-        mass = sum((scores[k] for k in free), Fraction(0))
-        share = {k: rest * (scores[k] / mass if mass else Fraction(1, len(free))) for k in free}
-        low = {k for k in free if share[k] < least}
-        if not low:
-            return [share.get(k, Fraction(least)) for k in range(len(scores))]
-        free -= low
-
-
-def _largest_remainders(shares: list[Fraction], units: int) -> Ints:
-    """Round down, then give the missing units to the largest remainders."""
-    whole = [share.numerator // share.denominator for share in shares]
-    order = sorted(range(len(shares)), key=lambda k: (whole[k] - shares[k], k))
-    for k in order[: units - sum(whole)]:
-        whole[k] += 1
-    return np.array(whole, dtype=np.int64)
+    if units * unit > LARGEST_TOTAL:
+        raise InvalidInput("total", total, "below 2^63")
+    values = [Fraction(x) for x in variance.tolist()]
+    values = values if any(values) else [Fraction(1)] * len(values)
+    share = exact_optimum if exact else largest_remainder
+    return np.array([unit * n for n in share(values, degree, units, least)], dtype=np.int64)
 
 
 def reference_request_allocation(scores: ArrayLike, requests: ArrayLike, quantum: int) -> Ints:

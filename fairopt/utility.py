@@ -80,5 +80,5 @@ def jain_index(amounts: ArrayLike) -> float:
         >>> jain_index([2, 2, 2]), jain_index([3, 0, 0])
         (1.0, 0.3333333333333333)
     """
-    x = np.asarray(amounts, dtype=np.float64)
+    x = checks.real_array("amounts", amounts)
     return float(x.sum() ** 2 / (x.size * (x**2).sum())) if x.any() else 1.0

@@ -40,7 +40,7 @@ AUCTIONS = (
 CLAIMS_OF: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {
         "fairopt/client_allocation.py": ("client-task*", "trainers-*", "a-task-*"),
-        "fairopt/request_allocation.py": ("requests-*", "the-released-*"),
+        "fairopt/request_allocation.py": ("requests-*", "rounded-shares-*", "the-released-*"),
         "fairopt/multiplicative_weights.py": ("reweighting-*", "fedram-*"),
         "fairopt/cross_attention.py": ("attention-*",),
         "fairopt/fairgrad.py": ("fairgrad-*",),
@@ -86,6 +86,7 @@ CLAIMS_OF: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
 RATES = ("fair-prices-*", "fair-rates-*", "max-min-rates-*", "a-cap-*", "allocation-residual-*")
 FOLDERS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {
+        "fairopt/apportionment/": ("requests-*", "rounded-shares-*"),
         "fairopt/allocation/multipath/": ("split-*", "optimal-split-*"),
         "fairopt/allocation/": RATES,
         "fairopt/kernels/network/": RATES,
@@ -115,13 +116,19 @@ MUTATIONS = (
     Mutation("fairopt/client_allocation.py", "priority dropped", "+ np.log(share), allowed)", ", allowed)"),
     Mutation("fairopt/client_allocation.py", "0^0 = 0 at alpha = 1", "power > 1.0 else", "power >= 1.0 else"),
     Mutation("fairopt/client_allocation.py", "sum of all tasks, not of the eligible", "np.where(allowed, logits, -np.inf)", "np.where(True, logits, -np.inf)"),
-    Mutation("fairopt/request_allocation.py", "variance for deviation", "scaled = np.sqrt(scaled)", "scaled = scaled * 1.0"),
-    Mutation("fairopt/request_allocation.py", "square root for cube root", "np.cbrt(scaled)", "np.sqrt(scaled)"),
-    Mutation("fairopt/request_allocation.py", "smallest remainders first", "(whole[k] - shares[k], k)", "(shares[k] - whole[k], k)"),
-    Mutation("fairopt/request_allocation.py", "one unit too few", "order[: units - sum(whole)]", "order[: units - sum(whole) - 1]"),
+    Mutation("fairopt/request_allocation.py", "variance for deviation", "\"sum_of_variances\": 2,", "\"sum_of_variances\": 1,"),
+    Mutation("fairopt/request_allocation.py", "square root for cube root", "\"sum_of_deviations\": 3}", "\"sum_of_deviations\": 2}"),
+    Mutation("fairopt/apportionment/largest_remainder.py", "ties to the higher index", "(-rest[k][0], k)", "(-rest[k][0], -k)"),
+    Mutation("fairopt/apportionment/largest_remainder.py", "one unit too few", "order[:missing]", "order[: missing - 1]"),
+    Mutation("fairopt/apportionment/shares.py", "the floor is not paid for", "rest = total - least * (len(weights) - len(free))", "rest = total"),
+    Mutation("fairopt/apportionment/marginal_greedy.py", "the start is above the optimum", "total = units - size", "total = units + 4 * size"),
+    Mutation("fairopt/apportionment/marginal_greedy.py", "gains of the last unit, not of the next", "_sign(a * m * (m + 1) - b * n * (n + 1))", "_sign(a * m * (m - 1) - b * n * (n - 1))"),
+    Mutation("fairopt/apportionment/marginal_greedy.py", "sign of a sum of roots", "4 * b * b * N * N * M, 4 * a * a * M * M * N", "4 * a * a * M * M * N, 4 * b * b * N * N * M"),
+    Mutation("fairopt/apportionment/marginal_greedy.py", "ties of errors to the larger task", "or _sign(m - n)", "or _sign(n - m)"),
     Mutation("fairopt/request_allocation.py", "minimum rounded down", "-(-checks.count(\"minimum\", minimum, 0) // unit)", "checks.count(\"minimum\", minimum, 0) // unit"),
     Mutation("fairopt/request_allocation.py", "greedy priorities do not fall", "priority[first] -= unit", "priority[first] -= 0"),
-    Mutation("fairopt/multiplicative_weights.py", "sign of the rate", "np.log(w) + eta * gain", "np.log(w) - eta * gain"),
+    Mutation("fairopt/multiplicative_weights.py", "sign of the rate", "np.log(w) + product", "np.log(w) - product"),
+    Mutation("fairopt/multiplicative_weights.py", "gains measured from the worst one", "largest if eta > 0.0 else smallest", "largest if eta < 0.0 else smallest"),
     Mutation("fairopt/multiplicative_weights.py", "smoothing shares swapped", "(1.0 - share) * moved + share * target", "share * moved + (1.0 - share) * target"),
     Mutation("fairopt/multiplicative_weights.py", "mass of everybody", "np.where(moving, w, 0.0).sum", "np.where(True, w, 0.0).sum"),
     Mutation("fairopt/multiplicative_weights.py", "frozen and renormalised swapped", "moving = here if frozen else np.ones_like(here)", "moving = np.ones_like(here) if frozen else here"),

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from fairopt.arrays import Array
+from fairopt.checks import LARGEST_ERROR
 from fairopt.conflict_averse import conflict_averse
 from fairopt.errors import InvalidInput
 from fairopt.fairgrad import fairgrad
@@ -47,7 +48,7 @@ class _Weights(torch.autograd.Function):
 
 def precision(A: Tensor) -> float:
     """Error of the entries of a Gram matrix of this dtype."""
-    return min(4.0 * A.shape[-1] * torch.finfo(A.dtype).eps, 1.0)
+    return min(4.0 * A.shape[-1] * torch.finfo(A.dtype).eps, LARGEST_ERROR)
 
 
 def fairgrad_weights(gram: Tensor, alpha: float, *, priority: ArrayLike | None = None) -> Tensor:

@@ -61,7 +61,8 @@ class FedAST(ByArrival):
     (R_m - 1) / b_m; its maximum has no bound unless `max_staleness` is given.
 
     Source: FedAST (arXiv 2406.00302). Ours: one rule for buffer sizes, refilling of every deficit,
-    exact totals, and a floor of min(ratio, R / tasks) requests per task in a reallocation.
+    exact totals, the integer optimum of the objective (the released code rounds shares in quanta),
+    and a floor of min(ratio, R / tasks) requests per task in a reallocation.
 
     Example:
         >>> [FedAST().capacity(active) for active in (1, 31, 32, 33, 96, 300)]

@@ -71,6 +71,9 @@ def first_requests(
 def handed_over(requests: Mapping[str, int], unfinished: Sequence[str]) -> Mapping[str, int]:
     """The requests of other tasks shared by the unfinished ones, in proportion to what they have.
 
+    No error is minimised here: shares are rounded, by largest remainders. (The released code rounds
+    down and hands out the rest at random.)
+
     Example:
         >>> handed_over({"a": 4, "b": 2, "c": 6}, ["a", "b"])
         {'a': 8, 'b': 4, 'c': 0}
@@ -78,7 +81,11 @@ def handed_over(requests: Mapping[str, int], unfinished: Sequence[str]) -> Mappi
     wanting = [task for task, count in requests.items() if count > 0]
     if sorted(wanting) == sorted(unfinished):
         return requests
-    shares = request_allocation([requests[task] for task in unfinished], sum(requests.values()))
+    shares = request_allocation(
+        [requests[task] for task in unfinished],
+        sum(requests.values()),
+        rounding="largest-remainder",
+    )
     return dict.fromkeys(requests, 0) | by_task(unfinished, shares.tolist())
 
 

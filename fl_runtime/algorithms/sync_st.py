@@ -90,7 +90,8 @@ class SyncST(Synchronous):
         if not unfinished.size:
             return []
         least = 1 if active.size >= unfinished.size else 0
-        sizes = request_allocation(shares[unfinished], active.size, minimum=least)
+        ratio = np.array(self.split or np.ones(shares.size))[unfinished]  # before any rounding
+        sizes = request_allocation(ratio, active.size, minimum=least, rounding="largest-remainder")
         tasks = np.empty(active.size, dtype=np.int64)
         tasks[np.argsort(draws, kind="stable")] = np.repeat(unfinished, sizes)
         pairs = zip(active.tolist(), tasks.tolist(), strict=True)

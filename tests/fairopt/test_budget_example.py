@@ -19,7 +19,9 @@ def test_one_link_gives_the_shares_of_fedast(variance, name):
     expected = variance**power / (variance**power).sum() * budget_over_tasks.TOTAL
     np.testing.assert_allclose(shares, expected, rtol=1e-9)
     if (shares >= 1.0).all():
-        counts = request_allocation(variance, budget_over_tasks.TOTAL, objective=name)
+        counts = request_allocation(
+            variance, budget_over_tasks.TOTAL, objective=name, rounding="largest-remainder"
+        )
         assert (np.abs(counts - shares) < 1.0 + 1e-6).all()
 
 

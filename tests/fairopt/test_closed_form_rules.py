@@ -13,7 +13,6 @@ from fairopt import (
     cross_attention_weights,
     multiplicative_weights,
     reference_request_allocation,
-    request_allocation,
 )
 
 
@@ -142,11 +141,6 @@ def test_multiplicative_weights_keep_the_simplex_and_ignore_constants(raw, rate,
         ("dimension", lambda: cross_attention_weights(np.eye(2), 0)),
         ("gram", lambda: cross_attention_weights([[1.0, 0.5], [0.2, 1.0]], 4)),
         ("gram", lambda: cross_attention_weights([[math.nan]], 4)),
-        ("total", lambda: request_allocation([1.0, 2.0], 10, quantum=3)),
-        ("total", lambda: request_allocation([1.0, 2.0], 1)),
-        ("heterogeneity", lambda: request_allocation([-1.0], 4)),
-        ("heterogeneity", lambda: request_allocation([math.nan], 4)),
-        ("objective", lambda: request_allocation([1.0], 4, objective="best")),
         ("requests", lambda: reference_request_allocation([1.0], [1.5], 2)),
         ("scores", lambda: reference_request_allocation([1.0], [1, 2], 2)),
     ],
@@ -188,42 +182,3 @@ def test_cross_attention():
 def test_the_released_greedy(scores, requests, quantum, expected):
     result = reference_request_allocation(scores, requests, quantum)
     np.testing.assert_array_equal(result, expected)
-
-
-def test_exact_shares_of_the_three_objectives():
-    s2 = [1.0, 4.0, 16.0]
-    np.testing.assert_array_equal(request_allocation(s2, 84), [4, 16, 64])
-    np.testing.assert_array_equal(
-        request_allocation(s2, 84, objective="sum_of_variances"), [12, 24, 48]
-    )
-    np.testing.assert_array_equal(
-        request_allocation(s2, 84, objective="sum_of_deviations"), [17, 26, 41]
-    )
-    np.testing.assert_array_equal(request_allocation([0.0, 0.0, 0.0], 7), [3, 2, 2])
-    np.testing.assert_array_equal(request_allocation([0.0, 1.0], 10), [1, 9])
-    np.testing.assert_array_equal(request_allocation([0.0, 1.0], 10, minimum=0), [0, 10])
-
-
-@given(
-    st.lists(st.floats(0.0, 1e12), min_size=1, max_size=7),
-    st.integers(1, 60),
-    st.sampled_from(["equal_error", "sum_of_variances", "sum_of_deviations"]),
-    st.integers(1, 5),
-    st.integers(0, 9),
-)
-def test_requests_sum_exactly_and_keep_the_floor(s2, units, objective, quantum, minimum):
-    total = quantum * (units + len(s2) * -(-minimum // quantum))
-    result = request_allocation(s2, total, objective=objective, quantum=quantum, minimum=minimum)
-    assert result.sum() == total
-    assert (result % quantum == 0).all()
-    assert (result >= minimum).all()
-    order = np.argsort(s2, kind="stable")
-    assert (np.diff(result[order]) >= -quantum).all()
-
-
-@given(st.lists(st.integers(1, 50), min_size=2, max_size=4), st.integers(4, 40))
-def test_every_entry_is_within_one_request_of_its_share(s2, total):
-    result = request_allocation(s2, total)
-    shares = np.array(s2) / np.sum(s2) * total
-    if (shares >= 1.0).all():
-        assert (np.abs(result - shares) < 1.0).all()

@@ -51,7 +51,8 @@ STEP_LIMIT = 3
 OUT_OF_RANGE = 6
 ROUNDING_LIMITED = 7
 
-LARGEST_GAP = 1e-6  # certified gap of an answer; a larger one is not ok
+LARGEST_GAP = 1e-6  # certified gap of an answer, and its growth with the root of the error of A
+GAP_GROWTH = 8.0
 
 
 @helper
@@ -66,11 +67,17 @@ def lowest_vertex(Ar: Array, dual: Array) -> None:
 
 
 @helper
-def graded(gap: float, tol: float, stopped: bool) -> int:
+def largest_gap(error: float) -> float:
+    """The largest certified gap of an answer, by the error of the matrix."""
+    return max(LARGEST_GAP, GAP_GROWTH * math.sqrt(error))
+
+
+@helper
+def graded(gap: float, tol: float, error: float, stopped: bool) -> int:
     """The status of a certified gap."""
     if gap <= tol:
         return OPTIMAL
-    if gap <= LARGEST_GAP:
+    if gap <= largest_gap(error):
         return ROUNDING_LIMITED
     return STEP_LIMIT if stopped else UNDECIDED
 
@@ -230,7 +237,9 @@ def conflict_averse(
     residual[0] = relative_gap(lower, upper, low)
     if math.isnan(residual[0]):
         residual[0] = math.inf
-    status[0] = graded(residual[0], tol, code == CAPPED and steps[0] >= int(budget))
-    if residual[0] > LARGEST_GAP:  # exact for the matrix as given, if for no other
+    status[0] = graded(residual[0], tol, bound[0], code == CAPPED and steps[0] >= int(budget))
+    if not residual[0] <= max(
+        largest_gap(bound[0]), tol
+    ):  # exact for the matrix as given, if for no other
         for i in range(n):
             weights[i] = u[i]

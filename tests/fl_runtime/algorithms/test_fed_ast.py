@@ -166,6 +166,8 @@ def test_the_first_aggregation_is_a_round_of_federated_averaging() -> None:
 
 def test_requests_of_finished_tasks_go_to_the_others() -> None:
     assert handed_over({"a": 10, "b": 30, "c": 20}, ["a", "b"]) == {"a": 15, "b": 45, "c": 0}
+    tie = handed_over({"a": 3, "b": 5, "c": 4}, ["a", "b"])  # of 4.5 and 7.5, no float in between
+    assert tie == {"a": 5, "b": 7, "c": 0}
     same = {"a": 1, "b": 2}
     assert handed_over(same, ["a", "b"]) is same
 

@@ -47,6 +47,13 @@ def test_clients_are_split_in_the_given_ratio_and_none_twice() -> None:
     assert len({job.client for job in jobs}) == 9
 
 
+def test_a_tie_between_two_sets_goes_to_the_first_task() -> None:
+    """18 clients in the ratio 7 to 5 are 10.5 and 7.5; probabilities of 7 / 12 are rounded."""
+    chances = np.tile(np.array([7.0, 5.0]) / 12.0, (18, 1))
+    pairs = SyncST(split=(7.0, 5.0)).assignments(chances, np.arange(18), np.linspace(0.0, 1.0, 18))
+    assert Counter(task for _, task in pairs) == {0: 11, 1: 7}
+
+
 def test_the_clients_of_a_finished_task_go_to_the_others() -> None:
     parts = assemble(settings(first=2), 0)
     state = parts.algorithm.init(parts.federation, 0)
