@@ -55,9 +55,9 @@ def conflict_averse(
 
     Guarantee: the residual bounds the gap between the worst progress of d and that of any direction
     in the ball, relative to max(|best|, ||g0||^2), for every set of gradients whose Gram matrix is
-    within `gram_error` of A. OPTIMAL means at most tol, ROUNDING_LIMITED at most max(1e-6, 8 sqrt(gram_error)); UNDECIDED
-    that the digits of A prove no better gap (near stationary points with c >= 1, or where g0 itself
-    is rounding), with weights for the matrix as given, not pulled:
+    within `gram_error` of A. OPTIMAL means at most tol, ROUNDING_LIMITED at most max(1e-6, 8
+    sqrt(gram_error)); UNDECIDED that the digits of A prove no better gap (near stationary points
+    with c >= 1, or where g0 itself is rounding), with weights for the matrix as given, not pulled:
     `fairopt.conflict_averse_from_gradients` resolves more.
 
     Raises:
