@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
+import math
 from types import MappingProxyType
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from fairopt import checks
 from fairopt.apportionment.largest_remainder import largest_remainder
 from fairopt.apportionment.marginal_greedy import exact_optimum
-from fairopt.arrays import Ints
+from fairopt.arrays import Array, Ints
 from fairopt.errors import InvalidInput
 
 DEGREES = MappingProxyType({"equal_error": 1, "sum_of_variances": 2, "sum_of_deviations": 3})
@@ -103,10 +103,20 @@ def request_allocation(
         raise InvalidInput("total", total, f"at least {least * unit} for each task")
     if units * unit > LARGEST_TOTAL:
         raise InvalidInput("total", total, "below 2^63")
-    values = [Fraction(x) for x in variance.tolist()]
-    values = values if any(values) else [Fraction(1)] * len(values)
     share = exact_optimum if exact else largest_remainder
-    return np.array([unit * n for n in share(values, degree, units, least)], dtype=np.int64)
+    counts = share(_whole_multiples(variance), degree, units, least)
+    return np.array([unit * n for n in counts], dtype=np.int64)
+
+
+def _whole_multiples(variance: Array) -> list[int]:
+    """Whole numbers in exactly the same proportions; ones if there is nothing."""
+    if not variance.any():
+        return [1] * len(variance)
+    ratios = [x.as_integer_ratio() for x in variance.tolist()]
+    unit = max(denominator for _, denominator in ratios)  # a power of two, like all of them
+    whole = [numerator * (unit // denominator) for numerator, denominator in ratios]
+    common = math.gcd(*whole)
+    return [n // common for n in whole]
 
 
 def reference_request_allocation(scores: ArrayLike, requests: ArrayLike, quantum: int) -> Ints:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Sequence
 from heapq import heapify, heapreplace
 
-from fairopt.apportionment.shares import lifted, relative_roots
+from fairopt.apportionment.shares import lifted, root_bounds
 
 SPARE_BITS = 64  # of roots beyond those of the total: shares are then known to 2^-60
+SLACK_BITS = 32  # shares count as 2^-32 less than they seem to be
 
 
-def exact_optimum(values: Sequence[Fraction], degree: int, units: int, least: int) -> list[int]:
+def exact_optimum(values: Sequence[int], degree: int, units: int, least: int) -> list[int]:
     r"""The n >= least with sum n = units that minimise an objective of values a, not all zero.
 
     - degree 1: the largest a_k / n_k, then the next largest, and so on;
@@ -28,84 +26,102 @@ def exact_optimum(values: Sequence[Fraction], degree: int, units: int, least: in
     f(n - 1) - f(n), ties to the lower index. It is not built from nothing. Let x be the real-valued
     optimum of units - S units for S values, and g the gain per unit at x. Convexity says that unit
     n gains more than g if n <= x_k, and only if n < x_k + 1. So at most units - S + S units gain
-    more than g: all of them are in the optimum, floor(x_k) units of k among them, and the 3 S
-    largest gains above these complete it.
+    more than g: all of them are in the optimum, floor(x_k) units of k among them, and at most
+    2 S + 1 of the next largest gains complete it.
 
     Example:
-        >>> exact_optimum([Fraction(3), Fraction(26), Fraction(1)], 1, 14, 1)
+        >>> exact_optimum([3, 26, 1], 1, 14, 1)
         [2, 11, 1]
     """
     counts = _below_the_optimum(values, degree, units, least)
-    scale = math.lcm(*(value.denominator for value in values))
-    heap = [
-        _Unit(int(value * scale), n, k, COMPARISONS[degree])
-        for k, (value, n) in enumerate(zip(values, counts, strict=True))
-        if value
-    ]
+    kind = UNITS[degree]
+    heap = [kind(value, n, k) for k, (value, n) in enumerate(zip(values, counts, strict=True))]
+    heap = [unit for unit in heap if unit.value]
     heapify(heap)
     for _ in range(units - sum(counts)):
         unit = heap[0]
         counts[unit.index] += 1
-        heapreplace(heap, _Unit(unit.value, unit.before + 1, unit.index, unit.compare))
+        heapreplace(heap, kind(unit.value, unit.before + 1, unit.index))
     return counts
 
 
-def _below_the_optimum(
-    values: Sequence[Fraction], degree: int, units: int, least: int
-) -> list[int]:
-    """Counts that no optimum is below; one unit of slack pays for the rounding of the roots."""
+def _below_the_optimum(values: Sequence[int], degree: int, units: int, least: int) -> list[int]:
+    """Counts that no optimum is below."""
     size = len(values)
     total = units - size
     if total < least * size:
         return [least] * size
-    roots = relative_roots(values, degree, SPARE_BITS + total.bit_length())
+    roots = root_bounds(values, degree, SPARE_BITS + total.bit_length())
     shares = lifted([(low, low) for low, _ in roots], total, least)
-    assert shares is not None  # intervals without width leave no doubt
-    return [max(least, share.numerator // share.denominator - 1) for share, _ in shares]
+    assert shares is not None  # bounds that are equal leave no doubt
+    return [
+        max(least, ((share << SLACK_BITS) - whole) // (whole << SLACK_BITS))
+        for (share, whole), _ in shares
+    ]
 
 
-@dataclass(frozen=True, slots=True)
 class _Unit:
     """One more unit for a task that has `before`; the one that gains most is the smallest."""
 
-    value: int
-    before: int
-    index: int
-    compare: Callable[[int, int, int, int], int]
+    __slots__ = ("before", "index", "value")
+
+    def __init__(self, value: int, before: int, index: int) -> None:
+        self.value, self.before, self.index = value, before, index
 
     def __lt__(self, other: _Unit) -> bool:
-        gain = _first_units(self, other) or self.compare(
-            self.value, self.before, other.value, other.before
-        )
-        return gain > 0 or (gain == 0 and self.index < other.index)
+        raise NotImplementedError
 
 
-def _first_units(unit: _Unit, other: _Unit) -> int:
-    """The first unit of a task is worth more than any later one, and more for a larger value."""
-    if unit.before and other.before:
-        return 0
-    return _sign(other.before - unit.before) or _sign(unit.value - other.value)
+class _NextLargest(_Unit):
+    """Gains the larger of a / n and b / m; of equal ones that which falls further, as n < m."""
+
+    __slots__ = ()
+
+    def __lt__(self, other: _Unit) -> bool:
+        mine, theirs = self.value * other.before, other.value * self.before
+        if mine != theirs:
+            return mine > theirs
+        if self.before != other.before:
+            return self.before < other.before
+        return (-self.value, self.index) < (-other.value, other.index)
 
 
-def _next_largest(a: int, n: int, b: int, m: int) -> int:
-    """Which of a / n and b / m is larger; for equal ones, which falls further by one more unit."""
-    return _sign(a * m - b * n) or _sign(m - n)
+class _SumOfRatios(_Unit):
+    """Gains a / n - a / (n + 1) = a / (n (n + 1))."""
+
+    __slots__ = ()
+
+    def __lt__(self, other: _Unit) -> bool:
+        n, m = self.before, other.before
+        mine, theirs = self.value * m * (m + 1), other.value * n * (n + 1)
+        if mine != theirs:
+            return mine > theirs
+        if n == m == 0 and self.value != other.value:
+            return self.value > other.value
+        return self.index < other.index
 
 
-def _sum_of_ratios(a: int, n: int, b: int, m: int) -> int:
-    """Which of a / n - a / (n + 1) and b / m - b / (m + 1) is larger."""
-    return _sign(a * m * (m + 1) - b * n * (n + 1))
+class _SumOfRoots(_Unit):
+    """Gains sqrt(a / n) - sqrt(a / (n + 1)).
 
-
-def _sum_of_roots(a: int, n: int, b: int, m: int) -> int:
-    r"""Which of sqrt(a / n) - sqrt(a / (n + 1)) and the same of b, m is larger.
-
-    The square of the first is a (2 n + 1 - 2 sqrt(N)) / N with N = n (n + 1). With the fractions
-    cleared the difference of the squares is p - sqrt(x) + sqrt(y) for whole p, x, y.
+    Its square is a (2 n + 1 - 2 sqrt(N)) / N with N = n (n + 1). With the fractions cleared the
+    difference of two squares is p - sqrt(x) + sqrt(y) for whole p, x, y.
     """
-    N, M = n * (n + 1), m * (m + 1)
-    p = a * M * (2 * n + 1) - b * N * (2 * m + 1)
-    return sign_of_roots(p, 4 * b * b * N * N * M, 4 * a * a * M * M * N)
+
+    __slots__ = ()
+
+    def __lt__(self, other: _Unit) -> bool:
+        a, n, b, m = self.value, self.before, other.value, other.before
+        if n == 0 or m == 0:  # a first unit is worth more than any later one
+            return (n > 0, -a, self.index) < (m > 0, -b, other.index)
+        N, M = n * (n + 1), m * (m + 1)
+        p = a * M * (2 * n + 1) - b * N * (2 * m + 1)
+        sign = sign_of_roots(p, 4 * b * b * N * N * M, 4 * a * a * M * M * N)
+        return sign > 0 or (sign == 0 and self.index < other.index)
+
+
+UNITS: dict[int, type[_Unit]] = {1: _NextLargest, 2: _SumOfRatios, 3: _SumOfRoots}
+"""For each degree the order of its units."""
 
 
 def sign_of_roots(p: int, y: int, x: int) -> int:
@@ -126,11 +142,3 @@ def sign_of_roots(p: int, y: int, x: int) -> int:
 def _sign(n: int) -> int:
     """-1, 0 or 1."""
     return (n > 0) - (n < 0)
-
-
-COMPARISONS: dict[int, Callable[[int, int, int, int], int]] = {
-    1: _next_largest,
-    2: _sum_of_ratios,
-    3: _sum_of_roots,
-}
-"""For each degree the sign of how much more a unit gains for (a, n) than for (b, m); n, m >= 1."""

@@ -1,35 +1,32 @@
-"""Proportional shares of a total with a floor for everybody, as intervals of fractions."""
+"""Proportional shares of a total with a floor for everybody, between fractions that are known."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from fractions import Fraction
 
-Interval = tuple[Fraction, Fraction]
-"""What a number lies between; both ends are the same where it is known exactly."""
+Bounds = tuple[int, int]
+"""What a number lies between; the same where it is known exactly."""
+Ratio = tuple[int, int]
+"""Numerator >= 0 and denominator > 0."""
 
 
-def relative_roots(values: Sequence[Fraction], degree: int, bits: int) -> list[Interval]:
-    """The roots of values >= 0, not all zero, over the largest root: exact or 2^-bits wide.
+def root_bounds(values: Sequence[int], degree: int, bits: int) -> list[Bounds]:
+    """Numbers in proportion to the roots of values >= 0, not all zero: exact or within 1.
+
+    The largest is exactly the largest value times 2^bits, so whatever has a rational ratio to it is
+    exact too.
 
     Example:
-        >>> relative_roots([Fraction(1), Fraction(4)], 2, 8)[0]
-        (Fraction(1, 2), Fraction(1, 2))
-        >>> relative_roots([Fraction(1), Fraction(2)], 2, 8)[0]
-        (Fraction(181, 256), Fraction(91, 128))
+        >>> root_bounds([2, 8, 5], 2, 0)
+        [(4, 4), (8, 8), (6, 7)]
     """
-    top = max(values)
-    return [_root(value / top, degree, bits) for value in values]
-
-
-def _root(x: Fraction, degree: int, bits: int) -> Interval:
-    """Between which fractions a root lies."""
-    above, below = whole_root(x.numerator, degree), whole_root(x.denominator, degree)
-    if above**degree == x.numerator and below**degree == x.denominator:
-        return Fraction(above, below), Fraction(above, below)
-    low = whole_root((x.numerator << degree * bits) // x.denominator, degree)
-    return Fraction(low, 1 << bits), Fraction(low + 1, 1 << bits)
+    unit = max(values) ** (degree - 1) << degree * bits
+    result = []
+    for value in values:
+        low = whole_root(value * unit, degree)
+        result.append((low, low if low**degree == value * unit else low + 1))
+    return result
 
 
 def whole_root(n: int, degree: int) -> int:
@@ -51,32 +48,30 @@ def whole_root(n: int, degree: int) -> int:
         guess = better
 
 
-def lifted(weights: Sequence[Interval], total: int, least: int) -> list[Interval] | None:
+def lifted(weights: Sequence[Bounds], total: int, least: int) -> list[tuple[Ratio, Ratio]] | None:
     """Shares of the total in proportion to weights, but `least` for whoever would have less.
 
-    Weights are at least zero and the largest is 1. None if they are too wide to tell who is below.
+    Weights are at least zero and the largest is known exactly. None if others are known too badly
+    to tell whose share is below.
 
     Example:
-        >>> one, three = Fraction(1, 6), Fraction(1)
-        >>> lifted([(one, one), (three, three), (three, three)], 26, 4)[1]
-        (Fraction(11, 1), Fraction(11, 1))
+        >>> lifted([(1, 1), (6, 6), (6, 6)], 26, 4)  # 4 and half of 22
+        [((4, 1), (4, 1)), ((132, 12), (132, 12)), ((132, 12), (132, 12))]
     """
-    free = set(range(len(weights)))
+    free = list(range(len(weights)))
     while True:
         rest = total - least * (len(weights) - len(free))
-        low = sum((weights[k][0] for k in free), Fraction(0))
-        high = sum((weights[k][1] for k in free), Fraction(0))
-        share = {
-            k: (
-                rest * weights[k][0] / (high - weights[k][1] + weights[k][0]),
-                rest * weights[k][1] / (low - weights[k][0] + weights[k][1]),
-            )
-            for k in free
-        }
-        below = {k for k in free if share[k][1] < least}
-        if any(share[k][0] < least for k in free - below):
-            return None
-        if not below:
-            floor = Fraction(least), Fraction(least)
-            return [share.get(k, floor) for k in range(len(weights))]
-        free -= below
+        bottom = sum(weights[k][0] for k in free)
+        top = sum(weights[k][1] for k in free)
+        shares = {}
+        for k in free:
+            low, high = weights[k]
+            share = (rest * low, top - high + low), (rest * high, bottom - low + high)
+            if share[0][0] >= least * share[0][1]:
+                shares[k] = share
+            elif share[1][0] >= least * share[1][1]:
+                return None
+        if len(shares) == len(free):
+            floor = (least, 1), (least, 1)
+            return [shares.get(k, floor) for k in range(len(weights))]
+        free = list(shares)

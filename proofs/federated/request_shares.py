@@ -89,13 +89,14 @@ def near_shares(rule: Rule, deep: bool) -> str | None:
 def optimal(rule: Rule, deep: bool) -> str | None:
     """No other split of the total has a smaller objective, whatever the shares."""
     rng = np.random.default_rng(SEED)
+    instances = [([2, 4], 4)]  # a tie of the largest errors, which the next largest decides
     for _ in range(100 if deep else 25):
         S = int(rng.integers(1, 5))
-        s2 = rng.integers(1, 40, size=S).tolist()
-        total = int(rng.integers(S, 19))
+        instances.append((rng.integers(1, 40, size=S).tolist(), int(rng.integers(S, 19))))
+    for s2, total in instances:
         for objective in OBJECTIVES:
             seen = rule(s2, total, objective=objective).tolist()
-            for split in _splits(total, S):
+            for split in _splits(total, len(s2)):
                 if min(seen) < 1 or worse(objective, s2, seen, split):
                     return f"{objective}, variances {s2}, total {total}: {split}, not {seen}"
     return None
@@ -241,8 +242,8 @@ CLAIMS = (
         OWN,
         TIGHT,
         "every split into whole numbers, exact fractions and 60-digit roots",
-        "25 instances of up to 4 tasks, 3 objectives",
-        "100 instances of up to 4 tasks, 3 objectives",
+        "26 instances of up to 4 tasks, 3 objectives",
+        "101 instances of up to 4 tasks, 3 objectives",
         optimal,
         request_allocation,
         always_square_roots,

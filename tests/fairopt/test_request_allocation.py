@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fairopt import InvalidInput, request_allocation
 from fairopt.apportionment.marginal_greedy import sign_of_roots
-from fairopt.apportionment.shares import relative_roots, whole_root
+from fairopt.apportionment.shares import root_bounds, whole_root
 
 OBJECTIVES = ["equal_error", "sum_of_variances", "sum_of_deviations"]
 DIGITS = 60  # of the square roots in the tests; sums that agree to 40 count as equal
@@ -266,14 +266,18 @@ def test_whole_roots(n, degree):
 
 
 @given(
-    st.lists(st.fractions(0, 100), min_size=1, max_size=5).filter(any),
+    st.lists(st.integers(0, 10**20), min_size=1, max_size=5).filter(any),
     st.sampled_from([1, 2, 3]),
-    st.integers(1, 80),
+    st.integers(0, 80),
 )
-def test_relative_roots_are_enclosed(values, degree, bits):
-    for value, (low, high) in zip(values, relative_roots(values, degree, bits), strict=True):
-        assert low**degree <= value / max(values) <= high**degree
-        assert high - low <= Fraction(1, 2**bits)
+def test_bounds_of_roots(values, degree, bits):
+    """The largest is exact, and every ratio to it lies between the bounds."""
+    top = max(values)
+    for value, (low, high) in zip(values, root_bounds(values, degree, bits), strict=True):
+        assert 0 <= high - low <= 1
+        size = top << bits
+        assert low**degree * top <= value * size**degree <= high**degree * top
+        assert value != top or low == high == size
 
 
 def test_the_largest_total_fits_and_the_next_is_refused():
