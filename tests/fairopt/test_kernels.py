@@ -1,5 +1,9 @@
-"""Compilation: read-only installations work, and the cache follows every source file."""
+"""Compilation: read-only installations work, and the cache follows every source file.
 
+And how kernels are written: short argument lists, and helpers that borrow memory.
+"""
+
+import ast
 import os
 import shutil
 import subprocess
@@ -10,6 +14,8 @@ import pytest
 
 import fairopt
 from fairopt.kernels.jit import source_digest
+
+PACKAGE = Path(fairopt.__file__).parent
 
 DOUBLE = """
 from fairopt.kernels.jit import gufunc
@@ -217,3 +223,113 @@ def test_processes_that_compile_at_once_leave_a_sound_cache(tmp_path, lock):
     statuses = [int(word) for word in done.stdout.split()]
     assert len(statuses) == 3
     assert (statuses == [0, 0, 0]) == (lock == "locked"), done.stderr
+
+
+LONGEST_LIST = 8  # positional arguments
+BORROWING = {"helper", "solver", "summing"}  # decorators of functions that count no references
+NUMBERS = {"None", "bool", "int", "float"}
+
+
+def functions(source):
+    """Each function of a source text with the names of its decorators."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            calls = (d.func if isinstance(d, ast.Call) else d for d in node.decorator_list)
+            yield node, {ast.unparse(call).rpartition(".")[2] for call in calls}
+
+
+def with_long_lists(source):
+    """Functions with too many positional arguments; a gufunc has one for each array."""
+    return [
+        node.name
+        for node, decorators in functions(source)
+        if len(node.args.posonlyargs + node.args.args) > LONGEST_LIST and "gufunc" not in decorators
+    ]
+
+
+def returning_arrays(source):
+    """Functions that count no references, and yet return more than numbers."""
+    return [
+        node.name
+        for node, decorators in functions(source)
+        if decorators & BORROWING and not set(words(node.returns)) <= NUMBERS
+    ]
+
+
+def words(annotation):
+    """The types in the annotation of a returned value."""
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "tuple":
+        parts = annotation.slice
+        return [w for part in getattr(parts, "elts", [parts]) for w in words(part)]
+    return [ast.unparse(annotation)] if annotation is not None else ["anything"]
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_argument_lists_are_short(path):
+    assert with_long_lists(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((PACKAGE / "kernels").rglob("*.py")),
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_functions_that_count_no_references_return_numbers(path):
+    """Whoever got an array from them would release memory that is not its own."""
+    assert returning_arrays(path.read_text()) == []
+
+
+def test_both_checks_of_sources_can_fail():
+    names = ", ".join(f"a{k}" for k in range(LONGEST_LIST + 1))
+    assert with_long_lists(f"def f({names}): ...") == ["f"]
+    assert with_long_lists(f"@helper\nasync def f({names[:-4]}, /, *, x): ...") == []
+    assert with_long_lists(f"@jit.gufunc('()', '()')\ndef f({names}): ...") == []
+    for returned in ("", " -> Array", " -> tuple[int, Array]", " -> tuple[tuple[Pairs], int]"):
+        assert returning_arrays(f"@helper\ndef f(a){returned}: ...") == ["f"]
+        assert returning_arrays(f"@inlined\ndef f(a){returned}: ...") == []
+    for returned in (" -> None", " -> bool", " -> tuple[int, tuple[float, bool]]"):
+        assert returning_arrays(f"@jit.helper\ndef f(a){returned}: ...") == []
+
+
+ALL_MEMORY = """
+import sys
+import numpy as np
+from numba import njit
+from numba.core.runtime import rtsys
+import fairopt
+
+def held():
+    found = rtsys.get_allocation_stats()
+    return found.alloc - found.free
+
+rng = np.random.default_rng(0)
+for K in (1, 2, 5, 30):
+    G = rng.normal(size=(9, K, 2 * K))
+    G[6:] = G[6:, rng.integers(K, size=K)]  # parallel: at alpha = 200, K = 30 solved for groups
+    G[3:] -= (1.0 - 1e-6) * G[3:].mean(axis=1, keepdims=True)  # nearly stationary: refined
+    G *= rng.uniform(1.0, 2.0, size=(9, K, 1))
+    A = G @ np.swapaxes(G, 1, 2)
+    for alpha in (0.0, 2.0, 200.0, np.inf):
+        fairopt.fairgrad(A, alpha)
+    fairopt.min_norm(A), fairopt.conflict_averse(A, 1.5), fairopt.upgrad(A)
+    fairopt.pareto_certificate(A)
+for alpha in (1.0, np.inf):
+    fairopt.alpha_fair_allocation([[1, 1, 0], [1, 0, 1]], [1.0, 2.0], alpha)
+before = held()
+kept = njit(lambda n: np.empty(n))(3)
+print(before, held())
+"""
+
+
+def test_all_memory_is_given_back():
+    """Numba's own count of allocations less releases; an array that is kept shows in it."""
+    done = subprocess.run(
+        [sys.executable, "-c", ALL_MEMORY],
+        env={**os.environ, "NUMBA_NRT_STATS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["0", "1"]
