@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +90,30 @@ class Problem(Entries):
             return np.asarray(free & (np.diff(self.by_flow.indptr) == 0))
         free[self.flow[limits[self.link]]] = False
         return free
+
+    @cached_property
+    def infeasible(self) -> BoolArray:
+        """Flows that can only have rate zero where that has no utility: 1 <= alpha < inf.
+
+        Below 1 rate zero is worth zero, and at inf rates are compared, not utilities.
+        """
+        return self.forced if 1.0 <= self.alpha < np.inf else np.zeros(self.flows, dtype=bool)
+
+    @cached_property
+    def closed(self) -> BoolArray:
+        """(links,) used links without capacity: no finite price keeps their flows at rate zero."""
+        used = np.zeros(self.links, dtype=bool)
+        used[self.link] = True
+        return np.asarray(used & (self.capacity == 0.0))
+
+    def restricted(self, flows: Ints) -> Problem:
+        """The problem of some of the flows alone, on the same links."""
+        return replace(
+            self,
+            routing=self.by_flow[flows].T.tocsr(),
+            priority=self.priority[flows],
+            upper=self.upper[flows],
+        )
 
     @property
     def links(self) -> int:

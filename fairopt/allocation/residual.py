@@ -56,7 +56,7 @@ def measure_residuals(
 
 def _impossible(problem: Problem, x: Array, prices: Array, upper_prices: Array) -> bool:
     """Negative or missing numbers, a rate where there can be none, no optimum to be near."""
-    if problem.unlimited.any() or (problem.alpha >= 1.0 and problem.forced.any()):
+    if problem.unlimited.any() or problem.infeasible.any():
         return True
     given = (x, prices, upper_prices)
     bad = any(np.isnan(a).any() or (a < 0.0).any() for a in given) or not np.isfinite(x).all()
@@ -75,7 +75,8 @@ def _ratio(part: Array, whole: Array) -> Array:
 
 def relative_loads(problem: Problem, rates: Array) -> Array:
     """(R x)_l / c_l; 0 on a link that nothing loads."""
-    share = np.exp(np.log(rates)[problem.flow] - problem.log_limit)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        share = np.exp(np.log(rates)[problem.flow] - problem.log_limit)
     if (rates == 0.0).any():
         share[(rates == 0.0)[problem.flow]] = 0.0
     load = np.bincount(problem.link, share, minlength=problem.links)

@@ -8,7 +8,7 @@ import numpy as np
 
 from fairopt.arrays import Array, Ints
 from fairopt.errors import NotSolved
-from fairopt.solution import Status
+from fairopt.solution import GOOD, Status
 
 NAMED = 5  # links or flows a sentence lists
 
@@ -53,7 +53,7 @@ class Allocation:
     @property
     def ok(self) -> bool:
         """Whether this is an answer."""
-        return self.status is Status.OPTIMAL
+        return self.status in GOOD
 
     @property
     def sentence(self) -> str:

@@ -4,37 +4,71 @@ from __future__ import annotations
 
 import numpy as np
 
+from fairopt.allocation.bottleneck_prices import FULL, with_ties
 from fairopt.allocation.finite_alpha import solve as solve_finite
 from fairopt.allocation.method_result import MethodResult
 from fairopt.allocation.methods.linear_programme import linear_programme
 from fairopt.allocation.methods.progressive_filling import progressive_filling
 from fairopt.allocation.presolve.scaling import Point, Scaling, scale, unscale
 from fairopt.allocation.problem import Problem
-from fairopt.allocation.residual import measure_residuals
+from fairopt.allocation.rate_accuracy import uncertain_flows
+from fairopt.allocation.residual import Residuals, measure_residuals, relative_loads
 from fairopt.allocation.result import Allocation, listed
-from fairopt.arrays import Array
+from fairopt.arrays import Array, BoolArray, Ints
 from fairopt.solution import Status
 
 EXPONENT = 690.0  # prices are kept within e^690 of 1, a little inside float64
 
 
 def solve(problem: Problem, tol: float, start: Array | None) -> Allocation:
-    """The allocation of a checked problem."""
+    """The allocation of a checked problem; flows without an optimum are left out and named."""
+    if problem.infeasible.any() or problem.unlimited.any():
+        return _without_optimum(problem, tol, start)
+    return _solve(problem, tol, start, np.arange(problem.flows))
+
+
+def _solve(problem: Problem, tol: float, start: Array | None, names: Ints) -> Allocation:
+    """The allocation of a problem that has an optimum; `names` are the numbers of its flows."""
     scaling = scale(problem)
     found = _solve_scaled(scaling, tol, start)
-    point, steps = _point(scaling, found), found.iterations
-    if problem.unlimited.any() or (problem.alpha >= 1.0 and problem.forced.any()):
-        return _no_optimum(problem, point or _max_min(scaling), steps)
+    point, steps = _point(scaling, found, tol), found.iterations
     if point is None:
         return _without_prices(scaling, steps)
-    residual = measure_residuals(problem, *point).worst
-    if residual > tol and (detail := _range_exceeded(scaling)):
+    residuals = measure_residuals(problem, *point)
+    if residuals.feasibility > tol:
+        point = point._replace(rates=_fitting(problem, point.rates))
+        residuals = measure_residuals(problem, *point)
+    if residuals.worst <= tol:
+        return _solved(scaling, found, point, residuals, names)
+    if detail := _range_exceeded(scaling):
         return _out_of_range(scaling, detail, steps)
-    status, detail = Status.OPTIMAL, ""
-    if residual > tol:
-        detail = _vanishing_rates(problem, point.rates)
-        status = Status.OUT_OF_RANGE if detail else Status.STEP_LIMIT
-    return Allocation(*point, status, residual, steps, detail=detail)
+    detail = _vanishing_rates(problem, point.rates, names)
+    status = Status.OUT_OF_RANGE if detail else Status.STEP_LIMIT
+    return Allocation(*point, status, residuals.worst, steps, detail=detail)
+
+
+def _solved(
+    scaling: Scaling, found: MethodResult, point: Point, residuals: Residuals, names: Ints
+) -> Allocation:
+    """An answer: OPTIMAL, or ROUNDING_LIMITED where float64 does not fix every rate."""
+    status, detail, certificate = Status.OPTIMAL, "", None
+    if scaling.scaled is not None and 0.0 < scaling.problem.alpha < np.inf:
+        uncertain = scaling.flows[uncertain_flows(scaling.scaled, found, residuals)]
+        if len(uncertain):
+            status, detail = Status.ROUNDING_LIMITED, uncertain_rates(names[uncertain])
+            certificate = np.zeros(scaling.problem.flows)
+            certificate[uncertain] = 1.0
+    return Allocation(
+        *point, status, residuals.worst, found.iterations, certificate=certificate, detail=detail
+    )
+
+
+def uncertain_rates(flows: Ints) -> str:
+    """Which rates float64 does not fix."""
+    return (
+        f" (flows {listed(flows)} fill so little of a full link that its load does not fix their"
+        " rates: these may be wrong by factors)"
+    )
 
 
 NO_FLOWS = MethodResult(np.zeros(0), np.zeros(0), np.zeros(0), 0)
@@ -68,10 +102,22 @@ def _log_start(scaling: Scaling, start: Array | None) -> Array | None:
     return np.where(np.isnan(scaled), -np.inf, scaled)
 
 
-def _point(scaling: Scaling, found: MethodResult) -> Point | None:
+def _point(scaling: Scaling, found: MethodResult, tol: float) -> Point | None:
     """The point of the stated problem; None if a number of it is missing."""
     point = unscale(scaling, found.rates, found.log_prices, found.log_bound_prices)
-    return None if any(np.isnan(array).any() for array in point) else point
+    if any(np.isnan(array).any() for array in point):
+        return None
+    if np.isfinite(scaling.problem.alpha):
+        return point
+    return with_ties(scaling.problem, point, min(FULL, tol))
+
+
+def _fitting(problem: Problem, rates: Array) -> Array:
+    """The rates, those on overloaded links reduced by the largest overload on their path."""
+    over = np.maximum(relative_loads(problem, rates), 1.0)
+    most = np.ones(problem.flows)
+    np.maximum.at(most, problem.flow, over[problem.link])
+    return np.minimum(rates / most, problem.upper)
 
 
 def _without_prices(scaling: Scaling, steps: int) -> Allocation:
@@ -95,35 +141,63 @@ def _out_of_range(scaling: Scaling, detail: str, steps: int) -> Allocation:
     return Allocation(*_max_min(scaling), Status.OUT_OF_RANGE, np.inf, steps, detail=detail)
 
 
-def _no_optimum(problem: Problem, point: Point, steps: int) -> Allocation:
-    """Infeasible or unbounded, with the flows that are the reason."""
-    infeasible = problem.alpha >= 1.0 and bool(problem.forced.any())
-    who = problem.forced if infeasible else problem.unlimited
-    status = Status.INFEASIBLE if infeasible else Status.UNBOUNDED
-    why = "can only have rate zero, of utility -inf" if infeasible else "are limited by nothing"
-    return Allocation(
-        *point,
-        status,
-        np.inf,
-        steps,
-        certificate=who.astype(np.float64),
-        detail=f" (flows {listed(np.flatnonzero(who))} {why})",
-    )
+def _without_optimum(problem: Problem, tol: float, start: Array | None) -> Allocation:
+    """Infeasible or unbounded, with the flows that are the reason; the others are solved."""
+    infeasible, unlimited = problem.infeasible, problem.unlimited
+    kept = np.flatnonzero(~(infeasible | unlimited))
+    rates, bounds = np.where(unlimited, np.inf, 0.0), np.zeros(problem.flows)
+    bounds[infeasible & (problem.upper == 0.0)] = np.inf
+    prices, steps, others = np.zeros(problem.links), 0, ""
+    if len(kept):
+        rest = _solve(problem.restricted(kept), tol, start, kept)
+        rates[kept], bounds[kept] = rest.rates, rest.upper_prices
+        prices, steps, others = rest.prices, rest.iterations, the_others(rest)
+    prices = np.where(problem.closed, np.inf, prices)
+    status, certificate, who = no_optimum(infeasible, unlimited)
+    detail = f" ({who}{others})"
+    return Allocation(rates, prices, bounds, status, np.inf, steps, certificate, detail)
 
 
-def _vanishing_rates(problem: Problem, rates: Array) -> str:
+def no_optimum(infeasible: BoolArray, unlimited: BoolArray) -> tuple[Status, Array, str]:
+    """The status where some flows have no optimum, its certificate, and who they are.
+
+    No point at all is worse than no end: INFEASIBLE where there are both.
+    """
+    who = [
+        f"flows {listed(np.flatnonzero(flows))} {why}"
+        for flows, why in (
+            (infeasible, "can only have rate zero, of utility -inf"),
+            (unlimited, "are limited by nothing"),
+        )
+        if flows.any()
+    ]
+    reason = infeasible if infeasible.any() else unlimited
+    status = Status.INFEASIBLE if infeasible.any() else Status.UNBOUNDED
+    return status, reason.astype(np.float64), "; ".join(who)
+
+
+def the_others(rest: Allocation) -> str:
+    """What became of the flows that have an optimum."""
+    if rest.status is Status.OPTIMAL:
+        return f"; the others are solved, residual {rest.residual:.1g}"
+    return f"; the others: {rest.sentence}"
+
+
+def _vanishing_rates(problem: Problem, rates: Array, names: Ints) -> str:
     """Which rates are too small for the digits of a float64; nothing if none is.
 
-    They tend to zero with alpha as (p / q)^(1 / alpha), long before alpha = 0.
+    They tend to zero with alpha as (p / q)^(1 / alpha), long before alpha = 0; at alpha = inf it is
+    their unit that is too large.
     """
-    if not 0.0 < problem.alpha < np.inf:
+    if problem.alpha == 0.0:
         return ""
     small = np.flatnonzero(~problem.forced & (rates < np.finfo(float).tiny))
     if not len(small):
         return ""
+    what = "a smaller unit" if problem.alpha == np.inf else "a larger alpha, or 0"
     return (
-        f" (at alpha = {problem.alpha:g} the rates of flows {listed(small)} are below 2e-308 and"
-        " have lost their digits; use a larger alpha, or 0)"
+        f" (at alpha = {problem.alpha:g} the rates of flows {listed(names[small])} are below 2e-308"
+        f" and have lost their digits; use {what})"
     )
 
 

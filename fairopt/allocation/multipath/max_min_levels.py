@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fairopt.allocation.methods.linear_programme import programme
+from fairopt.allocation.methods.progressive_filling import WIDEST, middle
 from fairopt.arrays import Array, BoolArray, Ints
 
 NEXT = 1e-9  # of the sum of multipliers: flows with more of it stop at the level
@@ -29,8 +30,18 @@ def largest_total(A: Any, owner: Ints, log_weight: Array) -> tuple[Array, Array,
         return y, np.log(prices) + top, int(found.nit)
 
 
-def level_by_level(A: Any, owner: Ints, per_unit: Array) -> tuple[Array, Array, float, int]:
-    """Max-min fair path rates, prices, the largest gap of a level, and the number of levels.
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """What `level_by_level` found, in units: path rates, prices, the largest gap, the levels."""
+
+    y: Array
+    log_prices: Array
+    gap: float
+    count: int
+
+
+def level_by_level(A: Any, owner: Ints, log_unit: Array) -> Levels:
+    """Max-min fair path rates, and prices: 1 / level at which a link first limits one.
 
     Each level raises the smallest open rate as far as possible; the flows whose lower bound has a
     multiplier cannot exceed it in any solution and stop there. At least one does: their multipliers
@@ -39,37 +50,40 @@ def level_by_level(A: Any, owner: Ints, per_unit: Array) -> tuple[Array, Array, 
     where HiGHS gives up.
     """
     links, paths = A.shape
-    unit = (1.0 / per_unit) / np.median(1.0 / per_unit)
+    centre = middle(log_unit)
+    unit = np.exp(np.clip(log_unit - centre, -WIDEST, WIDEST))
     columns = A.tocsc()
     left = np.arange(paths)
-    fixed = np.full(len(per_unit), np.nan)
-    prices, worst, level = np.zeros(links), 0.0, 0
+    fixed = np.full(len(unit), np.nan)
+    price_level, worst, level = np.full(links, np.inf), 0.0, 0
     y = np.zeros(paths)
     while np.isnan(fixed).any():
         level += 1
         tries = (_level(columns[:, left], unit, owner[left], fixed * (1.0 - k)) for k in SHRINK)
         found = next((each for each in tries if each is not None), None)
         if found is None:
-            return y, prices, np.inf, level
+            return Levels(y, np.full(links, -np.inf), np.inf, level)
         worst = max(worst, found.gap)
         fixed[found.stop] = found.reached
-        prices = np.maximum(prices, found.prices)
+        price_level[found.priced] = np.minimum(price_level[found.priced], found.reached)
         y[:] = 0.0
         y[left] = found.rates
         left = left[~found.idle]
     y = y / max(1.0, float((A @ y).max()))
-    total = np.bincount(owner, y, len(per_unit)) * unit
-    off = np.abs(total - fixed) / fixed
-    return y, prices, max(worst, float(off.max())), level
+    with np.errstate(all="ignore"):
+        off = np.abs(np.bincount(owner, y, len(unit)) * unit / fixed - 1.0)
+        log_prices = -np.log(price_level) - centre
+    gap = max(worst, float(np.where(np.isnan(off), np.inf, off).max()))
+    return Levels(y, log_prices, gap, level)
 
 
 @dataclass(frozen=True, eq=False)
 class _Level:
-    """One programme: its value, path rates, prices, flows that stop, idle paths, and its gap."""
+    """One programme: its value, path rates, priced links, flows that stop, idle paths, its gap."""
 
     reached: float
     rates: Array
-    prices: Array
+    priced: BoolArray
     stop: BoolArray
     idle: BoolArray
     gap: float
@@ -79,36 +93,43 @@ def _level(A: Any, unit: Array, owner: Ints, fixed: Array) -> _Level | None:
     """The largest common rate of the open flows, given least rates of the others (NaN: open).
 
     None where HiGHS gives up: the least rates are the largest possible, and rounding can make them
-    infeasible. Reducing them changes later levels by up to some hundred times as much.
+    infeasible. Reducing them changes later levels by up to some hundred times as much. The level is
+    measured in the smallest unit of an open flow, as tolerances of HiGHS are absolute.
     """
     links, paths = A.shape
     is_open = np.isnan(fixed)
-    rows = _rows(A, unit, owner, is_open)
-    limit = np.concatenate([np.ones(links), np.where(is_open, 0.0, -fixed)])
+    smallest = float(unit[is_open].min())
+    rows = _rows(A, np.where(is_open, smallest / unit, 0.0), owner)
+    limit = np.concatenate([np.ones(links), np.where(is_open, 0.0, -fixed / unit)])
     cost = np.zeros(paths + 1)
     cost[-1] = -1.0
     found = programme(cost, rows, limit, np.zeros(paths + 1))
     if found.x is None:
         return None
     dual = np.maximum(-found.ineqlin.marginals, 0.0)
-    stop = is_open & (dual[links:] > NEXT)
+    stop = is_open & (dual[links:] * (smallest / unit) > NEXT)
     if not stop.any():
         return None
     reached = float(found.x[-1])
     gap = abs(float(dual @ limit) - reached) / max(reached, 1e-300)
-    idle = found.lower.marginals[:-1] > IDLE * (unit / unit.max())[owner]
+    idle = found.lower.marginals[:-1] > IDLE * np.minimum(unit / smallest, 1.0)[owner]
     rates = np.maximum(found.x[:-1], 0.0)
-    return _Level(reached, rates, dual[:links], stop, idle, gap)
+    priced = dual[:links] > NEXT * dual[:links].max(initial=0.0)
+    return _Level(smallest * reached, rates, priced, stop, idle, gap)
 
 
-def _rows(A: Any, unit: Array, owner: Ints, is_open: BoolArray) -> Any:
-    """Capacities, and below them rate >= t for open flows or >= its old value for the others."""
+def _rows(A: Any, level: Array, owner: Ints) -> Any:
+    """Capacities, and below them rate >= t for open flows or >= its old value for the others.
+
+    Rates are in units of their flow, in which t has the coefficient `level`, 0 for flows that
+    are not open.
+    """
     from scipy import sparse
 
     links, paths = A.shape
-    flows = len(unit)
-    gather = sparse.csr_array((unit[owner], (owner, np.arange(paths))), shape=(flows, paths))
-    beside = sparse.csr_array(is_open[:, None].astype(float))
+    flows = len(level)
+    gather = sparse.csr_array((np.ones(paths), (owner, np.arange(paths))), shape=(flows, paths))
+    beside = sparse.csr_array(level[:, None])
     return sparse.vstack(
         [
             sparse.hstack([A, sparse.csr_array((links, 1))]),

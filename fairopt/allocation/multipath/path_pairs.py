@@ -7,6 +7,7 @@ lower prices.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -35,6 +36,11 @@ class Pairs:
         return abs(self.difference)
 
     @cached_property
+    def counted(self) -> Pairs:
+        """The same with a one for every link of a path, as at alpha = inf, where prices are."""
+        return Pairs(self.lower, self.upper, self.difference.sign())
+
+    @cached_property
     def only(self) -> tuple[Any, Any]:
         """(pairs, links) what only the first uses, and what only the second."""
         return self.difference.maximum(0).tocsr(), (-self.difference).maximum(0).tocsr()
@@ -49,25 +55,40 @@ def pairs_of(paths: Any, owner: Ints) -> Pairs:
     return Pairs(lower, upper, (paths[lower] - paths[upper]).tocsr())
 
 
-def largest_shares(pairs: Pairs, prices: Array, floor: Array) -> Array:
+def sums(rows: Any, prices: Array) -> Array:
+    """What every row pays."""
+    return np.asarray(rows @ prices)
+
+
+def highest(rows: Any, prices: Array) -> Array:
+    """The highest price of every row, 0 without entries: what counts at alpha = inf."""
+    entry, most = rows.tocoo(), np.zeros(rows.shape[0])
+    np.maximum.at(most, entry.row, prices[entry.col])
+    return most
+
+
+Cost = Callable[[Any, Array], Array]
+
+
+def largest_shares(pairs: Pairs, prices: Array, floor: Array, cost: Cost = sums) -> Array:
     """The largest share of each link in what two paths differ by, or in `floor` if that is more."""
     largest = np.zeros(len(prices))
     for only in pairs.only:
-        side = np.maximum(only @ prices, floor)
+        side = np.maximum(cost(only, prices), floor)
         entry = only.tocoo()
         part = entry.data * prices[entry.col] / side[entry.row]
         np.maximum.at(largest, entry.col, np.where(prices[entry.col] > 0.0, part, 0.0))
     return largest
 
 
-def relative_extra_prices(pairs: Pairs, prices: Array, floor: Array) -> Array:
+def relative_extra_prices(pairs: Pairs, prices: Array, floor: Array, cost: Cost = sums) -> Array:
     """(paths,) how much more a path costs than another of its flow, relative to what differs.
 
     Where `floor` is more than the price of what only that path uses, relative to `floor`.
     """
     paths = int(max(pairs.upper.max(initial=-1), pairs.lower.max(initial=-1))) + 1
     extra = np.zeros(paths)
-    first, second = (only @ prices for only in pairs.only)
+    first, second = (cost(only, prices) for only in pairs.only)
     for path, price, other in ((pairs.lower, first, second), (pairs.upper, second, first)):
         more = np.where(price > other, (price - other) / np.maximum(price, floor), 0.0)
         np.maximum.at(extra, path, more)

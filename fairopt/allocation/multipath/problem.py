@@ -12,12 +12,14 @@ from numpy.typing import ArrayLike
 from fairopt import checks
 from fairopt.allocation.multipath.path_pairs import (
     Pairs,
+    highest,
     largest_shares,
     pairs_of,
     relative_extra_prices,
 )
 from fairopt.allocation.problem import Problem, read
-from fairopt.arrays import Array, Ints
+from fairopt.allocation.residual import relative_loads
+from fairopt.arrays import Array, BoolArray, Ints
 from fairopt.errors import InvalidInput
 
 
@@ -43,6 +45,27 @@ class PathProblem:
     def total(self, of_paths: Array) -> Array:
         """Sums over the paths of each flow."""
         return np.bincount(self.owner, of_paths, self.flows).astype(np.float64, copy=False)
+
+    @cached_property
+    def closed(self) -> BoolArray:
+        """Flows that can only have rate zero: a link without capacity on every path."""
+        return np.asarray(self.total((~self.by_path.forced).astype(float)) == 0.0)
+
+    @cached_property
+    def infeasible(self) -> BoolArray:
+        """Those of them that have no utility at rate zero, as `Problem.infeasible`."""
+        return self.closed & (1.0 <= self.by_path.alpha < np.inf)
+
+    @cached_property
+    def unlimited(self) -> BoolArray:
+        """Flows with a path that nothing limits."""
+        return np.asarray(self.total(self.by_path.unlimited.astype(float)) > 0.0)
+
+    def restricted(self, flows: BoolArray) -> PathProblem:
+        """The problem of some of the flows alone, on the same links."""
+        paths = np.flatnonzero(flows[self.owner])
+        _, owner = np.unique(self.owner[paths], return_inverse=True)
+        return PathProblem(self.by_path.restricted(paths), owner, self.priority[flows])
 
     @cached_property
     def open_pairs(self) -> Pairs:
@@ -87,12 +110,14 @@ def read_paths(
 
 
 def path_residual(problem: PathProblem, path_rates: Array, prices: Array) -> float:
-    """The worst violation of a finite alpha, as `path_allocation_residual` defines it."""
+    """The worst violation, as `path_allocation_residual` defines it."""
     R, c, alpha = problem.by_path.routing, problem.by_path.capacity, problem.by_path.alpha
     z, lam = path_rates, prices
     bad = any(np.isnan(a).any() or (a < 0.0).any() for a in (z, lam))
     if bad or (z[problem.by_path.forced] > 0.0).any() or problem.by_path.unlimited.any():
         return np.inf
+    if alpha == np.inf:
+        return _max_min_residual(problem, z, lam)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         load = R @ z
         relative = np.where(c > 0.0, load / np.where(c > 0.0, c, 1.0), 0.0)
@@ -113,11 +138,44 @@ def path_residual(problem: PathProblem, path_rates: Array, prices: Array) -> flo
             _used_extra_prices(problem, z, rate, path_price, price, extra),
         ]
         if alpha == 0.0:
+            paid = (c > 0.0) & (lam > 0.0)  # a link without a limit has no price, and 0 inf is NaN
             parts.append(
-                np.array([_gap(float(problem.priority @ rate), float(lam[c > 0.0] @ c[c > 0.0]))])
+                np.array([_gap(float(problem.priority @ rate), float(lam[paid] @ c[paid]))])
             )
+    return _worst(parts)
+
+
+def _worst(parts: list[Array]) -> float:
+    """The largest of all; inf where anything is not a number."""
     worst = np.array([np.max(part, initial=0.0) for part in parts])
     return float(np.where(np.isnan(worst), np.inf, worst).max())
+
+
+def _max_min_residual(problem: PathProblem, z: Array, prices: Array) -> float:
+    """The same at alpha = inf, where the highest price on a path takes the place of the sum."""
+    by_path = problem.by_path
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        load, entry = relative_loads(by_path, z), np.where(by_path.capacity > 0.0, prices, 0.0)
+        path_price = np.where(by_path.forced, np.inf, highest(by_path.by_flow, entry))
+        price, rate = problem.least(path_price), problem.total(z)
+        free = np.isfinite(price)
+        share = np.zeros(by_path.links)
+        np.maximum.at(share, by_path.link, (entry[by_path.link] / path_price[by_path.flow]))
+        pairs = problem.open_pairs.counted
+        none = np.zeros(len(pairs.lower))
+        share = np.fmax(share, largest_shares(pairs, entry, none, highest))
+        extra = np.where(z > 0.0, np.maximum(1.0 - price[problem.owner] / path_price, 0.0), 0.0)
+        apart = relative_extra_prices(pairs, entry, none, highest)
+        extra[: len(apart)] = np.maximum(extra[: len(apart)], apart)
+        used = np.divide(z, rate[problem.owner], out=np.zeros_like(z), where=z > 0.0)
+        return _worst(
+            [
+                load - 1.0,
+                np.abs(rate * price - 1.0)[free],
+                np.minimum(np.maximum(1.0 - load, 0.0), share)[by_path.capacity > 0.0],
+                np.minimum(used, extra),
+            ]
+        )
 
 
 def _stationarity(alpha: float, priority: Array, rate: Array, price: Array) -> Array:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fairopt.allocation.bottleneck_prices import with_ties
 from fairopt.allocation.multipath.alpha_continuation import solve_by_continuation
 from fairopt.allocation.multipath.central_path import SOLVED
 from fairopt.allocation.multipath.interior_point import interior_point
@@ -21,11 +22,14 @@ from fairopt.allocation.multipath.lp_optimality_check import improvable_flows
 from fairopt.allocation.multipath.max_min_levels import largest_total, level_by_level
 from fairopt.allocation.multipath.problem import PathProblem, path_residual
 from fairopt.allocation.multipath.result import PathAllocation
+from fairopt.allocation.presolve.scaling import Point
+from fairopt.allocation.rate_accuracy import FAINT
 from fairopt.allocation.result import listed
-from fairopt.allocation.solve import EXPONENT
-from fairopt.arrays import Array, BoolArray, Ints
+from fairopt.allocation.solve import EXPONENT, no_optimum, the_others, uncertain_rates
+from fairopt.arrays import Array, Ints
 from fairopt.solution import Status
 
+LEVEL_SLACK = 1e-8  # relative: HiGHS meets capacities to 1e-10, and levels have errors of that size
 NO_FLOWS: Ints = np.zeros(0, dtype=np.int64)
 
 
@@ -49,16 +53,15 @@ class Reduced:
 
 
 def solve(problem: PathProblem, tol: float) -> PathAllocation:
-    """The allocation of a checked problem."""
-    closed_path, free_path = problem.by_path.forced, problem.by_path.unlimited
-    unlimited = problem.total(free_path.astype(float)) > 0.0
-    closed = problem.total((~closed_path).astype(float)) == 0.0
-    if unlimited.any():
-        return _no_optimum(problem, Status.UNBOUNDED, unlimited, "are limited by nothing")
-    if closed.any() and problem.by_path.alpha >= 1.0:
-        why = "can only have rate zero, of utility -inf"
-        return _no_optimum(problem, Status.INFEASIBLE, closed, why)
-    if closed.all():
+    """The allocation of a checked problem; flows without an optimum are left out and named."""
+    if problem.infeasible.any() or problem.unlimited.any():
+        return _without_optimum(problem, tol)
+    return _solve(problem, tol, np.arange(problem.flows))
+
+
+def _solve(problem: PathProblem, tol: float, names: Ints) -> PathAllocation:
+    """The allocation of a problem that has an optimum; `names` are the numbers of its flows."""
+    if problem.closed.all():
         none = np.zeros(problem.by_path.flows)
         return _answer(problem, none, _zero_prices(problem), 0, tol, None)
     reduced = _reduce(problem)
@@ -75,8 +78,26 @@ def solve(problem: PathProblem, tol: float) -> PathAllocation:
         prices[reduced.links] = np.exp(log_prices - np.log(capacity))
     found = _answer(problem, z, prices, steps, tol, reduced)
     if found.ok and len(improvable):
-        return _contradicted(found, reduced.flows[improvable])
-    return found
+        return _contradicted(found, names[reduced.flows[improvable]])
+    return _judged(problem, found, names)
+
+
+def _judged(problem: PathProblem, found: PathAllocation, names: Ints) -> PathAllocation:
+    """The answer, ROUNDING_LIMITED where flows carry too little to be seen beside their links."""
+    alpha = problem.by_path.alpha
+    if not (found.ok and 0.0 < alpha < 1.0):
+        return found
+    with np.errstate(divide="ignore", invalid="ignore"):
+        faint = np.log(found.rates) - problem.log_most < np.log(FAINT)
+    faint &= ~problem.closed
+    if not faint.any():
+        return found
+    return replace(
+        found,
+        status=Status.ROUNDING_LIMITED,
+        certificate=faint.astype(np.float64),
+        detail=uncertain_rates(names[faint]),
+    )
 
 
 def _contradicted(found: PathAllocation, flows: Ints) -> PathAllocation:
@@ -167,23 +188,35 @@ def _reduce(problem: PathProblem) -> Reduced:
 
 
 def _max_min(problem: PathProblem, reduced: Reduced, tol: float) -> PathAllocation:
-    """Level by level; the residual is the largest gap of a level."""
-    y, prices, gap, levels = level_by_level(reduced.A, reduced.owner, np.exp(-reduced.log_unit))
-    z = np.zeros(problem.by_path.flows)
-    z[reduced.paths] = y * np.exp(reduced.log_unit[reduced.owner])
-    full = np.zeros(problem.by_path.links)
-    full[reduced.links] = prices
-    status = Status.OPTIMAL if gap <= tol else Status.STEP_LIMIT
-    none = np.zeros(problem.flows)
-    return PathAllocation(problem.total(z), full, none, status, gap, levels, path_rates=z)
+    """Level by level; OPTIMAL also needs a small gap of every level."""
+    levels = level_by_level(reduced.A, reduced.owner, reduced.log_unit)
+    z, prices = np.zeros(problem.by_path.flows), _zero_prices(problem)
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):
+        z[reduced.paths] = np.exp(np.log(levels.y) + reduced.log_unit[reduced.owner])
+        full = reduced.A @ levels.y >= 1.0 - LEVEL_SLACK
+        prices[reduced.links] = np.where(full, np.exp(levels.log_prices), 0.0)
+    prices = _decided(problem, reduced, z, prices)
+    found = _answer(problem, z, prices, levels.count, tol, reduced)
+    if found.ok and not levels.gap <= tol:
+        detail = f" (a level has a gap of {levels.gap:.1g})"
+        return replace(found, status=Status.STEP_LIMIT, detail=detail)
+    return found
+
+
+def _decided(problem: PathProblem, reduced: Reduced, z: Array, prices: Array) -> Array:
+    """Prices also of other bottlenecks among links that only flows with one open path use."""
+    several = np.bincount(reduced.owner)[reduced.owner] > 1
+    split = np.zeros(problem.by_path.flows, dtype=bool)
+    split[reduced.paths[several]] = True
+    open_link = np.ones(problem.by_path.links, dtype=bool)
+    open_link[problem.by_path.link[split[problem.by_path.flow]]] = False
+    point = Point(z, prices, np.zeros(len(z)))
+    return np.where(open_link, with_ties(problem.by_path, point, LEVEL_SLACK).prices, prices)
 
 
 def _zero_prices(problem: PathProblem) -> Array:
     """Prices of zero, inf on used links without capacity."""
-    prices = np.zeros(problem.by_path.links)
-    used = problem.by_path.link
-    prices[used[problem.by_path.capacity[used] == 0.0]] = np.inf
-    return prices
+    return np.where(problem.by_path.closed, np.inf, 0.0)
 
 
 def _answer(
@@ -223,17 +256,25 @@ def _why_not(problem: PathProblem, reduced: Reduced | None) -> tuple[Status, str
     return Status.STEP_LIMIT, ""
 
 
-def _no_optimum(problem: PathProblem, status: Status, who: BoolArray, why: str) -> PathAllocation:
-    """No optimum, and the flows that are the reason."""
-    rates = np.where(who, np.inf if status is Status.UNBOUNDED else 0.0, 0.0)
+def _without_optimum(problem: PathProblem, tol: float) -> PathAllocation:
+    """Infeasible or unbounded, with the flows that are the reason; the others are solved."""
+    kept = ~(problem.infeasible | problem.unlimited)
+    z = np.where(problem.by_path.unlimited, np.inf, 0.0)
+    prices, steps, others = np.zeros(problem.by_path.links), 0, ""
+    if kept.any():
+        rest = _solve(problem.restricted(kept), tol, np.flatnonzero(kept))
+        z[kept[problem.owner]] = rest.path_rates
+        prices, steps, others = rest.prices, rest.iterations, the_others(rest)
+    prices = np.where(problem.by_path.closed, np.inf, prices)
+    status, certificate, who = no_optimum(problem.infeasible, problem.unlimited)
     return PathAllocation(
-        rates,
-        _zero_prices(problem),
+        problem.total(z),
+        prices,
         np.zeros(problem.flows),
         status,
         np.inf,
-        0,
-        certificate=who.astype(np.float64),
-        detail=f" (flows {listed(np.flatnonzero(who))} {why})",
-        path_rates=np.zeros(problem.by_path.flows),
+        steps,
+        certificate=certificate,
+        detail=f" ({who}{others})",
+        path_rates=z,
     )

@@ -23,6 +23,7 @@ from fairopt.allocation.presolve.redundant_links import redundant
 from fairopt.allocation.problem import Entries, Problem
 from fairopt.arrays import Array, BoolArray, Ints
 
+LEAST_ENTRY = -700.0  # log: what a link hardly notices stays an entry, a zero would be none
 OWN = -1  # the bound of a flow is its own `upper`, not a link
 
 
@@ -156,7 +157,8 @@ def _scaled(
     np.cumsum(np.bincount(flow, minlength=len(flows)), out=indptr[1:])
     path = np.minimum.reduceat(limit, indptr[:-1])
     unit = np.minimum(path, log_bound[flows])
-    entries = (np.exp(unit[flow] - limit), link, indptr)
+    log_entry = np.maximum(unit[flow] - limit, LEAST_ENTRY)
+    entries = (np.exp(log_entry), link, indptr)
     by_flow = sparse.csr_array(entries, shape=(len(flows), len(links)))
     weight = np.log(problem.priority[flows])
     if np.isfinite(problem.alpha):
@@ -222,15 +224,7 @@ def _assign_bound_prices(
     own = scaling.log_bounding[by_link] if finite else 0.0
     log_price[target] = np.maximum(log_price[target], log_bound_price[by_link] - own)
     prices = np.exp(log_price)
-    prices[_closed(problem)] = np.inf
+    prices[problem.closed] = np.inf
     upper_prices = np.where(scaling.bounding == OWN, np.exp(log_bound_price), 0.0)
     upper_prices[problem.forced & (problem.upper == 0.0)] = np.inf
     return Point(rates, prices, upper_prices)
-
-
-def _closed(problem: Problem) -> BoolArray:
-    """Used links without capacity: no finite price keeps their flows at rate zero."""
-    closed = np.zeros(problem.links, dtype=bool)
-    closed[problem.link] = True
-    closed &= problem.capacity == 0.0
-    return closed

@@ -283,7 +283,7 @@ def fuzz(seeds):
             assert residual > 1e-9, seed
             assert found.status != Status.STEP_LIMIT, seed
         closed = (R[c == 0.0] > 0.0).any(axis=0) | (u == 0.0)
-        if alpha >= 1.0 and closed.any():
+        if 1.0 <= alpha < np.inf and closed.any():
             assert found.status == Status.INFEASIBLE, seed
             np.testing.assert_array_equal(found.certificate > 0.0, closed)
 

@@ -87,14 +87,14 @@ def test_input_is_untouched():
     np.testing.assert_array_equal(matrix.data, kept.data)
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.9])
-def test_no_capacity_is_rate_zero_below_one(alpha):
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.9, np.inf])
+def test_no_capacity_is_rate_zero_below_one_and_at_max_min(alpha):
     found = alpha_fair_allocation(R, [0.0, 2.0], alpha).require()
     np.testing.assert_allclose(found.rates, [0.0, 0.0, 2.0])
     assert found.prices[0] == np.inf
 
 
-@pytest.mark.parametrize("alpha", [1.0, 2.0, 100.0, np.inf])
+@pytest.mark.parametrize("alpha", [1.0, 2.0, 100.0])
 @pytest.mark.parametrize("problem", [{"capacity": [0.0, 2.0]}, {"upper": [0.0, 0.0, np.inf]}])
 def test_no_capacity_is_infeasible_from_one_on(alpha, problem):
     found = alpha_fair_allocation(**{"routing": R, "capacity": C, "alpha": alpha} | problem)
