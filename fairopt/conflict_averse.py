@@ -192,18 +192,21 @@ def _gap(A: Array, c: Array, points: tuple[Array, Array, Array], e: Array) -> Ar
     def size(x: Array) -> Array:
         return np.asarray((d * np.abs(x)).sum(axis=-1))
 
+    def unknown(x: Array) -> Array:  # in this order: the square of a length may overflow
+        return np.asarray((e * size(x)) * size(x))
+
     def square(x: Array) -> Array:
         return np.asarray(np.maximum((x * _times(A, x)).sum(axis=-1), 0.0))
 
     at_reference = _times(A, r)
-    low = np.sqrt(np.maximum((r * at_reference).sum(axis=-1) - e * size(r) ** 2, 0.0))
-    high = np.sqrt(square(r) + e * size(r) ** 2)
-    length = np.sqrt(square(v) + e * size(v) ** 2)
+    low = np.sqrt(np.maximum((r * at_reference).sum(axis=-1) - unknown(r), 0.0))
+    high = np.sqrt(square(r) + unknown(r))
+    length = np.sqrt(square(v) + unknown(v))
     upper = (v * at_reference).sum(axis=-1) + e * size(v) * size(r) + c * high * length
     slopes = _times(A, w) - np.asarray(e)[..., None] * d * size(w)[..., None]
     gap = np.maximum(upper - slopes.min(axis=-1), 0.0)
     gap = np.where(gap == 0.0, 0.0, gap / np.maximum(np.abs(upper), low**2))
-    off = np.sqrt(square(w - r) + e * size(w - r) ** 2)
+    off = np.sqrt(square(w - r) + unknown(w - r))
     outside = np.maximum(off - c * low, 0.0)
     outside = np.where(outside == 0.0, 0.0, outside / low)
     simplex = np.abs(v.sum(axis=-1) - 1.0) + np.maximum(-v, 0.0).max(axis=-1)
