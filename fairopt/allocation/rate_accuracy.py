@@ -83,7 +83,7 @@ def _off(
     change = np.concatenate(
         [np.linalg.norm(rows[k : k + ROWS] @ inverse, axis=1) for k in range(0, len(checked), ROWS)]
     )
-    return checked[(np.minimum(change, 1.0) + price) / alpha > ACCURATE]
+    return np.asarray(checked[(np.minimum(change, 1.0) + price) / alpha > ACCURATE])
 
 
 def _shares(scaled: Scaled, found: MethodResult, full: Ints) -> tuple[Any, Any]:
