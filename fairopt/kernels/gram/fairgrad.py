@@ -15,7 +15,7 @@ from fairopt.kernels.gram.fairgrad_limits import (
     Programme,
     max_min_workspace,
     refined_max_min,
-    solve_boundary,
+    solve_max_min,
 )
 from fairopt.kernels.gram.fairgrad_newton import (
     CONVERGED,
@@ -32,7 +32,7 @@ from fairopt.kernels.gram.iterative_refinement import (
 )
 from fairopt.kernels.gram.nonnegative_qp import active_set, step_cap
 from fairopt.kernels.gram.parallel_tasks import refined_groups
-from fairopt.kernels.gram.residuals import dual_cone_gap, explained_ulps, fairgrad_gap
+from fairopt.kernels.gram.residuals import explained_ulps, fairgrad_gap
 from fairopt.kernels.gram.stationarity import (
     MIN_NORM_ROWS,
     STATIONARY,
@@ -59,7 +59,7 @@ WEIGHTS_LIMIT = 1e-6  # largest bound of the relative error of a weight that cou
 PRIORITY_GIVEN = 1.0
 START_GIVEN = 2.0
 BOTH_GIVEN = 3.0
-ROWS = 10 + MIN_NORM_ROWS + NEWTON_ROWS + 2 + REFINEMENT_ROWS
+ROWS = 9 + MIN_NORM_ROWS + NEWTON_ROWS + 2 + REFINEMENT_ROWS
 
 
 class Given(NamedTuple):
@@ -200,23 +200,23 @@ def solve(given: Given, memory: Memory, answer: Answer) -> None:
     C, H, S, rows, ints = memory
     w, certificate, status, residual, steps, floor, worst, bound, margin = answer
     p, d, log_p, log_d, r, u = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5]
-    y, q, solution, x = rows[6], rows[7], rows[8], rows[9]
+    q, solution, x = rows[6], rows[7], rows[8]
     problem = Problem(C, alpha, p, d, log_p, log_d)
     active = active_set(H, ints, x)
-    programme = Programme(y, q, solution, active)
-    point = min_norm_workspace(rows[10:], active)
-    newton = newton_workspace(rows[10 + MIN_NORM_ROWS :], H)
+    programme = Programme(q, solution, active)
+    point = min_norm_workspace(rows[9:], active)
+    newton = newton_workspace(rows[9 + MIN_NORM_ROWS :], H)
     if not begin(given, problem, r, answer):
         return
     start, warm, cap = given.start, given.given >= START_GIVEN, int(given.budget)
-    if 0.0 < alpha < math.inf:
+    if alpha < math.inf:
         aim = SAFETY * tol
         code, steps[0], fits, slope = solve_interior(
             problem, start, warm, aim, cap, w, newton, point
         )
     else:
         cap = min(cap, step_cap(w.shape[0]))
-        code, steps[0], fits, slope = solve_boundary(problem, start, warm, cap, w, programme)
+        code, steps[0], fits, slope = solve_max_min(problem, start, warm, cap, w, programme)
     known = INDEFINITE
     if code != INDEFINITE:
         known, bound[0] = stationarity_of(C, d, slope, bound[0], point, certificate)
@@ -230,14 +230,11 @@ def solve(given: Given, memory: Memory, answer: Answer) -> None:
         status[0] = PARETO_STATIONARY if known == STATIONARY else OUT_OF_RANGE
         return
     scaled_gram(A, r, H)
-    if alpha == 0.0:
-        residual[0], worst[0] = dual_cone_gap(H, p, w, d, r, u)
-    else:
-        residual[0], floor[0], worst[0] = fairgrad_gap(H, alpha, p, w, d, r, u)
+    residual[0], floor[0], worst[0] = fairgrad_gap(H, alpha, p, w, d, r, u)
     error = 0.0
-    if alpha > 0.0 and code == CONVERGED and residual[0] + floor[0] > tol:
+    if code == CONVERGED and residual[0] + floor[0] > tol:
         residual[0], floor[0], worst[0], error = refined(
-            given, problem, r, w, newton, S, rows[10 + MIN_NORM_ROWS + NEWTON_ROWS :], active.P
+            given, problem, r, w, newton, S, rows[9 + MIN_NORM_ROWS + NEWTON_ROWS :], active.P
         )
     status[0] = UNDECIDED_INPUT
     if known != UNDECIDED:

@@ -1,4 +1,4 @@
-"""FairGrad at both ends, alpha = 0 and alpha = inf: one nonnegative programme each."""
+"""FairGrad at alpha = inf: a nonnegative programme (at alpha = 0 it is that of `dual_cone`)."""
 
 from __future__ import annotations
 
@@ -26,23 +26,21 @@ from fairopt.kernels.gram.nonnegative_qp import (
 )
 from fairopt.kernels.gram.stationarity import least_slope
 from fairopt.kernels.jit import helper, inlined
-from fairopt.kernels.linear import EPS, cholesky, dot, fill, solve_factored
+from fairopt.kernels.linear import EPS, cholesky, fill, solve_factored
 
 SHORTFALL = 1e-9  # of the progress 1 of a task without weight, beyond which it should have one
 MAX_MIN_ROWS = 7
 
 
 class Programme(NamedTuple):
-    """The nonnegative programme of a limit, and its solution.
+    """The nonnegative programme of the limit, and its solution.
 
     Attributes:
-        y: (n,) d p, the reference at alpha = 0, up to a scale; zeros at alpha = inf.
-        q: (n,) linear term: C y at alpha = 0, -1 / d up to a scale at alpha = inf.
-        u: (n,) the solution; the weights are (y + u) / d, up to the scale.
+        q: (n,) linear term: -1 / d up to a scale.
+        u: (n,) the solution; the weights are u / d, up to the scale.
         active: Its support.
     """
 
-    y: Array
     q: Array
     u: Array
     active: ActiveSet
@@ -85,44 +83,27 @@ def max_min_workspace(S: Array, e: Array, rows: Array, P: Ints, L: Array) -> Max
 
 
 @inlined
-def boundary(
-    problem: Problem, start: Array, warm: bool, cap: int, w: Array, programme: Programme
-) -> tuple[int, int]:
-    """Both limits by the nonnegative programme: alpha = 0 and alpha = inf."""
-    C, alpha, p, d = problem.C, problem.alpha, problem.p, problem.d
-    y, q, u, active = programme
-    n = w.shape[0]
-    scale = math.inf if alpha > 0.0 else 0.0
-    for i in range(n):
-        scale = min(scale, d[i]) if alpha > 0.0 else max(scale, d[i] * p[i])
-    for i in range(n):
-        y[i] = d[i] * (p[i] / scale) if alpha == 0.0 else 0.0
-        u[i] = 0.0
-        if warm:
-            u[i] = d[i] * (start[i] * scale) if alpha > 0.0 else d[i] * ((start[i] - p[i]) / scale)
-    for i in range(n):
-        q[i] = -scale / d[i] if alpha > 0.0 else dot(C[i], y, n)
-    clear(active)
-    m = warm_support(C, u, active) if warm else 0
-    terms = 0.0 if alpha > 0.0 else math.inf
-    code, m, steps = nonnegative_minimum(C, q, u, active, m, cap, alpha > 0.0, terms)
-    for i in range(n):
-        w[i] = (u[i] / d[i]) / scale if alpha > 0.0 else p[i] + u[i] * (scale / d[i])
-    return code, steps
-
-
-@inlined
-def solve_boundary(
+def solve_max_min(
     problem: Problem, start: Array, warm: bool, cap: int, w: Array, programme: Programme
 ) -> tuple[int, int, bool, float]:
-    """Fill w for alpha = 0 or inf; return what `solve_interior` does."""
-    code, steps = boundary(problem, start, warm, cap, w, programme)
-    u, y = programme.u, programme.y
+    """Fill w for alpha = inf; return what `solve_interior` does."""
+    C, d = problem.C, problem.d
+    q, u, active = programme
+    n = w.shape[0]
+    scale = math.inf
+    for i in range(n):
+        scale = min(scale, d[i])
+    for i in range(n):
+        u[i] = d[i] * (start[i] * scale) if warm else 0.0
+        q[i] = -scale / d[i]
+    clear(active)
+    m = warm_support(C, u, active) if warm else 0
+    code, m, steps = nonnegative_minimum(C, q, u, active, m, cap, True, 0.0)
     fits = True
-    for i in range(w.shape[0]):
+    for i in range(n):
+        w[i] = (u[i] / d[i]) / scale
         fits = fits and math.isfinite(w[i])
-        u[i] += y[i]
-    slope = least_slope(problem.C, u)
+    slope = least_slope(C, u)
     return (INDEFINITE if code == NOT_CONVEX else code), steps, fits, slope
 
 

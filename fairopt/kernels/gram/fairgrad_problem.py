@@ -12,7 +12,7 @@ class Problem(NamedTuple):
 
     Attributes:
         C: (n, n) correlation matrix of the gradients.
-        alpha: Power of the utility, in [0, inf].
+        alpha: Power of the utility, in (0, inf].
         p: (n,) priorities.
         d: (n,) lengths of the gradients, > 0.
         log_p: (n,) log p, filled for 0 < alpha < inf.
