@@ -144,11 +144,13 @@ def broadcastable(argument: str, shape: tuple[int, ...], other: tuple[int, ...])
 
 FAULT = 100  # kernels return a status below it, or a code of `fairopt.kernels.faults`
 _FLOAT64 = np.dtype(np.float64)
-DEFAULT_ERROR = -1.0  # a kernel assumes 4 K eps of float64 for it
+DEFAULT_ERROR = -1.0  # a kernel assumes 16 eps of float64 for it
 
 
 def gram_matrix(value: object) -> tuple[Array, float]:
-    """A (..., K, K) array in float64, and the error of its entries: 4 K eps of its dtype.
+    """A (..., K, K) array in float64, and the error of its entries.
+
+    That is 4 K eps of a dtype narrower than float64, else `DEFAULT_ERROR`.
 
     The shape is checked here, the entries by the kernels (`gram_fault`).
     """

@@ -71,8 +71,9 @@ def pareto_certificate(
 
     Args:
         gram: A, (..., K, K), any unit.
-        gram_error: Relative error of its entries in units of unit-norm gradients; default 4 K eps
-            of its dtype, or the asymmetry seen in it if that is more.
+        gram_error: Relative error of its entries in units of unit-norm gradients; default 16 eps
+            for a float64 `gram` and 4 K eps of narrower ones, or the asymmetry seen in it if that
+            is more.
 
     Returns:
         `ParetoCertificate`. A zero gradient is stationary, with its own vertex.

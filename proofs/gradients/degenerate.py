@@ -83,6 +83,13 @@ def centred(K: int, rng: np.random.Generator) -> Array:
     return np.asarray(G - G.mean(axis=0))
 
 
+def one_missing(K: int, rng: np.random.Generator) -> Array:
+    """A task without a gradient, which makes every set stationary and conflicts with nothing."""
+    G = rng.normal(size=(K, K + 1))
+    G[rng.integers(K)] = 0.0
+    return G
+
+
 def mixed(K: int, rng: np.random.Generator) -> Array:
     """Lengths over sixteen decades."""
     return np.asarray(rng.normal(size=(K, K + 1)) * 10.0 ** rng.uniform(-8, 8, size=(K, 1)))
@@ -101,6 +108,7 @@ FAMILIES: MappingProxyType[str, Callable[[int, np.random.Generator], Array]] = M
             nearly_copies,
             thin,
             centred,
+            one_missing,
             mixed,
         )
     }
@@ -117,7 +125,7 @@ def problems(
 
     Example:
         >>> len(list(problems(deep=False)))
-        90
+        99
     """
     for place, (name, family) in enumerate(FAMILIES.items()):
         for K in (size for size in SIZES if size <= largest):

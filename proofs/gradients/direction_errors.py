@@ -168,8 +168,8 @@ def decides(goal: Goal, unit: Unit, largest: int = 5) -> Check:
 
 def _beyond(A: Matrix, r: Array, found: Solution, what: tuple[Goal, Unit]) -> str | None:
     """How far the weights are from the exact direction, if farther than their bound."""
-    if not np.isfinite(found.direction_error) or found.status == Status.PARETO_STATIONARY:
-        return None  # no bound, or zero in the place of a direction
+    if not np.isfinite(found.direction_error):
+        return None
     goal, unit = what
     reference = exact_row(r)
     distance, size = _off(A, reference, found, goal), unit(A, reference)
