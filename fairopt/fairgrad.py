@@ -191,12 +191,14 @@ def _projection(
     near = np.not_equal(proof.verdict, Verdict.NOT_STATIONARY)
     status = np.where(stationary, Status.PARETO_STATIONARY, found.status)
     residual = np.where(stationary, np.inf, found.residual)
+    bound = np.where(stationary, np.inf, found.direction_error)  # zero weights are no projection
     alone = status.ndim == 0
     return replace(
         found,
         weights=np.where(stationary[..., None], 0.0, found.weights),
         status=Status(int(status)) if alone else status,
         residual=float(residual) if alone else residual,
+        direction_error=float(bound) if alone else bound,
         certificate=np.where(near[..., None], proof.weights, np.nan) if near.any() else None,
     )
 

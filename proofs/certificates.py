@@ -152,12 +152,15 @@ def enclose_conflict_averse(
     weights: Any,
     dual: Any,
     reference: Any = None,
+    gram_error: float = 0.0,
 ) -> Enclosure:
     r"""Enclose the duality gap of a conflict-averse direction plus its violation of the ball.
 
     (value - min_k (A w)_k)_+ / max(\|value\|, \|\|g0\|\|^2) + (\|\|d - g0\|\| - c \|\|g0\|\|)_+ /
     \|\|g0\|\| with the dual value \|\|g0\|\| c \|\|G v\|\| + <G v, g0>, which no direction in the
-    ball exceeds in its worst progress.
+    ball exceeds in its worst progress. With a `gram_error` every product and length is charged what
+    it can be, as in `fairopt.conflict_averse_residual`: the upper end then holds for every set of
+    gradients whose Gram matrix is within it, and not only for the matrix as given.
 
     Args:
         gram: (K, K) floats or fractions.
@@ -165,24 +168,41 @@ def enclose_conflict_averse(
         weights: w of the direction, (K,).
         dual: v, (K,); divided by its sum, a negative one makes the gap infinite.
         reference: r, default 1 / K.
+        gram_error: E; entries of the matrix may be off by E \|g_i\| \|g_j\|.
 
     Example:
         >>> enclose_conflict_averse([[1, 0], [0, 1]], 0.0, [0.5, 0.5], [1, 0]).high
         0.0
+        >>> r = [0.5, 0.5]
+        >>> enclose_conflict_averse([[1, 0], [0, 1]], 0.0, r, [1, 0], r, 1e-6).at_most(1e-5)
+        True
     """
     A, w, v = _symmetric(gram), _row("weights", weights), _row("dual", dual)
     r = [Fraction(1, len(w))] * len(w) if reference is None else _row("reference", reference)
     if min(v) < 0 or sum(v) <= 0:
         return Enclosure(math.inf, math.inf)
     v = [each / sum(v) for each in v]
-    square = dot(r, times(A, r))
-    if square <= 0:
-        return Enclosure(0.0 if w == r else math.inf, 0.0 if w == r else math.inf)
     off = [x - y for x, y in zip(w, r, strict=True)]
-    reach = _interval(Fraction(c)) * _root(square)
-    value = _interval(dot(v, times(A, r))) + reach * _root(dot(v, times(A, v)))
-    gap = _positive(value - _interval(min(times(A, w)))) / _larger(abs(value), _interval(square))
-    ball = _positive(_root(dot(off, times(A, off))) - reach) / _root(square)
+    e, lengths = _interval(Fraction(gram_error)), [_root(A[k][k]) for k in range(len(w))]
+
+    def size(x: Row) -> Any:
+        return sum((d * _interval(abs(y)) for d, y in zip(lengths, x, strict=True)), _interval(0))
+
+    def longest(x: Row) -> Any:
+        square = _interval(max(dot(x, times(A, x)), Fraction(0)))
+        return _intervals().sqrt(square + e * size(x) * size(x))
+
+    slack = e * size(r) * size(r)
+    square = _positive(_interval(dot(r, times(A, r))) - slack)
+    if square.a <= 0:
+        proved = w == r and gram_error == 0
+        return Enclosure(0.0 if proved or gram_error else math.inf, 0.0 if proved else math.inf)
+    norm = _intervals().sqrt(square)
+    value = _interval(dot(v, times(A, r))) + e * size(v) * size(r)
+    value += _interval(Fraction(c)) * longest(r) * longest(v)
+    progress = [_interval(s) - e * d * size(w) for s, d in zip(times(A, w), lengths, strict=True)]
+    gap = _positive(value + _largest([-s for s in progress])) / _larger(abs(value), square)
+    ball = _positive(longest(off) - _interval(Fraction(c)) * norm) / norm
     return _enclosure(gap + ball)
 
 

@@ -98,10 +98,11 @@ class Claim:
         return (Evidence(self.how, self.check, self.subject, self.control), *self.more)
 
     def verify(self, *, deep: bool = False) -> ClaimResult:
-        """Run every check on its subject and on its negative control."""
+        """Run every check on its subject, once, and on its negative controls."""
         start = time.perf_counter()
+        different = {(id(each.check), id(each.subject)): each for each in self.evidence}
         try:
-            witnesses = [each.check(each.subject, deep) for each in self.evidence]
+            witnesses = [each.check(each.subject, deep) for each in different.values()]
             objections = [each.check(each.control, deep) for each in self.evidence]
         except Exception as error:
             error.add_note(f"while checking the claim {self.name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from fairopt import (
     pareto_certificate,
     pareto_certificate_from_gradients,
 )
-from fairopt.arrays import Array
+from fairopt.arrays import EPS, GRAM_ERROR, Array
 from proofs.certificates import (
     Enclosure,
     enclose_conflict_averse,
@@ -25,7 +26,7 @@ from proofs.certificates import (
     enclose_fairgrad,
     enclose_min_norm,
 )
-from proofs.claim import IDENTITY, OWN, Check, Claim, Evidence
+from proofs.claim import BOUND, IDENTITY, OWN, Check, Claim, Evidence
 from proofs.gradients import exact
 from proofs.gradients.problems import (
     SEED,
@@ -42,6 +43,10 @@ Case = tuple[str, Enclosure, tuple[Any, ...]]
 
 SLACK = 1e-11
 """Rounding of a residual of unit size at K <= 4 away from stationary points, relative."""
+COARSE = 1e-8
+"""A `gram_error` so much above rounding that the terms of the error itself count."""
+ROUNDINGS = 4.0
+"""Times (K + 2) eps: the sums of the residual, once in the bound and once in evaluating it."""
 MOVES = (0.0, 1e-6, 0.1, 2.0)
 """Relative perturbations of a solution, so that residuals of every size are compared."""
 
@@ -92,16 +97,35 @@ def dual_cone_cases(deep: bool) -> Iterator[Case]:
             yield f"{name}, moved {move}", enclose_dual_cone(A, r, w), (A, r, w)
 
 
-def conflict_averse_cases(deep: bool) -> Iterator[Case]:
-    """Directions in and out of the ball, with their multipliers."""
+def certifies_the_gap(residual: Residual, deep: bool) -> str | None:
+    """Between what an error of the matrix does exactly, and what a few roundings more would do.
+
+    So it is at least the exact gap for every matrix within the error, and above it by no more than
+    the error explains.
+    """
     for name, A, rng in _matrices(deep):
         r = rng.uniform(0.5, 2.0, size=len(A))
-        for c in (0.0, 0.4, 1.5):
-            found = fairopt.conflict_averse(A, c, reference=r)
-            for move in MOVES[1:]:
+        for c, error in itertools.product((0.0, 0.4, 1.5), (GRAM_ERROR, COARSE)):
+            found = fairopt.conflict_averse(A, c, reference=r, gram_error=error)
+            for move in MOVES:
                 w = found.weights + move * rng.uniform(-1.0, 1.0, size=len(A))
-                proved = enclose_conflict_averse(A, c, w, found.dual, r)
-                yield f"{name}, c {c}, moved {move}", proved, (A, c, w, r, found.dual)
+                seen = float(residual(A, c, w, r, found.dual, error))
+                words = _outside(seen, error, (A, c, w, found.dual, r))
+                if words is not None:
+                    return f"{name}, c {c}, gram_error {error:.1e}, moved {move}: {words}"
+    return None
+
+
+def _outside(
+    seen: float, error: float, problem: tuple[Array, float, Array, Any, Array]
+) -> str | None:
+    """What is wrong with a certified gap, or None."""
+    most = error + ROUNDINGS * (len(problem[0]) + 2.0) * EPS
+    low = enclose_conflict_averse(*problem, gram_error=error).low
+    high = enclose_conflict_averse(*problem, gram_error=most).high
+    if low <= seen <= high * (1.0 + SLACK):
+        return None
+    return f"{seen:.6e}, proved within [{low:.6e}, {high:.6e}]"
 
 
 def default_reference(residual: Residual, deep: bool) -> str | None:
@@ -113,9 +137,10 @@ def default_reference(residual: Residual, deep: bool) -> str | None:
         if not seen <= 1e-8:
             return f"{name}: {seen:.1e} at the optimum around the mean"
         mean = np.full(K, 1.0 / K)
-        proved = enclose_conflict_averse(A, 0.4, mean, np.eye(K)[np.argmin(A @ mean)])
-        if not proved.contains(float(residual(A, 0.4, mean)), SLACK * (1.0 + proved.high)):
-            return f"{name}: {residual(A, 0.4, mean):.6e} at the mean, proved {proved}"
+        problem = (A, 0.4, mean, np.eye(K)[np.argmin(A @ mean)], mean)
+        words = _outside(float(residual(A, 0.4, mean)), GRAM_ERROR, problem)
+        if words is not None:
+            return f"{name}, the mean: {words}"
     return None
 
 
@@ -172,7 +197,16 @@ def infeasibility(gram: Array, reference: Array, weights: Array) -> float:
     return float(np.maximum(-(gram @ weights), 0.0).max() / np.trace(gram))
 
 
-def gap_without_the_ball(gram: Array, c: float, w: Array, r: Any = None, dual: Any = None) -> float:
+def gap_of_the_matrix(
+    gram: Array, c: float, w: Array, r: Any = None, dual: Any = None, error: float = 0.0
+) -> float:
+    """The certified gap as if the matrix were exact, to rounding."""
+    return float(conflict_averse_residual(gram, c, w, r, dual, 0.0))
+
+
+def gap_without_the_ball(
+    gram: Array, c: float, w: Array, r: Any = None, dual: Any = None, error: float = 0.0
+) -> float:
     """The duality gap of a direction that may leave the ball."""
     K = len(gram)
     r = np.full(K, 1.0 / K) if r is None else r
@@ -198,7 +232,7 @@ def _matrices(deep: bool) -> Iterator[tuple[str, Array, np.random.Generator]]:
 
 
 def residual_claim(
-    name: str, formula: str, cases: Any, residual: Residual, control: Residual, *more: Evidence
+    name: str, formula: str, cases: Any, residual: Residual, control: Residual
 ) -> Claim:
     """The claim about one residual function."""
     return Claim(
@@ -208,16 +242,18 @@ def residual_claim(
         formula=formula,
         source=OWN,
         kind=IDENTITY,
-        how="exact fractions and outward-rounded intervals",
-        scope="18 Gram matrices of 3 families, K = 1, 2, 4, weights moved by 0 to 2",
-        deep_scope="180 Gram matrices of 3 families, K = 1, 2, 4, weights moved by 0 to 2",
+        how=INTERVALS,
+        scope=FEW,
+        deep_scope=MANY,
         check=agrees(cases),
         subject=residual,
         control=control,
-        more=more,
     )
 
 
+INTERVALS = "exact fractions and outward-rounded intervals"
+FEW = "18 Gram matrices of 3 families, K = 1, 2, 4, weights moved by 0 to 2"
+MANY = FEW.replace("18", "180")
 CLAIMS = (
     residual_claim(
         "fairgrad-residual-is-true",
@@ -241,15 +277,27 @@ CLAIMS = (
         dual_cone_residual,
         infeasibility,
     ),
-    residual_claim(
-        "conflict-averse-residual-is-true",
-        r"\rho = \frac{(\mathrm{dual} - \min_k (A w)_k)_+}{\max(\lvert\mathrm{dual}\rvert, "
+    Claim(
+        "conflict-averse-residual-is-certified",
+        "the float residual of conflict_averse_residual is at least the exact gap for every Gram "
+        "matrix within gram_error, and above that of the given one by no more than the error and "
+        "rounding explain",
+        r"\rho(A) \le \rho_{\mathrm{float}} \le \rho_{E'}(A),\quad \rho = "
+        r"\frac{(\mathrm{dual} - \min_k (A w)_k)_+}{\max(\lvert\mathrm{dual}\rvert, "
         r"\lVert g_0\rVert^2)} + \frac{(\lVert d - g_0\rVert - c\lVert g_0\rVert)_+}"
-        r"{\lVert g_0\rVert}",
-        conflict_averse_cases,
+        r"{\lVert g_0\rVert},\quad E' = E + 4 (K + 2) \varepsilon",
+        OWN,
+        BOUND,
+        INTERVALS,
+        f"{FEW}; gram_error 16 eps and {COARSE:g}",
+        f"{MANY}; gram_error 16 eps and {COARSE:g}",
+        certifies_the_gap,
         conflict_averse_residual,
         gap_without_the_ball,
-        Evidence("defaults", default_reference, conflict_averse_residual, around_the_first),
+        (
+            Evidence(INTERVALS, certifies_the_gap, conflict_averse_residual, gap_of_the_matrix),
+            Evidence("defaults", default_reference, conflict_averse_residual, around_the_first),
+        ),
     ),
     Claim(
         "pareto-certificate-decides-exactly",

@@ -72,6 +72,18 @@ def test_conflict_averse(G, c):
     assert not bad.at_most(1e-9)
 
 
+def test_an_error_of_the_matrix_widens_the_gap():
+    A, c = np.array([[1.0, -0.5], [-0.5, 4.0]]), 0.5
+    found = fairopt.conflict_averse(A, c, gram_error=1e-9)
+    gaps = [
+        enclose_conflict_averse(A, c, found.weights, found.dual, gram_error=error)
+        for error in (0.0, 1e-12, 1e-9)
+    ]
+    assert gaps[0].high < gaps[1].low < gaps[1].high < gaps[2].low
+    assert gaps[2].high <= found.residual < 1e-7
+    assert enclose_conflict_averse(np.eye(2), c, [1, 1], [1, 0], [0, 0], 1e-9).high == math.inf
+
+
 def test_thirds_are_exact():
     third = Fraction(1, 3)
     assert enclose_fairgrad([[9]], 1, [third]) == Enclosure(0.0, 0.0)

@@ -77,6 +77,21 @@ def test_every_further_check_counts():
     assert not dataclasses.replace(claim, more=(good, blind)).verify().rejects_control
 
 
+def test_one_check_of_one_subject_runs_once_whatever_the_number_of_controls():
+    calls = []
+
+    def check(subject, deep):
+        calls.append(subject)
+        return None if subject == "right" else "wrong"
+
+    more = tuple(Evidence("again", check, "right", control) for control in ("b", "c"))
+    claim = dataclasses.replace(
+        template.CLAIMS[0], check=check, subject="right", control="a", more=more
+    )
+    assert claim.verify().passed
+    assert sorted(calls) == ["a", "b", "c", "right"]
+
+
 def test_a_crash_names_its_claim():
     def crash(subject, deep):
         raise ZeroDivisionError

@@ -1,6 +1,7 @@
 """Strategies draw valid inputs, exact solutions agree with convex programs, models count right."""
 
 from fractions import Fraction
+from itertools import islice
 
 import numpy as np
 from hypothesis import given, settings
@@ -10,6 +11,8 @@ from fairopt import reference
 from mechanisms import max_min_fair
 from proofs.federated.requests_in_flight import Process, constant
 from proofs.gradients import exact
+from proofs.gradients.best_progress import Ball, best_progress
+from proofs.gradients.degenerate import exact_row, neighbours, problems
 from proofs.gradients.problems import exact_gram, progress, samples
 from proofs.incentives.existence import Question, mechanism_exists
 from proofs.strategies import (
@@ -61,6 +64,42 @@ def test_exact_solutions_agree_with_convex_programs():
         w = np.array([float(x) for x in exact.dual_cone(A, r)])
         other = reference.dual_cone_projection(G @ G.T, [1.0, 2.0, 1.0])
         assert np.linalg.norm((w - other) @ G) < CONIC * 10
+
+
+def test_the_active_set_in_fractions_agrees_with_every_support():
+    rng = np.random.default_rng(5)
+    for _ in range(60):
+        G = rng.integers(-2, 3, size=(rng.integers(1, 5), rng.integers(1, 4))).astype(float)
+        A, r = exact_gram(G), exact_row(rng.integers(-2, 3, size=len(G)))
+        pairs = zip(exact.projection(A, r), exact.dual_cone(A, r), strict=True)
+        assert exact.square(A, [x - y for x, y in pairs]) == 0
+
+
+def test_the_best_progress_is_reached_and_cannot_be_exceeded():
+    rng = np.random.default_rng(6)
+    for name, G, r in islice(problems(False, 3), 0, None, 7):
+        A, c = exact_gram(G), float(rng.choice([0.3, 1.0, 2.0]))
+        best = float(best_progress(Ball(A, exact_row(r), Fraction(c))))
+        g0 = r @ G
+        reach, size = c * np.linalg.norm(g0), np.linalg.norm(G, axis=1).max()
+        found = fairopt.conflict_averse(G @ G.T, c, reference=r)
+        if found.ok:
+            assert best - (G @ (found.weights @ G)).min() <= 1e-6 * max(abs(best), g0 @ g0), name
+        for push in rng.normal(size=(20, G.shape[1])):
+            rival = g0 + reach * push / np.linalg.norm(push)
+            assert (G @ rival).min() <= best + 1e-12 * size * (size + reach), name
+
+
+def test_neighbours_are_other_gradients_within_the_error():
+    seen = 0
+    for name, G, r in problems(False):
+        A = G @ G.T
+        d = np.where(G.any(axis=1), np.linalg.norm(G, axis=1), 1.0)
+        for B in neighbours(G, 1e-8, r @ G, name):
+            off = np.abs(np.array(B, dtype=float) - A) / d / d[:, None]
+            assert off.max() <= 1.0001e-8
+            seen += off.max() > 1e-10
+    assert seen > 100  # of 297; those in place need not stay within
 
 
 def test_families_have_a_common_descent_direction():

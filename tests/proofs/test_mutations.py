@@ -106,7 +106,7 @@ def test_whoever_kills_it_finds_everything_as_it_was(tmp_path):
     command = [sys.executable, "-m", "proofs.mutations", "--only", FILE]
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    while not list(tmp_path.glob("fairopt-mutation-*")) and process.poll() is None:
+    while not list(tmp_path.glob("fairopt-mutation-*/*")) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 128 + signal.SIGTERM
