@@ -174,7 +174,7 @@ MUTATIONS = (
     Mutation("fairopt/kernels/gram/progress_gap.py", "length of the reference from above", "math.sqrt(max(total - error, 0.0)) / SAFETY, ", "math.sqrt(total + error), "),
     Mutation("fairopt/kernels/gram/progress_gap.py", "gap in the wrong unit", "gap / max(abs(upper), low * low)", "gap / (abs(upper) + low * low)"),
     Mutation("fairopt/kernels/gram/conflict_averse.py", "any gap is an answer", "if gap <= largest_gap(error):", "if gap <= 1.0:"),
-    Mutation("fairopt/kernels/gram/conflict_averse.py", "weights as before they were pulled", "if not residual[0] <= max(largest_gap(bound[0]), tol):", "if residual[0] > 0.0:"),
+    Mutation("fairopt/kernels/gram/conflict_averse.py", "weights as before they were pulled", "if not residual[0] <= limit:", "if residual[0] > 0.0:"),
     Mutation("fairopt/kernels/gram/conflict_averse.py", "stationary whatever the ball", "if known == STATIONARY and c >= 1.0:\n                status[0]", "if known == STATIONARY:\n                status[0]"),
     Mutation("fairopt/kernels/gram/conflict_averse.py", "error of the matrix ignored", "c, bound[0] + (n + 2.0) * EPS)", "c, (n + 2.0) * EPS)"),
     Mutation("fairopt/kernels/gram/fairgrad_newton.py", "priority in the wrong power", "(1.0 - theta) * log_p[i] +", "theta * log_p[i] +"),

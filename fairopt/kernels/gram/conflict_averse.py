@@ -238,8 +238,7 @@ def conflict_averse(
     if math.isnan(residual[0]):
         residual[0] = math.inf
     status[0] = graded(residual[0], tol, bound[0], code == CAPPED and steps[0] >= int(budget))
-    if not residual[0] <= max(
-        largest_gap(bound[0]), tol
-    ):  # exact for the matrix as given, if for no other
+    limit = max(largest_gap(bound[0]), tol)
+    if not residual[0] <= limit:  # exact for the matrix as given, if for no other
         for i in range(n):
             weights[i] = u[i]
