@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from fairopt.dual_cone import dual_cone_projection, natural_residual
 from fairopt.dual_cone_precise import (
     Combination,
     DoubleGram,
+    fractions,
     lengths,
     precise_projections,
     returned,
@@ -92,6 +94,24 @@ def upgrad_from_double_gram(
     )
     found = sum_of_projections(shares[counts], each, lengths(gram)[counts], len(r))
     return solution(gram, found, int(c), r, accuracy)
+
+
+def squared_length(high: Array, low: Array, weights: Array, second: Array | None) -> Fraction:
+    """|sum_k (weights_k + second_k) g_k|^2, exact for the matrix high + low.
+
+    Example:
+        >>> A = np.array([[1.0, -1.0], [-1.0, 4.0]])
+        >>> squared_length(A, 0.0 * A, np.array([1.0, 0.25]), None)
+        Fraction(3, 4)
+    """
+    w = fractions(weights)
+    if second is not None:
+        w = [a + b for a, b in zip(w, fractions(second), strict=True)]
+    total = Fraction(0)
+    for x, top, rest in zip(w, high, low, strict=True):
+        row = (a + b for a, b in zip(fractions(top), fractions(rest), strict=True))
+        total += x * sum((a * y for a, y in zip(row, w, strict=True)), Fraction(0))
+    return total
 
 
 def mean_reference(K: int) -> Array:

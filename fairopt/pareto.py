@@ -45,18 +45,47 @@ class ParetoCertificate:
         verdict: `Verdict`; for a batch an integer array of its values.
         weights: (..., K) convex weights of the gradients, proportional to v_k / |g_k| for the
             min-norm weights v of the *unit* gradients g_k / |g_k|.
-        norm: The length ||sum_k v_k g_k / |g_k| || of that min-norm point, (...).
+        norm: The length ||sum_k v_k g_k / |g_k| || of that min-norm point, (...): the margin by
+            which the gradients are not stationary.
         bound: The length that the precision of the Gram matrix can resolve, (...).
+        gradient_error: What was asked about, (...), else None.
+        within_gradient_error: What holds for the gradients within `gradient_error`, else None:
+            STATIONARY: some of them are stationary; NOT_STATIONARY: none is; UNDECIDED: the
+            precision of the Gram matrix does not tell. `Verdict`; for a batch an integer array.
     """
 
     verdict: Verdict | NDArray[np.int64]
     weights: Array
     norm: float | Array
     bound: float | Array
+    gradient_error: float | Array | None = None
+    within_gradient_error: Verdict | NDArray[np.int64] | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The result in plain words, for the first problem of a batch."""
+        if np.size(self.verdict) == 0:
+            return "an empty batch"
+        first = Verdict(int(np.ravel(self.verdict)[0]))
+        if self.gradient_error is None or self.within_gradient_error is None:
+            return first.sentence
+        within = Verdict(int(np.ravel(self.within_gradient_error)[0]))
+        margin, error = float(np.ravel(self.norm)[0]), float(np.ravel(self.gradient_error)[0])
+        return f"{first.sentence}; {_WITHIN[within].format(f'{margin:.2g}', f'{error:.2g}')}"
+
+
+_WITHIN = {
+    Verdict.STATIONARY: "margin {} <= gradient_error {}: stationary for gradients within it",
+    Verdict.NOT_STATIONARY: "margin {} > gradient_error {}: not stationary for gradients within it",
+    Verdict.UNDECIDED: "margin {} and gradient_error {} differ by less than the precision",
+}
 
 
 def pareto_certificate(
-    gram: ArrayLike, *, gram_error: float | ArrayLike | None = None
+    gram: ArrayLike,
+    *,
+    gram_error: float | ArrayLike | None = None,
+    gradient_error: float | ArrayLike | None = None,
 ) -> ParetoCertificate:
     r"""Decide whether the gradients have a common descent direction.
 
@@ -71,11 +100,21 @@ def pareto_certificate(
 
     Args:
         gram: A, (..., K, K), any unit.
-        gram_error: Relative error of its entries in units of unit-norm gradients; default 16 eps
-            of float64 (4 K eps of a narrower dtype), or the asymmetry seen in it if that is more.
+        gram_error: Error of its entries as the Gram matrix of the gradients as they are, in units
+            of unit-norm gradients; default 16 eps for a float64 matrix (4 K eps for narrower
+            ones), or what is seen in it if that is more.
+        gradient_error: How far the gradients may be from what they stand for, as vectors, relative
+            to their lengths, (...): eps of bfloat16, say, or the noise of a minibatch. It changes
+            neither verdict nor weights, and adds a report.
 
     Returns:
         `ParetoCertificate`. A zero gradient is stationary, with its own vertex.
+
+    Guarantee: gradients within gradient_error delta are stationary for some of the errors if and
+    only if the margin, the length m of the min-norm point of the unit gradients, is at most delta:
+    subtracting that point from each of them leaves a combination that vanishes, and a combination
+    is moved by at most delta. `within_gradient_error` is proven for every Gram matrix within
+    gram_error, as m^2 is known to that.
 
     Raises:
         InvalidInput: as `fairopt.fairgrad`.
@@ -88,17 +127,43 @@ def pareto_certificate(
         >>> found = pareto_certificate([[1.0, -2.0], [-2.0, 4.0]])
         >>> found.verdict.name, found.weights.round(3)
         ('STATIONARY', array([0.667, 0.333]))
+        >>> pareto_certificate([[1.0, -1.0], [-1.0, 1.00001]], gradient_error=2.0**-8).sentence[61:]
+        'margin 0.0016 <= gradient_error 0.0039: stationary for gradients within it'
     """
     A, error = checks.gram_matrix(gram)
     assumed = error if gram_error is None else checks.gram_precision(gram_error, error)
     checks.batch_shape(gram=A.shape[:-2], gram_error=np.shape(assumed))
+    delta = None if gradient_error is None else _gradient_error(gradient_error, A)
     with np.errstate(all="ignore"):
         weights, verdict, quad, bound = _kernel()(A, assumed)
     checks.gram_fault(A, verdict)
     norm, resolved = np.sqrt(np.maximum(quad, 0.0)), np.sqrt(bound)
-    if weights.ndim == 1:
-        return ParetoCertificate(Verdict(int(verdict)), weights, float(norm), float(resolved))
-    return ParetoCertificate(verdict, weights, norm, resolved)
+    within = None
+    if delta is not None:
+        zero = (np.diagonal(A, axis1=-2, axis2=-1) == 0.0).any(axis=-1)  # exactly stationary
+        slack = np.where(zero, 0.0, 3.0 * bound)  # two of them for the point, which is rounded
+        within = _within(norm**2 - slack, norm**2 + slack, np.square(delta))
+    if weights.ndim > 1:
+        return ParetoCertificate(verdict, weights, norm, resolved, delta, within)
+    return ParetoCertificate(
+        Verdict(int(verdict)), weights, float(norm), float(resolved), delta, within
+    )
+
+
+def _gradient_error(value: float | ArrayLike, A: Array) -> float | Array:
+    """A number in [0, 1] or one per problem."""
+    array = checks.real_array("gradient_error", value, "a number in [0, 1]")
+    good = (array >= 0.0) & (array <= 1.0)
+    checks.all_where("gradient_error", array, good, "a number in [0, 1]")
+    checks.batch_shape(gram=A.shape[:-2], gradient_error=array.shape)
+    return array if array.ndim else float(array)
+
+
+def _within(low: Any, high: Any, allowed: Any) -> Verdict | NDArray[np.int64]:
+    """What squares of the margin between low and high say about one that is allowed."""
+    found = np.where(low > allowed, Verdict.NOT_STATIONARY, Verdict.UNDECIDED)
+    found = np.where(high <= allowed, Verdict.STATIONARY, found)
+    return found if found.ndim else Verdict(int(found))
 
 
 def pareto_certificate_from_gradients(

@@ -99,7 +99,8 @@ class Solution:
             within `gram_error`, from the weights as returned (projections on the dual cone; NaN
             where a solver gives none).
         low: (..., K) second float of the weights where one float each costs more than the accuracy
-            asked for: d = sum_k (weights[k] + low[k]) g_k. None where one is enough.
+            asked for: d = sum_k (weights[k] + low[k]) g_k. None where one is enough, zeros where it
+            is for some problems of a batch.
         direction: (D,) d itself, summed in twice the digits and rounded once, from the solvers that
             see the gradients; there `direction_error` is that of `direction`.
 

@@ -1,4 +1,4 @@
-"""Gram matrices of task gradients in real training: an MLP, a small CNN, a small transformer.
+"""Task gradients in real training: an MLP, a small CNN, a small transformer.
 
 Digits of scikit-learn with one binary task per digit ("is it a 3?"), in float32 and bfloat16; the
 gradients are those of the shared trunk, their products `fairopt.torch.gram`.
@@ -51,24 +51,38 @@ def trunks() -> dict[str, tuple[nn.Module, int]]:
     }
 
 
+def digits() -> tuple[Tensor, Tensor]:
+    """(n, 64) float64 images with entries in [0, 1], and their labels."""
+    images, labels = load_digits(return_X_y=True)
+    return torch.tensor(images / 16.0), torch.tensor(labels)
+
+
 def runs(steps: int, seed: int) -> Iterator[tuple[str, list[np.ndarray]]]:
     """(label, Gram matrices of all steps) for each trunk, dtype and number of tasks."""
-    images, labels = load_digits(return_X_y=True)
+    images, labels = digits()
     for dtype in (torch.float32, torch.bfloat16):
-        x = torch.tensor(images / 16.0).to(dtype)
+        x = images.to(dtype)
         for tasks in (3, 6, 10):
             for name in trunks():
                 torch.manual_seed(seed)
                 trunk, width = trunks()[name]
                 trunk, heads = trunk.to(dtype), nn.Linear(width, tasks).to(dtype)
                 label = f"{name}, {tasks} tasks, {str(dtype).removeprefix('torch.')}"
-                yield label, list(grams(trunk, heads, x, torch.tensor(labels), steps, seed))
+                yield label, list(grams(trunk, heads, x, labels, steps, seed))
 
 
 def grams(
     trunk: nn.Module, heads: nn.Module, x: Tensor, labels: Tensor, steps: int, seed: int
 ) -> Iterator[np.ndarray]:
     """Gram matrix of the trunk's gradients at every step of SGD on the mean loss."""
+    for rows in gradients(trunk, heads, x, labels, steps, seed):
+        yield gram(rows)
+
+
+def gradients(
+    trunk: nn.Module, heads: nn.Module, x: Tensor, labels: Tensor, steps: int, seed: int
+) -> Iterator[list[list[Tensor]]]:
+    """The trunk's gradients, a list of tensors for each task, at every step of SGD."""
     shared, own = list(trunk.parameters()), list(heads.parameters())
     tasks = heads.out_features
     rng = np.random.default_rng(seed)
@@ -80,7 +94,7 @@ def grams(
             scores.float(), target.float(), reduction="none"
         ).mean(0)
         rows = [torch.autograd.grad(loss, shared, retain_graph=True) for loss in losses]
-        yield gram([list(row) for row in rows])
+        yield [list(row) for row in rows]
         steps_of = torch.autograd.grad(losses.sum(), [*shared, *own])
         with torch.no_grad():
             for parameter, slope in zip([*shared, *own], steps_of, strict=True):

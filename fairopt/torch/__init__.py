@@ -24,6 +24,7 @@ from fairopt.torch.methods import (
     Mean,
     Method,
     MinNorm,
+    PreciseMethod,
     UPGrad,
 )
 from fairopt.torch.torchjd_adapters import as_torchjd_aggregator, as_torchjd_weighting
@@ -37,6 +38,7 @@ __all__ = [
     "aggregate",
     "backward",
     "Method",
+    "PreciseMethod",
     "FairGrad",
     "ConflictAverse",
     "MinNorm",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -9,9 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
+from fairopt.arrays import Array
 from fairopt.conflict_averse import conflict_averse
-from fairopt.dual_cone import dual_cone_projection, upgrad
+from fairopt.dual_cone import default_accuracy, dual_cone_projection, upgrad
+from fairopt.dual_cone_double_gram import dual_cone_from_double_gram, upgrad_from_double_gram
 from fairopt.fairgrad import fairgrad
+from fairopt.fairgrad_double_gram import fairgrad_sum_from_double_gram
 from fairopt.min_norm import min_norm
 from fairopt.solution import Solution, Status
 
@@ -25,6 +29,29 @@ class Method(Protocol):
         """Weights of the direction for a (..., K, K) Gram matrix."""
 
 
+PreciseGram = Callable[[], tuple[Array, Array, float]]
+"""Call it for a (K, K) Gram matrix as (high, low, error): its entries are high_ij + low_ij within
+error |g_i| |g_j|. It is formed by the first call, which is costly, and kept."""
+
+
+class PreciseMethod(Method, Protocol):
+    """A method that can do more with a Gram matrix of twice the digits.
+
+    `aggregate` asks any method that has a `solve_double`, where its `solve` was UNDECIDED.
+    """
+
+    def solve_double(self, gram: PreciseGram) -> Solution | None:
+        """A solution of one problem, `low` included if it needs that; None if this cannot help."""
+
+
+def _graded(found: Solution) -> Solution:
+    """Called ok as `solve` would: these solvers aim at 1e-6, which is more than is asked here."""
+    enough = found.direction_error <= default_accuracy(np.asarray(found.gram_error))
+    if found.status in (Status.UNDECIDED, Status.STEP_LIMIT) and enough:
+        return replace(found, status=Status.OPTIMAL)
+    return found
+
+
 @dataclass(frozen=True)
 class FairGrad:
     """`fairopt.fairgrad` with fixed alpha and priorities."""
@@ -35,6 +62,13 @@ class FairGrad:
     def solve(self, gram: ArrayLike, *, gram_error: float | None = None) -> Solution:
         """The alpha-fair weights."""
         return fairgrad(gram, self.alpha, priority=self.priority, gram_error=gram_error)
+
+    def solve_double(self, gram: PreciseGram) -> Solution | None:
+        """The projected sum of the gradients; None unless alpha is 0."""
+        stacked = self.priority is not None and np.ndim(self.priority) > 1
+        if np.ndim(self.alpha) or self.alpha != 0.0 or stacked:
+            return None
+        return _graded(fairgrad_sum_from_double_gram(*gram(), self.priority))
 
 
 @dataclass(frozen=True)
@@ -78,6 +112,13 @@ class DualCone:
         reference = np.full(K, 1.0 / K) if self.reference is None else self.reference
         return dual_cone_projection(gram, reference, gram_error=gram_error)
 
+    def solve_double(self, gram: PreciseGram) -> Solution | None:
+        """The same with twice the digits; None for a stack of references."""
+        if self.reference is not None and np.ndim(self.reference) != 1:
+            return None
+        reference = None if self.reference is None else np.asarray(self.reference, dtype=np.float64)
+        return _graded(dual_cone_from_double_gram(*gram(), reference))
+
 
 @dataclass(frozen=True)
 class UPGrad:
@@ -86,6 +127,10 @@ class UPGrad:
     def solve(self, gram: ArrayLike, *, gram_error: float | None = None) -> Solution:
         """The UPGrad weights."""
         return upgrad(gram, gram_error=gram_error)
+
+    def solve_double(self, gram: PreciseGram) -> Solution:
+        """The same with twice the digits."""
+        return _graded(upgrad_from_double_gram(*gram()))
 
 
 @dataclass(frozen=True)

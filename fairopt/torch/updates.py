@@ -13,6 +13,7 @@ from torch import Tensor
 from fairopt import checks
 from fairopt.arrays import GRAM_ERROR, Array
 from fairopt.errors import InvalidInput
+from fairopt.torch.double_double import double_combined
 
 BLOCK = 1 << 18  # entries of one tensor lifted to float64 at a time: 2 MB per task
 RUN = 256  # entries summed in one run; the sums of runs are added pairwise
@@ -158,21 +159,38 @@ def gram_error(updates: Sequence[Update]) -> float:
     return GRAM_ERROR
 
 
-def combine(updates: Sequence[Update], weights: ArrayLike) -> Update:
-    """sum_k weights[k] updates[k], of the same structure, dtype and device.
+def combine(updates: Sequence[Update], weights: ArrayLike, low: ArrayLike | None = None) -> Update:
+    """sum_k (weights[k] + low[k]) updates[k], of the same structure, dtype and device.
 
-    Summed in float64 where the device has it. None where every update has None.
+    Args:
+        updates: K updates of one structure.
+        weights: (K,).
+        low: (K,) second floats of the weights, as in `Solution.low`. Summed in float64 where the
+            device has it, large weights that cancel lose the direction: terms of 1e9 leave errors
+            of 1e-7. With `low`, zeros included, the sum is formed on the CPU in twice the digits
+            and rounded once.
+
+    Returns:
+        The combination, with None where every update has None.
 
     Example:
         >>> combine([[torch.ones(2)], [torch.zeros(2)]], [0.25, 1.0])
         [tensor([0.2500, 0.2500])]
+        >>> nearly_opposite = [torch.tensor([1.0, 0.0]), torch.tensor([-1.0, 2.0**-60])]
+        >>> combine(nearly_opposite, [2.0**60, 2.0**60], [0.5, 0.0])
+        tensor([0.5000, 1.0000])
     """
     w = checks.finite_vector("weights", weights, len(updates)).tolist()
-    return rebuild(updates[0], iter([combined(column, w) for column in columns(updates)]))
+    rest = None if low is None else checks.finite_vector("low", low, len(updates))
+    return rebuild(updates[0], iter([combined(column, w, rest) for column in columns(updates)]))
 
 
-def combined(column: list[Tensor | None], w: list[float]) -> Tensor | None:
-    """One position of the combination."""
+def combined(
+    column: list[Tensor | None], w: list[float], low: Array | None = None
+) -> Tensor | None:
+    """One position of the combination; with `low` in twice the digits."""
+    if low is not None:
+        return double_combined(column, np.array(w), low)
     known = [(x.detach(), a) for x, a in zip(column, w, strict=True) if x is not None]
     if not known:
         return None

@@ -9,24 +9,30 @@ is :math:`d = \sum_k w_k \Delta_k`. Two things are settled here for training:
   single task gives its own update, and the step size keeps its meaning. `"own"` leaves d as it is.
 * **No answer.** At a Pareto stationary point the step is zero, since no direction helps all tasks.
   Where the solver is not ok for another reason (undecided at this precision, out of steps or range,
-  a Gram matrix that is not finite) the step is the mean. The returned status says which; callers
-  count it.
+  a Gram matrix that is not finite) the step is the mean; projections (UPGrad, FairGrad at alpha 0)
+  are undecided only if twice the digits do not determine them either (`Direction.solve_double`).
+  The returned status says which; callers count it.
 
 Source: rescaling and fallbacks are decisions of this project, not of the papers.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt.choices import choose
-from fairopt.solution import Solution, Status
+from fairopt.dual_cone_double_gram import squared_length
+from fairopt.exact_projection import two_floats
+from fairopt.solution import GOOD, Solution, Status, worst
 from fairopt.torch import ConflictAverse, FairGrad, Mean, Method, MinNorm, UPGrad
+from fairopt.torch.methods import PreciseGram
 from fl_runtime.training.pcgrad import PCGrad
 
 Table = Mapping[str, Any]
@@ -83,11 +89,30 @@ class Direction:
             return _mean_instead(len(A), Status.OUT_OF_RANGE)
         solution = self.method.solve(A, gram_error=gram_error)
         if solution.status == Status.PARETO_STATIONARY or self._vanishes(A, solution, gram_error):
-            stationary = Status.PARETO_STATIONARY
-            return replace(solution, weights=np.zeros(len(A)), status=stationary)
+            return _stationary(solution)
         if not solution.ok:
-            return _mean_instead(len(A), Status(int(solution.status)))
+            return _undecided(solution)
         return replace(solution, weights=solution.weights * self._factor(A, solution.weights))
+
+    def solve_double(self, gram: PreciseGram) -> Solution | None:
+        """The same with twice the digits, where the method has them; None elsewhere."""
+        solve = getattr(self.method, "solve_double", None)
+        solution: Solution | None = None if solve is None else solve(gram)
+        if solution is None or solution.status == Status.PARETO_STATIONARY:
+            return solution
+        if not solution.ok:
+            return _undecided(solution)
+        if self.length == "own":
+            return solution
+        high, low, error = gram()
+        sizes = np.sqrt(np.diag(high))
+        square = squared_length(high, low, solution.weights, solution.low)
+        rounding = error * float(np.abs(solution.weights) @ sizes) ** 2
+        if square <= max(rounding, (float(solution.direction_error) * sizes.sum()) ** 2):
+            return _stationary(solution)
+        mean = squared_length(high, low, np.full(len(high), 1.0 / len(high)), None)
+        weights, second = _times(solution, math.sqrt(float(mean / square)))
+        return replace(solution, weights=weights, low=second)
 
     def _vanishes(self, A: np.ndarray[Any, Any], solution: Solution, error: float | None) -> bool:
         """Whether d is nothing but rounding that a rescaled step would blow up."""
@@ -103,21 +128,45 @@ class Direction:
         return float(np.sqrt(_square(A, np.full(len(A), 1.0 / len(A))) / _square(A, weights)))
 
 
-def outcome(status: object) -> str:
+def outcome(status: ArrayLike) -> str:
     """What a step was: `decided`, `stationary` (zero) or `undecided` (the mean).
+
+    Args:
+        status: A `Status`, or those of a batch: then what its worst member was.
 
     Example:
         >>> outcome(Status.PARETO_STATIONARY)
         'stationary'
+        >>> outcome([Status.PARETO_STATIONARY, Status.ROUNDING_LIMITED, Status.STEP_LIMIT])
+        'undecided'
     """
-    if status in (Status.OPTIMAL, Status.ROUNDING_LIMITED):
+    found = worst(status)
+    if found in GOOD:
         return "decided"
-    return "stationary" if status == Status.PARETO_STATIONARY else "undecided"
+    return "stationary" if found == Status.PARETO_STATIONARY else "undecided"
+
+
+def _stationary(solution: Solution) -> Solution:
+    """No step, since no direction helps all tasks."""
+    zero = np.zeros_like(solution.weights)
+    return replace(solution, weights=zero, low=None, status=Status.PARETO_STATIONARY)
+
+
+def _undecided(solution: Solution) -> Solution:
+    """The mean, with the status of the answer that is none."""
+    return _mean_instead(len(solution.weights), Status(int(solution.status)))
 
 
 def _mean_instead(count: int, status: Status) -> Solution:
     """Equal weights where there is no answer."""
     return Solution(np.full(count, 1.0 / count), status, float("inf"), 0)
+
+
+def _times(solution: Solution, factor: float) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The weights times a factor, each as two floats."""
+    second = np.zeros_like(solution.weights) if solution.low is None else solution.low
+    pairs = zip(solution.weights.tolist(), second.tolist(), strict=True)
+    return two_floats([(Fraction(a) + Fraction(b)) * Fraction(factor) for a, b in pairs])
 
 
 def _square(A: np.ndarray[Any, Any], weights: np.ndarray[Any, Any]) -> float:

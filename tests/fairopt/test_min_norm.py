@@ -122,6 +122,89 @@ def test_certificate_of_a_batch():
     assert found.weights.shape == (2, 3)
 
 
+def moved_to_stationary(G, weights):
+    """Gradients that the weights combine to zero, each moved by the min-norm point of its units."""
+    size = np.linalg.norm(G, axis=1, keepdims=True)
+    v = weights * size[:, 0]
+    return G - size * (v / v.sum() @ (G / size))
+
+
+def test_gradient_error_reports_what_is_stationary_within_it():
+    """Stationary gradients within it, or a direction that no move by as much takes away."""
+    rng = np.random.default_rng(11)
+    for K in (2, 3, 8):
+        for margin in (1e-1, 1e-3, 1e-5):
+            scales = 10.0 ** rng.uniform(-6, 6, size=(K, 1))
+            G = problems.near_stationary(K, rng, margin) * scales
+            A = laws.gram(G)
+            plain = pareto_certificate(A)
+            for factor, within in ((1.01, Verdict.STATIONARY), (0.99, Verdict.NOT_STATIONARY)):
+                delta = factor * plain.norm
+                found = pareto_certificate(A, gradient_error=delta)
+                assert found.within_gradient_error is within
+                assert found.gradient_error == delta
+                assert (found.verdict, found.norm, found.bound) == (
+                    plain.verdict,
+                    plain.norm,
+                    plain.bound,
+                )
+                np.testing.assert_array_equal(found.weights, plain.weights)
+                unit = G / np.linalg.norm(G, axis=1, keepdims=True)
+                if within is Verdict.STATIONARY:
+                    near = moved_to_stationary(G, found.weights)
+                    moved = np.linalg.norm(near - G, axis=1) / np.linalg.norm(G, axis=1)
+                    assert (moved <= delta).all()
+                    laws.certificate_is_valid(near, found.weights)
+                else:
+                    v = found.weights * np.linalg.norm(G, axis=1)
+                    d = v / v.sum() @ unit
+                    assert (unit @ d > delta * np.linalg.norm(d)).all()
+
+
+def test_gradient_error_near_the_precision_of_the_matrix():
+    A = np.array([[1.0, -1.0], [-1.0, 1.0]])  # margins up to 6e-8 look like this
+    words = {1e-9: Verdict.UNDECIDED, 1e-6: Verdict.STATIONARY, 0.0: Verdict.UNDECIDED}
+    for delta, within in words.items():
+        assert pareto_certificate(A, gradient_error=delta).within_gradient_error is within
+    zero = pareto_certificate(np.diag([1.0, 0.0]), gradient_error=0.0)
+    assert zero.within_gradient_error is Verdict.STATIONARY
+    assert pareto_certificate(A).within_gradient_error is None
+
+
+def test_gradient_error_of_a_batch_and_in_words():
+    batch = np.array([[[1.0, c], [c, 1.0]] for c in (-1.0, 0.0, -0.99)])
+    found = pareto_certificate(batch, gradient_error=[1e-3, 1e-3, 0.1])
+    np.testing.assert_array_equal(found.within_gradient_error, [0, 2, 0])
+    assert found.sentence == (
+        "stationary: a convex combination of the gradients vanishes to rounding; "
+        "margin 0 <= gradient_error 0.001: stationary for gradients within it"
+    )
+    one = pareto_certificate(batch[1], gradient_error=1e-3)
+    assert one.sentence == (
+        "not stationary: some direction makes progress on every task; "
+        "margin 0.71 > gradient_error 0.001: not stationary for gradients within it"
+    )
+    assert pareto_certificate(batch[1]).sentence == Verdict.NOT_STATIONARY.sentence
+    assert pareto_certificate(np.zeros((0, 3, 3)), gradient_error=0.1).sentence == "an empty batch"
+    doubtful = pareto_certificate(batch[0], gradient_error=1e-9).sentence
+    assert doubtful.endswith("margin 0 and gradient_error 1e-09 differ by less than the precision")
+
+
+def test_a_smaller_certified_margin_is_never_missed():
+    """Over exact gradients with the same digits: what is said holds for each of them."""
+    rng = np.random.default_rng(12)
+    for _ in range(200):
+        t = 10.0 ** rng.uniform(-9, -6)  # margin: half the gap of two nearly opposite units
+        G = np.array([[1.0, 0.0], [-np.sqrt(1.0 - t * t), t]])
+        true = np.sqrt(0.5 - 0.5 * np.sqrt(1.0 - t * t)) if t > 1e-4 else 0.5 * t
+        delta = true * 10.0 ** rng.uniform(-1, 1)
+        found = pareto_certificate(G @ G.T, gradient_error=delta).within_gradient_error
+        if found is Verdict.STATIONARY:
+            assert true <= delta
+        if found is Verdict.NOT_STATIONARY:
+            assert true > delta
+
+
 @settings(max_examples=80)
 @given(st.integers(0, 2**32), st.integers(1, 6), st.floats(-150, 150), st.floats(0, 150))
 def test_fuzz_gradients_of_any_size(seed, K, centre, spread):

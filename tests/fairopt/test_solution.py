@@ -1,6 +1,8 @@
 """The record every solver returns."""
 
+import ast
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,3 +100,63 @@ def test_empty_batch_is_fine():
     assert empty.ok
     assert "empty" in str(empty)
     assert isinstance(empty, Solution)
+
+
+ROOT = Path(__file__).parents[2]
+PRODUCT = ("fairopt", "mechanisms", "proofs", "fl_runtime", "benchmarks", "examples", "docs")
+MERGES = {"max", "min", "amax", "amin", "maximum", "minimum", "argmax", "argmin", "sort", "sorted"}
+ORDERS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+
+
+def speaks_of_statuses(node):
+    """Whether a name or attribute in an expression is a status, or a member of `Status`."""
+    names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+    names |= {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+    return any(name.lower().endswith(("status", "statuses")) for name in names)
+
+
+def numbers_made_of_statuses(source):
+    """Lines that merge or compare statuses by number; faults, which are above them, may be."""
+    tree = ast.parse(source)
+    faults = {
+        part
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "gram_fault"
+        for part in ast.walk(node)
+    }
+    lines = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and node not in faults:
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if called in MERGES and speaks_of_statuses(node):
+                lines.append(node.lineno)
+        ordered = isinstance(node, ast.Compare) and any(isinstance(o, ORDERS) for o in node.ops)
+        if ordered and any(map(speaks_of_statuses, (node.left, *node.comparators))):
+            lines.append(node.lineno)
+    return lines
+
+
+def test_statuses_are_ordered_by_worst_alone():
+    found = {
+        str(path.relative_to(ROOT)): lines
+        for folder in PRODUCT
+        for path in (ROOT / folder).rglob("*.py")
+        if (lines := numbers_made_of_statuses(path.read_text(encoding="utf-8")))
+    }
+    assert {path: len(lines) for path, lines in found.items()} == {"fairopt/solution.py": 1}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "status = np.max(np.where(r != 0.0, each.status, 0), axis=-1)",
+        "status = each.status.max(axis=-1)",
+        "status = max(one.status, other.status)",
+        "status = functools.reduce(max, statuses) if found.status >= 2 else 0",
+        "ok = found.status < Status.STEP_LIMIT",
+        "statuses = sorted(statuses)",
+    ],
+)
+def test_an_order_by_number_is_found(line):
+    assert numbers_made_of_statuses(line) == [1]
+    assert numbers_made_of_statuses("checks.gram_fault(A, status.max(axis=-1, initial=0))") == []
