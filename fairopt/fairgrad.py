@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from fairopt import checks
 from fairopt.arrays import Array
-from fairopt.dual_cone import dual_cone_projection, natural_residual
+from fairopt.dual_cone import default_accuracy, dual_cone_projection, natural_residual
 from fairopt.errors import InvalidInput
 from fairopt.pareto import Verdict, pareto_certificate
 from fairopt.solution import Solution, Status, single
@@ -191,7 +191,9 @@ def _projection(
     near = np.not_equal(proof.verdict, Verdict.NOT_STATIONARY)
     status = np.where(stationary, Status.PARETO_STATIONARY, found.status)
     residual = np.where(stationary, np.inf, found.residual)
-    bound = np.where(stationary, np.inf, found.direction_error)  # zero weights are no projection
+    known = found.direction_error <= default_accuracy(np.asarray(found.gram_error))
+    none = np.where(known, np.nan, np.inf)  # zero weights are no projection, determined or not
+    bound = np.where(stationary, none, found.direction_error)
     alone = status.ndim == 0
     return replace(
         found,

@@ -45,7 +45,7 @@ PUBLIC = {
     | {"reference": [0.5, 0.5], "start": [0.5, 0.5], "accuracy": 1e-5},
     fairopt.dual_cone_residual: {"gram": GOOD, "reference": [1.0, 0.0], "weights": [1.0, 0.0]},
     fairopt.upgrad: GRAM | {"reference": [0.5, 0.5], "accuracy": 1e-5},
-    fairopt.pareto_certificate: GRAM,
+    fairopt.pareto_certificate: GRAM | {"gradient_error": 1e-9},
     fairopt.pareto_certificate_from_gradients: {"gradients": np.eye(2), "gradient_error": 1e-9},
     fairopt.alpha_fair_allocation: FLOWS | UPPER | {"start": [1.0, 1.0]},
     fairopt.allocation_residual: FLOWS
