@@ -7,8 +7,8 @@ exits with 1 if one was missed or no longer fits the source. Before all that the
 hold of the packages as they are: where one fails anyway, nothing is caught. The packages themselves
 are never changed; stopping the run (Ctrl-C, kill) stops the claims too, and removes the copy.
 
-Mistakes in compiled kernels recompile them, which takes minutes each; all together take an hour of
-one core.
+Mistakes in compiled kernels recompile them, which takes minutes each; all together take two hours
+of one core.
 """
 
 from __future__ import annotations

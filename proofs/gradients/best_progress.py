@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
-from typing import Any, NamedTuple
+from functools import cache, cached_property
+from typing import Any
 
 from proofs.exact_algebra import Matrix, Row, dot, times
 from proofs.gradients import exact
@@ -26,12 +27,33 @@ Reals = list[Any]
 """Numbers of many digits."""
 
 
-class Ball(NamedTuple):
+@dataclass(frozen=True)
+class Ball:
     """All d with |d - g0| <= c |g0|, g0 = sum_k r_k g_k."""
 
     A: Matrix
     r: Row
     c: Fraction
+
+    @cached_property
+    def slopes(self) -> Row:
+        """The products <g_k, g0>."""
+        return times(self.A, self.r)
+
+    @cached_property
+    def square(self) -> Fraction:
+        """|g0|^2."""
+        return dot(self.r, self.slopes)
+
+    @cached_property
+    def radius(self) -> Any:
+        """Its radius, c |g0|."""
+        return real(self.c) * root(self.square)
+
+    @cached_property
+    def entries(self) -> list[Reals]:
+        """The Gram matrix to many digits."""
+        return [[real(a) for a in row] for row in self.A]
 
 
 def best_progress(ball: Ball) -> Any:
@@ -47,7 +69,7 @@ def best_progress(ball: Ball) -> Any:
     """
     upper, v = min(_values(ball), key=lambda value: value[0])
     lower = max(_reached(ball, v))
-    size = max(abs(upper), real(exact.square(ball.A, ball.r)))
+    size = max(abs(upper), real(ball.square))
     if not upper - lower <= size * _context().mpf(10) ** -PROVED:
         raise ArithmeticError(f"the best direction found reaches {lower}, the bound is {upper}")
     return upper
@@ -58,10 +80,10 @@ def shortfall(ball: Ball, weights: Row) -> tuple[Any, Any]:
 
     The gap is relative to max(|best|, |g0|^2), the overshoot to |g0|; inf where these are zero.
     """
-    best, square = best_progress(ball), real(exact.square(ball.A, ball.r))
+    best, square = best_progress(ball), real(ball.square)
     lost = best - real(min(times(ball.A, weights)))
     off = [w - x for w, x in zip(weights, ball.r, strict=True)]
-    outside = root(exact.square(ball.A, off)) - real(ball.c) * root(exact.square(ball.A, ball.r))
+    outside = root(exact.square(ball.A, off)) - ball.radius
     return _over(lost, max(abs(best), square)), _over(max(outside, 0), _context().sqrt(square))
 
 
@@ -77,13 +99,12 @@ def root(square: Fraction) -> Any:
 
 def _values(ball: Ball) -> Iterator[tuple[Any, Reals]]:
     """Dual values and their multipliers."""
-    slopes, radius = times(ball.A, ball.r), _radius(ball)
-    for v in _candidates(ball, slopes):
-        along = sum(x * real(slope) for x, slope in zip(v, slopes, strict=True))
-        yield along + radius * _context().sqrt(max(_square(ball.A, v), 0)), v
+    slopes = [real(s) for s in ball.slopes]
+    for v in _candidates(ball):
+        yield _along(v, slopes) + ball.radius * _length(ball, v), v
 
 
-def _candidates(ball: Ball, slopes: Row) -> Iterator[Reals]:
+def _candidates(ball: Ball) -> Iterator[Reals]:
     """The multipliers that may be optimal."""
     A, K = ball.A, len(ball.A)
     for k in range(K):
@@ -93,25 +114,25 @@ def _candidates(ball: Ball, slopes: Row) -> Iterator[Reals]:
         yield [real(x) for x in shortest]
     for size in range(2, K + 1):
         for support in itertools.combinations(range(K), size):
-            yield from _equal_progress(ball, slopes, support)
+            yield from _equal_progress(ball, support)
 
 
-def _equal_progress(ball: Ball, slopes: Row, support: tuple[int, ...]) -> Iterator[Reals]:
+def _equal_progress(ball: Ball, support: tuple[int, ...]) -> Iterator[Reals]:
     """Convex v on a support whose direction has one progress mu on all of it, on the sphere."""
     B = [[ball.A[i][j] for j in support] for i in support]
-    q = [slopes[i] for i in support]
+    q = [ball.slopes[i] for i in support]
     x, y = exact.solve(B, [Fraction(1)] * len(support)), exact.solve(B, q)
     if x is None or y is None:
         return
     # u = mu x - y and u'Bu = c^2 |g0|^2
-    a, b, rest = sum(x), sum(y), dot(q, y) - ball.c**2 * exact.square(ball.A, ball.r)
+    a, b, rest = sum(x, Fraction(0)), sum(y, Fraction(0)), dot(q, y) - ball.c**2 * ball.square
     if b * b < a * rest:
         return
     for sign in (1, -1):
-        mu = (real(Fraction(b)) + sign * root(b * b - a * rest)) / real(Fraction(a))
+        mu = (real(b) + sign * root(b * b - a * rest)) / real(a)
         u = [mu * real(s) - real(t) for s, t in zip(x, y, strict=True)]
         if min(u) >= 0 and sum(u) > 0:
-            v = [_context().mpf(0)] * len(slopes)
+            v = [_context().mpf(0)] * len(ball.A)
             for i, value in zip(support, u, strict=True):
                 v[i] = value / sum(u)
             yield v
@@ -119,32 +140,25 @@ def _equal_progress(ball: Ball, slopes: Row, support: tuple[int, ...]) -> Iterat
 
 def _reached(ball: Ball, v: Reals) -> Iterator[Any]:
     """Worst progress of directions in the ball: that of v, zero, the reference, its projection."""
-    length = _context().sqrt(max(_square(ball.A, v), 0))
-    slopes = [real(s) for s in times(ball.A, ball.r)]
+    slopes, length = [real(s) for s in ball.slopes], _length(ball, v)
     yield min(slopes)
-    if ball.c >= 1:
-        yield _context().mpf(0)
-    u = exact.multipliers(ball.A, times(ball.A, ball.r))
-    if exact.square(ball.A, u) <= ball.c**2 * exact.square(ball.A, ball.r):
+    u = exact.multipliers(ball.A, ball.slopes)
+    if ball.c >= 1 or exact.square(ball.A, u) <= ball.c**2 * ball.square:
         yield _context().mpf(0)
     if length > 0:
-        more = _times(ball.A, v)
-        yield min(s + _radius(ball) / length * m for s, m in zip(slopes, more, strict=True))
+        more = [_along(row, v) for row in ball.entries]
+        yield min(s + ball.radius / length * m for s, m in zip(slopes, more, strict=True))
 
 
-def _radius(ball: Ball) -> Any:
-    """The radius."""
-    return real(ball.c) * root(exact.square(ball.A, ball.r))
+def _along(x: Reals, y: Reals) -> Any:
+    """An inner product."""
+    return sum(a * b for a, b in zip(x, y, strict=True))
 
 
-def _times(A: Matrix, v: Reals) -> Reals:
-    """A v in many digits."""
-    return [sum(real(a) * x for a, x in zip(row, v, strict=True)) for row in A]
-
-
-def _square(A: Matrix, v: Reals) -> Any:
-    """The square v'Av in many digits."""
-    return sum(x * s for x, s in zip(v, _times(A, v), strict=True))
+def _length(ball: Ball, v: Reals) -> Any:
+    """|G v|."""
+    square = _along(v, [_along(row, v) for row in ball.entries])
+    return _context().sqrt(max(square, 0))
 
 
 def _over(x: Any, unit: Any) -> Any:

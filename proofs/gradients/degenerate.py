@@ -6,6 +6,7 @@ training. A neighbour has a Gram matrix that is the same within the error assume
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from types import MappingProxyType
@@ -15,13 +16,18 @@ import numpy as np
 
 from fairopt.arrays import Array
 from proofs.exact_algebra import Matrix, Row
-from proofs.gradients.problems import SEED, exact_gram
+from proofs.gradients.problems import SEED, exact_gram, unit
 
 SIZES = (2, 3, 5)
 DRAWS = 3
 DEEP_DRAWS = 60
-NEIGHBOURS = 3
-"""Neighbours of every problem: along a new axis, in place, and against a direction."""
+COARSE = 1e-8
+"""A `gram_error` so much above rounding that only the terms of the error itself count."""
+NEIGHBOURS = 5
+"""Of every problem: along a new axis, in place, all or some tasks against the direction, and all
+without their part along the reference."""
+STEPS = (0.98, 0.49, 0.24)
+"""Times the error: the largest step against a direction that stays within it is taken."""
 
 
 def more_than_dimensions(K: int, rng: np.random.Generator) -> Array:
@@ -56,6 +62,18 @@ def opposite(K: int, rng: np.random.Generator) -> Array:
     return G
 
 
+def touching(K: int, rng: np.random.Generator) -> Array:
+    """Two short tasks, opposite but for 1.5 `COARSE` along what the others want.
+
+    Every matrix within `COARSE` has a direction near the projection that conflicts with either one
+    or the other, but some have none that conflicts with neither.
+    """
+    frame, _ = np.linalg.qr(rng.normal(size=(K + 1, K + 1)))
+    G = frame[1] - 0.1 * frame[0] + 0.1 * rng.normal(size=(K, K - 1)) @ frame[2:]
+    G[0], G[1] = 1e-4 * frame[0], 1e-4 * (1.5 * COARSE * frame[1] - frame[0])
+    return np.asarray(G)
+
+
 def copies(K: int, rng: np.random.Generator) -> Array:
     """Every task again in another unit."""
     G = rng.normal(size=((K + 1) // 2, K + 1))
@@ -83,6 +101,15 @@ def centred(K: int, rng: np.random.Generator) -> Array:
     return np.asarray(G - G.mean(axis=0))
 
 
+def nearly_centred(K: int, rng: np.random.Generator) -> Array:
+    """The mean is shorter than a matrix within `COARSE` can tell from zero; one task opposes it."""
+    frame, _ = np.linalg.qr(rng.normal(size=(K, K)))
+    simplex = frame @ (np.eye(K) - 1.0 / K) * np.sqrt(K / (K - 1.0))
+    share = np.full((K, 1), (K + 1.5) / (K - 1.0))
+    share[0] = -1.5
+    return np.asarray(np.hstack([simplex.T, 0.4 * np.sqrt(COARSE) * share]))
+
+
 def one_missing(K: int, rng: np.random.Generator) -> Array:
     """A task without a gradient, which makes every set stationary and conflicts with nothing."""
     G = rng.normal(size=(K, K + 1))
@@ -104,10 +131,12 @@ FAMILIES: MappingProxyType[str, Callable[[int, np.random.Generator], Array]] = M
             stationary_face,
             nearly_opposite,
             opposite,
+            touching,
             copies,
             nearly_copies,
             thin,
             centred,
+            nearly_centred,
             one_missing,
             mixed,
         )
@@ -125,41 +154,46 @@ def problems(
 
     Example:
         >>> len(list(problems(deep=False)))
-        99
+        117
     """
-    for place, (name, family) in enumerate(FAMILIES.items()):
+    for name, family in FAMILIES.items():
         for K in (size for size in SIZES if size <= largest):
             for draw in range(DEEP_DRAWS if deep else DRAWS):
-                rng = np.random.default_rng([SEED, 11, place, K, draw])
+                rng = np.random.default_rng([SEED, *name.encode(), K, draw])
                 G = family(K, rng)
                 r = (np.full(K, 1.0 / K), np.eye(K)[rng.integers(K)], rng.normal(size=K))[draw % 3]
                 yield f"{name} K={K} draw {draw}", G, np.abs(r) + 0.1 if positive else r
 
 
-def neighbours(G: Array, error: float, direction: Array, name: str) -> Iterator[Matrix]:
+def neighbours(
+    G: Array, error: float, weights: Array, reference: Array, name: str
+) -> Iterator[Matrix]:
     """Exact Gram matrices of other gradients that are within `error` of the float one of G.
 
     An entry may be off by `error` times the lengths of its two gradients.
+
+    Args:
+        G: (K, D) gradients.
+        error: Of the entries.
+        weights: Of a direction.
+        reference: Weights of the reference.
+        name: Of the problem; it decides what is random.
     """
     A = G @ G.T
     rng = np.random.default_rng([SEED, *name.encode()])
-    for kind in range(NEIGHBOURS):
-        B = exact_gram(_moved(G, error, direction, kind, rng))
-        if is_within(B, A, error):
-            yield B
-
-
-def _moved(G: Array, error: float, direction: Array, kind: int, rng: np.random.Generator) -> Array:
-    """Other gradients of nearly the same inner products."""
     size = np.linalg.norm(G, axis=1, keepdims=True)
     signs = np.sign(rng.normal(size=size.shape))
-    if kind == 0:
-        return np.hstack([G, 0.98 * np.sqrt(error) * signs * size])
-    if kind == 1:
-        return np.asarray(G + 0.3 * error * size * signs * G[rng.permutation(len(G))] / size.max())
-    length = float(np.linalg.norm(direction))
-    against = direction / length if length > 0.0 else direction
-    return np.asarray(G - 0.3 * error * size * (signs > 0.0) * against)
+    against, along = unit(weights @ G), unit(reference @ G)
+    moves = (
+        [np.hstack([G, 0.98 * np.sqrt(error) * signs * size])],
+        [G + 0.3 * error * size * signs * G[rng.permutation(len(G))] / size.max()],
+        [G - step * error * size * against for step in STEPS],
+        [G - step * error * size * (signs > 0.0) * against for step in STEPS],
+        [G - step * np.outer(G @ along, along) for step in (1.0, *STEPS)],
+    )
+    for kind in moves:
+        within = (B for B in map(exact_gram, kind) if is_within(B, A, error))
+        yield from itertools.islice(within, 1)
 
 
 def is_within(B: Matrix, A: Array, error: float) -> bool:

@@ -41,7 +41,7 @@ def everywhere(objection: Objection) -> Check:
             found = solver(G @ G.T, c, reference=r, gram_error=error)
             if not (found.ok or found.status == Status.PARETO_STATIONARY):
                 continue
-            others = neighbours(G, error, found.weights @ G, name)
+            others = neighbours(G, error, found.weights, r, name)
             for place, A in enumerate((exact_gram(G), *others)):
                 words = objection(A, exact_row(r), c, found)
                 if words is not None:

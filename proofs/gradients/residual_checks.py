@@ -28,6 +28,7 @@ from proofs.certificates import (
 )
 from proofs.claim import BOUND, IDENTITY, OWN, Check, Claim, Evidence
 from proofs.gradients import exact
+from proofs.gradients.degenerate import COARSE
 from proofs.gradients.problems import (
     SEED,
     conflicting,
@@ -43,8 +44,6 @@ Case = tuple[str, Enclosure, tuple[Any, ...]]
 
 SLACK = 1e-11
 """Rounding of a residual of unit size at K <= 4 away from stationary points, relative."""
-COARSE = 1e-8
-"""A `gram_error` so much above rounding that the terms of the error itself count."""
 ROUNDINGS = 4.0
 """Times (K + 2) eps: the sums of the residual, once in the bound and once in evaluating it."""
 MOVES = (0.0, 1e-6, 0.1, 2.0)

@@ -95,11 +95,11 @@ def test_neighbours_are_other_gradients_within_the_error():
     for name, G, r in problems(False):
         A = G @ G.T
         d = np.where(G.any(axis=1), np.linalg.norm(G, axis=1), 1.0)
-        for B in neighbours(G, 1e-8, r @ G, name):
+        for B in neighbours(G, 1e-8, r, r, name):
             off = np.abs(np.array(B, dtype=float) - A) / d / d[:, None]
             assert off.max() <= 1.0001e-8
             seen += off.max() > 1e-10
-    assert seen > 100  # of 297; those in place need not stay within
+    assert seen > 200  # of 585; some kinds of them are farther away for most gradients
 
 
 def test_families_have_a_common_descent_direction():
