@@ -39,15 +39,11 @@ def uncertain_flows(scaled: Scaled, found: MethodResult, residuals: Residuals) -
     Flows that a bound of their own holds have its rate. The first look costs one pass over the
     entries, and mostly finds nothing to check.
     """
-    held = np.isfinite(found.log_bound_prices)
+    checked = ~np.isfinite(found.log_bound_prices)
+    if residuals.stationarity <= ACCURATE * scaled.alpha:
+        checked &= _faint(scaled, found)
     full = np.flatnonzero(np.isfinite(found.log_prices))
-    checked = _faint(scaled, found) & ~held
-    loose = residuals.stationarity > ACCURATE * scaled.alpha
-    if loose:
-        checked = ~held
-    if not (checked.any() and len(full)):
-        return np.flatnonzero(checked & loose)
-    if len(full) > MOST_LINKS:
+    if not checked.any() or len(full) > MOST_LINKS:
         return np.flatnonzero(checked)
     return _off(scaled, found, residuals, full, np.flatnonzero(checked))
 
@@ -83,7 +79,8 @@ def _off(
     change = np.concatenate(
         [np.linalg.norm(rows[k : k + ROWS] @ inverse, axis=1) for k in range(0, len(checked), ROWS)]
     )
-    return np.asarray(checked[(np.minimum(change, 1.0) + price) / alpha > ACCURATE])
+    off = (np.minimum(change, 1.0) + price) / alpha
+    return np.asarray(checked[off > ACCURATE])
 
 
 def _shares(scaled: Scaled, found: MethodResult, full: Ints) -> tuple[Any, Any]:

@@ -36,7 +36,7 @@ def _solve(problem: Problem, tol: float, start: Array | None, names: Ints) -> Al
         return _without_prices(scaling, steps)
     residuals = measure_residuals(problem, *point)
     if residuals.feasibility > tol:
-        point = point._replace(rates=_fitting(problem, point.rates))
+        point = point._replace(rates=fitting(problem, point.rates))
         residuals = measure_residuals(problem, *point)
     if residuals.worst <= tol:
         return _solved(scaling, found, point, residuals, names)
@@ -112,7 +112,7 @@ def _point(scaling: Scaling, found: MethodResult, tol: float) -> Point | None:
     return with_ties(scaling.problem, point, min(FULL, tol))
 
 
-def _fitting(problem: Problem, rates: Array) -> Array:
+def fitting(problem: Problem, rates: Array) -> Array:
     """The rates, those on overloaded links reduced by the largest overload on their path."""
     over = np.maximum(relative_loads(problem, rates), 1.0)
     most = np.ones(problem.flows)

@@ -99,7 +99,8 @@ def _level(A: Any, unit: Array, owner: Ints, fixed: Array) -> _Level | None:
     links, paths = A.shape
     is_open = np.isnan(fixed)
     smallest = float(unit[is_open].min())
-    rows = _rows(A, np.where(is_open, smallest / unit, 0.0), owner)
+    of_level = np.divide(smallest, unit, out=np.zeros_like(unit), where=is_open)
+    rows = _rows(A, of_level, owner)
     limit = np.concatenate([np.ones(links), np.where(is_open, 0.0, -fixed / unit)])
     cost = np.zeros(paths + 1)
     cost[-1] = -1.0
@@ -107,12 +108,12 @@ def _level(A: Any, unit: Array, owner: Ints, fixed: Array) -> _Level | None:
     if found.x is None:
         return None
     dual = np.maximum(-found.ineqlin.marginals, 0.0)
-    stop = is_open & (dual[links:] * (smallest / unit) > NEXT)
+    stop = dual[links:] * of_level > NEXT
     if not stop.any():
         return None
     reached = float(found.x[-1])
     gap = abs(float(dual @ limit) - reached) / max(reached, 1e-300)
-    idle = found.lower.marginals[:-1] > IDLE * np.minimum(unit / smallest, 1.0)[owner]
+    idle = found.lower.marginals[:-1] > IDLE * (np.minimum(unit, smallest) / smallest)[owner]
     rates = np.maximum(found.x[:-1], 0.0)
     priced = dual[:links] > NEXT * dual[:links].max(initial=0.0)
     return _Level(smallest * reached, rates, priced, stop, idle, gap)

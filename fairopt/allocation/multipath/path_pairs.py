@@ -81,14 +81,14 @@ def largest_shares(pairs: Pairs, prices: Array, floor: Array, cost: Cost = sums)
     return largest
 
 
-def relative_extra_prices(pairs: Pairs, prices: Array, floor: Array, cost: Cost = sums) -> Array:
+def relative_extra_prices(pairs: Pairs, prices: Array, floor: Array) -> Array:
     """(paths,) how much more a path costs than another of its flow, relative to what differs.
 
     Where `floor` is more than the price of what only that path uses, relative to `floor`.
     """
     paths = int(max(pairs.upper.max(initial=-1), pairs.lower.max(initial=-1))) + 1
     extra = np.zeros(paths)
-    first, second = (cost(only, prices) for only in pairs.only)
+    first, second = (only @ prices for only in pairs.only)
     for path, price, other in ((pairs.lower, first, second), (pairs.upper, second, first)):
         more = np.where(price > other, (price - other) / np.maximum(price, floor), 0.0)
         np.maximum.at(extra, path, more)

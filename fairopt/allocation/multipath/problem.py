@@ -76,11 +76,16 @@ class PathProblem:
         return Pairs(every.lower[kept], every.upper[kept], every.difference[kept])
 
     @cached_property
-    def log_most(self) -> Array:
-        """Logarithm of the largest possible rate of each flow on one of its paths."""
+    def log_alone(self) -> Array:
+        """(paths,) logarithm of the largest possible rate on each path."""
         of_path = np.full(len(self.owner), np.inf)
         np.minimum.at(of_path, self.by_path.flow, self.by_path.log_limit)
-        return -self.least(-of_path)
+        return of_path
+
+    @cached_property
+    def log_most(self) -> Array:
+        """Logarithm of the largest possible rate of each flow on one of its paths."""
+        return -self.least(-self.log_alone)
 
     def least(self, of_paths: Array) -> Array:
         """Minima over the paths of each flow."""
@@ -157,25 +162,39 @@ def _max_min_residual(problem: PathProblem, z: Array, prices: Array) -> float:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         load, entry = relative_loads(by_path, z), np.where(by_path.capacity > 0.0, prices, 0.0)
         path_price = np.where(by_path.forced, np.inf, highest(by_path.by_flow, entry))
-        price, rate = problem.least(path_price), problem.total(z)
-        free = np.isfinite(price)
+        price = problem.least(path_price)
         share = np.zeros(by_path.links)
-        np.maximum.at(share, by_path.link, (entry[by_path.link] / path_price[by_path.flow]))
+        np.fmax.at(share, by_path.link, entry[by_path.link] / path_price[by_path.flow])
         pairs = problem.open_pairs.counted
-        none = np.zeros(len(pairs.lower))
-        share = np.fmax(share, largest_shares(pairs, entry, none, highest))
-        extra = np.where(z > 0.0, np.maximum(1.0 - price[problem.owner] / path_price, 0.0), 0.0)
-        apart = relative_extra_prices(pairs, entry, none, highest)
-        extra[: len(apart)] = np.maximum(extra[: len(apart)], apart)
-        used = np.divide(z, rate[problem.owner], out=np.zeros_like(z), where=z > 0.0)
+        apart = largest_shares(pairs, entry, np.zeros(len(pairs.lower)), highest)
+        unused = np.maximum(1.0 - load, 0.0)[by_path.capacity > 0.0]
         return _worst(
             [
                 load - 1.0,
-                np.abs(rate * price - 1.0)[free],
-                np.minimum(np.maximum(1.0 - load, 0.0), share)[by_path.capacity > 0.0],
-                np.minimum(used, extra),
+                np.abs(problem.total(z) * price - 1.0)[np.isfinite(price)],
+                np.minimum(unused, np.fmax(share, apart)[by_path.capacity > 0.0]),
+                _costly_exchanges(problem, z, entry),
             ]
         )
+
+
+def _costly_exchanges(problem: PathProblem, z: Array, prices: Array) -> Array:
+    """For every pair of paths the smaller of a relative extra price and what is filled for it.
+
+    Filled is the largest part of a link that the dearer path uses and the other does not: what
+    others could have of it. What it is of its own flow does not matter, as flows keep their rates.
+    """
+    pairs, sides = problem.open_pairs, problem.open_pairs.only
+    costs = [highest(side, prices) for side in problem.open_pairs.counted.only]
+    found = []
+    for k, path in ((0, pairs.lower), (1, pairs.upper)):
+        entry, filled = sides[k].tocoo(), np.zeros(len(path))
+        part = entry.data * z[path][entry.row] / problem.by_path.capacity[entry.col]
+        np.maximum.at(filled, entry.row, part)
+        dearer = costs[k] > costs[1 - k]
+        extra = np.divide(costs[1 - k], costs[k], out=np.ones_like(filled), where=dearer)
+        found.append(np.minimum(filled, 1.0 - extra))
+    return np.concatenate(found)
 
 
 def _stationarity(alpha: float, priority: Array, rate: Array, price: Array) -> Array:

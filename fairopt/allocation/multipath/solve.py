@@ -24,12 +24,14 @@ from fairopt.allocation.multipath.problem import PathProblem, path_residual
 from fairopt.allocation.multipath.result import PathAllocation
 from fairopt.allocation.presolve.scaling import Point
 from fairopt.allocation.rate_accuracy import FAINT
+from fairopt.allocation.residual import relative_loads
 from fairopt.allocation.result import listed
-from fairopt.allocation.solve import EXPONENT, no_optimum, the_others, uncertain_rates
+from fairopt.allocation.solve import EXPONENT, fitting, no_optimum, the_others, uncertain_rates
 from fairopt.arrays import Array, Ints
 from fairopt.solution import Status
 
 LEVEL_SLACK = 1e-8  # relative: HiGHS meets capacities to 1e-10, and levels have errors of that size
+WIDEST = 600.0  # e-folds between two paths of a flow: float64 ends at 709
 NO_FLOWS: Ints = np.zeros(0, dtype=np.int64)
 
 
@@ -167,11 +169,15 @@ def _candidate(form: PathForm, z: Array, prices: Array, tol: float) -> _Candidat
 
 
 def _reduce(problem: PathProblem) -> Reduced:
-    """Leave out closed paths, unused links and links without a limit."""
+    """Leave out closed paths, unused links and links without a limit.
+
+    And paths that carry at most e^-WIDEST of what another path of their flow can.
+    """
     from scipy import sparse
 
     by_path = problem.by_path
-    paths = np.flatnonzero(~by_path.forced)
+    narrow = problem.log_alone < problem.log_most[problem.owner] - WIDEST
+    paths = np.flatnonzero(~(by_path.forced | narrow))
     flows, owner = np.unique(problem.owner[paths], return_inverse=True)
     part = by_path.by_flow[paths].tocoo()
     kept = np.isfinite(by_path.capacity[part.col])
@@ -229,6 +235,8 @@ def _answer(
 ) -> PathAllocation:
     """The point with its residual and status."""
     z, prices = np.nan_to_num(z, nan=0.0), np.nan_to_num(prices, nan=0.0, posinf=np.inf)
+    if (relative_loads(problem.by_path, z) > 1.0 + tol).any():
+        z = fitting(problem.by_path, z)
     residual = path_residual(problem, z, prices)
     status, detail = Status.OPTIMAL, ""
     if residual > tol:
@@ -245,7 +253,7 @@ def _why_not(problem: PathProblem, reduced: Reduced | None) -> tuple[Status, str
     the largest ones on the paths of its flow, and about at least one of them over the number of
     all paths.
     """
-    if reduced is None or problem.by_path.alpha == 0.0:
+    if reduced is None or problem.by_path.alpha in (0.0, np.inf):
         return Status.STEP_LIMIT, ""
     own = np.bincount(reduced.owner, minlength=len(reduced.flows))
     alpha, base = problem.by_path.alpha, np.log(problem.priority[reduced.flows])
