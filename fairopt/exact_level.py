@@ -148,8 +148,7 @@ def best_in_ball(
         testing = False
         if 0 <= found.missing * unit <= 2 * found.slope:
             break  # N^2 is convex, so one unit above it is beyond its goal
-        following = math.floor(level + found.step * unit)
-        level = following + 1 if following == level == low else following
+        level = math.floor(level + found.step * unit)
     return best, total
 
 
