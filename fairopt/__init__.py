@@ -39,6 +39,7 @@ from fairopt.allocation.result import Allocation
 from fairopt.allocation.sensitivity import Sensitivity, allocation_sensitivity
 from fairopt.client_allocation import client_task_probabilities
 from fairopt.conflict_averse import conflict_averse, conflict_averse_residual
+from fairopt.conflict_averse_gradients import conflict_averse_from_gradients
 from fairopt.cross_attention import cross_attention_weights
 from fairopt.dual_cone import dual_cone_projection, dual_cone_residual, upgrad
 from fairopt.dual_cone_gradients import dual_cone_from_gradients, upgrad_from_gradients
@@ -65,6 +66,7 @@ __all__ = [
     "min_norm_from_gradients",
     "conflict_averse",
     "conflict_averse_residual",
+    "conflict_averse_from_gradients",
     "dual_cone_projection",
     "dual_cone_residual",
     "upgrad",

@@ -142,7 +142,7 @@ def from_double_gram(
 @np.errstate(all="ignore")
 def solution(gram: DoubleGram, found: Combination, c: int, r: Array, accuracy: float) -> Solution:
     """The weights, with a second float each where they need it."""
-    made = returned(found, gram, c, r)
+    made = returned((found.high, found.low), gram, c, r)
     low = made.low if costly(found, made.loss, accuracy) else None
     error = found.relative(made.loss if low is None else made.loss_of_two)
     return single(

@@ -6,43 +6,42 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks, exact_projection
-from fairopt.arrays import Array, Ints
+from fairopt.arrays import EPS, Array, Ints
 from fairopt.dual_cone import dual_cone_projection, natural_residual
-from fairopt.dual_cone_double_gram import costly, mean_reference, step_cap
+from fairopt.dual_cone_double_gram import costly, step_cap
 from fairopt.dual_cone_precise import (
     SAFETY,
     TWICE,
     Combination,
     DoubleGram,
-    combine,
     fractions,
     lengths,
     precise_projections,
     ratio,
-    rescaled,
     returned,
-    scaled_gram,
     scaled_references,
     status_of,
     sum_of_projections,
 )
-from fairopt.errors import InvalidInput
-from fairopt.pareto import finite_gradients
+from fairopt.gradient_gram import (
+    Gradients,
+    combination,
+    double_gram,
+    float_gram,
+    one_accuracy,
+    one_reference,
+    reference_lengths,
+    scaled_gradients,
+)
 from fairopt.solution import Solution, Status, single
 
-_EPS = 2.0**-52
 _SMALLEST = -1075  # half the smallest float is 2^-1075
 _PLACES = 200  # binary places kept of projections that are added; as fractions they would explode
-_RUN = 256  # entries that BLAS may add in any order
-_GROUP = 64  # runs whose Gram matrices are kept at a time
-_ORDINARY = 1000  # exponents below it need no second thought about powers of two
 
 
 def dual_cone_from_gradients(
@@ -90,8 +89,8 @@ def dual_cone_from_gradients(
         ('OPTIMAL', array([0. , 0. , 0.2]))
     """
     problem = _problem(gradients, accuracy, max_iterations)
-    r = _reference(reference, len(problem.G))
-    gram = _float_gram(problem)
+    r = one_reference(reference, len(problem.G))
+    gram = float_gram(problem)
     y, c = scaled_references(r[None], gram.exponents, lengths(gram) > 0.0)
     return _first_proof(problem, gram, _Sought(r, int(c[0]), y, None, np.arange(1)))
 
@@ -124,8 +123,8 @@ def upgrad_from_gradients(
         array([0.45, 1.65])
     """
     problem = _problem(gradients, accuracy, None)
-    r = _reference(reference, len(problem.G))
-    gram = _float_gram(problem)
+    r = one_reference(reference, len(problem.G))
+    gram = float_gram(problem)
     shares, c = scaled_references(r, gram.exponents, lengths(gram) > 0.0)
     counts = np.flatnonzero(shares)
     units = np.eye(len(r))[counts]
@@ -133,14 +132,21 @@ def upgrad_from_gradients(
 
 
 @dataclass(frozen=True)
-class _Problem:
-    """Gradients g_k = 2^e_k H_k, with largest entries of H_k in [1/2, 1), and what is asked."""
+class _Problem(Gradients):
+    """The gradients, and what is asked."""
 
-    G: Array
-    H: Array
-    e: Ints
     accuracy: float
     cap: int
+
+
+def _problem(gradients: ArrayLike, accuracy: float, max_iterations: int | None) -> _Problem:
+    """The checked arguments."""
+    found = scaled_gradients(gradients)
+    goal = one_accuracy(accuracy)
+    if max_iterations is not None:
+        max_iterations = checks.count("max_iterations", max_iterations, 0)
+    cap = step_cap(len(found.G), max_iterations)
+    return _Problem(found.G, found.H, found.e, goal, cap)
 
 
 @dataclass(frozen=True)
@@ -169,86 +175,18 @@ class _Sought:
 
 
 @np.errstate(all="ignore")
-def _problem(gradients: ArrayLike, accuracy: float, max_iterations: int | None) -> _Problem:
-    """The checked arguments."""
-    G, _ = finite_gradients(gradients)
-    goal = checks.accuracy(accuracy)
-    if np.ndim(goal):
-        raise InvalidInput("accuracy", accuracy, "one number in (0, 1)")
-    if max_iterations is not None:
-        max_iterations = checks.count("max_iterations", max_iterations, 0)
-    e = np.frexp(np.abs(G).max(axis=1))[1]
-    ordinary = np.abs(e).max() < _ORDINARY
-    H = G * np.ldexp(1.0, -e)[:, None] if ordinary else np.ldexp(G, -e[:, None])
-    return _Problem(G, H, e, float(goal), step_cap(len(G), max_iterations))
-
-
-def _reference(reference: ArrayLike | None, K: int) -> Array:
-    """The checked reference."""
-    if reference is None:
-        return mean_reference(K)
-    r = checks.finite_vector("reference", reference, K)
-    if r.ndim != 1:
-        raise InvalidInput("reference", f"array of shape {r.shape}", f"of shape ({K},)")
-    return r
-
-
-@np.errstate(all="ignore")
 def _first_proof(problem: _Problem, gram: DoubleGram, sought: _Sought) -> Solution:
     """The answer of the first stage that proves the accuracy, else that of the last."""
     rough = _float_projections(problem, gram, sought.y)
     found = _solution(problem, gram, sought, rough)
     if found.ok:
         return found
-    gram = _double_gram(problem, gram)
+    gram = double_gram(problem, gram)
     fine = _precise_projections(problem, gram, sought, rough)
     found = _solution(problem, gram, sought, fine)
     if found.ok or not exact_projection.small_enough(problem.G):
         return found
     return _exact_solution(problem, gram, sought, fine)
-
-
-@np.errstate(all="ignore")
-def _float_gram(problem: _Problem) -> DoubleGram:
-    """The Gram matrix in float64 with a proven error: runs in any order, their sums by halves."""
-    H = problem.H
-    K, D = H.shape
-    whole = D // _RUN * _RUN
-    runs = H[:, :whole].reshape(K, -1, _RUN).transpose(1, 0, 2)
-    A = H[:, whole:] @ H[:, whole:].T
-    for begin in range(0, len(runs), _GROUP):
-        group = runs[begin : begin + _GROUP]
-        A += _by_halves(group @ group.transpose(0, 2, 1))
-    additions = min(D, _RUN) + _GROUP.bit_length() + -(-len(runs) // _GROUP) + 1.0
-    error = additions * 0.5 * _EPS * SAFETY
-    return scaled_gram(0.5 * A + 0.5 * A.T, np.zeros_like(A), error, problem.e)
-
-
-def _by_halves(parts: Array) -> Array:
-    """The sum over the first axis."""
-    while len(parts) > 1:
-        half = len(parts) // 2
-        rest = parts[2 * half :]
-        parts = np.concatenate([parts[:half] + parts[half : 2 * half], rest])
-    return np.asarray(parts[0])
-
-
-def _double_gram(problem: _Problem, gram: DoubleGram) -> DoubleGram:
-    """The Gram matrix of the same vectors in twice the digits."""
-    from fairopt.kernels.gram.double_double_gram import gram_error
-
-    high, low = _gram_kernel()(problem.H)
-    return rescaled(
-        high, low, gram_error(problem.H.shape[1]), problem.e, gram.exponents - problem.e
-    )
-
-
-@cache
-def _gram_kernel() -> Any:
-    """The compiled Gram matrix, loaded by the first call."""
-    from fairopt.kernels.gram.double_double_gram import double_double_gram as kernel
-
-    return kernel
 
 
 def _float_projections(problem: _Problem, gram: DoubleGram, y: Array) -> list[Combination]:
@@ -283,7 +221,7 @@ def _reference_lengths(gram: DoubleGram, y: Array) -> tuple[float, float]:
     """Bounds of |sum_k y_k h_k| from a Gram matrix in float64."""
     size = float(np.abs(y).sum())
     square = float(y @ gram.high @ y)
-    slack = (gram.error + (len(y) + 2.0) * _EPS) * size * size * SAFETY
+    slack = (gram.error + (len(y) + 2.0) * EPS) * size * size * SAFETY
     return math.sqrt(max(square - slack, 0.0)) / SAFETY, math.sqrt(square + slack) * SAFETY
 
 
@@ -297,7 +235,7 @@ def _precise_projections(
     start = np.maximum(np.array([p.high for p in rough]) - y, 0.0)
     known = np.zeros(len(y))
     if sought.shares is None:
-        known[0] = _least_length(problem, gram, y[0])
+        known[0] = reference_lengths(problem, gram, y[0])[0]
     fine = precise_projections(gram, y, start, known, problem.accuracy, problem.cap)
     return [
         replace(
@@ -309,26 +247,16 @@ def _precise_projections(
     ]
 
 
-def _least_length(problem: _Problem, gram: DoubleGram, y: Array) -> float:
-    """A lower bound of |sum_k y_k h_k| from the sum itself, which may cancel."""
-    K, D = problem.H.shape
-    high, _ = combine(problem.H, np.ldexp(y, problem.e - gram.exponents), np.zeros(K))
-    norm = float(np.linalg.norm(high)) * (1.0 - (D + 4.0) * _EPS)
-    rounding = (K + 2.0) * TWICE * float(np.abs(y).sum()) * SAFETY
-    return float(max(norm - rounding, 0.0))
-
-
 def _solution(
     problem: _Problem, gram: DoubleGram, sought: _Sought, each: Sequence[Combination]
 ) -> Solution:
     """The direction and the weights of projections in floats."""
     found, c = sought.total(each, gram), sought.c
     K, D = problem.H.shape
-    made = returned(found, gram, sought.c, sought.r)
-    f = problem.e - gram.exponents
-    high, _ = combine(problem.H, np.ldexp(found.high, f), np.ldexp(found.low, f))
+    made = returned((found.high, found.low), gram, sought.c, sought.r)
+    high, _ = combination(problem, gram, found.high, found.low)
     direction = np.ldexp(high, c)
-    rounding = 0.5 * _EPS * float(np.linalg.norm(high)) * (1.0 + D * _EPS)
+    rounding = 0.5 * EPS * float(np.linalg.norm(high)) * (1.0 + D * EPS)
     rounding += (K + 4.0) * TWICE * float(np.abs(found.high) @ lengths(gram))
     rounding += math.sqrt(D) * float(np.ldexp(1.0, _SMALLEST - c)) if high.any() else 0.0
     error = found.relative(rounding)
@@ -373,7 +301,7 @@ def _exact_solution(
     error = 0.0
     if exact_projection.length(exact, weights) > 0:
         D = problem.G.shape[1]
-        error = 0.5 * _EPS * SAFETY + ratio(D * exact_projection.power(2 * _SMALLEST), below)
+        error = 0.5 * EPS * SAFETY + ratio(D * exact_projection.power(2 * _SMALLEST), below)
     v = np.ldexp(high, gram.exponents - sought.c)
     y = np.ldexp(sought.r, gram.exponents - sought.c)
     return single(

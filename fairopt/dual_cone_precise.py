@@ -122,17 +122,17 @@ def scaled_references(r: Array, exponents: Ints, counts: BoolArray) -> tuple[Arr
     return np.ldexp(r, exponents - c), c[..., 0]
 
 
-def returned(found: Combination, gram: DoubleGram, c: int, r: Array) -> Returned:
+def returned(v: tuple[Array, Array], gram: DoubleGram, c: int, r: Array) -> Returned:
     """The weights of the gradients as handed in; that of a zero gradient is its reference."""
     e, size = gram.exponents, lengths(gram) * SAFETY
-    weights, low = np.ldexp(found.high, c - e), np.ldexp(found.low, c - e)
+    weights, low = np.ldexp(v[0], c - e), np.ldexp(v[1], c - e)
     weights = np.where(size > 0.0, weights, r)
     if not np.isfinite(weights).all():
         return Returned(weights, low, math.inf, math.inf, False)
-    off = found.high - np.ldexp(weights, e - c)
-    rest = found.low - np.ldexp(low, e - c)
-    last = TWICE * float(np.abs(found.high) @ size)
-    one = float(np.abs(off + found.low) @ size) + last
+    off = v[0] - np.ldexp(weights, e - c)
+    rest = v[1] - np.ldexp(low, e - c)
+    last = TWICE * float(np.abs(v[0]) @ size)
+    one = float(np.abs(off + v[1]) @ size) + last
     return Returned(weights, low, one, float(np.abs(off + rest) @ size) + last, True)
 
 

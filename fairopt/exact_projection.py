@@ -65,7 +65,7 @@ def exact_gram(G: Array) -> ExactGram:
         ExactGram(gram=[[1, 3], [3, 10]], exponents=[-1, 0], shift=0, rows=array([[1, 0],
                [3, 1]], dtype=object))
     """
-    pairs = [_integers(row) for row in G]
+    pairs = [integers(row) for row in G]
     rows = np.array([numbers for numbers, _ in pairs], dtype=object)
     gram = [[0] * len(rows) for _ in rows]
     for i, row in enumerate(rows):
@@ -80,9 +80,9 @@ def exact_gram_of_matrix(S: Array, exponents: Sequence[int]) -> ExactGram:
     Raises:
         Indefinite: if it is not positive semidefinite.
     """
-    numbers, shift = _integers(S.ravel())
+    numbers, shift = integers(S.ravel())
     gram = numbers.reshape(S.shape).tolist()
-    _eliminate(gram, [0] * len(gram), list(range(len(gram))))
+    eliminate(gram, [0] * len(gram), list(range(len(gram))))
     return ExactGram(gram, list(exponents), shift)
 
 
@@ -110,12 +110,32 @@ def project(
     unit = math.lcm(*(x.denominator for x in y))
     Y = [int(x * unit) for x in y]
     q = [sum(a * x for a, x in zip(row, Y, strict=True)) for row in A]
-    u, denominator, steps = _nonnegative_minimum(A, q, list(support), cap)
+    u, denominator, steps = nonnegative_minimum(A, q, list(support), cap)
     weights = [
         Fraction(float(r)) + Fraction(x, denominator * unit) / power(k)
         for r, x, k in zip(reference, u, e, strict=True)
     ]
     return weights, steps
+
+
+def vanishing_combination(
+    exact: ExactGram, support: Sequence[int], cap: int
+) -> list[Fraction] | None:
+    """Convex weights with sum_k v_k g_k = 0, or None if no convex combination vanishes.
+
+    It minimises |sum_k v_k n_k|^2 + (sum_k v_k - 1)^2; arguments and errors as of `project`.
+
+    Example:
+        >>> vanishing_combination(exact_gram(np.array([[1.0], [-3.0]])), [], 9)
+        [Fraction(3, 4), Fraction(1, 4)]
+        >>> vanishing_combination(exact_gram(np.array([[1.0, 1e-20], [-3.0, 0.0]])), [], 9)
+    """
+    ones = [[a + 1 for a in row] for row in exact.gram]
+    v, _, _ = nonnegative_minimum(ones, [-1] * len(ones), list(support), cap)
+    if any(sum(a * x for a, x in zip(row, v, strict=True)) for row in exact.gram):
+        return None
+    shares = [x / power(e) for x, e in zip(v, exact.exponents, strict=True)]
+    return [x / sum(shares) for x in shares]
 
 
 def combination(exact: ExactGram, weights: Sequence[Fraction]) -> Array:
@@ -177,7 +197,7 @@ def _quotient(a: int, b: int) -> float:
         return math.inf if a > 0 else -math.inf
 
 
-def _integers(x: Array) -> tuple[Rows, int]:
+def integers(x: Array) -> tuple[Rows, int]:
     """Integers n and one exponent e with x = 2^e n, the n without a common factor of two."""
     fraction, exponent = np.frexp(x)
     mantissa = np.ldexp(fraction, 53).astype(np.int64)
@@ -192,7 +212,7 @@ def _integers(x: Array) -> tuple[Rows, int]:
     return odd.astype(object) << raised.astype(object), least
 
 
-def _eliminate(A: Matrix, rhs: list[int], P: list[int]) -> tuple[list[int], list[int], int]:
+def eliminate(A: Matrix, rhs: list[int], P: list[int]) -> tuple[list[int], list[int], int]:
     """Solve A_PP x = rhs_P on the independent tasks of P: (those tasks, numerators, denominator).
 
     Raises:
@@ -224,13 +244,13 @@ def _eliminate(A: Matrix, rhs: list[int], P: list[int]) -> tuple[list[int], list
 def _feasible(A: Matrix, rhs: list[int], P: list[int]) -> tuple[list[int], list[int], int]:
     """A minimum on a part of P that is positive there."""
     while True:
-        P, x, denominator = _eliminate(A, rhs, P)
+        P, x, denominator = eliminate(A, rhs, P)
         if all(value > 0 for value in x):
             return P, x, denominator
         P = [k for k, value in zip(P, x, strict=True) if value > 0]
 
 
-def _nonnegative_minimum(
+def nonnegative_minimum(
     A: Matrix, q: list[int], support: list[int], cap: int
 ) -> tuple[list[int], int, int]:
     """The u >= 0 with the lowest u'Au/2 + q'u: (numerators, denominator, steps)."""
@@ -246,7 +266,7 @@ def _nonnegative_minimum(
             return u, denominator, step
         P = [*P, entering]
         while True:
-            P, x, scale = _eliminate(A, rhs, P)
+            P, x, scale = eliminate(A, rhs, P)
             blocked = [(k, value) for k, value in zip(P, x, strict=True) if value <= 0]
             if not blocked:
                 break

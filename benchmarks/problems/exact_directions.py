@@ -81,12 +81,14 @@ def exact_projection(A, reference):
     return w
 
 
+def square_of(A, w):
+    """|sum w_k g_k|^2 from the exact Gram."""
+    return sum(a * x * y for row, x in zip(A, w, strict=True) for a, y in zip(row, w, strict=True))
+
+
 def length(A, w):
     """|sum w_k g_k| from the exact Gram, to 40 digits before the root."""
-    square = sum(
-        a * x * y for row, x in zip(A, w, strict=True) for a, y in zip(row, w, strict=True)
-    )
-    return root(square)
+    return root(square_of(A, w))
 
 
 def root(square):
@@ -192,14 +194,17 @@ def _equal_progress(A, q, square):
 def progress_shortfall(A, c, reference, weights, digits=60):
     """(gap, overshoot): how much worst progress is lost, and how far outside the ball, relative.
 
-    The gap is in units of max(|best|, |g0|^2), the overshoot in units of |g0|.
+    The gap is in units of max(|best|, |g0|^2), the overshoot in units of |g0|. Weights are floats
+    or fractions. `A` may hold further vectors behind the tasks, a direction itself say, whose
+    weights follow those of the tasks.
     """
-    best, norm = best_worst_progress(A, c, reference, digits)
+    n = len(reference)
+    best, norm = best_worst_progress([row[:n] for row in A[:n]], c, reference, digits)
     with mpmath.workdps(digits):
-        w = [Fraction(float(x)) for x in weights]
-        r = [Fraction(float(x)) for x in reference]
-        worst = _real(min(sum(a * x for a, x in zip(row, w, strict=True)) for row in A))
-        off = mpmath.sqrt(max(_quadratic(A, [_real(x - y) for x, y in zip(w, r, strict=True)]), 0))
+        w = [Fraction(x) for x in weights]
+        r = [Fraction(float(x)) for x in reference] + [Fraction(0)] * (len(A) - n)
+        worst = _real(min(sum(a * x for a, x in zip(row, w, strict=True)) for row in A[:n]))
+        off = mpmath.sqrt(_real(square_of(A, [x - y for x, y in zip(w, r, strict=True)])))
         if norm == 0:
             return float(abs(best - worst)), float(off)
         gap = (best - worst) / max(abs(best), norm * norm)

@@ -33,6 +33,9 @@ PUBLIC = {
     fairopt.dual_cone_from_gradients: {
         "gradients": np.eye(2), "reference": [0.5, 0.5], "accuracy": 1e-5,
     },
+    fairopt.conflict_averse_from_gradients: {
+        "gradients": np.eye(2), "c": 0.4, "reference": [0.5, 0.5], "accuracy": 1e-5,
+    },
     fairopt.upgrad_from_gradients: {
         "gradients": np.eye(2), "reference": [0.5, 0.5], "accuracy": 1e-5,
     },
