@@ -336,6 +336,29 @@ def test_the_gap_holds_for_every_direction_and_every_error_of_the_matrix(family,
     assert small > 0 or family in ("centred", "thin")
 
 
+@pytest.mark.parametrize("size", [2.0**-10, 2.0**-20, 2.0**-28])
+def test_errors_of_the_matrix_that_matter_are_charged(size):
+    """Gradients whose matrix, to an error, has a better direction or hides a worse one."""
+    zero, both = np.zeros(2), np.ones((1, 2))
+    thin = np.array([[1.0, size], [-1.0, size]])  # not stationary, unlike its rounded matrix
+    turned = np.array([[1.0, 0.0, -size], [0.0, 1.0, size], [0.0, 0.0, 1.0]])
+    level = 0.5 / math.sqrt(2.0)
+    v, x = np.array([level, level, 1.0]), np.array([[1.0, 1.0, 0.0]])
+    for G, S, error, c, y, weights, duals in (
+        (thin, [[1.0, -1.0], [-1.0, 1.0]], 2.0 * size**2, 2.0, [1.0, 0.0], zero, both),
+        (turned, np.eye(3), 2.0 * size, 0.5, [0.0, 0.0, 1.0], v, x),
+    ):
+        missed, outside = oracle.progress_shortfall(oracle.exact_gram(G), c, y, weights)
+        gaps = [
+            double_double_progress_gap(
+                S, 0.0 * np.asarray(S), e, y, np.ones(len(y)), c, (0.0, np.inf),
+                weights, 0.0 * weights, 0.0, duals, 0.0 * duals, np.inf, 1.0,
+            )[0]
+            for e in (error, 1e-30)
+        ]  # fmt: skip
+        assert gaps[1] < max(missed, 0.0) + outside <= gaps[0]
+
+
 def test_what_is_not_a_number_is_no_proof():
     A, y, one = np.eye(2), np.array([0.5, 0.5]), np.ones((1, 2))
     given = [A, 0.0 * A, 1e-30, y, np.ones(2), 1.0, (0.0, np.inf), y, 0.0 * y, 0.0, one, 0.0 * one]
