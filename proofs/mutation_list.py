@@ -143,7 +143,7 @@ MUTATIONS = (
     Mutation("fairopt/fairgrad.py", "residual with alpha for 1/alpha", "(np.log(w) - np.log(p)) / alpha", "(np.log(w) - np.log(p)) * alpha"),
     Mutation("fairopt/fairgrad.py", "sign of the priority in the residual", "(np.log(w) - np.log(p)) / alpha", "(np.log(w) + np.log(p)) / alpha"),
     Mutation("fairopt/fairgrad.py", "best task for worst", "w, p).max(axis=-1)", "w, p).min(axis=-1)"),
-    Mutation("fairopt/fairgrad.py", "bound of a projection beside zero weights", "np.where(stationary, np.inf, found.direction_error)", "np.where(stationary, 0.0, found.direction_error)"),
+    Mutation("fairopt/fairgrad.py", "bound of a projection beside zero weights", "np.where(stationary, none, found.direction_error)", "np.where(stationary, 0.0, found.direction_error)"),
     Mutation("fairopt/min_norm.py", "sign of the gap", "np.maximum(quad - slopes, 0.0)", "np.maximum(slopes - quad, 0.0)"),
     Mutation("fairopt/min_norm.py", "certificate dropped", "certificate=v if margin <= bound else None", "certificate=None"),
     Mutation("fairopt/min_norm.py", "gap scaled by the wrong length", "scale = size * np.maximum(d, size)", "scale = size * np.minimum(d, size)"),
