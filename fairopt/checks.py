@@ -193,6 +193,11 @@ def count(argument: str, value: object, at_least: int) -> int:
     return int(value)  # type: ignore[call-overload, no-any-return]
 
 
+def steps(argument: str, value: object) -> int:
+    """A number of steps, as large as kernels can count."""
+    return min(count(argument, value, 0), MOST_STEPS)
+
+
 def choice(argument: str, value: object, allowed: tuple[str, ...]) -> str:
     """One of the allowed words."""
     if not isinstance(value, str) or value not in allowed:
@@ -210,6 +215,7 @@ def broadcastable(argument: str, shape: tuple[int, ...], other: tuple[int, ...])
         ) from None
 
 
+MOST_STEPS = 2**53
 FAULT = 100  # kernels return a status below it, or a code of `fairopt.kernels.faults`
 DEFAULT_ERROR = -1.0  # a kernel assumes `arrays.GRAM_ERROR` for it
 LARGEST_ERROR = 1.0 - 2.0**-53  # below 1: of unit gradients, 1 would not even know a squared norm

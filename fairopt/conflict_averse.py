@@ -86,7 +86,7 @@ def conflict_averse(
             gram_error=np.shape(assumed),
         )
     given = (0.0 if reference is None else 1.0) + (0.0 if start is None else 2.0)
-    steps = checks.count("max_iterations", max_iterations, 0)
+    steps = checks.steps("max_iterations", max_iterations)
     with np.errstate(all="ignore"):
         answer = _kernel()(A, radius, r, begin, given, checks.tolerance(tol), steps, assumed)
     checks.gram_fault(A, answer[3])

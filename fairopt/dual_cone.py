@@ -94,7 +94,7 @@ def dual_cone_projection(
         )
     cap = 40 * A.shape[-1] + 50
     if max_iterations is not None:
-        cap = checks.count("max_iterations", max_iterations, 0)
+        cap = checks.steps("max_iterations", max_iterations)
     warm = 0.0 if start is None else 1.0
     with np.errstate(all="ignore"):
         w, status, residual, steps, bound, known = _kernel()(

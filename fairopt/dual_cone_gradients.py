@@ -144,7 +144,7 @@ def _problem(gradients: ArrayLike, accuracy: float, max_iterations: int | None) 
     found = scaled_gradients(gradients)
     goal = one_accuracy(accuracy)
     if max_iterations is not None:
-        max_iterations = checks.count("max_iterations", max_iterations, 0)
+        max_iterations = checks.steps("max_iterations", max_iterations)
     cap = step_cap(len(found.G), max_iterations)
     return _Problem(found.G, found.H, found.e, goal, cap)
 

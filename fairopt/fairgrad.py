@@ -99,7 +99,7 @@ def fairgrad(
     assumed = error if gram_error is None else checks.gram_precision(gram_error, error)
     if A.ndim > 2 or p.ndim > 1 or begin.ndim > 1 or type(power) is not float:
         _same_batch(A, power, p, begin, assumed)
-    limit, steps = checks.tolerance(tol), checks.count("max_iterations", max_iterations, 0)
+    limit, steps = checks.tolerance(tol), checks.steps("max_iterations", max_iterations)
     at_zero = np.equal(power, 0.0)
     if at_zero.any():
         known = None if type(assumed) is float and assumed < 0.0 else assumed

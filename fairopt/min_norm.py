@@ -75,7 +75,7 @@ def min_norm(
             checks.tolerance(tol),
             40 * K + 50
             if max_iterations is None
-            else checks.count("max_iterations", max_iterations, 0),
+            else checks.steps("max_iterations", max_iterations),
             assumed,
         )
     checks.gram_fault(A, status)

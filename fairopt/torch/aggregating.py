@@ -12,7 +12,7 @@ from fairopt import checks
 from fairopt.arrays import GRAM_ERROR, Array
 from fairopt.solution import Solution, Status
 from fairopt.torch.escalation import escalated
-from fairopt.torch.methods import Method
+from fairopt.torch.methods import Method, checked_method
 from fairopt.torch.updates import (
     Update,
     columns,
@@ -56,6 +56,7 @@ def aggregate(
         >>> direction, solution.ok
         (tensor([1., 1.]), True)
     """
+    checked_method(method)
     whole = checks.choice("per", per, ("all", "tensor")) == "all"
     positions = columns(updates)
     grams = [products(column) for column in positions]

@@ -14,6 +14,7 @@ from fairopt.arrays import Array
 from fairopt.conflict_averse import conflict_averse
 from fairopt.dual_cone import default_accuracy, dual_cone_projection, upgrad
 from fairopt.dual_cone_double_gram import dual_cone_from_double_gram, upgrad_from_double_gram
+from fairopt.errors import InvalidInput
 from fairopt.fairgrad import fairgrad
 from fairopt.fairgrad_double_gram import fairgrad_sum_from_double_gram
 from fairopt.min_norm import min_norm
@@ -42,6 +43,12 @@ class PreciseMethod(Method, Protocol):
 
     def solve_double(self, gram: PreciseGram) -> Solution | None:
         """A solution of one problem, `low` included if it needs that; None if this cannot help."""
+
+
+def checked_method(method: object) -> None:
+    """Refuse what cannot solve: a name, or a record without its parentheses."""
+    if isinstance(method, type) or not callable(getattr(method, "solve", None)):
+        raise InvalidInput("method", method, "a record with `solve`, such as FairGrad(2.0)")
 
 
 def _graded(found: Solution) -> Solution:
@@ -140,6 +147,7 @@ class Mean:
     def solve(self, gram: ArrayLike, *, gram_error: float | None = None) -> Solution:
         """Equal weights."""
         A, _ = checks.gram_matrix(gram)
+        checks.all_where("gram", A, np.isfinite(A), "finite")
         shape = A.shape[:-2]
         weights = np.full(A.shape[:-1], 1.0 / A.shape[-1])
         if not shape:

@@ -15,6 +15,7 @@ import numpy as np
 from fairopt.arrays import Array, Ints
 from fairopt.kernels.faults import INDEFINITE
 from fairopt.kernels.gram.cagrad_level import Level, level_root
+from fairopt.kernels.gram.correlation import unit_exponent
 from fairopt.kernels.gram.nonnegative_qp import (
     CAPPED,
     NEGATIVE_LIMIT,
@@ -83,32 +84,32 @@ def graded(gap: float, tol: float, error: float, stopped: bool) -> int:
 
 
 @helper
-def sizes(
+def fill_reference(
     given_reference: Array, given: float, d: Array, reference: Array
-) -> tuple[float, float, int]:
-    """Fill the reference; return the largest d |r|, the smallest d > 0, the first zero gradient."""
+) -> tuple[int, float, int]:
+    """Fill the reference in units 2^e; return e, the smallest d > 0, the first zero gradient."""
     n = d.shape[0]
-    scale, least, zero_task = 0.0, math.inf, -1
+    least, zero_task = math.inf, -1
     for i in range(n):
         reference[i] = given_reference[i] if given in (1.0, 3.0) else 1.0 / n
-        scale = max(scale, d[i] * abs(reference[i]))
         if d[i] > 0.0:
             least = min(least, d[i])
         elif zero_task < 0:
             zero_task = i
-    return scale, least, zero_task
+    unit = unit_exponent(d, reference)
+    for i in range(n):  # then |g0| is near 1
+        reference[i] = math.ldexp(reference[i], -unit)
+    return unit, least, zero_task
 
 
 @helper
-def unit_problem(
-    d: Array, reference: Array, scale: float, least: float, level: Level
-) -> tuple[float, float]:
-    """Fill y = d r, g = Cy and b = 1/d up to their scales; return sum |y| and y'Cy."""
+def unit_problem(d: Array, reference: Array, least: float, level: Level) -> tuple[float, float]:
+    """Fill y = d r, g = Cy and b = 1/d up to its scale; return sum |y| and y'Cy."""
     C, y, g, b = level.C, level.y, level.g, level.b
     n = d.shape[0]
     total, square = 0.0, 0.0
     for i in range(n):
-        y[i] = d[i] * (reference[i] / scale) if scale > 0.0 else 0.0
+        y[i] = d[i] * reference[i]
         b[i] = least / d[i] if d[i] > 0.0 else 0.0
         total += abs(y[i])
     for i in range(n):
@@ -180,8 +181,8 @@ def conflict_averse(
     status[0], bound[0] = unit_gradients(A, error, C, d)
     if status[0] != 0:
         return
-    scale, least, zero_task = sizes(given_reference, given, d, reference)
-    total, square = unit_problem(d, reference, scale, least, level)
+    unit, least, zero_task = fill_reference(given_reference, given, d, reference)
+    total, square = unit_problem(d, reference, least, level)
     ball = Ball(A, reference, d, rows[9], c, bound[0] + (n + 2.0) * EPS)
     low, high = reference_length(ball)
     for i in range(n):
@@ -190,7 +191,7 @@ def conflict_averse(
     goal, code = c * math.sqrt(max(square, 0.0)), SOLVED
     if goal > 0.0 and low > 0.0 and c >= EPS:  # else the ball is a point, to rounding
         for i in range(n):
-            u[i] = d[i] * ((start[i] - reference[i]) / scale) if given >= 2.0 else 0.0
+            u[i] = d[i] * (math.ldexp(start[i], -unit) - reference[i]) if given >= 2.0 else 0.0
         clear(active)
         m = warm_support(C, u, active) if given >= 2.0 else 0
         code, steps[0], blocked, at_zero = level_root(
@@ -205,10 +206,10 @@ def conflict_averse(
         multipliers(level, at_zero, dual)
         for i in range(n):
             if d[i] > 0.0:
-                weights[i] = reference[i] + u[i] * (scale / d[i])
+                weights[i] = reference[i] + u[i] / d[i]
     finite = True
     for i in range(n):
-        finite = finite and math.isfinite(weights[i])
+        finite = finite and math.isfinite(math.ldexp(weights[i], unit))
     if not finite:
         fill(weights, 0.0)
         status[0] = OUT_OF_RANGE
@@ -242,3 +243,5 @@ def conflict_averse(
     if not residual[0] <= limit:  # exact for the matrix as given, if for no other
         for i in range(n):
             weights[i] = u[i]
+    for i in range(n):
+        weights[i] = math.ldexp(weights[i], unit)

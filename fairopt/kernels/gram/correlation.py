@@ -84,3 +84,30 @@ def scaled_gram(A: Array, r: Array, S: Array) -> None:
     for i in range(A.shape[0]):
         for j in range(i + 1):
             S[i, j] = S[j, i] = ((0.5 * A[i, j] + 0.5 * A[j, i]) * r[i]) * r[j]
+
+
+@helper
+def unit_exponent(d: Array, reference: Array) -> int:
+    """The exponent e of a unit 2^e in which the largest d |reference| is near 1, or 0."""
+    top, some = 0, False
+    for i in range(d.shape[0]):
+        if d[i] > 0.0 and reference[i] != 0.0:
+            e = math.frexp(d[i])[1] + math.frexp(reference[i])[1]
+            top = e if not some else max(top, e)
+            some = True
+    return top
+
+
+@helper
+def in_unit(d: float, w: float, e: int) -> float:
+    """The number d w in units of 2^e, where d w itself may not be representable."""
+    m, i = math.frexp(d)
+    n, j = math.frexp(w)
+    return math.ldexp(m * n, i + j - e)
+
+
+@helper
+def out_of_unit(u: float, d: float, e: int) -> float:
+    """The number w with d w = u units of 2^e."""
+    m, i = math.frexp(d)
+    return math.ldexp(u / m, e - i)

@@ -14,7 +14,13 @@ import numpy as np
 from fairopt.arrays import Array, Ints
 from fairopt.kernels.double_double import dot_double, two_sum
 from fairopt.kernels.faults import INDEFINITE
-from fairopt.kernels.gram.correlation import powers_of_two, scaled_gram
+from fairopt.kernels.gram.correlation import (
+    in_unit,
+    out_of_unit,
+    powers_of_two,
+    scaled_gram,
+    unit_exponent,
+)
 from fairopt.kernels.gram.direction_bound import (
     Cone,
     Point,
@@ -69,15 +75,6 @@ def default_accuracy(accuracy: float, error: float) -> float:
     if accuracy >= 0.0:
         return accuracy
     return max(LEAST_ACCURACY, ACCURACY_GROWTH * math.sqrt(error))
-
-
-@helper
-def largest_term(d: Array, reference: Array) -> float:
-    """Largest d |r|, the unit of the programme; 1 if all are zero."""
-    scale = 0.0
-    for i in range(d.shape[0]):
-        scale = max(scale, d[i] * abs(reference[i]))
-    return scale if scale > 0.0 else 1.0
 
 
 @helper
@@ -137,13 +134,13 @@ def without_shift(cone: Cone, point: Point, u: Array, active: ActiveSet, m: int)
 
 @helper
 def as_returned(
-    d: Array, reference: Array, weights: Array, u: Array, scale: float, point: Point
+    d: Array, reference: Array, weights: Array, u: Array, unit: int, point: Point
 ) -> None:
     """Fill the weights r + u / d, and the multipliers that they stand for."""
     for i in range(d.shape[0]):
-        weights[i] = reference[i] + (u[i] * (scale / d[i]) if d[i] > 0.0 else 0.0)
-        point.x[i] = d[i] * ((weights[i] - reference[i]) / scale)
-        point.v[i] = d[i] * (weights[i] / scale)
+        weights[i] = reference[i] + (out_of_unit(u[i], d[i], unit) if d[i] > 0.0 else 0.0)
+        point.x[i] = in_unit(d[i], weights[i] - reference[i], unit)
+        point.v[i] = in_unit(d[i], weights[i], unit)
 
 
 @helper
@@ -196,10 +193,10 @@ def projection(
     accuracy, budget = limits
     C, d, n = cone.C, cone.d, cone.d.shape[0]
     q, u, best = scratch.rows[3], scratch.rows[4], scratch.rows[5]
-    scale = largest_term(d, reference)
+    unit = unit_exponent(d, reference)
     for i in range(n):
-        point.y[i] = d[i] * (reference[i] / scale)
-        u[i] = d[i] * ((start[i] - reference[i]) / scale) if warm != 0.0 else 0.0
+        point.y[i] = in_unit(d[i], reference[i], unit)
+        u[i] = in_unit(d[i], start[i] - reference[i], unit) if warm != 0.0 else 0.0
     for i in range(n):
         q[i] = dot(C[i], point.y, n) if d[i] > 0.0 else 0.0
     clear(active)
@@ -214,7 +211,7 @@ def projection(
             return INDEFINITE, steps, math.inf
         if code == SOLVED:
             without_shift(cone, point, u, active, m)
-        as_returned(d, reference, best, u, scale, point)
+        as_returned(d, reference, best, u, unit, point)
         S = measure(cone, point, False)
         if refutes_error(cone, point, S):
             return REFUTED, steps, math.inf

@@ -22,6 +22,8 @@ from fairopt.kernels.gram.nonnegative_qp import (
 from fairopt.kernels.jit import gufunc, helper, inlined
 from fairopt.kernels.linear import EPS, dot, fill
 
+UNDERFLOW = 2.0**-1062  # of an inner product whose terms each lose half of the smallest float
+LARGEST_ERROR = 1.0 - 2.0**-53
 STATIONARY = 0
 UNDECIDED = 1
 NOT_STATIONARY = 2
@@ -74,7 +76,10 @@ def default_error(error: float, seen: float, n: int) -> float:
 def unit_gradients(A: Array, error: float, C: Array, d: Array) -> tuple[int, float]:
     """Fill the correlation matrix and the lengths; return (fault or 0, error of C to assume)."""
     fault, seen = correlation(A, C, d)
-    return fault, default_error(error, seen, A.shape[0])
+    for i in range(A.shape[0]):
+        if d[i] > 0.0:  # digits that entries lose below the range of floats
+            seen = max(seen, UNDERFLOW / A[i, i])
+    return fault, default_error(error, min(seen, LARGEST_ERROR), A.shape[0])
 
 
 @helper

@@ -133,6 +133,20 @@ def test_aggregate_is_the_combination_of_the_solution(method):
         assert solution == method.solve(ft.gram(updates), gram_error=ft.gram_error(updates))
 
 
+@pytest.mark.parametrize("method", [ft.UPGrad, "UPGrad", None], ids=repr)
+def test_what_is_no_method_is_refused_by_name(method):
+    with pytest.raises(InvalidInput) as caught:
+        ft.aggregate([torch.ones(2), torch.ones(2)], method)
+    assert caught.value.argument == "method"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_updates_that_are_not_finite_are_refused_by_every_method(method, value):
+    with pytest.raises(InvalidInput):
+        ft.aggregate([torch.ones(5), torch.full((5,), value)], method)
+
+
 def test_per_tensor_decides_for_each_tensor():
     updates = next(iter(list(updates_of_all_structures())[1:]))
     direction, solution = ft.aggregate(updates, ft.FairGrad(2.0), per="tensor")
