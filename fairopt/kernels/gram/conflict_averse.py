@@ -233,9 +233,9 @@ def conflict_averse(
                 for i in range(n):
                     dual[i] = certificate[i]
             if known == STATIONARY and c >= 1.0:
-                status[0], residual[0] = PARETO_STATIONARY, relative_gap(lower, upper, low)
+                status[0], residual[0] = PARETO_STATIONARY, relative_gap(lower, upper, low, unit)
                 return
-    residual[0] = relative_gap(lower, upper, low)
+    residual[0] = relative_gap(lower, upper, low, unit)
     if math.isnan(residual[0]):
         residual[0] = math.inf
     status[0] = graded(residual[0], tol, bound[0], code == CAPPED and steps[0] >= int(budget))

@@ -118,7 +118,8 @@ def reachable(ball: Ball, v: Array, high: float) -> float:
 
 
 @helper
-def relative_gap(lower: float, upper: float, low: float) -> float:
-    """Their difference over max(|upper|, |g0|^2); zero where both are."""
-    gap = max(upper - lower, 0.0)
-    return gap / max(abs(upper), low * low) if gap > 0.0 else gap
+def relative_gap(lower: float, upper: float, low: float, unit: int) -> float:
+    """Their difference over max(|upper|, |g0|^2), the reference in units 2^unit; zero if it is."""
+    gap, square = max(upper - lower, 0.0), math.ldexp(low * low, unit)
+    size = max(abs(upper), square) if math.isfinite(square) else abs(upper)
+    return gap / size if gap > 0.0 else gap
