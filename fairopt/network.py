@@ -5,9 +5,9 @@ Needs the extra `network`; networkx is imported by the first call.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise, product
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,15 @@ from fairopt import checks
 from fairopt.allocation.api import alpha_fair_allocation
 from fairopt.allocation.multipath.api import alpha_fair_path_allocation
 from fairopt.allocation.result import Allocation
-from fairopt.arrays import Array
+from fairopt.arrays import Array, Ints
 from fairopt.errors import InvalidInput, NotSolved
 
 Demand = tuple[Hashable, Hashable]
 Path = tuple[Hashable, ...]
+Link = tuple[Hashable, ...]
+"""(source, target), in a multigraph (source, target, key)."""
 NAMED = 3  # demands an error or a sentence lists
+BEND = 0.15  # of its length: how far each parallel edge is drawn beside the last
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,17 +36,20 @@ class NetworkAllocation:
         allocation: Rates in the order of `demands`, prices in the order of `links`.
         demands: (source, target) pairs.
         links: Edges of the graph; an edge of an undirected graph is one link for both directions.
-        paths: For every demand its paths, shortest first.
+            Parallel edges of a multigraph are links of their own, (source, target, key).
+        paths: For every demand its paths as nodes, shortest first.
         loads: (links,) what each link carries.
         capacity: (links,).
+        routes: The same paths as links.
     """
 
     allocation: Allocation
     demands: tuple[Demand, ...]
-    links: tuple[Demand, ...]
+    links: tuple[Link, ...]
     paths: tuple[tuple[Path, ...], ...]
     loads: Array
     capacity: Array
+    routes: tuple[tuple[tuple[Link, ...], ...], ...]
 
     @property
     def rates(self) -> Array:
@@ -82,7 +88,7 @@ class NetworkAllocation:
         if who is None:
             return self.allocation.sentence
         names = [_arrow(self.demands[i]) for i in np.flatnonzero(who)]
-        return f"{self.allocation.status.sentence}: {_listed(names)}"
+        return f"{self.allocation.sentence}: {_listed(names)}"
 
     def require(self) -> NetworkAllocation:
         """This allocation if it is an answer.
@@ -107,10 +113,12 @@ def allocation_on_graph(
     """Alpha-fair rates of demands between nodes of a graph.
 
     Every demand uses its path with the fewest hops (the first that networkx finds), or splits over
-    its `paths` shortest simple ones.
+    its `paths` shortest simple ones. Between two nodes with parallel edges every edge makes a path
+    of its own, the first edge first.
 
     Args:
-        graph: networkx `Graph` (both directions of an edge share its capacity) or `DiGraph`.
+        graph: networkx `Graph` (both directions of an edge share its capacity), `DiGraph`,
+            `MultiGraph` or `MultiDiGraph`.
         demands: (source, target) pairs; a pair may occur more than once.
         alpha: Utility power in [0, inf], as in `fairopt.alpha_fair_allocation`.
         capacity: Edge attribute, a number >= 0.
@@ -121,8 +129,8 @@ def allocation_on_graph(
         `NetworkAllocation`.
 
     Raises:
-        InvalidInput: for demands that are not connected or not in the graph (named), edges without
-            the attribute (named), multigraphs.
+        InvalidInput: for demands that are not connected or not in the graph (named), and edges
+            without the attribute (named).
 
     Example:
         >>> import networkx
@@ -134,22 +142,32 @@ def allocation_on_graph(
         (array([0.333333, 0.666667, 0.666667]), array([1.5, 1.5]))
     """
     if not all(hasattr(graph, name) for name in ("nodes", "edges", "is_multigraph")):
-        raise InvalidInput("graph", graph, "a networkx Graph or DiGraph")
-    if graph.is_multigraph():
-        raise InvalidInput("graph", graph, "a Graph or DiGraph, without parallel edges")
+        raise InvalidInput("graph", graph, "a networkx graph")
     wanted = _demands(graph, demands)
-    links = tuple(graph.edges)
-    limits = _capacities(graph, capacity)
-    routes = _routes(graph, wanted, checks.count("paths", paths, 1))
-    R = _routing(graph, links, [path for each in routes for path in each])
+    links: tuple[Link, ...] = tuple(
+        graph.edges(keys=True) if graph.is_multigraph() else graph.edges
+    )
+    limits = _capacities(graph, links, capacity)
+    found_paths = _paths(graph, links, wanted, checks.count("paths", paths, 1))
+    R = _routing(len(links), [way.links for each in found_paths for way in each])
     if paths == 1:
         found = alpha_fair_allocation(R, limits, alpha, priority=priority)
         carried = found.rates
     else:
-        owner = np.repeat(np.arange(len(wanted)), [len(each) for each in routes])
+        owner = np.repeat(np.arange(len(wanted)), [len(each) for each in found_paths])
         split = alpha_fair_path_allocation(R, owner, limits, alpha, priority=priority)
         found, carried = split, split.path_rates
-    return NetworkAllocation(found, wanted, links, routes, np.asarray(R @ carried), limits)
+    return NetworkAllocation(
+        allocation=found,
+        demands=wanted,
+        links=links,
+        paths=tuple(tuple(way.nodes for way in each) for each in found_paths),
+        loads=np.asarray(R @ carried),
+        capacity=limits,
+        routes=tuple(
+            tuple(tuple(links[k] for k in way.links) for way in each) for each in found_paths
+        ),
+    )
 
 
 def _demands(graph: Any, demands: Iterable[Demand]) -> tuple[Demand, ...]:
@@ -170,34 +188,39 @@ def _demands(graph: Any, demands: Iterable[Demand]) -> tuple[Demand, ...]:
     return tuple((pair[0], pair[1]) for pair in wanted)
 
 
-def _capacities(graph: Any, name: str) -> Array:
+def _capacities(graph: Any, links: tuple[Link, ...], name: str) -> Array:
     """The attribute of every edge."""
-    values = []
-    for source, target, value in graph.edges(data=name):
+    values = [graph.edges[link].get(name) for link in links]
+    for link, value in zip(links, values, strict=True):
         if value is None:
-            edge = _arrow((source, target))
-            raise InvalidInput(
-                "graph", f"edge {edge}", f"with the attribute {name!r} on every edge"
-            )
-        values.append(value)
+            what = f"with the attribute {name!r} on every edge"
+            raise InvalidInput("graph", f"edge {_arrow(link)}", what)
     return checks.real_array("capacity", values) if values else np.zeros(0)
 
 
-def _routes(graph: Any, demands: tuple[Demand, ...], count: int) -> tuple[tuple[Path, ...], ...]:
+@dataclass(frozen=True)
+class _Way:
+    """A path: its nodes, and the numbers of its links."""
+
+    nodes: Path
+    links: tuple[int, ...]
+
+
+def _paths(
+    graph: Any, links: tuple[Link, ...], demands: tuple[Demand, ...], count: int
+) -> tuple[tuple[_Way, ...], ...]:
     """The shortest paths of every demand."""
     import networkx
 
-    known: dict[Demand, tuple[Path, ...]] = {}
+    beside = _links_between(graph, links)
+    known: dict[Demand, tuple[_Way, ...]] = {}
     cut = []
     for pair in demands:
         if pair in known:
             continue
         try:
-            if count == 1:
-                known[pair] = (tuple(networkx.shortest_path(graph, *pair)),)
-            else:
-                found = networkx.shortest_simple_paths(graph, *pair)
-                known[pair] = tuple(tuple(path) for path in islice(found, count))
+            ways = chain.from_iterable(_ways(beside, p) for p in _node_paths(graph, pair, count))
+            known[pair] = tuple(islice(ways, count))
         except networkx.NetworkXNoPath:
             cut.append(_arrow(pair))
     if cut:
@@ -205,22 +228,47 @@ def _routes(graph: Any, demands: tuple[Demand, ...], count: int) -> tuple[tuple[
     return tuple(known[pair] for pair in demands)
 
 
-def _routing(graph: Any, links: tuple[Demand, ...], paths: list[Path]) -> Any:
+def _node_paths(graph: Any, pair: Demand, count: int) -> Iterator[Path]:
+    """Paths as nodes, shortest first; one where one is enough."""
+    import networkx
+
+    if count == 1:
+        yield tuple(networkx.shortest_path(graph, *pair))
+        return
+    if graph.is_multigraph():
+        graph = networkx.DiGraph(graph) if graph.is_directed() else networkx.Graph(graph)
+    yield from map(tuple, networkx.shortest_simple_paths(graph, *pair))
+
+
+def _links_between(graph: Any, links: tuple[Link, ...]) -> dict[Demand, list[int]]:
+    """The numbers of the links from a node to the next, in the order of the graph."""
+    beside: dict[Demand, list[int]] = {}
+    for k, (source, target, *_) in enumerate(links):
+        beside.setdefault((source, target), []).append(k)
+        if not graph.is_directed() and source != target:
+            beside.setdefault((target, source), []).append(k)
+    return beside
+
+
+def _ways(beside: dict[Demand, list[int]], nodes: Path) -> Iterator[_Way]:
+    """A path for every choice among parallel links, the first links first."""
+    for chosen in product(*(beside[hop] for hop in pairwise(nodes))):
+        yield _Way(nodes, chosen)
+
+
+def _routing(links: int, paths: list[tuple[int, ...]]) -> Any:
     """(links, paths) with a 1 where a path uses a link."""
     from scipy import sparse
 
-    number = {link: k for k, link in enumerate(links)}
-    if not graph.is_directed():
-        number |= {(target, source): k for (source, target), k in number.items()}
-    rows = [number[hop] for path in paths for hop in pairwise(path)]
-    columns = np.repeat(np.arange(len(paths)), [len(path) - 1 for path in paths])
-    shape = (len(links), len(paths))
-    return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
+    rows = list(chain.from_iterable(paths))
+    columns = np.repeat(np.arange(len(paths)), [len(path) for path in paths])
+    return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(links, len(paths)))
 
 
-def _arrow(pair: Demand) -> str:
-    """A pair as it is read."""
-    return f"{pair[0]!r} -> {pair[1]!r}"
+def _arrow(link: Link) -> str:
+    """A pair, or a link, as it is read."""
+    key = "".join(f" (key {key!r})" for key in link[2:])
+    return f"{link[0]!r} -> {link[1]!r}{key}"
 
 
 def _listed(names: list[str]) -> str:
@@ -241,34 +289,63 @@ def draw(found: NetworkAllocation, graph: Any, axes: Any, *, position: Any = Non
     import networkx
 
     where = networkx.spring_layout(graph, seed=0) if position is None else position
-    full = np.divide(
-        found.loads, found.capacity, out=np.zeros_like(found.loads), where=found.capacity > 0.0
-    )
-    width = 1.0 + 5.0 * found.capacity / max(float(found.capacity.max(initial=0.0)), 1e-300)
+    ends = networkx.DiGraph(graph) if graph.is_directed() else networkx.Graph(graph)
     networkx.draw_networkx_nodes(graph, where, ax=axes, node_color="#dddddd", edgecolors="#555555")
     networkx.draw_networkx_labels(graph, where, ax=axes, font_size=8)
-    networkx.draw_networkx_edges(
-        graph,
-        where,
-        ax=axes,
-        edgelist=list(found.links),
-        width=list(width),
-        edge_color=list(full),
-        edge_cmap=_colours(),
-        edge_vmin=0.0,
-        edge_vmax=1.0,
-    )
-    top = float(found.prices[np.isfinite(found.prices)].max(initial=0.0))
-    shown = {
-        link: f"{price:.2g}"
-        for link, price in zip(found.links, found.prices, strict=True)
-        if price > 1e-3 * top
-    }
-    networkx.draw_networkx_edge_labels(graph, where, edge_labels=shown, ax=axes, font_size=8)
+    limits = np.isfinite(found.capacity) & (found.capacity > 0.0)
+    full = np.divide(found.loads, found.capacity, out=np.zeros_like(found.loads), where=limits)
+    widest = float(found.capacity[limits].max(initial=0.0)) or 1.0
+    width = 1.0 + 5.0 * np.minimum(found.capacity / widest, 1.0)
+    rank = _ranks(found.links)
+    for level in range(int(rank.max(initial=-1)) + 1):
+        shown = np.flatnonzero(rank == level)
+        networkx.draw_networkx_edges(
+            ends,
+            where,
+            ax=axes,
+            edgelist=[found.links[k][:2] for k in shown],
+            width=list(width[shown]),
+            edge_color=list(full[shown]),
+            edge_cmap=_colours(),
+            edge_vmin=0.0,
+            edge_vmax=1.0,
+            **_bent(level, graph.is_directed()),
+        )
+    labels = _labels(found)
+    networkx.draw_networkx_edge_labels(ends, where, edge_labels=labels, ax=axes, font_size=8)
     axes.set_title(
         f"{found.status.name}: width is capacity, dark links are full, labels are prices"
     )
     axes.set_axis_off()
+
+
+def _ranks(links: tuple[Link, ...]) -> Ints:
+    """The place of every link among those beside it."""
+    seen: dict[Link, int] = {}
+    rank = []
+    for link in links:
+        rank.append(seen.get(link[:2], 0))
+        seen[link[:2]] = rank[-1] + 1
+    return np.array(rank, dtype=np.int64)
+
+
+def _bent(level: int, directed: bool) -> dict[str, Any]:
+    """How the edges beside a first one are drawn."""
+    if not level:
+        return {}
+    style = {} if directed else {"arrowstyle": "-"}
+    return {"arrows": True, "connectionstyle": f"arc3,rad={BEND * level}", **style}
+
+
+def _labels(found: NetworkAllocation) -> dict[Link, str]:
+    """The prices between two nodes, those that can be seen beside the largest."""
+    top = float(found.prices[np.isfinite(found.prices)].max(initial=0.0))
+    labels: dict[Link, str] = {}
+    for link, price in zip(found.links, found.prices, strict=True):
+        if price > 1e-3 * top:
+            before = f"{labels[link[:2]]}, " if link[:2] in labels else ""
+            labels[link[:2]] = f"{before}{price:.2g}"
+    return labels
 
 
 def _colours() -> Any:

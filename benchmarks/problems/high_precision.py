@@ -56,47 +56,49 @@ def _solve(H, right):
     return [u * f for u, f in zip(unit, found, strict=True)]
 
 
-def path_rates(R, owner, c, alpha):
-    """Flow rates over several paths, priorities 1: a logarithmic barrier lowered decade by decade.
+def path_rates(R, owner, c, alpha, priority=None):
+    """Flow rates over several paths: a logarithmic barrier lowered decade by decade.
 
     Minimises -sum of utilities - tau (sum of log z + sum of log slack) until tau is GAP of what
     the cheapest flow pays. Slow: a reference implementation.
     """
     R, owner = np.asarray(R), np.asarray(owner)
+    flows = int(owner.max()) + 1
     with mpmath.workdps(PATH_DIGITS):
         A = [[mpmath.mpf(float(entry)) for entry in row] for row in R]
         limit = [mpmath.mpf(float(v)) for v in c]
         z = [min(limit[l] / A[l][p] for l in range(len(A)) if A[l][p]) for p in range(len(owner))]
         z = [rate / (2 * len(owner)) for rate in z]
         a, tau = mpmath.mpf(float(alpha)), None
+        w = [mpmath.mpf(1 if priority is None else float(priority[i])) for i in range(flows)]
         while True:
             x = _flow_rates(owner, z)
-            pays = [rate ** (1 - a) for rate in x]
+            pays = [p * rate ** (1 - a) for p, rate in zip(w, x, strict=True)]
             if tau is not None and tau <= GAP * min(pays):
-                z = _centred(A, owner, limit, a, tau, z, GAP)
+                z = _centred(A, owner, limit, w, a, tau, z, GAP)
                 return np.array([float(rate) for rate in _flow_rates(owner, z)])
             tau = max(pays) if tau is None else tau / 10
-            z = _centred(A, owner, limit, a, tau, z, 1e-3)
+            z = _centred(A, owner, limit, w, a, tau, z, 1e-3)
 
 
 def _flow_rates(owner, z):
     return [mpmath.fsum(z[p] for p in np.flatnonzero(owner == i)) for i in range(max(owner) + 1)]
 
 
-def _centred(A, owner, limit, a, tau, z, small):
+def _centred(A, owner, limit, w, a, tau, z, small):
     """Newton's method with steps that keep rates positive and prices within a factor of e."""
     paths, links = range(len(owner)), range(len(A))
     while True:
         x = _flow_rates(owner, z)
         slack = [limit[l] - mpmath.fsum(A[l][p] * z[p] for p in paths) for l in links]
-        g = [x[owner[p]] ** -a + tau / z[p] for p in paths]
+        g = [w[owner[p]] * x[owner[p]] ** -a + tau / z[p] for p in paths]
         g = [g[p] - tau * mpmath.fsum(A[l][p] / slack[l] for l in links) for p in paths]
         H = mpmath.zeros(len(owner), len(owner))
         for p in paths:
             for q in paths:
                 H[p, q] = tau * mpmath.fsum(A[l][p] * A[l][q] / slack[l] ** 2 for l in links)
                 if owner[p] == owner[q]:
-                    H[p, q] += a * x[owner[p]] ** (-a - 1)
+                    H[p, q] += w[owner[p]] * a * x[owner[p]] ** (-a - 1)
             H[p, p] += tau / z[p] ** 2
         d = _solve(H, g)
         dx = _flow_rates(owner, d)

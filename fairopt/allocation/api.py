@@ -42,17 +42,26 @@ def alpha_fair_allocation(
         start: An earlier `Allocation` or prices (links,) of a similar problem; saves time only.
 
     Returns:
-        `Allocation`. INFEASIBLE where alpha >= 1 and a flow can only have rate zero (a link without
-        capacity, upper = 0): no point has finite utility; for alpha < 1 such rates are simply 0.
-        UNBOUNDED where nothing limits a flow. Other flows are solved in both cases.
+        `Allocation`. INFEASIBLE where 1 <= alpha < inf and a flow can only have rate zero (a link
+        without capacity, upper = 0): no point has finite utility. For alpha < 1 such rates are
+        simply 0, and so they are at inf, where rates are compared and not utilities: OPTIMAL.
+        UNBOUNDED where nothing limits a flow. In both cases the other flows have the rates of the
+        problem without these, and `sentence` says what became of them. Whatever the status, no
+        link is overloaded by more than tol.
+        ROUNDING_LIMITED, which is `ok` too, where flows fill so little of a full link that no load
+        shows what they have: the residual is at most tol, and yet their rates may be wrong by
+        factors. `certificate` and `sentence` name them.
         OUT_OF_RANGE where the prices p x^-alpha leave float64; the sentence says which alpha would
-        fit. At alpha = 0 several rates can be optimal; the answer is the vertex HiGHS ends at.
+        fit, and the rates are the max-min ones. At alpha = 0 several rates can be optimal; the
+        answer is the vertex HiGHS ends at.
 
     Method: links of a single flow become bounds; the rest is scaled to capacities 1. Accelerated
     multiplicative dual ascent, Newton's method on the prices, a primal-dual interior point if both
     fail; progressive filling at inf, a linear programme at 0.
 
-    Guarantee: OPTIMAL means that `allocation_residual` of what is returned is at most tol.
+    Guarantee: OPTIMAL means that `allocation_residual` of what is returned is at most tol. Rates
+    that may be off by more than a part in 1,000 all the same are those of ROUNDING_LIMITED, to
+    first order in the errors of loads and prices (`fairopt.allocation.rate_accuracy`).
 
     Raises:
         InvalidInput: for NaN, negative, complex or text entries, and shapes that do not fit.
@@ -102,8 +111,9 @@ def allocation_residual(
       has in a q_i (1 on an unused link): a limit is used up, or its price could be
       dropped.
 
-    At alpha = inf q_i is the largest price on the path and p does not count: then zero means that
-    every flow has a full link on which no flow has more. At alpha = 0 stationarity is the relative
+    At alpha = inf q_i is the largest price on the path and p does not count (what prices are then,
+    `Allocation` says): zero means that every flow has a full link on which no flow has more, or
+    can only have rate zero. At alpha = 0 stationarity is the relative
     shortfall of q below p, and slackness the duality gap relative to the larger side.
 
     Args:

@@ -20,14 +20,17 @@ class Allocation:
     Attributes:
         rates: (flows,) x; inf for a flow that nothing limits.
         prices: (links,) lambda >= 0, the gain in total utility per unit of capacity; inf on a used
-            link without capacity. At alpha = inf the limit of lambda^(1 / alpha): 1 / rate of the
-            flows whose bottleneck the link is, else 0.
+            link without capacity. At alpha = inf, over one path or several, the limit of
+            lambda^(1 / alpha): 1 / rate of the flows whose bottleneck the link is, else 0
+            (`fairopt.allocation.bottleneck_prices`).
         upper_prices: (flows,) the same for the bounds `upper`.
-        status: OPTIMAL, STEP_LIMIT, INFEASIBLE, UNBOUNDED or OUT_OF_RANGE.
-        residual: `allocation_residual` of the point as returned.
+        status: OPTIMAL, ROUNDING_LIMITED, STEP_LIMIT, INFEASIBLE, UNBOUNDED or OUT_OF_RANGE.
+        residual: `allocation_residual` of the point as returned: inf where the problem has no
+            optimum; `detail` then has the residual of the other flows.
         iterations: Steps of all methods together.
-        certificate: (flows,) 1 for flows that can only have rate zero (INFEASIBLE) or that nothing
-            limits (UNBOUNDED: a direction in which the problem never ends), else None.
+        certificate: (flows,) 1 for flows that can only have rate zero (INFEASIBLE), that nothing
+            limits (UNBOUNDED: a direction in which the problem never ends), or whose rates float64
+            does not fix (ROUNDING_LIMITED), else None.
         detail: What the sentence adds for this problem.
 
     Example:
@@ -52,7 +55,7 @@ class Allocation:
 
     @property
     def ok(self) -> bool:
-        """Whether this is an answer."""
+        """Whether this is an answer: OPTIMAL or ROUNDING_LIMITED."""
         return self.status in GOOD
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
+from fairopt.allocation.residual import relative_loads
 from fairopt.allocation.result import Allocation, listed
 from fairopt.arrays import Array, BoolArray, Ints
 from fairopt.errors import InvalidInput, NotSolved
@@ -26,25 +27,37 @@ CONSISTENT = 1e-9  # relative: a change of capacities that dependent links agree
 class Sensitivity:
     """Derivatives of an allocation, as a linear map of changes.
 
+    All of it is relative, to rates, prices and capacities, which may be of any size.
+
     Attributes:
         full: Links whose price is positive.
-        rows: Their rows of the routing.
-        response: (flows,) -dx / dq, 0 for flows at their bound.
-        gain: (flows,) dx / dp at fixed prices.
-        inverse: Inverse of rows diag(response) rows', zero on `free`.
-        free: (full links, k) changes of their prices that move no rate: prices are not unique.
-        links: Number of links.
+        part: (full links, flows) what each flow fills of a link, 0 for flows at their bound.
+        share: (full links, flows) what part of the price of a flow each link is, the same.
+        inverse: (full links, full links) relative change of prices over that of loads, zero on
+            `free`.
+        free: (full links, k) relative changes of their prices that move no rate: prices are not
+            unique.
+        agreed: (full links, k) what changes of their loads have to be orthogonal to.
+        rates: (flows,) of the allocation, 0 for flows at their bound.
+        prices: (links,) of the allocation.
+        capacity: (links,) of the problem.
+        priority: (flows,) of the problem.
+        alpha: Of the problem.
         edges: Links that are full at price zero: rates have one-sided derivatives there.
         edge_flows: Flows at their `upper` whose bound has price zero: the same.
     """
 
     full: Ints
-    rows: Any
-    response: Array
-    gain: Array
+    part: Any
+    share: Any
     inverse: Array
     free: Array
-    links: int
+    agreed: Array
+    rates: Array
+    prices: Array
+    capacity: Array
+    priority: Array
+    alpha: float
     edges: Ints
     edge_flows: Ints
 
@@ -97,14 +110,16 @@ class Sensitivity:
         """
         if capacity is None and priority is None:
             raise InvalidInput("capacity", None, "given, or priority")
-        dc = _cases("capacity", capacity, self.links)
-        dp = _cases("priority", priority, len(self.gain))
-        moved = self.gain[:, None] * dp
-        excess = self.rows @ moved - dc[self.full]
-        full = self.inverse @ excess
-        rates = moved - self.response[:, None] * (self.rows.T @ full)
-        prices = np.zeros((self.links, full.shape[1]))
-        prices[self.full] = full
+        dc = _cases("capacity", capacity, len(self.capacity))
+        dp = _cases("priority", priority, len(self.priority))
+        grown = dp / self.priority[:, None]
+        excess = self.part @ grown - self.alpha * (dc[self.full] / self.capacity[self.full, None])
+        risen = self.inverse @ excess
+        moved = (grown - self.share.T @ risen) / self.alpha
+        prices = np.zeros((len(self.capacity), risen.shape[1]))
+        with np.errstate(over="ignore"):
+            rates = self.rates[:, None] * moved
+            prices[self.full] = self.prices[self.full, None] * risen
         self._mark(excess, rates, prices)
         given: Any = capacity if capacity is not None else priority
         single = np.ndim(given) == 1
@@ -121,10 +136,10 @@ class Sensitivity:
         if not self.free.shape[1]:
             return
         prices[self.full[self._touched]] = np.nan
-        off = np.abs(self.free.T @ excess).max(axis=0)
-        torn = off > CONSISTENT * (np.abs(self.free.T) @ np.abs(excess)).max(axis=0)
-        users = np.asarray(self.rows[np.flatnonzero(self._touched)].sum(axis=0)).ravel() > 0.0
-        rates[np.ix_(users & (self.response > 0.0), torn)] = np.nan
+        off = np.abs(self.agreed.T @ excess).max(axis=0)
+        torn = off > CONSISTENT * (np.abs(self.agreed.T) @ np.abs(excess)).max(axis=0)
+        users = np.asarray(self.share[np.flatnonzero(self._touched)].sum(axis=0)).ravel() > 0.0
+        rates[np.ix_(users, torn)] = np.nan
 
 
 def _cases(argument: str, value: ArrayLike | None, size: int) -> Array:
@@ -190,49 +205,66 @@ def allocation_sensitivity(
         raise InvalidInput("allocation", f"{len(found.rates)} rates", "the answer to this problem")
     moving = (found.upper_prices == 0.0) & (found.rates > 0.0)
     full = np.flatnonzero((found.prices > 0.0) & np.isfinite(found.prices))
-    rows = problem.routing[full]
-    gain = np.where(moving, found.rates / (problem.alpha * problem.priority), 0.0)
-    q = problem.priority * np.where(moving, found.rates, 1.0) ** -problem.alpha
-    response = np.where(moving, found.rates / (problem.alpha * q), 0.0)
-    inverse, free = _inverse(np.asarray((rows * response @ rows.T).toarray()))
-    edges = _edges(problem, found, moving, q)
+    with np.errstate(divide="ignore", over="ignore", under="ignore", invalid="ignore"):
+        log_price = np.log(problem.priority) - problem.alpha * np.log(found.rates)
+        share = _shares(problem, found.prices, moving, log_price)
+        part = _parts(problem, np.where(moving, found.rates, 0.0))
+        bound = np.log(found.upper_prices)
+    inverse, free, agreed = _inverse(np.asarray((part[full] @ share[full].T).toarray()))
     at_bound = moving & (found.rates >= problem.upper * (1.0 - EDGE))
-    held = np.flatnonzero(
-        at_bound | ((found.upper_prices > 0.0) & (found.upper_prices <= EDGE * q))
-    )
+    slight = np.isfinite(bound) & (found.rates > 0.0) & (bound <= np.log(EDGE) + log_price)
     return Sensitivity(
         full=full,
-        rows=rows,
-        response=response,
-        gain=gain,
+        part=part[full],
+        share=share[full],
         inverse=inverse,
         free=free,
-        links=problem.links,
-        edges=edges,
-        edge_flows=held,
+        agreed=agreed,
+        rates=np.where(moving, found.rates, 0.0),
+        prices=found.prices,
+        capacity=problem.capacity,
+        priority=problem.priority,
+        alpha=problem.alpha,
+        edges=_edges(problem, found, moving, share),
+        edge_flows=np.flatnonzero(at_bound | slight),
     )
 
 
-def _edges(problem: Problem, found: Allocation, moving: BoolArray, q: Array) -> Ints:
+def _shares(problem: Problem, prices: Array, moving: BoolArray, log_price: Array) -> Any:
+    """(links, flows) the part of the price of every moving flow that a link is."""
+    share = problem.by_flow.copy()
+    entry = problem.log_entry + np.log(prices)[problem.link] - log_price[problem.flow]
+    used = moving[problem.flow] & np.isfinite(prices)[problem.link]
+    share.data = np.where(used, np.exp(entry), 0.0)
+    return share.T.tocsr()
+
+
+def _parts(problem: Problem, rates: Array) -> Any:
+    """(links, flows) the part of every link that a flow fills."""
+    part = problem.by_flow.copy()
+    filled = np.exp(np.log(rates)[problem.flow] - problem.log_limit)
+    part.data = np.where(rates[problem.flow] > 0.0, filled, 0.0)
+    return part.T.tocsr()
+
+
+def _edges(problem: Problem, found: Allocation, moving: BoolArray, share: Any) -> Ints:
     """Full links whose price is a negligible part of the price of every moving user."""
-    R, c = problem.routing, problem.capacity
-    limited = np.isfinite(c) & (c > 0.0)
-    full = limited & (R @ found.rates >= np.where(limited, c, 1.0) * (1.0 - EDGE))
-    used = (R @ moving.astype(np.float64)) > 0.0
-    entry = R.tocoo()
-    share = np.zeros(problem.links)
-    price = np.where(limited, found.prices, 0.0)[entry.row]
-    np.maximum.at(
-        share, entry.row, np.where(moving[entry.col], entry.data * price / q[entry.col], 0.0)
-    )
-    return np.flatnonzero(full & used & (share <= EDGE))
+    limited = np.isfinite(problem.capacity) & (problem.capacity > 0.0)
+    full = limited & (relative_loads(problem, found.rates) >= 1.0 - EDGE)
+    used = (problem.routing @ moving.astype(np.float64)) > 0.0
+    largest = share.max(axis=1).toarray().ravel() if share.shape[0] else np.zeros(0)
+    return np.flatnonzero(full & used & (largest <= EDGE))
 
 
-def _inverse(matrix: Array) -> tuple[Array, Array]:
-    """The inverse of a scaled semidefinite matrix where it has one, and its kernel."""
+def _inverse(matrix: Array) -> tuple[Array, Array, Array]:
+    """The inverse of a matrix where it has one, and its right and left kernels.
+
+    Its rows and columns are relative to loads and prices and scaled to a unit diagonal: it is not
+    symmetric, but prices a hundred decades apart do not cancel in it.
+    """
     size = np.diagonal(matrix)
-    scale = np.divide(1.0, np.sqrt(size), out=np.ones_like(size), where=size > 0.0)
-    values, vectors = np.linalg.eigh(matrix * scale[:, None] * scale)
+    scale = np.divide(1.0, np.sqrt(size), out=np.ones_like(size), where=size > 0.0)[:, None]
+    left, values, right = np.linalg.svd(matrix * scale * scale.T)
     kept = values > INDEPENDENT * values.max(initial=0.0)
-    basis = vectors[:, kept] * scale[:, None]
-    return basis / values[kept] @ basis.T, vectors[:, ~kept] * scale[:, None]
+    solved = right[kept].T / values[kept] @ left[:, kept].T
+    return scale * solved * scale.T, scale * right[~kept].T, scale * left[:, ~kept]

@@ -105,7 +105,7 @@ def _log_start(scaling: Scaling, start: Array | None) -> Array | None:
 def _point(scaling: Scaling, found: MethodResult, tol: float) -> Point | None:
     """The point of the stated problem; None if a number of it is missing."""
     point = unscale(scaling, found.rates, found.log_prices, found.log_bound_prices)
-    if any(np.isnan(array).any() for array in point):
+    if any(np.isnan(array).any() for array in point) or not np.isfinite(point.rates).all():
         return None
     if np.isfinite(scaling.problem.alpha):
         return point
@@ -129,11 +129,12 @@ def _without_prices(scaling: Scaling, steps: int) -> Allocation:
 
 
 def _max_min(scaling: Scaling) -> Point:
-    """Max-min rates, which exist for every alpha, with prices of zero."""
+    """Max-min rates, which exist for every alpha, without prices, at most the largest float."""
     problem = scaling.problem
     found = NO_FLOWS if scaling.scaled is None else _unpriced(progressive_filling(scaling.scaled))
     point = unscale(scaling, found.rates, found.log_prices, found.log_bound_prices)
-    return Point(point.rates, np.zeros(problem.links), np.zeros(problem.flows))
+    rates = np.minimum(point.rates, np.finfo(np.float64).max)
+    return Point(rates, np.zeros(problem.links), np.zeros(problem.flows))
 
 
 def _out_of_range(scaling: Scaling, detail: str, steps: int) -> Allocation:

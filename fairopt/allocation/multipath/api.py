@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
@@ -37,9 +36,10 @@ def alpha_fair_path_allocation(
         tol: Largest residual called OPTIMAL.
 
     Returns:
-        `PathAllocation`, with the statuses of `alpha_fair_allocation`. At alpha = inf prices are
-        those of the last level at which each flow stopped, as shares, and the residual is the
-        largest gap of the linear programmes.
+        `PathAllocation`, with the statuses and prices of `alpha_fair_allocation`; a flow can only
+        have rate zero if all its paths are closed, and is unlimited if one path is. For alpha < 1
+        flows with less than 1e-9 of what their best path could carry are ROUNDING_LIMITED, as a
+        residual of 1e-6 does not tell what they have.
 
     Method (`fairopt.allocation.multipath`): a primal-dual interior point in prices, and one in
     relative changes where that fails, by continuation from smaller alpha where alpha is large.
@@ -47,10 +47,11 @@ def alpha_fair_path_allocation(
     by HiGHS at 0 and, one per level, at inf. Meant for up to some thousand links and paths; at
     alpha >= 20 stages take seconds for 30 flows and half a minute for 120.
 
-    Guarantee: for finite alpha OPTIMAL means that `path_allocation_residual` is at most tol, and
-    that no group of flows could gain more than 1e-4 of what it pays if all flows with higher prices
-    keep their rates (a linear programme per step down in prices, as float64 prices cannot show
-    it). Otherwise STEP_LIMIT, with those flows in `sentence`.
+    Guarantee: OPTIMAL means that `path_allocation_residual` is at most tol. For finite alpha > 0 it
+    also means that no group of flows could gain more than 1e-4 of what it pays if all flows with
+    higher prices keep their rates (a linear programme per step down in prices, as float64 prices
+    cannot show it); otherwise STEP_LIMIT, with those flows in `sentence`. At inf, that the value of
+    every level is that of its dual programme within tol.
 
     Raises:
         InvalidInput: for NaN, negative, complex or text entries, and shapes that do not fit.
@@ -79,7 +80,7 @@ def path_allocation_residual(
     *,
     priority: ArrayLike | None = None,
 ) -> float:
-    r"""How far path rates and prices are from optimal, for finite alpha; no solver is involved.
+    r"""How far path rates and prices are from optimal; no solver is involved.
 
     With path prices R' lambda and the flow price q_i, the least of them over the paths of i: the
     stationarity and feasibility of `fairopt.allocation_residual`; for every link the geometric mean
@@ -91,6 +92,12 @@ def path_allocation_residual(
     local duality gaps: such problems are often degenerate, and flow rates are known to about the
     root of the gap.
 
+    At alpha = inf the highest price on a path takes the place of the sum, priorities have no
+    effect, and there are no means, as levels are decided by linear programmes: for every link the
+    smaller of its unused share and its largest share in a price counts, for every pair of paths of
+    a flow the smaller of the relative extra price of one and the largest part that it fills of a
+    link which the other does not use.
+
     A chain of exchanges between several flows may be better by less than the rounding of each
     price, and yet matter to flows with low prices; `alpha_fair_path_allocation` checks that by
     linear programmes, this function does not.
@@ -99,13 +106,13 @@ def path_allocation_residual(
         routing: As in `alpha_fair_path_allocation`, like the following.
         owner: (paths,).
         capacity: (links,).
-        alpha: Utility power in [0, inf).
+        alpha: Utility power in [0, inf].
         path_rates: (paths,) z.
         prices: (links,) lambda.
         priority: (flows,).
 
     Raises:
-        InvalidInput: as `alpha_fair_path_allocation`, and for alpha = inf.
+        InvalidInput: as `alpha_fair_path_allocation`.
 
     Example:
         >>> from fairopt import path_allocation_residual
@@ -116,11 +123,8 @@ def path_allocation_residual(
     """
     from fairopt.allocation.multipath.problem import path_residual, read_paths
     from fairopt.allocation.problem import number_of_each
-    from fairopt.errors import InvalidInput
 
     problem = read_paths(routing, owner, capacity, alpha, priority)
-    if problem.by_path.alpha == np.inf:
-        raise InvalidInput("alpha", alpha, "finite; at inf there is one programme per level")
     z = number_of_each("path_rates", path_rates, problem.by_path.flows, "paths")
     lam = number_of_each("prices", prices, problem.by_path.links, "links")
     return path_residual(problem, z, lam)

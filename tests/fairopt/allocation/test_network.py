@@ -68,8 +68,11 @@ def test_refusals_name_what_is_wrong():
     made.add_edge(0, "bare")
     with pytest.raises(InvalidInput, match="bare"):
         network.allocation_on_graph(made, [(0, 1)], 1.0)
-    with pytest.raises(InvalidInput, match="parallel"):
-        network.allocation_on_graph(nx.MultiGraph(made), [(0, 1)], 1.0)
+    made.remove_node("bare")
+    several = nx.MultiGraph(made)
+    several.add_edge(0, 1, key="bare one")
+    with pytest.raises(InvalidInput, match="key 'bare one'"):
+        network.allocation_on_graph(several, [(0, 1)], 1.0)
     with pytest.raises(InvalidInput):
         network.allocation_on_graph([[1.0]], [(0, 1)], 1.0)
 
