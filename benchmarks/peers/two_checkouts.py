@@ -5,7 +5,7 @@ the same processor, which is another one in the next round, and who begins alter
 is that of the processor, so that neighbours on the machine count for little. A ratio above 1 means
 that this checkout is slower; it is the median over rounds with quartiles. Compiling is left out.
 
-Run with: python benchmarks/peers/two_checkouts.py [OTHER] [--rounds 31] [--only PATTERN] [--json FILE]
+Run with: python benchmarks/peers/two_checkouts.py [OTHER] [--rounds 31] [--only X] [--json FILE]
 OTHER is a folder or a revision of this repository; the default, HEAD, shows what is not committed.
 """
 
