@@ -29,7 +29,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TASKS = (2, 8, 32)
 BATCH = 64  # problems in one call
 ALPHAS = (0.0, 0.5, 1.0, 2.0, 10.0, np.inf)
