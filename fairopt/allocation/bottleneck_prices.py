@@ -12,26 +12,37 @@ others are found here, so that a price does not depend on the method.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from fairopt.allocation.presolve.scaling import Point
 from fairopt.allocation.problem import Problem
-from fairopt.allocation.residual import relative_loads
-from fairopt.arrays import Array
+from fairopt.arrays import Array, BoolArray, Ints
 
 FULL = 1e-12  # relative: a link with less slack is full, as loads are sums of many rates
 
 
 def with_ties(problem: Problem, point: Point, slack: float) -> Point:
     """The point of max-min rates with the prices of every bottleneck: less slack is full."""
-    with np.errstate(divide="ignore", over="ignore"):
-        full = relative_loads(problem, point.rates) >= 1.0 - slack
-        wanted = np.where(full, 1.0 / largest_rates(problem, point.rates), 0.0)
-        bounded = (point.rates > 0.0) & (point.rates >= problem.upper * (1.0 - slack))
-        own = np.where(bounded, 1.0 / point.rates, 0.0)
-    prices = np.where(point.prices > 0.0, point.prices, wanted)
-    upper_prices = np.where(point.upper_prices > 0.0, point.upper_prices, own)
-    return Point(point.rates, prices, upper_prices)
+    rates = point.rates
+    load = problem.routing @ rates
+    full = (load > 0.0) & np.isfinite(problem.capacity)
+    full &= load >= problem.capacity * (1.0 - slack)
+    prices = _add(point.prices, full, lambda links: largest_rates(problem, rates)[links])
+    bounded = (rates > 0.0) & (rates >= problem.upper * (1.0 - slack))
+    return Point(rates, prices, _add(point.upper_prices, bounded, lambda flows: rates[flows]))
+
+
+def _add(prices: Array, full: BoolArray, rate: Callable[[Ints], Array]) -> Array:
+    """The prices, and one over the rate where something is full and there is none."""
+    missing = np.flatnonzero(full & (prices == 0.0))
+    if not len(missing):
+        return prices
+    added = prices.copy()
+    with np.errstate(over="ignore"):
+        added[missing] = 1.0 / rate(missing)
+    return added
 
 
 def largest_rates(problem: Problem, rates: Array) -> Array:

@@ -23,7 +23,7 @@ from fairopt.allocation.presolve.redundant_links import redundant
 from fairopt.allocation.problem import Entries, Problem
 from fairopt.arrays import Array, BoolArray, Ints
 
-LEAST_ENTRY = -700.0  # log: what a link hardly notices stays an entry, a zero would be none
+LEAST_PART = 1e-304  # of a link: what it does not notice stays an entry, a zero would be none
 OWN = -1  # the bound of a flow is its own `upper`, not a link
 
 
@@ -157,8 +157,9 @@ def _scaled(
     np.cumsum(np.bincount(flow, minlength=len(flows)), out=indptr[1:])
     path = np.minimum.reduceat(limit, indptr[:-1])
     unit = np.minimum(path, log_bound[flows])
-    log_entry = np.maximum(unit[flow] - limit, LEAST_ENTRY)
-    entries = (np.exp(log_entry), link, indptr)
+    part = np.exp(unit[flow] - limit)
+    np.maximum(part, LEAST_PART, out=part)
+    entries = (part, link, indptr)
     by_flow = sparse.csr_array(entries, shape=(len(flows), len(links)))
     weight = np.log(problem.priority[flows])
     if np.isfinite(problem.alpha):
