@@ -34,6 +34,7 @@ from fairopt.kernels.jit import helper, summing
 from fairopt.kernels.linear import EPS, dot, dot_abs, fill, solve_factored
 
 GROWTH_ROUNDS = 6  # times that tasks outside join the repair before it is given up
+CLEAR = 1e-3  # rounding of a square, relative to it, that changes no bound by much
 SAFETY = 1.0 + 2.0**-30  # covers the rounding of square roots and sums in the bounds themselves
 
 
@@ -70,6 +71,7 @@ class Point(NamedTuple):
         zeta: (n,) largest error of z, for every matrix within E of C.
         b: (n,) products that the repair must have.
         e: (n,) scratch.
+        columns: (4, n) scratch.
     """
 
     x: Array
@@ -79,6 +81,7 @@ class Point(NamedTuple):
     zeta: Array
     b: Array
     e: Array
+    columns: Array
 
 
 class Scratch(NamedTuple):
@@ -134,12 +137,11 @@ def refutes_error(cone: Cone, point: Point, S: float) -> bool:
 
 
 @helper
-def least_reference(cone: Cone, y: Array) -> float:
-    """A lower bound of |g0|, from sums in twice the digits; 0 if it is not resolved."""
+def precise_square(cone: Cone, y: Array) -> tuple[float, float]:
+    """y'Cy from sums in twice the digits, and a bound of its rounding."""
     n = y.shape[0]
-    square, lost, S, size = 0.0, 0.0, 0.0, 0.0
+    square, lost, size = 0.0, 0.0, 0.0
     for k in range(n):
-        S += abs(y[k])
         total, rest = 0.0, 0.0
         for j in range(n):
             product = cone.C[k, j] * y[j]
@@ -150,7 +152,24 @@ def least_reference(cone: Cone, y: Array) -> float:
         square, low = two_sum(square, term)
         lost += low
         size += abs(term) * 4.0 * EPS
-    return math.sqrt(max(square + lost - (cone.error[0] * S * S + size) * SAFETY, 0.0)) / SAFETY
+    return square + lost, size
+
+
+@helper
+def least_reference(cone: Cone, y: Array, slopes: Array) -> float:
+    """A lower bound of |g0| from slopes = C y; 0 if it is not resolved.
+
+    Where the rounding of the slopes would count, they are summed again in twice the digits.
+    """
+    n = y.shape[0]
+    square, S = 0.0, 0.0
+    for k in range(n):
+        square += y[k] * slopes[k]
+        S += abs(y[k])
+    size = (n + 2.0) * EPS * S * S * (1.0 + cone.error[0])  # no entry of C is larger
+    if size > CLEAR * (square - cone.error[0] * S * S):
+        square, size = precise_square(cone, y)
+    return math.sqrt(max(square - (cone.error[0] * S * S + size) * SAFETY, 0.0)) / SAFETY
 
 
 @helper
@@ -181,31 +200,54 @@ def common_bound(cone: Cone, point: Point) -> float:
 
 
 @summing
-def dot_from(a: Array, b: Array, begin: int, end: int) -> float:
-    """Sum of a[k] b[k] for begin <= k < end."""
+def four_dots(row: Array, columns: Array, begin: int) -> tuple[float, float, float, float]:
+    """Sums of row[k] columns[c, begin + k] for four c: one pass over a row of a factor."""
+    n = row.shape[0]
+    a, b = columns[0][begin : begin + n], columns[1][begin : begin + n]
+    c, d = columns[2][begin : begin + n], columns[3][begin : begin + n]
+    w, x, y, z = 0.0, 0.0, 0.0, 0.0
+    for k in range(n):
+        w += row[k] * a[k]
+        x += row[k] * b[k]
+        y += row[k] * c[k]
+        z += row[k] * d[k]
+    return w, x, y, z
+
+
+@helper
+def triangle(L: Array, begin: int, end: int, columns: Array) -> float:
+    """Fill columns begin, begin + 1, ... of L^-1 down to row `end`; return their square."""
     total = 0.0
-    for k in range(begin, end):
-        total += a[k] * b[k]
+    for c in range(end - begin):
+        for i in range(begin, end):
+            rest = 1.0 if i == begin + c else 0.0
+            for k in range(begin + c, i):
+                rest -= L[i, k] * columns[c, k]
+            columns[c, i] = rest / L[i, i] if i >= begin + c else 0.0
+            total += columns[c, i] * columns[c, i]
     return total
 
 
 @helper
-def inverse_trace(L: Array, m: int, column: Array) -> float:
-    """Trace of (L L')^-1 of the first m rows."""
+def inverse_trace(L: Array, m: int, columns: Array) -> float:
+    """Trace of (L L')^-1 of the first m rows; `columns` (4, n) has room for four of L^-1."""
     total = 0.0
-    for j in range(m):
-        column[j] = 1.0 / L[j, j]
-        total += column[j] * column[j]
-        for i in range(j + 1, m):
-            column[i] = -dot_from(L[i], column, j, i) / L[i, i]
-            total += column[i] * column[i]
+    for begin in range(0, m, 4):
+        end = min(begin + 4, m)
+        total += triangle(L, begin, end, columns)
+        for i in range(end, m):
+            w, x, y, z = four_dots(L[i][begin:i], columns, begin)
+            pivot = -1.0 / L[i, i]
+            columns[0, i], columns[1, i] = w * pivot, x * pivot
+            columns[2, i], columns[3, i] = y * pivot, z * pivot
+            total += (w * w + x * x + y * y + z * z) * pivot * pivot
     return total
 
 
 @helper
-def least_eigenvalue(L: Array, m: int, cone: Cone, column: Array) -> float:
+def least_eigenvalue(L: Array, m: int, cone: Cone, columns: Array) -> float:
     """A lower bound over all matrices within E of C, on the tasks whose factor of M is L."""
-    trace = inverse_trace(L, m, column)
+    trace = inverse_trace(L, m, columns)
     rounding = 2.0 * m * (m + 2.0) * EPS
     return 1.0 / trace - cone.shift[0] - m * cone.error[0] - rounding
 
@@ -245,7 +287,7 @@ def independent_bound(cone: Cone, point: Point, active: ActiveSet, m: int) -> fl
         for a in range(size):
             point.b[P[a]] = wanted(point, P[a])
             square += point.b[P[a]] ** 2
-        least = least_eigenvalue(active.L, size, cone, point.e) if size > 0 else 1.0
+        least = least_eigenvalue(active.L, size, cone, point.columns) if size > 0 else 1.0
         if not least > 0.0:
             break
         R = math.sqrt(square / least) * SAFETY

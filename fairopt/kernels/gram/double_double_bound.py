@@ -74,9 +74,9 @@ def least_reference(cone: Cone, y: Double, slope: Double) -> float:
 
 
 @allocating
-def least_eigenvalue(cone: Cone, support: Support, m: int, column: Array) -> float:
+def least_eigenvalue(cone: Cone, support: Support, m: int, columns: Array) -> float:
     """A lower bound over all matrices within E of S, on the first m tasks of the support."""
-    trace = inverse_trace(support.L.high, m, column)
+    trace = inverse_trace(support.L.high, m, columns)
     rho = (m + 3.0) * 0.5 * EPS * math.sqrt(m * trace) * SAFETY
     if not rho <= LARGEST_RHO:
         return 0.0
@@ -97,7 +97,7 @@ def independent_bound(cone: Cone, point: Point, support: Support, m: int) -> flo
         square, before = 0.0, size
         for a in range(size):
             square += wanted(point, P[a]) ** 2
-        least = least_eigenvalue(cone, support, size, point.e) if size > 0 else 1.0
+        least = least_eigenvalue(cone, support, size, point.columns) if size > 0 else 1.0
         if not least > 0.0:
             break
         R = math.sqrt(square / least) * SAFETY

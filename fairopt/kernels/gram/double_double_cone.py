@@ -67,10 +67,19 @@ def double_matrix(n: int) -> Double:
 @allocating
 def workspace(n: int) -> Work:
     """Everything a projection needs."""
-    rows, floats, ints = np.empty((16, n)), np.empty((7, n)), np.empty((7, n), np.int64)
+    rows, floats, ints = np.empty((16, n)), np.empty((11, n)), np.empty((7, n), np.int64)
     first = Support(double_matrix(n), ints[0], ints[1], ints[2], double_rows(rows, 6))
     second = Support(double_matrix(n), ints[3], ints[4], ints[5], double_rows(rows, 7))
-    point = Point(floats[0], floats[1], floats[2], floats[3], floats[4], floats[5], floats[6])
+    x, y, v, z, zeta, b, e = (
+        floats[0],
+        floats[1],
+        floats[2],
+        floats[3],
+        floats[4],
+        floats[5],
+        floats[6],
+    )
+    point = Point(x, y, v, z, zeta, b, e, floats[7:])
     return Work(
         double_rows(rows, 0),
         double_rows(rows, 1),

@@ -102,10 +102,10 @@ def make_definite(cone: Cone, L: Array) -> None:
 
 
 @helper
-def share_bounds(cone: Cone, L: Array, scratch: Scratch) -> None:
+def share_bounds(cone: Cone, point: Point, L: Array, scratch: Scratch) -> None:
     """Fill what the bounds of many projections share, from the factor of the whole M."""
     n = cone.d.shape[0]
-    least = 1.0 / inverse_trace(L, n, scratch.rows[0]) - cone.shift[0]
+    least = 1.0 / inverse_trace(L, n, point.columns) - cone.shift[0]
     cone.least[0] = max(least - n * cone.error[0] - 2.0 * n * (n + 2.0) * EPS, 0.0)
     find_common_lift(cone, scratch, scratch.rows[3])
 
@@ -201,7 +201,7 @@ def projection(
         q[i] = dot(C[i], point.y, n) if d[i] > 0.0 else 0.0
     clear(active)
     m = warm_support(cone.M, u, active) if warm != 0.0 else 0
-    length = least_reference(cone, point.y)
+    length = least_reference(cone, point.y, q)
     goal = accuracy * length
     least, before, steps, fitted = math.inf, math.inf, 0, False
     for _ in range(1 + PROXIMAL_STEPS):
@@ -261,7 +261,7 @@ def dual_cone(
     n = A.shape[0]
     C, M, L, S = np.empty((n, n)), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
     B, K = np.empty((n, n)), np.empty((n, n))
-    rows = np.empty((17, n))
+    rows = np.empty((21, n))
     known = np.empty(4)
     ints = np.empty((7, n), np.int64)
     d, r = rows[13], rows[14]
@@ -274,11 +274,11 @@ def dual_cone(
     fill_shifted(cone)
     active = active_set(L, ints[:3], rows[2])
     scratch = Scratch(B, rows[:6], active_set(K, ints[3:6], rows[16]), ints[6])
-    point = Point(rows[6], rows[7], rows[8], rows[9], rows[10], rows[11], rows[12])
+    point = Point(rows[6], rows[7], rows[8], rows[9], rows[10], rows[11], rows[12], rows[17:])
     checked = 4 * references.shape[0] >= n and n > 1
     if checked and fault == 0:
         make_definite(cone, L)
-        share_bounds(cone, L, scratch)
+        share_bounds(cone, point, L, scratch)
     goal, k = default_accuracy(accuracy, assumed[0]), 0
     while k < references.shape[0]:
         status[k], residual[k], steps[k], direction_error[k] = fault, math.inf, 0, math.inf
@@ -300,7 +300,7 @@ def dual_cone(
             goal = default_accuracy(accuracy, assumed[0])
             if checked:
                 make_definite(cone, L)
-                share_bounds(cone, L, scratch)
+                share_bounds(cone, point, L, scratch)
             continue
         status[k - 1] = INDEFINITE if code == REFUTED else code
         if status[k - 1] == INDEFINITE:
