@@ -35,6 +35,7 @@ from fairopt.kernels.linear import EPS, dot, dot_abs, fill, solve_factored
 
 GROWTH_ROUNDS = 6  # times that tasks outside join the repair before it is given up
 CLEAR = 1e-3  # rounding of a square, relative to it, that changes no bound by much
+UNKNOWN = -1.0  # square of a combination that is found when the first bound needs it
 SAFETY = 1.0 + 2.0**-30  # covers the rounding of square roots and sums in the bounds themselves
 
 
@@ -49,7 +50,7 @@ class Cone(NamedTuple):
         shift: (1,) what M has more on its diagonal.
         least: (1,) a lower bound of the eigenvalues of all matrices within E of C, or 0.
         lift: (n,) C p for the min-norm combination p of all tasks.
-        square: (1,) p'Cp; inf if p does not lift all tasks, or is not known.
+        square: (1,) p'Cp; inf if p does not lift all tasks, UNKNOWN if it was not looked for yet.
     """
 
     C: Array
@@ -138,7 +139,7 @@ def refutes_error(cone: Cone, point: Point, S: float) -> bool:
 
 @helper
 def precise_square(cone: Cone, y: Array) -> tuple[float, float]:
-    """y'Cy from sums in twice the digits, and a bound of its rounding."""
+    """The product y'Cy from sums in twice the digits, and a bound of its rounding."""
     n = y.shape[0]
     square, lost, size = 0.0, 0.0, 0.0
     for k in range(n):
@@ -384,8 +385,10 @@ def lifted(cone: Cone, point: Point, Cp: Array, square: float, t: float) -> floa
 
 
 @helper
-def common_lift_bound(cone: Cone, point: Point) -> float:
-    """The repair along the min-norm combination of all tasks, where it is known."""
+def common_lift_bound(cone: Cone, point: Point, scratch: Scratch) -> float:
+    """The repair along the min-norm combination of all tasks, where that is shared."""
+    if cone.square[0] == UNKNOWN:
+        find_common_lift(cone, scratch, point.b)
     if cone.square[0] == math.inf:
         return math.inf
     error, t = lift_error(cone), 0.0

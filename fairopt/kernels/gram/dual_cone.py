@@ -22,12 +22,12 @@ from fairopt.kernels.gram.correlation import (
     unit_exponent,
 )
 from fairopt.kernels.gram.direction_bound import (
+    UNKNOWN,
     Cone,
     Point,
     Scratch,
     common_bound,
     common_lift_bound,
-    find_common_lift,
     independent_bound,
     inverse_trace,
     least_reference,
@@ -102,12 +102,12 @@ def make_definite(cone: Cone, L: Array) -> None:
 
 
 @helper
-def share_bounds(cone: Cone, point: Point, L: Array, scratch: Scratch) -> None:
+def share_bounds(cone: Cone, point: Point, L: Array) -> None:
     """Fill what the bounds of many projections share, from the factor of the whole M."""
     n = cone.d.shape[0]
     least = 1.0 / inverse_trace(L, n, point.columns) - cone.shift[0]
     cone.least[0] = max(least - n * cone.error[0] - 2.0 * n * (n + 2.0) * EPS, 0.0)
-    find_common_lift(cone, scratch, scratch.rows[3])
+    cone.square[0] = UNKNOWN
 
 
 @helper
@@ -152,7 +152,7 @@ def best_bound(
     if bound > goal:
         bound = min(bound, common_bound(cone, point))
     if bound > goal:
-        bound = min(bound, common_lift_bound(cone, point))
+        bound = min(bound, common_lift_bound(cone, point, scratch))
     if bound > goal:
         bound = min(bound, independent_bound(cone, point, active, m))
     if bound > goal:
@@ -278,7 +278,7 @@ def dual_cone(
     checked = 4 * references.shape[0] >= n and n > 1
     if checked and fault == 0:
         make_definite(cone, L)
-        share_bounds(cone, point, L, scratch)
+        share_bounds(cone, point, L)
     goal, k = default_accuracy(accuracy, assumed[0]), 0
     while k < references.shape[0]:
         status[k], residual[k], steps[k], direction_error[k] = fault, math.inf, 0, math.inf
@@ -300,7 +300,7 @@ def dual_cone(
             goal = default_accuracy(accuracy, assumed[0])
             if checked:
                 make_definite(cone, L)
-                share_bounds(cone, point, L, scratch)
+                share_bounds(cone, point, L)
             continue
         status[k - 1] = INDEFINITE if code == REFUTED else code
         if status[k - 1] == INDEFINITE:
