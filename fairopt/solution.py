@@ -30,6 +30,7 @@ class Status(IntEnum):
     UNBOUNDED = 5
     OUT_OF_RANGE = 6
     ROUNDING_LIMITED = 7
+    NOT_FINITE = 8
 
     @property
     def sentence(self) -> str:
@@ -51,6 +52,7 @@ _SENTENCES = (
     "unbounded: something that nothing limits",
     "out of range: the exact answer is not representable in float64",
     "solved as far as float64 weights can show: the residual is at its rounding floor",
+    "not finite: a gradient holds NaN or inf, so there is no direction",
 )
 _ADVICE = (
     "nothing",
@@ -61,6 +63,7 @@ _ADVICE = (
     "limit what is unlimited",
     "rescale the priorities or gradients, or use alpha in [0, 200] or inf",
     "nothing",
+    "skip the step; with a GradScaler it is skipped and the scale lowered, else look at the loss",
 )
 _MEMBERS = tuple(Status)
 _BY_RANK = np.array(
@@ -73,6 +76,7 @@ _BY_RANK = np.array(
         Status.OUT_OF_RANGE,
         Status.UNBOUNDED,
         Status.INFEASIBLE,
+        Status.NOT_FINITE,
     ]
 )
 _RANK = np.argsort(_BY_RANK)  # place of every status in that order
@@ -103,6 +107,8 @@ class Solution:
             is for some problems of a batch.
         direction: (D,) d itself, summed in twice the digits and rounded once, from the solvers that
             see the gradients; there `direction_error` is that of `direction`.
+        tasks: Names of the tasks where the caller gave some, as `fairopt.torch.backward` takes a
+            dictionary of losses.
 
     Example:
         >>> from fairopt import fairgrad
@@ -125,11 +131,19 @@ class Solution:
     direction_error: float | Array = math.nan
     low: Array | None = None
     direction: Array | None = None
+    tasks: tuple[str, ...] | None = None
 
     @property
     def ok(self) -> bool:
         """OPTIMAL or ROUNDING_LIMITED, everywhere for a batch."""
         return bool(np.isin(self.status, GOOD).all())
+
+    @property
+    def by_task(self) -> dict[str, Any]:
+        """The weights by name of the task; by its number where there are no names."""
+        names = self.tasks or tuple(map(str, range(self.weights.shape[-1])))
+        weights = np.moveaxis(self.weights, -1, 0)
+        return {name: w if w.ndim else float(w) for name, w in zip(names, weights, strict=True)}
 
     @property
     def sentence(self) -> str:
@@ -138,7 +152,7 @@ class Solution:
         if np.size(self.status) == 0:
             return "an empty batch"
         status = _MEMBERS[int(np.asarray(self.status)[index])]
-        return status.sentence + _numbers(status, *self._facts(index))
+        return status.sentence + _numbers(status, *self._facts(index), self.tasks)
 
     def require(self) -> Solution:
         """This solution if it is an answer.
@@ -199,6 +213,7 @@ def single(weights: Array, status: Any, residual: Any, iterations: Any, **others
         direction_error=math.nan,
         low=None,
         direction=None,
+        tasks=None,
     )
     solution.__dict__.update(others)
     return solution
@@ -210,7 +225,8 @@ def worst(status: ArrayLike, axis: int | None = None) -> Any:
     From best to worst: OPTIMAL and ROUNDING_LIMITED are answers; PARETO_STATIONARY is a proven
     fact with weights of zero; UNDECIDED weights are exact for some matrix with these digits;
     STEP_LIMIT is an unfinished point; OUT_OF_RANGE has an answer and no weights; UNBOUNDED and
-    INFEASIBLE have none, and the last is helped by no other input but by another problem.
+    INFEASIBLE have none, and the last is helped by no other input but by another problem;
+    NOT_FINITE is no problem at all.
 
     Args:
         status: `Status` values of any shape, not empty.
@@ -230,10 +246,15 @@ def worst(status: ArrayLike, axis: int | None = None) -> Any:
     return found if np.ndim(found) else _MEMBERS[int(found)]
 
 
-def _numbers(status: Status, worst: int, floor: float, error: float) -> str:
+def _numbers(
+    status: Status, worst: int, floor: float, error: float, tasks: tuple[str, ...] | None
+) -> str:
     """What a sentence adds for this problem."""
+    task = f"task {worst}" if tasks is None or worst < 0 else f"task {tasks[worst]!r}"
+    if status is Status.NOT_FINITE:
+        return f" (first that of {task})" if worst >= 0 else ""
     if status is Status.ROUNDING_LIMITED:
-        return f" of {floor:.1e}, met by task {worst}" if worst >= 0 else ""
+        return f" of {floor:.1e}, met by {task}" if worst >= 0 else ""
     if status is Status.UNDECIDED:
         return f" (its entries are known within {error:.1e} for unit gradients)"
     return ""

@@ -65,7 +65,7 @@ def _with_rows(batch: Solution, rows: dict[int, Solution]) -> Solution:
     """A batch with some of its problems replaced by single solutions."""
     if not rows:
         return batch
-    changed = {}
+    changed: dict[str, Any] = {}
     for name in (field.name for field in fields(Solution)):
         values = {i: getattr(row, name) for i, row in rows.items()}
         old = getattr(batch, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -45,6 +45,28 @@ class PreciseMethod(Method, Protocol):
         """A solution of one problem, `low` included if it needs that; None if this cannot help."""
 
 
+def for_tasks(method: Method, tasks: Sequence[int], K: int) -> Method:
+    """The method for some of K tasks: what it knows per task is restricted to them.
+
+    A method of your own that holds one number per task says how by a `for_tasks` of its own.
+    """
+    restrict = getattr(method, "for_tasks", None)
+    if len(tasks) == K or restrict is None:
+        return method
+    chosen: Method = restrict(list(tasks), K)
+    return chosen
+
+
+def _of_tasks(name: str, values: ArrayLike | None, tasks: Sequence[int], K: int) -> Array | None:
+    """The entries of some tasks; a single number stands for all."""
+    if values is None or np.ndim(values) == 0:
+        return None if values is None else np.asarray(values, dtype=np.float64)
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape[-1] != K:
+        raise InvalidInput(name, array.tolist(), f"{K} numbers, one per task")
+    return array[..., list(tasks)]
+
+
 def checked_method(method: object) -> None:
     """Refuse what cannot solve: a name, or a record without its parentheses."""
     if isinstance(method, type) or not callable(getattr(method, "solve", None)):
@@ -76,6 +98,10 @@ class FairGrad:
         if np.ndim(self.alpha) or self.alpha != 0.0 or stacked:
             return None
         return _graded(fairgrad_sum_from_double_gram(*gram(), self.priority))
+
+    def for_tasks(self, tasks: Sequence[int], K: int) -> FairGrad:
+        """With the priorities of these tasks."""
+        return replace(self, priority=_of_tasks("priority", self.priority, tasks, K))
 
 
 @dataclass(frozen=True)
@@ -125,6 +151,10 @@ class DualCone:
             return None
         reference = None if self.reference is None else np.asarray(self.reference, dtype=np.float64)
         return _graded(dual_cone_from_double_gram(*gram(), reference))
+
+    def for_tasks(self, tasks: Sequence[int], K: int) -> DualCone:
+        """With the reference of these tasks."""
+        return replace(self, reference=_of_tasks("reference", self.reference, tasks, K))
 
 
 @dataclass(frozen=True)

@@ -2,97 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from fairopt import checks
-from fairopt.errors import InvalidInput
-from fairopt.solution import Solution
-from fairopt.torch.aggregating import aggregate
-from fairopt.torch.methods import Method
+from fairopt.solution import Solution, Status
+from fairopt.torch.aggregating import report
+from fairopt.torch.methods import Method, checked_method, for_tasks
+from fairopt.torch.step.accumulate import accumulate
+from fairopt.torch.step.decide import decide, decide_by_products, suits_products
+from fairopt.torch.step.differentiate import differentiate
+from fairopt.torch.step.finite import all_finite, scaled
+from fairopt.torch.step.losses import Losses, features_of, shared_parameters, tasks_of
+from fairopt.torch.step.plan import Plan
+from fairopt.torch.step.ranks import Ranks, Reduce
 
 HEADS = ("unit", "weighted")
+LENGTHS = ("own", "mean")
+REDUCED = ("gradients", "gram")
 
 
 def backward(
-    losses: Sequence[Tensor],
-    shared: Sequence[Tensor],
+    losses: Losses,
+    shared: Iterable[Tensor],
     method: Method,
     *,
+    present: ArrayLike | Tensor | None = None,
+    loss_scale: Any = None,
+    reduce: Reduce | None = None,
+    reduce_what: str = "gradients",
+    features: Tensor | Sequence[Tensor] | None = None,
+    features_tol: float = 1e-2,
     heads: str = "unit",
+    length: str = "own",
     retain_graph: bool = False,
 ) -> Solution:
-    """One multi-task backward pass: like `sum(losses).backward()`, with a fair direction.
+    r"""One multi-task backward pass: like `sum(losses).backward()`, with a fair direction.
 
-    Adds the direction to `.grad` of the shared parameters, and to every other parameter the
-    gradient of its losses: with weight one ("unit", as released FairGrad code does) or with the
-    weights of the solution ("weighted").
+    Adds the direction :math:`d = \sum_k w_k g_k` to `.grad` of the shared parameters, and to every
+    other parameter the gradient of its losses: with weight one ("unit", as released FairGrad code
+    does) or with the weights of the solution ("weighted"). As in PyTorch, gradients accumulate, and
+    parameters that are frozen or that no loss reaches keep `.grad` as it was, None included.
+
+    Nothing raises in a training loop but what a plain `backward()` would raise, or an argument that
+    can never be right. A step whose gradients hold NaN or inf returns NOT_FINITE, names the first
+    such task, and leaves every `.grad` as it was; it is logged once.
 
     Args:
-        losses: K scalar losses.
-        shared: Parameters that all tasks share; one a task does not use counts as zero there.
+        losses: K scalar losses: a list, a 1-D tensor, a dict (its names are in the solution), or
+            anything that yields them.
+        shared: Parameters that all tasks share; one a task does not use counts as zero there, and
+            one that stands there twice (tied weights) counts once.
         method: A record such as `FairGrad(2.0)`.
+        present: K booleans; absent tasks (no labels in this batch) are left out altogether,
+            whatever their loss. Priorities and references of `method` follow, absent weights are 0.
+        loss_scale: The number by which the losses were multiplied, or a `torch.amp.GradScaler`;
+            then they come unscaled and are scaled here. The direction does not depend on it, and
+            `.grad` carries the scale, as after `scaler.scale(loss).backward()`. With a scaler a
+            step that is not finite is written to `.grad`, so that `scaler.step` skips it and
+            `scaler.update` lowers the scale.
+        reduce: Called with a tensor, returns its sum (or mean) over the ranks of a data-parallel
+            job. The gradient rows of the tasks are reduced before their Gram matrix is formed,
+            since a sum of Gram matrices is not the Gram matrix of sums, and so are the gradients
+            of the heads. A task is present if it is on some rank. Take the model out of
+            `DistributedDataParallel` (`ddp.module`) or use `ddp.no_sync()`.
+        reduce_what: "gradients", or "gram" where the ranks hold disjoint parameters of one model.
+        features: The tensor or tensors through which all losses reach `shared`. With 16 tasks or
+            more and `FairGrad` at a finite alpha above 0 the weights are then found by products
+            with the trunk alone, at a cost that hardly depends on K (`step.matrix_free`), unless
+            the trunk has convolutions, whose double backward is slow. Where that does not end, the
+            exact step is taken.
+        features_tol: Largest residual of weights found so.
         heads: "unit" or "weighted".
+        length: "own", or "mean": the direction is given the length of the mean gradient (FairGrad's
+            own length grows as gradients shrink); the weights returned are those of that direction.
         retain_graph: As in PyTorch.
 
     Returns:
-        The solution; where it is not ok see `aggregate`.
+        The solution of the K tasks, in units of unscaled losses; where it is not ok see
+        `aggregate`. `solution.by_task` has the weights by name.
 
     Raises:
-        InvalidInput: for no losses, losses that are no scalars, or no shared parameters.
+        InvalidInput: for no losses, losses that are no scalars, no trainable shared parameter, or
+            if no loss reaches any of them.
+
+    Example:
+        >>> w = torch.tensor([1.0, 1.0], requires_grad=True)
+        >>> losses = {"first": w[0], "second": w.square().sum(), "unlabelled": w.sum() * torch.nan}
+        >>> solution = backward(losses, [w], FairGrad(2.0), present=[True, True, False])
+        >>> {name: round(weight, 3) for name, weight in solution.by_task.items()}
+        {'first': 0.83, 'second': 0.134, 'unlabelled': 0.0}
     """
+    checked_method(method)
     unit = checks.choice("heads", heads, HEADS) == "unit"
-    parameters = list(shared)
-    if not parameters or not losses or any(loss.numel() != 1 for loss in losses):
-        raise InvalidInput("losses and shared", len(losses), "scalar losses, shared parameters")
-    kept = [p.grad for p in parameters]
-    try:
-        updates = (_separate_backward if unit else _gradients)(losses, parameters, retain_graph)
-        direction, solution = aggregate(updates, method)
-        if not unit:
-            _differentiate(_weighted_sum(losses, solution), retain_graph)
-    finally:
-        for p, old in zip(parameters, kept, strict=True):
-            p.grad = old
-    for p, old, new in zip(parameters, kept, direction, strict=True):
-        step = torch.zeros_like(p) if new is None else new
-        p.grad = step if old is None else old + step
+    own = checks.choice("length", length, LENGTHS) == "own"
+    checks.choice("reduce_what", reduce_what, REDUCED)
+    tasks, parameters = tasks_of(losses, present), shared_parameters(shared)
+    tol = checks.number("features_tol", features_tol, 0.0, 1.0, "a number in (0, 1)")
+    ranks = Ranks(reduce if reduce_what == "gradients" else None)
+    values, scale, watched = scaled(tasks.values, loss_scale)
+    plan = Plan.of(tasks, values, parameters, ranks, features_of(features))
+    if not plan.chosen:
+        return Solution(np.zeros(plan.K), Status.OPTIMAL, 0.0, 0, tasks=tasks.names)
+    restricted = for_tasks(method, plan.chosen, plan.K)
+    decision = None
+    if ranks.alone and suits_products(plan.way, restricted):
+        decision = decide_by_products(plan.way, restricted, scale, tol, retain_graph)
+    if decision is None:
+        rows = plan.empty_rows()
+        found = differentiate(plan.way, rows, retain_graph)
+        rows.finish(ranks)
+        grams = Ranks(reduce if reduce_what == "gram" else None)
+        decision = decide(rows, found, restricted, scale, grams)
+    decision = decision if own else decision.of_mean_length()
+    pairs = decision.gradients + plan.head_gradients(decision, unit)
+    if decision.finite and not all_finite([g for _, g in pairs]):
+        decision = decision.overflowed()
+    if decision.finite or watched:
+        accumulate(pairs)
+    solution = plan.whole(decision.solution)
+    report(solution)
     return solution
-
-
-def _separate_backward(
-    losses: Sequence[Tensor], parameters: list[Tensor], retain_graph: bool
-) -> list[list[Tensor | None]]:
-    """One backward pass per loss: heads accumulate, shared gradients are taken away."""
-    updates = []
-    for k, loss in enumerate(losses):
-        for p in parameters:
-            p.grad = None
-        _differentiate(loss, retain_graph or k + 1 < len(losses))
-        updates.append([p.grad for p in parameters])
-    return updates
-
-
-def _gradients(
-    losses: Sequence[Tensor], parameters: list[Tensor], _: bool
-) -> list[list[Tensor | None]]:
-    """Gradients of every loss for the shared parameters alone."""
-    for p in parameters:
-        p.grad = None
-    return [
-        list(torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True))
-        for loss in losses
-    ]
-
-
-def _weighted_sum(losses: Sequence[Tensor], solution: Solution) -> Tensor:
-    """sum_k w_k loss_k."""
-    pairs = zip(solution.weights.tolist(), losses, strict=True)
-    return torch.stack([w * loss.reshape(()) for w, loss in pairs]).sum()
-
-
-def _differentiate(loss: Tensor, retain_graph: bool) -> None:
-    """Accumulate the gradient of one loss into every parameter."""
-    torch.autograd.backward([loss], retain_graph=retain_graph)

@@ -1,0 +1,142 @@
+"""From gradients, or products with them, to the direction of a step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fairopt.arrays import GRAM_ERROR, Array
+from fairopt.solution import Solution, Status
+from fairopt.torch.escalation import escalated
+from fairopt.torch.methods import FairGrad, Method
+from fairopt.torch.step.differentiate import CONVOLUTION, FEW_TASKS, Heads, Way, down_to
+from fairopt.torch.step.gradient_rows import Rows
+from fairopt.torch.step.matrix_free import Products, fairgrad_by_products
+from fairopt.torch.step.ranks import Ranks
+from fairopt.torch.updates import columns, combined, products, summed
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the tasks that count agreed on.
+
+    Attributes:
+        solution: Weights of these tasks, in units of unscaled losses.
+        gradients: The direction as (parameter, gradient) pairs, with the scale of the losses.
+        heads: Gradients of all other parameters.
+        mean: Length of the mean gradient, in units of unscaled losses.
+        scale: Of the losses.
+    """
+
+    solution: Solution
+    gradients: list[tuple[Tensor, Tensor]]
+    heads: Heads
+    mean: float
+    scale: float
+
+    @property
+    def finite(self) -> bool:
+        """Whether the gradients of the shared parameters are."""
+        return self.solution.status != Status.NOT_FINITE
+
+    def overflowed(self) -> Decision:
+        """The same where something else was not finite."""
+        return replace(self, solution=not_finite(np.zeros(len(self.solution.weights), dtype=bool)))
+
+    def of_mean_length(self) -> Decision:
+        """The same direction at the length of the mean gradient; zero stays zero."""
+        squares = [_square(g) for _, g in self.gradients]
+        own = math.sqrt(float(torch.stack(squares).sum())) / self.scale if squares else 0.0
+        if not (self.finite and 0.0 < own < math.inf):
+            return self
+        factor, low = self.mean / own, self.solution.low
+        solution = replace(
+            self.solution,
+            weights=self.solution.weights * factor,
+            low=None if low is None else low * factor,
+        )
+        return replace(
+            self, solution=solution, gradients=[(p, g * factor) for p, g in self.gradients]
+        )
+
+
+def _square(g: Tensor) -> Tensor:
+    """Squared length in float64, on the CPU."""
+    values = g.coalesce().values() if g.layout == torch.sparse_coo else g
+    wide = torch.float64 if values.device.type != "mps" else torch.float32
+    return values.to(wide).square().sum().cpu().double()
+
+
+def decide(rows: Rows, heads: Heads, method: Method, scale: float, gram: Ranks) -> Decision:
+    """The direction from all gradients; `gram` adds up Gram matrices of disjoint parameters."""
+    positions = columns(rows.updates)
+    A = gram.total(torch.from_numpy(summed([products(c) for c in positions]))).numpy() / scale**2
+    mean = math.sqrt(max(float(A.sum()), 0.0)) / rows.K if np.isfinite(A).all() else math.nan
+    if math.isnan(mean):
+        solution = not_finite(~np.isfinite(np.diagonal(A)))
+        total = [combined(column, [1.0] * rows.K) for column in positions]
+        return Decision(solution, rows.gradients(total), heads, mean, scale)
+    solution, again = method.solve(A, gram_error=GRAM_ERROR), list[int]()
+    if gram.alone:
+        solution, again = escalated(method, solution, [positions], A[None])
+    low = solution.low
+    if low is None and again:
+        low = np.zeros(rows.K)
+    direction = [combined(column, solution.weights.tolist(), low) for column in positions]
+    return Decision(solution, rows.gradients(direction), heads, mean, scale)
+
+
+def not_finite(tasks: Array) -> Solution:
+    """The solution of a step in which these tasks (booleans) have gradients that are not finite."""
+    first = int(np.argmax(tasks)) if tasks.any() else -1
+    return Solution(np.zeros(len(tasks)), Status.NOT_FINITE, math.inf, 0, worst=first)
+
+
+def suits_products(way: Way, method: Method) -> bool:
+    """Whether products with the trunk are the cheaper way.
+
+    The rule: features were given, FairGrad at a finite alpha above 0, many tasks, and a trunk whose
+    double backward exists and is not that of convolutions.
+    """
+    return (
+        way.given
+        and isinstance(method, FairGrad)
+        and np.ndim(method.alpha) == 0
+        and 0.0 < method.alpha < math.inf
+        and len(way.losses) >= FEW_TASKS
+        and not any(CONVOLUTION in kind for kind in way.kinds)
+        and way.kinds not in _no_double_backward
+    )
+
+
+def decide_by_products(
+    way: Way, method: Method, scale: float, tol: float, retain_graph: bool
+) -> Decision | None:
+    """FairGrad's direction by products with the trunk alone; None where it was not found."""
+    assert isinstance(method, FairGrad)
+    K = len(way.losses)
+    priority = np.ones(K) if method.priority is None else np.asarray(method.priority, np.float64)
+    try:
+        heads, features = down_to(way)
+        product = Products(way.outputs, way.parameters, features, scale)
+        mean = math.sqrt(max(float(product(np.ones(K)).sum()), 0.0)) / K
+        found = fairgrad_by_products(product, float(method.alpha), priority, tol, 2 * K)
+    except RuntimeError:  # no double backward, as in fused attention
+        _no_double_backward.add(way.kinds)
+        return None
+    if found is None:
+        return None
+    solution = Solution(found.weights, Status.OPTIMAL, found.residual, found.products)
+    direction = product.direction
+    if not retain_graph:  # frees the graph, as a plain backward pass would
+        product.back(found.weights, retain_graph=False)
+    pairs = zip(way.parameters, direction, strict=True)
+    return Decision(solution, [(p, g) for p, g in pairs if g is not None], heads, mean, scale)
+
+
+_no_double_backward: set[frozenset[str]] = set()
+"""Operations whose backward pass could not be differentiated in this process."""

@@ -1,0 +1,227 @@
+"""The K gradients of a step: one pass per loss through its head, then through the trunk at once.
+
+Where all losses come together in one tensor, each head is differentiated on its own down to that
+tensor, and the trunk takes several gradients in one pass (a vmapped vector-Jacobian product) as
+long as their intermediate results fit a memory budget. Where a trunk cannot be vmapped (custom
+functions, random recomputation), or would gain nothing, it is passed once per task.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge
+
+from fairopt.errors import InvalidInput
+from fairopt.torch.step.autograd_graph import (
+    Edge,
+    Graph,
+    edge_of,
+    gradient_edge,
+    largest_output,
+    names,
+)
+from fairopt.torch.step.gradient_rows import Gradient, Rows
+
+BATCH_BYTES = 1 << 26  # intermediate results of several gradients at once
+FEW_TASKS = 16  # below it convolutions gain nothing by passing several gradients at once
+CONVOLUTION = "Convolution"
+
+
+@dataclass
+class Heads:
+    """Gradients of everything that is not shared, task by task.
+
+    Attributes:
+        parameters: Leaves that the losses reach beside the shared parameters.
+        rows: For each task the gradient of each of them, None where it has none.
+    """
+
+    parameters: list[Tensor]
+    rows: list[list[Gradient]]
+
+    def total(self, weights: Sequence[float] | None) -> list[tuple[Tensor, Tensor]]:
+        """Their weighted sums over the tasks, None for weights of one; what no task reaches not."""
+        found = []
+        for p, column in zip(self.parameters, zip(*self.rows, strict=True), strict=True):
+            if weights is None:
+                parts = [g for g in column if g is not None]
+            else:
+                pairs = zip(column, weights, strict=True)
+                parts = [g * w for g, w in pairs if g is not None]
+            if parts:
+                found.append((p, sum(parts[1:], start=parts[0])))
+        return found
+
+
+@dataclass(frozen=True)
+class Way:
+    """The way from the losses to the shared parameters.
+
+    Attributes:
+        losses: Those that count.
+        parameters: Shared ones that some loss reaches, in the order of the rows.
+        heads: Other leaves that some loss reaches.
+        sparse: Those of the parameters whose gradients may be sparse.
+        meeting: Edges through which all losses reach the shared parameters, if there are such.
+        given: Whether the caller named them.
+        kinds: Operations between there (or the losses) and the shared parameters.
+        largest: Bytes of the largest tensor on that way.
+    """
+
+    losses: list[Tensor]
+    parameters: list[Tensor]
+    heads: list[Tensor]
+    sparse: list[Tensor]
+    meeting: list[Edge]
+    given: bool
+    kinds: frozenset[str]
+    largest: int
+
+    @classmethod
+    def of(
+        cls,
+        graph: Graph,
+        losses: list[Tensor],
+        parameters: list[Tensor],
+        shared: Sequence[Tensor],
+        features: Sequence[Tensor] = (),
+    ) -> Way:
+        """Through the features, or else through the first meeting point there is.
+
+        One that other leaves lie behind too would be passed twice, and is not used.
+
+        Raises:
+            InvalidInput: for features that some loss goes round.
+        """
+        mine = {id(p) for p in shared}
+        heads = [leaf for leaf in graph.leaves if id(leaf) not in mine]
+        sparse = [p for p in parameters if graph.sparse(p)]
+        meeting = [edge_of(z) for z in features] if features else graph.meeting_point(parameters)
+        if features and graph.misses(features, parameters):
+            what = f"{len(features)} tensors that a loss goes round on its way to `shared`"
+            raise InvalidInput("features", what, "tensors through which all losses reach `shared`")
+        behind = Graph.behind(meeting) if meeting else graph
+        if meeting and any(id(leaf) not in mine for leaf in behind.leaves):
+            meeting, behind = [], graph
+        nodes = behind.between(parameters)
+        given = bool(features) and bool(meeting)
+        kinds, largest = names(nodes), largest_output(nodes)
+        return cls(losses, parameters, heads, sparse, meeting, given, kinds, largest)
+
+    @property
+    def outputs(self) -> list[GradientEdge]:
+        """The meeting point as autograd takes it."""
+        return [gradient_edge(edge) for edge in self.meeting]
+
+    def at_once(self, K: int) -> int:
+        """Gradients to pass at a time; 1 is a loop."""
+        convolutions = any(CONVOLUTION in kind for kind in self.kinds)
+        if K < FEW_TASKS and (not self.meeting or convolutions):
+            return 1
+        if self.kinds in _refused:
+            return 1
+        whole = sum(p.numel() * p.element_size() for p in self.parameters)
+        return even_parts(K, max(BATCH_BYTES // (whole + 2 * self.largest + 1), 1))
+
+
+def even_parts(K: int, most: int) -> int:
+    """The size of equal parts of K, at most `most` each."""
+    return -(-K // -(-K // most))
+
+
+def differentiate(way: Way, rows: Rows, retain_graph: bool) -> Heads:
+    """Fill the rows; return the gradients of the heads. The last pass may free the graph."""
+    if way.meeting:
+        heads, features = down_to(way)
+        _pass_trunk(way, way.outputs, features, rows, retain_graph)
+        return heads
+    known = [loss for loss in way.losses if loss.requires_grad]
+    if way.at_once(rows.K) > 1:
+        heads = Heads(way.heads, [_gradients(loss, way.heads, True) for loss in way.losses])
+        chosen = [[float(loss is one) for loss in way.losses] for one in known]
+        pairs = zip(chosen, known, strict=True)
+        outer = [torch.tensor(c, dtype=x.dtype, device=x.device) for c, x in pairs]
+        _pass_trunk(way, known, outer, rows, retain_graph)
+        return heads
+    heads = Heads(way.heads, [])
+    for k, loss in enumerate(way.losses):
+        retain = retain_graph or loss is not known[-1]
+        found = _gradients(loss, [*rows.parameters, *way.heads], retain)
+        rows.set(k, found[: len(way.parameters)])
+        heads.rows.append(found[len(way.parameters) :])
+    return heads
+
+
+def _gradients(loss: Tensor, inputs: Sequence[Any], retain_graph: bool) -> list[Gradient]:
+    """Gradients of one loss, None where it does not reach."""
+    if not loss.requires_grad or not inputs:
+        return [None] * len(inputs)
+    return list(
+        torch.autograd.grad(loss, list(inputs), retain_graph=retain_graph, allow_unused=True)
+    )
+
+
+def down_to(way: Way) -> tuple[Heads, list[Tensor]]:
+    """Gradients of the heads, and those of every loss at the meeting point, (K, ...) each."""
+    inputs, heads = [*way.outputs, *way.heads], Heads(way.heads, [])
+    features: list[list[Gradient]] = []
+    for loss in way.losses:
+        found = _gradients(loss, inputs, True)
+        features.append(found[: len(way.meeting)])
+        heads.rows.append(found[len(way.meeting) :])
+    stacks = []
+    for column in zip(*features, strict=True):
+        some = next(z for z in column if z is not None)
+        stacks.append(torch.stack([torch.zeros_like(some) if z is None else z for z in column]))
+    return heads, stacks
+
+
+def _pass_trunk(
+    way: Way, outputs: Sequence[Any], outer: Sequence[Tensor], rows: Rows, retain_graph: bool
+) -> None:
+    """Fill the rows from gradients at the outputs that have the tasks as first dimension."""
+    size = way.at_once(rows.K)
+    if size > 1:
+        proven = way.kinds in _proven
+        try:
+            for begin in range(0, rows.K, size):
+                retain = retain_graph or not proven or begin + size < rows.K
+                part = [g[begin : begin + size] for g in outer]
+                with warnings.catch_warnings():
+                    if not proven:  # a slow substitute announces itself by a warning
+                        warnings.simplefilter("error")
+                    found = torch.autograd.grad(
+                        outputs,
+                        rows.parameters,
+                        part,
+                        retain_graph=retain,
+                        allow_unused=True,
+                        is_grads_batched=True,
+                    )
+                rows.set_several(begin, found)
+        except (RuntimeError, ValueError, Warning):
+            if proven:
+                raise
+        else:
+            _proven.add(way.kinds)
+            return
+    for k in range(rows.K):
+        retain = retain_graph or k + 1 < rows.K
+        part = [g[k] for g in outer]
+        found = torch.autograd.grad(
+            outputs, rows.parameters, part, retain_graph=retain, allow_unused=True
+        )
+        rows.set(k, found)
+    if size > 1:
+        _refused.add(way.kinds)
+
+
+_proven: set[frozenset[str]] = set()
+_refused: set[frozenset[str]] = set()
+"""Operations that could and could not take several gradients at once in this process."""

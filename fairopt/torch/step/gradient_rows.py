@@ -1,0 +1,166 @@
+"""The K gradients of the shared parameters, as rows of flat buffers.
+
+One (K, D) buffer for each device and dtype, so that Gram matrix and combination read memory in one
+sweep; the gradient of a parameter is a view of a row. Gradients of `Embedding(sparse=True)` are
+kept as the rows that some task touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from fairopt.torch.step.ranks import Ranks
+
+Gradient = Tensor | None
+
+
+@dataclass(frozen=True)
+class Block:
+    """Parameters of one device and dtype, side by side."""
+
+    rows: Tensor  # (K, D)
+    parameters: list[Tensor]
+
+    @property
+    def bounds(self) -> list[tuple[int, int]]:
+        """Where each parameter begins and ends in a row."""
+        found, end = [], 0
+        for p in self.parameters:
+            found.append((end, end + p.numel()))
+            end += p.numel()
+        return found
+
+    def pieces(self, flat: Tensor) -> list[Tensor]:
+        """One row, or a direction, as tensors of the parameters' shapes."""
+        pairs = zip(self.parameters, self.bounds, strict=True)
+        return [flat[begin:end].view(p.shape) for p, (begin, end) in pairs]
+
+
+@dataclass(frozen=True)
+class SparseBlock:
+    """One parameter of which every task touches a few slices only."""
+
+    parameter: Tensor
+    indices: Tensor  # (1, U)
+    rows: Tensor  # (K, U * size of a slice)
+
+    def piece(self, flat: Tensor) -> Tensor:
+        """A direction as a sparse gradient."""
+        p = self.parameter
+        values = flat.view(self.indices.shape[1], *p.shape[1:])
+        return torch.sparse_coo_tensor(
+            self.indices, values, p.shape, check_invariants=False
+        ).coalesce()
+
+
+@dataclass
+class Rows:
+    """All gradients of a step; filled row by row or several rows at once.
+
+    Attributes:
+        K: Tasks.
+        blocks: Parameters with dense gradients.
+        sparse: Parameters with sparse ones, once all are known.
+        waiting: Parameters whose gradients may be sparse, and these gradients.
+    """
+
+    K: int
+    blocks: list[Block]
+    sparse: list[SparseBlock] = field(default_factory=list)
+    waiting: list[tuple[Tensor, list[Gradient]]] = field(default_factory=list)
+
+    @classmethod
+    def empty(cls, K: int, parameters: Sequence[Tensor], sparse: Sequence[Tensor] = ()) -> Rows:
+        """Zeros for the parameters, and room for those that may be sparse."""
+        groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+        for p in parameters:
+            groups.setdefault((p.device, p.dtype), []).append(p)
+        blocks = [_zeros(K, group) for group in groups.values()]
+        return cls(K, blocks, waiting=[(p, [None] * K) for p in sparse])
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """In the order in which `set` takes gradients."""
+        dense = [p for block in self.blocks for p in block.parameters]
+        return dense + [p for p, _ in self.waiting]
+
+    def set(self, k: int, gradients: Sequence[Gradient]) -> None:
+        """Fill row k; None is zero."""
+        pieces = [piece for block in self.blocks for piece in block.pieces(block.rows[k])]
+        dense, rest = gradients[: len(pieces)], gradients[len(pieces) :]
+        pairs = [(a, g.to_dense()) for a, g in zip(pieces, dense, strict=True) if g is not None]
+        if pairs:
+            torch._foreach_copy_([a for a, _ in pairs], [g for _, g in pairs])
+        for (_, kept), g in zip(self.waiting, rest, strict=True):
+            kept[k] = g
+
+    def set_several(self, begin: int, gradients: Sequence[Gradient]) -> None:
+        """Fill rows from `begin` on with gradients that have the rows as their first dimension."""
+        at = 0
+        for block in self.blocks:
+            for first, last in block.bounds:
+                g = gradients[at]
+                if g is not None:
+                    block.rows[begin : begin + len(g), first:last] = g.reshape(len(g), -1)
+                at += 1
+        for _, kept in self.waiting:
+            g = gradients[at]
+            if g is not None:
+                kept[begin : begin + len(g)] = g.unbind()
+            at += 1
+
+    def finish(self, ranks: Ranks) -> None:
+        """Settle what waited, and add up over the ranks.
+
+        Sparse gradients become the slices that some task touches; whole rows where the parameter
+        has dense gradients too, such as a tied one.
+        """
+        for p, gradients in self.waiting:
+            known = [g for g in gradients if g is not None]
+            slices = all(g.layout == torch.sparse_coo and g.sparse_dim() == 1 for g in known)
+            if slices and known:
+                self.sparse.append(_sparse_block(p, gradients))
+                continue
+            block = _zeros(self.K, [p])
+            for k, g in enumerate(gradients):
+                if g is not None:
+                    block.rows[k] = g.to_dense().reshape(-1)
+            self.blocks.append(block)
+        self.waiting = []
+        self.blocks = [replace(block, rows=ranks.total(block.rows)) for block in self.blocks]
+
+    @property
+    def updates(self) -> list[list[Tensor]]:
+        """What `aggregate` takes: for each task the rows of all blocks."""
+        parts = [part.rows for part in self.blocks] + [part.rows for part in self.sparse]
+        return [[rows[k] for rows in parts] for k in range(self.K)]
+
+    def gradients(self, direction: Sequence[Gradient]) -> list[tuple[Tensor, Tensor]]:
+        """A direction of the structure of one update as (parameter, gradient) pairs."""
+        found: list[tuple[Tensor, Tensor]] = []
+        flats = [flat for flat in direction if flat is not None]  # rows leave no None
+        for block, flat in zip(self.blocks, flats, strict=False):
+            found += zip(block.parameters, block.pieces(flat), strict=True)
+        rest = flats[len(self.blocks) :]
+        found += [(b.parameter, b.piece(flat)) for b, flat in zip(self.sparse, rest, strict=True)]
+        return found
+
+
+def _zeros(K: int, parameters: list[Tensor]) -> Block:
+    """Rows of zeros for parameters of one device and dtype."""
+    D, first = sum(p.numel() for p in parameters), parameters[0]
+    return Block(torch.zeros((K, D), dtype=first.dtype, device=first.device), parameters)
+
+
+def _sparse_block(p: Tensor, gradients: list[Gradient]) -> SparseBlock:
+    """The slices that some gradient touches, dense."""
+    known = [(k, g.coalesce()) for k, g in enumerate(gradients) if g is not None]
+    union = torch.unique(torch.cat([g.indices()[0] for _, g in known]))
+    rows = torch.zeros((len(gradients), len(union), *p.shape[1:]), dtype=p.dtype, device=p.device)
+    for k, g in known:
+        rows[k, torch.searchsorted(union, g.indices()[0])] = g.values()
+    return SparseBlock(p, union[None], rows.reshape(len(gradients), -1))
