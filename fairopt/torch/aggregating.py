@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
-from functools import cache
 
 import numpy as np
 
@@ -83,13 +82,14 @@ def _second_floats(
 
 
 def report(solution: Solution) -> None:
-    """Warn about STEP_LIMIT and UNDECIDED, once per run and status."""
-    for status in (Status.STEP_LIMIT, Status.UNDECIDED):
-        if np.any(np.asarray(solution.status) == status):
-            _warn_once(status)
+    """Warn about STEP_LIMIT, UNDECIDED and NOT_FINITE, once per run and status."""
+    status = np.asarray(solution.status)
+    for serious in (Status.STEP_LIMIT, Status.UNDECIDED, Status.NOT_FINITE):
+        if np.any(status == serious) and serious not in _said:
+            _said.add(serious)
+            sentence = serious.sentence if status.ndim else solution.sentence
+            _log.warning("%s; this is said once", sentence)
 
 
-@cache
-def _warn_once(status: Status) -> None:
-    """The cache remembers the statuses already logged."""
-    _log.warning("%s; this is said once", status.sentence)
+_said: set[Status] = set()
+"""The statuses already logged."""

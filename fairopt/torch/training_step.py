@@ -111,7 +111,7 @@ def backward(
     restricted = for_tasks(method, plan.chosen, plan.K)
     decision = None
     if ranks.alone and suits_products(plan.way, restricted):
-        decision = decide_by_products(plan.way, restricted, scale, tol, retain_graph)
+        decision = decide_by_products(plan.way, restricted, scale, tol, not own, retain_graph)
     if decision is None:
         rows = plan.empty_rows()
         found = differentiate(plan.way, rows, retain_graph)

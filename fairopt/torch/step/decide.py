@@ -114,7 +114,7 @@ def suits_products(way: Way, method: Method) -> bool:
 
 
 def decide_by_products(
-    way: Way, method: Method, scale: float, tol: float, retain_graph: bool
+    way: Way, method: Method, scale: float, tol: float, mean_length: bool, retain_graph: bool
 ) -> Decision | None:
     """FairGrad's direction by products with the trunk alone; None where it was not found."""
     assert isinstance(method, FairGrad)
@@ -123,7 +123,7 @@ def decide_by_products(
     try:
         heads, features = down_to(way)
         product = Products(way.outputs, way.parameters, features, scale)
-        mean = math.sqrt(max(float(product(np.ones(K)).sum()), 0.0)) / K
+        square = float(product(np.ones(K)).sum()) if mean_length else 0.0
         found = fairgrad_by_products(product, float(method.alpha), priority, tol, 2 * K)
     except RuntimeError:  # no double backward, as in fused attention
         _no_double_backward.add(way.kinds)
@@ -135,6 +135,7 @@ def decide_by_products(
     if not retain_graph:  # frees the graph, as a plain backward pass would
         product.back(found.weights, retain_graph=False)
     pairs = zip(way.parameters, direction, strict=True)
+    mean = math.sqrt(max(square, 0.0)) / K
     return Decision(solution, [(p, g) for p, g in pairs if g is not None], heads, mean, scale)
 
 

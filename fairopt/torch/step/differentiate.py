@@ -151,8 +151,8 @@ def differentiate(way: Way, rows: Rows, retain_graph: bool) -> Heads:
         return heads
     heads = Heads(way.heads, [])
     for k, loss in enumerate(way.losses):
-        retain = retain_graph or loss is not known[-1]
-        found = _gradients(loss, [*rows.parameters, *way.heads], retain)
+        retain = retain_graph or not known or loss is not known[-1]
+        found = _gradients(loss, [*rows.inputs, *way.heads], retain)
         rows.set(k, found[: len(way.parameters)])
         heads.rows.append(found[len(way.parameters) :])
     return heads
@@ -198,13 +198,13 @@ def _pass_trunk(
                         warnings.simplefilter("error")
                     found = torch.autograd.grad(
                         outputs,
-                        rows.parameters,
+                        rows.inputs,
                         part,
                         retain_graph=retain,
                         allow_unused=True,
                         is_grads_batched=True,
                     )
-                rows.set_several(begin, found)
+                rows.set_several(begin, len(part[0]), found)
         except (RuntimeError, ValueError, Warning):
             if proven:
                 raise
@@ -215,7 +215,7 @@ def _pass_trunk(
         retain = retain_graph or k + 1 < rows.K
         part = [g[k] for g in outer]
         found = torch.autograd.grad(
-            outputs, rows.parameters, part, retain_graph=retain, allow_unused=True
+            outputs, rows.inputs, part, retain_graph=retain, allow_unused=True
         )
         rows.set(k, found)
     if size > 1:

@@ -1,14 +1,15 @@
 """The K gradients of the shared parameters, as rows of flat buffers.
 
-One (K, D) buffer for each device and dtype, so that Gram matrix and combination read memory in one
-sweep; the gradient of a parameter is a view of a row. Gradients of `Embedding(sparse=True)` are
-kept as the rows that some task touches.
+One (K, D) buffer for each device and dtype, or what a pass with all tasks at once returned, so that
+Gram matrix and combination read memory in one sweep; the gradient of a parameter is a view of a
+row. Gradients of `Embedding(sparse=True)` are kept as the rows that some task touches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -63,55 +64,79 @@ class Rows:
 
     Attributes:
         K: Tasks.
-        blocks: Parameters with dense gradients.
-        sparse: Parameters with sparse ones, once all are known.
+        parameters: Of the dense gradients, in the order in which `set` takes them; after them come
+            those in `waiting`.
+        blocks: Their gradients, once there are some.
+        sparse: Parameters with sparse gradients, once all are known.
         waiting: Parameters whose gradients may be sparse, and these gradients.
+        flat: Whether gradients always go to the flat buffers, which are alike on all ranks.
     """
 
     K: int
-    blocks: list[Block]
+    parameters: list[Tensor]
+    blocks: list[Block] = field(default_factory=list)
     sparse: list[SparseBlock] = field(default_factory=list)
     waiting: list[tuple[Tensor, list[Gradient]]] = field(default_factory=list)
+    flat: bool = False
 
     @classmethod
-    def empty(cls, K: int, parameters: Sequence[Tensor], sparse: Sequence[Tensor] = ()) -> Rows:
-        """Zeros for the parameters, and room for those that may be sparse."""
+    def empty(
+        cls, K: int, parameters: Sequence[Tensor], sparse: Sequence[Tensor], flat: bool
+    ) -> Rows:
+        """Room for the parameters, and for those that may be sparse."""
         groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
         for p in parameters:
             groups.setdefault((p.device, p.dtype), []).append(p)
-        blocks = [_zeros(K, group) for group in groups.values()]
-        return cls(K, blocks, waiting=[(p, [None] * K) for p in sparse])
+        ordered = [p for group in groups.values() for p in group]
+        return cls(K, ordered, waiting=[(p, [None] * K) for p in sparse], flat=flat)
 
     @property
-    def parameters(self) -> list[Tensor]:
-        """In the order in which `set` takes gradients."""
-        dense = [p for block in self.blocks for p in block.parameters]
-        return dense + [p for p, _ in self.waiting]
+    def inputs(self) -> list[Tensor]:
+        """What to differentiate for, in order."""
+        return self.parameters + [p for p, _ in self.waiting]
+
+    def _buffers(self) -> list[Block]:
+        """Flat buffers, made when the first row comes."""
+        if not self.blocks and self.parameters:
+            kinds = groupby(self.parameters, key=lambda p: (p.device, p.dtype))
+            self.blocks = [_room(self.K, list(group)) for _, group in kinds]
+        return self.blocks
 
     def set(self, k: int, gradients: Sequence[Gradient]) -> None:
         """Fill row k; None is zero."""
-        pieces = [piece for block in self.blocks for piece in block.pieces(block.rows[k])]
+        pieces = [piece for block in self._buffers() for piece in block.pieces(block.rows[k])]
         dense, rest = gradients[: len(pieces)], gradients[len(pieces) :]
-        pairs = [(a, g.to_dense()) for a, g in zip(pieces, dense, strict=True) if g is not None]
-        if pairs:
-            torch._foreach_copy_([a for a, _ in pairs], [g for _, g in pairs])
+        pairs = list(zip(pieces, dense, strict=True))
+        empty = [a for a, g in pairs if g is None]
+        full = [(a, g.to_dense()) for a, g in pairs if g is not None]
+        if full:
+            torch._foreach_copy_([a for a, _ in full], [g for _, g in full])
+        if empty:
+            torch._foreach_zero_(empty)
         for (_, kept), g in zip(self.waiting, rest, strict=True):
             kept[k] = g
 
-    def set_several(self, begin: int, gradients: Sequence[Gradient]) -> None:
-        """Fill rows from `begin` on with gradients that have the rows as their first dimension."""
-        at = 0
-        for block in self.blocks:
-            for first, last in block.bounds:
-                g = gradients[at]
-                if g is not None:
-                    block.rows[begin : begin + len(g), first:last] = g.reshape(len(g), -1)
-                at += 1
-        for _, kept in self.waiting:
-            g = gradients[at]
+    def set_several(self, begin: int, count: int, gradients: Sequence[Gradient]) -> None:
+        """Fill `count` rows from gradients that have them as their first dimension.
+
+        All rows at once are kept as they come, without a copy.
+        """
+        dense, rest = gradients[: len(self.parameters)], gradients[len(self.parameters) :]
+        pairs = list(zip(self.parameters, dense, strict=True))
+        if count == self.K and not self.flat:
+            found = [(p, _zeros(count, p) if g is None else g) for p, g in pairs]
+            self.blocks = [Block(g.reshape(count, -1), [p]) for p, g in found]
+        else:
+            parts = [
+                block.rows[begin : begin + count, first:last]
+                for block in self._buffers()
+                for first, last in block.bounds
+            ]
+            for part, (p, g) in zip(parts, pairs, strict=True):
+                part.copy_((_zeros(count, p) if g is None else g).reshape(count, -1))
+        for (_, kept), g in zip(self.waiting, rest, strict=True):
             if g is not None:
-                kept[begin : begin + len(g)] = g.unbind()
-            at += 1
+                kept[begin : begin + count] = g.unbind()
 
     def finish(self, ranks: Ranks) -> None:
         """Settle what waited, and add up over the ranks.
@@ -125,7 +150,7 @@ class Rows:
             if slices and known:
                 self.sparse.append(_sparse_block(p, gradients))
                 continue
-            block = _zeros(self.K, [p])
+            block = Block(_zeros(self.K, p).reshape(self.K, -1), [p])
             for k, g in enumerate(gradients):
                 if g is not None:
                     block.rows[k] = g.to_dense().reshape(-1)
@@ -150,10 +175,15 @@ class Rows:
         return found
 
 
-def _zeros(K: int, parameters: list[Tensor]) -> Block:
-    """Rows of zeros for parameters of one device and dtype."""
+def _room(K: int, parameters: list[Tensor]) -> Block:
+    """Rows, not filled, for parameters of one device and dtype."""
     D, first = sum(p.numel() for p in parameters), parameters[0]
-    return Block(torch.zeros((K, D), dtype=first.dtype, device=first.device), parameters)
+    return Block(torch.empty((K, D), dtype=first.dtype, device=first.device), parameters)
+
+
+def _zeros(count: int, p: Tensor) -> Tensor:
+    """That many gradients of a parameter that no loss moves."""
+    return torch.zeros((count, *p.shape), dtype=p.dtype, device=p.device)
 
 
 def _sparse_block(p: Tensor, gradients: list[Gradient]) -> SparseBlock:

@@ -7,13 +7,14 @@ is linear in what it is fed), whatever the number of tasks. The weights minimise
 .. math:: \phi(w) = \tfrac12 w'Aw - \sum_k \int (p_k / w_k)^{1/\alpha} ,
 
 by Newton steps whose linear systems are solved by conjugate gradients with such products, and whose
-step lengths need none. The residual is that of the last product, made anew.
+step lengths need none. Every product made so far improves the preconditioner: it is exact on their
+span (the balanced deflation of a diagonal). The residual is that of the last product, made anew.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,9 @@ NEWTON_STEPS = 40
 INTERIOR = 0.995  # of the way to the first weight that would vanish
 LONGEST = 8.0  # Newton steps in one search
 SEARCHES = 60  # halvings
+REMEMBERED = 64  # products in the preconditioner
+INDEPENDENT = 1e-5  # of the largest eigenvalue: directions that float32 products tell apart
+READY = 0.9  # of the tolerance, by the running sum of products
 
 
 @dataclass
@@ -113,8 +117,12 @@ def fairgrad_by_products(
     product: Products, alpha: float, priority: Array, tol: float, most: int
 ) -> MatrixFree | None:
     """Weights of residual at most `tol` within `most` products, or None."""
-    w = priority ** (1.0 / (1.0 + alpha)) * product.lengths() ** (-2.0 * alpha / (1.0 + alpha))
-    x = product(w)
+    lengths = product.lengths()
+    if not (np.isfinite(lengths).all() and lengths.all()):
+        return None
+    past = _Past(product, lengths**2, [], [])
+    w = priority ** (1.0 / (1.0 + alpha)) * lengths ** (-2.0 * alpha / (1.0 + alpha))
+    x = past.product(w)
     if not np.isfinite(x).all() or not float(w @ x) > 0.0:
         return None
     # along a ray: t w'Aw = sum w (p / (t w))^(1/alpha)
@@ -123,21 +131,61 @@ def fairgrad_by_products(
     for step in range(NEWTON_STEPS):
         wanted = (priority / w) ** (1.0 / alpha)
         residual = _largest(x, wanted)
-        if residual <= 0.5 * tol:
-            x = product(w)
-            residual = _largest(x, wanted)
-            if residual <= tol:
-                return MatrixFree(w, residual, product.count, step)
+        if residual <= READY * tol:
+            residual = _largest(product(w), wanted)
+            return MatrixFree(w, residual, product.count, step) if residual <= tol else None
         room = most - product.count
         if room <= 0:
             return None
         forcing = min(FORCING, max(0.3 * residual, 0.2 * tol))
-        move, moved = _conjugate_gradients(product, w, x, wanted, alpha, forcing, room)
+        move, moved = _conjugate_gradients(past, wanted / (alpha * w), wanted - x, forcing, room)
         if not np.isfinite(move).all() or not np.isfinite(moved).all():
             return None
         t = _exact_search(w, x, move, moved, priority, alpha)
         w, x = w + t * move, x + t * moved
     return None
+
+
+@dataclass
+class _Past:
+    """Products made so far, and what they teach about A."""
+
+    make: Products
+    squares: Array  # of the gradients at the features
+    vectors: list[Array]
+    results: list[Array]
+
+    def product(self, v: Array) -> Array:
+        """A v, remembered."""
+        size = float(np.linalg.norm(v))
+        result = self.make(v / size)
+        self.vectors = [*self.vectors, v / size][-REMEMBERED:]
+        self.results = [*self.results, result][-REMEMBERED:]
+        return result * size
+
+    def preconditioner(self, H: Array) -> Callable[[Array], Array]:
+        """About (A + H)^-1: exact on the span of the past, a diagonal elsewhere.
+
+        With V the past made orthonormal in the product of A + H, and Y = (A + H) V, it is
+        V V' + (I - V Y') E^-1 (I - Y V'); E = H + m diag(squares), with the m that fits best.
+        """
+        P, AP = np.array(self.vectors).T, np.array(self.results).T
+        guess = self.squares[:, None] * P
+        m = max(float((AP * guess).sum() / (guess * guess).sum()), 0.0)
+        inverse = 1.0 / (H + m * self.squares)
+        Y = AP + H[:, None] * P
+        size, basis = np.linalg.eigh(0.5 * (P.T @ Y + Y.T @ P))
+        kept = size > INDEPENDENT * size[-1]
+        turn = basis[:, kept] / np.sqrt(size[kept])
+        V, Y = P @ turn, Y @ turn
+
+        def apply(y: Array) -> Array:
+            along = V.T @ y
+            z = inverse * (y - Y @ along)
+            result: Array = z - V @ (Y.T @ z) + V @ along
+            return result
+
+        return apply
 
 
 def _largest(x: Array, wanted: Array) -> float:
@@ -146,25 +194,24 @@ def _largest(x: Array, wanted: Array) -> float:
 
 
 def _conjugate_gradients(
-    product: Products, w: Array, x: Array, wanted: Array, alpha: float, forcing: float, room: int
+    past: _Past, H: Array, rest: Array, forcing: float, room: int
 ) -> tuple[Array, Array]:
-    """A step of (A + H) move = wanted - x, H = diag(wanted / (alpha w)), and A times it.
+    """A step of (A + H) move = rest, and A times it.
 
-    Preconditioned by H; stops at `forcing` times the first residual in the norm of H^-1.
+    Stops at `forcing` times the first residual, in the norm of the preconditioner.
     """
-    H = wanted / (alpha * w)
-    move, moved, rest = np.zeros_like(w), np.zeros_like(w), wanted - x
-    z = rest / H
+    move, moved, precondition = np.zeros_like(rest), np.zeros_like(rest), past.preconditioner(H)
+    z = precondition(rest)
     before = first = float(rest @ z)
-    p, Ap = z, None
+    p = z
     for _ in range(room):
-        Ap = product(p)
+        Ap = past.product(p)
         curvature = float(p @ Ap) + float(p @ (H * p))
         if not curvature > 0.0:
             break
         t = before / curvature
         move, moved, rest = move + t * p, moved + t * Ap, rest - t * (Ap + H * p)
-        z = rest / H
+        z = precondition(rest)
         now = float(rest @ z)
         if now <= forcing**2 * first:
             break

@@ -82,7 +82,7 @@ class Plan:
         sparse = self.way.sparse if self.ranks.alone else []
         waiting = {id(p) for p in sparse}
         dense = [p for p in self.way.parameters if id(p) not in waiting]
-        return Rows.empty(len(self.chosen), dense, sparse)
+        return Rows.empty(len(self.chosen), dense, sparse, not self.ranks.alone)
 
     def head_gradients(self, decision: Decision, unit: bool) -> list[tuple[Tensor, Tensor]]:
         """What the other parameters get, over all ranks."""

@@ -311,7 +311,7 @@ def test_opposite_gradients_are_not_called_certain():
 
 
 def test_undecided_is_logged_once(caplog):
-    ft.aggregating._warn_once.cache_clear()
+    ft.aggregating._said.clear()
     with caplog.at_level(logging.WARNING, logger="fairopt.torch"):
         for _ in range(3):
             ft.aggregate([torch.ones(3)], Unsolved(Status.UNDECIDED))
