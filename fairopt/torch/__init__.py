@@ -16,7 +16,11 @@ Two tasks share one parameter and disagree about it:
 """
 
 from fairopt.torch.aggregating import aggregate
+from fairopt.torch.alpha_fair_losses import alpha_fair_losses
 from fairopt.torch.derivatives import conflict_averse_weights, fairgrad_weights, min_norm_weights
+from fairopt.torch.gram_rivals import IMTLG, AlignedMTL, ConFIG, GradVac
+from fairopt.torch.loss_methods import DWA, FAMO, IMTLL, RLW, GradNorm, LossMethod, Uncertainty
+from fairopt.torch.method_state import MethodState
 from fairopt.torch.methods import (
     ConflictAverse,
     DualCone,
@@ -30,6 +34,7 @@ from fairopt.torch.methods import (
 from fairopt.torch.torchjd_adapters import as_torchjd_aggregator, as_torchjd_weighting
 from fairopt.torch.training_step import backward
 from fairopt.torch.updates import combine, gram, gram_error
+from fairopt.torch.weighted_loss import weighted_loss
 
 __all__ = [
     "gram",
@@ -45,6 +50,20 @@ __all__ = [
     "DualCone",
     "UPGrad",
     "Mean",
+    "GradVac",
+    "AlignedMTL",
+    "IMTLG",
+    "ConFIG",
+    "LossMethod",
+    "MethodState",
+    "RLW",
+    "DWA",
+    "Uncertainty",
+    "FAMO",
+    "IMTLL",
+    "GradNorm",
+    "alpha_fair_losses",
+    "weighted_loss",
     "fairgrad_weights",
     "conflict_averse_weights",
     "min_norm_weights",
