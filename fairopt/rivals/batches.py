@@ -83,7 +83,7 @@ def checked(
     certificate = pareto_certificate(gram, gram_error=gram_error)
     A, _ = checks.gram_matrix(gram)
     errors = np.broadcast_to(np.square(certificate.bound), A.shape[:-2])
-    symmetric = 0.5 * A + 0.5 * np.swapaxes(A, -1, -2)
+    symmetric = A + 0.5 * (np.swapaxes(A, -1, -2) - A)  # the diagonal as it is, subnormal or not
     return symmetric, errors, np.asarray(certificate.verdict), certificate.weights
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.arrays import Array
+from fairopt.arrays import GRAM_ERROR, Array
 from fairopt.rivals.batches import Found, Problem, graded, positive_preference, solve_each
 from fairopt.solution import Solution, Status, worst
 
@@ -97,13 +97,13 @@ def _inverse(given: Problem, r: Array) -> tuple[Array, Array, Status, float]:
     values, V = np.linalg.eigh(C)
     kept = values > given.rounding
     whole = kept.all() and len(given.known) == len(given.lengths)
-    smallest = float(values[kept].min())  # their trace is K: one of them is 1 at least
+    if not kept.any():
+        return np.zeros_like(r), np.zeros_like(r), Status.UNDECIDED, np.inf
+    smallest = float(values[kept].min())
+    b = V[:, kept] @ ((V[:, kept].T @ r) / values[kept])
     if whole:
-        b = V @ ((V.T @ r) / values)
         b = b + V @ ((V.T @ (r - C @ b)) / values)
-    else:
-        b = V[:, kept] @ ((V[:, kept].T @ r) / values[kept])
-    if np.abs(b).max() <= given.rounding * np.abs(r).max() / smallest:
+    elif np.abs(b).max() <= GRAM_ERROR * len(r) * np.abs(r).max() / smallest:
         return np.zeros_like(b), np.zeros_like(b), Status.PARETO_STATIONARY, smallest
     return b, C @ b, Status.OPTIMAL if whole else Status.UNDECIDED, smallest
 
@@ -113,8 +113,8 @@ def _imtl_g(given: Problem) -> Found:
     known = given.known
     weights = np.zeros(len(given.lengths))
     b, _, status, smallest = _inverse(given, np.ones(len(known)))
-    if status == Status.PARETO_STATIONARY:
-        return weights, status, 0.0
+    if not b.any():
+        return weights, status, 0.0 if status == Status.PARETO_STATIONARY else np.inf
     parts = b / (given.lengths[known] / given.lengths[known].min())
     total = parts.sum()
     if abs(total) <= given.rounding / smallest * np.abs(parts).sum():
@@ -131,8 +131,8 @@ def _config(given: Problem, r: Array) -> Found:
     known = given.known
     weights = np.zeros(len(given.lengths))
     b, products, status, _ = _inverse(given, r[known])
-    if status == Status.PARETO_STATIONARY:
-        return weights, status, 0.0
+    if not b.any():
+        return weights, status, 0.0 if status == Status.PARETO_STATIONARY else np.inf
     relative = given.lengths[known] / given.lengths.max()
     scale = (relative @ products) / (b @ products)
     weights[known] = scale * b / relative

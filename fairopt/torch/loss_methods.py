@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,6 +20,9 @@ from fairopt.solution import Solution, Status
 from fairopt.torch.learned_numbers import adam_step
 from fairopt.torch.method_state import MethodState, generator
 from fairopt.torch.task_losses import loss_names, loss_values
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 SMALLEST_WEIGHT = 1e-6  # of GradNorm, whose published steps may pass zero
 
@@ -65,7 +68,7 @@ class AtLosses:
         return self.method.weigh(self.losses, gram=A, present=self.present)
 
 
-def is_loss_method(method: object) -> bool:
+def is_loss_method(method: object) -> TypeIs[LossMethod]:
     """Whether a method weighs losses, rather than solving for a Gram matrix."""
     return not isinstance(method, type) and callable(getattr(method, "weigh", None))
 

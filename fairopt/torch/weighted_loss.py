@@ -55,13 +55,13 @@ def weighted_loss(
     """
     tensors = loss_list(losses)
     if is_loss_method(method):
-        A = _gram(tensors, shared) if method.needs_gram else None  # type: ignore[union-attr]
-        solution = method.weigh(losses, gram=A, present=present)  # type: ignore[union-attr]
+        A = _gram(tensors, shared) if method.needs_gram else None
+        solution = method.weigh(losses, gram=A, present=present)
     else:
         checked_method(method)
         if present is not None:
             raise InvalidInput("present", present, "None for methods that solve a Gram matrix")
-        solution = method.solve(_gram(tensors, shared), gram_error=GRAM_ERROR)  # type: ignore[union-attr]
+        solution = method.solve(_gram(tensors, shared), gram_error=GRAM_ERROR)
         report(solution)
     kept = [True] * len(tensors) if present is None else present
     pairs = zip(solution.weights.tolist(), tensors, kept, strict=True)
