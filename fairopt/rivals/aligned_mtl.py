@@ -35,14 +35,15 @@ def aligned_mtl(
         projection on the space of the eigenvectors that count: 0 where the condition number is one.
 
     Method: singular values of a Cholesky factor of A, scaled to a trace of one, which keeps half of
-    the digits that eigenvalues of A lose where lengths differ. Those whose squares are at the
-    rounding of A are zero and left out, with their directions.
+    the digits that eigenvalues of A lose where lengths differ. If the matrix of cosines is singular
+    to rounding, those whose squares are at the rounding of A are left out, with their directions.
 
     Guarantee: OPTIMAL where A is regular beyond doubt, tasks with a zero gradient apart (weight
-    zero). Where it is singular to rounding the scale sigma jumps and is not fixed by any matrix of
-    these digits: UNDECIDED, with the weights of the rule that leaves the null space out, as
-    released code does. Weights do not depend on the unit of all gradients together; they do on
-    that of single ones.
+    zero): singular values of the gradients are then known to the accuracy of
+    `fairopt.dual_cone_projection`. Where it is singular to rounding the scale sigma jumps and is
+    not fixed by any matrix of these digits: UNDECIDED, with the weights of the rule that leaves the
+    null space out, as released code does. Weights do not depend on the unit of all gradients
+    together; they do on that of single ones.
 
     Raises:
         InvalidInput: as `fairopt.fairgrad`, or for another preference.
@@ -67,8 +68,11 @@ def _aligned(given: Problem, r: Array) -> Found:
     size = given.lengths[known] / given.lengths.max()
     size = size / np.linalg.norm(size)
     A = given.cosines[np.ix_(known, known)] * size[:, None] * size
+    smallest_cosine = np.linalg.eigvalsh(given.cosines[np.ix_(known, known)])[0]
     roots, V = _singular(A)
     kept = roots**2 > given.error  # entries are off by error |g_i| |g_j|: at most error x trace
+    if smallest_cosine > given.rounding:
+        kept[:] = roots > 0.0
     weights = np.zeros(len(given.lengths))
     if not kept.any():
         return weights, Status.UNDECIDED, np.inf
@@ -77,7 +81,8 @@ def _aligned(given: Problem, r: Array) -> Found:
     B = (U * (smallest / roots[kept])) @ U.T
     weights[known] = B @ r[known]
     residual = float(np.abs(B @ A @ B / smallest**2 - U @ U.T).max())
-    return weights, graded(residual) if kept.all() else Status.UNDECIDED, residual
+    sure = bool(kept.all()) and given.regular(float(smallest_cosine))
+    return weights, graded(residual) if sure else Status.UNDECIDED, residual
 
 
 def _singular(A: Array) -> tuple[Array, Array]:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from fairopt import checks
 from fairopt.arrays import Array, Ints
+from fairopt.dual_cone import default_accuracy
 from fairopt.errors import InvalidInput
 from fairopt.pareto import Verdict, pareto_certificate
 from fairopt.solution import Solution, Status
@@ -46,6 +47,19 @@ class Problem:
         A symmetric matrix with entries at most e moves eigenvalues by at most K e.
         """
         return self.error * len(self.lengths)
+
+    def regular(self, smallest: float) -> bool:
+        """Whether C is regular for every matrix within the error, and so is what is solved.
+
+        Solutions of C b = r move by at most rounding / smallest of their length to first order, and
+        singular values of the gradients by as much, whatever their lengths (Demmel and Veselic
+        1992): the accuracy that is asked for is that of the projections of `fairopt.dual_cone`.
+
+        Args:
+            smallest: The smallest eigenvalue of C.
+        """
+        allowed = float(default_accuracy(np.asarray(self.error)))
+        return smallest > self.rounding and self.rounding <= allowed * smallest
 
 
 def solve_each(

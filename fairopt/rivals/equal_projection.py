@@ -30,10 +30,11 @@ def imtl_g(gram: ArrayLike, *, gram_error: float | ArrayLike | None = None) -> S
         `Solution`. The residual is the largest difference of a projection from their mean,
         relative to it, recomputed from the weights as returned.
 
-    Guarantee: OPTIMAL where C is regular beyond doubt. Where it is singular to rounding, or a
-    gradient is zero and has no direction, or the sum that is scaled to one is itself rounding, the
-    matrix does not fix the answer: UNDECIDED, with the weights of the least-squares solution (zero
-    for zero gradients). Unit gradients whose sum vanishes: PARETO_STATIONARY, weights zero.
+    Guarantee: OPTIMAL where C is regular beyond doubt, so that gradients within `gram_error` change
+    b by at most the accuracy of `fairopt.dual_cone_projection`. Where C is singular to rounding, or
+    a gradient is zero and has no direction, or the sum that is scaled to one is itself rounding,
+    the matrix does not fix the answer: UNDECIDED, with the weights of the least-squares solution
+    (zero for zero gradients). Unit gradients whose sum vanishes: PARETO_STATIONARY, weights zero.
     **Not a descent method**: the weights sum to one, so where sum_k b_k / |g_k| < 0 for
     b = C^-1 1 the projections are equal *and negative*: the rule as published climbs in all tasks.
 
@@ -96,7 +97,7 @@ def _inverse(given: Problem, r: Array) -> tuple[Array, Array, Status, float]:
     C = given.cosines[np.ix_(given.known, given.known)]
     values, V = np.linalg.eigh(C)
     kept = values > given.rounding
-    whole = kept.all() and len(given.known) == len(given.lengths)
+    whole = bool(kept.all()) and len(given.known) == len(given.lengths)
     if not kept.any():
         return np.zeros_like(r), np.zeros_like(r), Status.UNDECIDED, np.inf
     smallest = float(values[kept].min())
@@ -105,7 +106,8 @@ def _inverse(given: Problem, r: Array) -> tuple[Array, Array, Status, float]:
         b = b + V @ ((V.T @ (r - C @ b)) / values)
     elif np.abs(b).max() <= GRAM_ERROR * len(r) * np.abs(r).max() / smallest:
         return np.zeros_like(b), np.zeros_like(b), Status.PARETO_STATIONARY, smallest
-    return b, C @ b, Status.OPTIMAL if whole else Status.UNDECIDED, smallest
+    sure = whole and given.regular(smallest)
+    return b, C @ b, Status.OPTIMAL if sure else Status.UNDECIDED, smallest
 
 
 def _imtl_g(given: Problem) -> Found:

@@ -48,7 +48,9 @@ def alpha_fair_losses(
             zero or negative keep a gradient, that of a loss of this size. A number > 0.
 
     Returns:
-        The new losses in the same structure, dtype and device, still part of the graph.
+        The new losses in the same structure, dtype and device, still part of the graph. From
+        alpha = 1 on they may be negative, which `FAMO` and `GradNorm` refuse and `Uncertainty` and
+        `IMTLL` have no rest point for: let those weigh the losses as they are.
 
     Method: factors are formed as exp(log p - alpha log l) in float64. Should the largest of them
     leave [1/R, R] (R = 6e33 for float32, 1e154 for float64), all of them are divided by one common

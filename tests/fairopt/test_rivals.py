@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -59,13 +60,11 @@ def test_the_direction_is_that_of_the_papers_equations_on_the_gradients(rule, K,
         assert solution.ok
         assert solution.residual <= 1e-6
         d, expected = solution.weights @ G, ON_GRADIENTS[rule](G, r)
-        scale = max(np.linalg.norm(expected), (abs(solution.weights) * laws_lengths(G)).max())
+        scale = max(
+            np.linalg.norm(expected), (abs(solution.weights) * np.linalg.norm(G, axis=1)).max()
+        )
         accuracy = 1e-9 if rule != "imtl" else 1e-7  # its closed form inverts mixed lengths
         assert np.linalg.norm(d - expected) <= accuracy * scale
-
-
-def laws_lengths(G):
-    return np.linalg.norm(G, axis=1)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -252,3 +251,51 @@ def test_an_imprecise_matrix_leaves_more_open():
     assert rivals.imtl_g(A).ok
     assert rivals.imtl_g(A, gram_error=1e-3).status == Status.UNDECIDED
     assert fairopt.min_norm(A).ok
+
+
+def degenerate(rng):
+    """Gradients that are nearly parallel, opposite or stationary, or of very unequal lengths."""
+    K, D = int(rng.integers(2, 5)), int(rng.integers(1, 8))
+    G, margin = rng.normal(size=(K, D)), 10.0 ** rng.uniform(-12.0, 0.0)
+    kind = rng.integers(4)
+    if kind < 2:
+        G[1] = (1.0 - 2.0 * kind) * G[0] * rng.uniform(0.5, 2.0) + margin * rng.normal(size=D)
+    elif kind == 2:
+        G -= G.mean(axis=0) * (1.0 - margin)
+    else:
+        G *= 10.0 ** rng.uniform(-6.0, 6.0, (K, 1))
+    return G
+
+
+def exact_direction(rule, G):
+    """The direction in 60 digits."""
+    with mpmath.workdps(60):
+        rows = mpmath.matrix(G.tolist())
+        A, K = rows * rows.T, len(G)
+        if rule == "aligned":
+            values, Q = mpmath.eigsy(A)
+            shrink = mpmath.diag([mpmath.sqrt(min(values) / value) for value in values])
+            weights = Q * shrink * Q.T * mpmath.matrix([mpmath.mpf(1) / K] * K)
+        else:
+            scale = mpmath.diag([1 / mpmath.sqrt(A[i, i]) for i in range(K)])
+            b = mpmath.lu_solve(scale * A * scale, mpmath.matrix([1] * K))
+            weights = scale * b
+            lengths = sum(1 / scale[i, i] for i in range(K))
+            weights *= 1 / sum(weights) if rule == "imtl" else lengths / sum(b)
+        return np.array([float(x) for x in rows.T * weights])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_is_called_ok_is_right_in_sixty_digits(rule):
+    rng, good, open_ = np.random.default_rng(0), 0, 0
+    for _ in range(200):
+        G = degenerate(rng)
+        solution = RULES[rule](G @ G.T)
+        assert np.isfinite(solution.weights).all()
+        if not solution.ok:
+            open_ += 1
+            continue
+        good += 1
+        exact = exact_direction(rule, G)
+        assert np.linalg.norm(solution.weights @ G - exact) <= 2e-6 * np.linalg.norm(exact)
+    assert min(good, open_) > 40
