@@ -16,7 +16,12 @@ Two tasks share one parameter and disagree about it:
 """
 
 from fairopt.torch.aggregating import aggregate
+from fairopt.torch.alpha_fair_losses import alpha_fair_losses
 from fairopt.torch.derivatives import conflict_averse_weights, fairgrad_weights, min_norm_weights
+from fairopt.torch.gram_rivals import IMTLG, AlignedMTL, ConFIG, GradVac
+from fairopt.torch.libmtl_adapters import as_libmtl_weighting
+from fairopt.torch.loss_methods import DWA, FAMO, IMTLL, RLW, GradNorm, LossMethod, Uncertainty
+from fairopt.torch.method_state import MethodState
 from fairopt.torch.methods import (
     ConflictAverse,
     DualCone,
@@ -27,9 +32,15 @@ from fairopt.torch.methods import (
     PreciseMethod,
     UPGrad,
 )
-from fairopt.torch.torchjd_adapters import as_torchjd_aggregator, as_torchjd_weighting
+from fairopt.torch.torchjd_adapters import (
+    as_torchjd_aggregator,
+    as_torchjd_scalarizer,
+    as_torchjd_weighting,
+)
 from fairopt.torch.training_step import backward
 from fairopt.torch.updates import combine, gram, gram_error
+from fairopt.torch.weight_method_adapters import as_weight_method
+from fairopt.torch.weighted_loss import weighted_loss
 
 __all__ = [
     "gram",
@@ -45,9 +56,26 @@ __all__ = [
     "DualCone",
     "UPGrad",
     "Mean",
+    "GradVac",
+    "AlignedMTL",
+    "IMTLG",
+    "ConFIG",
+    "LossMethod",
+    "MethodState",
+    "RLW",
+    "DWA",
+    "Uncertainty",
+    "FAMO",
+    "IMTLL",
+    "GradNorm",
+    "alpha_fair_losses",
+    "weighted_loss",
     "fairgrad_weights",
     "conflict_averse_weights",
     "min_norm_weights",
     "as_torchjd_weighting",
     "as_torchjd_aggregator",
+    "as_torchjd_scalarizer",
+    "as_libmtl_weighting",
+    "as_weight_method",
 ]

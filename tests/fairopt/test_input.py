@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fairopt
-from fairopt import InvalidInput, Status, checks, reference
+from fairopt import InvalidInput, Status, checks, reference, rivals
 from fairopt.network import allocation_on_graph
 from fairopt.utility import jain_index
 
@@ -80,6 +80,11 @@ OTHERS = {
         "capacity": [0.1, 0.0], "priority": [0.1, 0.0, 0.0],
     },
     jain_index: {"amounts": [1.0, 2.0]},
+    rivals.aligned_mtl: GRAM | {"preference": [1.0, 2.0]},
+    rivals.imtl_g: GRAM,
+    rivals.config: GRAM | {"preference": [1.0, 2.0]},
+    rivals.gradient_vaccine: GRAM
+    | {"targets": np.zeros((2, 2)), "beta": 0.5, "rng": np.random.default_rng(0)},
     reference.factor: {"gram": GOOD},
     reference.fairgrad: {"gram": GOOD, "alpha": 2.0, "priority": [1.0, 2.0]},
     reference.min_norm: {"gram": GOOD},
@@ -89,7 +94,7 @@ OTHERS = {
     reference.allocation: FLOWS | UPPER,
 }  # fmt: skip
 EVERY = PUBLIC | OTHERS
-NO_ARRAYS = {"allocation", "total", "quantum", "dimension"}
+NO_ARRAYS = {"allocation", "total", "quantum", "dimension", "rng"}
 
 
 ARRAYS = [
@@ -119,10 +124,12 @@ SETTINGS = {  # words and whole numbers, which are no arrays
 }  # fmt: skip
 
 
-def test_every_public_function_and_argument_is_in_the_table():
-    values = [getattr(fairopt, name) for name in fairopt.__all__]
-    assert set(filter(inspect.isfunction, values)) == set(PUBLIC)
-    for call, given in PUBLIC.items():
+@pytest.mark.parametrize("module", [fairopt, rivals], ids=["fairopt", "rivals"])
+def test_every_public_function_and_argument_is_in_the_table(module):
+    functions = filter(inspect.isfunction, map(vars(module).get, module.__all__))
+    listed = {call: EVERY[call] for call in functions}
+    assert module is not fairopt or set(listed) == set(PUBLIC)
+    for call, given in listed.items():
         assert set(inspect.signature(call).parameters) - SETTINGS == set(given) - SETTINGS
 
 
@@ -288,6 +295,9 @@ SOLVERS = {
     "dual_cone_projection": lambda A: fairopt.dual_cone_projection(A, ones(A)),
     "upgrad": fairopt.upgrad,
     "pareto_certificate": fairopt.pareto_certificate,
+    "aligned_mtl": rivals.aligned_mtl,
+    "imtl_g": rivals.imtl_g,
+    "config": rivals.config,
 }
 
 
