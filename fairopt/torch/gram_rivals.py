@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +12,7 @@ from fairopt import checks
 from fairopt.rivals import aligned_mtl, config, gradient_vaccine, imtl_g
 from fairopt.solution import Solution
 from fairopt.torch.method_state import MethodState, generator
+from fairopt.torch.methods import Method, of_tasks
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,10 @@ class AlignedMTL:
     def solve(self, gram: ArrayLike, *, gram_error: float | None = None) -> Solution:
         """The Aligned-MTL weights."""
         return aligned_mtl(gram, self.preference, gram_error=gram_error)
+
+    def for_tasks(self, tasks: Sequence[int], K: int) -> AlignedMTL:
+        """With the preference of these tasks."""
+        return replace(self, preference=of_tasks("preference", self.preference, tasks, K))
 
 
 @dataclass(frozen=True)
@@ -80,4 +86,28 @@ class GradVac:
             A, targets, self.beta, self.state.rng, gram_error=gram_error
         )
         self.state.arrays["targets"] = after
+        return solution
+
+    def for_tasks(self, tasks: Sequence[int], K: int) -> Method:
+        """The same for some of K tasks: targets between absent ones stay."""
+        return _SomeTargets(self, tuple(tasks), K)
+
+
+@dataclass(frozen=True)
+class _SomeTargets:
+    """`GradVac` for a step in which tasks are absent."""
+
+    method: GradVac
+    tasks: tuple[int, ...]
+    K: int
+
+    def solve(self, gram: ArrayLike, *, gram_error: float | None = None) -> Solution:
+        """The weights of the tasks that are present."""
+        chosen = np.ix_(self.tasks, self.tasks)
+        state = self.method.state
+        whole = state.get("targets", (self.K, self.K), argument="gram")
+        some = GradVac(self.method.beta, state=MethodState(state.rng))
+        some.state.arrays["targets"] = whole[chosen]
+        solution = some.solve(gram, gram_error=gram_error)
+        whole[chosen] = some.state.arrays["targets"]
         return solution

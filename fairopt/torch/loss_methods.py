@@ -92,7 +92,7 @@ class _LossRecord:
 
         Returns:
             `Solution` with the weights. A loss of a present task that is not finite:
-            OUT_OF_RANGE, weights zero, and the state stays as it was.
+            NOT_FINITE, weights zero, and the state stays as it was.
 
         Raises:
             InvalidInput: for losses that the rule is not defined for, by name.
@@ -103,8 +103,12 @@ class _LossRecord:
         if present is not None:
             here = checks.bool_array("present", np.asarray(present), K)
         lengths = self._lengths(gram, K)
-        if not here.any() or not np.isfinite(values[here]).all() or not _finite(lengths, here):
-            return Solution(np.zeros(K), Status.OUT_OF_RANGE, np.inf, 0)
+        if not here.any():
+            return Solution(np.zeros(K), Status.OPTIMAL, 0.0, 0)
+        known = np.isfinite(values) & np.isfinite(lengths)
+        if not known[here].all():
+            first = int(np.argmax(here & ~known))
+            return Solution(np.zeros(K), Status.NOT_FINITE, np.inf, 0, worst=first)
         self._check(values, here, loss_names(losses, K))
         with np.errstate(all="ignore"):
             weights = np.where(here, self._rule(values, here, lengths), 0.0)
@@ -122,11 +126,6 @@ class _LossRecord:
     def _rule(self, values: Array, here: BoolArray, lengths: Array) -> Array:
         """Weights; entries of absent tasks do not matter."""
         raise NotImplementedError
-
-
-def _finite(lengths: Array, here: BoolArray) -> bool:
-    """Whether the gradients of the present tasks are known."""
-    return bool(np.isfinite(lengths[here]).all())
 
 
 def _softmax(logits: Array, here: BoolArray) -> Array:

@@ -57,7 +57,7 @@ def for_tasks(method: Method, tasks: Sequence[int], K: int) -> Method:
     return chosen
 
 
-def _of_tasks(name: str, values: ArrayLike | None, tasks: Sequence[int], K: int) -> Array | None:
+def of_tasks(name: str, values: ArrayLike | None, tasks: Sequence[int], K: int) -> Array | None:
     """The entries of some tasks; a single number stands for all."""
     if values is None or np.ndim(values) == 0:
         return None if values is None else np.asarray(values, dtype=np.float64)
@@ -101,7 +101,7 @@ class FairGrad:
 
     def for_tasks(self, tasks: Sequence[int], K: int) -> FairGrad:
         """With the priorities of these tasks."""
-        return replace(self, priority=_of_tasks("priority", self.priority, tasks, K))
+        return replace(self, priority=of_tasks("priority", self.priority, tasks, K))
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class DualCone:
 
     def for_tasks(self, tasks: Sequence[int], K: int) -> DualCone:
         """With the reference of these tasks."""
-        return replace(self, reference=_of_tasks("reference", self.reference, tasks, K))
+        return replace(self, reference=of_tasks("reference", self.reference, tasks, K))
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,15 @@ from torch import Tensor
 from fairopt import checks
 from fairopt.solution import Solution, Status
 from fairopt.torch.aggregating import report
-from fairopt.torch.methods import Method, checked_method, for_tasks
+from fairopt.torch.loss_methods import LossMethod, is_loss_method
+from fairopt.torch.methods import Method, checked_method
 from fairopt.torch.step.accumulate import accumulate
-from fairopt.torch.step.decide import decide, decide_by_products, suits_products
+from fairopt.torch.step.decide import (
+    decide,
+    decide_by_losses,
+    decide_by_products,
+    suits_products,
+)
 from fairopt.torch.step.differentiate import differentiate
 from fairopt.torch.step.finite import all_finite, scaled
 from fairopt.torch.step.losses import Losses, features_of, shared_parameters, tasks_of
@@ -29,7 +35,7 @@ REDUCED = ("gradients", "gram")
 def backward(
     losses: Losses,
     shared: Iterable[Tensor],
-    method: Method,
+    method: Method | LossMethod,
     *,
     present: ArrayLike | Tensor | None = None,
     loss_scale: Any = None,
@@ -57,7 +63,8 @@ def backward(
             anything that yields them.
         shared: Parameters that all tasks share; one a task does not use counts as zero there, and
             one that stands there twice (tied weights) counts once.
-        method: A record such as `FairGrad(2.0)`.
+        method: A record such as `FairGrad(2.0)`, or one that weighs losses such as `FAMO()`: that
+            costs one pass, and the heads get its weights too.
         present: K booleans; absent tasks (no labels in this batch) are left out altogether,
             whatever their loss. Priorities and references of `method` follow, absent weights are 0.
         loss_scale: The number by which the losses were multiplied, or a `torch.amp.GradScaler`;
@@ -97,7 +104,8 @@ def backward(
         >>> {name: round(weight, 3) for name, weight in solution.by_task.items()}
         {'first': 0.83, 'second': 0.134, 'unlabelled': 0.0}
     """
-    checked_method(method)
+    if not is_loss_method(method):
+        checked_method(method)
     unit = checks.choice("heads", heads, HEADS) == "unit"
     own = checks.choice("length", length, LENGTHS) == "own"
     checks.choice("reduce_what", reduce_what, REDUCED)
@@ -108,9 +116,12 @@ def backward(
     plan = Plan.of(tasks, values, parameters, ranks, features_of(features))
     if not plan.chosen:
         return Solution(np.zeros(plan.K), Status.OPTIMAL, 0.0, 0, tasks=tasks.names)
-    restricted = for_tasks(method, plan.chosen, plan.K)
-    decision = None
-    if ranks.alone and suits_products(plan.way, restricted):
+    restricted, decision = plan.method(method, 1.0 if watched else scale), None
+    if is_loss_method(method) and not method.needs_gram:
+        weighed = restricted.solve(np.eye(len(plan.chosen)))
+        decision = decide_by_losses(plan.way, weighed, scale, ranks, retain_graph)
+        unit = True  # they have their weights
+    elif ranks.alone and suits_products(plan.way, restricted):
         decision = decide_by_products(plan.way, restricted, scale, tol, not own, retain_graph)
     if decision is None:
         rows = plan.empty_rows()

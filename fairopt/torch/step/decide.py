@@ -51,7 +51,7 @@ class Decision:
         """The same direction at the length of the mean gradient; zero stays zero."""
         squares = [_square(g) for _, g in self.gradients]
         own = math.sqrt(float(torch.stack(squares).sum())) / self.scale if squares else 0.0
-        if not (self.finite and 0.0 < own < math.inf):
+        if not (self.finite and 0.0 < own < math.inf and math.isfinite(self.mean)):
             return self
         factor, low = self.mean / own, self.solution.low
         solution = replace(
@@ -94,6 +94,29 @@ def not_finite(tasks: Array) -> Solution:
     """The solution of a step in which these tasks (booleans) have gradients that are not finite."""
     first = int(np.argmax(tasks)) if tasks.any() else -1
     return Solution(np.zeros(len(tasks)), Status.NOT_FINITE, math.inf, 0, worst=first)
+
+
+def decide_by_losses(
+    way: Way, solution: Solution, scale: float, ranks: Ranks, retain_graph: bool
+) -> Decision:
+    """The gradient of the weighted losses, heads included, in one pass."""
+    finite = solution.status != Status.NOT_FINITE
+    weights = solution.weights.tolist() if finite else [1.0] * len(way.losses)
+    total = torch.stack([w * x for w, x in zip(weights, way.losses, strict=True)]).sum()
+    inputs, found = [*way.parameters, *way.heads], list[Tensor | None]()
+    if total.requires_grad:
+        found += torch.autograd.grad(total, inputs, retain_graph=retain_graph, allow_unused=True)
+    found += [None] * (len(inputs) - len(found))
+    shared = found[: len(way.parameters)]
+    known = zip(way.parameters, shared, strict=True)
+    if ranks.alone:
+        pairs = [(p, g) for p, g in known if g is not None]
+    else:
+        pairs = [
+            (p, ranks.total(torch.zeros_like(p) if g is None else g.to_dense())) for p, g in known
+        ]
+    heads = Heads(way.heads, [found[len(way.parameters) :]])
+    return Decision(solution, pairs, heads, math.nan, scale)
 
 
 def suits_products(way: Way, method: Method) -> bool:

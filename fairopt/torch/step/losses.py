@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from fairopt.errors import InvalidInput
+from fairopt.torch.task_losses import loss_list
 
 Losses = Iterable[Tensor] | Mapping[Any, Tensor]
 
@@ -41,32 +42,8 @@ class Tasks:
 def tasks_of(losses: Losses, present: Any) -> Tasks:
     """Checked losses and who is present."""
     names = tuple(map(str, losses)) if isinstance(losses, Mapping) else None
-    values = _scalars(losses)
+    values = [loss.reshape(()) if loss.ndim else loss for loss in loss_list(losses)]
     return Tasks(values, names, present_tasks(present, len(values)))
-
-
-def _scalars(losses: Losses) -> list[Tensor]:
-    """One scalar per task."""
-    if isinstance(losses, Tensor):
-        if losses.ndim != 1:
-            shape = tuple(losses.shape)
-            raise InvalidInput("losses", shape, "one loss per task: a list, or a 1-D tensor")
-        found = list(losses.unbind())
-    elif isinstance(losses, Mapping):
-        found = list(losses.values())
-    elif isinstance(losses, Iterable):
-        found = list(losses)
-    else:
-        raise InvalidInput("losses", losses, "a list, dict or 1-D tensor of losses")
-    if not found:
-        raise InvalidInput("losses", "no losses", "at least one")
-    for k, loss in enumerate(found):
-        if not isinstance(loss, Tensor):
-            raise InvalidInput(f"losses[{k}]", loss, "a tensor with one number")
-        if loss.numel() != 1 or not loss.is_floating_point():
-            what = f"{tuple(loss.shape)} of {loss.dtype}"
-            raise InvalidInput(f"losses[{k}]", what, "one real number; take its mean or sum")
-    return [loss.reshape(()) if loss.ndim else loss for loss in found]
 
 
 def present_tasks(present: Any, K: int) -> list[bool]:

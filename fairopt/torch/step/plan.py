@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from fairopt.arrays import Array
 from fairopt.solution import Solution
+from fairopt.torch.loss_methods import AtLosses, LossMethod, is_loss_method
+from fairopt.torch.methods import Method, for_tasks
 from fairopt.torch.step.autograd_graph import Graph
 from fairopt.torch.step.decide import Decision
 from fairopt.torch.step.differentiate import Way
@@ -77,6 +80,25 @@ class Plan:
         """Tasks, absent ones included."""
         return len(self.tasks.values)
 
+    def method(self, method: Method | LossMethod, scale: float) -> Method:
+        """As one that solves a Gram matrix of the tasks that count; `scale` is that of the losses.
+
+        A method that weighs losses sees those of all ranks together.
+        """
+        if is_loss_method(method):
+            here = np.array([k in self.chosen for k in range(self.K)])
+            return _OfAll(AtLosses(method, self._values(scale), list(here)), self.chosen, self.K)
+        return for_tasks(method, self.chosen, self.K)
+
+    def _values(self, scale: float) -> list[float]:
+        """The losses of all tasks, over all ranks."""
+        values = [x.detach() for x in self.tasks.values]
+        parts = [
+            x if there else torch.zeros_like(x)
+            for x, there in zip(values, self.tasks.present, strict=True)
+        ]
+        return [self.ranks.total(x).item() / scale for x in parts]
+
     def empty_rows(self) -> Rows:
         """Room for the gradients; sparse ones are added up over ranks as dense ones."""
         sparse = self.way.sparse if self.ranks.alone else []
@@ -124,6 +146,27 @@ class Plan:
         whole = np.zeros(self.K)
         whole[self.chosen] = values
         return whole
+
+
+@dataclass(frozen=True)
+class _OfAll:
+    """A method that remembers something of every task, for a step in which some are absent."""
+
+    method: Method
+    chosen: list[int]
+    K: int
+
+    def solve(self, gram: ArrayLike, *, gram_error: float | None = None) -> Solution:
+        """The weights of the chosen tasks."""
+        whole = np.zeros((self.K, self.K))
+        whole[np.ix_(self.chosen, self.chosen)] = gram
+        solution = self.method.solve(whole, gram_error=gram_error)
+        worst = int(solution.worst)
+        return replace(
+            solution,
+            weights=solution.weights[self.chosen],
+            worst=self.chosen.index(worst) if worst in self.chosen else -1,
+        )
 
 
 def _nothing(like: Tensor) -> Tensor:

@@ -141,7 +141,8 @@ def test_the_adapter_saves_what_the_method_remembers():
     plain.update(torch.ones(3))
     assert isinstance(plain, WeightMethodAdapter)
     assert plain.state_dict() == {}
-    assert plain(torch.ones(1, requires_grad=True), torch.ones(1, requires_grad=True))[0] == 1.0
+    shared = torch.ones(1, requires_grad=True)
+    assert plain(1.0 * shared, shared)[0] == 1.0
 
 
 @pytest.mark.parametrize("adapt", [ft.as_weight_method, ft.as_libmtl_weighting])

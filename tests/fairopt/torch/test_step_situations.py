@@ -585,3 +585,65 @@ def test_options_that_are_none():
         step("fairgrad")
     with pytest.raises(InvalidInput, match="features"):
         step(ft.Mean(), features=[3.0])
+
+
+# Methods that weigh losses
+
+
+def loss_methods():
+    return [ft.RLW(0), ft.DWA(period=1), ft.Uncertainty(), ft.FAMO(), ft.IMTLL(), ft.GradNorm()]
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_methods_that_weigh_losses_agree_with_their_weighted_loss(index):
+    model, other = Model(), Model()
+    method, twin = loss_methods()[index], loss_methods()[index]
+    for step in range(4):
+        there = [True, step != 2, True]
+        scale = 2.0**step
+        losses = [x * scale for x in model.losses(*batch(seed=step))]
+        if not there[1]:
+            losses[1] = losses[1] * torch.nan
+        model.zero_grad()
+        found = ft.backward(
+            losses, model.trunk, method, present=there, loss_scale=scale, heads="weighted"
+        )
+        other.zero_grad()
+        values = other.losses(*batch(seed=step))
+        trunk = [p for p in other.trunk if p.requires_grad]
+        loss, wanted = ft.weighted_loss(values, twin, trunk, present=there)
+        loss.backward()
+        np.testing.assert_allclose(found.require().weights, wanted.weights, rtol=1e-9)
+        expected_grads = {n: None if g is None else g * scale for n, g in grads(other).items()}
+        for k in range(TASKS):
+            if not there[k]:
+                expected_grads |= {f"heads.{k}.weight": None, f"heads.{k}.bias": None}
+        same(grads(model), expected_grads, rtol=1e-8)
+
+
+def test_a_loss_that_is_not_finite_is_no_step_of_a_method_that_weighs_losses():
+    model, method = Model(torch.float32), ft.FAMO()
+    losses = model.losses(*batch(torch.float32))
+    losses[1] = losses[1] * torch.nan
+    solution = ft.backward(losses, model.trunk, method)
+    assert (solution.status, solution.worst) == (Status.NOT_FINITE, 1)
+    assert all(g is None for g in grads(model).values())
+    scaler = torch.amp.GradScaler("cpu")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    losses = model.losses(*batch(torch.float32))
+    losses[1] = losses[1] * torch.nan
+    ft.backward(losses, model.trunk, method, loss_scale=scaler)
+    before = scaler.get_scale()
+    scaler.step(optimizer)
+    scaler.update()
+    assert scaler.get_scale() < before
+
+
+def test_the_vaccine_keeps_its_targets_where_tasks_are_absent():
+    model, method = Model(), ft.GradVac(rng=0)
+    ft.backward(model.losses(*batch()), model.trunk, method)
+    before = method.state.arrays["targets"].copy()
+    ft.backward(model.losses(*batch(seed=2)), model.trunk, method, present=[True, False, True])
+    after = method.state.arrays["targets"]
+    assert np.array_equal(before[1], after[1])
+    assert not np.array_equal(before[0], after[0])
