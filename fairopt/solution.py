@@ -50,7 +50,7 @@ _SENTENCES = (
     "infeasible: no point meets the constraints",
     "unbounded: something that nothing limits",
     "out of range: the exact answer is not representable in float64",
-    "solved as far as float64 weights can show: the residual is at its rounding floor",
+    "solved as far as float64 can show: the residual is at its rounding floor",
 )
 _ADVICE = (
     "nothing",
@@ -85,14 +85,16 @@ class Solution:
 
     Attributes:
         weights: (..., K); the direction is d = sum_k weights[k] g_k.
-        status: `Status`; for a batch an integer array of its values.
+        status: `Status`; for a batch an integer array of its values. All numbers below have its
+            shape.
         residual: Relative and scale-free violation of the problem by `weights` as returned
             (recomputed from the Gram matrix, 0 is exact, inf where there is no answer).
         iterations: Steps used.
         certificate: (..., K) convex v with ||sum_k v_k g_k|| ~ 0 where (nearly) stationary, NaN
             rows elsewhere; None if nowhere.
         dual: (..., K) simplex multipliers where the problem has them, else None.
-        floor: The smallest residual that half an ulp in the weights can already cause (FairGrad).
+        floor: The smallest residual that half an ulp in the weights can already cause (FairGrad);
+            at 1 residuals are counted in such half ulps.
         worst: Index of the task with the largest residual (FairGrad; -1 elsewhere).
         gram_error: The precision of the Gram matrix that was assumed, or observed if worse.
         direction_error: A bound of |d - d*| / |g0| for every set of gradients whose Gram matrix is
@@ -125,6 +127,14 @@ class Solution:
     direction_error: float | Array = math.nan
     low: Array | None = None
     direction: Array | None = None
+
+    def __post_init__(self) -> None:
+        """Give numbers of a batch its shape, also those that a solver does not compute."""
+        shape = np.shape(self.status)
+        for name in ("floor", "worst", "gram_error", "direction_error"):
+            value = getattr(self, name)
+            if np.shape(value) != shape:
+                object.__setattr__(self, name, np.broadcast_to(value, shape).copy())
 
     @property
     def ok(self) -> bool:
@@ -232,6 +242,8 @@ def worst(status: ArrayLike, axis: int | None = None) -> Any:
 
 def _numbers(status: Status, worst: int, floor: float, error: float) -> str:
     """What a sentence adds for this problem."""
+    if status is Status.ROUNDING_LIMITED and floor >= 1.0:
+        return f" of half ulps of the weights, met by task {worst}; the weights are proven to 1e-6"
     if status is Status.ROUNDING_LIMITED:
         return f" of {floor:.1e}, met by task {worst}" if worst >= 0 else ""
     if status is Status.UNDECIDED:
