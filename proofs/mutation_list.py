@@ -27,6 +27,12 @@ class Mutation:
 
 GRADIENTS = ("fairgrad-*", "min-norm-*", "conflict-averse-*", "dual-cone-*", "upgrad-*", "pareto-*")
 PROJECTIONS = ("dual-cone-*", "upgrad-*", "a-gram-matrix-*")
+IN_TWICE_THE_DIGITS = (
+    "dual-cone-bound-in-*",
+    "conflict-averse-gap-in-*",
+    "dual-cone-from-*",
+    "conflict-averse-from-*",
+)
 AUCTIONS = (
     "*-truthful",
     "*-within-budget",
@@ -52,6 +58,12 @@ CLAIMS_OF: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "fairopt/kernels/gram/direction_bound.py": PROJECTIONS,
         "fairopt/kernels/gram/progress_gap.py": ("conflict-averse-*",),
         "fairopt/kernels/gram/conflict_averse.py": ("conflict-averse-*",),
+        "fairopt/conflict_averse_gradients.py": ("conflict-averse-from-*",),
+        "fairopt/dual_cone_gradients.py": ("dual-cone-from-*",),
+        "fairopt/kernels/gram/double_double_progress.py": IN_TWICE_THE_DIGITS,
+        "fairopt/kernels/gram/double_double_level.py": IN_TWICE_THE_DIGITS,
+        "fairopt/kernels/gram/double_double_cone.py": IN_TWICE_THE_DIGITS,
+        "fairopt/kernels/gram/double_double_bound.py": IN_TWICE_THE_DIGITS,
         "fairopt/pareto.py": ("pareto-*",),
         "fairopt/min_norm_gradients.py": ("min-norm-*", "pareto-*"),
         "fairopt/utility.py": ("alpha-fair-utility-*",),
@@ -183,6 +195,16 @@ MUTATIONS = (
     Mutation("fairopt/kernels/gram/fairgrad_limits.py", "lengths of the gradients dropped", "q[i] = -scale / d[i]", "q[i] = -scale"),
     Mutation("fairopt/kernels/gram/residuals.py", "sign of the priority in the gap", "factor = log_scale + (log_w - log_p) / alpha", "factor = log_scale + (log_w + log_p) / alpha"),
     Mutation("fairopt/min_norm_gradients.py", "weights of unit gradients returned", "v = u * inverse\n", "v = u * 1.0\n"),
+    Mutation("fairopt/conflict_averse_gradients.py", "rounding of the direction dropped", "max(moved, made.loss))\n    low = None", "made.loss)\n    low = None"),
+    Mutation("fairopt/conflict_averse_gradients.py", "rounding of the weights dropped", "max(moved, made.loss))\n    low = None", "moved)\n    low = None"),
+    Mutation("fairopt/conflict_averse_gradients.py", "what rounding takes from the direction dropped", "moved = length(rest) * (1.0 + D * EPS)", "moved = 0.0"),
+    Mutation("fairopt/dual_cone_gradients.py", "rounding of the direction dropped", "rounding = 0.5 * EPS * float(np.linalg.norm(high)) * (1.0 + D * EPS)", "rounding = 0.0"),
+    Mutation("fairopt/dual_cone_gradients.py", "rounding of an exact direction dropped", "error = 0.5 * EPS * SAFETY + ratio(", "error = ratio("),
+    Mutation("fairopt/dual_cone_gradients.py", "second floats of two floats dropped", "low=made.low if costly(found, made.loss, problem.accuracy) else None", "low=None"),
+    Mutation("fairopt/dual_cone_gradients.py", "second floats of fractions dropped", "low=low if loss > problem.accuracy else None", "low=None"),
+    Mutation("fairopt/kernels/gram/double_double_progress.py", "error of squares dropped", "(cone.error * S * S + (2.0 * n + 8.0) * TWICE * terms) * SAFETY", "((2.0 * n + 8.0) * TWICE * terms) * SAFETY"),
+    Mutation("fairopt/kernels/gram/double_double_progress.py", "unresolved length dropped", "total, rest = error, 0.0", "total, rest = 0.0, 0.0"),
+    Mutation("fairopt/kernels/gram/double_double_progress.py", "resolved length taken as exact", "add(total, rest, error + SLACK * total, 0.0)", "add(total, rest, SLACK * total, 0.0)"),
     Mutation("fairopt/utility.py", "factor 1 / (1 - alpha) dropped", "rate ** (1.0 - self.alpha) / (1.0 - self.alpha)", "rate ** (1.0 - self.alpha) / 1.0"),
     Mutation("fairopt/utility.py", "power for its inverse", "y ** (-1.0 / self.alpha)", "y ** (-1.0 * self.alpha)"),
     Mutation("fairopt/allocation/residual.py", "room for price", "_most(np.minimum(unused, share)", "_most(np.maximum(unused, share)"),
