@@ -104,7 +104,7 @@ class Solution:
             asked for: d = sum_k (weights[k] + low[k]) g_k. None where one is enough, zeros where it
             is for some problems of a batch.
         direction: (D,) d itself, summed in twice the digits and rounded once, from the solvers that
-            see the gradients; there `direction_error` is that of `direction`.
+            see the gradients; there `direction_error`, if it is a number, is that of `direction`.
 
     Example:
         >>> from fairopt import fairgrad
