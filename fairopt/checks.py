@@ -316,14 +316,20 @@ def accuracy(value: object) -> float | Array:
     return array
 
 
-def gram_precision(value: object, default: float) -> float | Array:
-    """The relative error of Gram entries, in [0, 1); scalar or one per problem."""
+def gram_precision(value: object, default: float, gram: Array) -> float | Array:
+    """The relative error of Gram entries, in [0, 1); scalar or one per problem.
+
+    It broadcasts with the batch of `gram`, but one error for each entry of a matrix is refused.
+    """
     if value is None:
         return default
     if type(value) is float and 0.0 <= value < 1.0:
         return value
     array = real_array("gram_error", value, "a number in [0, 1)")
     all_where("gram_error", array, (array >= 0.0) & (array < 1.0), "a number in [0, 1)")
+    if array.ndim > gram.ndim - 2 and array.shape[-2:] == gram.shape[-2:]:
+        requirement = "a number in [0, 1), or one per matrix of the batch"
+        raise InvalidInput("gram_error", f"array of shape {array.shape}", requirement)
     return array
 
 

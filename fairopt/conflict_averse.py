@@ -76,7 +76,7 @@ def conflict_averse(
     radius = checks.radius("c", c)
     r = A[..., 0] if reference is None else checks.finite_vector("reference", reference, K)
     begin = A[..., 0] if start is None else checks.finite_vector("start", start, K)
-    assumed = error if gram_error is None else checks.gram_precision(gram_error, error)
+    assumed = error if gram_error is None else checks.gram_precision(gram_error, error, A)
     if A.ndim > 2 or r.ndim > 1 or begin.ndim > 1 or type(radius) is not float:
         checks.batch_shape(
             gram=A.shape[:-2],
@@ -162,7 +162,7 @@ def conflict_averse_residual(
     )
     known: float | Array = GRAM_ERROR if error < 0.0 else error
     if gram_error is not None:
-        known = checks.gram_precision(gram_error, error)
+        known = checks.gram_precision(gram_error, error, A)
     v = _implied_dual(A, w, r) if dual is None else checks.task_array("dual", dual, K)
     with np.errstate(all="ignore"):
         result = _gap(A, radius, (w, r, v), np.asarray(known) + (K + 2.0) * EPS)

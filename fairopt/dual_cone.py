@@ -83,7 +83,7 @@ def dual_cone_projection(
     single_reference = r.ndim <= max(A.ndim - 1, 1)
     rows = r[..., None, :] if single_reference else r
     begin = rows if start is None else _start(start, r)
-    assumed = error if gram_error is None else checks.gram_precision(gram_error, error)
+    assumed = error if gram_error is None else checks.gram_precision(gram_error, error, A)
     goal = DEFAULT_ACCURACY if accuracy is None else checks.accuracy(accuracy)
     if A.ndim > 2 or rows.ndim > 2 or np.ndim(assumed) or np.ndim(goal):
         checks.batch_shape(

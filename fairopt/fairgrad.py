@@ -19,6 +19,8 @@ from fairopt.solution import Solution, Status, single
 
 MAX_ITERATIONS = 1000  # Newton steps with all fallbacks; 3 are usual, 300 the most ever seen
 _LOG_SMALLEST = -744.4400719213812  # log of the smallest float64; half of it rounds to zero
+_SMALLEST, _NORMAL = 2.0**-1074, 2.0**-1022  # floats; between them a weight has fewer digits
+_HALF_ULP = 2.0**-53
 
 
 def fairgrad(
@@ -68,8 +70,9 @@ def fairgrad(
     at most tol. Where rounding hides the residual the weights are refined with sums in twice the
     digits, and ROUNDING_LIMITED means that, by a first-order bound, every weight is within 1e-6 of
     that of the matrix exactly as given (worst against 700 digits: 5e-12), and that half an ulp in
-    the weights already moves the residual as much (`floor`). Tasks that are parallel to rounding
-    count as exact copies and share accordingly. The result does not depend on the scale of the
+    the weights already moves the residual as much (`floor`; at 1 residuals are counted in such half
+    ulps, see `fairgrad_residual`). Tasks that are parallel to rounding count as exact copies and
+    share accordingly. The result does not depend on the scale of the
     gradients. UNDECIDED comes with weights of the matrix as given, which another
     matrix with the same digits need not share. At alpha = 0 ok means, as for
     `dual_cone_projection`, that `direction_error` is at most max(1e-5, 8 sqrt(gram_error)).
@@ -96,7 +99,7 @@ def fairgrad(
     power = _power(alpha)
     p = A[..., 0] if priority is None else _priority(priority, K)
     begin = A[..., 0] if start is None else checks.nonnegative_vector("start", start, K)
-    assumed = error if gram_error is None else checks.gram_precision(gram_error, error)
+    assumed = error if gram_error is None else checks.gram_precision(gram_error, error, A)
     if A.ndim > 2 or p.ndim > 1 or begin.ndim > 1 or type(power) is not float:
         _same_batch(A, power, p, begin, assumed)
     limit, steps = checks.tolerance(tol), checks.steps("max_iterations", max_iterations)
@@ -287,6 +290,10 @@ def fairgrad_residual(
     is :math:`|s_k - 1|` where w_k > 0 and the shortfall of s_k below 1 where w_k = 0; at alpha = 0
     it is `fairopt.dual_cone.dual_cone_residual` with the priorities as reference.
 
+    Where half an ulp of the weights changes the progress (p_k / w_k)^(1/alpha) by more than itself,
+    as at small alpha, no weights in float64 have a small residual. What is above 1 there counts in
+    such half ulps: those of A w, or of log w_k. It is then at least 1, and never OPTIMAL.
+
     Args:
         gram: A, (..., K, K).
         alpha: In [0, inf], a number or one per problem.
@@ -322,7 +329,7 @@ def fairgrad_residual(
 
 def _curve_gap(A: Array, alpha: Array, w: Array, p: Array) -> Array:
     """|s (w/p)^(1/alpha) - 1| for every task, with the rules for zero weights."""
-    s, scale = scaled_slopes(A, w)
+    s, size, scale = scaled_slopes(A, w)
     log_s = np.log(np.abs(s)) + scale
     exponent = log_s + (np.log(w) - np.log(p)) / alpha
     gap = np.where(s > 0.0, np.abs(np.expm1(exponent)), 1.0 + np.exp(exponent))
@@ -330,11 +337,29 @@ def _curve_gap(A: Array, alpha: Array, w: Array, p: Array) -> Array:
     at_limit = np.maximum(0.0, 1.0 - s * np.exp(scale))
     vanishes = (s > 0.0) & (np.log(p) - alpha * log_s < _LOG_SMALLEST)
     zero = np.where(np.isinf(alpha), at_limit, np.where(vanishes, 0.0, np.inf))
-    return np.where(w > 0.0, gap, np.where(w == 0.0, zero, np.inf))
+    gap = np.where(w > 0.0, gap, np.where(w == 0.0, zero, np.inf))
+    return np.where(gap > 1.0, np.fmin(gap, _half_ulps(s, size, scale, alpha, w, p)), gap)
 
 
-def scaled_slopes(A: Array, w: Array) -> tuple[Array, Array]:
-    """(A + A')/2 w as (number, log of its unit), scaled by powers of two; unit diagonal 0 -> 1."""
+def _half_ulps(s: Array, size: Array, scale: Array, alpha: Array, w: Array, p: Array) -> Array:
+    """The gap in half ulps where they are more than the progress; inf elsewhere."""
+    log_w, log_p = np.where(w > 0.0, np.log(w), _LOG_SMALLEST), np.log(p)
+    log_wanted = (log_p - log_w) / alpha - scale
+    wanted, resolution = np.exp(log_wanted), _HALF_ULP * size
+    short = np.where(w > 0.0, np.abs(s - wanted), np.maximum(wanted - s, 0.0))
+    units = np.where(wanted < resolution, short / resolution, np.inf)
+    blind = _HALF_ULP * (1.0 + np.abs(log_w) + np.abs(log_p)) / alpha
+    blind = np.maximum(blind, np.where(w < _NORMAL, 0.5 * (_SMALLEST / w) / alpha, 0.0))
+    of_weight = np.where(blind > 1.0, np.abs(np.log(s) - log_wanted) / blind, np.inf)
+    units = np.where((w > 0.0) & (s > 0.0), np.fmin(units, of_weight), units)
+    return np.where((w >= 0.0) & np.isfinite(alpha), np.maximum(units, 1.0), np.inf)
+
+
+def scaled_slopes(A: Array, w: Array) -> tuple[Array, Array, Array]:
+    """(A + A')/2 w, the sizes of its terms, and the log of their unit, a power of two.
+
+    A unit of a diagonal of 0 is 1.
+    """
     _, e = np.frexp(np.sqrt(np.diagonal(A, axis1=-2, axis2=-1)))
     fraction, exponent = np.frexp(w)
     lifted = np.where(w == 0.0, -100000, exponent + e)
@@ -342,5 +367,5 @@ def scaled_slopes(A: Array, w: Array) -> tuple[Array, Array]:
     u = np.ldexp(fraction, np.where(w == 0.0, 0, lifted - top).astype(np.int32))
     symmetric = 0.5 * A + 0.5 * np.swapaxes(A, -1, -2)
     scaled = np.ldexp(np.ldexp(symmetric, -e[..., :, None]), -e[..., None, :])
-    s = (scaled @ u[..., None])[..., 0]
-    return s, (e + np.where(top <= -50000, 0, top)) * np.log(2.0)
+    s, size = ((a @ b[..., None])[..., 0] for a, b in ((scaled, u), (np.abs(scaled), np.abs(u))))
+    return s, size, (e + np.where(top <= -50000, 0, top)) * np.log(2.0)

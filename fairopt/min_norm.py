@@ -64,7 +64,7 @@ def min_norm(
     A, error = checks.gram_matrix(gram)
     K = A.shape[-1]
     begin = A[..., 0] if start is None else checks.nonnegative_vector("start", start, K)
-    assumed = error if gram_error is None else checks.gram_precision(gram_error, error)
+    assumed = error if gram_error is None else checks.gram_precision(gram_error, error, A)
     if A.ndim > 2 or begin.ndim > 1 or not isinstance(assumed, float):
         checks.batch_shape(gram=A.shape[:-2], start=begin.shape[:-1], gram_error=np.shape(assumed))
     with np.errstate(all="ignore"):

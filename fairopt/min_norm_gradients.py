@@ -7,6 +7,8 @@ from numpy.typing import ArrayLike
 
 from fairopt import checks
 from fairopt.arrays import EPS, Array
+from fairopt.dual_cone_precise import combine, scaled_references
+from fairopt.gradient_gram import scaled_gradients
 from fairopt.pareto import (
     finite_gradients,
     least_distance,
@@ -29,7 +31,9 @@ def min_norm_from_gradients(gradients: ArrayLike, *, tol: float = 1e-12) -> Solu
         tol: Largest residual called OPTIMAL.
 
     Returns:
-        `Solution`; `certificate` is v where the combination vanishes to rounding. The residual is
+        `Solution`; `certificate` is v where the combination vanishes to rounding. `direction` is
+        d, (D,), for v as returned, summed in twice the digits and rounded once; `direction_error`
+        is NaN, the residual says how much longer than the min-norm point it is. The residual is
 
         .. math:: \max_k (\|d\| - \langle g_k, e\rangle / \|e\|)_+ / \max(|g_k|, S),
                   \qquad d = \sum_k v_k g_k, \quad S = \sum_k v_k |g_k|,
@@ -62,7 +66,7 @@ def min_norm_from_gradients(gradients: ArrayLike, *, tol: float = 1e-12) -> Solu
     zero = zero_gradients(G)
     if len(zero):
         v = vertex(len(G), int(zero[0]))
-        return Solution(v, Status.OPTIMAL, 0.0, 0, certificate=v)
+        return Solution(v, Status.OPTIMAL, 0.0, 0, certificate=v, direction=_direction(G, v))
     U, log_size = unit_gradients(G)
     inverse = np.exp(log_size.min() - log_size)
     u = least_distance(U, inverse)
@@ -70,7 +74,16 @@ def min_norm_from_gradients(gradients: ArrayLike, *, tol: float = 1e-12) -> Solu
     residual, vanishes = _gap(U, u / v.sum(), np.exp(log_size - log_size.min()))
     v = v / v.sum()
     status = Status.OPTIMAL if residual <= limit else Status.UNDECIDED
-    return Solution(v, status, residual, 0, certificate=v if vanishes else None)
+    certificate = v if vanishes else None
+    return Solution(v, status, residual, 0, certificate, direction=_direction(G, v))
+
+
+@np.errstate(all="ignore")
+def _direction(G: Array, v: Array) -> Array:
+    """sum_k v_k g_k, rounded once."""
+    scaled = scaled_gradients(G)
+    y, unit = scaled_references(v, scaled.e, np.asarray(G.any(axis=1)))
+    return np.asarray(np.ldexp(combine(scaled.H, y, np.zeros_like(y))[0], unit))
 
 
 def _gap(U: Array, u: Array, length: Array) -> tuple[float, bool]:

@@ -9,6 +9,7 @@ from fairopt import checks
 from fairopt.arrays import Array, BoolArray
 
 SUM_TOLERANCE = 1e-5  # of sum weights = 1: weights kept in float32 over thousands of tasks pass
+SUM_ROUNDINGS = 8.0  # the same in eps of the dtype of the weights, where that is more (float16)
 PLAIN_PRODUCT = 2048.0
 """Rate times gain up to which products are rounded before they are subtracted: to 2^-42. Beyond it
 gains are, and a difference that overflows is then below -2048: no weight, whatever its factor."""
@@ -32,7 +33,7 @@ def multiplicative_weights(
     Hedge. The caller clips gains where the method does.
 
     Args:
-        weights: Previous weights, (..., K), >= 0 with sum one.
+        weights: Previous weights, (..., K), >= 0 with sum one, to 1e-5 or 8 eps of their dtype.
         gains: (..., K), finite where present; absent entries may be NaN.
         rate: Step size, finite; negative rates favour small gains.
         smoothing: s in [0, 1]: the share of the smoothing target in the result.
@@ -71,7 +72,7 @@ def multiplicative_weights(
     checks.all_where(
         "sum of weights",
         np.atleast_1d(total),
-        np.atleast_1d(np.abs(total - 1.0) <= SUM_TOLERANCE),
+        np.atleast_1d(np.abs(total - 1.0) <= _tolerance(weights)),
         "one",
     )
     eta = checks.number("rate", rate, -np.finfo(float).max, np.finfo(float).max, "a finite number")
@@ -88,6 +89,13 @@ def multiplicative_weights(
     moved = _exponentiated(w, np.where(here, gain, 0.0), eta, moving)
     target = _uniform(w, moving) if uniform else w
     return np.where(moving, (1.0 - share) * moved + share * target, w)
+
+
+def _tolerance(weights: ArrayLike) -> float:
+    """How far from one the weights may sum: what rounding to their dtype explains."""
+    dtype = np.asarray(weights).dtype
+    eps = float(np.finfo(dtype).eps) if dtype.kind == "f" else 0.0
+    return max(SUM_TOLERANCE, SUM_ROUNDINGS * eps)
 
 
 def _exponentiated(w: Array, gain: Array, eta: float, moving: BoolArray) -> Array:

@@ -131,7 +131,7 @@ def pareto_certificate(
         'margin 0.0016 <= gradient_error 0.0039: stationary for gradients within it'
     """
     A, error = checks.gram_matrix(gram)
-    assumed = error if gram_error is None else checks.gram_precision(gram_error, error)
+    assumed = error if gram_error is None else checks.gram_precision(gram_error, error, A)
     checks.batch_shape(gram=A.shape[:-2], gram_error=np.shape(assumed))
     delta = None if gradient_error is None else _gradient_error(gradient_error, A)
     with np.errstate(all="ignore"):

@@ -51,7 +51,7 @@ _SENTENCES = (
     "infeasible: no point meets the constraints",
     "unbounded: something that nothing limits",
     "out of range: the exact answer is not representable in float64",
-    "solved as far as float64 weights can show: the residual is at its rounding floor",
+    "solved as far as float64 can show: the residual is at its rounding floor",
     "not finite: a gradient holds NaN or inf, so there is no direction",
 )
 _ADVICE = (
@@ -89,14 +89,16 @@ class Solution:
 
     Attributes:
         weights: (..., K); the direction is d = sum_k weights[k] g_k.
-        status: `Status`; for a batch an integer array of its values.
+        status: `Status`; for a batch an integer array of its values. All numbers below have its
+            shape.
         residual: Relative and scale-free violation of the problem by `weights` as returned
             (recomputed from the Gram matrix, 0 is exact, inf where there is no answer).
         iterations: Steps used.
         certificate: (..., K) convex v with ||sum_k v_k g_k|| ~ 0 where (nearly) stationary, NaN
             rows elsewhere; None if nowhere.
         dual: (..., K) simplex multipliers where the problem has them, else None.
-        floor: The smallest residual that half an ulp in the weights can already cause (FairGrad).
+        floor: The smallest residual that half an ulp in the weights can already cause (FairGrad);
+            at 1 residuals are counted in such half ulps.
         worst: Index of the task with the largest residual (FairGrad; -1 elsewhere).
         gram_error: The precision of the Gram matrix that was assumed, or observed if worse.
         direction_error: A bound of |d - d*| / |g0| for every set of gradients whose Gram matrix is
@@ -106,7 +108,7 @@ class Solution:
             asked for: d = sum_k (weights[k] + low[k]) g_k. None where one is enough, zeros where it
             is for some problems of a batch.
         direction: (D,) d itself, summed in twice the digits and rounded once, from the solvers that
-            see the gradients; there `direction_error` is that of `direction`.
+            see the gradients; there `direction_error`, if it is a number, is that of `direction`.
         tasks: Names of the tasks where the caller gave some, as `fairopt.torch.backward` takes a
             dictionary of losses.
 
@@ -132,6 +134,14 @@ class Solution:
     low: Array | None = None
     direction: Array | None = None
     tasks: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Give numbers of a batch its shape, also those that a solver does not compute."""
+        shape = np.shape(self.status)
+        for name in ("floor", "worst", "gram_error", "direction_error"):
+            value = getattr(self, name)
+            if np.shape(value) != shape:
+                object.__setattr__(self, name, np.broadcast_to(value, shape).copy())
 
     @property
     def ok(self) -> bool:
@@ -253,6 +263,8 @@ def _numbers(
     task = f"task {worst}" if tasks is None or worst < 0 else f"task {tasks[worst]!r}"
     if status is Status.NOT_FINITE:
         return f" (first that of {task})" if worst >= 0 else ""
+    if status is Status.ROUNDING_LIMITED and floor >= 1.0:
+        return f" of half ulps of the weights, met by {task}; the weights are proven to 1e-6"
     if status is Status.ROUNDING_LIMITED:
         return f" of {floor:.1e}, met by {task}" if worst >= 0 else ""
     if status is Status.UNDECIDED:

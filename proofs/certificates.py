@@ -62,6 +62,10 @@ class Enclosure:
 def enclose_fairgrad(gram: Any, alpha: float, weights: Any, priority: Any = None) -> Enclosure:
     r"""Enclose max_k \|s_k (w_k / p_k)^(1/alpha) - 1\|, s = A w, for 0 < alpha < inf.
 
+    Where (p_k / w_k)^(1/alpha) is below half an ulp of \|A\| w, what is above 1 counts in such half
+    ulps, as in `fairopt.fairgrad_residual` (those of log w_k matter below alpha = 1e-12 only; there
+    the enclosure is of the larger number).
+
     Args:
         gram: (K, K) floats or fractions; its symmetric part is used.
         alpha: Utility power.
@@ -77,9 +81,10 @@ def enclose_fairgrad(gram: Any, alpha: float, weights: Any, priority: Any = None
         raise InvalidInput("alpha", alpha, "in (0, inf)")
     A, w = _symmetric(gram), _row("weights", weights)
     p = [Fraction(1)] * len(w) if priority is None else _row("priority", priority)
+    sizes = times([[abs(a) for a in row] for row in A], [abs(x) for x in w])
     gaps = [
-        _curve_gap(s, Fraction(alpha), weight, own)
-        for s, weight, own in zip(times(A, w), w, p, strict=True)
+        _in_half_ulps(_curve_gap(s, Fraction(alpha), *own), s, size, Fraction(alpha), *own)
+        for s, size, *own in zip(times(A, w), sizes, w, p, strict=True)
     ]
     return _enclosure(_largest(gaps))
 
@@ -221,6 +226,22 @@ def _curve_gap(s: Fraction, alpha: Fraction, w: Fraction, p: Fraction) -> Any:
         return abs(_interval(s * w / p - 1))
     log = iv.log(_interval(s)) + iv.log(_interval(w / p)) / _interval(alpha)
     return abs(iv.exp(log) - _interval(1))
+
+
+def _in_half_ulps(
+    gap: Any, s: Fraction, size: Fraction, alpha: Fraction, w: Fraction, p: Fraction
+) -> Any:
+    """Interval of the gap, in half ulps of `size` where these are more than (p/w)^(1/alpha)."""
+    if w <= 0 or size == 0:
+        return gap
+    iv = _intervals()
+    wanted = iv.exp(iv.log(_interval(p / w)) / _interval(alpha))
+    resolution = _interval(size / 2**53)
+    if wanted.a >= resolution.b:
+        return gap
+    units = _larger(abs(_interval(s) - wanted) / resolution, _interval(1))
+    counted = _smaller(gap, units)
+    return counted if wanted.b < resolution.a else iv.mpf([counted.a, gap.b])
 
 
 @cache

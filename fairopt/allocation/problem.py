@@ -159,7 +159,7 @@ def routing_matrix(routing: object) -> Any:
         matrix = sparse.csr_array(dense)
     if matrix.ndim != 2 or matrix.shape[1] == 0 or max(matrix.nnz, *matrix.shape) > LARGEST:
         what = f"array of shape {matrix.shape}"
-        raise InvalidInput("routing", what, "two-dimensional with at least one flow")
+        raise InvalidInput("routing", what, "two-dimensional with at least one flow or path")
     checks.all_where("routing", matrix.data, np.isfinite(matrix.data), REQUIREMENT)
     checks.all_where("routing", matrix.data, matrix.data >= 0.0, REQUIREMENT)
     matrix.sum_duplicates()

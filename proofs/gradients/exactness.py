@@ -180,7 +180,8 @@ CLAIMS = (
     Claim(
         name="fairgrad-rounding-limited-is-explained",
         statement="where fairgrad says ROUNDING_LIMITED the proved residual is at most eight times "
-        "what half an ulp of the weights causes, which at alpha below 0.1 can be very large",
+        "what half an ulp of the weights causes, and counted in these where that is above 1, as at "
+        "alpha below 0.1",
         formula=r"\max_k \lvert s_k w_k^{1/\alpha} - 1 \rvert \le 8 \max(\mathrm{floor}, 10^{-10})",
         source=OWN,
         kind=BOUND,

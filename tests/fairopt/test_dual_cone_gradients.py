@@ -4,6 +4,7 @@ import math
 import pickle
 from fractions import Fraction
 
+import numba
 import numpy as np
 import pytest
 
@@ -20,7 +21,13 @@ from fairopt import (
     upgrad_from_gradients,
 )
 from fairopt.dual_cone_double_gram import dual_cone_from_double_gram, upgrad_from_double_gram
-from fairopt.kernels.gram.double_double_cone import double_double_cone
+from fairopt.kernels.gram.double_double_bound import least_eigenvalue
+from fairopt.kernels.gram.double_double_cone import (
+    cone_of,
+    double_double_cone,
+    positive,
+    workspace,
+)
 from fairopt.kernels.gram.double_double_gram import (
     double_double_combination,
     double_double_gram,
@@ -338,6 +345,25 @@ def test_bounds_hold_for_every_point_and_every_error_of_the_matrix(family, bits)
 
 def rational_sum(high, low):
     return [a + b for a, b in zip(rational(high), rational(low), strict=True)]
+
+
+@numba.njit
+def least_eigenvalue_of(high, low, error):
+    cone, work = cone_of(high, low, error), workspace(len(high))
+    if not positive(cone, work.first):
+        return np.inf
+    return least_eigenvalue(cone, work.first, len(high), np.empty(len(high)))
+
+
+@pytest.mark.parametrize("error", [1e-12, 1e-8, 1e-4])
+def test_the_least_eigenvalue_holds_for_every_matrix_within_the_error(error):
+    """Nearly opposite pairs, whose error can take 2 E from it: it is zero or below just then."""
+    for share in (1.5, 1.9, 2.5, 10.0, 1e3):
+        S = np.array([[1.0, share * error - 1.0], [share * error - 1.0, 1.0]])
+        worst = (share - 2.0) * error  # of S - E [[1, 1], [1, 1]]
+        bound = least_eigenvalue_of(S, 0.0 * S, error)
+        assert bound <= worst + 1e-15
+        assert bound >= worst - 0.01 * error - 10.0 * (share * error) ** 2 - 1e-15
 
 
 def test_a_matrix_of_two_floats_is_enough_for_thin_cones():

@@ -239,6 +239,20 @@ def test_weights_outside_float64_are_out_of_range():
     assert (beyond.weights == 0.0).all()
 
 
+@pytest.mark.parametrize("alpha", [1e-12, 1e-3, 0.3])
+def test_lengths_beyond_the_floats_cost_no_digits(alpha):
+    """|g| w may be below the smallest float where neither |g| nor w is; the law of scales holds."""
+    A, p = np.array([[1.0, 0.5], [0.5, 2.0]]), np.array([4e-6, 3e5])
+    log_a, log_p = np.log(1e-58), np.log(1e-290)
+    small = fairgrad(1e-58 * A, alpha, priority=1e-290 * p).require()
+    plain = fairgrad(A, alpha, priority=p).require()
+    shift = (log_p - alpha * log_a) / (1.0 + alpha)  # from w = p (A w)^-alpha
+    np.testing.assert_allclose(np.log(small.weights), np.log(plain.weights) + shift, rtol=1e-12)
+    assert fairgrad_residual(1e-58 * A, alpha, small.weights, 1e-290 * p) == pytest.approx(
+        small.residual, abs=small.floor
+    )
+
+
 def test_the_residual_rejects_wrong_points():
     A = laws.gram(problems.well(4, np.random.default_rng(20)))
     w = fairgrad(A, 2.0).weights

@@ -70,3 +70,16 @@ def test_a_vanishing_combination_is_its_certificate():
 def test_bad_gradients_are_refused(bad):
     with pytest.raises(InvalidInput):
         min_norm_from_gradients(bad)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e300])
+def test_the_direction_is_the_combination_rounded_once(scale):
+    rng = np.random.default_rng(5)
+    for margin in (1.0, 1e-6, 1e-11):
+        G = problems.near_stationary(4, rng, margin) * 10.0 ** rng.uniform(-2, 2, (4, 1)) * scale
+        found = min_norm_from_gradients(G)
+        with mpmath.workdps(60):
+            exact = mpmath.matrix(G.tolist()).T * mpmath.matrix(found.weights.tolist())
+            np.testing.assert_array_equal(found.direction, [float(x) for x in exact])
+    zero = min_norm_from_gradients([[0.0, 0.0], [scale, 0.0]])
+    assert zero.direction.tolist() == [0.0, 0.0]

@@ -16,6 +16,7 @@ from fairopt import (
     min_norm,
     min_norm_residual,
 )
+from fairopt.solution import GOOD
 from tests import laws
 from tests.fairopt.fuzzing import ALPHAS, gram_batch
 
@@ -100,13 +101,34 @@ def test_the_law_rejects_a_solver_that_calls_everything_ok():
         laws.ok_is_confirmed(unsolved, residual, 1e-10, 0.0)
 
 
-def test_an_infinite_residual_is_ok_only_where_the_floor_is_infinite():
+@pytest.mark.parametrize("alpha", [1e-20, 1e-16, 1e-9, 1e-5, 1e-3, 0.01, 0.3, 17.0])
+def test_ok_never_comes_with_an_infinite_residual(alpha):
+    """Where floats cannot show a small residual it is counted in half ulps, as `floor` = 1 says."""
     rng = np.random.default_rng(4)
-    for _ in range(30):
-        A = gram_batch(5, BATCH, rng)
-        solution = fairgrad(A, 0.01)
-        blind = np.isinf(solution.residual) & (solution.status == Status.ROUNDING_LIMITED)
-        assert np.isinf(solution.floor[blind]).all()
+    coarse = 0
+    for K in (2, 5):
+        A = gram_batch(K, BATCH, rng)
+        for decades in (0.0, 1.0, 300.0):
+            p = 10.0 ** rng.uniform(-decades, decades, size=(len(A), K))
+            solution = fairgrad(A, alpha, priority=p)
+            ok = np.isin(solution.status, GOOD)
+            residual = fairgrad_residual(A, alpha, solution.weights, p)
+            slack = laws.explained(A, solution)
+            assert np.isfinite(solution.residual[ok]).all()
+            assert (solution.floor <= 1.0).all()
+            laws.ok_is_confirmed(solution, residual, 1e-10, slack)
+            half_ulps = ok & (solution.floor == 1.0)
+            assert (solution.status[half_ulps] == Status.ROUNDING_LIMITED).all()
+            coarse += half_ulps.sum()
+    assert coarse > 20 or alpha > 0.01
+
+
+def test_half_ulps_hide_no_wrong_weights():
+    """Where s is rounding, weights that leave it so and are wrong for another task are refused."""
+    A, p = np.array([[5.0, -7.0], [-7.0, 17.0]]), np.array([1.0, 1e-3])
+    right = fairgrad(A, 1e-3, priority=p).weights
+    for factor in ([1.01, 1.01], [1.0, 1.01], [0.99, 1.0], [1e3, 1e3], [0.0, 1.0]):
+        assert fairgrad_residual(A, 1e-3, factor * right, p) > 1e4
 
 
 def test_a_longer_combination_near_a_stationary_point_is_not_called_optimal():

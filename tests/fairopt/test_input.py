@@ -456,6 +456,29 @@ def test_the_default_error_is_that_of_the_dtype():
             assert solve(np.eye(3, dtype=dtype)).gram_error == expected
 
 
+PRECISE = {
+    "fairgrad": lambda A, e: fairopt.fairgrad(A, 1.0, gram_error=e),
+    "fairgrad at 0": lambda A, e: fairopt.fairgrad(A, 0.0, gram_error=e),
+    "conflict_averse": lambda A, e: fairopt.conflict_averse(A, 0.4, gram_error=e),
+    "min_norm": lambda A, e: fairopt.min_norm(A, gram_error=e),
+    "dual_cone_projection": lambda A, e: fairopt.dual_cone_projection(A, ones(A), gram_error=e),
+    "upgrad": lambda A, e: fairopt.upgrad(A, gram_error=e),
+}
+
+
+@pytest.mark.parametrize("solver", PRECISE)
+def test_an_error_for_every_entry_is_refused(solver):
+    """One for every matrix broadcasts, also over one matrix; a batch of K matrices is a batch."""
+    batch = np.broadcast_to(np.eye(2), (2, 2, 2, 2))
+    assert PRECISE[solver](batch, np.full((2, 2), 1e-9)).status.shape == (2, 2)
+    assert PRECISE[solver](np.eye(2), np.full(2, 1e-9)).status.shape == (2,)
+    assert PRECISE[solver](np.eye(2), np.full((3, 1), 1e-9)).status.shape == (3, 1)
+    for gram in (np.eye(2), batch[0]):
+        with pytest.raises(InvalidInput, match="one per matrix of the batch") as caught:
+            PRECISE[solver](gram, np.full(gram.shape, 1e-9))
+        assert caught.value.argument == "gram_error"
+
+
 RULES = {
     "losses": lambda x: fairopt.client_task_probabilities(x, 2.0),
     "weights": lambda x: fairopt.multiplicative_weights(x, [0.0, 0.0], 1.0),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from fairopt import multiplicative_weights
+from fairopt import InvalidInput, multiplicative_weights
 
 ERROR = 2e-12  # relative: a few roundings of scores below 2048 + 745, each 2^-53 of them
 TINY = float(np.finfo(np.float64).tiny)  # what is smaller has lost digits
@@ -136,3 +136,19 @@ def test_rows_of_a_batch_do_not_see_each_other():
         alone = multiplicative_weights(w[row], gains[row], 1e300)
         np.testing.assert_array_equal(together[row], alone)
     assert (together[1] > 0.0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_the_sum_may_be_off_by_the_rounding_of_the_dtype(dtype):
+    rng = np.random.default_rng(0)
+    for size in (3, 100, 1000):
+        for _ in range(20):
+            raw = rng.exponential(size=size)
+            w = (raw / raw.sum()).astype(dtype)
+            for _ in range(5):  # kept in that dtype from step to step
+                w = multiplicative_weights(w, rng.normal(size=size), 0.1).astype(dtype)
+    slack = max(1e-5, 8.0 * float(np.finfo(dtype).eps))
+    with pytest.raises(InvalidInput, match="sum of weights"):
+        multiplicative_weights(np.array([0.5, 0.5 + 1.5 * slack], dtype), [0.0, 0.0], 1.0)
+    with pytest.raises(InvalidInput, match="sum of weights"):  # in float64 that is no rounding
+        multiplicative_weights([0.5, 0.5 + 2e-5], [0.0, 0.0], 1.0)

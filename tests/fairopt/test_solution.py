@@ -95,6 +95,37 @@ def test_rounding_limited_names_the_task_and_the_floor():
     assert f"{solution.floor:.1e}" in solution.sentence
 
 
+def test_half_ulps_are_said_in_words():
+    solution = fairgrad([[5.0, -7.0], [-7.0, 17.0]], 1e-3, priority=[1.0, 1e-3])
+    assert solution.status == Status.ROUNDING_LIMITED
+    assert solution.sentence.endswith(
+        "floor of half ulps of the weights, met by task 1; the weights are proven to 1e-6"
+    )
+
+
+BATCHES = {
+    "fairgrad": lambda A: fairgrad(A, 2.0),
+    "fairgrad at 0": lambda A: fairgrad(A, 0.0),
+    "fairgrad at inf": lambda A: fairgrad(A, np.inf),
+    "conflict_averse": lambda A: conflict_averse(A, 0.4),
+    "min_norm": min_norm,
+    "dual_cone_projection": lambda A: dual_cone_projection(A, np.ones(A.shape[:-1])),
+    "upgrad": upgrad,
+}
+NUMBERS = ("residual", "iterations", "floor", "worst", "gram_error", "direction_error")
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (0,)])
+@pytest.mark.parametrize("solve", BATCHES)
+def test_every_number_of_a_batch_has_its_shape(solve, shape):
+    solution = BATCHES[solve](np.broadcast_to(np.eye(2), (*shape, 2, 2)))
+    assert np.shape(solution.status) == shape
+    for name in NUMBERS:
+        assert np.shape(getattr(solution, name)) == shape, name
+    if shape and 0 not in shape:
+        assert Solution(solution.weights, solution.status, 0.0, 0).direction_error.shape == shape
+
+
 def test_empty_batch_is_fine():
     empty = fairgrad(np.zeros((0, 2, 2)), 1.0)
     assert empty.ok

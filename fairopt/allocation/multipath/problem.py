@@ -100,6 +100,7 @@ def read_paths(
     priority: ArrayLike | None,
 ) -> PathProblem:
     """The checked problem; the owners have to be 0, 0, .., 1, .. without a gap."""
+    by_path = read(routing, capacity, alpha, None, None)
     array = checks.real_array("owner", owner)
     if array.ndim != 1 or array.size == 0 or (array != np.floor(array)).any() or array[0] != 0:
         raise InvalidInput("owner", owner, "a flow number for every path, from 0 on")
@@ -108,7 +109,6 @@ def read_paths(
         raise InvalidInput("owner", owner, "sorted flow numbers without a gap")
     flows = int(whole[-1]) + 1
     p = np.ones(flows) if priority is None else checks.positive_vector("priority", priority, flows)
-    by_path = read(routing, capacity, alpha, None, None)
     if by_path.flows != len(whole):
         raise InvalidInput("owner", f"{len(whole)} entries", f"{by_path.flows}, one per column")
     return PathProblem(by_path, whole, p)

@@ -29,6 +29,7 @@ FRESH = 2  # the first attempt that starts anew
 ROUGH = 0.3  # tolerance of the intermediate problems of the continuation
 SHRINK = 0.3  # of a jump in log alpha that failed
 SMALLEST_JUMP = 1e-3  # in log alpha; smaller ones are given up
+LARGEST_SHIFT = 700.0  # e^shift is a float with all digits below it
 SMALLEST_FULL = 1e-290  # floats above it have all their digits; below, their logarithm has more
 
 
@@ -120,6 +121,9 @@ def interior_weights(problem: Problem, pairs: Pairs, shift: float, w: Array) -> 
     """Fill w = v e^shift / d, mantissas and exponents apart: nothing overflows on the way."""
     x, v, d, log_d = pairs.x, pairs.v, problem.d, problem.log_d
     fs, es = math.frexp(math.exp(shift))
+    if abs(shift) > LARGEST_SHIFT:
+        root, half = math.frexp(math.exp(0.5 * shift))
+        fs, es = root * root, 2 * half
     good = True
     for i in range(w.shape[0]):
         if v[i] > SMALLEST_FULL:

@@ -38,10 +38,15 @@ def explained_ulps(w: Array, d: Array) -> float:
 def fairgrad_gap(
     S: Array, alpha: float, p: Array, w: Array, d: Array, r: Array, u: Array
 ) -> tuple[float, float, int]:
-    """Largest |s / (p/w)^(1/alpha) - 1| for s = Aw, its half-ulp floor, and the worst task."""
+    """Largest |s / (p/w)^(1/alpha) - 1| for s = Aw, its half-ulp floor, and the worst task.
+
+    Where the floor of a task would be beyond 1, it is 1, and its gap in half ulps (`half_ulps`).
+    """
     n = w.shape[0]
     worst, floor, at = 0.0, 0.0, 0
     log_unit = math.log(scaled_weights(w, r, u))
+    if not math.isfinite(log_unit):
+        log_unit = log_of_unit(w, r, u)
     for i in range(n):
         s, size = dot_abs(S[i], u, n)
         log_scale = -math.log(r[i]) - log_unit
@@ -50,12 +55,48 @@ def fairgrad_gap(
         else:
             gap = relative_gap(s, (n + 4.0) * EPS * size, log_scale, alpha, p[i], w[i])
             blind = half_ulp_floor(size, log_scale, alpha, p[i], w[i])
-        if not gap <= worst:
-            worst, at = gap, i
         if w[i] == 0.0 and gap == math.inf and abs(s) <= explained_ulps(w, d) * HALF_ULP * size:
             blind = math.inf  # s may be anything near zero
+        if blind > 1.0 and alpha < math.inf:
+            gap, blind = min(gap, half_ulps(s, size, log_scale, alpha, p[i], w[i])), 1.0
+        if not gap <= worst:
+            worst, at = gap, i
         floor = max(floor, blind)
     return worst, floor, at
+
+
+@helper
+def log_of_unit(w: Array, r: Array, u: Array) -> float:
+    """Log of the 2^-m of `scaled_weights` where 2^-m itself is no float."""
+    for i in range(w.shape[0]):
+        if u[i] != 0.0:
+            m = math.frexp(w[i])[1] + 1 - math.frexp(r[i])[1] - math.frexp(u[i])[1]
+            return -m * math.log(2.0)
+    return 0.0
+
+
+@helper
+def half_ulps(s: float, size: float, log_scale: float, alpha: float, p: float, w: float) -> float:
+    """The gap in half ulps of what cannot be known better, at least 1; inf if that is not coarse.
+
+    Either the progress (p/w)^(1/alpha) is below half an ulp of its terms, |A| w, or half an ulp of
+    the weight and of the logarithms changes it by more than itself.
+    """
+    resolution = HALF_ULP * size
+    log_w = math.log(w) if w > 0.0 else LOG_SMALLEST
+    log_p = math.log(p)
+    log_wanted = (log_p - log_w) / alpha - log_scale
+    wanted = math.exp(log_wanted)
+    units = math.inf
+    if wanted < resolution:
+        units = abs(s - wanted) if w > 0.0 else max(wanted - s, 0.0)
+        units /= resolution
+    blind = HALF_ULP * (1.0 + abs(log_w) + abs(log_p)) / alpha
+    if 0.0 < w < SMALLEST_NORMAL:
+        blind = max(blind, 0.5 * (2.0**-1074 / w) / alpha)
+    if w > 0.0 and s > 0.0 and blind > 1.0:
+        units = min(units, abs(math.log(s) - log_wanted) / blind)
+    return max(units, 1.0)
 
 
 @helper

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from fairopt import InvalidInput, NotSolved, Status, allocation_residual, alpha_fair_allocation
+from fairopt import (
+    InvalidInput,
+    NotSolved,
+    Status,
+    allocation_residual,
+    alpha_fair_allocation,
+    alpha_fair_path_allocation,
+)
 
 R, C = [[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]], [1.0, 2.0]
 
@@ -183,3 +190,13 @@ def test_no_links():
 def test_prints_on_one_screen():
     many = alpha_fair_allocation(np.ones((1, 1000)), [1.0], 1.0)
     assert len(str(many).splitlines()) <= 12
+
+
+def test_no_paths_is_a_fact_about_the_routing():
+    for R, owner in ((np.zeros((2, 0)), []), (np.zeros((2, 0)), [0])):
+        with pytest.raises(InvalidInput) as caught:
+            alpha_fair_path_allocation(R, owner, [1.0, 1.0], 1.0)
+        assert caught.value.argument == "routing"
+    with pytest.raises(InvalidInput) as caught:
+        alpha_fair_path_allocation(np.ones((2, 1)), [], [1.0, 1.0], 1.0)
+    assert caught.value.argument == "owner"
