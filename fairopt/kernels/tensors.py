@@ -17,7 +17,7 @@ from numba.np.numpy_support import carray
 
 from fairopt.arrays import Array, Ints
 from fairopt.kernels.jit import allocating, gufunc, helper, summing
-from fairopt.kernels.tiles import RUN, TILE, add_tile, additions, pointer, prefetch
+from fairopt.kernels.tiles import RUN, TILE, add_tile, add_triangle, additions, pointer, prefetch
 
 NOTHING, FLOAT64, FLOAT32, BFLOAT16, FLOAT16 = range(5)
 """Kinds of numbers; a segment of NOTHING is zero, and its address is not read."""
@@ -104,13 +104,32 @@ def aligned(rows: int, width: int) -> Array:
 
 
 @allocating
-def add_block(rows: Array, tiles: int, runs: int, sums: Array) -> None:
-    """Add the inner products of all rows of a block to sums of two floats."""
+def add_block(rows: Array, tiles: int, runs: int, sums: Array, ahead: Ints) -> None:
+    """Add the inner products of all rows of a block to sums of two floats.
+
+    Args:
+        rows: (4 tiles, `BLOCK`), zero behind the last row and the last entry.
+        tiles: Groups of four rows.
+        runs: How many runs of every row.
+        sums: (tiles, tiles, 2, 16).
+        ahead: (2, K) addresses and bytes of what is read next; asked for a few rows at a time, or
+            the tiles would wait for memory.
+    """
     start, stride = rows.ctypes.data, rows.strides[0]
+    K, asked, done, total = ahead.shape[1], 0, 0, tiles * (tiles + 1) // 2
     for i in range(tiles):
-        for j in range(i + 1):
-            first, second = start + TILE * i * stride, start + TILE * j * stride
-            add_tile(first, second, stride, runs, sums[i, j].ctypes.data)
+        first = start + TILE * i * stride
+        for j in range(i):
+            add_tile(first, start + TILE * j * stride, stride, runs, sums[i, j].ctypes.data)
+            done += 1
+            while asked * total < K * done:
+                fetch(ahead[0, asked], ahead[1, asked])
+                asked += 1
+        add_triangle(first, first, stride, runs, sums[i, i].ctypes.data)
+        done += 1
+        while asked * total < K * done:
+            fetch(ahead[0, asked], ahead[1, asked])
+            asked += 1
 
 
 @gufunc("void(int64[:,:], int64[:,:], int64[:], float64[:,:])", "(s,k),(s,k),(s)->(k,k)")
@@ -119,7 +138,7 @@ def inner_products(addresses: Ints, kinds: Ints, lengths: Ints, gram: Array) -> 
     S, K = addresses.shape
     tiles = -(-K // TILE)
     rows = aligned(TILE * tiles, BLOCK)
-    sums = np.zeros((tiles, tiles, 2, TILE * TILE))
+    sums, ahead = np.zeros((tiles, tiles, 2, TILE * TILE)), np.zeros((2, K), dtype=np.int64)
     filled = 0
     for s in range(S):
         done = 0
@@ -128,16 +147,17 @@ def inner_products(addresses: Ints, kinds: Ints, lengths: Ints, gram: Array) -> 
             for k in range(K):
                 widen(rows[k][filled:], addresses[s, k], kinds[s, k], done, m)
                 size = BYTES[kinds[s, k]]
-                fetch(addresses[s, k] + size * (done + m), size * m)
+                ahead[0, k] = addresses[s, k] + size * (done + m)
+                ahead[1, k] = size * m
             filled, done = filled + m, done + m
             if filled == BLOCK:
-                add_block(rows, tiles, RUNS, sums)
+                add_block(rows, tiles, RUNS, sums, ahead)
                 filled = 0
     if filled > 0:
         for k in range(K):
             for d in range(filled, BLOCK):
                 rows[k, d] = 0.0
-        add_block(rows, tiles, -(-filled // RUN), sums)
+        add_block(rows, tiles, -(-filled // RUN), sums, ahead)
     for i in range(K):
         for j in range(i + 1):
             pair = sums[i // TILE, j // TILE]

@@ -7,7 +7,7 @@ rounding can be bounded (`additions`), and sixteen sums stay in registers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llvmlite import binding, ir
@@ -78,38 +78,54 @@ def add_tile(typing: Any, a: Any, b: Any, stride: Any, runs: Any, sums: Any) -> 
         runs: Their number.
         sums: Address of 16 first and then 16 second floats, one for each pair (i, j) of rows.
     """
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> Any:
-        first, second, stride, runs, sums = values
-        rows = [
-            [builder.add(group, builder.mul(stride, stride.type(k))) for k in range(TILE)]
-            for group in (first, second)
-        ]
-        totals = _zeros(builder)
-        with cgutils.for_range(builder, runs) as loop:
-            parts = _zeros(builder)
-            begin = builder.mul(loop.index, stride.type(_BYTES * STEPS))
-            with cgutils.for_range(builder, stride.type(STEPS)) as step:
-                offset = builder.add(begin, builder.mul(step.index, stride.type(_BYTES)))
-                _add_products(builder, rows, offset, parts)
-            for total, part in zip(totals, parts, strict=True):
-                builder.store(builder.fadd(builder.load(total), builder.load(part)), total)
-        vectors = _lanes_added(builder, [builder.load(total) for total in totals])
-        for k, vector in enumerate(vectors):
-            high = builder.add(sums, stride.type(_BYTES * k))
-            _add_to_pairs(builder, vector, high, builder.add(high, stride.type(8 * TILE**2)))
-        return context.get_dummy_value()
-
-    address = types.int64
-    return types.void(address, address, address, address, address), generate
+    return _SIGNATURE, lambda context, builder, signature, values: _tile(
+        context, builder, values, [(i, j) for i in range(TILE) for j in range(TILE)]
+    )
 
 
-def _zeros(builder: ir.IRBuilder) -> list[Any]:
-    """A variable for each of the 16 vectors, set to zero here."""
+@intrinsic
+def add_triangle(typing: Any, a: Any, b: Any, stride: Any, runs: Any, sums: Any) -> Any:
+    """The same for four rows with themselves, a = b: the pairs with i >= j."""
+    return _SIGNATURE, lambda context, builder, signature, values: _tile(
+        context, builder, values, [(i, j) for i in range(TILE) for j in range(i + 1)]
+    )
+
+
+_SIGNATURE = types.void(*(types.int64,) * 5)
+
+Pairs = Sequence[tuple[int, int]]
+
+
+def _tile(context: Any, builder: ir.IRBuilder, values: Any, pairs: Pairs) -> Any:
+    """The instructions for some of the pairs; sums of the others stay as they are."""
+    first, second, stride, runs, sums = values
+    rows = [
+        [builder.add(group, builder.mul(stride, stride.type(k))) for k in range(TILE)]
+        for group in (first, second)
+    ]
     zero = ir.Constant(_VECTOR, [ir.Constant(ir.DoubleType(), 0.0)] * LANES)
-    variables = [cgutils.alloca_once(builder, _VECTOR) for _ in range(TILE**2)]
+    totals = _variables(builder, zero, len(pairs))
+    with cgutils.for_range(builder, runs) as loop:
+        parts = _variables(builder, zero, len(pairs))
+        begin = builder.mul(loop.index, stride.type(_BYTES * STEPS))
+        with cgutils.for_range(builder, stride.type(STEPS)) as step:
+            offset = builder.add(begin, builder.mul(step.index, stride.type(_BYTES)))
+            _add_products(builder, rows, offset, dict(zip(pairs, parts, strict=True)))
+        for total, part in zip(totals, parts, strict=True):
+            builder.store(builder.fadd(builder.load(total), builder.load(part)), total)
+    found = {pair: builder.load(total) for pair, total in zip(pairs, totals, strict=True)}
+    square = [found.get((i, j), zero) for i in range(TILE) for j in range(TILE)]
+    for k, vector in enumerate(_lanes_added(builder, square)):
+        high = builder.add(sums, stride.type(_BYTES * k))
+        _add_to_pairs(builder, vector, high, builder.add(high, stride.type(8 * TILE**2)))
+    return context.get_dummy_value()
+
+
+def _variables(builder: ir.IRBuilder, value: Any, count: int) -> list[Any]:
+    """So many vectors that are set to a value here; they become registers."""
+    variables = [cgutils.alloca_once(builder, _VECTOR) for _ in range(count)]
     for variable in variables:
-        builder.store(zero, variable)
+        builder.store(value, variable)
     return variables
 
 
@@ -123,15 +139,15 @@ def _store(builder: ir.IRBuilder, vector: Any, address: Any) -> None:
     builder.store(vector, builder.inttoptr(address, _VECTOR.as_pointer()), align=8)
 
 
-def _add_products(builder: ir.IRBuilder, rows: Any, offset: Any, parts: list[Any]) -> None:
-    """One step: a vector of each row, and their 16 products; multiply-add rounds once."""
+def _add_products(builder: ir.IRBuilder, rows: Any, offset: Any, parts: Any) -> None:
+    """One step: a vector of each row, and the products of pairs; multiply-add rounds once."""
     x, y = (
         [_load(builder, builder.add(row, offset)) for row in group]  # eight loads for 16 products
         for group in rows
     )
     fused = ("contract",)
-    for p, part in enumerate(parts):
-        product = builder.fmul(x[p // TILE], y[p % TILE], flags=fused)
+    for (i, j), part in parts.items():
+        product = builder.fmul(x[i], y[j], flags=fused)
         builder.store(builder.fadd(builder.load(part), product, flags=fused), part)
 
 

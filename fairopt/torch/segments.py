@@ -20,10 +20,11 @@ from fairopt.arrays import Array, Ints
 from fairopt.torch.double_double import Column
 
 PIECE = 1 << 20  # entries of a row in one call of a kernel: a millisecond or more
+LARGE = 1 << 22  # bytes from which NumPy asks for large pages
 _KINDS = {torch.float64: 1, torch.float32: 2, torch.bfloat16: 3, torch.float16: 4}  # as the kernels
 _BYTES = np.array([0, 8, 4, 2, 2])
 _WRITTEN = (torch.float64, torch.float32, torch.bfloat16)  # what the kernels can round to
-_TILE = 4
+_TILE = 4  # rows that the kernel of combinations takes at a time
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Segments:
     kinds: Ints
     lengths: Ints
     tensors: list[Tensor]
+
+    def only(self, i: int) -> Segments:
+        """The rows at one position."""
+        part = slice(i, i + 1)
+        return Segments(self.addresses[part], self.kinds[part], self.lengths[part], self.tensors)
 
 
 def readable(column: Column) -> bool:
@@ -84,9 +90,21 @@ def inner_products(columns: Sequence[Column]) -> Array:
     """
     from fairopt.kernels.tensors import inner_products as kernel
 
+    pieces = _pieces(segments(columns))
+    parts = _each(kernel, [(part.addresses, part.kinds, part.lengths) for part in pieces])
+    return _sum(parts, len(columns[0]))
+
+
+def inner_products_each(columns: Sequence[Column]) -> Array:
+    """(positions, K, K): those of each position by itself."""
+    from fairopt.kernels.tensors import inner_products as kernel
+
     whole = segments(columns)
-    pieces = [(part.addresses, part.kinds, part.lengths) for part in _pieces(whole)]
-    return _sum(_each(kernel, pieces), len(columns[0]))
+    K = len(columns[0])
+    cut = [_pieces(whole.only(i)) for i in range(len(columns))]
+    pieces = [(part.addresses, part.kinds, part.lengths) for parts in cut for part in parts]
+    grams = iter(_each(kernel, pieces))
+    return np.array([_sum([next(grams) for _ in parts], K) for parts in cut])
 
 
 def combinations(columns: Sequence[Column], weights: Sequence[float]) -> list[Tensor | None]:
@@ -128,12 +146,22 @@ def columns_dtype(column: Column) -> torch.dtype:
 
 
 def _target(x: Tensor) -> Tensor:
-    """Memory for a combination, in float32 where the kernel cannot round to the dtype itself."""
-    return torch.empty(x.shape, dtype=x.dtype if x.dtype in _WRITTEN else torch.float32)
+    """Memory for a combination, in float32 where the kernel cannot round to the dtype itself.
+
+    NumPy asks for large pages, without which writing to ten million new entries takes as long as
+    reading ten updates.
+    """
+    dtype = x.dtype if x.dtype in _WRITTEN else torch.float32
+    if x.numel() * dtype.itemsize < LARGE:
+        return torch.empty(x.shape, dtype=dtype)
+    memory = np.empty(x.numel() * dtype.itemsize, dtype=np.uint8)
+    return torch.from_numpy(memory).view(dtype).reshape(x.shape)
 
 
 def _pieces(whole: Segments) -> list[Segments]:
     """The same rows in pieces of at most `PIECE` entries, of one or several stretches."""
+    if whole.lengths.sum() <= PIECE:
+        return [whole]
     counts = -(-whole.lengths // PIECE)
     position = np.repeat(np.arange(len(counts)), counts)
     first: Ints = np.repeat(np.cumsum(counts) - counts, counts)
@@ -171,6 +199,8 @@ def _each(kernel: Any, pieces: list[tuple[Any, ...]]) -> list[Any]:
 
 def _sum(parts: list[Array], K: int) -> Array:
     """Their sum, in twice the digits and then rounded."""
+    if len(parts) == 1:
+        return parts[0]
     high, low = np.zeros((K, K)), np.zeros((K, K))
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused elsewhere
         for part in parts:

@@ -128,14 +128,14 @@ def gram_matrices(positions: Sequence[Column]) -> Array:
     """(positions, K, K) inner products of each position, with one transfer if on one device."""
     if not positions:
         raise InvalidInput("updates", "no tensors", "updates with at least one tensor")
-    far = [i for i, column in enumerate(positions) if not segments.readable(column)]
-    elsewhere = dict(zip(far, _stacked([device_products(positions[i]) for i in far]), strict=True))
-    return np.array(
-        [
-            elsewhere[i] if i in elsewhere else segments.inner_products([column])
-            for i, column in enumerate(positions)
-        ]
-    )
+    near = [i for i, column in enumerate(positions) if segments.readable(column)]
+    far = [i for i in range(len(positions)) if i not in set(near)]
+    found = np.empty((len(positions), len(positions[0]), len(positions[0])))
+    if near:
+        found[near] = segments.inner_products_each([positions[i] for i in near])
+    if far:
+        found[far] = _stacked([device_products(positions[i]) for i in far])
+    return found
 
 
 def device_products(column: Column) -> Tensor:
@@ -191,11 +191,11 @@ def _summed(products: list[Tensor]) -> Array | float:
     return sum(_by_halves(torch.stack(group)).cpu().numpy() for group in by_device.values())
 
 
-def _stacked(products: list[Tensor]) -> list[Array]:
-    """All of them as NumPy arrays, with one transfer if they are on one device."""
+def _stacked(products: list[Tensor]) -> Array:
+    """All of them as one NumPy array, with one transfer if they are on one device."""
     if len({product.device for product in products}) == 1:
-        return list(torch.stack(products).cpu().numpy())
-    return [product.cpu().numpy() for product in products]
+        return np.asarray(torch.stack(products).cpu().numpy())
+    return np.array([product.cpu().numpy() for product in products])
 
 
 def gram(updates: Sequence[Update]) -> Array:
