@@ -16,7 +16,7 @@ OUT     ?= runs/demo
 # Small matrices and small models: one thread is several times faster than many.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test explore lint format bench results clean
+.PHONY: demo test explore lint format bench gpu-check results clean
 
 demo: $(VENV)/runtime.stamp
 	$(BIN)/python -m fl_runtime run experiments/demo.toml --out $(OUT) --fresh
@@ -46,6 +46,9 @@ results: $(VENV)/runtime.stamp
 
 bench: $(VENV)/peers.stamp
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+gpu-check: $(VENV)/peers.stamp
+	$(BIN)/python benchmarks/peers/gpu_check.py
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,8 +18,10 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -163,14 +165,15 @@ def synchronise(device: str) -> None:
 
 
 def seconds(step: Step, work: Workload, device: str) -> float:
-    """Time of one step from empty gradients."""
+    """Time of one step from empty gradients: on the CPU that of the processor."""
     for p in work.parameters:
         p.grad = None
+    clock = time.perf_counter if device.startswith("cuda") else time.process_time
     synchronise(device)
-    begin = time.perf_counter()
+    begin = clock()
     step(work)
     synchronise(device)
-    return time.perf_counter() - begin
+    return clock() - begin
 
 
 def peak(step: Step, work: Workload, device: str) -> float:
@@ -182,14 +185,28 @@ def peak(step: Step, work: Workload, device: str) -> float:
         before = torch.cuda.memory_allocated()
         step(work)
         return float(torch.cuda.max_memory_allocated() - before) / MIB
-    with torch.profiler.profile(profile_memory=True) as profile:
+    with silence(), torch.profiler.profile(profile_memory=True) as profile:
         step(work)
-    most = total = 0.0
-    for event in profile.events():
-        if event.name == "[memory]":
-            total += event.cpu_memory_usage if hasattr(event, "cpu_memory_usage") else 0
+    most = total = 0
+    assert profile.profiler is not None
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            total += event.nbytes()
             most = max(most, total)
     return most / MIB
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Nothing on standard error, where the profiler reports its own start and end."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def measure(name: str, K: int, rounds: int, device: str) -> Iterator[dict[str, Any]]:

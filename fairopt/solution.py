@@ -50,7 +50,7 @@ _SENTENCES = (
     "stopped at the step limit: this is the best point found",
     "infeasible: no point meets the constraints",
     "unbounded: something that nothing limits",
-    "out of range: the exact answer is not representable in float64",
+    "out of range: the exact answer is not representable in float64 or the dtype of the updates",
     "solved as far as float64 can show: the residual is at its rounding floor",
     "not finite: a gradient holds NaN or inf, so there is no direction",
 )

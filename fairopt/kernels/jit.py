@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numba.extending
 from filelock import FileLock
 from numba.core.bytecode import FunctionIdentity
 from numba.core.options import DefaultOptions
@@ -58,6 +59,9 @@ inlined: Callable[..., Any] = numba.njit(inline="always")
 
 solver: Callable[..., Any] = numba.njit(**{**_BORROWING, "forceinline": True})
 """All that a gufunc does once it has memory; copying so many arguments would cost more."""
+
+intrinsic: Callable[..., Any] = numba.extending.intrinsic
+"""Instructions that are written down in LLVM's language, because numba has no words for them."""
 
 # Sums may be reordered and fused; nothing may be assumed about NaN, inf or signed zeros.
 summing: Callable[..., Any] = numba.njit(fastmath={"reassoc", "contract"}, **_BORROWING)

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
+from functools import cache
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from fairopt import checks
 from fairopt.arrays import GRAM_ERROR, Array
+from fairopt.errors import InvalidInput
 from fairopt.solution import Solution, Status
 from fairopt.torch.escalation import escalated
 from fairopt.torch.methods import Method, checked_method
+from fairopt.torch.scaling import Scaled, in_given_units, scaled, without_answer
 from fairopt.torch.updates import (
     Update,
     columns,
-    combined,
-    products,
+    combinations,
+    gram_matrices,
+    gram_matrix,
+    not_finite,
     rebuild,
-    stacked,
-    summed,
 )
 
 _log = logging.getLogger("fairopt.torch")
@@ -46,7 +51,13 @@ def aggregate(
     Returns:
         (direction, solution). If the solution is not ok the direction is the combination of its
         weights (zero at a stationary point); nothing raises unless `.require()` is called. Where
-        one float each is too little for the weights, `solution.low` holds the second one.
+        one float each is too little for the weights, `solution.low` holds the second one. Updates
+        whose squares over- or underflow float64 are solved in another unit; where no unit or no
+        weights fit, the status is OUT_OF_RANGE, and also where the direction overflows the dtype
+        of its tensors (it then holds inf, as a gradient scaler expects).
+
+    Raises:
+        InvalidInput: as `gram`; for inf or NaN with the update and the tensor that has it.
 
     Example:
         >>> import torch
@@ -58,17 +69,69 @@ def aggregate(
     checked_method(method)
     whole = checks.choice("per", per, ("all", "tensor")) == "all"
     positions = columns(updates)
-    grams = [products(column) for column in positions]
-    A = summed(grams) if whole else stacked(grams)
-    solution = method.solve(A, gram_error=GRAM_ERROR)
     groups = [positions] if whole else [[column] for column in positions]
-    solution, again = escalated(method, solution, groups, A[None] if whole else A)
-    report(solution)
+    grams = gram_matrix(positions)[None] if whole else gram_matrices(positions)
+    problems = scaled(groups, grams, gram_matrix, method)
+    solution = _solved(updates, positions, method, problems.grams[0] if whole else problems.grams)
+    solution, again = escalated(method, solution, problems.groups, problems.grams)
+    solution = in_given_units(solution, problems, method)
     shape = (len(positions), len(updates))
     rows = np.broadcast_to(solution.weights, shape).tolist()
     seconds = _second_floats(solution, shape, range(len(positions)) if whole and again else again)
-    leaves = [combined(*each) for each in zip(positions, rows, seconds, strict=True)]
+    leaves = combinations(positions, rows, seconds)
+    solution = _representable(solution, problems, [leaves] if whole else [[x] for x in leaves])
+    report(solution)
     return rebuild(updates[0], iter(leaves)), solution
+
+
+def _solved(
+    updates: Sequence[Update], positions: list[list[Tensor | None]], method: Method, A: Array
+) -> Solution:
+    """The answer of the method; a refusal of its matrix is one of the update behind it."""
+    try:
+        return method.solve(A, gram_error=GRAM_ERROR)
+    except InvalidInput as refusal:
+        if np.isfinite(A).all():
+            raise
+        named = not_finite(updates, positions)
+        if named is not None:
+            raise named from refusal
+    missing = np.zeros(A.shape[:-1]), np.full(A.shape[:-2], np.inf)
+    status = np.full(A.shape[:-2], Status.OUT_OF_RANGE, dtype=np.int64)
+    if A.ndim == 2:
+        return Solution(missing[0], Status.OUT_OF_RANGE, np.inf, 0)
+    return Solution(missing[0], status, missing[1], np.zeros(A.shape[:-2], dtype=np.int64))
+
+
+def _representable(
+    solution: Solution, problems: Scaled, groups: Sequence[Sequence[Tensor | None]]
+) -> Solution:
+    """OUT_OF_RANGE where the direction overflowed; sum_k |w_k| |g_k| mostly shows that it cannot.
+
+    Only where it does not are the tensors themselves looked at.
+    """
+    squares = np.diagonal(problems.grams, axis1=-2, axis2=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sizes = np.log2(np.abs(np.atleast_2d(solution.weights))) + 0.5 * np.log2(squares)
+    largest = sizes.max(axis=-1) + problems.exponents + np.log2(squares.shape[-1]) + 1.0
+    bad = np.zeros(len(largest), dtype=bool)
+    for i, (group, size) in enumerate(zip(groups, largest, strict=True)):
+        bad[i] = any(_overflows(leaf, size) for leaf in group if leaf is not None)
+    return without_answer(solution, bad)
+
+
+def _overflows(leaf: Tensor, size: float) -> bool:
+    """Whether entries, of at most 2^size, are inf or NaN; says so once for each dtype."""
+    if size < np.log2(torch.finfo(leaf.dtype).max) or bool(leaf.isfinite().all()):
+        return False
+    _warn_overflow_once(leaf.dtype)
+    return True
+
+
+@cache
+def _warn_overflow_once(dtype: torch.dtype) -> None:
+    """The cache remembers the dtypes already logged."""
+    _log.warning("a direction overflows %s and holds inf; this is said once", dtype)
 
 
 def _second_floats(

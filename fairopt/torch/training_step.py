@@ -98,6 +98,8 @@ def backward(
             if no loss reaches any of them.
 
     Example:
+        >>> import torch
+        >>> from fairopt.torch import FairGrad
         >>> w = torch.tensor([1.0, 1.0], requires_grad=True)
         >>> losses = {"first": w[0], "second": w.square().sum(), "unlabelled": w.sum() * torch.nan}
         >>> solution = backward(losses, [w], FairGrad(2.0), present=[True, True, False])

@@ -180,6 +180,7 @@ RANK = (
     Status.OUT_OF_RANGE,
     Status.UNBOUNDED,
     Status.INFEASIBLE,
+    Status.NOT_FINITE,
 )
 
 

@@ -352,7 +352,7 @@ def least_eigenvalue_of(high, low, error):
     cone, work = cone_of(high, low, error), workspace(len(high))
     if not positive(cone, work.first):
         return np.inf
-    return least_eigenvalue(cone, work.first, len(high), np.empty(len(high)))
+    return least_eigenvalue(cone, work.first, len(high), np.empty((4, len(high))))
 
 
 @pytest.mark.parametrize("error", [1e-12, 1e-8, 1e-4])

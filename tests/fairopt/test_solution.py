@@ -73,8 +73,8 @@ def test_every_status_has_a_sentence_and_advice():
         assert "\n" not in status.sentence
         assert status.advice
     names = "OPTIMAL PARETO_STATIONARY UNDECIDED STEP_LIMIT INFEASIBLE UNBOUNDED OUT_OF_RANGE"
-    assert [s.name for s in Status] == [*names.split(), "ROUNDING_LIMITED"]
-    assert [int(s) for s in Status] == list(range(8))
+    assert [s.name for s in Status] == [*names.split(), "ROUNDING_LIMITED", "NOT_FINITE"]
+    assert [int(s) for s in Status] == list(range(9))
 
 
 def test_prints_on_one_screen():

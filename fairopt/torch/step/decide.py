@@ -13,11 +13,12 @@ from fairopt.arrays import GRAM_ERROR, Array
 from fairopt.solution import Solution, Status
 from fairopt.torch.escalation import escalated
 from fairopt.torch.methods import FairGrad, Method
+from fairopt.torch.scaling import in_given_units, scaled, unscaled
 from fairopt.torch.step.differentiate import CONVOLUTION, FEW_TASKS, Heads, Way, down_to
 from fairopt.torch.step.gradient_rows import Rows
 from fairopt.torch.step.matrix_free import Products, fairgrad_by_products
 from fairopt.torch.step.ranks import Ranks
-from fairopt.torch.updates import columns, combined, products, summed
+from fairopt.torch.updates import columns, combinations, gram_matrix
 
 
 @dataclass(frozen=True)
@@ -74,20 +75,25 @@ def _square(g: Tensor) -> Tensor:
 def decide(rows: Rows, heads: Heads, method: Method, scale: float, gram: Ranks) -> Decision:
     """The direction from all gradients; `gram` adds up Gram matrices of disjoint parameters."""
     positions = columns(rows.updates)
-    A = gram.total(torch.from_numpy(summed([products(c) for c in positions]))).numpy() / scale**2
-    mean = math.sqrt(max(float(A.sum()), 0.0)) / rows.K if np.isfinite(A).all() else math.nan
-    if math.isnan(mean):
+    A = gram_matrix(positions)
+    if gram.alone:
+        problem = scaled([positions], A[None], gram_matrix, method)
+    else:
+        problem = unscaled([positions], gram.total(torch.from_numpy(A)).numpy()[None])
+    A = problem.grams[0] / scale**2
+    if not np.isfinite(A).all():
         solution = not_finite(~np.isfinite(np.diagonal(A)))
-        total = [combined(column, [1.0] * rows.K) for column in positions]
-        return Decision(solution, rows.gradients(total), heads, mean, scale)
+        total = combinations(positions, [[1.0] * rows.K] * len(positions), [None] * len(positions))
+        return Decision(solution, rows.gradients(total), heads, math.nan, scale)
     solution, again = method.solve(A, gram_error=GRAM_ERROR), list[int]()
     if gram.alone:
-        solution, again = escalated(method, solution, [positions], A[None])
-    low = solution.low
-    if low is None and again:
-        low = np.zeros(rows.K)
-    direction = [combined(column, solution.weights.tolist(), low) for column in positions]
-    return Decision(solution, rows.gradients(direction), heads, mean, scale)
+        solution, again = escalated(method, solution, problem.groups, problem.grams)
+    solution = in_given_units(solution, problem, method)
+    low = np.zeros(rows.K) if solution.low is None and again else solution.low
+    weights = [solution.weights.tolist()] * len(positions)
+    direction = combinations(positions, weights, [low] * len(positions))
+    length = math.ldexp(math.sqrt(max(float(A.sum()), 0.0)) / rows.K, int(problem.exponents[0]))
+    return Decision(solution, rows.gradients(direction), heads, length, scale)
 
 
 def not_finite(tasks: Array) -> Solution:

@@ -69,7 +69,7 @@ def test_gram_accumulates_in_float64_in_blocks(monkeypatch):
     g = torch.rand(5000, dtype=torch.float32) + 1.0
     exact = float((g.double() ** 2).sum())
     assert ft.gram([g])[0, 0] == pytest.approx(exact, rel=1e-14)
-    monkeypatch.setattr(ft.updates, "BLOCK", 7)
+    monkeypatch.setattr(ft.segments, "PIECE", 7)
     assert ft.gram([g])[0, 0] == pytest.approx(exact, rel=1e-14)
 
 
@@ -186,18 +186,6 @@ def test_weights_that_do_not_fit_and_unknown_choices_are_refused():
         with pytest.raises(InvalidInput) as caught:
             call()
         assert caught.value.argument == argument
-
-
-def test_one_transfer_to_the_host_per_step(monkeypatch):
-    """Whatever leaves a device does so by Tensor.cpu, and is the K x K matrix."""
-    shapes = []
-    plain = torch.Tensor.cpu
-    monkeypatch.setattr(torch.Tensor, "cpu", lambda x: shapes.append(tuple(x.shape)) or plain(x))
-    updates = [{"a": torch.randn(4, 5), "b": [torch.randn(7), torch.randn(3)]} for _ in range(3)]
-    ft.aggregate(updates, ft.FairGrad(2.0))
-    assert shapes == [(3, 3)]
-    ft.aggregate(updates, ft.FairGrad(2.0), per="tensor")
-    assert shapes[1:] == [(3, 3, 3)]
 
 
 class Unsolved:
