@@ -132,11 +132,11 @@ def backward(
         grams = Ranks(reduce if reduce_what == "gram" else None)
         decision = decide(rows, found, restricted, scale, grams)
     decision = decision if own else decision.of_mean_length()
-    pairs = decision.gradients + plan.head_gradients(decision, unit)
-    if decision.finite and not all_finite([g for _, g in pairs]):
+    others = plan.head_gradients(decision, unit)
+    if decision.finite and not all_finite(decision.doubtful + [g for _, g in others]):
         decision = decision.overflowed()
     if decision.finite or watched:
-        accumulate(pairs)
+        accumulate(decision.gradients + others)
     solution = plan.whole(decision.solution)
     report(solution)
     return solution

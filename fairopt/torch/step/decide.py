@@ -31,6 +31,8 @@ class Decision:
         heads: Gradients of all other parameters.
         mean: Length of the mean gradient, in units of unscaled losses.
         scale: Of the losses.
+        own: Length of the direction, in units of unscaled losses, where it is spread over ranks.
+        largest: No entry of the direction is larger, in units of scaled losses; inf if not known.
     """
 
     solution: Solution
@@ -38,11 +40,18 @@ class Decision:
     heads: Heads
     mean: float
     scale: float
+    own: float | None = None
+    largest: float = math.inf
 
     @property
     def finite(self) -> bool:
         """Whether the gradients of the shared parameters are."""
         return self.solution.status != Status.NOT_FINITE
+
+    @property
+    def doubtful(self) -> list[Tensor]:
+        """Gradients of shared parameters that may have overflowed."""
+        return [g for _, g in self.gradients if not self.largest < torch.finfo(g.dtype).max]
 
     def overflowed(self) -> Decision:
         """The same where something else was not finite."""
@@ -50,8 +59,9 @@ class Decision:
 
     def of_mean_length(self) -> Decision:
         """The same direction at the length of the mean gradient; zero stays zero."""
-        squares = [_square(g) for _, g in self.gradients]
-        own = math.sqrt(float(torch.stack(squares).sum())) / self.scale if squares else 0.0
+        own = self.own
+        if own is None:
+            own = math.sqrt(sum(_square(g) for _, g in self.gradients)) / self.scale
         if not (self.finite and 0.0 < own < math.inf and math.isfinite(self.mean)):
             return self
         factor, low = self.mean / own, self.solution.low
@@ -60,16 +70,17 @@ class Decision:
             weights=self.solution.weights * factor,
             low=None if low is None else low * factor,
         )
+        longer = [(p, g * factor) for p, g in self.gradients]
         return replace(
-            self, solution=solution, gradients=[(p, g * factor) for p, g in self.gradients]
+            self, solution=solution, gradients=longer, largest=self.largest * max(factor, 1.0)
         )
 
 
-def _square(g: Tensor) -> Tensor:
-    """Squared length in float64, on the CPU."""
+def _square(g: Tensor) -> float:
+    """Squared length in float64."""
     values = g.coalesce().values() if g.layout == torch.sparse_coo else g
     wide = torch.float64 if values.device.type != "mps" else torch.float32
-    return values.to(wide).square().sum().cpu().double()
+    return float(values.to(wide).square().sum())
 
 
 def decide(rows: Rows, heads: Heads, method: Method, scale: float, gram: Ranks) -> Decision:
@@ -92,8 +103,13 @@ def decide(rows: Rows, heads: Heads, method: Method, scale: float, gram: Ranks) 
     low = np.zeros(rows.K) if solution.low is None and again else solution.low
     weights = [solution.weights.tolist()] * len(positions)
     direction = combinations(positions, weights, [low] * len(positions))
-    length = math.ldexp(math.sqrt(max(float(A.sum()), 0.0)) / rows.K, int(problem.exponents[0]))
-    return Decision(solution, rows.gradients(direction), heads, length, scale)
+    unit = float(np.ldexp(1.0, problem.exponents[0]))
+    mean = math.sqrt(max(float(A.sum()), 0.0)) / rows.K * unit
+    largest = 2.0 * scale * unit * float(np.abs(solution.weights) @ np.sqrt(np.diagonal(A)))
+    own = (
+        None if gram.alone else math.sqrt(max(float(solution.weights @ A @ solution.weights), 0.0))
+    )
+    return Decision(solution, rows.gradients(direction), heads, mean, scale, own, largest)
 
 
 def not_finite(tasks: Array) -> Solution:

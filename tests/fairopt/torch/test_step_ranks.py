@@ -72,6 +72,8 @@ def test_a_sum_of_gram_matrices_for_disjoint_parameters():
 
     grams = [ft.gram([maps[k, part] for k in range(3)]) for part in range(2)]
     whole = ft.FairGrad(2.0).solve(sum(grams))
+    mean = sum(grams).sum() ** 0.5 / 3.0
+    factor = mean / (whole.weights @ sum(grams) @ whole.weights) ** 0.5
     for part in range(2):
         other = torch.from_numpy(grams[1 - part])
         solution = ft.backward(
@@ -84,6 +86,15 @@ def test_a_sum_of_gram_matrices_for_disjoint_parameters():
         np.testing.assert_allclose(solution.require().weights, whole.weights, rtol=1e-12)
         wanted = torch.from_numpy(whole.weights) @ maps[:, part]
         torch.testing.assert_close(halves[part].grad, wanted)
+        ft.backward(
+            losses(part),
+            [halves[part]],
+            ft.FairGrad(2.0),
+            reduce=lambda A, other=other: A + other,
+            reduce_what="gram",
+            length="mean",
+        )
+        torch.testing.assert_close(halves[part].grad, wanted * (1.0 + factor))
 
 
 @pytest.mark.parametrize("reduce", [lambda t: None, lambda t: t[:1]])
