@@ -27,7 +27,15 @@ def lanes_of(features: Mapping[str, bool]) -> int:
     return 4 if features.get("avx") else 2
 
 
-LANES = lanes_of(binding.get_host_cpu_features())
+def _features() -> Mapping[str, bool]:
+    """Those of this processor; none where LLVM cannot tell."""
+    try:
+        return dict(binding.get_host_cpu_features())
+    except RuntimeError:
+        return {}
+
+
+LANES = lanes_of(_features())
 RUN = LANES * STEPS  # entries of a row that a tile takes at a time
 _VECTOR = ir.VectorType(ir.DoubleType(), LANES)
 _BYTES = 8 * LANES

@@ -72,9 +72,13 @@ def scaled(groups: Sequence[Sequence[Column]], grams: Array, products: Any, meth
     """
     result = unscaled(groups, grams.copy())
     for i in np.flatnonzero(_outside(grams).any(axis=-1)).tolist():
-        sizes = _exponents(result.groups[i])
-        if sizes is None or not _outside(grams[i])[np.isfinite(sizes)].any():
-            continue  # not finite, or tasks without any gradient
+        suspects = np.flatnonzero(_outside(grams[i]))
+        if not _holds_float64(groups[i]) or not np.any(_largest(groups[i], suspects) > 0.0):
+            continue  # tasks without any gradient
+        largest = _largest(groups[i], np.arange(grams.shape[-1]))
+        if not np.isfinite(largest).all():
+            continue  # refused with the Gram matrix
+        sizes = np.where(largest > 0.0, np.frexp(largest)[1], -np.inf)
         present = sizes[np.isfinite(sizes)]
         c = round(0.5 * float(present.max() + present.min()))
         if degree(method) is None:
@@ -99,16 +103,21 @@ def _outside(grams: Array) -> BoolArray:
     return np.asarray(~((squares >= LEAST) & (squares <= MOST)))
 
 
-def _exponents(columns: Sequence[Column]) -> Array | None:
-    """(K,) exponents of the largest entries, -inf for a task without any; None if not finite."""
-    largest = np.zeros(len(columns[0]))
+def _holds_float64(columns: Sequence[Column]) -> bool:
+    """Whether squares can leave the range at all: those of float32 and narrower cannot."""
+    return any(x is not None and x.dtype == torch.float64 for column in columns for x in column)
+
+
+def _largest(columns: Sequence[Column], tasks: Ints) -> Array:
+    """The size of the largest entry of some tasks; NaN where there is one."""
+    found = np.zeros(len(tasks))
     for column in columns:
-        for k, x in enumerate(column):
+        for i, k in enumerate(tasks.tolist()):
+            x = column[k]
             if x is not None and x.numel() > 0:
-                largest[k] = np.maximum(largest[k], float(x.detach().abs().amax()))
-    if not np.isfinite(largest).all():
-        return None
-    return np.where(largest > 0.0, np.frexp(largest)[1], -np.inf)
+                wide = x.detach() if x.dtype.itemsize > 1 else x.detach().float()
+                found[i] = np.maximum(found[i], float(wide.abs().amax()))
+    return found
 
 
 def _divided(column: Column, c: int) -> list[Tensor | None]:

@@ -75,6 +75,19 @@ class Graph:
         """The leaf tensors whose `.grad` a backward pass fills, in the order of the graph."""
         return [node.variable for node in self.order if node.name() == ACCUMULATE]
 
+    def leaves_before(self, root: Edge, stop: set[Edge]) -> list[Tensor]:
+        """The leaves behind one edge that are reached without passing `stop`."""
+        stack, seen, found = [root], {root}, []
+        while stack:
+            edge = stack.pop()
+            if edge[0].name() == ACCUMULATE:
+                found.append(edge[0].variable)
+            for further in edge[0].next_functions:
+                if further[0] is not None and further not in stop and further not in seen:
+                    seen.add(further)
+                    stack.append(further)
+        return found
+
     def sparse(self, tensor: Tensor) -> bool:
         """Whether an embedding gives this parameter sparse gradients."""
         edge = edge_of(tensor)

@@ -137,7 +137,8 @@ def decide_by_losses(
         pairs = [
             (p, ranks.total(torch.zeros_like(p) if g is None else g.to_dense())) for p, g in known
         ]
-    heads = Heads(way.heads, [found[len(way.parameters) :]])
+    heads = Heads(way.heads)
+    heads.add(range(len(way.heads)), found[len(way.parameters) :])
     return Decision(solution, pairs, heads, math.nan, scale)
 
 

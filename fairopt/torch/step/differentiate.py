@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -39,24 +39,25 @@ class Heads:
 
     Attributes:
         parameters: Leaves that the losses reach beside the shared parameters.
-        rows: For each task the gradient of each of them, None where it has none.
+        rows: For each task (number of the parameter, gradient) where it has one.
     """
 
     parameters: list[Tensor]
-    rows: list[list[Gradient]]
+    rows: list[list[tuple[int, Tensor]]] = field(default_factory=list)
+
+    def add(self, numbers: Sequence[int], gradients: Sequence[Gradient]) -> None:
+        """The gradients of one more task for these parameters."""
+        pairs = zip(numbers, gradients, strict=True)
+        self.rows.append([(i, g) for i, g in pairs if g is not None])
 
     def total(self, weights: Sequence[float] | None) -> list[tuple[Tensor, Tensor]]:
         """Their weighted sums over the tasks, None for weights of one; what no task reaches not."""
-        found = []
-        for p, column in zip(self.parameters, zip(*self.rows, strict=True), strict=True):
-            if weights is None:
-                parts = [g for g in column if g is not None]
-            else:
-                pairs = zip(column, weights, strict=True)
-                parts = [g * w for g, w in pairs if g is not None]
-            if parts:
-                found.append((p, sum(parts[1:], start=parts[0])))
-        return found
+        sums: dict[int, Tensor] = {}
+        for k, row in enumerate(self.rows):
+            for i, g in row:
+                part = g if weights is None else g * weights[k]
+                sums[i] = sums[i] + part if i in sums else part
+        return [(self.parameters[i], sums[i]) for i in sorted(sums)]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Way:
         losses: Those that count.
         parameters: Shared ones that some loss reaches, in the order of the rows.
         heads: Other leaves that some loss reaches.
+        per_loss: For each loss the numbers of the heads that it may reach.
         sparse: Those of the parameters whose gradients may be sparse.
         meeting: Edges through which all losses reach the shared parameters, if there are such.
         given: Whether the caller named them.
@@ -77,6 +79,7 @@ class Way:
     losses: list[Tensor]
     parameters: list[Tensor]
     heads: list[Tensor]
+    per_loss: list[list[int]]
     sparse: list[Tensor]
     meeting: list[Edge]
     given: bool
@@ -110,9 +113,17 @@ class Way:
         if meeting and any(id(leaf) not in mine for leaf in behind.leaves):
             meeting, behind = [], graph
         nodes = behind.between(parameters)
-        given = bool(features) and bool(meeting)
-        kinds, largest = names(nodes), largest_output(nodes)
-        return cls(losses, parameters, heads, sparse, meeting, given, kinds, largest)
+        return cls(
+            losses,
+            parameters,
+            heads,
+            _per_loss(graph, losses, heads, set(meeting)),
+            sparse,
+            meeting,
+            bool(features) and bool(meeting),
+            names(nodes),
+            largest_output(nodes),
+        )
 
     @property
     def outputs(self) -> list[GradientEdge]:
@@ -130,6 +141,21 @@ class Way:
         return even_parts(K, max(BATCH_BYTES // (whole + 2 * self.largest + 1), 1))
 
 
+def _per_loss(
+    graph: Graph, losses: list[Tensor], heads: list[Tensor], meeting: set[Edge]
+) -> list[list[int]]:
+    """Which heads each loss may reach: its own above a meeting point, else all."""
+    everything = list(range(len(heads)))
+    if not meeting:
+        return [everything] * len(losses)
+    number = {id(p): i for i, p in enumerate(heads)}
+    found = []
+    for loss in losses:
+        leaves = graph.leaves_before(edge_of(loss), meeting) if loss.requires_grad else []
+        found.append(sorted(number[id(p)] for p in leaves))
+    return found
+
+
 def even_parts(K: int, most: int) -> int:
     """The size of equal parts of K, at most `most` each."""
     return -(-K // -(-K // most))
@@ -141,20 +167,21 @@ def differentiate(way: Way, rows: Rows, retain_graph: bool) -> Heads:
         heads, features = down_to(way)
         _pass_trunk(way, way.outputs, features, rows, retain_graph)
         return heads
-    known = [loss for loss in way.losses if loss.requires_grad]
+    known, heads = [loss for loss in way.losses if loss.requires_grad], Heads(way.heads)
+    numbers = range(len(way.heads))
     if way.at_once(rows.K) > 1:
-        heads = Heads(way.heads, [_gradients(loss, way.heads, True) for loss in way.losses])
+        for loss in way.losses:
+            heads.add(numbers, _gradients(loss, way.heads, True))
         chosen = [[float(loss is one) for loss in way.losses] for one in known]
         pairs = zip(chosen, known, strict=True)
         outer = [torch.tensor(c, dtype=x.dtype, device=x.device) for c, x in pairs]
         _pass_trunk(way, known, outer, rows, retain_graph)
         return heads
-    heads = Heads(way.heads, [])
     for k, loss in enumerate(way.losses):
         retain = retain_graph or not known or loss is not known[-1]
         found = _gradients(loss, [*rows.inputs, *way.heads], retain)
         rows.set(k, found[: len(way.parameters)])
-        heads.rows.append(found[len(way.parameters) :])
+        heads.add(numbers, found[len(way.parameters) :])
     return heads
 
 
@@ -169,12 +196,12 @@ def _gradients(loss: Tensor, inputs: Sequence[Any], retain_graph: bool) -> list[
 
 def down_to(way: Way) -> tuple[Heads, list[Tensor]]:
     """Gradients of the heads, and those of every loss at the meeting point, (K, ...) each."""
-    inputs, heads = [*way.outputs, *way.heads], Heads(way.heads, [])
+    outputs, heads = way.outputs, Heads(way.heads)
     features: list[list[Gradient]] = []
-    for loss in way.losses:
-        found = _gradients(loss, inputs, True)
-        features.append(found[: len(way.meeting)])
-        heads.rows.append(found[len(way.meeting) :])
+    for loss, numbers in zip(way.losses, way.per_loss, strict=True):
+        found = _gradients(loss, [*outputs, *(way.heads[i] for i in numbers)], True)
+        features.append(found[: len(outputs)])
+        heads.add(numbers, found[len(outputs) :])
     stacks = []
     for column in zip(*features, strict=True):
         some = next(z for z in column if z is not None)

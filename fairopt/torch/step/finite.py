@@ -32,10 +32,13 @@ def scaled(losses: Sequence[Tensor], loss_scale: Any) -> tuple[list[Tensor], flo
 
 
 def all_finite(tensors: Sequence[Tensor]) -> bool:
-    """Whether no entry is NaN or inf, with one answer from the device."""
+    """Whether no entry is NaN or inf, with one answer from each device and dtype."""
     dense = [t.coalesce().values() if t.layout == torch.sparse_coo else t for t in tensors]
     dense = [t for t in dense if t.numel()]
     if not dense:
         return True
-    largest = torch._foreach_norm(dense, math.inf)
-    return bool(torch.stack([x.isfinite().to(largest[0].device) for x in largest]).all())
+    kinds: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for t in dense:
+        kinds.setdefault((t.device, t.dtype), []).append(t)
+    largest = [torch.stack(torch._foreach_norm(group, math.inf)) for group in kinds.values()]
+    return all(bool(norms.isfinite().all()) for norms in largest)

@@ -91,9 +91,10 @@ class Products:
 
     def lengths(self) -> Array:
         """Lengths of the gradients at the features, in units of unscaled losses."""
-        squares = torch.stack([Z.flatten(1).double().square().sum(1) for Z in self.at_features])
-        lengths: Array = np.sqrt(squares.sum(0).cpu().numpy()) / self.scale
-        return lengths
+        found = [torch.linalg.vector_norm(Z.flatten(1), dim=1) for Z in self.at_features]
+        lengths = np.array([x.double().cpu().numpy() for x in found])
+        result: Array = np.sqrt(np.square(lengths).sum(0)) / self.scale
+        return result
 
 
 @dataclass
@@ -137,7 +138,7 @@ def fairgrad_by_products(
         room = most - product.count
         if room <= 0:
             return None
-        forcing = min(FORCING, max(0.3 * residual, 0.2 * tol))
+        forcing = min(FORCING, 0.3 * max(residual, tol / residual))
         move, moved = _conjugate_gradients(past, wanted / (alpha * w), wanted - x, forcing, room)
         if not np.isfinite(move).all() or not np.isfinite(moved).all():
             return None
