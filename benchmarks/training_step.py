@@ -1,7 +1,8 @@
 """A training step with a fair direction beside a plain one: time and memory, from one process.
 
 One step is the forward pass of K tasks on a shared trunk and all that fills `.grad`; the plain one
-is `sum(losses).backward()`. All contenders run interleaved on a fresh batch each; times are in
+is `sum(losses).backward()`. All contenders run interleaved, in another order each
+round, on a fresh batch each; times are in
 plain steps, as median (lower-upper quartile); memory is the peak of tensors allocated in a step.
 With `features` the residual asked for is 1e-2, all others solve to the last digits. TorchJD runs
 its own UPGrad and plain averaging (the price of its Jacobians alone), through `mtl_backward` and
@@ -221,8 +222,10 @@ def measure(name: str, K: int, rounds: int, device: str) -> Iterator[dict[str, A
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
             yield {"model": name, "K": K, "step": label, "error": str(error).splitlines()[0]}
             del steps[label]
+    order = np.random.default_rng(0)
     for k in range(rounds):
-        for label, step in steps.items():
+        for label in order.permutation(list(steps)):
+            step = steps[label]
             if k < 3 or times[label][0] < SLOW:
                 times[label].append(seconds(step, works[label], device))
     base = np.median(times["plain"])

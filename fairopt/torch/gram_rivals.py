@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,6 +19,8 @@ from fairopt.torch.methods import Method, of_tasks
 @dataclass(frozen=True)
 class AlignedMTL:
     """`fairopt.rivals.aligned_mtl`: gradients made orthogonal and equally long."""
+
+    degree: ClassVar[float] = 0.0
 
     preference: ArrayLike | None = None
 
@@ -34,6 +37,8 @@ class AlignedMTL:
 class IMTLG:
     """`fairopt.rivals.imtl_g`: equal projections on all gradients, weights of sum one."""
 
+    degree: ClassVar[float] = 0.0
+
     def solve(self, gram: ArrayLike, *, gram_error: float | None = None) -> Solution:
         """The IMTL-G weights."""
         return imtl_g(gram, gram_error=gram_error)
@@ -42,6 +47,8 @@ class IMTLG:
 @dataclass(frozen=True)
 class ConFIG:
     """`fairopt.rivals.config`: equal cosines to all gradients, and the length of their sum."""
+
+    degree: ClassVar[float] = 0.0
 
     preference: ArrayLike | None = None
 
@@ -67,6 +74,8 @@ class GradVac:
         array([[ 0.  , -0.25],
                [-0.25,  0.  ]])
     """
+
+    degree: ClassVar[float] = 0.0
 
     beta: float = 0.5
     rng: np.random.Generator | int = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
@@ -26,6 +26,18 @@ def edge_of(tensor: Tensor) -> Edge:
     return edge.node, edge.output_nr
 
 
+class Branch(NamedTuple):
+    """The part of a graph that belongs to one loss.
+
+    Attributes:
+        leaves: Leaf tensors there.
+        mouths: (node, place among what it feeds, edge) where the branch ends in a meeting point.
+    """
+
+    leaves: list[Tensor]
+    mouths: list[tuple[Node, int, Edge]]
+
+
 @dataclass(frozen=True)
 class Graph:
     """Everything behind some losses.
@@ -34,11 +46,13 @@ class Graph:
         order: Its nodes, every one before those that it feeds in a backward pass.
         edges: All edges met, the losses' own included.
         roots: The edges of the losses; losses that need no gradient have none.
+        feeding: For each edge into a node without successors the nodes that feed it.
     """
 
     order: list[Node]
     edges: set[Edge]
     roots: list[Edge]
+    feeding: dict[Edge, list[Node]]
 
     @classmethod
     def of(cls, losses: Iterable[Tensor]) -> Graph:
@@ -49,6 +63,7 @@ class Graph:
     def behind(cls, roots: list[Edge]) -> Graph:
         """Walk back from some edges; a recursion by hand, as graphs are thousands of nodes deep."""
         edges, seen, done = set(roots), set[Node](), list[Node]()
+        feeding: dict[Edge, list[Node]] = {root: [] for root in roots}
         for root, _ in roots:
             if root in seen:
                 continue
@@ -61,38 +76,55 @@ class Graph:
                     if target is None:
                         continue
                     edges.add(edge)
+                    further = target.next_functions
+                    if not further:
+                        feeding.setdefault(edge, []).append(node)
                     if target not in seen:
                         seen.add(target)
-                        stack.append((target, iter(target.next_functions)))
+                        stack.append((target, iter(further)))
                         break
                 else:
                     done.append(node)
                     stack.pop()
-        return cls(done[::-1], edges, roots)
+        return cls(done[::-1], edges, roots, feeding)
 
     @property
     def leaves(self) -> list[Tensor]:
         """The leaf tensors whose `.grad` a backward pass fills, in the order of the graph."""
-        return [node.variable for node in self.order if node.name() == ACCUMULATE]
+        ends = {node for node, _ in self.feeding}
+        found = (node for node in self.order if node in ends and node.name() == ACCUMULATE)
+        return [node.variable for node in found]
 
-    def leaves_before(self, root: Edge, stop: set[Edge]) -> list[Tensor]:
-        """The leaves behind one edge that are reached without passing `stop`."""
-        stack, seen, found = [root], {root}, []
-        while stack:
-            edge = stack.pop()
-            if edge[0].name() == ACCUMULATE:
-                found.append(edge[0].variable)
-            for further in edge[0].next_functions:
-                if further[0] is not None and further not in stop and further not in seen:
-                    seen.add(further)
-                    stack.append(further)
+    def branches(self, losses: Sequence[Tensor], stop: Sequence[Edge]) -> list[Branch] | None:
+        """What each loss has of its own on its way to `stop`; None if two losses share something.
+
+        Two losses share a node, such as a common reduction, or a leaf, such as a common head.
+        """
+        ends, taken, found = set(stop), set[Node](), []
+        for loss in losses:
+            branch = Branch([], [])
+            stack = [edge_of(loss)[0]] if loss.requires_grad else []
+            mine = set(stack)
+            while stack:
+                node = stack.pop()
+                if node in taken:
+                    return None
+                if not node.next_functions and node.name() == ACCUMULATE:
+                    branch.leaves.append(node.variable)
+                for place, edge in enumerate(node.next_functions):
+                    if edge in ends:
+                        branch.mouths.append((node, place, edge))
+                    elif edge[0] is not None and edge[0] not in mine:
+                        mine.add(edge[0])
+                        stack.append(edge[0])
+            taken |= mine
+            found.append(branch)
         return found
 
     def sparse(self, tensor: Tensor) -> bool:
         """Whether an embedding gives this parameter sparse gradients."""
-        edge = edge_of(tensor)
-        embeddings = (node for node in self.order if getattr(node, "_saved_sparse", False))
-        return any(edge in node.next_functions for node in embeddings)
+        nodes = self.feeding.get(edge_of(tensor), ())
+        return any(getattr(node, "_saved_sparse", False) for node in nodes)
 
     def reaches(self, tensor: Tensor) -> bool:
         """Whether some loss depends on this tensor."""

@@ -171,6 +171,8 @@ def decide_by_products(
         product = Products(way.outputs, way.parameters, features, scale)
         square = float(product(np.ones(K)).sum()) if mean_length else 0.0
         found = fairgrad_by_products(product, float(method.alpha), priority, tol, 2 * K)
+    except np.linalg.LinAlgError:  # weights grew without end: nearly stationary
+        return None
     except RuntimeError:  # no double backward, as in fused attention
         _no_double_backward.add(way.kinds)
         return None

@@ -9,7 +9,7 @@ functions, random recomputation), or would gain nothing, it is passed once per t
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.autograd.graph import GradientEdge
 
 from fairopt.errors import InvalidInput
 from fairopt.torch.step.autograd_graph import (
+    Branch,
     Edge,
     Graph,
     edge_of,
@@ -68,7 +69,7 @@ class Way:
         losses: Those that count.
         parameters: Shared ones that some loss reaches, in the order of the rows.
         heads: Other leaves that some loss reaches.
-        per_loss: For each loss the numbers of the heads that it may reach.
+        branches: What each loss has of its own above the meeting point, if nothing is shared there.
         sparse: Those of the parameters whose gradients may be sparse.
         meeting: Edges through which all losses reach the shared parameters, if there are such.
         given: Whether the caller named them.
@@ -79,7 +80,7 @@ class Way:
     losses: list[Tensor]
     parameters: list[Tensor]
     heads: list[Tensor]
-    per_loss: list[list[int]]
+    branches: list[Branch] | None
     sparse: list[Tensor]
     meeting: list[Edge]
     given: bool
@@ -117,7 +118,7 @@ class Way:
             losses,
             parameters,
             heads,
-            _per_loss(graph, losses, heads, set(meeting)),
+            graph.branches(losses, meeting) if meeting else None,
             sparse,
             meeting,
             bool(features) and bool(meeting),
@@ -139,21 +140,6 @@ class Way:
             return 1
         whole = sum(p.numel() * p.element_size() for p in self.parameters)
         return even_parts(K, max(BATCH_BYTES // (whole + 2 * self.largest + 1), 1))
-
-
-def _per_loss(
-    graph: Graph, losses: list[Tensor], heads: list[Tensor], meeting: set[Edge]
-) -> list[list[int]]:
-    """Which heads each loss may reach: its own above a meeting point, else all."""
-    everything = list(range(len(heads)))
-    if not meeting:
-        return [everything] * len(losses)
-    number = {id(p): i for i, p in enumerate(heads)}
-    found = []
-    for loss in losses:
-        leaves = graph.leaves_before(edge_of(loss), meeting) if loss.requires_grad else []
-        found.append(sorted(number[id(p)] for p in leaves))
-    return found
 
 
 def even_parts(K: int, most: int) -> int:
@@ -196,17 +182,66 @@ def _gradients(loss: Tensor, inputs: Sequence[Any], retain_graph: bool) -> list[
 
 def down_to(way: Way) -> tuple[Heads, list[Tensor]]:
     """Gradients of the heads, and those of every loss at the meeting point, (K, ...) each."""
-    outputs, heads = way.outputs, Heads(way.heads)
-    features: list[list[Gradient]] = []
-    for loss, numbers in zip(way.losses, way.per_loss, strict=True):
-        found = _gradients(loss, [*outputs, *(way.heads[i] for i in numbers)], True)
-        features.append(found[: len(outputs)])
-        heads.add(numbers, found[len(outputs) :])
+    found = _loss_by_loss(way) if way.branches is None else _in_one_pass(way, way.branches)
+    heads, features = found
     stacks = []
     for column in zip(*features, strict=True):
         some = next(z for z in column if z is not None)
         stacks.append(torch.stack([torch.zeros_like(some) if z is None else z for z in column]))
     return heads, stacks
+
+
+def _loss_by_loss(way: Way) -> tuple[Heads, list[list[Gradient]]]:
+    """One pass per loss."""
+    inputs, heads = [*way.outputs, *way.heads], Heads(way.heads)
+    features: list[list[Gradient]] = []
+    for loss in way.losses:
+        found = _gradients(loss, inputs, True)
+        features.append(found[: len(way.meeting)])
+        heads.add(range(len(way.heads)), found[len(way.meeting) :])
+    return heads, features
+
+
+def _in_one_pass(way: Way, branches: list[Branch]) -> tuple[Heads, list[list[Gradient]]]:
+    """One pass for all losses: what flows out of each branch is seen by hooks on its last nodes."""
+    features: list[list[Gradient]] = [[None] * len(way.meeting) for _ in branches]
+    handles = [
+        node.register_hook(_catcher(row, way.meeting.index(edge), place))
+        for row, branch in zip(features, branches, strict=True)
+        for node, place, edge in branch.mouths
+    ]
+    try:
+        inputs: list[Any] = [*way.outputs, *way.heads]
+        found = torch.autograd.grad(
+            _total(way.losses), inputs, retain_graph=True, allow_unused=True
+        )
+    finally:
+        for handle in handles:
+            handle.remove()
+    number, heads = {id(p): i for i, p in enumerate(way.heads)}, Heads(way.heads)
+    for branch in branches:
+        own = [number[id(p)] for p in branch.leaves]
+        heads.add(own, [found[len(way.meeting) + i] for i in own])
+    return heads, features
+
+
+def _total(losses: Sequence[Tensor]) -> Tensor | list[Tensor]:
+    """Something whose gradient is that of the sum: one number if they are alike."""
+    known = [loss for loss in losses if loss.requires_grad]
+    alike = len({(loss.dtype, loss.device) for loss in known}) == 1
+    return torch.stack(known).sum() if alike else known
+
+
+def _catcher(row: list[Gradient], at: int, place: int) -> Callable[..., None]:
+    """A hook that adds what a node sends to one place."""
+
+    def catch(sent: Sequence[Gradient], _: Any) -> None:
+        g = sent[place]
+        if g is not None:
+            known = row[at]
+            row[at] = g if known is None else known + g
+
+    return catch
 
 
 def _pass_trunk(

@@ -8,7 +8,7 @@ is linear in what it is fed), whatever the number of tasks. The weights minimise
 
 by Newton steps whose linear systems are solved by conjugate gradients with such products, and whose
 step lengths need none. Every product made so far improves the preconditioner: it is exact on their
-span (the balanced deflation of a diagonal). The residual is that of the last product, made anew.
+span (the balanced deflation of a first guess). The residual is that of the last product, made anew.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ LONGEST = 8.0  # Newton steps in one search
 SEARCHES = 60  # halvings
 REMEMBERED = 64  # products in the preconditioner
 INDEPENDENT = 1e-5  # of the largest eigenvalue: directions that float32 products tell apart
+DENSE = 64  # tasks up to which a K x K matrix in the preconditioner pays
 READY = 0.9  # of the tolerance, by the running sum of products
 
 
@@ -89,6 +90,14 @@ class Products:
             self.outputs, self.parameters, fed, retain_graph=retain_graph, allow_unused=True
         )
 
+    def means(self) -> Array:
+        """Inner products of the gradients at the features, averaged over the first dimension."""
+        total = np.zeros((len(self.at_features[0]),) * 2)
+        for Z in self.at_features:
+            z = (Z.mean(1) if Z.ndim > 1 else Z).reshape(len(Z), -1).double().cpu().numpy()
+            total += z @ z.T
+        return total / self.scale**2
+
     def lengths(self) -> Array:
         """Lengths of the gradients at the features, in units of unscaled losses."""
         found = [torch.linalg.vector_norm(Z.flatten(1), dim=1) for Z in self.at_features]
@@ -121,7 +130,7 @@ def fairgrad_by_products(
     lengths = product.lengths()
     if not (np.isfinite(lengths).all() and lengths.all()):
         return None
-    past = _Past(product, lengths**2, [], [])
+    past = _Past(product, lengths**2, product.means() if len(priority) <= DENSE else None, [], [])
     w = priority ** (1.0 / (1.0 + alpha)) * lengths ** (-2.0 * alpha / (1.0 + alpha))
     x = past.product(w)
     if not np.isfinite(x).all() or not float(w @ x) > 0.0:
@@ -149,10 +158,14 @@ def fairgrad_by_products(
 
 @dataclass
 class _Past:
-    """Products made so far, and what they teach about A."""
+    """Products made so far, and what they teach about A.
+
+    The first guess is m diag(squares) + n means, by the m and n >= 0 that fit the past best.
+    """
 
     make: Products
     squares: Array  # of the gradients at the features
+    means: Array | None  # inner products of these gradients, averaged over the batch
     vectors: list[Array]
     results: list[Array]
 
@@ -165,15 +178,13 @@ class _Past:
         return result * size
 
     def preconditioner(self, H: Array) -> Callable[[Array], Array]:
-        """About (A + H)^-1: exact on the span of the past, a diagonal elsewhere.
+        """About (A + H)^-1: exact on the span of the past, elsewhere that of the guess E + H.
 
         With V the past made orthonormal in the product of A + H, and Y = (A + H) V, it is
-        V V' + (I - V Y') E^-1 (I - Y V'); E = H + m diag(squares), with the m that fits best.
+        V V' + (I - V Y') (E + H)^-1 (I - Y V').
         """
         P, AP = np.array(self.vectors).T, np.array(self.results).T
-        guess = self.squares[:, None] * P
-        m = max(float((AP * guess).sum() / (guess * guess).sum()), 0.0)
-        inverse = 1.0 / (H + m * self.squares)
+        solve = self._guess(H, P, AP)
         Y = AP + H[:, None] * P
         size, basis = np.linalg.eigh(0.5 * (P.T @ Y + Y.T @ P))
         kept = size > INDEPENDENT * size[-1]
@@ -182,11 +193,36 @@ class _Past:
 
         def apply(y: Array) -> Array:
             along = V.T @ y
-            z = inverse * (y - Y @ along)
+            z = solve(y - Y @ along)
             result: Array = z - V @ (Y.T @ z) + V @ along
             return result
 
         return apply
+
+    def _guess(self, H: Array, P: Array, AP: Array) -> Callable[[Array], Array]:
+        """(E + H)^-1 by the fit in the norm of H^-1."""
+        weight = 1.0 / np.sqrt(H)[:, None]
+        parts = [self.squares[:, None] * P]
+        if self.means is not None:
+            parts.append(self.means @ P)
+        m = _fit([(weight * part).ravel() for part in parts], (weight * AP).ravel())
+        diagonal = H + m[0] * self.squares
+        if self.means is None:
+            return lambda y: y / diagonal
+        inverse = np.asarray(np.linalg.inv(np.diag(diagonal) + m[1] * self.means))
+        return lambda y: inverse @ y
+
+
+def _fit(parts: list[Array], wanted: Array) -> list[float]:
+    """Nonnegative factors of one or two vectors whose sum is nearest to the wanted one."""
+    alone = [max(float(x @ wanted) / float(x @ x), 0.0) if x.any() else 0.0 for x in parts]
+    if len(parts) == 1:
+        return alone
+    both = np.linalg.lstsq(np.array(parts).T, wanted, rcond=None)[0]
+    if (both >= 0.0).all():
+        return [float(x) for x in both]
+    gains = [f * float(x @ wanted) for f, x in zip(alone, parts, strict=True)]
+    return [alone[0], 0.0] if gains[0] >= gains[1] else [0.0, alone[1]]
 
 
 def _largest(x: Array, wanted: Array) -> float:

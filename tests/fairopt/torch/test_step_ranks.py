@@ -50,7 +50,7 @@ def test_two_ranks_of_ddp_agree_with_one_process(heads, tmp_path):
         for r, out in enumerate(outs)
     ]
     try:
-        assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+        assert [rank.wait(timeout=300) for rank in ranks] == [0, 0]
     finally:
         for rank in ranks:
             rank.kill()
