@@ -97,18 +97,22 @@ class _Shared:
 
     @classmethod
     def of(cls, tasks: Sequence[Task], jobs: Sequence[Job], shared: Sequence[str]) -> _Shared:
-        """From the payloads; the trunk is the first one's."""
-        trunk = {key: _leaf(jobs[0].payload[key]) for key in shared}
-        heads = [{k: _leaf(v) for k, v in job.payload.items() if k not in trunk} for job in jobs]
+        """From the payloads; the trunk is the first one's. What a model froze stays frozen."""
+        trains = [_trainable(task) for task in tasks]
+        trunk = {key: _leaf(jobs[0].payload[key], key in trains[0]) for key in shared}
+        heads = [
+            {k: _leaf(v, k in mine) for k, v in job.payload.items() if k not in trunk}
+            for job, mine in zip(jobs, trains, strict=True)
+        ]
         for task in tasks:
             task.model.train()
         return cls(tasks, trunk, heads)
 
     @property
     def named(self) -> dict[str, Tensor]:
-        """Every leaf under a name of its own."""
-        whole = [{**self.trunk, **head} for head in self.heads]
-        return self.named_alike(whole)
+        """Every leaf that is trained, under a name of its own."""
+        whole = self.named_alike([{**self.trunk, **head} for head in self.heads])
+        return {name: leaf for name, leaf in whole.items() if leaf.requires_grad}
 
     def named_alike(self, models: Sequence[Params]) -> dict[str, Tensor]:
         """Entries of one model per task under the names of the leaves; the trunk's of the first."""
@@ -153,9 +157,14 @@ def check_joint(tasks: Sequence[Task]) -> None:
             raise InvalidInput(f"task {task.name}", task.training, requirement)
 
 
-def _leaf(value: Tensor) -> Tensor:
-    """A copy that gathers gradients."""
-    return value.detach().clone().requires_grad_()
+def _trainable(task: Task) -> set[str]:
+    """Names of the parameters that the model did not freeze."""
+    return {name for name, value in task.model.named_parameters() if value.requires_grad}
+
+
+def _leaf(value: Tensor, trained: bool) -> Tensor:
+    """A copy, which gathers gradients if it is trained."""
+    return value.detach().clone().requires_grad_(trained)
 
 
 def _batches(

@@ -324,3 +324,26 @@ def test_what_cannot_share_a_trunk_is_refused() -> None:
     for make in (lambda: FairGradTraining(alpha=-1.0), lambda: CAGrad(c=1.0)):
         with pytest.raises(InvalidInput):
             make()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_what_a_model_froze_stays_on_clients(optimizer: str) -> None:
+    """A bias of the trunk and one head: neither steps nor weight decay may move them."""
+    fed = federation(NAMES[:2], optimizer=optimizer, weight_decay=0.5)
+    frozen: list[set[str]] = []
+    for task in fed.tasks:
+        named = dict(task.model.named_parameters())
+        left = {"1.bias"} if frozen else {"1.bias", *(k for k in named if k not in TRUNK)}
+        for key in left:
+            named[key].requires_grad_(False)
+        frozen.append(left)
+    try:
+        updates = one_round(FairGradTraining(alpha=2.0, where="client"), fed)[1]
+    finally:
+        for task in fed.tasks:
+            task.model.requires_grad_(True)
+    assert updates
+    for update in updates:
+        left = frozen[NAMES.index(update.task)]
+        for key, value in update.delta.items():
+            assert bool(value.any()) is (key not in left), key
