@@ -107,7 +107,8 @@ class Way:
         heads = [leaf for leaf in graph.leaves if id(leaf) not in mine]
         sparse = [p for p in parameters if graph.sparse(p)]
         meeting = [edge_of(z) for z in features] if features else graph.meeting_point(parameters)
-        if features and graph.misses(features, parameters):
+        branches = graph.branches(losses, meeting) if meeting else None
+        if features and _goes_round(graph, branches, features, parameters):
             what = f"{len(features)} tensors that a loss goes round on its way to `shared`"
             raise InvalidInput("features", what, "tensors through which all losses reach `shared`")
         behind = Graph.behind(meeting) if meeting else graph
@@ -118,7 +119,7 @@ class Way:
             losses,
             parameters,
             heads,
-            graph.branches(losses, meeting) if meeting else None,
+            branches if meeting else None,
             sparse,
             meeting,
             bool(features) and bool(meeting),
@@ -140,6 +141,19 @@ class Way:
             return 1
         whole = sum(p.numel() * p.element_size() for p in self.parameters)
         return even_parts(K, max(BATCH_BYTES // (whole + 2 * self.largest + 1), 1))
+
+
+def _goes_round(
+    graph: Graph,
+    branches: list[Branch] | None,
+    features: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+) -> bool:
+    """Whether a loss reaches a parameter by a way that avoids the features."""
+    if branches is None or not all(p.is_leaf for p in parameters):
+        return graph.misses(features, parameters)
+    shared = {id(p) for p in parameters}
+    return any(id(leaf) in shared for branch in branches for leaf in branch.leaves)
 
 
 def even_parts(K: int, most: int) -> int:

@@ -24,7 +24,7 @@ from torch.autograd.graph import GradientEdge
 
 from fairopt.arrays import Array
 
-FORCING = 0.3  # of the residual that a linear system leaves, while that is large
+FORCING = 0.5  # of the residual that a linear system leaves, while that is large
 NEWTON_STEPS = 40
 INTERIOR = 0.995  # of the way to the first weight that would vanish
 LONGEST = 8.0  # Newton steps in one search
@@ -147,7 +147,7 @@ def fairgrad_by_products(
         room = most - product.count
         if room <= 0:
             return None
-        forcing = min(FORCING, 0.3 * max(residual, tol / residual))
+        forcing = min(FORCING, 0.5 * max(residual, tol / residual))
         move, moved = _conjugate_gradients(past, wanted / (alpha * w), wanted - x, forcing, room)
         if not np.isfinite(move).all() or not np.isfinite(moved).all():
             return None
