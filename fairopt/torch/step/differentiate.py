@@ -3,7 +3,8 @@
 Where all losses come together in one tensor, each head is differentiated on its own down to that
 tensor, and the trunk takes several gradients in one pass (a vmapped vector-Jacobian product) as
 long as their intermediate results fit a memory budget. Where a trunk cannot be vmapped (custom
-functions, random recomputation), or would gain nothing, it is passed once per task.
+functions, random recomputation), or would gain nothing (large ones on a processor), it is passed
+once per task.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from fairopt.torch.step.autograd_graph import (
 from fairopt.torch.step.gradient_rows import Gradient, Rows
 
 BATCH_BYTES = 1 << 26  # intermediate results of several gradients at once
+SMALL_BYTES = 1 << 20  # of one gradient: beyond it a processor is busy with one at a time
 FEW_TASKS = 16  # below it convolutions gain nothing by passing several gradients at once
 CONVOLUTION = "Convolution"
 
@@ -140,7 +142,10 @@ class Way:
         if self.kinds in _refused:
             return 1
         whole = sum(p.numel() * p.element_size() for p in self.parameters)
-        return even_parts(K, max(BATCH_BYTES // (whole + 2 * self.largest + 1), 1))
+        each = whole + 2 * self.largest + 1
+        if each > SMALL_BYTES and self.parameters[0].device.type == "cpu":
+            return 1
+        return even_parts(K, max(BATCH_BYTES // each, 1))
 
 
 def _goes_round(
