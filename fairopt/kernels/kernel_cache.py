@@ -46,7 +46,7 @@ def kernel(name: str, sources: str, read: Reader, make: Maker) -> Any:
     if found is not None:
         return found
     with _notice(name.rpartition(".")[2]):
-        folder = _writable()
+        folder = writable()
         if folder is None:
             return make(False)[0]
         lock = FileLock(folder / f"{file}.lock", timeout=LONGEST_WAIT)
@@ -106,7 +106,7 @@ def _look(file: str, read: Reader) -> Any:
     return None
 
 
-def _writable() -> Path | None:
+def writable() -> Path | None:
     """The first folder in which a file can be made."""
     for folder in _folders():
         with suppress(OSError):
@@ -146,6 +146,11 @@ def _notice(name: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def say_nothing() -> None:
+    """For whoever tells the user more than this file would."""
+    _once().append("")
 
 
 @cache
