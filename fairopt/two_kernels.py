@@ -12,6 +12,8 @@ import numpy as np
 from fairopt.arrays import Array
 from fairopt.kernels.faults import UNSETTLED
 
+FEW = 64
+
 
 class Loader(Protocol):
     """A function under `functools.cache` that imports and returns a kernel."""
@@ -33,16 +35,22 @@ def solve(
     Args:
         quick: Loads the kernel that may leave problems UNSETTLED.
         full: Loads the kernel that does not.
-        status: Which of the outputs tells.
+        status: Which of the outputs tells, by one number per problem or one per row of it.
         cores: The number of dimensions of each argument for one problem.
         given: The arguments, batches in front.
     """
     if full.cache_info().currsize:
         return _outputs(full, given)
     answer = _outputs(quick, given)
-    left = answer[status] == UNSETTLED
-    if not left.any():
+    codes = answer[status]
+    if type(codes) is np.int64:  # a single problem: the fast path
+        return answer if codes != UNSETTLED else _outputs(full, given)
+    few = codes.size <= FEW  # then a list is faster
+    if not (UNSETTLED in codes.ravel().tolist() if few else (codes == UNSETTLED).any()):
         return answer
+    left = codes == UNSETTLED
+    if cores[1] == 2:  # the rows of a problem share what is known of it
+        left = left.any(axis=-1)
     if left.ndim == 0:
         return _outputs(full, given)
     some = tuple(_picked(x, left, core) for x, core in zip(given, cores, strict=True))

@@ -27,6 +27,10 @@ import llvmlite.binding as llvm
 TRIED = sys.platform == "linux" and platform.machine() == "x86_64"
 """Whether this has been tried on such a machine: a wrong relocation ends the process."""
 
+LARGE = 20
+"""Basic blocks beyond which a helper is called: LLVM would copy it to wherever it is used, and then
+optimise every copy. A call is nothing beside so long a function."""
+
 # Global variables that hold addresses of the process that compiled.
 _OF_A_PROCESS = ("numba.dynamic.globals", ".numba.unresolved", "NumbaEnv")
 
@@ -194,6 +198,11 @@ def _part_type() -> Any:
     return Part
 
 
+def _always_inlined(function: Any) -> bool:
+    """Whether a function asks for it: the bodies of gufuncs, which have very many arguments."""
+    return any(b"alwaysinline" in words for words in function.attributes)
+
+
 _SHARED = (llvm.Linkage.external, llvm.Linkage.linkonce_odr)
 
 
@@ -210,6 +219,9 @@ def _linked(library: Any, loop: str) -> Any:
     for function in module.functions:
         if not function.is_declaration:
             function.linkage = "external" if function.name == loop else "internal"
+    for function in module.functions:
+        if sum(1 for _ in function.blocks) > LARGE and not _always_inlined(function):
+            function.add_function_attribute("noinline")
     for variable in module.global_variables:
         if "NumbaEnv" in variable.name and not variable.is_declaration:
             variable.linkage = "internal"  # vanishes where nothing reads it

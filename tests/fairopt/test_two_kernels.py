@@ -8,19 +8,28 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from fairopt import checks, conflict_averse, fairgrad, two_kernels
+from fairopt import (
+    checks,
+    conflict_averse,
+    dual_cone_projection,
+    fairgrad,
+    two_kernels,
+    upgrad,
+)
 from fairopt.conflict_averse import _kernel as conflict_averse_full
 from fairopt.conflict_averse import _quick_kernel as conflict_averse_quick
+from fairopt.dual_cone import _kernel as dual_cone_full
+from fairopt.dual_cone import _quick_kernel as dual_cone_quick
 from fairopt.fairgrad import _kernel as fairgrad_full
 from fairopt.fairgrad import _quick_kernel as fairgrad_quick
 from fairopt.kernels.faults import UNSETTLED
 from tests.fairopt.fuzzing import ALPHAS, gram_batch
 
 TASKS = (1, 2, 3, 5, 8, 12, 30)
-CORES = (2, 0, 1, 1, 0, 0, 0, 0)
 KERNELS = {
     "fairgrad": (fairgrad_quick, fairgrad_full, 2),
     "conflict_averse": (conflict_averse_quick, conflict_averse_full, 3),
+    "dual_cone": (dual_cone_quick, dual_cone_full, 1),
 }
 
 
@@ -31,6 +40,13 @@ def problems(name, rng, count):
         G = rng.normal(size=(40, K, 2 * K + 3)) + 0.3
         A = np.concatenate([gram_batch(K, 40, rng), G @ np.swapaxes(G, 1, 2)])
         count -= len(A)
+        steps = rng.choice([1000.0, 1000.0, 3.0, 0.0], len(A))
+        if name == "dual_cone":
+            m = int(rng.integers(1, K + 2))  # references share what is known of the matrix
+            arrays = rng.normal(size=(2, len(A), m, K))
+            warm = rng.integers(0, 2, len(A)).astype(float)
+            yield A, *arrays, warm, 1e-12, -1.0, steps, checks.DEFAULT_ERROR
+            continue
         if name == "fairgrad":
             number = rng.choice(ALPHAS[1:], len(A))
             arrays = 10.0 ** rng.uniform(-3.0, 3.0, size=(2, len(A), K))
@@ -38,7 +54,6 @@ def problems(name, rng, count):
             number = rng.choice([0.0, 0.1, 0.4, 0.9, 1.0, 2.0], len(A))
             arrays = rng.normal(size=(2, len(A), K))
         given = rng.integers(0, 4, len(A)).astype(float)
-        steps = rng.choice([1000.0, 1000.0, 3.0, 0.0], len(A))
         yield A, number, *arrays, given, 1e-10, steps, checks.DEFAULT_ERROR
 
 
@@ -50,6 +65,7 @@ def test_where_the_quick_kernel_settles_it_gives_the_digits_of_the_full_one(name
         for given in problems(name, np.random.default_rng(0), 4000):
             fast, slow = quick()(*given), full()(*given)
             known = fast[at] != UNSETTLED
+            known = known.all(axis=-1) if name == "dual_cone" else known
             settled, left = settled + known.sum(), left + (~known).sum()
             for a, b in zip(fast, slow, strict=True):
                 np.testing.assert_array_equal(a[known], b[known], strict=True)
@@ -76,6 +92,10 @@ def test_the_quick_kernels_alone_answer_plain_problems(K, monkeypatch):
         assert fairgrad(A[0], alpha).ok
     assert conflict_averse(A, 0.4).ok
     assert conflict_averse(A[0], 0.4).ok
+    assert dual_cone_projection(A, -np.ones(K)).ok
+    assert dual_cone_projection(A[0], np.ones(K)).ok
+    assert upgrad(A).ok
+    assert upgrad(A[0]).ok
 
 
 def halves(status):
