@@ -23,8 +23,16 @@ from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
+import numba
 
-TRIED = sys.platform == "linux" and platform.machine() == "x86_64"
+OLDEST = (0, 68)
+"""Version of numba; with 0.61, llvmlite gives the attributes of functions to what they return."""
+
+TRIED = (
+    sys.platform == "linux"
+    and platform.machine() == "x86_64"
+    and tuple(numba.version_info.short or ()) >= OLDEST
+)
 """Whether this has been tried on such a machine: a wrong relocation ends the process."""
 
 LARGE = 20
@@ -82,7 +90,8 @@ def compiled(function: Callable[..., None], types: str, layout: str) -> Code:
     """
     try:
         return _compiled(function, types, layout)
-    except (AttributeError, ImportError, TypeError) as error:  # names or arguments that are gone
+    except (AttributeError, ImportError, TypeError, RuntimeError) as error:
+        # names or arguments that are gone, or a module that LLVM does not accept
         raise Unsupported(str(error)) from error
 
 
@@ -239,7 +248,7 @@ def _below(library: Any) -> list[Any]:
     while waiting:
         part = waiting.pop()
         if part not in found:
-            if part._reload_init:
+            if getattr(part, "_reload_init", None):  # numba 0.61 has none
                 raise Unsupported(f"{part.name} is set up in each process")
             found[part] = None
             waiting += part._linking_libraries if isinstance(part, _part_type()) else ()
