@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fairopt import checks
+from fairopt import checks, two_kernels
 from fairopt.arrays import EPS, GRAM_ERROR, Array
 from fairopt.solution import Solution, single
 
@@ -88,14 +88,23 @@ def conflict_averse(
     given = (0.0 if reference is None else 1.0) + (0.0 if start is None else 2.0)
     steps = checks.steps("max_iterations", max_iterations)
     with np.errstate(all="ignore"):
-        answer = _kernel()(A, radius, r, begin, given, checks.tolerance(tol), steps, assumed)
+        task = (A, radius, r, begin, given, checks.tolerance(tol), steps, assumed)
+        answer = two_kernels.solve(_quick_kernel, _kernel, 3, (2, 0, 1, 1, 0, 0, 0, 0), task)
     checks.gram_fault(A, answer[3])
     return _solution(answer)
 
 
 @cache
+def _quick_kernel() -> Any:
+    """The compiled kernel for what is common, loaded by the first call."""
+    from fairopt.kernels.gram.conflict_averse_quick import conflict_averse_quick as kernel
+
+    return kernel
+
+
+@cache
 def _kernel() -> Any:
-    """The compiled kernel, loaded by the first call."""
+    """The compiled kernel, loaded by the first problem that needs it."""
     from fairopt.kernels.gram.conflict_averse import conflict_averse as kernel
 
     return kernel

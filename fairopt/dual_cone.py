@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fairopt import checks
+from fairopt import checks, two_kernels
 from fairopt.arrays import EPS, Array
 from fairopt.dual_cone_precise import exact_matrix_projections
 from fairopt.errors import InvalidInput
@@ -97,9 +97,10 @@ def dual_cone_projection(
         cap = checks.steps("max_iterations", max_iterations)
     warm = 0.0 if start is None else 1.0
     with np.errstate(all="ignore"):
-        w, status, residual, steps, bound, known = _kernel()(
-            A, rows, begin.reshape(rows.shape), warm, checks.tolerance(tol), goal, cap, assumed
-        )
+        start = begin.reshape(rows.shape)
+        task = (A, rows, start, warm, checks.tolerance(tol), goal, cap, assumed)
+        answer = two_kernels.solve(_quick_kernel, _kernel, 1, (2, 2, 2, 0, 0, 0, 0, 0), task)
+        w, status, residual, steps, bound, known = answer
         if gram_error is not None and not np.all(assumed):
             checks.gram_fault(A, status.max(axis=-1, initial=0))
             w, status, residual, steps, bound, known = _where_exact(
@@ -177,8 +178,16 @@ def _start(start: Any, reference: Array) -> Array:
 
 
 @cache
+def _quick_kernel() -> Any:
+    """The compiled kernel for what is common, loaded by the first call."""
+    from fairopt.kernels.gram.dual_cone_quick import dual_cone_quick as kernel
+
+    return kernel
+
+
+@cache
 def _kernel() -> Any:
-    """The compiled kernel, loaded by the first call."""
+    """The compiled kernel, loaded by the first problem that needs it."""
     from fairopt.kernels.gram.dual_cone import dual_cone as kernel
 
     return kernel

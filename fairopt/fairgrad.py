@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fairopt import checks
+from fairopt import checks, two_kernels
 from fairopt.arrays import Array
 from fairopt.dual_cone import default_accuracy, dual_cone_projection, natural_residual
 from fairopt.errors import InvalidInput
@@ -109,7 +109,8 @@ def fairgrad(
         given = (A, p if priority is not None else np.ones(K), None if start is None else begin)
         return _with_projections(given, known, at_zero, power, limit, steps)
     with np.errstate(all="ignore"):
-        answer = _kernel()(A, power, p, begin, _given(priority, start), limit, steps, assumed)
+        task = (A, power, p, begin, _given(priority, start), limit, steps, assumed)
+        answer = two_kernels.solve(_quick_kernel, _kernel, 2, (2, 0, 1, 1, 0, 0, 0, 0), task)
     checks.gram_fault(A, answer[2])
     return _solution(answer)
 
@@ -209,8 +210,16 @@ def _projection(
 
 
 @cache
+def _quick_kernel() -> Any:
+    """The compiled kernel for what is common, loaded by the first call."""
+    from fairopt.kernels.gram.fairgrad_quick import fairgrad_quick as kernel
+
+    return kernel
+
+
+@cache
 def _kernel() -> Any:
-    """The compiled kernel, loaded by the first call."""
+    """The compiled kernel, loaded by the first problem that needs it."""
     from fairopt.kernels.gram.fairgrad import fairgrad as kernel
 
     return kernel

@@ -277,6 +277,6 @@ def least_distance(U: Array, row: Array) -> Array:
 @cache
 def _kernel() -> Any:
     """The compiled kernel, loaded by the first call."""
-    from fairopt.kernels.gram.stationarity import pareto as kernel
+    from fairopt.kernels.gram.pareto import pareto as kernel
 
     return kernel

@@ -6,6 +6,7 @@ import numpy as np
 
 from fairopt.arrays import Array
 
+UNSETTLED = 99  # of a kernel for what is common: the full one must decide; no status, no fault
 NOT_FINITE = 101
 NEGATIVE_DIAGONAL = 102
 ASYMMETRIC = 103

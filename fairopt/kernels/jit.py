@@ -1,32 +1,32 @@
 """The decorators of all kernels, in one place.
 
-Compiled code is cached on disk next to the source or in the user's cache folder. Where neither can
-be written (a read-only installation) the kernel is compiled in memory instead. numba notices a
-change of a kernel's own file only, not of the files of its helpers; so the name under which it
-caches carries a digest of the whole folder.
+A kernel is compiled as one module where that is supported (`one_module`), else by numba in its own
+way, and kept on disk (`kernel_cache`) under a name with a digest of this whole folder: numba would
+notice a change of a kernel's own file only, not of the files of its helpers. Where nothing can be
+written (a read-only installation) it is compiled in memory instead.
 
-A gufunc is cached in two files, its core and its loop, and the loop calls the core by a name that
-its process made up. Two processes that compile one kernel at once would leave the core of one and
-the loop of the other, and whoever loads them crashes; so a lock lets one process compile at a time,
-and the next one finds both files.
+numba caches a gufunc in two files, its core and its loop, and the loop calls the core by a name
+that its process made up. Two processes that compile one kernel at once would leave the core of one
+and the loop of the other, and whoever loads them crashes; so numba may write and read its files
+only under the lock, or when a file of ours says that both are there.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import os
 import secrets
-import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
 import numba.extending
-from filelock import FileLock
 from numba.core.bytecode import FunctionIdentity
 from numba.core.options import DefaultOptions
+
+from fairopt.kernels import kernel_cache, one_module
+from fairopt.kernels.kernel_cache import source_digest as source_digest
 
 # Division by zero gives inf or NaN as in NumPy; helpers are called by kernels only, so the wrappers
 # that let Python call them would double the compile time for nothing.
@@ -78,33 +78,65 @@ def number_functions_apart() -> None:
     FunctionIdentity._unique_ids = itertools.count(1 + (secrets.randbits(40) << 16))
 
 
-def source_digest(folder: Path) -> str:
-    """Digest of every source file in a folder and below."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def lock_file(digest: str) -> Path:
-    """What a process locks while it compiles, one per user; the lock ends with the process."""
-    user = getattr(os, "getuid", lambda: 0)()
-    return Path(tempfile.gettempdir(), f"fairopt-{user}-{digest}.lock")
-
-
 def gufunc(types: str, layout: str) -> Callable[[Callable[..., None]], Any]:
     """A NumPy generalised ufunc with one explicit signature, cached where possible."""
 
     def decorate(function: Callable[..., None]) -> Any:
-        digest = source_digest(Path(__file__).parent)
-        function.__qualname__ += "_" + digest
-        try:
-            with FileLock(lock_file(digest)):
-                return _build(function, types, layout, cache=NAMED_APART)
-        except (RuntimeError, OSError):  # numba: "cannot cache function", or no space to write
-            return _build(function, types, layout, cache=False)
+        function.__qualname__ += "_" + _sources()
+
+        def read(content: bytes) -> Any:
+            return _read(content, function, types, layout)
+
+        def make(locked: bool) -> tuple[Any, bytes | None]:
+            return _made(function, types, layout, cache=locked and NAMED_APART)
+
+        name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+        return kernel_cache.kernel(name, _sources(), read, make)
 
     return decorate
+
+
+@cache
+def _sources() -> str:
+    """Digest of the kernels, as this process found them."""
+    return source_digest(Path(__file__).parent)
+
+
+BY_NUMBA = b"compiled by numba, in files of its own\n"
+
+
+def _read(content: bytes, function: Callable[..., None], types: str, layout: str) -> Any:
+    """The kernel that a file stands for, or None."""
+    if content == BY_NUMBA:
+        try:
+            return _build(function, types, layout, cache=True)
+        except (RuntimeError, OSError):
+            return None
+    code = one_module.Code.from_bytes(content)
+    if code is None:
+        return None
+    try:
+        return one_module.loaded(code, function, layout)
+    except one_module.Unsupported:
+        return None
+
+
+def _made(
+    function: Callable[..., None], types: str, layout: str, *, cache: bool
+) -> tuple[Any, bytes | None]:
+    """Compile; return the kernel, and what to keep of it in a file."""
+    if one_module.TRIED:
+        try:
+            code = one_module.compiled(function, types, layout)
+            return one_module.loaded(code, function, layout), code.to_bytes()
+        except one_module.Unsupported:
+            pass
+    if cache:
+        try:
+            return _build(function, types, layout, cache=True), BY_NUMBA
+        except (RuntimeError, OSError):  # numba: "cannot cache function", or no space to write
+            pass
+    return _build(function, types, layout, cache=False), None
 
 
 def _build(function: Callable[..., None], types: str, layout: str, *, cache: bool) -> Any:

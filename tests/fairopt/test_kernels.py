@@ -1,4 +1,4 @@
-"""Compilation: read-only installations work, and the cache follows every source file.
+"""Compilation: one module or numba's own way, and files that no process spoils or waits for.
 
 And how kernels are written: short argument lists, and helpers that borrow memory.
 """
@@ -6,14 +6,18 @@ And how kernels are written: short argument lists, and helpers that borrow memor
 import ast
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import fairopt
-from fairopt.kernels.jit import source_digest
+from fairopt.kernels import kernel_cache, one_module
+from fairopt.kernels.jit import BY_NUMBA, source_digest
 
 PACKAGE = Path(fairopt.__file__).parent
 
@@ -147,7 +151,7 @@ def test_threads_and_forked_processes_get_the_same_digits():
 
 
 RACE = """
-import contextlib, os, sys, time, traceback
+import os, sys, time, traceback
 from pathlib import Path
 import numpy as np
 from numba.core.caching import Cache
@@ -169,10 +173,18 @@ def in_turn(*steps):
         Path(left).touch()
     Cache.save_overload = saving
 
+class NoLock:
+    def __init__(self, path, timeout):
+        pass
+    def acquire(self):
+        pass
+    release = acquire
+
 def solve():
-    from fairopt.kernels import jit
+    from fairopt.kernels import kernel_cache, one_module
+    one_module.TRIED = False
     if sys.argv[1] == "unlocked":
-        jit.FileLock = contextlib.nullcontext
+        kernel_cache.FileLock = NoLock
     from fairopt.kernels.probe import double
     assert (double(np.array([1.0, 2.5])) == [2.0, 5.0]).all()
 
@@ -201,7 +213,7 @@ print(status(first), status(second), status(start()))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("lock", ["locked", "unlocked"])
 def test_processes_that_compile_at_once_leave_a_sound_cache(tmp_path, lock):
-    """The core and the loop of a kernel must come from one process, or loading them crashes.
+    """In numba's own way, core and loop must come from one process, or loading them crashes.
 
     Two processes compile at once and save in the worst order; a third loads what they saved.
     """
@@ -223,6 +235,197 @@ def test_processes_that_compile_at_once_leave_a_sound_cache(tmp_path, lock):
     statuses = [int(word) for word in done.stdout.split()]
     assert len(statuses) == 3
     assert (statuses == [0, 0, 0]) == (lock == "locked"), done.stderr
+
+
+CAREFUL = """
+import os, sys, time
+from pathlib import Path
+import numpy as np
+from fairopt.kernels import kernel_cache, one_module
+{prepare}
+from fairopt.kernels.probe import double
+assert (double(np.array([1.0, 2.5])) == [2.0, 5.0]).all()
+print("done")
+"""
+SHORT_WAIT = "kernel_cache.LONGEST_WAIT = 0.5"
+IN_ITS_OWN_WAY = "one_module.TRIED = False"
+NO_COMPILER = """
+def refuse(*_):
+    raise AssertionError("compiled")
+one_module.compiled = refuse
+"""
+STOPPED = """
+from numba.core import compiler
+def stop(*_, **__):
+    print("compiling", flush=True)
+    time.sleep(600)
+compiler.compile_extra = stop
+"""
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of the package with a kernel that compiles fast, and how to run code that loads it."""
+    package = tmp_path / "fairopt"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "kernels" / "probe.py").write_text(DOUBLE)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    environment["NUMBA_CACHE_DIR"] = str(tmp_path / "cache")
+
+    def started(prepare=""):
+        code = CAREFUL.format(prepare=prepare)
+        run = [sys.executable, "-c", code]
+        return subprocess.Popen(run, cwd=tmp_path, env=environment, stdout=-1, stderr=-1, text=True)
+
+    return started
+
+
+def files(tmp_path, ending):
+    return sorted((tmp_path / "cache" / "fairopt").glob(f"*{ending}"))
+
+
+def finished(process):
+    out, errors = process.communicate()
+    assert (process.returncode, out) == (0, "done\n"), errors
+
+
+@contextmanager
+def stopped(process):
+    """A process that has begun to compile, and is then stopped, not killed."""
+    assert process.stdout.readline() == "compiling\n"
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_what_one_process_compiled_no_other_one_compiles(tmp_path, copied):
+    finished(copied())
+    assert len(files(tmp_path, ".kernel")) == len(files(tmp_path, ".lock")) == 1
+    finished(copied(NO_COMPILER))
+
+
+@pytest.mark.parametrize("way", ["", IN_ITS_OWN_WAY])
+def test_two_processes_that_compile_at_once_both_solve(tmp_path, copied, way):
+    for process in [copied(way), copied(way)]:
+        finished(process)
+    finished(copied(way))
+    assert len(list((tmp_path / "cache" / "fairopt").iterdir())) == 2  # nothing temporary is left
+
+
+@pytest.mark.parametrize("way", ["", IN_ITS_OWN_WAY])
+def test_a_killed_compiler_leaves_nothing_in_the_way(tmp_path, copied, way):
+    process = copied(way + STOPPED)
+    assert process.stdout.readline() == "compiling\n"
+    process.kill()
+    process.communicate()
+    assert files(tmp_path, ".kernel") == []
+    finished(copied(way))
+    assert len(files(tmp_path, ".kernel")) == 1
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SIGSTOP")
+def test_nobody_waits_for_a_stopped_compiler_longer_than_the_limit(tmp_path, copied):
+    with stopped(copied(STOPPED)):
+        finished(copied(SHORT_WAIT))
+        assert len(files(tmp_path, ".kernel")) == 1  # the file of one module is whole in any case
+    finished(copied(NO_COMPILER))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SIGSTOP")
+def test_in_its_own_way_numba_keeps_nothing_without_the_lock(tmp_path, copied):
+    with stopped(copied(IN_ITS_OWN_WAY + STOPPED)):
+        finished(copied(IN_ITS_OWN_WAY + "\n" + SHORT_WAIT))
+        assert files(tmp_path, ".kernel") == []
+    finished(copied(IN_ITS_OWN_WAY))
+
+
+@pytest.mark.parametrize("way", ["", IN_ITS_OWN_WAY])
+def test_a_held_lock_holds_up_nobody_who_finds_the_kernel(tmp_path, copied, way):
+    """The wait would be for ever: whoever asks for the lock fails."""
+    finished(copied(way))
+    (lock,) = files(tmp_path, ".lock")
+    with FileLock(lock):
+        finished(copied(way + "\nkernel_cache.FileLock = None"))
+
+
+@pytest.mark.parametrize("damage", [b"", b"half a", b"{}\n", None])
+def test_a_damaged_file_is_compiled_again(tmp_path, copied, damage):
+    finished(copied())
+    (path,) = files(tmp_path, ".kernel")
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"?" if damage is None else damage)
+    finished(copied())
+    assert one_module.Code.from_bytes(path.read_bytes()) is not None
+
+
+def test_a_symbol_that_is_not_there_is_found_before_the_loader_ends_the_process():
+    code = one_module.Code(b"", "loop", (), ("no_such_symbol_anywhere",))
+    with pytest.raises(one_module.Unsupported, match="no_such_symbol_anywhere"):
+        one_module.loaded(code, lambda: None, "()->()")
+
+
+BOTH_WAYS = """
+import sys
+import numpy as np
+import fairopt
+from fairopt.kernels import one_module, jit
+assert one_module.TRIED or sys.argv[1] == "own"
+one_module.TRIED = sys.argv[1] == "one"
+ways = []
+made = jit._made
+def noted(*given, **how):
+    ways.append(made(*given, **how))
+    return ways[-1]
+jit._made = noted
+rng = np.random.default_rng(0)
+for K in (1, 2, 5, 30):
+    G = rng.normal(size=(40, K, 2 * K)) + 0.2
+    G[20:] -= (1.0 - 1e-6) * G[20:].mean(axis=1, keepdims=True)
+    A = G @ np.swapaxes(G, 1, 2)
+    found = [fairopt.fairgrad(A, alpha) for alpha in (0.5, 2.0)]
+    found += [fairopt.min_norm(A), fairopt.conflict_averse(A, 0.4)]
+    for solution in found:
+        print(solution.weights.tobytes().hex(), solution.residual.tobytes().hex())
+whole = {content is not None and content != jit.BY_NUMBA for _, content in ways}
+assert whole == {sys.argv[1] == "one"}, whole
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not one_module.TRIED, reason="numba's own way is taken here")
+def test_both_ways_to_compile_give_the_same_digits(tmp_path):
+    outputs = []
+    for way in ("one", "own"):
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / way)}
+        run = [sys.executable, "-c", BOTH_WAYS, way]
+        done = subprocess.run(run, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout)
+    assert outputs[0]
+    assert outputs[0] == outputs[1]
+
+
+@pytest.mark.parametrize(("silent", "sentences"), [(0.0, 1), (600.0, 0)])
+def test_compiling_is_announced_if_it_takes_a_while(copied, silent, sentences):
+    _, errors = copied(f"kernel_cache.SILENT = {silent}").communicate()
+    assert errors == "fairopt: compiling double for this machine, once\n" * sentences
+
+
+def test_one_sentence_is_enough_for_a_process(capsys):
+    kernel_cache._once().clear()
+    kernel_cache._say("first")
+    kernel_cache._say("second")
+    assert capsys.readouterr().err == "fairopt: compiling first for this machine, once\n"
+
+
+def test_where_a_name_of_numba_is_gone_it_compiles_in_its_own_way(tmp_path, copied):
+    gone = "import numba.np.ufunc.wrappers as w\ndel w.build_gufunc_wrapper"
+    finished(copied("import numba.np.ufunc.ufuncbuilder\n" + gone))
+    (path,) = files(tmp_path, ".kernel")
+    assert path.read_bytes() == BY_NUMBA
 
 
 LONGEST_LIST = 8  # positional arguments

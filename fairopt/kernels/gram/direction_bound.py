@@ -321,7 +321,7 @@ def min_norm_on(cone: Cone, scratch: Scratch, p: Array) -> bool:
     """Fill p with the convex combination of the chosen tasks that is shortest by M."""
     n = p.shape[0]
     chosen, rows = scratch.chosen, scratch.rows
-    m = 0
+    m = 0 * n  # no constant: numba would compile each callee once more for it
     for k in range(n):
         if chosen[k]:
             j = 0

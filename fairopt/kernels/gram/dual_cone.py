@@ -12,29 +12,32 @@ import math
 import numpy as np
 
 from fairopt.arrays import Array, Ints
-from fairopt.kernels.double_double import dot_double, two_sum
 from fairopt.kernels.faults import INDEFINITE
 from fairopt.kernels.gram.correlation import (
-    in_unit,
-    out_of_unit,
     powers_of_two,
     scaled_gram,
-    unit_exponent,
 )
 from fairopt.kernels.gram.direction_bound import (
-    UNKNOWN,
     Cone,
     Point,
     Scratch,
     common_bound,
     common_lift_bound,
     independent_bound,
-    inverse_trace,
-    least_reference,
     lift_bound,
     measure,
     refutes_error,
     zero_bound,
+)
+from fairopt.kernels.gram.dual_cone_steps import (
+    SHIFT,
+    as_returned,
+    default_accuracy,
+    fill_shifted,
+    make_definite,
+    prepare,
+    share_bounds,
+    without_shift,
 )
 from fairopt.kernels.gram.nonnegative_qp import (
     CAPPED,
@@ -44,103 +47,22 @@ from fairopt.kernels.gram.nonnegative_qp import (
     ActiveSet,
     active_set,
     at_precision,
-    clear,
     nonnegative_minimum,
-    smallest_pivot,
-    warm_support,
 )
 from fairopt.kernels.gram.residuals import dual_cone_gap
 from fairopt.kernels.gram.stationarity import unit_gradients
 from fairopt.kernels.jit import gufunc, helper
-from fairopt.kernels.linear import EPS, cholesky, dot, solve_factored
+from fairopt.kernels.linear import EPS, dot
 
 OPTIMAL = 0
 UNDECIDED = 2
 STEP_LIMIT = 3
 ROUNDING_LIMITED = 7
 
-SHIFT = 16.0  # times n eps; the active set calls a pivot of 4 n eps dependent, which it never meets
-SHIFT_ROUNDS = 12  # quadruplings: a float32 matrix ends below 1e-6
 PROXIMAL_STEPS = 3
 RETRY = 16.0  # a bound that misses by less is evaluated again with sums in twice the digits
 EXACT_FOR_SOME = 8.0  # misfit, in units of what the digits of C explain: exact for some such matrix
-LEAST_ACCURACY = 1e-5  # default accuracy, and its growth with the error of the matrix
-ACCURACY_GROWTH = 8.0
 REFUTED = 200  # the matrix is no Gram matrix to the error assumed, which was raised
-
-
-@helper
-def default_accuracy(accuracy: float, error: float) -> float:
-    """The accuracy asked for; by default what the digits of the matrix allow."""
-    if accuracy >= 0.0:
-        return accuracy
-    return max(LEAST_ACCURACY, ACCURACY_GROWTH * math.sqrt(error))
-
-
-@helper
-def fill_shifted(cone: Cone) -> None:
-    """Fill M = C + shift I."""
-    n = cone.d.shape[0]
-    for i in range(n):
-        for j in range(n):
-            cone.M[i, j] = cone.C[i, j]
-        cone.M[i, i] += cone.shift[0]
-
-
-@helper
-def make_definite(cone: Cone, L: Array) -> None:
-    """Raise the shift until M is safely definite; leave its factor in L."""
-    n = cone.d.shape[0]
-    for _ in range(SHIFT_ROUNDS):
-        for i in range(n):
-            for j in range(i + 1):
-                L[i, j] = cone.M[i, j]
-        if cholesky(L, n) and smallest_pivot(L, n) >= 0.25 * cone.shift[0]:
-            return
-        cone.shift[0] *= 4.0
-        fill_shifted(cone)
-
-
-@helper
-def share_bounds(cone: Cone, point: Point, L: Array) -> None:
-    """Fill what the bounds of many projections share, from the factor of the whole M."""
-    n = cone.d.shape[0]
-    least = 1.0 / inverse_trace(L, n, point.columns) - cone.shift[0]
-    cone.least[0] = max(least - n * cone.error[0] - 2.0 * n * (n + 2.0) * EPS, 0.0)
-    cone.square[0] = UNKNOWN
-
-
-@helper
-def without_shift(cone: Cone, point: Point, u: Array, active: ActiveSet, m: int) -> None:
-    """One step of refinement on the support, with products in twice the digits.
-
-    It takes away what the shift did to u, up to second order, and what the factor's rounding did:
-    long multipliers along nearly dependent tasks cost products with other tasks their digits.
-    """
-    P, move, high, low = active.P, point.e, point.v, point.b
-    n = u.shape[0]
-    for k in range(n):
-        high[k], low[k] = two_sum(point.y[k], u[k])
-    for a in range(m):
-        total, rest, _ = dot_double(cone.C[P[a]], high, low, n)
-        move[a] = -(total + rest)
-    solve_factored(active.L, move, m)
-    for a in range(m):
-        if not u[P[a]] + move[a] > 0.0:
-            return
-    for a in range(m):
-        u[P[a]] += move[a]
-
-
-@helper
-def as_returned(
-    d: Array, reference: Array, weights: Array, u: Array, unit: int, point: Point
-) -> None:
-    """Fill the weights r + u / d, and the multipliers that they stand for."""
-    for i in range(d.shape[0]):
-        weights[i] = reference[i] + (out_of_unit(u[i], d[i], unit) if d[i] > 0.0 else 0.0)
-        point.x[i] = in_unit(d[i], weights[i] - reference[i], unit)
-        point.v[i] = in_unit(d[i], weights[i], unit)
 
 
 @helper
@@ -189,20 +111,11 @@ def projection(
 
     `given` is (reference, start, whether to use the start), `limits` (accuracy, steps).
     """
-    reference, start, warm = given
+    reference = given[0]
     accuracy, budget = limits
     C, d, n = cone.C, cone.d, cone.d.shape[0]
     q, u, best = scratch.rows[3], scratch.rows[4], scratch.rows[5]
-    unit = unit_exponent(d, reference)
-    for i in range(n):
-        point.y[i] = in_unit(d[i], reference[i], unit)
-        u[i] = in_unit(d[i], start[i] - reference[i], unit) if warm != 0.0 else 0.0
-    for i in range(n):
-        q[i] = dot(C[i], point.y, n) if d[i] > 0.0 else 0.0
-    clear(active)
-    m = warm_support(cone.M, u, active) if warm != 0.0 else 0
-    length = least_reference(cone, point.y, q)
-    goal = accuracy * length
+    unit, m, length, goal = prepare(cone, point, active, given, accuracy, q, u)
     least, before, steps, fitted = math.inf, math.inf, 0, False
     for _ in range(1 + PROXIMAL_STEPS):
         code, m, more = nonnegative_minimum(cone.M, q, u, active, m, budget - steps, True, math.inf)

@@ -24,7 +24,13 @@ from fairopt.kernels.jit import helper, inlined
 from fairopt.kernels.linear import copy
 
 SUSPECT_AFTER = 20  # Newton steps after which stationarity is checked before going on
-ZONES = (1.0, 1.0, 0.3, 3.0)  # widths of the corner zone: suspicion, going on, two fresh starts
+FIRST_ZONE = 1.0
+ZONES = (
+    FIRST_ZONE,
+    1.0,
+    0.3,
+    3.0,
+)  # widths of the corner zone: suspicion, going on, two fresh starts
 FRESH = 2  # the first attempt that starts anew
 ROUGH = 0.3  # tolerance of the intermediate problems of the continuation
 SHRINK = 0.3  # of a jump in log alpha that failed
@@ -147,6 +153,17 @@ def start_logs(start: Array, log_d: Array, shift: float, x: Array) -> bool:
 
 
 @inlined
+def prepare(problem: Problem, start: Array, warm: bool, state: Newton) -> tuple[float, bool]:
+    """Fill the logarithms, the curves and x of a warm start; return (shift, whether it is warm)."""
+    log_d, log_p = problem.log_d, problem.log_p
+    for i in range(log_d.shape[0]):
+        log_d[i] = math.log(problem.d[i])
+        log_p[i] = math.log(problem.p[i])
+    shift = fill_beta(problem.alpha, log_p, log_d, state.beta)
+    return shift, warm and start_logs(start, log_d, shift, state.pairs.x)
+
+
+@inlined
 def solve_interior(
     problem: Problem,
     start: Array,
@@ -158,12 +175,24 @@ def solve_interior(
     point: MinNormPoint,
 ) -> tuple[int, int, bool, float]:
     """Fill w for 0 < alpha < inf; return (code, steps, whether w is in range, least slope)."""
-    log_d, log_p = problem.log_d, problem.log_p
-    for i in range(w.shape[0]):
-        log_d[i] = math.log(problem.d[i])
-        log_p[i] = math.log(problem.p[i])
-    shift = fill_beta(problem.alpha, log_p, log_d, state.beta)
-    warm = warm and start_logs(start, log_d, shift, state.pairs.x)
+    shift, warm = prepare(problem, start, warm, state)
     code, steps = interior(problem, warm, tol, cap, state, point)
     fits = interior_weights(problem, state.pairs, shift, w)
     return code, steps, fits, least_slope(problem.C, state.pairs.v)
+
+
+@inlined
+def first_attempt(
+    problem: Problem, start: Array, warm: bool, tol: float, cap: int, w: Array, state: Newton
+) -> tuple[int, int, bool, float]:
+    """`solve_interior` up to the end of its first attempt, which suffices where it converges."""
+    shift, warm = prepare(problem, start, warm, state)
+    C, theta = problem.C, problem.alpha / (1.0 + problem.alpha)
+    if warm:
+        warm_start(C, state.beta, theta, state.pairs)
+    else:
+        cold_start(C, state.beta, theta, state.pairs)
+    vanishing, most = rounding(w.shape[0]), min(SUSPECT_AFTER, cap)
+    code, steps = newton(C, theta, FIRST_ZONE, tol, vanishing, most, state)
+    fits = interior_weights(problem, state.pairs, shift, w)
+    return code, steps, fits, least_slope(C, state.pairs.v)

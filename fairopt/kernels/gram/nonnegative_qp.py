@@ -121,11 +121,12 @@ def minimise_on_support(
     """Move u to the minimiser on its support, deleting what blocks; return (m, deletions)."""
     P, x = active.P, active.x
     deletions = 0
+    nobody = deletions - 1  # no constant: numba would compile each callee once more for it
     while m > 0:
         for a in range(m):
             x[a] = -q[P[a]]
         solve_factored(active.L, x, m)
-        block = -1
+        block = nobody
         shortest = 1.0
         for a in range(m):
             if x[a] <= 0.0:
@@ -181,7 +182,7 @@ def guess_support(C: Array, q: Array, u: Array, active: ActiveSet) -> int:
     """A feasible start: solve on all with q < 0, drop what is negative, repeat; 0 if none."""
     n = q.shape[0]
     L, P, x = active.L, active.P, active.x
-    m = 0
+    m = 0 * n  # no constant, as in `minimise_on_support`
     for j in range(n):
         if q[j] < 0.0:
             P[m] = j
@@ -241,7 +242,7 @@ def at_precision(active: ActiveSet) -> bool:
 @helper
 def warm_support(C: Array, u: Array, active: ActiveSet) -> int:
     """The independent part of the support of u as a start; what does not fit is set to zero."""
-    m = 0
+    m = 0 * u.shape[0]  # no constant, as in `minimise_on_support`
     for j in range(u.shape[0]):
         if u[j] > 0.0 and append(active, m, C, j):
             active.inside[j] = 1
@@ -284,8 +285,8 @@ def nonnegative_minimum(
         tabu[j] = 0
     if guess and m == 0 and n >= GUESS_FROM:
         m = guess_support(C, q, u, active)
-    entering = -1
     steps = 0
+    entering = steps - 1  # no constant, as in `minimise_on_support`
     while steps < cap:
         m, deletions = minimise_on_support(q, u, active, m, entering)
         steps += 1 + deletions

@@ -100,6 +100,33 @@ def half_ulps(s: float, size: float, log_scale: float, alpha: float, p: float, w
 
 
 @helper
+def ordinary_gaps(
+    S: Array, alpha: float, p: Array, w: Array, r: Array, u: Array
+) -> tuple[float, float, int]:
+    """`fairgrad_gap` where each s > 0 and each weight has all its digits, else an infinite gap.
+
+    Infinite too where gaps are counted in half ulps, and where the unit of the weights is no float.
+    """
+    n = w.shape[0]
+    worst, floor, at = 0.0, 0.0, 0
+    log_unit = math.log(scaled_weights(w, r, u))
+    if not math.isfinite(log_unit):
+        return math.inf, 0.0, 0
+    for i in range(n):
+        s, size = dot_abs(S[i], u, n)
+        log_scale = -math.log(r[i]) - log_unit
+        if not (s > 0.0 and w[i] >= SMALLEST_NORMAL):
+            return math.inf, 0.0, i
+        gap, blind = ordinary_gap(s, size, log_scale, alpha, p[i], w[i])
+        if blind > 1.0:
+            return math.inf, 0.0, i
+        if not gap <= worst:
+            worst, at = gap, i
+        floor = max(floor, blind)
+    return worst, floor, at
+
+
+@helper
 def ordinary_gap(
     s: float, size: float, log_scale: float, alpha: float, p: float, w: float
 ) -> tuple[float, float]:

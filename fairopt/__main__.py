@@ -1,0 +1,77 @@
+"""Command line.
+
+python -m fairopt --version
+python -m fairopt compile
+
+`compile` compiles every kernel that is not on disk yet, so that no later process has to: when an
+image is built, or before many processes start. It needs no more than the package itself; with
+`rich` it shows a progress bar.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Iterator, Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m fairopt", description="Exact fair solvers.")
+    version = importlib.metadata.version("fairopt")
+    parser.add_argument("--version", action="version", version=f"fairopt {version}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("compile", help="compile every kernel now, so that no first call has to")
+    parser.parse_args(arguments)
+    return compile_all()
+
+
+def compile_all() -> int:
+    """Import every module of kernels, which compiles or finds them; return the exit status."""
+    from fairopt.kernels import kernel_cache
+
+    names = sorted(_modules())
+    kernel_cache.say_nothing()
+    for name in _with_progress(names):
+        importlib.import_module(name)
+    folder = kernel_cache.writable()
+    if folder is None:
+        print("fairopt: no folder can be written, so nothing is kept", file=sys.stderr)
+        return 1
+    print(f"fairopt: every kernel is ready in {folder}")
+    return 0
+
+
+def _modules() -> list[str]:
+    """All modules of compiled kernels."""
+    from fairopt import kernels
+
+    found = pkgutil.walk_packages(kernels.__path__, f"{kernels.__name__}.")
+    return [module.name for module in found if not module.ispkg]
+
+
+def _with_progress(names: Sequence[str]) -> Iterator[str]:
+    """The names one by one, with a bar on standard error where `rich` is installed."""
+    if importlib.util.find_spec("rich") is None:
+        yield from names
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    what = TextColumn("{task.description}")
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), what)
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=len(names))
+        for name in names:
+            bar.update(task, description=name.rpartition(".")[2])
+            yield name
+            bar.advance(task)
+        bar.update(task, description="")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
