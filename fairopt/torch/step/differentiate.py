@@ -266,41 +266,52 @@ def _catcher(row: list[Gradient], at: int, place: int) -> Callable[..., None]:
 def _pass_trunk(
     way: Way, outputs: Sequence[Any], outer: Sequence[Tensor], rows: Rows, retain_graph: bool
 ) -> None:
-    """Fill the rows from gradients at the outputs that have the tasks as first dimension."""
+    """Fill the rows from gradients at the outputs that have the tasks as first dimension.
+
+    The last row has a pass of its own, which may free the graph: until then a loop can still take
+    over from several at once.
+    """
     size = way.at_once(rows.K)
-    if size > 1:
-        proven = way.kinds in _proven
-        try:
-            for begin in range(0, rows.K, size):
-                retain = retain_graph or not proven or begin + size < rows.K
-                part = [g[begin : begin + size] for g in outer]
-                with warnings.catch_warnings():
-                    if not proven:  # a slow substitute announces itself by a warning
-                        warnings.simplefilter("error")
-                    found = torch.autograd.grad(
-                        outputs,
-                        rows.inputs,
-                        part,
-                        retain_graph=retain,
-                        allow_unused=True,
-                        is_grads_batched=True,
-                    )
-                rows.set_several(begin, len(part[0]), found)
-        except (RuntimeError, ValueError, Warning):
-            if proven:
-                raise
-        else:
-            _proven.add(way.kinds)
-            return
-    for k in range(rows.K):
-        retain = retain_graph or k + 1 < rows.K
-        part = [g[k] for g in outer]
+    several = size > 1 and _several_at_once(way, outputs, outer, rows, size)
+    for k in range(0 if several is False else rows.K - 1, rows.K):
+        part, retain = [g[k] for g in outer], retain_graph or k + 1 < rows.K
         found = torch.autograd.grad(
             outputs, rows.inputs, part, retain_graph=retain, allow_unused=True
         )
-        rows.set(k, found)
-    if size > 1:
+        if isinstance(several, tuple):
+            rows.set_all(several, found)
+        else:
+            rows.set(k, found)
+    if size > 1 and several is False:
         _refused.add(way.kinds)
+
+
+def _several_at_once(
+    way: Way, outputs: Sequence[Any], outer: Sequence[Tensor], rows: Rows, size: int
+) -> bool | tuple[Gradient, ...]:
+    """All rows but the last: filled, or as they came; False if these operations cannot."""
+    most = rows.K - 1
+    size = even_parts(most, size)
+    try:
+        with warnings.catch_warnings():
+            if way.kinds not in _proven:  # a slow substitute announces itself by a warning
+                warnings.simplefilter("error")
+            for begin in range(0, most, size):
+                end = min(begin + size, most)
+                found = torch.autograd.grad(
+                    outputs,
+                    rows.inputs,
+                    [g[begin:end] for g in outer],
+                    retain_graph=True,
+                    allow_unused=True,
+                    is_grads_batched=True,
+                )
+                if size < most:
+                    rows.set_several(begin, end - begin, found)
+    except (RuntimeError, ValueError, Warning):
+        return False
+    _proven.add(way.kinds)
+    return found if size == most else True
 
 
 _proven: set[frozenset[str]] = set()

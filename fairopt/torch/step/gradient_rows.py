@@ -23,7 +23,7 @@ Gradient = Tensor | None
 class Block:
     """Parameters of one device and dtype, side by side."""
 
-    rows: Tensor  # (K, D)
+    rows: Tensor | list[Tensor]  # (K, D), or K of (D,)
     parameters: list[Tensor]
 
     @property
@@ -117,26 +117,32 @@ class Rows:
             kept[k] = g
 
     def set_several(self, begin: int, count: int, gradients: Sequence[Gradient]) -> None:
-        """Fill `count` rows from gradients that have them as their first dimension.
-
-        All rows at once are kept as they come, without a copy.
-        """
+        """Fill `count` rows from gradients that have them as their first dimension."""
         dense, rest = gradients[: len(self.parameters)], gradients[len(self.parameters) :]
-        pairs = list(zip(self.parameters, dense, strict=True))
-        if count == self.K and not self.flat:
-            found = [(p, _zeros(count, p) if g is None else g) for p, g in pairs]
-            self.blocks = [Block(g.reshape(count, -1), [p]) for p, g in found]
-        else:
-            parts = [
-                block.rows[begin : begin + count, first:last]
-                for block in self._buffers()
-                for first, last in block.bounds
-            ]
-            for part, (p, g) in zip(parts, pairs, strict=True):
-                part.copy_((_zeros(count, p) if g is None else g).reshape(count, -1))
+        parts = [
+            block.rows[begin : begin + count, first:last]  # type: ignore[call-overload]
+            for block in self._buffers()
+            for first, last in block.bounds
+        ]
+        for part, p, g in zip(parts, self.parameters, dense, strict=True):
+            part.copy_((_zeros(count, p) if g is None else g).reshape(count, -1))
         for (_, kept), g in zip(self.waiting, rest, strict=True):
             if g is not None:
                 kept[begin : begin + count] = g.unbind()
+
+    def set_all(self, first: Sequence[Gradient], last: Sequence[Gradient]) -> None:
+        """All rows but one from gradients that have them as their first dimension, and the last.
+
+        They are kept as they come, without a copy, unless they have to lie side by side.
+        """
+        if self.flat or self.waiting:
+            self.set_several(0, self.K - 1, first)
+            self.set(self.K - 1, last)
+            return
+        for p, many, one in zip(self.parameters, first, last, strict=True):
+            rows = (_zeros(self.K - 1, p) if many is None else many).reshape(self.K - 1, -1)
+            end = _zeros(1, p) if one is None else one
+            self.blocks.append(Block([*rows.unbind(), end.reshape(-1)], [p]))
 
     def finish(self, ranks: Ranks) -> None:
         """Settle what waited, and add up over the ranks.
@@ -156,7 +162,12 @@ class Rows:
                     block.rows[k] = g.to_dense().reshape(-1)
             self.blocks.append(block)
         self.waiting = []
-        self.blocks = [replace(block, rows=ranks.total(block.rows)) for block in self.blocks]
+        if not ranks.alone:
+            self.blocks = [
+                replace(block, rows=ranks.total(block.rows))
+                for block in self.blocks
+                if isinstance(block.rows, Tensor)  # all of them are, as they are flat
+            ]
 
     @property
     def updates(self) -> list[list[Tensor]]:
