@@ -162,6 +162,8 @@ class Solution:
         if np.size(self.status) == 0:
             return "an empty batch"
         status = _MEMBERS[int(np.asarray(self.status)[index])]
+        if status is Status.PARETO_STATIONARY:
+            return status.sentence + self._alone(index)
         return status.sentence + _numbers(status, *self._facts(index), self.tasks)
 
     def require(self) -> Solution:
@@ -182,6 +184,13 @@ class Solution:
         """Index of the first problem without an answer."""
         bad = np.argwhere(~np.isin(self.status, GOOD))
         return tuple(int(i) for i in bad[0]) if len(bad) else ()
+
+    def _alone(self, index: tuple[int, ...]) -> str:
+        """Which task is stationary by itself, if one is."""
+        if self.certificate is None or (self.certificate[index] == 1.0).sum() != 1:
+            return ""
+        k = int(np.argmax(self.certificate[index]))
+        return f" (that of task {k if self.tasks is None else repr(self.tasks[k])} alone)"
 
     def _facts(self, index: tuple[int, ...]) -> tuple[int, float, float]:
         """Worst task, floor and Gram error of one problem."""

@@ -56,6 +56,10 @@ class ConFIG:
         """The ConFIG weights."""
         return config(gram, self.preference, gram_error=gram_error)
 
+    def for_tasks(self, tasks: Sequence[int], K: int) -> ConFIG:
+        """With the preference of these tasks."""
+        return replace(self, preference=of_tasks("preference", self.preference, tasks, K))
+
 
 @dataclass(frozen=True)
 class GradVac:

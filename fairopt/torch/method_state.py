@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -96,3 +98,32 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(part) for key, part in value.items()}
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+@contextmanager
+def remembered(method: object) -> Iterator[Callable[[], None]]:
+    """Inside, what a method remembers can be put back to what it was: by calling what this yields.
+
+    Example:
+        >>> from fairopt.torch import FAMO
+        >>> method = FAMO()
+        >>> with remembered(method) as forget:
+        ...     _ = method.weigh([1.0, 2.0])
+        ...     forget()
+        >>> method.state.arrays
+        {}
+    """
+    state = getattr(method, "state", None)
+    if not isinstance(state, MethodState):
+        yield lambda: None
+        return
+    arrays = {name: array.copy() for name, array in state.arrays.items()}
+    place = None if state.rng is None else state.rng.bit_generator.state
+
+    def forget() -> None:
+        state.arrays.clear()
+        state.arrays.update(arrays)
+        if state.rng is not None and place is not None:
+            state.rng.bit_generator.state = place
+
+    yield forget

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.arrays import Array
+from fairopt.arrays import GRAM_ERROR, Array
 from fairopt.conflict_averse import conflict_averse
 from fairopt.dual_cone import default_accuracy, dual_cone_projection, upgrad
 from fairopt.dual_cone_double_gram import dual_cone_from_double_gram, upgrad_from_double_gram
@@ -65,6 +65,20 @@ def of_tasks(name: str, values: ArrayLike | None, tasks: Sequence[int], K: int) 
     if array.shape[-1] != K:
         raise InvalidInput(name, array.tolist(), f"{K} numbers, one per task")
     return array[..., list(tasks)]
+
+
+def solved(method: Method, gram: Array) -> Solution:
+    """What a method finds for the matrix of one problem, which it may write into.
+
+    Raises:
+        InvalidInput: for a method that returns something else than a `Solution` of K weights.
+    """
+    found = method.solve(gram.copy(), gram_error=GRAM_ERROR)
+    if not isinstance(found, Solution) or np.shape(found.weights) != gram.shape[:1]:
+        what = found.weights if isinstance(found, Solution) else found
+        requirement = f"a record whose `solve` returns a Solution of {len(gram)} weights"
+        raise InvalidInput("method", f"one that returned {what}", requirement)
+    return found
 
 
 def checked_method(method: object) -> None:

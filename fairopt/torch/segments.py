@@ -153,7 +153,7 @@ def _target(x: Tensor) -> Tensor:
     """
     dtype = x.dtype if x.dtype in _WRITTEN else torch.float32
     if x.numel() * dtype.itemsize < LARGE:
-        return torch.empty(x.shape, dtype=dtype)
+        return torch.empty(x.shape, dtype=dtype, device="cpu")
     memory = np.empty(x.numel() * dtype.itemsize, dtype=np.uint8)
     return torch.from_numpy(memory).view(dtype).reshape(x.shape)
 

@@ -10,9 +10,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from fairopt import checks
+from fairopt.errors import InvalidInput
 from fairopt.solution import Solution, Status
 from fairopt.torch.aggregating import report
 from fairopt.torch.loss_methods import LossMethod, is_loss_method
+from fairopt.torch.method_state import remembered
 from fairopt.torch.methods import Method, checked_method
 from fairopt.torch.step.accumulate import accumulate
 from fairopt.torch.step.decide import (
@@ -22,7 +24,7 @@ from fairopt.torch.step.decide import (
     suits_products,
 )
 from fairopt.torch.step.differentiate import differentiate
-from fairopt.torch.step.finite import all_finite, scaled
+from fairopt.torch.step.finite import scaled
 from fairopt.torch.step.losses import Losses, features_of, shared_parameters, tasks_of
 from fairopt.torch.step.plan import Plan
 from fairopt.torch.step.ranks import Ranks, Reduce
@@ -63,10 +65,12 @@ def backward(
             anything that yields them.
         shared: Parameters that all tasks share; one a task does not use counts as zero there, and
             one that stands there twice (tied weights) counts once.
-        method: A record such as `FairGrad(2.0)`, or one that weighs losses such as `FAMO()`: that
-            costs one pass, and the heads get its weights too.
-        present: K booleans; absent tasks (no labels in this batch) are left out altogether,
-            whatever their loss. Priorities and references of `method` follow, absent weights are 0.
+        method: A record such as `FairGrad(2.0)`, or one that weighs losses such as `FAMO()`: heads
+            get its weights too, and but for `GradNorm` it costs one pass. What a method remembers
+            does not move in a step that is not finite.
+        present: K booleans, or a dict by name; absent tasks (no labels in this batch) are left out
+            altogether, whatever stands for their loss. Priorities and references of `method`
+            follow, absent weights are 0.
         loss_scale: The number by which the losses were multiplied, or a `torch.amp.GradScaler`;
             then they come unscaled and are scaled here. The direction does not depend on it, and
             `.grad` carries the scale, as after `scaler.scale(loss).backward()`. With a scaler a
@@ -108,8 +112,10 @@ def backward(
     """
     if not is_loss_method(method):
         checked_method(method)
-    unit = checks.choice("heads", heads, HEADS) == "unit"
+    unit = checks.choice("heads", heads, HEADS) == "unit" and not is_loss_method(method)
     own = checks.choice("length", length, LENGTHS) == "own"
+    if is_loss_method(method) and not own:
+        raise InvalidInput("length", length, "'own' for methods that weigh losses")
     checks.choice("reduce_what", reduce_what, REDUCED)
     tasks, parameters = tasks_of(losses, present), shared_parameters(shared)
     tol = checks.number("features_tol", features_tol, 0.0, 1.0, "a number in (0, 1)")
@@ -118,25 +124,28 @@ def backward(
     plan = Plan.of(tasks, values, parameters, ranks, features_of(features))
     if not plan.chosen:
         return Solution(np.zeros(plan.K), Status.OPTIMAL, 0.0, 0, tasks=tasks.names)
-    restricted, decision = plan.method(method, 1.0 if watched else scale), None
-    if is_loss_method(method) and not method.needs_gram:
-        weighed = restricted.solve(np.eye(len(plan.chosen)))
-        decision = decide_by_losses(plan.way, weighed, scale, ranks, retain_graph)
-        unit = True  # they have their weights
-    elif ranks.alone and suits_products(plan.way, restricted):
-        decision = decide_by_products(plan.way, restricted, scale, tol, not own, retain_graph)
-    if decision is None:
-        rows = plan.empty_rows()
-        found = differentiate(plan.way, rows, retain_graph)
-        rows.finish(ranks)
-        grams = Ranks(reduce if reduce_what == "gram" else None)
-        decision = decide(rows, found, restricted, scale, grams)
-    decision = decision if own else decision.of_mean_length()
-    others = plan.head_gradients(decision, unit)
-    if decision.finite and not all_finite(decision.doubtful + [g for _, g in others]):
-        decision = decision.overflowed()
-    if decision.finite or watched:
-        accumulate(decision.gradients + others)
+    with remembered(method) as forget:
+        restricted, decision = plan.method(method, 1.0 if watched else scale), None
+        if is_loss_method(method) and not method.needs_gram:
+            weighed = restricted.solve(np.eye(len(plan.chosen)))
+            decision = decide_by_losses(plan.way, weighed, scale, ranks, retain_graph)
+            unit = True  # the heads have their weights already
+        elif ranks.alone and suits_products(plan.way, restricted):
+            decision = decide_by_products(plan.way, restricted, scale, tol, not own, retain_graph)
+        if decision is None:
+            rows = plan.empty_rows()
+            found = differentiate(plan.way, rows, retain_graph)
+            rows.finish(ranks)
+            grams = Ranks(reduce if reduce_what == "gram" else None)
+            decision = decide(rows, found, restricted, scale, grams)
+        decision = decision if own else decision.of_mean_length()
+        others = plan.head_gradients(decision, unit)
+        decision, good = decision.checked([g for _, g in others])
+        if not good:
+            forget()
+    if good or watched:
+        accumulate(decision.gradients, decision.owned)
+        accumulate(others, False)
     solution = plan.whole(decision.solution)
     report(solution)
     return solution

@@ -190,7 +190,10 @@ def largest_output(nodes: Iterable[Node]) -> int:
     largest = 0
     for node in nodes:
         for entry in getattr(node, "_input_metadata", ()):
-            size = math.prod(int(n) for n in entry.shape) * entry.dtype.itemsize
+            try:
+                size = math.prod(int(n) for n in entry.shape) * entry.dtype.itemsize
+            except (TypeError, AttributeError):  # sizes of a nested tensor are no numbers
+                continue
             largest = max(largest, size)
     return largest
 

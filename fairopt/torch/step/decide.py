@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fairopt.arrays import GRAM_ERROR, Array
+from fairopt.arrays import Array
 from fairopt.solution import Solution, Status
 from fairopt.torch.escalation import escalated
-from fairopt.torch.methods import FairGrad, Method
+from fairopt.torch.methods import FairGrad, Method, solved
 from fairopt.torch.scaling import in_given_units, scaled, unscaled
+from fairopt.torch.step.accumulate import copied
 from fairopt.torch.step.differentiate import CONVOLUTION, FEW_TASKS, Heads, Way, down_to
+from fairopt.torch.step.finite import all_finite
 from fairopt.torch.step.gradient_rows import Rows
 from fairopt.torch.step.matrix_free import Products, fairgrad_by_products
 from fairopt.torch.step.ranks import Ranks
 from fairopt.torch.updates import columns, combinations, gram_matrix
+
+AGREEMENT = 1e-3  # of products with the gradients by two ways, relative to their lengths
+CLEARLY_WRONG = 0.05  # no rounding: the operations of this trunk are not tried again
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,7 @@ class Decision:
         heads: Gradients of all other parameters.
         mean: Length of the mean gradient, in units of unscaled losses.
         scale: Of the losses.
+        owned: Whether these gradients lie in memory of their own.
         own: Length of the direction, in units of unscaled losses, where it is spread over ranks.
         largest: No entry of the direction is larger, in units of scaled losses; inf if not known.
     """
@@ -40,6 +47,7 @@ class Decision:
     heads: Heads
     mean: float
     scale: float
+    owned: bool = False
     own: float | None = None
     largest: float = math.inf
 
@@ -53,9 +61,25 @@ class Decision:
         """Gradients of shared parameters that may have overflowed."""
         return [g for _, g in self.gradients if not self.largest < torch.finfo(g.dtype).max]
 
-    def overflowed(self) -> Decision:
-        """The same where something else was not finite."""
-        return replace(self, solution=not_finite(np.zeros(len(self.solution.weights), dtype=bool)))
+    def checked(self, others: Sequence[Tensor]) -> tuple[Decision, bool]:
+        """With the status of what is not finite; and whether all that would be written is.
+
+        Args:
+            others: Gradients of the heads, summed.
+        """
+        if not self.finite:
+            return self, False
+        if not all_finite(others):
+            rows = [[g for _, g in row] for row in self.heads.rows]
+            tasks = _none(self.solution)
+            if len(rows) == len(tasks):
+                tasks = np.array([not all_finite(row) for row in rows])
+            return replace(self, solution=not_finite(tasks)), False
+        if not all_finite(self.doubtful):
+            if self.largest == math.inf:  # nothing says that the gradients were finite
+                return replace(self, solution=not_finite(_none(self.solution))), False
+            return replace(self, solution=replace(self.solution, status=Status.OUT_OF_RANGE)), False
+        return self, True
 
     def of_mean_length(self) -> Decision:
         """The same direction at the length of the mean gradient; zero stays zero."""
@@ -74,6 +98,11 @@ class Decision:
         return replace(
             self, solution=solution, gradients=longer, largest=self.largest * max(factor, 1.0)
         )
+
+
+def _none(solution: Solution) -> Array:
+    """No task in particular."""
+    return np.zeros(len(solution.weights), dtype=np.bool_)
 
 
 def _square(g: Tensor) -> float:
@@ -96,7 +125,7 @@ def decide(rows: Rows, heads: Heads, method: Method, scale: float, gram: Ranks) 
         solution = not_finite(~np.isfinite(np.diagonal(A)))
         total = combinations(positions, [[1.0] * rows.K] * len(positions), [None] * len(positions))
         return Decision(solution, rows.gradients(total), heads, math.nan, scale)
-    solution, again = method.solve(A, gram_error=GRAM_ERROR), list[int]()
+    solution, again = solved(method, A), list[int]()
     if gram.alone:
         solution, again = escalated(method, solution, problem.groups, problem.grams)
     solution = in_given_units(solution, problem, method)
@@ -109,7 +138,7 @@ def decide(rows: Rows, heads: Heads, method: Method, scale: float, gram: Ranks) 
     own = (
         None if gram.alone else math.sqrt(max(float(solution.weights @ A @ solution.weights), 0.0))
     )
-    return Decision(solution, rows.gradients(direction), heads, mean, scale, own, largest)
+    return Decision(solution, rows.gradients(direction), heads, mean, scale, True, own, largest)
 
 
 def not_finite(tasks: Array) -> Solution:
@@ -135,7 +164,8 @@ def decide_by_losses(
         pairs = [(p, g) for p, g in known if g is not None]
     else:
         pairs = [
-            (p, ranks.total(torch.zeros_like(p) if g is None else g.to_dense())) for p, g in known
+            (p, ranks.total(torch.zeros_like(p) if g is None else copied(g.to_dense())))
+            for p, g in known
         ]
     heads = Heads(way.heads)
     heads.add(range(len(way.heads)), found[len(way.parameters) :])
@@ -171,6 +201,7 @@ def decide_by_products(
         product = Products(way.outputs, way.parameters, features, scale)
         square = float(product(np.ones(K)).sum()) if mean_length else 0.0
         found = fairgrad_by_products(product, float(method.alpha), priority, tol, 2 * K)
+        wrong = math.inf if found is None else product.disagreement(found.weights, found.progress)
     except np.linalg.LinAlgError:  # weights grew without end: nearly stationary
         return None
     except RuntimeError:  # no double backward, as in fused attention
@@ -178,10 +209,14 @@ def decide_by_products(
         return None
     if found is None:
         return None
-    solution = Solution(found.weights, Status.OPTIMAL, found.residual, found.products)
+    if not wrong <= AGREEMENT:
+        if wrong > CLEARLY_WRONG:
+            _no_double_backward.add(way.kinds)
+        return None
     direction = product.direction
     if not retain_graph:  # frees the graph, as a plain backward pass would
         product.back(found.weights, retain_graph=False)
+    solution = Solution(found.weights, Status.OPTIMAL, found.residual, found.products)
     pairs = zip(way.parameters, direction, strict=True)
     mean = math.sqrt(max(square, 0.0)) / K
     return Decision(solution, [(p, g) for p, g in pairs if g is not None], heads, mean, scale)

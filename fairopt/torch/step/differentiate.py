@@ -139,7 +139,8 @@ class Way:
         convolutions = any(CONVOLUTION in kind for kind in self.kinds)
         if K < FEW_TASKS and (not self.meeting or convolutions):
             return 1
-        if self.kinds in _refused:
+        hooked = any(getattr(p, "_backward_hooks", None) for p in self.parameters)
+        if self.kinds in _refused or self.sparse or hooked:
             return 1
         whole = sum(p.numel() * p.element_size() for p in self.parameters)
         each = whole + 2 * self.largest + 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from fairopt.errors import InvalidInput
@@ -40,16 +41,50 @@ class Tasks:
 
 
 def tasks_of(losses: Losses, present: Any) -> Tasks:
-    """Checked losses and who is present."""
+    """Checked losses and who is present; an absent task may have anything for a loss."""
     names = tuple(map(str, losses)) if isinstance(losses, Mapping) else None
-    values = [loss.reshape(()) if loss.ndim else loss for loss in loss_list(losses)]
-    return Tasks(values, names, present_tasks(present, len(values)))
+    parts = _parts(losses)
+    there = present_tasks(present, list(losses) if isinstance(losses, Mapping) else len(parts))
+    given = dict(zip(losses, parts, strict=True)) if isinstance(losses, Mapping) else parts
+    loss_list(_present_only(given, there))
+    like = next((x for x, here in zip(parts, there, strict=True) if here), torch.zeros(()))
+    values = [x if _is_loss(x) else torch.zeros_like(like).detach() for x in parts]
+    return Tasks([x.reshape(()) if x.ndim else x for x in values], names, there)
 
 
-def present_tasks(present: Any, K: int) -> list[bool]:
-    """K booleans; None stands for all."""
+def _parts(losses: Any) -> list[Any]:
+    """What stands for each task; refused if it is no collection, or empty."""
+    if isinstance(losses, Tensor):
+        return loss_list(losses) if losses.ndim != 1 else list(losses.unbind())
+    found = losses.values() if isinstance(losses, Mapping) else losses
+    if not isinstance(found, Iterable) or isinstance(found, str):
+        return list(loss_list(losses))  # says what is wrong
+    parts = list(found)
+    return parts if parts else list(loss_list(parts))
+
+
+def _present_only(given: Any, there: list[bool]) -> Any:
+    """The losses with a harmless one in place of each absent one, so that names stay."""
+    if isinstance(given, dict):
+        pairs = zip(given.items(), there, strict=True)
+        return {key: x if here else torch.zeros(()) for (key, x), here in pairs}
+    return [x if here else torch.zeros(()) for x, here in zip(given, there, strict=True)]
+
+
+def _is_loss(x: Any) -> bool:
+    """Whether it can stand for a loss."""
+    return isinstance(x, Tensor) and x.numel() == 1 and x.is_floating_point()
+
+
+def present_tasks(present: Any, tasks: int | list[Any]) -> list[bool]:
+    """K booleans for K tasks, or their names; None stands for all; a dict goes by name."""
+    K = tasks if isinstance(tasks, int) else len(tasks)
     if present is None:
         return [True] * K
+    if isinstance(present, Mapping):
+        if isinstance(tasks, int) or set(present) != set(tasks):
+            raise InvalidInput("present", list(present), "the names of the losses")
+        present = [present[name] for name in tasks]
     if isinstance(present, Tensor):
         present = present.detach().cpu().numpy()
     mask = np.asarray(list(present) if isinstance(present, Iterable) else present)
@@ -92,7 +127,10 @@ def features_of(features: Tensor | Sequence[Tensor] | None) -> list[Tensor]:
     """The features as a list; none given, none."""
     if features is None:
         return []
-    found = [features] if isinstance(features, Tensor) else list(features)
+    if not isinstance(features, Tensor | Iterable):
+        raise InvalidInput("features", features, "a tensor, or several")
+    given = [features] if isinstance(features, Tensor) else list(features)
+    found = list({id(z): z for z in given}.values())
     for i, z in enumerate(found):
         if not isinstance(z, Tensor) or not z.requires_grad:
             raise InvalidInput(f"features[{i}]", z, "a tensor that the shared parameters led to")

@@ -90,6 +90,30 @@ class Products:
             self.outputs, self.parameters, fed, retain_graph=retain_graph, allow_unused=True
         )
 
+    def disagreement(self, w: Array, x: Array) -> float:
+        """How far x = A w is from the same by gradients of the plain kind, relative to lengths.
+
+        A backward pass that autograd differentiates without complaint may still be another one (it
+        was detached, or ran under `no_grad`). Then w'x is not |d|^2, or y'x not the product of d
+        with the gradient along another y.
+        """
+        y = np.where(np.arange(len(w)) % 2, -1.0, 1.0) / np.maximum(self.lengths(), 1e-300)
+        y /= np.abs(y).max()
+        other = self.back(y, retain_graph=True)
+        square, across = self._inner(self.direction, self.direction), self._inner(other, other)
+        along = self._inner(self.direction, other)
+        first = abs(square - float(w @ x) * self.scale**2) / square
+        second = abs(along - float(y @ x) * self.scale**2) / math.sqrt(square * across)
+        return max(first, second)
+
+    @staticmethod
+    def _inner(left: Sequence[Tensor | None], right: Sequence[Tensor | None]) -> float:
+        """Inner product of two directions."""
+        pairs = [
+            (a, b) for a, b in zip(left, right, strict=True) if a is not None and b is not None
+        ]
+        return sum(float((a.to_dense().double() * b.to_dense().double()).sum()) for a, b in pairs)
+
     def means(self) -> Array:
         """Inner products of the gradients at the features, averaged over the first dimension."""
         total = np.zeros((len(self.at_features[0]),) * 2)
@@ -114,13 +138,13 @@ class MatrixFree:
         weights: (K,).
         residual: Largest |s / (p/w)^(1/alpha) - 1| for s = A w from the last product.
         products: Made in all.
-        steps: Newton steps.
+        progress: A w of the last product.
     """
 
     weights: Array
     residual: float
     products: int
-    steps: int
+    progress: Array
 
 
 def fairgrad_by_products(
@@ -138,12 +162,13 @@ def fairgrad_by_products(
     # along a ray: t w'Aw = sum w (p / (t w))^(1/alpha)
     t = (float(w @ (priority / w) ** (1.0 / alpha)) / float(w @ x)) ** (alpha / (1.0 + alpha))
     w, x = w * t, x * t
-    for step in range(NEWTON_STEPS):
+    for _ in range(NEWTON_STEPS):
         wanted = (priority / w) ** (1.0 / alpha)
         residual = _largest(x, wanted)
         if residual <= READY * tol:
-            residual = _largest(product(w), wanted)
-            return MatrixFree(w, residual, product.count, step) if residual <= tol else None
+            x = product(w)
+            residual = _largest(x, wanted)
+            return MatrixFree(w, residual, product.count, x) if residual <= tol else None
         room = most - product.count
         if room <= 0:
             return None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -11,9 +14,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from fairopt.arrays import Array
-from fairopt.solution import Solution
+from fairopt.errors import InvalidInput
+from fairopt.solution import Solution, Status
 from fairopt.torch.loss_methods import AtLosses, LossMethod, is_loss_method
 from fairopt.torch.methods import Method, for_tasks
+from fairopt.torch.step.accumulate import copied
 from fairopt.torch.step.autograd_graph import Graph
 from fairopt.torch.step.decide import Decision
 from fairopt.torch.step.differentiate import Way
@@ -54,7 +59,7 @@ class Plan:
         Raises:
             InvalidInput: if no loss that counts reaches a shared parameter, on any rank.
         """
-        like = losses[0]
+        like = next((x for x, here in zip(losses, tasks.present, strict=True) if here), losses[0])
         somewhere = ranks.anywhere(tasks.present, like)
         chosen = [k for k, there in enumerate(somewhere) if there]
         counted = [losses[k] if tasks.present[k] else _nothing(like) for k in chosen]
@@ -117,7 +122,7 @@ class Plan:
             return list(known.values())
         found = []
         for p in self.heads:
-            g = known[id(p)][1].to_dense() if id(p) in known else torch.zeros_like(p)
+            g = copied(known[id(p)][1].to_dense()) if id(p) in known else torch.zeros_like(p)
             found.append((p, self.ranks.total(g)))
         return found
 
@@ -148,6 +153,15 @@ class Plan:
         return whole
 
 
+_log = logging.getLogger("fairopt.torch")
+
+
+@cache
+def _say(argument: str, requirement: str) -> None:
+    """The cache remembers what was said."""
+    _log.warning("no weights: %s must be %s; this is said once", argument, requirement)
+
+
 @dataclass(frozen=True)
 class _OfAll:
     """A method that remembers something of every task, for a step in which some are absent."""
@@ -160,13 +174,23 @@ class _OfAll:
         """The weights of the chosen tasks."""
         whole = np.zeros((self.K, self.K))
         whole[np.ix_(self.chosen, self.chosen)] = gram
-        solution = self.method.solve(whole, gram_error=gram_error)
+        try:
+            solution = self.method.solve(whole, gram_error=gram_error)
+        except InvalidInput as refusal:
+            if not refusal.argument.startswith("losses["):
+                raise
+            solution = self._undefined(refusal)
         worst = int(solution.worst)
         return replace(
             solution,
             weights=solution.weights[self.chosen],
             worst=self.chosen.index(worst) if worst in self.chosen else -1,
         )
+
+    def _undefined(self, refusal: InvalidInput) -> Solution:
+        """No weights for losses that the rule is not defined for: a status, as in any step."""
+        _say(refusal.argument, refusal.requirement)
+        return Solution(np.zeros(self.K), Status.OUT_OF_RANGE, math.inf, 0)
 
 
 def _nothing(like: Tensor) -> Tensor:

@@ -32,10 +32,13 @@ class Ranks:
         """The sum of a tensor over the ranks."""
         if self.reduce is None:
             return tensor
+        if not callable(self.reduce):
+            raise InvalidInput("reduce", self.reduce, "a function that sums a tensor over ranks")
         found = self.reduce(tensor)
         if not isinstance(found, Tensor) or found.shape != tensor.shape:
             what = tuple(found.shape) if isinstance(found, Tensor) else found
-            raise InvalidInput("reduce", what, f"returns the sum, of shape {tuple(tensor.shape)}")
+            requirement = f"a function that returns a tensor of shape {tuple(tensor.shape)}"
+            raise InvalidInput("reduce", f"a function that returned {what}", requirement)
         return found
 
     def anywhere(self, flags: Sequence[bool], like: Tensor) -> list[bool]:
