@@ -140,6 +140,50 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
     refused(folder, "checkpoint")
 
 
+def test_any_flipped_bit_of_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    """Or it leaves what is read as it was: some bits are only padding."""
+    path = tmp_path / "c"
+    kept = {
+        "model": {"w": torch.tensor([0.1, -2.0]), "b": torch.tensor(True)},
+        "steps": torch.arange(2),
+        "half": torch.ones(2, 1, dtype=torch.bfloat16),
+        "nothing": torch.zeros(0, 3),
+        "now": 3.25,
+        "sent": 17,
+    }
+    save_checkpoint(path, kept)
+    content, seen = path.read_bytes(), repr(load_checkpoint(path))
+    refusals = 0
+    for bit in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            assert repr(load_checkpoint(path)) == seen, bit
+        except InvalidInput:
+            refusals += 1
+    assert refusals > 0.9 * 8 * len(content)
+
+
+def test_a_flipped_bit_of_a_model_is_refused_by_a_run(tmp_path: Path) -> None:
+    folder = stopped_run(tmp_path)
+    content = bytearray((folder / CHECKPOINT).read_bytes())
+    content[-1] ^= 1
+    (folder / CHECKPOINT).write_bytes(content)
+    refused(folder, "with the bits that a run wrote")
+
+
+def test_a_checkpoint_without_a_hash_is_of_the_format_before(tmp_path: Path) -> None:
+    text = json.dumps({"a": {"$tensor": "/a"}})
+    for header in ({"format": "2", "tree": text}, {"format": "3", "tree": text}):
+        save_file({"/a": torch.ones(2)}, tmp_path / "c", metadata=header)
+        if header["format"] == "2":
+            assert torch.equal(load_checkpoint(tmp_path / "c")["a"], torch.ones(2))
+        else:
+            with pytest.raises(InvalidInput, match="the bits that a run wrote"):
+                load_checkpoint(tmp_path / "c")
+
+
 def test_a_history_that_lost_lines_is_refused(tmp_path: Path) -> None:
     folder = stopped_run(tmp_path)
     (folder / HISTORY).write_bytes(b"")
