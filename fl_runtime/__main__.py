@@ -89,7 +89,7 @@ def compare(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs.")],
     as_json: Json = False,
 ) -> None:
-    """Tables over the arms of several runs, paired by seed with the first arm."""
+    """Tables over the arms of several runs, paired by seed with their versus or the first arm."""
     with one_line_errors():
         from fl_runtime.reporting.comparison import compare_runs
 
