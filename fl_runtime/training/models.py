@@ -16,6 +16,9 @@ from fl_runtime.data.registry import load_object
 CHANNELS = (8, 16)
 """Channels of the two convolutions of `cnn`."""
 
+MOST_COLOURS = 4
+"""Channels of a picture: red, green, blue, and opacity."""
+
 TOKEN_WIDTH = 32
 """Width of a token inside `transformer`."""
 
@@ -81,7 +84,8 @@ def mlp(example_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int])
 
 
 def cnn(example_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int]) -> nn.Module:
-    """Two 3 x 3 convolutions, one pooling, then the layers of `hidden`."""
+    """Two 3 x 3 convolutions, one pooling, then the layers of `hidden`; channels come first."""
+    _refuse_channels_last(example_shape)
     if len(example_shape) != 3 or min(example_shape[1:]) < 2:
         raise InvalidInput("model", "cnn", f"one for examples of shape {example_shape}, not images")
     channels, height, width = example_shape
@@ -176,6 +180,25 @@ def _needs_no_hidden(name: str, hidden: Sequence[int]) -> None:
     """A model without hidden layers refuses widths instead of ignoring them."""
     if len(hidden) > 0:
         raise InvalidInput("hidden", list(hidden), f"absent for model {name}")
+
+
+def _refuse_channels_last(shape: tuple[int, ...]) -> None:
+    """A convolution refuses images that look like (height, width, channels).
+
+    They do if the last axis has as few entries as colours have and the first has more, or if the
+    first two agree and the last does not: few images are one to four pixels wide, or as high as
+    they have channels.
+    """
+    if len(shape) != 3:
+        return
+    first, second, last = shape
+    if last <= MOST_COLOURS < first or first == second != last:
+        right = (last, first, second)
+        requirement = (
+            f"one for images of shape {shape}: examples are (channels, height, width), so with "
+            f"channels last they are to be transposed (0, 3, 1, 2), to {right} each"
+        )
+        raise InvalidInput("model", "cnn", requirement)
 
 
 def _size(shape: tuple[int, ...]) -> int:
