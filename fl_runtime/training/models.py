@@ -8,6 +8,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
@@ -52,16 +53,24 @@ def build_model(
         seed: Seed of the initial weights; PyTorch's global generator is left as it was.
 
     Raises:
-        InvalidInput: Unknown family, or one that does not fit examples of this shape.
+        InvalidInput: Unknown family, one that does not fit examples of this shape, or a factory
+            that makes other weights at every call.
 
     Example:
         >>> build_model("mlp", (4,), 3, [8], seed=0)(torch.zeros(2, 4)).shape
         torch.Size([2, 3])
     """
     factory = _user_factory(name) if ":" in name else choose("model", name, MODELS)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = factory(example_shape, num_classes, hidden)
+
+    def made() -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return factory(example_shape, num_classes, hidden)
+
+    model = made()
+    if ":" in name and not _alike(model, made()):
+        requirement = "a factory whose initial weights depend on PyTorch's seed alone"
+        raise InvalidInput("model", name, requirement)
     if not any(True for _ in model.parameters()):
         raise InvalidInput("model", name, "one with parameters to train")
     _check_logits(name, model, example_shape, num_classes)
@@ -159,6 +168,16 @@ def _user_factory(reference: str) -> ModelFactory:
         return model
 
     return factory
+
+
+def _alike(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two modules hold the same numbers under the same names, and hold them already."""
+    mine, others = one.state_dict(), other.state_dict()
+    return mine.keys() == others.keys() and all(
+        not is_lazy(mine[key]) and torch.equal(mine[key], others[key])
+        for key in mine
+        if isinstance(mine[key], Tensor)
+    )
 
 
 def _check_logits(

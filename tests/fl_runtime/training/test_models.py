@@ -43,6 +43,21 @@ def wrong_logits(shape: tuple[int, ...], classes: int, hidden: list[int]) -> nn.
     return nn.Linear(shape[0], classes + 1)
 
 
+def other_weights(shape: tuple[int, ...], classes: int, hidden: list[int]) -> nn.Module:
+    """Drawn by a generator that the seed does not reach."""
+    model = flat(shape, classes, hidden)
+    nn.init.normal_(model.weight, generator=OWN)
+    return model
+
+
+OWN = torch.Generator()
+
+
+def lazy(shape: tuple[int, ...], classes: int, hidden: list[int]) -> nn.Module:
+    """Its weights would be drawn at its first batch, whatever the seed was."""
+    return nn.LazyLinear(classes)
+
+
 def no_module(shape: tuple[int, ...], classes: int, hidden: list[int]) -> str:
     return "model"
 
@@ -64,6 +79,8 @@ def test_factory_of_the_user() -> None:
         ("cnn", (8, 8, 10), [], "to (10, 8, 8) each"),
         ("linear", (4,), [8], "absent for model linear"),
         (f"{__name__}:wrong_logits", (4,), [], "it gives (1, 3)"),
+        (f"{__name__}:lazy", (4,), [], "depend on PyTorch's seed alone"),
+        (f"{__name__}:other_weights", (4,), [], "depend on PyTorch's seed alone"),
         (f"{__name__}:no_module", (4,), [], "returns a torch.nn.Module"),
         (f"{__name__}:absent", (4,), [], "package.module:function"),
     ],
