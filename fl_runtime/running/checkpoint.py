@@ -38,12 +38,19 @@ def save_checkpoint(path: Path, tree: Mapping[str, Any]) -> None:
     Args:
         path: The file; its folder exists.
         tree: Plain values; keys are strings.
+
+    Raises:
+        OSError: It cannot be written, as on a full disk; an earlier checkpoint there is kept.
     """
     tensors: dict[str, Tensor] = {}
     text = json.dumps(_strip(tree, "", tensors, {}))
     header = {"format": FORMAT, "tree": text, "sha256": _hash(text, tensors)}
     temporary = path.with_name(path.name + ".partial")
-    save_file(tensors, temporary, metadata=header)
+    try:
+        save_file(tensors, temporary, metadata=header)
+    except SafetensorError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(f"the checkpoint {path} cannot be written ({error})") from error
     temporary.replace(path)
 
 
