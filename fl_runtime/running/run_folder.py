@@ -238,19 +238,24 @@ def _made(path: Path, config: Config) -> Iterator[Path]:
 
 
 def _put_in_place(made: Path, path: Path, *, replace: bool) -> None:
-    """Rename a folder to its place, which is free; what is to be replaced goes away last."""
+    """Rename a folder to its place, which is free; what is to be replaced goes away last.
+
+    Where nothing can take that place, what was there is put back.
+    """
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
-    if replace:
-        path.rename(old)
     try:
+        if replace:
+            path.rename(old)
         if path.is_dir():
             path.rmdir()
         made.rename(path)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        reason = "a folder in which no other process begins a run"
-        raise InvalidInput("--out", str(path), reason) from error
+    except BaseException as error:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            reason = "a folder in which no other process begins a run"
+            raise InvalidInput("--out", str(path), reason) from error
+        raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
 

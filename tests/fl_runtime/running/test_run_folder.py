@@ -89,6 +89,26 @@ def test_an_earlier_run_is_locked_until_it_is_replaced(
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
+def test_an_earlier_run_is_put_back_where_none_can_replace_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    out, rename = tmp_path / "run", Path.rename
+    run(SETTINGS, out=out)
+
+    def failing(self: Path, target: Path) -> Path:
+        if target == out and not self.name.endswith(".old"):
+            raise error
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", failing)
+        with pytest.raises((InvalidInput, KeyboardInterrupt)):
+            run(OTHER, out=out, fresh=True)
+    assert seeds_in(out) == {0}
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 def test_a_history_that_was_replaced_since_it_was_opened_is_refused(tmp_path: Path) -> None:
     run(SETTINGS, out=tmp_path / "run")
     with (tmp_path / "run" / HISTORY).open("rb") as opened:
