@@ -1,12 +1,16 @@
 """Command line: ``python -m fl_runtime run|resume|compare|plot|results|list``.
 
-Bad input ends with one line on standard error and exit status 2; nothing is written by then.
+Bad input ends with one line on standard error and exit status 2; nothing is written by then. What
+stops a run later, such as a full disk or a signal, ends with the command that goes on with it.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
@@ -89,7 +93,7 @@ def compare(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs.")],
     as_json: Json = False,
 ) -> None:
-    """Tables over the arms of several runs, paired by seed with the first arm."""
+    """Tables over the arms of several runs, paired by seed with their versus or the first arm."""
     with one_line_errors():
         from fl_runtime.reporting.comparison import compare_runs
 
@@ -193,16 +197,63 @@ def _finish(
     from fl_runtime.running.progress import progress_bar
     from fl_runtime.running.run_folder import PICTURE, RunFolder
 
-    with ExitStack() as stack:
+    begun: list[Any] = []
+    with _stoppable(folder, begun), ExitStack() as stack:
         watchers = [stack.enter_context(progress_bar(*rounds))]
         if curves is not None:
             watchers.append(stack.enter_context(tensorboard(curves)))
         stack.enter_context(redirect_stdout(sys.stderr))
-        history = go(together(*watchers))
-    summary = write_report(folder, history, RunFolder(folder).config())
+        history = go(together(begun.append, *watchers))
+        summary = write_report(folder, history, RunFolder(folder).config())
     _show(summary, as_json)
     if not as_json:
         _console().print(f"Files in {folder}, picture in {folder / PICTURE}", markup=False)
+
+
+class _Terminated(KeyboardInterrupt):
+    """The process was asked to end."""
+
+
+@contextmanager
+def _stoppable(folder: Path, begun: Sequence[object]) -> Iterator[None]:
+    """Say how to go on with a run that something stops after its first event.
+
+    A run that is interrupted (SIGINT, SIGTERM) ends with the exit status that shells expect.
+    """
+    hint = f"resume with: python -m fl_runtime resume {shlex.quote(str(folder))}"
+    try:
+        with _terminable():
+            yield
+    except KeyboardInterrupt as stop:
+        number = signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT
+        typer.echo(f"stopped; {hint}" if begun else "stopped", err=True)
+        raise typer.Exit(128 + number) from None
+    except (FairoptError, OSError) as error:
+        if not begun:
+            raise
+        typer.echo(f"error: {' '.join(str(error).split())}; {hint}", err=True)
+        raise typer.Exit(2) from None
+    except Exception:  # not the user's fault, so the traceback stays
+        if begun:
+            typer.echo(hint, err=True)
+        raise
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM as an exception, where this thread may say so."""
+
+    def terminate(*_: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show(summary: dict[str, Any], as_json: bool) -> None:

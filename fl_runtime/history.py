@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -161,12 +162,48 @@ def encode_row(row: Mapping[str, Any]) -> bytes:
 
 
 def merge(histories: Iterable[tuple[str, History]]) -> History:
-    """Several runs as one; an arm is prefixed by its run's label where names would clash."""
+    """Several runs as one, with the arms named as `merged_names` says."""
     labelled = list(histories)
-    names = [arm for _, history in labelled for arm in history.arms]
-    rows = [
-        row | {"arm": f"{label}:{row['arm']}" if names.count(row["arm"]) > 1 else row["arm"]}
-        for label, history in labelled
-        for row in history.rows
-    ]
-    return History(rows)
+    names = merged_names((label, history.arms) for label, history in labelled)
+    return History(
+        [
+            row | {"arm": names[label, row["arm"]]}
+            for label, history in labelled
+            for row in history.rows
+        ]
+    )
+
+
+def merged_names(runs: Iterable[tuple[str, Sequence[str]]]) -> dict[tuple[str, str], str]:
+    """What an arm of a run is called beside the arms of other runs.
+
+    An arm is prefixed by its run's label where names would clash.
+
+    Args:
+        runs: Label and arms of each.
+
+    Raises:
+        InvalidInput: Two runs, or two arms with their prefixes, have one name.
+
+    Example:
+        >>> merged_names([("x", ["a", "b"]), ("y", ["a"])])
+        {('x', 'a'): 'x:a', ('x', 'b'): 'b', ('y', 'a'): 'y:a'}
+    """
+    labelled = list(runs)
+    labels = [label for label, _ in labelled]
+    _refuse_repeated("DIR", labels, "folders that differ")
+    counts = Counter(arm for _, arms in labelled for arm in arms)
+    names = {
+        (label, arm): f"{label}:{arm}" if counts[arm] > 1 else arm
+        for label, arms in labelled
+        for arm in arms
+    }
+    _refuse_repeated("arm", list(names.values()), "arms with different names")
+    return names
+
+
+def _refuse_repeated(argument: str, names: Sequence[str], requirement: str) -> None:
+    """Raise where one name stands for two things."""
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise InvalidInput(argument, repeated[0], requirement)

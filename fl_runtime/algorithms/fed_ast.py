@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -23,6 +22,7 @@ from fl_runtime.algorithms.update_variance import Estimator, Watch
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Job, Update
 from fl_runtime.validation_errors import check_positive
+from fl_runtime.whole_numbers import whole_up
 
 LARGEST_RATIO = 37.0
 """Of requests to buffered updates; the mean staleness is about the ratio."""
@@ -102,7 +102,7 @@ class FedAST(ByArrival):
 
     def capacity(self, active: int) -> int:
         """Buffer size of a task with so many requests under way."""
-        return max(1, math.ceil(active / self.ratio))
+        return max(1, whole_up(active / self.ratio))
 
     def dispatch(
         self, state: FedASTState, federation: Federation, now: float

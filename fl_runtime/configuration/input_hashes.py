@@ -1,18 +1,21 @@
 """Inputs that a configuration only names: made independent of the folder, and fingerprinted.
 
-Files and functions can change while a run is stopped. Their fingerprints are written into the run's
-configuration, so that going on with other data is refused instead of mixed in.
+Files and functions can change while a run goes on or is stopped, and a function may give other data
+at every call. Their fingerprints are written into the run's configuration and compared at every
+load, so that going on with other data is refused instead of mixed in.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config, TaskSection
 from fl_runtime.configuration.toml_files import arm_configs
+from fl_runtime.data.dataset import Dataset
 from fl_runtime.data.registry import load_dataset
 
 _FILE_KINDS = ("idx:", "npz:")
@@ -52,16 +55,43 @@ def fingerprints(config: Config) -> dict[str, str]:
     arms = arm_configs(config).values()
     costs = [arm.recruitment.costs for arm in arms if arm.recruitment.rule != "everyone"]
     traces = [arm.clients.availability for arm in arms]
-    found = {source: _of_dataset(source) for source in sorted(sources)}
+    found = {source: _of_dataset(load_dataset(source)) for source in sorted(sources)}
     for key, tables in (("recruitment.costs.file", costs), ("clients.availability.file", traces)):
         files = sorted({str(table["file"]) for table in tables if "file" in table})
         found |= {file: _of_file(key, Path(file)) for file in files}
     return found
 
 
-def _of_dataset(source: str) -> str:
-    """Hash of features and labels."""
+def load_recorded(source: str, inputs: Mapping[str, str]) -> Dataset:
+    """A data set, which is the recorded one where there is a record of it.
+
+    Args:
+        source: Its name in a configuration.
+        inputs: What `fingerprints` gave when the run began.
+
+    Raises:
+        InvalidInput: It cannot be loaded, or is another one than when the run began.
+    """
     dataset = load_dataset(source)
+    if source in inputs and _of_dataset(dataset) != inputs[source]:
+        requirement = "the data that the run began with, the same at every load"
+        raise InvalidInput(source, "changed", requirement)
+    return dataset
+
+
+def check_recorded(key: str, table: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
+    """Compare the file that a table names, if any, with the recorded one.
+
+    Raises:
+        InvalidInput: It cannot be read, or is another one than when the run began.
+    """
+    file = str(table.get("file"))
+    if file in inputs and _of_file(key, Path(file)) != inputs[file]:
+        raise InvalidInput(file, "changed", "the data that the run began with")
+
+
+def _of_dataset(dataset: Dataset) -> str:
+    """Hash of features and labels."""
     digest = hashlib.sha256(repr(dataset.features.shape).encode())
     digest.update(dataset.features.tobytes())
     digest.update(dataset.labels.tobytes())

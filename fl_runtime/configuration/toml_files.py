@@ -219,7 +219,7 @@ def _arm_table(arm: ArmSection) -> Tree:
 
 def _arm_config(config: Config, name: str, overrides: Mapping[str, Any]) -> Config:
     """The base configuration with one arm's overrides applied."""
-    tree = config.model_dump(exclude={"arm", "claim", "versions", "inputs"})
+    tree = config.model_dump(exclude={"arm", "claim", "versions"})
     if overrides.get("run.algorithm", config.run.algorithm) != config.run.algorithm:
         tree["algorithm"] = {}
     try:

@@ -60,8 +60,11 @@ class Dataset:
             raise InvalidInput(f"{source} features", f"{x.dtype} {x.shape}", "numbers (n, ...)")
         if y.shape != x.shape[:1]:
             raise InvalidInput(f"{source} labels", y.shape, f"one label per example, {x.shape[:1]}")
-        if y.dtype.kind not in "iu" or int(y.min()) < 0:
+        if y.dtype.kind not in "iu":
             raise InvalidInput(f"{source} labels", str(y.dtype), "nonnegative integers")
+        if int(y.min()) < 0:
+            where = int(y.argmin())
+            raise InvalidInput(f"{source} labels[{where}]", int(y[where]), "an integer >= 0")
         with np.errstate(over="ignore"):
             narrow = x.astype(np.float32)
         if not np.isfinite(narrow).all():

@@ -16,6 +16,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
+from fl_runtime.whole_numbers import whole_down
 
 Labels = NDArray[np.int64]
 Shards = tuple[NDArray[np.int64], ...]
@@ -99,7 +100,7 @@ class MissingClasses:
     def split(self, labels: Labels, num_clients: int, rng: Generator) -> Shards:
         """Client by client, the fullest classes first."""
         pools = _pools(labels, rng)
-        held = max(1, int(self.class_ratio * len(pools)))
+        held = max(1, whole_down(self.class_ratio * len(pools)))
         return tuple(
             np.sort(np.array(_deal(pools, held, int(size), rng), dtype=np.int64))
             for size in shard_sizes(labels.size, num_clients)

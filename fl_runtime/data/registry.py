@@ -66,11 +66,18 @@ def load_object(argument: str, reference: str) -> Callable[..., object]:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (Exception, SystemExit) as error:  # whatever the user's module does while it is imported
-        reason = f"package.module:function ({type(error).__name__}: {error})"
-        raise InvalidInput(argument, reference, reason) from error
+        reason = f"{type(error).__name__}: {error}{_where_it_is_looked_for(module, error)}"
+        raise InvalidInput(argument, reference, f"package.module:function ({reason})") from error
     if not callable(found):
         raise InvalidInput(argument, reference, "the name of a function")
     return found  # type: ignore[no-any-return]
+
+
+def _where_it_is_looked_for(module: str, error: BaseException) -> str:
+    """A hint where the user's own module is not found, as after a change of the folder."""
+    if not isinstance(error, ModuleNotFoundError) or not f"{module}.".startswith(f"{error.name}."):
+        return ""
+    return f"; it is looked for in the current folder {Path.cwd()} and those of PYTHONPATH"
 
 
 def digits() -> Dataset:

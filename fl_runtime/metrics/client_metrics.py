@@ -21,6 +21,7 @@ from fl_runtime.metrics.round_metrics import Row
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import PRIVATE, Update
 from fl_runtime.training.task import Params, Task, load_params
+from fl_runtime.whole_numbers import whole_up
 
 LOWEST_SHARE = 0.1
 """Of the clients, those with the lowest accuracy: the bottom decile."""
@@ -79,7 +80,7 @@ def bottom_mean(values: Vector) -> float:
         >>> bottom_mean(np.array([0.5, 0.2, 0.9]))
         0.2
     """
-    count = math.ceil(LOWEST_SHARE * values.size)
+    count = whole_up(LOWEST_SHARE * values.size)
     return float(np.sort(values)[:count].mean())
 
 

@@ -13,6 +13,9 @@ from fl_runtime.training.task import Evaluation
 TIME_TO_TARGETS = "time-to-targets"
 """The metric of simultaneous training: virtual time until every task has reached its target."""
 
+NO_FIGURES = ("event", "arm", "seed", "rule", "take_up")
+"""Entries of rows that are names or several numbers, so no claim can be about them."""
+
 CLIENT_METRICS = (
     "local_acc",
     "bottom_decile_acc",

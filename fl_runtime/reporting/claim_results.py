@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import ClaimSection, Config
 from fl_runtime.history import History
-from fl_runtime.metrics.round_metrics import TIME_TO_TARGETS
+from fl_runtime.metrics.round_metrics import NO_FIGURES, TIME_TO_TARGETS
 from fl_runtime.reporting.intervals import CONFIDENCE, Interval, as_record, first_reach, interval
 from fl_runtime.reporting.summary import mean_task_change
 
@@ -56,8 +58,8 @@ class ClaimResult:
 def check_claims(history: History, config: Config) -> list[ClaimResult]:
     """The result of every claim of the configuration, in order.
 
-    A claim about a metric that the history does not have, or an arm that has not run, is
-    inconclusive and says so: a typing error must not cost the figures of a long run.
+    A claim about what is no figure of the history, or an arm that has not run, is inconclusive and
+    says so: a typing error must not cost the figures of a long run.
     """
     return [_checked_or_explained(history, config, claim) for claim in config.claim]
 
@@ -147,18 +149,34 @@ def figures(history: History, config: Config, arm: str, metric: str) -> dict[int
         metric: See `ClaimSection.metric`.
 
     Raises:
-        InvalidInput: No such metric; the nearest one is named.
+        InvalidInput: No such metric (the nearest one is named), or one that is no number.
     """
     seeds = history.seeds(arm)
     if metric == TIME_TO_TARGETS:
         targets = {t.name: t.target_accuracy for t in config.task if t.target_accuracy is not None}
         return {seed: time_to_targets(history.rounds(arm, seed), targets) for seed in seeds}
-    if all(metric in history.recruitment(arm, seed) for seed in seeds):
-        return {seed: float(history.recruitment(arm, seed)[metric]) for seed in seeds}
-    known = {key: key for seed in seeds for row in history.rounds(arm, seed)[:1] for key in row}
+    if metric in NO_FIGURES:
+        raise InvalidInput("claim.metric", metric, "a figure of the history: a number")
+    known = {key: key for seed in seeds for row in history.rounds(arm, seed) for key in row}
+    recruited = all(metric in history.recruitment(arm, seed) for seed in seeds)
+    if recruited and metric not in known:
+        return {seed: _mean([history.recruitment(arm, seed)], metric) for seed in seeds}
     choose("claim.metric", metric, known)
-    final = history.final(arm, metric, config.run.report_rounds)
-    return dict(zip(seeds, (float(value) for value in final), strict=True))
+    last = config.run.report_rounds
+    return {seed: _mean(history.rounds(arm, seed)[-last:], metric) for seed in seeds}
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], metric: str) -> float:
+    """Mean of an entry of rows; NaN if a row lacks it, or there is none.
+
+    Example:
+        >>> _mean([{"jain": 0.5}, {"jain": 1}], "jain")
+        0.75
+    """
+    values = [row.get(metric) for row in rows]
+    if not all(value is None or isinstance(value, int | float) for value in values):
+        raise InvalidInput("claim.metric", metric, "a figure of the history: a number")
+    return float(np.mean(np.array(values, dtype=np.float64))) if values else math.nan
 
 
 def time_to_targets(rounds: Sequence[Mapping[str, Any]], targets: Mapping[str, float]) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs
-from fl_runtime.history import History, merge
+from fl_runtime.history import History, merge, merged_names
 from fl_runtime.reporting.report import read_run
 from fl_runtime.reporting.summary import summarise
 from fl_runtime.running.stopping import is_over
@@ -19,29 +19,53 @@ from fl_runtime.running.stopping import is_over
 def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
     """One summary over the arms of several runs, paired by seed.
 
-    Arms are compared with those that their run names, or with the first arm. Only finished runs
-    count: what is not finished is left out with a warning.
+    Arms are compared with those that their run names, which are arms of that run; arms whose run
+    names none are compared with the first arm of all. Only finished runs count: what is not
+    finished is left out with a warning.
 
     Raises:
-        InvalidInput: A folder is not a run or has nothing finished, or tasks differ between runs.
+        InvalidInput: A folder is not a run, occurs twice or has nothing finished, or tasks differ
+            between runs.
     """
+    _refuse_twice(folders)
     runs = [(str(folder), *read_run(folder)) for folder in folders]
     first = runs[0][1]
     for label, config, _ in runs[1:]:
         _check_comparable(label, config, first)
-    merged = merge(
-        (label, finished_part(label, config, history)) for label, config, history in runs
-    )
-    versus = {arm.name: arm.versus for _, config, _ in runs for arm in config.arm}
+    finished = [(label, finished_part(label, config, history)) for label, config, history in runs]
     return summarise(
-        merged,
+        merge(finished),
         targets={task.name: task.target_accuracy for task in first.task},
-        versus={
-            arm: [other for other in versus.get(arm, ()) if other in merged.arms]
-            for arm in merged.arms
-        },
+        versus=_versus([(label, config) for label, config, _ in runs], finished),
         last=first.run.report_rounds,
     )
+
+
+def _refuse_twice(folders: Sequence[Path]) -> None:
+    """Raise where one run is given twice: its seeds would count twice."""
+    seen: set[Path] = set()
+    for folder in folders:
+        if folder.resolve() in seen:
+            raise InvalidInput("DIR", str(folder), "a run that is not given twice")
+        seen.add(folder.resolve())
+
+
+def _versus(
+    runs: Sequence[tuple[str, Config]], finished: Sequence[tuple[str, History]]
+) -> dict[str, list[str]]:
+    """The finished arms that each arm is to be compared with, for arms that name some.
+
+    Names are those of the merged history; an arm is only ever compared with arms of its own run.
+    """
+    names = merged_names((label, history.arms) for label, history in finished)
+    return {
+        names[label, arm.name]: [
+            names[label, other] for other in arm.versus if (label, other) in names
+        ]
+        for label, config in runs
+        for arm in config.arm
+        if arm.versus and (label, arm.name) in names
+    }
 
 
 def _check_comparable(label: str, config: Config, first: Config) -> None:

@@ -25,7 +25,7 @@ def summary_of(history: History, config: Config) -> dict[str, Any]:
     summary = summarise(
         history,
         targets={task.name: task.target_accuracy for task in config.task},
-        versus={arm.name: arm.versus for arm in config.arm},
+        versus={arm.name: arm.versus for arm in config.arm if arm.versus},
         last=config.run.report_rounds,
     )
     claims = [result.record() for result in check_claims(history, config)]

@@ -31,7 +31,8 @@ def summarise(
     Args:
         history: One or several runs.
         targets: Test accuracy to reach, by task.
-        versus: Arms that an arm is compared with; the first arm where none is named.
+        versus: Arms that an arm is compared with, which may be none; the first arm for arms that
+            it does not hold.
         last: Rounds that a final figure averages over.
 
     Returns:
@@ -46,7 +47,7 @@ def summarise(
     pairs = [
         (arm, other)
         for arm in arms
-        for other in (versus or {}).get(arm) or arms[:1]
+        for other in (versus or {}).get(arm, arms[:1])
         if arm != other and set(history.seeds(arm)) & set(history.seeds(other))
     ]
     ranks = mean_ranks(history, last)

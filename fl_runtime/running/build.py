@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fl_runtime.algorithms import ALGORITHMS, Algorithm, ByArrival, FedAvg
+from fl_runtime.configuration.input_hashes import check_recorded, load_recorded
 from fl_runtime.configuration.schema import ClientsSection, Config, SpeedsTable, TaskSection
 from fl_runtime.data.partitions import IID, PARTITIONS, Dirichlet, MissingClasses, Partition
-from fl_runtime.data.registry import load_dataset
 from fl_runtime.execution.executor import Executor, check_device
 from fl_runtime.execution.registry import EXECUTORS, resolve_executor
 from fl_runtime.random_streams import stream, torch_seed
@@ -68,7 +68,8 @@ def assemble(config: Config, seed: int) -> Parts:
     """Build everything for one arm and one seed.
 
     Raises:
-        InvalidInput: A name is unknown or parts do not fit together.
+        InvalidInput: A name is unknown, parts do not fit together, or data are not those that the
+            run began with.
     """
     device = check_device(config.run.device)
     executor = EXECUTORS[executor_of(config)]
@@ -78,12 +79,15 @@ def assemble(config: Config, seed: int) -> Parts:
     clients = config.clients
     num_clients, holds = clients.num_clients, _holds(config)
 
+    check_recorded("clients.availability.file", clients.availability, config.inputs)
+
     def recruit_(number: int) -> Recruitment:
+        check_recorded("recruitment.costs.file", config.recruitment.costs, config.inputs)
         return recruit(config.recruitment, holds, seed, number)
 
     recruitment = recruit_(0)
     tasks = algorithm.reported(
-        [_task(section, clients, seed, device) for section in config.task], seed
+        [_task(section, config, seed, device) for section in config.task], seed
     )
     companions = algorithm.companions(tasks, seed)
     return Parts(
@@ -143,9 +147,10 @@ def _holds(config: Config) -> NDArray[np.bool_]:
     return np.tile(np.array(rows, dtype=np.bool_), (repeats, 1))
 
 
-def _task(section: TaskSection, clients: ClientsSection, seed: int, device: torch.device) -> Task:
+def _task(section: TaskSection, config: Config, seed: int, device: torch.device) -> Task:
     """One task of the configuration."""
-    dataset = load_dataset(section.data)
+    clients = config.clients
+    dataset = load_recorded(section.data, config.inputs)
     model = build_model(
         section.model,
         dataset.features.shape[1:],

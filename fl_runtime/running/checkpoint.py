@@ -2,13 +2,15 @@
 
 A checkpoint is one safetensors file: tensors by path, and the rest of the tree as JSON in its
 header (so reading one never executes code). A tensor that occurs at several places, such as the
-model that many jobs in flight started from, is stored once. The file is written to a temporary name
-and renamed, which a process kill cannot split. It does not wait for the disk, so a power cut may
-cost the last rounds.
+model that many jobs in flight started from, is stored once. The header also holds a hash of the
+tree and of every tensor, so that a checkpoint is taken up bit by bit as it was written, or not at
+all; those of the format before had none. The file is written to a temporary name and renamed, which
+a process kill cannot split. It does not wait for the disk, so a power cut may cost the last rounds.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,8 +23,11 @@ from torch import Tensor
 
 from fairopt.errors import InvalidInput
 
-FORMAT = "2"
+FORMAT = "3"
 """Version of the layout; another one is refused rather than guessed at."""
+
+WITHOUT_HASH = "2"
+"""The version before, which can still be read: it differs in having no hash."""
 
 _TENSOR = "$tensor"
 
@@ -33,11 +38,19 @@ def save_checkpoint(path: Path, tree: Mapping[str, Any]) -> None:
     Args:
         path: The file; its folder exists.
         tree: Plain values; keys are strings.
+
+    Raises:
+        OSError: It cannot be written, as on a full disk; an earlier checkpoint there is kept.
     """
     tensors: dict[str, Tensor] = {}
-    header = {"format": FORMAT, "tree": json.dumps(_strip(tree, "", tensors, {}))}
+    text = json.dumps(_strip(tree, "", tensors, {}))
+    header = {"format": FORMAT, "tree": text, "sha256": _hash(text, tensors)}
     temporary = path.with_name(path.name + ".partial")
-    save_file(tensors, temporary, metadata=header)
+    try:
+        save_file(tensors, temporary, metadata=header)
+    except SafetensorError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(f"the checkpoint {path} cannot be written ({error})") from error
     temporary.replace(path)
 
 
@@ -51,13 +64,25 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        if header.get("format") != FORMAT:
+        if header.get("format") not in (FORMAT, WITHOUT_HASH):
             raise InvalidInput("checkpoint", header.get("format"), f"of format {FORMAT}")
+        hashed = header["format"] == FORMAT or header.keys() != {"format", "tree"}
+        if hashed and header.get("sha256") != _hash(header["tree"], tensors):
+            raise InvalidInput("checkpoint", str(path), "with the bits that a run wrote")
         return _fill(json.loads(header["tree"]), tensors)  # type: ignore[no-any-return]
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput("checkpoint", str(path), f"a whole checkpoint file ({error})") from error
+
+
+def _hash(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """Hash of a stripped tree and of the name, type, shape and bits of each of its tensors."""
+    found = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _strip(node: Any, path: str, tensors: dict[str, Tensor], stored: dict[int, str]) -> Any:

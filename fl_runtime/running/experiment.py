@@ -82,8 +82,9 @@ def run(
         rows: list[dict[str, Any]] = []
         _execute(config, _Memory(rows), nothing_done(config), on_event)
         return History(rows)
-    folder = RunFolder.create(Path(out), config, fresh=fresh)
-    return _into_folder(folder, config, nothing_done(config), on_event)
+    with RunFolder.begin(Path(out), config, fresh=fresh) as writer:
+        _execute(config, writer, nothing_done(config), on_event)
+        return read_history(writer.folder.path / HISTORY)
 
 
 def resume(path: str | Path, *, on_event: Watcher | None = None) -> History:
@@ -97,7 +98,9 @@ def resume(path: str | Path, *, on_event: Watcher | None = None) -> History:
     config = folder.config()
     progress = folder.progress(config)
     check_inputs(config)
-    return _into_folder(folder, config, progress, on_event)
+    with folder.writer(progress) as writer:
+        _execute(config, writer, progress, on_event)
+        return read_history(folder.path / HISTORY)
 
 
 def resolved(config: Config) -> Config:
@@ -128,15 +131,6 @@ class _Memory:
 
     def checkpoint(self, record: Mapping[str, Any]) -> None:
         """Memory does not survive a kill."""
-
-
-def _into_folder(
-    folder: RunFolder, config: Config, progress: Mapping[str, Any], on_event: Watcher | None
-) -> History:
-    """Run, or go on running, with files."""
-    with folder.writer(progress) as writer:
-        _execute(config, writer, progress, on_event)
-    return read_history(folder.path / HISTORY)
 
 
 def _execute(

@@ -10,8 +10,10 @@ import torch
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, of_arm
+from fl_runtime.metrics.round_metrics import NO_FIGURES, TIME_TO_TARGETS
 from fl_runtime.random_streams import torch_seed
 from fl_runtime.running.build import Parts, assemble
+from fl_runtime.running.recruitment import EVERYONE
 from fl_runtime.running.stopping import check_early_stop
 from fl_runtime.training.local_training import Client, train_locally
 from fl_runtime.training.task import Task
@@ -25,9 +27,11 @@ def check_all_arms(config: Config) -> None:
 
     Raises:
         InvalidInput: Parts do not fit, a model cannot train on a client's batch or gives no finite
-            loss, or the time limit is out of proportion to the delays.
+            loss, the time limit is out of proportion to the delays, or a claim is about what is no
+            figure.
     """
     check_early_stop(config)
+    _check_claims(config)
     seed = config.run.seeds[0]
     for name, arm in arm_configs(config).items():
         try:
@@ -39,6 +43,21 @@ def check_all_arms(config: Config) -> None:
                 _check_trains(task)
         except InvalidInput as error:
             raise (of_arm(name, error) if config.arm else error) from None
+
+
+def _check_claims(config: Config) -> None:
+    """A claim is about one number per seed."""
+    arms = arm_configs(config)
+    for index, claim in enumerate(config.claim):
+        where, metric = f"claim.{index}.metric", claim.metric
+        if metric in NO_FIGURES:
+            raise InvalidInput(where, metric, "a figure of the history: a number")
+        if metric == TIME_TO_TARGETS and all(t.target_accuracy is None for t in config.task):
+            raise InvalidInput(where, metric, "used with a target-accuracy of some task")
+        rules = (arms[name].recruitment.rule for name in (claim.arm, claim.versus) if name)
+        if metric == "budget" and EVERYONE in rules:
+            requirement = f"used for arms that have one, not those with rule = {EVERYONE}"
+            raise InvalidInput(where, metric, requirement)
 
 
 def _check_time_limit(config: Config, parts: Parts) -> None:

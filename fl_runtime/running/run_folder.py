@@ -7,7 +7,8 @@
     summary.json    figures per arm, written at the end
     plots/          pictures, written at the end
 
-A folder appears whole, with a checkpoint of nothing done. History lines are written before the
+A folder appears whole, with a checkpoint of nothing done and already locked by the process that
+makes it, so of several that start at one place one gets it. History lines are written before the
 checkpoint that counts them and holds their hash. After a kill, lines beyond the checkpoint are cut
 off and the round is done again, to the same bytes; anything else that is missing or differs is
 damage, which is reported and never repaired.
@@ -15,6 +16,7 @@ damage, which is reported and never repaired.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -22,7 +24,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -45,6 +47,7 @@ FIGURES = Path("plots", "figures.png")
 _OWN_FILES = {CONFIG, HISTORY, TIMING, SUMMARY, str(CHECKPOINT), str(PICTURE), str(FIGURES)}
 _PARTIAL = ".partial"
 _VERSIONED = ("fairopt", "numpy", "torch", "scikit-learn")
+_LOCKS = sys.platform != "win32"
 _PROGRESS_KEYS = {"digest", "finished", "state", "history_bytes", "history_hash"}
 
 
@@ -59,8 +62,9 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, config: Config, *, fresh: bool = False) -> RunFolder:
-        """Start a new run.
+    @contextmanager
+    def begin(cls, path: Path, config: Config, *, fresh: bool = False) -> Iterator[Writer]:
+        """The only writer of a new run.
 
         Args:
             path: A folder that does not exist or is empty.
@@ -69,18 +73,24 @@ class RunFolder:
                 process is writing it.
 
         Raises:
-            InvalidInput: The folder holds something that may not be replaced, or can not be made.
+            InvalidInput: The folder holds something that may not be replaced, another process
+                begins a run there, or it can not be made.
         """
         path = path.resolve()
-        _refuse_occupied(path, fresh=fresh)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            made = _fill(path.with_name(f".{path.name}.{os.getpid()}"), config)
-            _put_in_place(made, path)
-        except OSError as error:
-            reason = f"a folder that can be made ({error.strerror})"
-            raise InvalidInput("--out", str(path), reason) from error
-        return cls(path)
+        with ExitStack() as files:
+            try:
+                with ExitStack() as until_in_place:
+                    occupied = _occupied(path, fresh=fresh)
+                    if occupied is not None:
+                        until_in_place.enter_context(occupied)
+                    made = until_in_place.enter_context(_made(path, config))
+                    opened = files.enter_context(_opened(made)) if _LOCKS else None
+                    _put_in_place(made, path, replace=occupied is not None)
+                history, timing = opened or files.enter_context(_opened(path))
+            except OSError as error:
+                reason = f"a folder that can be made ({error.strerror or error})"
+                raise InvalidInput("--out", str(path), reason) from error
+            yield Writer(cls(path), history, timing, hashlib.sha256())
 
     def config(self) -> Config:
         """The configuration the run was started with."""
@@ -116,11 +126,7 @@ class RunFolder:
                 counted; nothing has been cut off then.
         """
         try:
-            with (
-                (self.path / HISTORY).open("r+b") as history,
-                (self.path / TIMING).open("ab") as timing,
-            ):
-                _lock(history.fileno(), self.path)
+            with _opened(self.path) as (history, timing):
                 counted = _counted(history, progress, self.path)
                 history.truncate()
                 yield Writer(self, history, timing, counted)
@@ -187,10 +193,14 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     write_whole(folder / SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
 
-def _refuse_occupied(path: Path, *, fresh: bool) -> None:
-    """Raise unless there is nothing at that place, or only an idle run that may be replaced."""
+def _occupied(path: Path, *, fresh: bool) -> BinaryIO | None:
+    """The history, locked, of an idle run at that place that may be replaced; None if it is free.
+
+    Raises:
+        InvalidInput: There is something else, or a run that may not be replaced.
+    """
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
+        return None
     if not (path.is_dir() and (path / CONFIG).is_file() and (path / HISTORY).is_file()):
         raise InvalidInput("--out", str(path), "a new or empty folder")
     if not fresh:
@@ -201,28 +211,61 @@ def _refuse_occupied(path: Path, *, fresh: bool) -> None:
     if foreign:
         requirement = f"a folder with nothing but a run in it (there is {foreign[0]})"
         raise InvalidInput("--out", str(path), requirement)
-    with (path / HISTORY).open("rb") as history:
-        _lock(history.fileno(), path)
+    history = (path / HISTORY).open("rb")
+    try:
+        _lock(history, path)
+    except BaseException:
+        history.close()
+        raise
+    return history
 
 
-def _fill(folder: Path, config: Config) -> Path:
-    """A whole new run folder under a temporary name."""
-    (folder / CHECKPOINT).parent.mkdir(parents=True)
-    save_checkpoint(folder / CHECKPOINT, nothing_done(config))
-    recorded = config.model_copy(update={"versions": versions()})
-    (folder / CONFIG).write_text(dump_toml(recorded), encoding="utf-8")
-    (folder / HISTORY).touch()
-    return folder
+@contextmanager
+def _made(path: Path, config: Config) -> Iterator[Path]:
+    """A whole new run folder under a temporary name; it goes away unless it gets another."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = path.with_name(f".{path.name}.{os.getpid()}")
+    folder.mkdir()
+    try:
+        (folder / CHECKPOINT).parent.mkdir()
+        save_checkpoint(folder / CHECKPOINT, nothing_done(config))
+        recorded = config.model_copy(update={"versions": versions()})
+        (folder / CONFIG).write_text(dump_toml(recorded), encoding="utf-8")
+        (folder / HISTORY).touch()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _put_in_place(made: Path, path: Path) -> None:
-    """Rename a folder to its place; what was there goes away last."""
+def _put_in_place(made: Path, path: Path, *, replace: bool) -> None:
+    """Rename a folder to its place, which is free; what is to be replaced goes away last.
+
+    Where nothing can take that place, what was there is put back.
+    """
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
-    if path.exists():
-        path.rename(old)
-    made.rename(path)
-    if old.exists():
-        shutil.rmtree(old)
+    try:
+        if replace:
+            path.rename(old)
+        if path.is_dir():
+            path.rmdir()
+        made.rename(path)
+    except BaseException as error:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            reason = "a folder in which no other process begins a run"
+            raise InvalidInput("--out", str(path), reason) from error
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """History and timing of a run folder, of which this process is the only writer."""
+    with (path / HISTORY).open("r+b") as history, (path / TIMING).open("ab") as timing:
+        _lock(history, path)
+        yield history, timing
 
 
 def _counted(history: BinaryIO, progress: Mapping[str, Any], path: Path) -> Any:
@@ -245,13 +288,19 @@ def _warn_of_versions(recorded: Mapping[str, str]) -> None:
         )
 
 
-def _lock(descriptor: int, path: Path) -> None:
-    """Refuse a second writer; the operating system lets go when a process ends, however it ends."""
+def _lock(history: BinaryIO, path: Path) -> None:
+    """Refuse a second writer; the operating system lets go when a process ends, however it ends.
+
+    A history that another process has replaced since it was opened is refused as well.
+    """
     if sys.platform == "win32":  # no advisory locks: two writers are not detected there
         return
     import fcntl
 
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(history.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        moved = not os.path.samestat(os.fstat(history.fileno()), (path / HISTORY).stat())
     except OSError as error:
         raise InvalidInput("DIR", str(path), "a run that no other process is writing") from error
+    if moved:
+        raise InvalidInput("DIR", str(path), "a run that no other process is writing")

@@ -113,7 +113,8 @@ class Trace:
 
     Attributes:
         windows: For each client the (from, until) times at which it is on.
-        period: Length after which the trace begins again; None plays it once.
+        period: Length after which the trace begins again, in which all windows end; None plays it
+            once.
     """
 
     windows: Mapping[int, tuple[tuple[float, float], ...]]
@@ -183,5 +184,22 @@ def _read_trace(path: Path, period: float | None, num_clients: int) -> Trace:
         if not (0 <= client < num_clients and 0.0 <= begin < end):
             reason = f"client in 0 .. {num_clients - 1} and 0 <= from < until"
             raise InvalidInput(f"{path} line {line}", (client, begin, end), reason)
+        if period is not None and end > period:
+            reason = f"until <= period = {period:g}; {_in_period(client, begin, end, period)}"
+            raise InvalidInput(f"{path} line {line}", (client, begin, end), reason)
         windows[client] = (*windows.get(client, ()), (begin, end))
     return Trace(windows, period)
+
+
+def _in_period(client: int, begin: float, end: float, period: float) -> str:
+    """What to write instead of a window that goes on beyond the period.
+
+    Example:
+        >>> _in_period(0, 22.0, 26.0, 24.0)
+        'over its end it is two lines: 0,22,24 and 0,0,2'
+    """
+    if begin < period and end <= begin + period:
+        return f"over its end it is two lines: {client},{begin:g},{period:g} and " + (
+            f"{client},0,{end - period:g}"
+        )
+    return "times are counted from the beginning of each period"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -12,9 +11,7 @@ from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
 from fl_runtime.training.task import Task
-
-DECIMAL_SLACK = 1e-9
-"""0.29 x 100 is 28.999999999999996 in binary and 29 to whoever wrote it."""
+from fl_runtime.whole_numbers import whole_down, whole_up
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ class Federation:
 
     def draw_active(self, rng: Generator) -> NDArray[np.int64]:
         """The active clients of a round, in order: idle ones, all equally likely."""
-        wanted = math.ceil(self.over_selection * self.num_active - DECIMAL_SLACK)
+        wanted = whole_up(self.over_selection * self.num_active)
         idle = self.idle
         return np.sort(rng.choice(idle, min(wanted, idle.size), replace=False))
 
@@ -100,4 +97,4 @@ def active_count(num_clients: int, fraction_train: float) -> int:
         >>> active_count(100, 0.29)
         29
     """
-    return max(1, math.floor(fraction_train * num_clients + DECIMAL_SLACK))
+    return max(1, whole_down(fraction_train * num_clients))

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
@@ -15,6 +16,9 @@ from fl_runtime.data.registry import load_object
 
 CHANNELS = (8, 16)
 """Channels of the two convolutions of `cnn`."""
+
+MOST_COLOURS = 4
+"""Channels of a picture: red, green, blue, and opacity."""
 
 TOKEN_WIDTH = 32
 """Width of a token inside `transformer`."""
@@ -49,16 +53,24 @@ def build_model(
         seed: Seed of the initial weights; PyTorch's global generator is left as it was.
 
     Raises:
-        InvalidInput: Unknown family, or one that does not fit examples of this shape.
+        InvalidInput: Unknown family, one that does not fit examples of this shape, or a factory
+            that makes other weights at every call.
 
     Example:
         >>> build_model("mlp", (4,), 3, [8], seed=0)(torch.zeros(2, 4)).shape
         torch.Size([2, 3])
     """
     factory = _user_factory(name) if ":" in name else choose("model", name, MODELS)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = factory(example_shape, num_classes, hidden)
+
+    def made() -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return factory(example_shape, num_classes, hidden)
+
+    model = made()
+    if ":" in name and not _alike(model, made()):
+        requirement = "a factory whose initial weights depend on PyTorch's seed alone"
+        raise InvalidInput("model", name, requirement)
     if not any(True for _ in model.parameters()):
         raise InvalidInput("model", name, "one with parameters to train")
     _check_logits(name, model, example_shape, num_classes)
@@ -81,7 +93,8 @@ def mlp(example_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int])
 
 
 def cnn(example_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int]) -> nn.Module:
-    """Two 3 x 3 convolutions, one pooling, then the layers of `hidden`."""
+    """Two 3 x 3 convolutions, one pooling, then the layers of `hidden`; channels come first."""
+    _refuse_channels_last(example_shape)
     if len(example_shape) != 3 or min(example_shape[1:]) < 2:
         raise InvalidInput("model", "cnn", f"one for examples of shape {example_shape}, not images")
     channels, height, width = example_shape
@@ -157,6 +170,16 @@ def _user_factory(reference: str) -> ModelFactory:
     return factory
 
 
+def _alike(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two modules hold the same numbers under the same names, and hold them already."""
+    mine, others = one.state_dict(), other.state_dict()
+    return mine.keys() == others.keys() and all(
+        not is_lazy(mine[key]) and torch.equal(mine[key], others[key])
+        for key in mine
+        if isinstance(mine[key], Tensor)
+    )
+
+
 def _check_logits(
     name: str, model: nn.Module, example_shape: tuple[int, ...], num_classes: int
 ) -> None:
@@ -176,6 +199,25 @@ def _needs_no_hidden(name: str, hidden: Sequence[int]) -> None:
     """A model without hidden layers refuses widths instead of ignoring them."""
     if len(hidden) > 0:
         raise InvalidInput("hidden", list(hidden), f"absent for model {name}")
+
+
+def _refuse_channels_last(shape: tuple[int, ...]) -> None:
+    """A convolution refuses images that look like (height, width, channels).
+
+    They do if the last axis has as few entries as colours have and the first has more, or if the
+    first two agree and the last does not: few images are one to four pixels wide, or as high as
+    they have channels.
+    """
+    if len(shape) != 3:
+        return
+    first, second, last = shape
+    if last <= MOST_COLOURS < first or first == second != last:
+        right = (last, first, second)
+        requirement = (
+            f"one for images of shape {shape}: examples are (channels, height, width), so with "
+            f"channels last they are to be transposed (0, 3, 1, 2), to {right} each"
+        )
+        raise InvalidInput("model", "cnn", requirement)
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 from typer.testing import CliRunner
 
 from fl_runtime.__main__ import app, free_folder
-from fl_runtime.running.run_folder import HISTORY
+from fl_runtime.running import checkpoint
+from fl_runtime.running.run_folder import HISTORY, RunFolder, Writer
 from tests.fl_runtime.small import TOML
 from tests.forked import start
 
@@ -162,6 +167,132 @@ def test_json_is_strict_and_alone_on_standard_output(toml: Path, tmp_path: Path)
 def loud() -> tuple[np.ndarray, np.ndarray]:
     print("loading")  # noqa: T201
     return np.random.default_rng(0).normal(size=(90, 3)), np.arange(90) % 3
+
+
+RESUME = "resume with: python -m fl_runtime resume "
+
+
+def stopping_after(
+    monkeypatch: pytest.MonkeyPatch, events: int, what: Callable[[], object]
+) -> None:
+    """Something happens after so many events of the next run."""
+    row = Writer.row
+
+    def write(self: Writer, figures: Mapping[str, Any]) -> None:
+        nonlocal events
+        row(self, figures)
+        events -= 1
+        if events == 0:
+            what()
+
+    monkeypatch.setattr(Writer, "row", write)
+
+
+def last_line(text: str) -> str:
+    """What stands below the progress bar."""
+    return text.splitlines()[-1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("folder", ["run", "a run"])
+def test_a_run_that_is_interrupted_says_how_to_go_on(
+    toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, folder: str
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        stopping_after(patch, 5, lambda: signal.raise_signal(number))
+        code, out, err = call("run", toml, "--out", tmp_path / folder)
+    assert (code, out) == (128 + number, "")
+    assert last_line(err) == f"stopped; {RESUME}{shlex.quote(str(tmp_path / folder))}"
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert call("run", toml, "--out", tmp_path / "whole")[0] == 0
+    words = shlex.split(last_line(err).removeprefix(f"stopped; {RESUME}"))
+    with monkeypatch.context() as patch:
+        stopping_after(patch, 2, lambda: signal.raise_signal(number))
+        assert last_line(call("resume", *words)[2]) == last_line(err)
+    assert call("resume", *words)[0] == 0
+    whole, again = ((tmp_path / name / HISTORY).read_bytes() for name in ("whole", folder))
+    assert whole == again
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_process_with_its_status(toml: Path, tmp_path: Path) -> None:
+    process = start("fl_runtime", "run", toml, "--out", tmp_path / "run", out=tmp_path)
+    while process.is_alive() and rows_in(tmp_path / "run") < 2:
+        time.sleep(0.0005)
+    process.terminate()
+    assert end(process) == 128 + signal.SIGTERM
+    assert (tmp_path / "err").read_text().endswith(f"{RESUME}{tmp_path / 'run'}\n")
+
+
+def test_an_interrupt_before_anything_is_written_is_a_word(
+    toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunFolder, "begin", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    code, _, err = call("run", toml, "--out", tmp_path / "run")
+    assert (code, err) == (128 + signal.SIGTERM, "stopped\n")
+
+
+@pytest.mark.parametrize("limit", [10, 3000], ids=["at its first file", "later"])
+def test_a_full_disk_is_one_line(toml: Path, tmp_path: Path, limit: int) -> None:
+    """A limit of the size of files stands for it: both are errors of writing."""
+    code = (
+        "import resource, runpy, sys\n"
+        "sys.argv[1:] = sys.argv[2:]\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        "runpy.run_module('fl_runtime', run_name='__main__', alter_sys=True)\n"
+    )
+    words = ["x", "run", str(toml), "--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert last_line(done.stderr).startswith("error: ")
+    assert "File too large" in last_line(done.stderr)
+    began = (tmp_path / "run").exists()
+    assert began == (RESUME in done.stderr) == (limit > 10)
+    if began:
+        assert not list(tmp_path.rglob("*.partial"))
+        assert call("resume", tmp_path / "run")[0] == 0
+    else:
+        assert list(tmp_path.iterdir()) == [toml]
+
+
+def test_a_checkpoint_that_cannot_be_written_keeps_the_last(
+    toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device")
+
+    with monkeypatch.context() as patch:
+        stopping_after(patch, 5, lambda: patch.setattr(checkpoint, "save_file", full))
+        code, out, err = call("run", toml, "--out", tmp_path / "run")
+    assert (code, out) == (2, "")
+    assert "No space left on device" in last_line(err)
+    assert last_line(err).endswith(f"; {RESUME}{tmp_path / 'run'}")
+    assert not list(tmp_path.rglob("*.partial"))
+    assert call("resume", tmp_path / "run")[0] == 0
+
+
+def test_a_module_that_is_not_found_is_said_to_be_looked_for(
+    toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "my_own_data.py").write_text(
+        "import numpy as np\ndef two():\n    return np.arange(90.)[:, None], np.arange(90) % 2\n"
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    words = ("--set", "num-server-rounds=1", "--set", "task.0.data=my_own_data:two")
+    assert call("run", toml, "--out", tmp_path / "run", *words)[0] == 0
+    monkeypatch.delitem(sys.modules, "my_own_data")
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(folder)])
+    monkeypatch.chdir("/")
+    code, out, err = call("resume", tmp_path / "run")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "No module named 'my_own_data'; it is looked for in the current folder / and" in err
+    assert RESUME not in err
 
 
 def test_list_names_everything() -> None:

@@ -103,6 +103,7 @@ def broken_files(folder: Path) -> dict[str, str]:
     np.savez(folder / "gap.npz", features=np.ones((2, 1)), labels=np.array([0, 2]))
     np.savez(folder / "one.npz", features=np.ones((2, 1)), labels=np.array([0, 0]))
     np.savez(folder / "negative.npz", features=np.ones((2, 1)), labels=np.array([0, -1]))
+    np.savez(folder / "halves.npz", features=np.ones((2, 1)), labels=np.array([0, 0.5]))
     np.save(folder / "array.npy", np.ones(3))
     for name in ("twice", "sizes"):
         (folder / name).mkdir()
@@ -123,10 +124,12 @@ def broken_files(folder: Path) -> dict[str, str]:
         "npz:" + str(folder / "ragged.npz"): "one label per example",
         "npz:" + str(folder / "gap.npz"): "each with an example",
         "npz:" + str(folder / "one.npz"): "at least two classes",
-        "npz:" + str(folder / "negative.npz"): "nonnegative integers",
+        "npz:" + str(folder / "negative.npz"): "labels[1] = -1, but it must be an integer >= 0",
+        "npz:"
+        + str(folder / "halves.npz"): "labels = 'float64', but it must be nonnegative integers",
         "idx:" + str(folder / "absent"): "a folder with files",
         "idx:" + str(folder / "idx"): "an IDX file",
-        "no.such.module:function": "package.module:function",
+        "no.such.module:function": "No module named 'no'; it is looked for in the current folder",
         "math:no_such": "package.module:function",
         "math:pi": "the name of a function",
         f"{__name__}:number": "returns a Dataset",

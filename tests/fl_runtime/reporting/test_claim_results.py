@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from fl_runtime.configuration.toml_files import (
     read_config,
 )
 from fl_runtime.history import History
+from fl_runtime.metrics.round_metrics import NO_FIGURES
 from fl_runtime.reporting.claim_results import (
     HELD,
     INCONCLUSIVE,
@@ -33,6 +35,7 @@ from fl_runtime.reporting.intervals import Interval
 from fl_runtime.reporting.report import write_report
 from fl_runtime.reporting.results_page import render, sections_of, write_results
 from fl_runtime.running import experiment
+from fl_runtime.running.preflight import check_all_arms
 from tests.fl_runtime import small
 
 CLAIM = {"statement": "fair lifts the worst task", "source": "own", "arm": "fair"}
@@ -132,6 +135,68 @@ def test_an_unknown_metric_is_explained() -> None:
     (result,) = check_claims(history({0: [0.1]}, {0: [0.1]}), claimed(metric="min_task_ac"))
     assert result.status == INCONCLUSIVE
     assert "min_task_acc" in result.reason
+
+
+EVERY_SORT: dict[str, Any] = {
+    "run": {
+        "algorithm": "fed-fair-mmfl",
+        "seeds": [0, 1],
+        "num_server_rounds": 4,
+        "client_metrics": True,
+        "report_rounds": 2,
+        "early_stop": {"patience": 3},
+    },
+    "clients": {**small.TREE["clients"], "failures": 0.4, "over_selection": 1.5},
+    "recruitment": {**small.TREE["recruitment"], "every": 2},
+}
+"""Rows of every event, with the columns of every setting."""
+
+
+def test_a_claim_on_any_entry_of_any_row_costs_no_figure(tmp_path: Path) -> None:
+    settings = check_config({**small.tree(), **EVERY_SORT})
+    found = experiment.run(settings)
+    assert {row["event"] for row in found.rows} >= {"recruitment", "round", "incident"}
+    entries = sorted({key for row in found.rows for key in row} | {"no-such", "time-to-targets"})
+    claims = [
+        ClaimSection(statement="s", source="o", arm=arm, versus=versus, metric=metric)
+        for metric in entries
+        for arm, versus in (("fair", "random"), ("random", "fair"), ("random", None))
+    ]
+    claimed_all = settings.model_copy(update={"claim": tuple(claims)})
+    summary = write_report(tmp_path, found, claimed_all)
+    assert len(summary["claims"]) == len(claims)
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+    assert (tmp_path / "plots" / "accuracy.png").is_file()
+    explained = {c["metric"] for c in summary["claims"] if "claim.metric" in c["reason"]}
+    assert explained >= {*NO_FIGURES, "no-such", "reason"}
+    assert not explained & {"min_take_up", "spend", "min_task_acc", "train_loss", "server_round"}
+    rounds = [c["found"]["mean"] for c in summary["claims"] if c["metric"] == "server_round"]
+    assert rounds[2] == 3.5
+
+
+@pytest.mark.parametrize(
+    ("metric", "versus", "reason"),
+    [
+        *((name, None, "a figure of the history: a number") for name in NO_FIGURES),
+        ("budget", "random", "those with rule = everyone"),
+        ("time-to-targets", None, "used with a target-accuracy"),
+    ],
+)
+def test_claims_on_what_is_no_figure_are_refused_before_a_run(
+    metric: str, versus: str | None, reason: str, tmp_path: Path
+) -> None:
+    tree = small.tree()
+    tree["task"][1].pop("target_accuracy")
+    tree["claim"] = [CLAIM, {**CLAIM, "metric": metric, "versus": versus}]
+    with pytest.raises(InvalidInput) as caught:
+        experiment.run(check_config(tree), out=tmp_path / "run")
+    assert f"claim.1.metric = '{metric}'" in str(caught.value)
+    assert reason in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_claim_on_a_budget_that_there_is_can_be_made() -> None:
+    check_all_arms(claimed(metric="budget"))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from fl_runtime.configuration.toml_files import check_config
 from fl_runtime.data.dataset import Dataset
 from fl_runtime.data.partitions import IID
 from fl_runtime.running.checkpoint import load_checkpoint, save_checkpoint
-from fl_runtime.running.experiment import resume, run
+from fl_runtime.running.experiment import Event, resume, run
 from fl_runtime.running.run_folder import CHECKPOINT, CONFIG, HISTORY, RunFolder
 from fl_runtime.training.models import build_model
 from fl_runtime.training.task import LocalTraining, make_task
@@ -140,6 +140,50 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
     refused(folder, "checkpoint")
 
 
+def test_any_flipped_bit_of_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    """Or it leaves what is read as it was: some bits are only padding."""
+    path = tmp_path / "c"
+    kept = {
+        "model": {"w": torch.tensor([0.1, -2.0]), "b": torch.tensor(True)},
+        "steps": torch.arange(2),
+        "half": torch.ones(2, 1, dtype=torch.bfloat16),
+        "nothing": torch.zeros(0, 3),
+        "now": 3.25,
+        "sent": 17,
+    }
+    save_checkpoint(path, kept)
+    content, seen = path.read_bytes(), repr(load_checkpoint(path))
+    refusals = 0
+    for bit in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            assert repr(load_checkpoint(path)) == seen, bit
+        except InvalidInput:
+            refusals += 1
+    assert refusals > 0.9 * 8 * len(content)
+
+
+def test_a_flipped_bit_of_a_model_is_refused_by_a_run(tmp_path: Path) -> None:
+    folder = stopped_run(tmp_path)
+    content = bytearray((folder / CHECKPOINT).read_bytes())
+    content[-1] ^= 1
+    (folder / CHECKPOINT).write_bytes(content)
+    refused(folder, "with the bits that a run wrote")
+
+
+def test_a_checkpoint_without_a_hash_is_of_the_format_before(tmp_path: Path) -> None:
+    text = json.dumps({"a": {"$tensor": "/a"}})
+    for header in ({"format": "2", "tree": text}, {"format": "3", "tree": text}):
+        save_file({"/a": torch.ones(2)}, tmp_path / "c", metadata=header)
+        if header["format"] == "2":
+            assert torch.equal(load_checkpoint(tmp_path / "c")["a"], torch.ones(2))
+        else:
+            with pytest.raises(InvalidInput, match="the bits that a run wrote"):
+                load_checkpoint(tmp_path / "c")
+
+
 def test_a_history_that_lost_lines_is_refused(tmp_path: Path) -> None:
     folder = stopped_run(tmp_path)
     (folder / HISTORY).write_bytes(b"")
@@ -213,6 +257,50 @@ def test_going_on_with_other_data_is_refused(
     monkeypatch.chdir("/")
     write(100)
     refused(folder, "the data that the run began with")
+
+
+CALLS = {"loads": 0, "change": 0}
+"""How often `whimsical` was called, and from which call on it gives other data."""
+
+
+def whimsical() -> tuple[np.ndarray, np.ndarray]:
+    CALLS["loads"] += 1
+    return np.arange(80.0)[:, None] + (CALLS["loads"] >= CALLS["change"]), np.arange(80) % 2
+
+
+def test_a_data_function_that_gives_other_data_is_refused_at_whichever_load(tmp_path: Path) -> None:
+    task = {"name": "a", "data": f"{__name__}:whimsical", "model": "linear"}
+    settings = check_config({**tree(recruitment={"rule": "everyone"}), "task": [task]})
+    CALLS.update(loads=0, change=10**6)
+    run(settings)
+    loads = CALLS["loads"]
+    assert loads == 1 + 2 + RUNS  # hashed, tried with either arm, and trained on
+    for change in range(2, loads + 1):
+        CALLS.update(loads=0, change=change)
+        with pytest.raises(InvalidInput, match="the same at every load"):
+            run(settings, out=tmp_path / f"{change}")
+        assert (tmp_path / f"{change}").exists() == (change > 3)
+    CALLS.update(change=10**6)
+    assert len(resume(tmp_path / f"{loads}").rows) == RUNS * (ROUNDS + 1)
+
+
+def test_files_that_change_in_mid_run_are_refused(tmp_path: Path) -> None:
+    costs, trace = tmp_path / "costs.csv", tmp_path / "trace.csv"
+    for file, key in ((costs, "costs"), (trace, "trace")):
+        costs.write_text("1,1\n" * 8)
+        trace.write_text("".join(f"{client},0,9\n" for client in range(8)))
+        settings = config(
+            clients={"availability": {"file": str(trace)}},
+            recruitment={"costs": {"file": str(costs)}, "every": 1},
+        )
+
+        def change(event: Event, file: Path = file) -> None:
+            if event.kind == "round":
+                file.write_text(file.read_text().replace("9", "8").replace("1,1", "2,1"))
+
+        with pytest.raises(InvalidInput) as caught:
+            run(settings, on_event=change)
+        assert f"{key}.csv = 'changed'" in str(caught.value)
 
 
 def test_other_versions_are_announced(tmp_path: Path) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fairopt import InvalidInput
 from fl_runtime.running.experiment import run
@@ -72,6 +75,42 @@ def test_bad_traces_are_refused(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         check_all_arms(config(clients={"availability": written(tmp_path, text)}))
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("window", "reason"),
+    [
+        ("22,26", "line 2 = (0, 22.0, 26.0), but it must be until <= period = 24; over its end"),
+        ("22,26", "two lines: 0,22,24 and 0,0,2"),
+        ("22,46", "two lines: 0,22,24 and 0,0,22"),
+        ("1,25.5", "counted from the beginning of each period"),
+        ("30,40", "counted from the beginning of each period"),
+        ("30,inf", "counted from the beginning of each period"),
+    ],
+)
+def test_no_hour_of_a_trace_gets_lost_beyond_its_period(
+    tmp_path: Path, window: str, reason: str
+) -> None:
+    table = written(tmp_path, f"1,0,24\n0,{window}\n")
+    availability(table, 2)  # without a period that is when it says
+    with pytest.raises(InvalidInput) as caught:
+        availability({**table, "period": 24.0}, 2)
+    assert reason in str(caught.value)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 23), st.integers(1, 24)), max_size=4),
+    st.floats(0.0, 1e4),
+)
+def test_a_trace_with_a_period_is_on_for_the_same_hours_every_day(
+    hours: list[tuple[int, int]], now: float
+) -> None:
+    windows = tuple((begin, min(begin + length, 24)) for begin, length in hours)
+    with TemporaryDirectory() as folder:
+        text = "".join(f"0,{begin},{end}\n" for begin, end in windows)
+        daily = availability({**written(Path(folder), text), "period": 24.0}, 1)
+    on = {hour for begin, end in windows for hour in range(begin, end)}
+    assert bool(daily.present(0, 1, now)[0]) == (int(now % 24.0) in on)
 
 
 def test_only_clients_that_are_on_are_asked_and_empty_rounds_pass(tmp_path: Path) -> None:

@@ -16,6 +16,11 @@ from fl_runtime.training.models import MODELS, build_model
         ("mlp", (7,), [5, 4]),
         ("mlp", (7,), []),
         ("cnn", (3, 9, 6), [8]),
+        ("cnn", (4, 4, 4), []),
+        ("cnn", (1, 8, 3), []),
+        ("cnn", (8, 9, 9), []),
+        ("cnn", (10, 8, 9), []),
+        ("mlp", (8, 8, 1), [5]),
         ("transformer", (1, 8, 8), []),
         ("transformer", (5, 3), [8]),
     ],
@@ -38,6 +43,21 @@ def wrong_logits(shape: tuple[int, ...], classes: int, hidden: list[int]) -> nn.
     return nn.Linear(shape[0], classes + 1)
 
 
+def other_weights(shape: tuple[int, ...], classes: int, hidden: list[int]) -> nn.Module:
+    """Drawn by a generator that the seed does not reach."""
+    model = flat(shape, classes, hidden)
+    nn.init.normal_(model.weight, generator=OWN)
+    return model
+
+
+OWN = torch.Generator()
+
+
+def lazy(shape: tuple[int, ...], classes: int, hidden: list[int]) -> nn.Module:
+    """Its weights would be drawn at its first batch, whatever the seed was."""
+    return nn.LazyLinear(classes)
+
+
 def no_module(shape: tuple[int, ...], classes: int, hidden: list[int]) -> str:
     return "model"
 
@@ -52,8 +72,15 @@ def test_factory_of_the_user() -> None:
         ("mpl", (4,), [], "did you mean mlp?"),
         ("cnn", (4,), [], "not images"),
         ("transformer", (4,), [], "not sequences"),
+        ("cnn", (8, 8, 1), [], "transposed (0, 3, 1, 2), to (1, 8, 8) each"),
+        ("cnn", (8, 8, 3), [], "examples are (channels, height, width)"),
+        ("cnn", (32, 24, 3), [], "to (3, 32, 24) each"),
+        ("cnn", (9, 6, 4), [], "to (4, 9, 6) each"),
+        ("cnn", (8, 8, 10), [], "to (10, 8, 8) each"),
         ("linear", (4,), [8], "absent for model linear"),
         (f"{__name__}:wrong_logits", (4,), [], "it gives (1, 3)"),
+        (f"{__name__}:lazy", (4,), [], "depend on PyTorch's seed alone"),
+        (f"{__name__}:other_weights", (4,), [], "depend on PyTorch's seed alone"),
         (f"{__name__}:no_module", (4,), [], "returns a torch.nn.Module"),
         (f"{__name__}:absent", (4,), [], "package.module:function"),
     ],
