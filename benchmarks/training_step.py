@@ -6,7 +6,8 @@ round, on a fresh batch each; times are in
 plain steps, as median (lower-upper quartile); memory is the peak of tensors allocated in a step.
 With `features` the residual asked for is 1e-2, all others solve to the last digits. TorchJD runs
 its own UPGrad and plain averaging (the price of its Jacobians alone), through `mtl_backward` and
-through `autogram`; LibMTL is included if it is installed.
+through `autogram`; LibMTL's FairGrad, whose weights come from SciPy's least squares, is included if
+it is installed (its source, as the release is older).
 
 The tasks are random halves of the ten digits, as many small classifications of the same images.
 
@@ -17,6 +18,7 @@ Run with: python benchmarks/training_step.py [--models MLP CNN transformer] [--t
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import json
 import os
@@ -153,10 +155,29 @@ def torchjd_steps(device: str) -> dict[str, Step]:
     }
 
 
+def libmtl_steps(device: str) -> dict[str, Step]:
+    """LibMTL's FairGrad, if it is installed, with what its `Trainer` would set."""
+    if importlib.util.find_spec("LibMTL") is None:
+        return {}
+    weighting = importlib.import_module("LibMTL.weighting.FairGrad").FairGrad()
+
+    def step(work: Workload) -> None:
+        _, losses = work.forward()
+        weighting.rep_grad, weighting.device = False, torch.device(device)
+        weighting.task_num = len(losses)
+        weighting.get_share_params = work.body.parameters
+        weighting.zero_grad_share_params = lambda: work.body.zero_grad(set_to_none=False)
+        for name in ("grad_index", "grad_dim"):  # of another model
+            vars(weighting).pop(name, None)
+        weighting.backward(torch.stack(losses), FairGrad_alpha=ALPHA)
+
+    return {"LibMTL FairGrad": step}
+
+
 def contenders(device: str) -> dict[str, Step]:
     """All steps by name, the plain one first."""
     own = {"plain": plain, "fairopt": ours, "fairopt features": ours_with_features}
-    return {**own, **torchjd_steps(device)}
+    return {**own, **torchjd_steps(device), **libmtl_steps(device)}
 
 
 def synchronise(device: str) -> None:
