@@ -14,7 +14,7 @@ from torch import Tensor
 from fairopt import checks
 from fairopt.arrays import Array
 from fairopt.errors import InvalidInput
-from fairopt.torch.task_losses import loss_list, loss_names, loss_values
+from fairopt.torch.task_losses import collected, loss_list, loss_names, loss_values
 
 REACH = 0.875  # of the exponents of a dtype; the rest is for the gradients that are multiplied
 SQUARES = 0.5  # of those of float64, in which gradients are multiplied by each other
@@ -80,6 +80,7 @@ def alpha_fair_losses(
     if math.isinf(power):
         raise InvalidInput("alpha", alpha, "finite: the limit trains the smallest loss alone")
     lift = None if floor is None else checks.positive_number("floor", floor)
+    losses = collected(losses)
     values = loss_values(losses)
     names = loss_names(losses)
     if lift is None and (values <= 0.0).any():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,11 @@ from fairopt.arrays import Array
 from fairopt.errors import InvalidInput
 
 _REQUIREMENT = "scalar losses: a 1-D tensor, a sequence, or a dict of tensors with one entry"
+
+
+def collected(losses: Any) -> Any:
+    """The losses as they are, but what can be gone through only once as a list."""
+    return list(losses) if isinstance(losses, Iterator) else losses
 
 
 def loss_list(losses: Any) -> list[Tensor]:

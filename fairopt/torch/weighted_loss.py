@@ -14,7 +14,7 @@ from fairopt.solution import Solution
 from fairopt.torch.aggregating import report
 from fairopt.torch.loss_methods import LossMethod, is_loss_method
 from fairopt.torch.methods import Method, checked_method
-from fairopt.torch.task_losses import loss_list
+from fairopt.torch.task_losses import collected, loss_list
 from fairopt.torch.updates import gram
 
 
@@ -53,6 +53,7 @@ def weighted_loss(
         >>> solution.weights, w.grad
         (array([0.8, 0.2]), tensor(4.8000))
     """
+    losses = collected(losses)
     tensors = loss_list(losses)
     if is_loss_method(method):
         A = _gram(tensors, shared) if method.needs_gram else None

@@ -167,3 +167,14 @@ def test_fairgrad_at_one_is_the_same_with_and_without_logs():
         ft.backward(ft.alpha_fair_losses(losses, alpha), [shared], ft.FairGrad(1.0))
         steps.append(shared.grad)
     torch.testing.assert_close(steps[0], steps[1])
+
+
+def test_a_generator_of_losses_is_a_list_of_them() -> None:
+    values = [torch.tensor(x, requires_grad=True) for x in (0.5, 2.0)]
+    found = ft.alpha_fair_losses((x for x in values), 1.0)
+    assert isinstance(found, list)
+    for x, y in zip(found, ft.alpha_fair_losses(values, 1.0), strict=True):
+        assert torch.equal(x, y)
+    loss, solution = ft.weighted_loss((x for x in values), ft.FAMO())
+    assert solution.ok
+    assert float(loss.detach()) > 0.0
