@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from fairopt import checks
-from fairopt.arrays import GRAM_ERROR, Array
+from fairopt.arrays import Array
 from fairopt.errors import InvalidInput
 from fairopt.solution import Solution, Status
 from fairopt.torch.escalation import escalated
-from fairopt.torch.methods import Method, checked_method
+from fairopt.torch.methods import Method, checked_method, solved
 from fairopt.torch.scaling import Scaled, in_given_units, scaled, without_answer
 from fairopt.torch.updates import (
     Update,
@@ -89,7 +89,7 @@ def _solved(
 ) -> Solution:
     """The answer of the method; a refusal of its matrix is one of the update behind it."""
     try:
-        return method.solve(A, gram_error=GRAM_ERROR)
+        return solved(method, A)
     except InvalidInput as refusal:
         if np.isfinite(A).all():
             raise

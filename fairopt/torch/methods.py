@@ -68,15 +68,15 @@ def of_tasks(name: str, values: ArrayLike | None, tasks: Sequence[int], K: int) 
 
 
 def solved(method: Method, gram: Array) -> Solution:
-    """What a method finds for the matrix of one problem, which it may write into.
+    """What a method finds for one matrix or a batch of them, which it may write into.
 
     Raises:
         InvalidInput: for a method that returns something else than a `Solution` of K weights.
     """
     found = method.solve(gram.copy(), gram_error=GRAM_ERROR)
-    if not isinstance(found, Solution) or np.shape(found.weights) != gram.shape[:1]:
+    if not isinstance(found, Solution) or np.shape(found.weights) != gram.shape[:-1]:
         what = found.weights if isinstance(found, Solution) else found
-        requirement = f"a record whose `solve` returns a Solution of {len(gram)} weights"
+        requirement = f"a record whose `solve` returns a Solution of {gram.shape[-1]} weights"
         raise InvalidInput("method", f"one that returned {what}", requirement)
     return found
 

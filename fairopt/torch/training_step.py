@@ -24,7 +24,7 @@ from fairopt.torch.step.decide import (
     suits_products,
 )
 from fairopt.torch.step.differentiate import differentiate
-from fairopt.torch.step.finite import scaled
+from fairopt.torch.step.finite import scaled_losses
 from fairopt.torch.step.losses import Losses, features_of, shared_parameters, tasks_of
 from fairopt.torch.step.plan import Plan
 from fairopt.torch.step.ranks import Ranks, Reduce
@@ -120,7 +120,7 @@ def backward(
     tasks, parameters = tasks_of(losses, present), shared_parameters(shared)
     tol = checks.number("features_tol", features_tol, 0.0, 1.0, "a number in (0, 1)")
     ranks = Ranks(reduce if reduce_what == "gradients" else None)
-    values, scale, watched = scaled(tasks.values, loss_scale)
+    values, scale, watched = scaled_losses(tasks.values, loss_scale)
     plan = Plan.of(tasks, values, parameters, ranks, features_of(features))
     if not plan.chosen:
         return Solution(np.zeros(plan.K), Status.OPTIMAL, 0.0, 0, tasks=tasks.names)

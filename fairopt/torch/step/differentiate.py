@@ -10,7 +10,8 @@ once per task.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -294,9 +295,7 @@ def _several_at_once(
     most = rows.K - 1
     size = even_parts(most, size)
     try:
-        with warnings.catch_warnings():
-            if way.kinds not in _proven:  # a slow substitute announces itself by a warning
-                warnings.simplefilter("error")
+        with nullcontext() if way.kinds in _proven else _warnings_raised():
             for begin in range(0, most, size):
                 end = min(begin + size, most)
                 found = torch.autograd.grad(
@@ -313,6 +312,17 @@ def _several_at_once(
         return False
     _proven.add(way.kinds)
     return found if size == most else True
+
+
+@contextmanager
+def _warnings_raised() -> Iterator[None]:
+    """Inside, a slow substitute for an operation, which announces itself by a warning, is refused.
+
+    Filters of warnings belong to the process, so this is for the first step of a kind only.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
 
 
 _proven: set[frozenset[str]] = set()

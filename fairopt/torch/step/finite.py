@@ -13,7 +13,7 @@ from torch import Tensor
 from fairopt.errors import InvalidInput
 
 
-def scaled(losses: Sequence[Tensor], loss_scale: Any) -> tuple[list[Tensor], float, bool]:
+def scaled_losses(losses: Sequence[Tensor], loss_scale: Any) -> tuple[list[Tensor], float, bool]:
     """The losses to differentiate, the factor they carry, and whether a scaler watches.
 
     A number says that the losses carry it already; a `GradScaler` scales them now.

@@ -117,25 +117,24 @@ class Rows:
             kept[k] = g
 
     def set_several(self, begin: int, count: int, gradients: Sequence[Gradient]) -> None:
-        """Fill `count` rows from gradients that have them as their first dimension."""
-        dense, rest = gradients[: len(self.parameters)], gradients[len(self.parameters) :]
+        """Fill `count` rows from gradients that have them as their first dimension.
+
+        Parameters with sparse gradients take one row at a time.
+        """
         parts = [
             block.rows[begin : begin + count, first:last]  # type: ignore[call-overload]
             for block in self._buffers()
             for first, last in block.bounds
         ]
-        for part, p, g in zip(parts, self.parameters, dense, strict=True):
+        for part, p, g in zip(parts, self.parameters, gradients, strict=True):
             part.copy_((_zeros(count, p) if g is None else g).reshape(count, -1))
-        for (_, kept), g in zip(self.waiting, rest, strict=True):
-            if g is not None:
-                kept[begin : begin + count] = g.unbind()
 
     def set_all(self, first: Sequence[Gradient], last: Sequence[Gradient]) -> None:
         """All rows but one from gradients that have them as their first dimension, and the last.
 
         They are kept as they come, without a copy, unless they have to lie side by side.
         """
-        if self.flat or self.waiting:
+        if self.flat:
             self.set_several(0, self.K - 1, first)
             self.set(self.K - 1, last)
             return

@@ -30,15 +30,6 @@ class Tasks:
     names: tuple[str, ...] | None
     present: list[bool]
 
-    @property
-    def indices(self) -> list[int]:
-        """The tasks that count."""
-        return [k for k, there in enumerate(self.present) if there]
-
-    def name(self, k: int) -> str:
-        """What to call task k in a message."""
-        return f"task {k}" if self.names is None else f"task {self.names[k]!r}"
-
 
 def tasks_of(losses: Losses, present: Any) -> Tasks:
     """Checked losses and who is present; an absent task may have anything for a loss."""

@@ -222,6 +222,9 @@ def test_methods_that_return_something_else(answer):
     model = Model()
     with pytest.raises(InvalidInput, match="method"):
         ft.backward(model.losses(*batch()), model.trunk, Own(answer))
+    updates = [torch.ones(2), torch.ones(2), torch.zeros(2)]
+    with pytest.raises(InvalidInput, match="method"):
+        ft.aggregate(updates, Own(answer))
 
 
 def test_a_method_may_write_into_its_matrix():
