@@ -106,9 +106,20 @@ def read_history(path: Path) -> History:
         InvalidInput: The file is missing, or a line is not a row.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines]
-    except (OSError, ValueError) as error:
+        return history_of(path.read_bytes(), path)
+    except OSError as error:
+        raise InvalidInput("history", str(path), f"a readable history ({error})") from error
+
+
+def history_of(content: bytes, path: Path) -> History:
+    """Rows of the content of a JSON-lines file at that path.
+
+    Raises:
+        InvalidInput: A line is not a row.
+    """
+    try:
+        rows = [json.loads(line) for line in content.decode("utf-8").splitlines()]
+    except ValueError as error:
         raise InvalidInput("history", str(path), f"a readable history ({error})") from error
     for number, row in enumerate(rows, start=1):
         if not _is_row(row):

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import torch
 
-from fl_runtime.configuration.input_hashes import check_inputs, with_inputs
+from fl_runtime.configuration.input_hashes import with_inputs
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, digest
 from fl_runtime.history import History, finite_figures, read_history
@@ -94,13 +94,9 @@ def resume(path: str | Path, *, on_event: Watcher | None = None) -> History:
         InvalidInput: The folder is not a run, a file of it is damaged or belongs to another
             configuration, its data have changed, or another process is writing it.
     """
-    folder = RunFolder(Path(path))
-    config = folder.config()
-    progress = folder.progress(config)
-    check_inputs(config)
-    with folder.writer(progress) as writer:
+    with RunFolder(Path(path)).taken_up() as (config, progress, writer):
         _execute(config, writer, progress, on_event)
-        return read_history(folder.path / HISTORY)
+        return read_history(writer.folder.path / HISTORY)
 
 
 def resolved(config: Config) -> Config:

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from fl_runtime.__main__ import app, free_folder
 from fl_runtime.running import checkpoint
-from fl_runtime.running.run_folder import HISTORY, RunFolder, Writer
+from fl_runtime.running.run_folder import CHECKPOINT, HISTORY, RunFolder, Writer
 from tests.fl_runtime.small import TOML
 from tests.forked import start
 
@@ -73,17 +73,19 @@ def test_compare_pairs_two_runs(toml: Path, tmp_path: Path) -> None:
     assert list(json.loads(text)["arms"]) == arms
 
 
-def test_compare_leaves_out_what_is_not_finished(toml: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    call("run", toml, "--out", out, "--set", "num-server-rounds=2")
-    lines = (out / HISTORY).read_text().splitlines(keepends=True)
-    (out / HISTORY).write_text("".join(lines[:-1]))
-    code, text, err = call("compare", out, "--json")
+def test_compare_leaves_out_what_is_not_finished(
+    toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for events in (11, 2):
+        with monkeypatch.context() as patch:
+            stopping_after(patch, events, lambda: signal.raise_signal(signal.SIGTERM))
+            words = ("--out", tmp_path / f"{events}", "--set", "num-server-rounds=2")
+            assert call("run", toml, *words)[0] == 128 + signal.SIGTERM
+    code, text, err = call("compare", tmp_path / "11", "--json")
     assert code == 0
     assert "1 of 4 runs are left out" in err
     assert json.loads(text)["arms"]["random"]["seeds"] == [0]
-    (out / HISTORY).write_text("".join(lines[:2]))
-    code, _, err = call("compare", out)
+    code, _, err = call("compare", tmp_path / "2")
     assert (code, err.count("\n")) == (2, 1)
     assert "resume it first" in err
 
@@ -111,7 +113,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "damage", ["no config", "no history", "history folder", "odd row", "empty"]
+    "damage",
+    ["no config", "no history", "history folder", "odd row", "empty", "edited", "no checkpoint"],
 )
 def test_damaged_folders_are_one_line(finished: Path, tmp_path: Path, damage: str) -> None:
     out = tmp_path / "run"
@@ -129,7 +132,11 @@ def test_damaged_folders_are_one_line(finished: Path, tmp_path: Path, damage: st
             history.write_text('{"event":"round","arm":[1],"seed":0}\n')
         case "empty":
             history.write_text("")
-    for command in ("resume", "plot", "compare"):
+        case "edited":
+            history.write_text(history.read_text().replace('"min_take_up":', '"min_take_up":1'))
+        case "no checkpoint":
+            (out / CHECKPOINT).unlink()
+    for command in ("resume", "plot", "compare", "results"):
         code, printed, err = call(command, out)
         assert (code, printed, err.count("\n")) == (2, "", 1), (command, err)
 

@@ -216,8 +216,7 @@ def test_a_checkpoint_without_its_keys_is_refused(tmp_path: Path) -> None:
 
 def test_two_writers_are_refused(tmp_path: Path) -> None:
     folder = stopped_run(tmp_path)
-    progress = load_checkpoint(folder / CHECKPOINT)
-    with RunFolder(folder).writer(progress):
+    with RunFolder(folder).taken_up():
         refused(folder, "no other process is writing")
         with pytest.raises(InvalidInput, match="no other process is writing"):
             run(CONFIG_, out=folder, fresh=True)
