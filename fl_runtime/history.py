@@ -18,6 +18,9 @@ from fairopt.errors import InvalidInput
 
 Series = NDArray[np.float64]
 
+EVERYONE = "everyone"
+"""The recruitment rule without an auction: all clients train all tasks, unpaid."""
+
 
 @dataclass(frozen=True)
 class History:
@@ -67,7 +70,7 @@ class History:
 
     def recruitments(self, arm: str, seed: int) -> list[dict[str, Any]]:
         """All recruitment rows of one run."""
-        return self._runs[arm, seed, "recruitment"]
+        return self._runs.get((arm, seed, "recruitment"), [])
 
     def incidents(self, arm: str, seed: int) -> list[dict[str, Any]]:
         """Jobs that failed and updates that were rejected in one run, in order."""
@@ -85,18 +88,27 @@ class History:
         ]
 
     def series(self, arm: str, metric: str) -> Series:
-        """The same as (seeds, rounds), cut to the shortest run: for pictures."""
-        runs = self.figures(arm, metric)
-        length = min(map(len, runs))
-        return np.array([run[:length] for run in runs])
-
-    def final(self, arm: str, metric: str, last: int = 1) -> Series:
-        """A metric averaged over each seed's own `last` rounds, one value per seed."""
-        return np.array([run[-last:].mean() for run in self.figures(arm, metric)])
+        """The same as (seeds, rounds) for pictures, see `side_by_side`."""
+        return side_by_side(self.figures(arm, metric))
 
     def keep(self, wanted: Callable[[str, int], bool]) -> History:
         """The history of the (arm, seed) pairs that are wanted."""
         return History([row for row in self.rows if wanted(row["arm"], row["seed"])])
+
+
+def side_by_side(runs: Sequence[Series]) -> Series:
+    """(seeds, rounds) values of runs, of which one that ended earlier keeps its last value.
+
+    Example:
+        >>> side_by_side([np.array([0.1, 0.2, 0.4]), np.array([0.5])])
+        array([[0.1, 0.2, 0.4],
+               [0.5, 0.5, 0.5]])
+    """
+    length = max(map(len, runs))
+    ends = [run[-1:] if run.size else np.array([np.nan]) for run in runs]
+    return np.array(
+        [np.append(run, end.repeat(length - len(run))) for run, end in zip(runs, ends, strict=True)]
+    )
 
 
 def read_history(path: Path) -> History:

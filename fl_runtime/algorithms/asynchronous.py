@@ -149,6 +149,15 @@ class ByArrival(ABC):
         return False
 
     @property
+    def answers_once(self) -> bool:
+        """A quick client may answer again before the next aggregation."""
+        return False
+
+    def own_figures(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    @property
     def may_refuse(self) -> bool:
         """Whether there is a bound of staleness."""
         return self.max_staleness is not None

@@ -17,7 +17,9 @@ says
   advances `server_round` when models are replaced, and also when there are no updates: then the
   server has waited in vain;
 * `forget(state, tasks)`: the state without kept updates of tasks whose model they would ruin;
-* `shares_parts`: whether a task's model changes when another task is trained.
+* `shares_parts`: whether a task's model changes when another task is trained;
+* `answers_once`: whether a client brings at most one update between two rows of the history;
+* `own_figures(tasks)`: names of the figures that it puts into its state (`ServerState.figures`).
 
 The state in turn says what a client is sent (`payload`) and by which models a task is evaluated
 (`evaluated`): one for all clients, or one per client.
@@ -168,6 +170,15 @@ class Algorithm(Protocol):
         """Whether a task's model changes when another task is trained."""
         ...
 
+    @property
+    def answers_once(self) -> bool:
+        """Whether a client brings at most one update between two rows of the history."""
+        ...
+
+    def own_figures(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """Names of all figures that its states may have."""
+        ...
+
 
 class InRounds:
     """What all algorithms in rounds share: they wait for the round's answers and keep none."""
@@ -184,6 +195,15 @@ class InRounds:
     def shares_parts(self) -> bool:
         """Whether a task's model changes when another task is trained."""
         return False
+
+    @property
+    def answers_once(self) -> bool:
+        """A client may train several tasks in a round."""
+        return False
+
+    def own_figures(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """None."""
+        return ()
 
     def sync_policy(self, federation: Federation) -> SyncPolicy:
         """A barrier; where more clients are selected than needed, for the first that answer."""

@@ -29,6 +29,11 @@ class FedAvg(Synchronous):
 
     tasks_per_client: Literal["all", "one"] = "all"
 
+    @property
+    def answers_once(self) -> bool:
+        """With one task per client."""
+        return self.tasks_per_client == "one"
+
     def probabilities(self, state: ServerState, federation: Federation) -> Probabilities:
         """One for every eligible task, or uniform over them."""
         if self.tasks_per_client == "all":

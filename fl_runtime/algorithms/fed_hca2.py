@@ -44,6 +44,7 @@ from fl_runtime.algorithms.fed_hca2_aggregation import (
     shared_direction,
 )
 from fl_runtime.algorithms.fed_hca2_weights import (
+    WEIGHTS,
     Descent,
     HyperState,
     clamp,
@@ -111,6 +112,12 @@ class FedHCA2(Local):
         for name, value, fine, requirement in checks:
             if not fine:
                 raise InvalidInput(name, value, requirement)
+
+    def own_figures(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """Attention, hyper weights, and what came of the decisions about encoders."""
+        weights = (f"{end}{kind}" for kind in WEIGHTS for end in ("", "min_", "max_"))
+        counts = ("num-dead-weights", "num-undecided")
+        return ("attention_entropy", "attention_own", *weights, *counts)
 
     def init(self, federation: Federation, seed: int) -> HyperState:
         """Initial models; the weights begin when they are first used.

@@ -85,6 +85,11 @@ class FedRAM(FedRAMSettings):
         """The trunk, where there is one for all."""
         return self.share_trunk
 
+    def own_figures(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """The stage, its cost, and where the weights stand."""
+        common = ("stage", "training_cost", "min_client_weight", "max_client_weight")
+        return (*common, *(f"{task}/weight" for task in tasks))
+
     def companions(self, tasks: Sequence[Task], seed: int) -> tuple[Task, ...]:
         """A small proxy beside every task."""
         return tuple(companion(task, self.proxy_hidden, seed) for task in tasks)

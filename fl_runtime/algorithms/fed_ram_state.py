@@ -169,14 +169,14 @@ def answered(updates: Sequence[Update]) -> list[int]:
 def stage_figures(state: FedRAMState, stage: str, updates: Sequence[Update]) -> dict[str, float]:
     """For the history: the stage, its cost, and where the weights stand.
 
-    `cost` is parameters times examples trained, summed over updates; `TASK/weight` the mean over
-    clients of a task's weight.
+    `training_cost` is parameters times examples trained, summed over updates; `TASK/weight` the
+    mean over clients of a task's weight.
     """
     sizes = [sum(value.numel() for value in u.delta.values()) * u.num_examples for u in updates]
     means = np.mean(np.asarray(state.task_weights), axis=0)
     return {
         "stage": STAGES.index(stage) + 1,
-        "cost": sum(sizes),
+        "training_cost": sum(sizes),
         "min_client_weight": min(state.client_weights),
         "max_client_weight": max(state.client_weights),
         **{f"{task}/weight": float(w) for task, w in zip(state.agents, means, strict=True)},

@@ -22,6 +22,11 @@ from fl_runtime.training.federation import Federation
 class OneTaskPerClient(Synchronous):
     """Common part: every active client draws one task."""
 
+    @property
+    def answers_once(self) -> bool:
+        """One job per client and round."""
+        return True
+
     def assignments(
         self,
         probabilities: Probabilities,

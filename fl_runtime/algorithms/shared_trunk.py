@@ -65,6 +65,10 @@ class SharedTrunk(FedAvg):
         """The trunk."""
         return True
 
+    def own_figures(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """What came of the decisions about the trunk."""
+        return tuple(_figures([]))
+
     @abstractmethod
     def table(self, tasks: Sequence[str]) -> Mapping[str, Any]:
         """The method and its parameters, see `directions.METHODS`."""

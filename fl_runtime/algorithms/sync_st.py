@@ -72,6 +72,11 @@ class SyncST(Synchronous):
         """One barrier for all tasks."""
         return Barrier(self.first, per_task=True)
 
+    @property
+    def answers_once(self) -> bool:
+        """One job per client and round."""
+        return True
+
     def probabilities(self, state: ServerState, federation: Federation) -> Probabilities:
         """The shares of the unfinished tasks, where a client may train them."""
         unfinished = federation.eligible.any(axis=0)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.algorithms.reweighting import accuracy_inside_and_outside
 from fl_runtime.algorithms.update_variance import mean_and_spread
-from fl_runtime.metrics.round_metrics import Row
+from fl_runtime.metrics.round_metrics import CLIENT_METRICS, COST_METRICS, Row
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import PRIVATE, Update
 from fl_runtime.training.task import Params, Task, load_params
@@ -63,6 +63,12 @@ def client_figures(federation: Federation, state: ServerState, updates: Sequence
         },
         **compute_and_traffic((*federation.tasks, *federation.companions), updates),
     }
+
+
+def client_figure_names(tasks: Sequence[str]) -> list[str]:
+    """Names of the columns that `client_figures` gives for tasks of those names."""
+    per_task = (f"{task}/{name}" for task in tasks for name in ("eval_f1", "update_variance"))
+    return [*CLIENT_METRICS, *per_task, *COST_METRICS]
 
 
 def predictions(task: Task, params: Params) -> NDArray[np.int64]:

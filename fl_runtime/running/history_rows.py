@@ -1,7 +1,8 @@
 """What goes into the history: one row per recruitment, round, client failure and early stop.
 
 Columns about a setting that is off are left out: `num-failed` needs failures, `num-discarded` a
-server that does not wait for all clients, `num-stale` a bound of staleness.
+server that does not wait for all clients, `num-stale` a bound of staleness, `num-updates` clients
+that may bring several updates to one row. Which columns there are follows from the configuration.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from fl_runtime.configuration.schema import EarlyStopTable
-from fl_runtime.metrics.client_metrics import client_figures
+from fl_runtime.metrics.client_metrics import client_figure_names, client_figures
 from fl_runtime.metrics.round_metrics import (
     TIME_TO_TARGETS,
     held_out_metrics,
+    held_out_names,
     staleness_metrics,
     training_metrics,
 )
@@ -123,25 +125,50 @@ def round_row(
     test: Mapping[str, Evaluation],
 ) -> Figures:
     """The figures of a round."""
-    optional = {
-        "num-failed": (stats.failed, parts.timing.failures > 0.0),
-        "num-discarded": (
-            stats.discarded,
-            parts.algorithm.sync_policy(parts.federation).may_discard,
-        ),
-        "num-stale": (stats.stale, parts.algorithm.may_refuse),
-    }
     return {
         "server_round": current.state.server_round,
         "virtual_time": current.now,
-        "num-dropped": stats.dropped,
-        "num-rejected": stats.rejected,
-        **{name: count for name, (count, wanted) in optional.items() if wanted},
-        **training_metrics([task.name for task in parts.federation.tasks], stats.updates),
+        **_losses(parts, stats),
+        **training_metrics(
+            [task.name for task in parts.federation.tasks],
+            stats.updates,
+            answers_once=parts.algorithm.answers_once,
+        ),
         **staleness_metrics(stats.staleness),
         **held_out_metrics(validation, test),
         **_wanted_client_figures(parts, current, stats),
         **current.state.figures,
+    }
+
+
+def round_columns(parts: Parts) -> list[str]:
+    """Names of the figures that rows of rounds may hold; an algorithm's own may be absent."""
+    tasks = [task.name for task in parts.federation.tasks]
+    clients = client_figure_names(tasks) if parts.client_metrics else []
+    return [
+        "server_round",
+        "virtual_time",
+        *_losses(parts, RoundStats()),
+        *training_metrics(tasks, [], answers_once=parts.algorithm.answers_once),
+        *staleness_metrics([]),
+        *held_out_names(tasks),
+        *clients,
+        *parts.algorithm.own_figures(tasks),
+    ]
+
+
+def _losses(parts: Parts, stats: RoundStats) -> Figures:
+    """Jobs that brought nothing, by what became of them, where that can happen."""
+    discards = parts.algorithm.sync_policy(parts.federation).may_discard
+    optional = {
+        "num-failed": (stats.failed, parts.timing.failures > 0.0),
+        "num-discarded": (stats.discarded, discards),
+        "num-stale": (stats.stale, parts.algorithm.may_refuse),
+    }
+    return {
+        "num-dropped": stats.dropped,
+        "num-rejected": stats.rejected,
+        **{name: count for name, (count, wanted) in optional.items() if wanted},
     }
 
 

@@ -7,13 +7,16 @@ from dataclasses import replace
 
 import torch
 
+from fairopt.choices import suggestion
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, of_arm
-from fl_runtime.metrics.round_metrics import NO_FIGURES, TIME_TO_TARGETS
+from fl_runtime.history import EVERYONE
+from fl_runtime.metrics.round_metrics import MEAN_TASK_CHANGE, NO_FIGURES, TIME_TO_TARGETS
+from fl_runtime.metrics.run_figures import run_figure_names
 from fl_runtime.random_streams import torch_seed
 from fl_runtime.running.build import Parts, assemble
-from fl_runtime.running.recruitment import EVERYONE
+from fl_runtime.running.history_rows import round_columns
 from fl_runtime.running.stopping import check_early_stop
 from fl_runtime.training.local_training import Client, train_locally
 from fl_runtime.training.task import Task
@@ -39,6 +42,7 @@ def check_all_arms(config: Config) -> None:
             parts.algorithm.init(parts.federation, seed)
             _check_time_limit(arm, parts)
             _check_targets(parts)
+            _check_claimed(config, name, parts)
             for task in (*parts.federation.tasks, *parts.federation.companions):
                 _check_trains(task)
         except InvalidInput as error:
@@ -58,6 +62,17 @@ def _check_claims(config: Config) -> None:
         if metric == "budget" and EVERYONE in rules:
             requirement = f"used for arms that have one, not those with rule = {EVERYONE}"
             raise InvalidInput(where, metric, requirement)
+
+
+def _check_claimed(config: Config, name: str, parts: Parts) -> None:
+    """An arm has the figures that claims about it are about."""
+    figures = [*round_columns(parts), *run_figure_names([t.name for t in parts.federation.tasks])]
+    known = dict.fromkeys([*figures, TIME_TO_TARGETS, MEAN_TASK_CHANGE])
+    for index, claim in enumerate(config.claim):
+        if name in (claim.arm, claim.versus) and claim.metric not in known:
+            near = suggestion(claim.metric, known)
+            requirement = f'a figure of arm "{name}"{near}'
+            raise InvalidInput(f"claim.{index}.metric", claim.metric, requirement)
 
 
 def _check_time_limit(config: Config, parts: Parts) -> None:
