@@ -64,10 +64,6 @@ class History:
         """Rows of one run, round by round."""
         return self._runs.get((arm, seed, "round"), [])
 
-    def recruitment(self, arm: str, seed: int) -> dict[str, Any]:
-        """The first recruitment row of one run."""
-        return self._runs[arm, seed, "recruitment"][0]
-
     def recruitments(self, arm: str, seed: int) -> list[dict[str, Any]]:
         """All recruitment rows of one run."""
         return self._runs.get((arm, seed, "recruitment"), [])

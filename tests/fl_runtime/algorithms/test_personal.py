@@ -179,7 +179,7 @@ def test_one_ruined_personal_model_ruins_its_task_alone() -> None:
 
 def test_task_sets_say_who_trains_what() -> None:
     history = run(check_config(tree(task_sets=SETS)))
-    assert history.recruitment("local", 0)["take_up"] == dict.fromkeys(TASKS, 4)
+    assert history.recruitments("local", 0)[0]["take_up"] == dict.fromkeys(TASKS, 4)
     assert history.rounds("local", 0)[-1][f"{TASKS[0]}/num-clients"] == 4
 
 

@@ -191,7 +191,7 @@ def test_losses_between_updates_do_not_end_a_round() -> None:
     rows = rows_of(settings)
     assert all(row["wine/num-clients"] + row["iris/num-clients"] >= 1 for row in rows)
     assert rows[0]["num-dropped"] > 8
-    assert rows[0]["num-clients"] >= 20
+    assert rows[0]["num-updates"] >= 20 > 8 >= rows[0]["num-clients"]
 
 
 def test_later_recruitments_drift_and_the_first_does_not() -> None:
@@ -223,7 +223,7 @@ def test_recruitment_is_repeated_and_summed_up() -> None:
     assert [row["server_round"] for row in rows] == [0, 2, 4]
     figures = summarise(history, targets={})["arms"]["random"]
     assert figures["spend"]["mean"] == pytest.approx(sum(row["spend"] for row in rows))
-    assert figures["budget"] == 12.0
+    assert figures["budget"]["mean"] == 12.0
 
 
 @pytest.mark.parametrize(
