@@ -121,6 +121,7 @@ def recruitment_table(summary: Mapping[str, Any]) -> Table:
             for task in summary["tasks"]
         )
         table.add_row(escape(arm), *pairs, *_money(figures))
+    table.caption = "means over seeds of recruits per recruitment and of clients over all rounds"
     return table
 
 

@@ -66,7 +66,8 @@ def run(
     Args:
         config: A checked configuration.
         on_event: Called after each row of the history, in order; see `callbacks` for more than one.
-        out: Folder for the files of the run; None keeps everything in memory.
+        out: Folder for the files of the run, but for its report (`fl_runtime.runs` writes that);
+            None keeps everything in memory.
         fresh: Replace an earlier run at `out`.
 
     Returns:

@@ -222,9 +222,10 @@ def test_figures_of_seeds_of_unequal_length() -> None:
     assert figures(history, "x", "spend") == {0: 4.5, 1: 1.0}
     console = Console(width=150, file=StringIO())
     console.print(recruitment_table(summarise(history, targets={})))
-    assert "4.0 | 4.5" in console.file.getvalue()
-    cells = [cell.strip() for cell in console.file.getvalue().splitlines()[-2].split("│")]
-    assert cells[-3] == "4"
+    (line,) = [line for line in console.file.getvalue().splitlines() if line.startswith("│ x")]
+    cells = [cell.strip() for cell in line.split("│")]
+    assert cells[2] == "4.0 | 4.5"
+    assert cells[5] == "4"
 
 
 def test_claims_on_what_an_arm_does_not_have_are_refused_before_the_run(tmp_path: Path) -> None:
@@ -272,7 +273,11 @@ def test_rows_count_different_clients() -> None:
 def test_how_many_clients_and_updates_a_round_has(
     algorithm: str, table: dict[str, Any], clients: set[int], updates: set[int | None]
 ) -> None:
-    tree = small.tree(recruitment={"rule": "everyone"}, run={"algorithm": algorithm, "seeds": [0]})
+    tree = small.tree(
+        run={"algorithm": algorithm, "seeds": [0]},
+        clients={"delay": {"model": "exponential"}},
+        recruitment={"rule": "everyone"},
+    )
     rows = experiment.run(check_config({**tree, "algorithm": table, "arm": []})).rounds(
         algorithm, 0
     )
