@@ -10,6 +10,8 @@ says
 * `init(federation, seed)`: the first state;
 * `dispatch(state, federation, now)`: the state after dispatch and the jobs to start; the
   federation says who is recruited for which unfinished task, who is idle and what is in flight;
+* `inclusion(state, federation)`: the answers of that dispatch which each client and task can be
+  expected to bring, where that is known; importance weights divide by it;
 * `sync_policy(federation)`: what the server then waits for (a barrier, or the next arrival);
 * `accepts(state, update)`: whether an answer may count (false for one that is too old), and
   `may_refuse`: whether that ever happens;
@@ -36,6 +38,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fairopt.errors import InvalidInput
@@ -144,6 +148,10 @@ class Algorithm(Protocol):
         """Jobs for clients that are idle."""
         ...
 
+    def inclusion(self, state: Any, federation: Federation) -> NDArray[np.float64] | None:
+        """(num_clients, num_tasks) expected answers of the next dispatch that count, or None."""
+        ...
+
     def sync_policy(self, federation: Federation) -> SyncPolicy:
         """What the server waits for after a dispatch, before it aggregates."""
         ...
@@ -194,11 +202,6 @@ class InRounds:
     @property
     def shares_parts(self) -> bool:
         """Whether a task's model changes when another task is trained."""
-        return False
-
-    @property
-    def answers_once(self) -> bool:
-        """A client may train several tasks in a round."""
         return False
 
     def own_figures(self, tasks: Sequence[str]) -> tuple[str, ...]:
