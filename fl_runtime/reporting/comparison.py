@@ -102,7 +102,8 @@ def finished_part(label: str, config: Config, history: History) -> History:
     def done(arm: str, seed: int) -> bool:
         rounds = history.rounds(arm, seed)
         return bool(rounds) and (
-            history.stopped(arm, seed)
+            history.account(arm, seed) is not None
+            or history.stopped(arm, seed)
             or is_over(config, rounds[-1]["server_round"], rounds[-1]["virtual_time"])
         )
 

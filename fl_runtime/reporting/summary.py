@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 
 from fl_runtime.history import History
 from fl_runtime.metrics.round_metrics import CLIENT_METRICS, COST_METRICS
+from fl_runtime.reporting.accounts import account_of
 from fl_runtime.reporting.intervals import as_record, first_reach, interval, paired_difference
 
 HEADLINE = ("min_task_acc", "mean_task_acc", "var_task_acc", "jain")
@@ -38,7 +39,8 @@ def summarise(
     Returns:
         ``{"last", "tasks", "arms", "differences"}``. Each arm holds intervals of the headline
         metrics, the mean rank over tasks, accuracy per task, rounds to reach the targets, recruits
-        per task (`take_up`), spend, and clients per round, and with ``client-metrics`` those
+        per task (`take_up`), spend, clients per round, what became of its jobs over all seeds
+        (`account`; None where a run tells nothing), and with ``client-metrics`` those
         figures (`clients`) and compute and traffic of whole runs with their shares by stage
         (`work`); each difference holds `arm`, `versus` and the intervals of arm minus versus over
         the seeds they share, with the average per-task change as a share.
@@ -132,6 +134,7 @@ def _arm(
             task: float(np.mean([row["take_up"][task] for row in recruited]))
             for task in history.tasks
         },
+        "account": account_of(history, arm),
         "min_take_up": as_record(interval([row["min_take_up"] for row in recruited])),
         "spend": as_record(interval([row["spend"] for row in recruited])),
         "cost": as_record(interval([row["cost"] for row in recruited])),
