@@ -36,7 +36,8 @@ class Instant:
 
 def answered(job: Job, delta: Params) -> Update:
     """The update of a client with one example, with what the job echoes."""
-    metrics = {"train_loss": 1.0, "learning_rate": 1.0, **job.config.get("echo", {})}
+    losses = dict.fromkeys(("train_loss", "start_loss", "end_loss", "reference_loss"), 1.0)
+    metrics = {**losses, "learning_rate": 1.0, **job.config.get("echo", {})}
     return Update(job.task, job.client, job.version, delta, 1, metrics=metrics)
 
 
