@@ -90,6 +90,9 @@ def _check_comparable(label: str, config: Config, first: Config) -> None:
 def finished_part(label: str, config: Config, history: History) -> History:
     """The part of a history whose runs came to their end.
 
+    They have an account, or (those of earlier versions) said why they stopped, or their last round
+    is that of the configuration.
+
     Args:
         label: How messages name the run.
         config: Its configuration.

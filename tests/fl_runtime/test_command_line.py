@@ -77,7 +77,7 @@ def test_compare_leaves_out_what_is_not_finished(toml: Path, tmp_path: Path) -> 
     out = tmp_path / "run"
     call("run", toml, "--out", out, "--set", "num-server-rounds=2")
     lines = (out / HISTORY).read_text().splitlines(keepends=True)
-    (out / HISTORY).write_text("".join(lines[:-1]))
+    (out / HISTORY).write_text("".join(lines[:-2]))
     code, text, err = call("compare", out, "--json")
     assert code == 0
     assert "1 of 4 runs are left out" in err
