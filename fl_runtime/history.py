@@ -1,4 +1,4 @@
-"""The history of a run: one row per recruitment, round and client failure, as JSON lines."""
+"""The history of a run: its rows, in the order in which they happened, as JSON lines."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class History:
     A row of event `recruitment` holds `take_up` per task, `spend` and `cost`; a row of event
     `round` holds the metrics after that many server rounds; a row of event `incident` names the
     client whose job failed or whose update was rejected, and why; a row of event `stop` says that a
-    run ended early, or which targets it reached. All name their `arm` and `seed`.
+    run ended early, or which targets it reached; a row of event `account`, the last of every run,
+    says what became of the jobs it sent. All name their `arm` and `seed`.
 
     Attributes:
         rows: The rows.
@@ -75,6 +76,11 @@ class History:
     def stopped(self, arm: str, seed: int) -> bool:
         """Whether that run said why it ended: a figure that stopped improving, or its targets."""
         return (arm, seed, "stop") in self._runs
+
+    def account(self, arm: str, seed: int) -> dict[str, Any] | None:
+        """What became of the jobs of one run; None if it has not ended, or tells nothing."""
+        rows = self._runs.get((arm, seed, "account"), [])
+        return rows[0] if rows else None
 
     def figures(self, arm: str, metric: str) -> list[Series]:
         """A metric round by round, one array per seed; NaN where it is undefined."""
@@ -150,8 +156,10 @@ def _is_row(row: Any) -> bool:
         return {"reason", "task", "client", "server_round"} <= row.keys()
     if row.get("event") == "stop":
         return {"metric", "server_round"} <= row.keys()
-    figures = (value for key, value in row.items() if key not in ("event", "arm"))
+    figures = [value for key, value in row.items() if key not in ("event", "arm")]
     numeric = all(value is None or isinstance(value, int | float) for value in figures)
+    if row.get("event") == "account":
+        return numeric and {"asked", "answered", "in_flight"} <= row.keys()
     return (
         row.get("event") == "round" and numeric and {"min_task_acc", "server_round"} <= row.keys()
     )

@@ -32,9 +32,10 @@ class FedBuff(Asynchronous):
         exponent: a >= 0; 0 gives every update its full weight.
         server_learning_rate: :math:`\eta`.
 
-    Guarantee: with constant delays, all clients in flight, b = number of clients and a = 0, rounds
-    are those of federated averaging. With R jobs of one task in flight the mean staleness tends to
-    (R - 1) / b.
+    Guarantee: with R jobs of one task in flight and delays of finite mean, constant ones included,
+    the mean staleness tends to (R - 1) / b. With equal constant delays, all n clients in flight,
+    b = n and a = 0 the first aggregation is a round of federated averaging; later ones are not, for
+    all but one of their updates start from the version before (mean staleness 1 - 1 / n).
 
     Source: FedBuff (arXiv 2106.06639), one buffer per task; the weight by examples is ours, so that
     arms differ in timing only.

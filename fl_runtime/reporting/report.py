@@ -13,6 +13,7 @@ from fl_runtime.configuration.schema import Config
 from fl_runtime.history import History
 from fl_runtime.metrics.algorithm_metrics import signs
 from fl_runtime.reporting import tables
+from fl_runtime.reporting.accounts import account_table
 from fl_runtime.reporting.algorithm_plots import plot_figures
 from fl_runtime.reporting.claim_results import check_claims
 from fl_runtime.reporting.plots import plot_run
@@ -74,6 +75,7 @@ def print_tables(summary: Mapping[str, Any], console: Console) -> None:
         tables.clients_table(summary),
         tables.targets_table(summary),
         tables.recruitment_table(summary),
+        account_table(summary),
         tables.claims_table(summary),
         tables.signs_table(summary),
     )

@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 from fl_runtime.history import History
 from fl_runtime.metrics.round_metrics import CLIENT_METRICS, COST_METRICS
 from fl_runtime.metrics.run_figures import MONEY, Run, figures, round_of_target, rule, total
+from fl_runtime.reporting.accounts import account_of
 from fl_runtime.reporting.intervals import as_record, interval, paired_difference
 
 HEADLINE = ("min_task_acc", "mean_task_acc", "var_task_acc", "jain")
@@ -38,7 +39,8 @@ def summarise(
         ``{"last", "tasks", "arms", "differences"}``. Each arm holds intervals of the headline
         metrics, the mean rank over tasks, accuracy per task, rounds to reach the targets, recruits
         per task (`take_up`), spend, true cost and budget of whole runs, and clients per round and
-        task, all by `metrics.run_figures`; and with ``client-metrics`` those figures (`clients`)
+        task, all by `metrics.run_figures`; what became of its jobs over all seeds (`account`; None
+        where a run tells nothing); and with ``client-metrics`` those figures (`clients`)
         and compute and traffic of whole runs with their shares by stage (`work`). Each difference
         holds `arm`, `versus` and the intervals of arm minus versus over the seeds they share, with
         the average per-task change as a share.
@@ -127,6 +129,7 @@ def _arm(
             for task, target in targets.items()
             if target is not None
         },
+        "account": account_of(history, arm),
         "take_up": {task: over_seeds(f"{task}/take_up") for task in tasks},
         "min_take_up": over_seeds("min_take_up"),
         **{name: over_seeds(name) for name in MONEY},

@@ -1,4 +1,4 @@
-"""What goes into the history: one row per recruitment, round, client failure and early stop.
+"""The history's rows: per recruitment, round, client failure and early stop, and the account.
 
 Columns about a setting that is off are left out: `num-failed` needs failures, `num-discarded` a
 server that does not wait for all clients, `num-stale` a bound of staleness, `num-updates` clients
@@ -20,6 +20,7 @@ from fl_runtime.metrics.round_metrics import (
     staleness_metrics,
     training_metrics,
 )
+from fl_runtime.running.account import Account, account_row
 from fl_runtime.running.build import Parts
 from fl_runtime.running.run_state import RunState
 from fl_runtime.simulation.clock import PendingJob
@@ -73,7 +74,7 @@ class RoundStats:
     Attributes:
         updates: Updates that were aggregated, or buffered.
         staleness: How many versions old each was when it arrived.
-        dropped: Jobs that were never answered.
+        dropped: Jobs that were never answered, whenever they were sent.
         discarded: Answers that came too late for their round.
         stale: Answers that the algorithm did not accept.
         failures: Jobs that failed and updates that were rejected.
@@ -105,6 +106,18 @@ class RoundStats:
     def rejected(self) -> int:
         """Updates that would have ruined a model."""
         return len(self.failures) - self.failed
+
+    @property
+    def ends(self) -> Account:
+        """How many jobs came to which end."""
+        return Account(
+            answered=len(self.updates),
+            stale=self.stale,
+            discarded=self.discarded,
+            dropped=self.dropped,
+            failed=self.failed,
+            rejected=self.rejected,
+        )
 
     @property
     def wasted(self) -> int:
@@ -203,6 +216,17 @@ def stop_row(current: RunState, rule: EarlyStopTable) -> Figures:
         "metric": rule.metric,
         "best": current.patience.best,
         "patience": rule.patience,
+    }
+
+
+def closing_row(current: RunState) -> Figures | None:
+    """The account of a run at its end; None where an earlier version began it."""
+    if current.account is None:
+        return None
+    return {
+        "server_round": current.state.server_round,
+        "virtual_time": current.now,
+        **account_row(current.account, current.sent, current.pending),
     }
 
 

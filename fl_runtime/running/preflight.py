@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import replace
 
 import torch
@@ -18,6 +19,8 @@ from fl_runtime.random_streams import torch_seed
 from fl_runtime.running.build import Parts, assemble
 from fl_runtime.running.history_rows import round_columns
 from fl_runtime.running.stopping import check_early_stop
+from fl_runtime.simulation.delays import Constant
+from fl_runtime.simulation.sync_policies import NextArrival
 from fl_runtime.training.local_training import Client, train_locally
 from fl_runtime.training.task import Task
 
@@ -27,6 +30,8 @@ MOST_ROUNDS = 1e7
 
 def check_all_arms(config: Config) -> None:
     """Build every arm once, so that what is wrong is found before anything is written.
+
+    A warning says where the order of answers in an asynchronous arm is nothing but drawn.
 
     Raises:
         InvalidInput: Parts do not fit, a model cannot train on a client's batch or gives no finite
@@ -43,6 +48,7 @@ def check_all_arms(config: Config) -> None:
             _check_time_limit(arm, parts)
             _check_targets(parts)
             _check_claimed(config, name, parts)
+            _warn_of_ties(name, parts)
             for task in (*parts.federation.tasks, *parts.federation.companions):
                 _check_trains(task)
         except InvalidInput as error:
@@ -81,6 +87,22 @@ def _check_time_limit(config: Config, parts: Parts) -> None:
     if limit is not None and config.run.num_server_rounds is None and limit / mean > MOST_ROUNDS:
         requirement = f"at most {MOST_ROUNDS:g} times the mean delay {mean:g}"
         raise InvalidInput("run.time-limit", limit, requirement)
+
+
+def _warn_of_ties(arm: str, parts: Parts) -> None:
+    """Constant delays and equal speeds: everything an asynchronous server waits for ends at once.
+
+    Times that differ between tasks leave the answers of one task together.
+    """
+    slowness = parts.timing.slowness
+    asynchronous = isinstance(parts.algorithm.sync_policy(parts.federation), NextArrival)
+    together = isinstance(parts.timing.delay, Constant) and (slowness == slowness[0]).all()
+    if asynchronous and together:
+        warnings.warn(
+            f'arm "{arm}" is asynchronous, but delays are constant and clients equally fast: '
+            "their jobs end at the same moments, in an order that is drawn (set clients.delay)",
+            stacklevel=3,
+        )
 
 
 def _check_targets(parts: Parts) -> None:

@@ -183,7 +183,11 @@ def test_variance_compute_and_traffic_by_hand() -> None:
 @pytest.mark.parametrize("name", ["fed-avg", "fed-fair-mmfl", "fed-ast", "fed-async", "fed-ram"])
 def test_any_algorithm_has_them_on_request_and_they_change_nothing_else(name: str) -> None:
     own: dict[str, Any] = {"reference_rounds": 1, "proxy_rounds": 1} if name == "fed-ram" else {}
-    sections = {"run": {"algorithm": name, "seeds": [0]}, "recruitment": {"rule": "everyone"}}
+    sections: dict[str, Any] = {
+        "run": {"algorithm": name, "seeds": [0]},
+        "clients": {"delay": {"model": "uniform", "low": 0.5, "high": 1.5}},
+        "recruitment": {"rule": "everyone"},
+    }
     base = config(**sections).model_copy(update={"arm": (), "algorithm": own})
     wide = base.model_copy(update={"run": base.run.model_copy(update={"client_metrics": True})})
     rows, more = (run(settings).rounds(name, 0) for settings in (base, wide))

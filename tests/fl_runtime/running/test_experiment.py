@@ -32,7 +32,7 @@ CONFIG_ = config(
     clients={"dropout": 0.3, "delay": {"model": "shifted-exponential", "shift": 0.5, "mean": 1.0}}
 )
 RUNS, ROUNDS = 4, 3
-EVENTS = RUNS * (ROUNDS + 1)
+EVENTS = RUNS * (ROUNDS + 2)
 
 
 def history_bytes(folder: Path) -> bytes:
@@ -282,7 +282,7 @@ def test_a_data_function_that_gives_other_data_is_refused_at_whichever_load(tmp_
             run(settings, out=tmp_path / f"{change}")
         assert (tmp_path / f"{change}").exists() == (change > 3)
     CALLS.update(change=10**6)
-    assert len(resume(tmp_path / f"{loads}").rows) == RUNS * (ROUNDS + 1)
+    assert len(resume(tmp_path / f"{loads}").rows) == EVENTS
 
 
 KIND: dict[str, Any] = {"standardise": False, "family": ""}

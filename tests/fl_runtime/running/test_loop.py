@@ -30,6 +30,7 @@ from tests.fl_runtime.rounds import started
 from tests.fl_runtime.small import config
 
 EVERYONE = {"rule": "everyone"}
+UNEQUAL = {"model": "uniform", "low": 0.5, "high": 1.5}
 
 
 def single(algorithm: str = "random", /, **sections: dict[str, Any]) -> Config:
@@ -82,7 +83,7 @@ def test_stragglers_are_busy_until_they_end() -> None:
 
 def test_jobs_that_fail_are_counted_and_named_and_the_loop_goes_on() -> None:
     for algorithm in ("random", "fed-buff"):
-        history = run(single(algorithm, clients={"failures": 0.6}))
+        history = run(single(algorithm, clients={"failures": 0.6, "delay": UNEQUAL}))
         rows = history.rounds(algorithm, 0)
         incidents = history.incidents(algorithm, 0)
         assert len(rows) == 4
@@ -93,7 +94,7 @@ def test_jobs_that_fail_are_counted_and_named_and_the_loop_goes_on() -> None:
 
 def test_rounds_in_which_everybody_drops_out_keep_the_model() -> None:
     for algorithm in ("random", "fed-buff", "fed-async"):
-        rows = rows_of(single(algorithm, clients={"dropout": 0.9999}))
+        rows = rows_of(single(algorithm, clients={"dropout": 0.9999, "delay": UNEQUAL}))
         assert [row["server_round"] for row in rows] == [1, 2, 3, 4]
         assert {row["num-clients"] for row in rows} == {0}
         assert min(row["num-dropped"] for row in rows) >= 8
@@ -185,7 +186,7 @@ def test_losses_between_updates_do_not_end_a_round() -> None:
     settings = single(
         "fed-buff",
         run={"num_server_rounds": 3},
-        clients={"dropout": 0.5},
+        clients={"dropout": 0.5, "delay": UNEQUAL},
         algorithm={"buffer_size": 20},
     )
     rows = rows_of(settings)
@@ -249,8 +250,9 @@ def test_early_stop_ends_a_run_and_says_so() -> None:
     history = run(single(run={"num_server_rounds": 50, "early_stop": rule}))
     assert history.stopped("random", 0)
     assert [row["server_round"] for row in history.rounds("random", 0)] == [1, 2, 3]
-    assert history.rows[-1]["event"] == "stop"
-    assert history.rows[-1]["metric"] == "mean_task_acc"
+    stop, account = history.rows[-2:]
+    assert (stop["event"], stop["metric"]) == ("stop", "mean_task_acc")
+    assert account["event"] == "account"
 
 
 @pytest.mark.parametrize(
