@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.execution.executor import Executor
@@ -37,34 +38,49 @@ from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
 from fl_runtime.training.task import Evaluation, Examples, Params, Task
 
+Held = NDArray[np.bool_]
+"""Who holds what."""
+
 
 class Evaluator:
-    """Evaluates models on held-out data, each model once: most rounds leave some tasks alone."""
+    """Evaluates models on held-out data, each model once: most rounds leave some tasks alone.
+
+    Every method takes who holds which task now, (num_clients, num_tasks) bool: where clients have
+    models of their own, a task is judged by theirs.
+    """
 
     def __init__(self, tasks: Sequence[Task], companions: Sequence[Task] = ()) -> None:
         self._tasks = tasks
         self._companions = companions
         self._seen: dict[tuple[str, str, str], tuple[Params, Evaluation]] = {}
 
-    def validation(self, state: ServerState) -> dict[str, Evaluation]:
+    def validation(self, state: ServerState, held: Held) -> dict[str, Evaluation]:
         """On the data that decisions are made by."""
-        return {t.name: self._of(t, "v", state, t.validation) for t in self._tasks}
+        pairs = zip(self._tasks, held.T, strict=True)
+        return {t.name: self._of(t, "v", state, mine, t.validation) for t, mine in pairs}
 
-    def test(self, state: ServerState) -> dict[str, Evaluation]:
+    def test(self, state: ServerState, held: Held) -> dict[str, Evaluation]:
         """On the data that is only reported."""
-        return {t.name: self._of(t, "t", state, t.test) for t in self._tasks}
+        pairs = zip(self._tasks, held.T, strict=True)
+        return {t.name: self._of(t, "t", state, mine, t.test) for t, mine in pairs}
 
-    def ruined(self, state: ServerState) -> set[str]:
+    def ruined(self, state: ServerState, held: Held) -> set[str]:
         """Names of tasks and companions of which a model has no finite validation loss."""
-        everything = (*self._tasks, *self._companions)
-        seen = {t.name: self._of(t, "v", state, t.validation) for t in everything}
+        nobody = np.zeros(len(held), dtype=np.bool_)
+        seen = self.validation(state, held) | {
+            t.name: self._of(t, "v", state, nobody, t.validation) for t in self._companions
+        }
         return {name for name, one in seen.items() if not math.isfinite(one.loss)}
 
-    def _of(self, task: Task, kind: str, state: ServerState, examples: Examples) -> Evaluation:
+    def _of(
+        self, task: Task, kind: str, state: ServerState, holders: Held, examples: Examples
+    ) -> Evaluation:
         """The mean over the models that the task is evaluated by."""
         seen = [
             self._of_one(task, (task.name, kind, holder), params, examples)
-            for holder, params in state.evaluated(task.name).items()
+            for holder, params in state.evaluated(
+                task.name, np.flatnonzero(holders).tolist()
+            ).items()
         ]
         return seen[0] if len(seen) == 1 else Evaluation.mean(seen)
 
@@ -73,7 +89,7 @@ class Evaluator:
     ) -> Evaluation:
         """The evaluation of one model, from memory if it is of the very same parameters."""
         known = self._seen.get(key)
-        if known is None or known[0] is not params:
+        if known is None or any(known[0][name] is not value for name, value in params.items()):
             known = (params, task.evaluate(params, examples))
             self._seen[key] = known
         return known[1]
@@ -98,9 +114,9 @@ def one_round(
         wasted = 0 if seen.updates else wasted + seen.wasted
         if current.state.server_round == before and wasted >= parts.federation.num_clients:
             current = replace(current, state=parts.algorithm.aggregate(current.state, []))
-    validation = evaluator.validation(current.state)
+    validation = evaluator.validation(current.state, parts.federation.eligible)
     current = replace(current, state=current.state.observe(validation))
-    test = evaluator.test(current.state)
+    test = evaluator.test(current.state, parts.federation.eligible)
     row = round_row(parts, current, stats, validation, test)
     return _finished(parts, current, test), stats, row
 
@@ -169,7 +185,7 @@ def _aggregate_sound(
     sound = [update for update in accepted if update.is_finite]
     for _ in range(len(parts.federation.tasks) + 1):  # leaving out one task may break another
         after = algorithm.aggregate(state, sound) if sound or over else state
-        broken = evaluator.ruined(after)
+        broken = evaluator.ruined(after, parts.federation.eligible)
         if not broken:
             break
         rejected += [(RUINS_MODEL, update) for update in sound if update.task in broken]
