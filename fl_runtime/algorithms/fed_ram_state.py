@@ -91,6 +91,7 @@ class FedRAMState(ServerState):
             task_weights=first_task_weights(federation),
             client_weights=[1.0 / federation.num_clients] * federation.num_clients,
             references=ClientModels(shared=trunk_entries(proxies) if one_trunk else ()),
+            held=federation.eligible.tolist(),
         )
 
     def tree(self) -> dict[str, Any]:
