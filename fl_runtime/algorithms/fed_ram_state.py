@@ -198,7 +198,7 @@ def _mean_weights(state: FedRAMState) -> list[float]:
     """Per task, see `stage_figures`; NaN where nobody holds anything."""
     held = np.asarray(state.held, dtype=np.bool_)
     rows = [
-        shares_of_held(row, mine)
+        np.asarray(row) if mine.all() else shares_of_held(row, mine)  # a sum of one, to the bit
         for row, mine in zip(state.task_weights, held, strict=True)
         if mine.any()
     ]

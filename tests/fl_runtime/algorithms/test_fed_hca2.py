@@ -201,6 +201,13 @@ def assert_equal(one: PersonalState, two: PersonalState) -> None:
                 torch.testing.assert_close(value, other[key], rtol=0, atol=1e-7)
 
 
+def test_encoders_that_are_left_alone_take_no_mean_over_clients_alike() -> None:
+    fed = federation([[TASKS[0]]] * 3)
+    one = FedHCA2(shared_layers=("1",), encoder="own", decoder="own")
+    assert one.alike == "share"
+    assert_equal(after(one, fed, 2), after(Local(share_trunk=True, shared_layers=("1",)), fed, 2))
+
+
 def test_clients_of_one_kind_without_weights_are_fed_avg_in_their_encoders() -> None:
     fed = federation([[TASKS[0]]] * 3)
     off = FedHCA2(shared_layers=("1",), initial_weight=0.0, rate=0.0)
