@@ -189,7 +189,7 @@ def _wanted_client_figures(parts: Parts, current: RunState, stats: RoundStats) -
     """The figures about clients, where they are wanted."""
     if not parts.client_metrics:
         return {}
-    return client_figures(parts.federation, current.state, stats.updates)
+    return client_figures(parts.algorithm, parts.federation, current.state, stats.updates)
 
 
 def recruitment_row(parts: Parts, server_round: int) -> Figures:

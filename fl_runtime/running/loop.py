@@ -11,12 +11,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+import numpy as np
+
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.running.account import Account, in_flight
 from fl_runtime.running.build import Parts
 from fl_runtime.running.history_rows import RoundStats, round_row
 from fl_runtime.running.run_state import RunState
-from fl_runtime.running.step import step
+from fl_runtime.running.step import Held, step
 from fl_runtime.simulation.clock import withdraw
 from fl_runtime.training.task import Evaluation, Examples, Params, Task
 
@@ -24,46 +26,58 @@ from fl_runtime.training.task import Evaluation, Examples, Params, Task
 class Measuring(Protocol):
     """What evaluates models: an `Evaluator`, or in tests of the loop whoever stands for one."""
 
-    def validation(self, state: ServerState) -> Mapping[str, Evaluation]:
+    def validation(self, state: ServerState, held: Held) -> Mapping[str, Evaluation]:
         """On the data that decisions are made by."""
         ...
 
-    def test(self, state: ServerState) -> Mapping[str, Evaluation]:
+    def test(self, state: ServerState, held: Held) -> Mapping[str, Evaluation]:
         """On the data that is only reported."""
         ...
 
-    def ruined(self, state: ServerState) -> set[str]:
+    def ruined(self, state: ServerState, held: Held) -> set[str]:
         """Names of tasks of which a model has no finite validation loss."""
         ...
 
 
 class Evaluator:
-    """Evaluates models on held-out data, each model once: most rounds leave some tasks alone."""
+    """Evaluates models on held-out data, each model once: most rounds leave some tasks alone.
+
+    Every method takes who holds which task now, (num_clients, num_tasks) bool: where clients have
+    models of their own, a task is judged by theirs.
+    """
 
     def __init__(self, tasks: Sequence[Task], companions: Sequence[Task] = ()) -> None:
         self._tasks = tasks
         self._companions = companions
         self._seen: dict[tuple[str, str, str], tuple[Params, Evaluation]] = {}
 
-    def validation(self, state: ServerState) -> dict[str, Evaluation]:
+    def validation(self, state: ServerState, held: Held) -> dict[str, Evaluation]:
         """On the data that decisions are made by."""
-        return {t.name: self._of(t, "v", state, t.validation) for t in self._tasks}
+        pairs = zip(self._tasks, held.T, strict=True)
+        return {t.name: self._of(t, "v", state, mine, t.validation) for t, mine in pairs}
 
-    def test(self, state: ServerState) -> dict[str, Evaluation]:
+    def test(self, state: ServerState, held: Held) -> dict[str, Evaluation]:
         """On the data that is only reported."""
-        return {t.name: self._of(t, "t", state, t.test) for t in self._tasks}
+        pairs = zip(self._tasks, held.T, strict=True)
+        return {t.name: self._of(t, "t", state, mine, t.test) for t, mine in pairs}
 
-    def ruined(self, state: ServerState) -> set[str]:
+    def ruined(self, state: ServerState, held: Held) -> set[str]:
         """Names of tasks and companions of which a model has no finite validation loss."""
-        everything = (*self._tasks, *self._companions)
-        seen = {t.name: self._of(t, "v", state, t.validation) for t in everything}
+        nobody = np.zeros(len(held), dtype=np.bool_)
+        seen = self.validation(state, held) | {
+            t.name: self._of(t, "v", state, nobody, t.validation) for t in self._companions
+        }
         return {name for name, one in seen.items() if not math.isfinite(one.loss)}
 
-    def _of(self, task: Task, kind: str, state: ServerState, examples: Examples) -> Evaluation:
+    def _of(
+        self, task: Task, kind: str, state: ServerState, holders: Held, examples: Examples
+    ) -> Evaluation:
         """The mean over the models that the task is evaluated by."""
         seen = [
             self._of_one(task, (task.name, kind, holder), params, examples)
-            for holder, params in state.evaluated(task.name).items()
+            for holder, params in state.evaluated(
+                task.name, np.flatnonzero(holders).tolist()
+            ).items()
         ]
         return seen[0] if len(seen) == 1 else Evaluation.mean(seen)
 
@@ -72,7 +86,7 @@ class Evaluator:
     ) -> Evaluation:
         """The evaluation of one model, from memory if it is of the very same parameters."""
         known = self._seen.get(key)
-        if known is None or known[0] is not params:
+        if known is None or any(known[0][name] is not value for name, value in params.items()):
             known = (params, task.evaluate(params, examples))
             self._seen[key] = known
         return known[1]
@@ -106,9 +120,9 @@ def one_round(
         in_vain = wasted >= parts.federation.num_clients or (at_limit and not current.is_due)
         if current.state.server_round == before and in_vain:
             current = replace(current, state=parts.algorithm.aggregate(current.state, []))
-    validation = evaluator.validation(current.state)
+    validation = evaluator.validation(current.state, parts.federation.eligible)
     current = replace(current, state=current.state.observe(validation))
-    test = evaluator.test(current.state)
+    test = evaluator.test(current.state, parts.federation.eligible)
     row = round_row(parts, current, stats, validation, test)
     reached = {task for task, target in parts.targets.items() if test[task].accuracy >= target}
     return closed(parts, current, reached), stats, row

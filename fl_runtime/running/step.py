@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.execution.executor import Executor
@@ -35,11 +36,14 @@ from fl_runtime.simulation.sync_policies import Arrivals
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
 
+Held = NDArray[np.bool_]
+"""(num_clients, num_tasks), who holds what."""
+
 
 class Judge(Protocol):
     """Who says whether a model is still one."""
 
-    def ruined(self, state: ServerState) -> set[str]:
+    def ruined(self, state: ServerState, held: Held) -> set[str]:
         """Names of tasks of which a model has no finite validation loss."""
         ...
 
@@ -91,7 +95,7 @@ def _aggregate_sound(
     sound = [update for update in accepted if update.is_finite]
     for _ in range(len(parts.federation.tasks) + 1):  # leaving out one task may break another
         after = algorithm.aggregate(state, sound) if sound or over else state
-        broken = judge.ruined(after)
+        broken = judge.ruined(after, parts.federation.eligible)
         if not broken:
             break
         rejected += [(RUINS_MODEL, update) for update in sound if update.task in broken]

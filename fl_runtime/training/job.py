@@ -11,9 +11,6 @@ from torch import Tensor
 
 from fl_runtime.training.task import Params
 
-PRIVATE = "private"
-"""What a job echoes whose result stays on the client: nothing is sent."""
-
 
 @dataclass(frozen=True)
 class Job:

@@ -9,8 +9,9 @@ AdamW with decoupled decay: :math:`w \leftarrow (1 - \eta\lambda) w`, then
 :math:`w \leftarrow w - \eta \, \hat m / (\sqrt{\hat s} + \epsilon)` with
 :math:`\hat m = m / (1 - \beta_1^t)`, :math:`\hat s = s / (1 - \beta_2^t)`.
 
-State that a client keeps is a flat mapping of tensors, ``optimizer:<what>:<entry>``, on whatever
-device it was made; whatever else the client keeps passes through.
+State that a client keeps is a flat mapping of tensors, ``optimizer:<what>:<entry>`` with the name
+that the entry has in its model, on whatever device it was made; whatever else the client keeps
+passes through.
 
 Source: Sutskever et al. 2013 (momentum forms), Loshchilov and Hutter 2019 (arXiv 1711.05101).
 """
@@ -88,6 +89,32 @@ def optimizer_state(
         if entry in optimizer.state
         for slot, name in _names(settings, key)
         if isinstance(optimizer.state[entry].get(slot), Tensor)
+    }
+
+
+def entry_of(name: str) -> str:
+    """The entry that kept state is about; empty for what is no optimiser state.
+
+    Example:
+        >>> entry_of("optimizer:exp_avg:3.weight"), entry_of("optimizer:step:a task|3.weight")
+        ('3.weight', 'a task|3.weight')
+    """
+    word, _, rest = name.partition(":")
+    return rest.partition(":")[2] if word == STATE else ""
+
+
+def renamed(kept: Kept, names: Mapping[str, str]) -> dict[str, Tensor]:
+    """Kept optimiser state of some entries, under other names of these.
+
+    Args:
+        kept: What a client keeps.
+        names: New names by old ones; what is about no entry of these is left out.
+    """
+    return {
+        name.removesuffix(entry) + names[entry]: value
+        for name, value in kept.items()
+        for entry in [entry_of(name)]
+        if entry in names
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 from fl_runtime.algorithms.base import Algorithm, ServerState
 from fl_runtime.execution.executor import Executor
 from fl_runtime.running.build import Parts
+from fl_runtime.running.step import Held
 from fl_runtime.simulation.availability import Always, Availability
 from fl_runtime.simulation.clock import Timing
 from fl_runtime.training.federation import Federation
@@ -49,15 +50,15 @@ class Told:
     accuracy: Callable[[ServerState, str], float] = lambda state, task: 0.5
     ruins: Callable[[ServerState], set[str]] = lambda state: set()
 
-    def validation(self, state: ServerState) -> Mapping[str, Evaluation]:
+    def validation(self, state: ServerState, held: Held) -> Mapping[str, Evaluation]:
         """Of every task."""
         return {name: Evaluation(1.0, self.accuracy(state, name)) for name in self.names}
 
-    def test(self, state: ServerState) -> Mapping[str, Evaluation]:
+    def test(self, state: ServerState, held: Held) -> Mapping[str, Evaluation]:
         """The same."""
-        return self.validation(state)
+        return self.validation(state, held)
 
-    def ruined(self, state: ServerState) -> set[str]:
+    def ruined(self, state: ServerState, held: Held) -> set[str]:
         """Nothing, unless it is told so."""
         return self.ruins(state)
 

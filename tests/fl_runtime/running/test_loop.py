@@ -136,7 +136,8 @@ def test_bad_updates_are_rejected_counted_and_named(algorithm: str) -> None:
     assert reasons["not finite"] == {3}
     assert reasons["failed"] == {6}
     assert 5 in reasons["ruins model"]
-    assert evaluator.test(current.state)["wine"].accuracy > 0.0
+    test = evaluator.test(current.state, parts.federation.eligible)
+    assert test["wine"].accuracy > 0.0
 
 
 BUFFER = {"buffer_size": 2}
