@@ -14,6 +14,7 @@ from fl_runtime.algorithms.asynchronous import (
 )
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
+from fl_runtime.training.stacks import alone
 from fl_runtime.validation_errors import check_at_least, check_positive
 
 
@@ -74,7 +75,7 @@ class FedBuff(Asynchronous):
         weight = math.pow(1.0 + age, -self.exponent)
         kept = (
             *state.buffers[update.task],
-            BufferedUpdate(weight, update.num_examples, update.delta),
+            BufferedUpdate(weight, update.num_examples, alone(update.delta)),
         )
         if len(kept) < self._size(state, update.task):
             return state.keeping(update.task, kept)

@@ -24,6 +24,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from fl_runtime.training.stacks import Stack
 from fl_runtime.training.task import LocalTraining
 
 BETAS = (0.9, 0.999)
@@ -41,7 +42,6 @@ SLOTS: Mapping[str, tuple[str, ...]] = {
 }
 """Tensors per entry that an optimiser remembers, as PyTorch names them."""
 
-Stack = dict[str, Tensor]
 Kept = Mapping[str, Tensor]
 
 
@@ -156,9 +156,15 @@ class StackedOptimizer:
             slope = move = slope.add(value, alpha=settings.weight_decay)
         if settings.momentum:
             speed = self._slots["momentum_buffer", key]
-            _assign(speed, torch.add(slope, speed, alpha=settings.momentum), moving)
+            if moving is None:
+                torch.add(slope, speed, alpha=settings.momentum, out=speed)
+            else:
+                _assign(speed, torch.add(slope, speed, alpha=settings.momentum), moving)
             move = slope.add(speed, alpha=settings.momentum) if settings.nesterov else speed
-        _assign(value, value.sub(move, alpha=settings.learning_rate), moving)
+        if moving is None:
+            value.sub_(move, alpha=settings.learning_rate)
+        else:
+            _assign(value, value.sub(move, alpha=settings.learning_rate), moving)
 
     def _adamw(self, key: str, value: Tensor, slope: Tensor, moving: Tensor | None) -> None:
         """Adam with decoupled weight decay, each client at its own step number."""
