@@ -14,7 +14,9 @@ from fl_runtime.history import EVERYONE
 from fl_runtime.running.recruitment import DRIFTS, RULE_NOTES
 from fl_runtime.simulation.availability import AVAILABILITIES
 from fl_runtime.simulation.delays import DELAY_MODELS
+from fl_runtime.training.losses import LOSSES
 from fl_runtime.training.models import MODELS
+from fl_runtime.training.scores import METRICS
 from mechanisms.studies.cost_distributions import DISTRIBUTIONS
 
 
@@ -35,6 +37,12 @@ def catalogue() -> dict[str, dict[str, str]]:
         },
         "models": _first_lines(MODELS)
         | {"package.module:factory": "a function (example_shape, num_classes, hidden) -> Module"},
+        "losses": _first_lines(LOSSES)
+        | {"package.module:object": "(outputs, targets) -> (n,), or sums and counts (n,)"},
+        "metrics": _first_lines(METRICS)
+        | {
+            "package.module:object": "(outputs, targets) -> (n,) with higher_is_better, or a Metric"
+        },
         "partitions": dict(PARTITIONS),
         "recruitment rules": {EVERYONE: "all clients, unpaid", **RULE_NOTES},
         "cost distributions": _first_lines(DISTRIBUTIONS),

@@ -18,6 +18,35 @@ from fairopt.errors import InvalidInput
 
 Series = NDArray[np.float64]
 
+
+@dataclass(frozen=True)
+class Score:
+    """How a task is scored.
+
+    Attributes:
+        metric: Name of the figure.
+        higher_is_better: Its direction.
+
+    Example:
+        >>> Score().column("a"), Score("rmse", False).reached(0.5, target=0.6)
+        ('a/eval_acc', True)
+    """
+
+    metric: str = "acc"
+    higher_is_better: bool = True
+
+    def column(self, task: str) -> str:
+        """The score of a task on its test set, in rows of rounds."""
+        return f"{task}/eval_{self.metric}"
+
+    def reached(self, score: float, *, target: float) -> bool:
+        """Whether a score is as good as the target."""
+        return score >= target if self.higher_is_better else score <= target
+
+
+ACCURACY = Score()
+"""How tasks are scored that say nothing."""
+
 EVERYONE = "everyone"
 """The recruitment rule without an auction: all clients train all tasks, unpaid."""
 
@@ -48,6 +77,30 @@ class History:
         """Names of the tasks, in their order."""
         rows = [row for row in self.rows if row["event"] == "recruitment"]
         return list(rows[0]["take_up"]) if rows else []
+
+    @cached_property
+    def scores(self) -> dict[str, Score]:
+        """How every task is scored; by accuracy where the first recruitment says nothing."""
+        rows = [row for row in self.rows if row["event"] == "recruitment"]
+        told = rows[0].get("scores", {}) if rows else {}
+        return {
+            task: Score(told[task]["metric"], told[task]["higher-is-better"])
+            if task in told
+            else ACCURACY
+            for task in self.tasks
+        }
+
+    @property
+    def by_accuracy(self) -> bool:
+        """Whether all tasks are scored by accuracy."""
+        return all(score == ACCURACY for score in self.scores.values())
+
+    @cached_property
+    def metrics(self) -> dict[str, list[str]]:
+        """Names of the metrics of every task; the first one is its score."""
+        rows = [row for row in self.rows if row["event"] == "round"]
+        columns = list(rows[0]) if rows else []
+        return {task: _metric_names(task, columns) for task in self.tasks}
 
     def seeds(self, arm: str) -> list[int]:
         """Seeds of an arm, in order."""
@@ -141,6 +194,13 @@ def history_of(content: bytes, path: Path) -> History:
     return History(rows)
 
 
+def _metric_names(task: str, columns: Sequence[str]) -> list[str]:
+    """Of a task, by the columns that are there for both held-out sets."""
+    start = f"{task}/val_"
+    names = [column.removeprefix(start) for column in columns if column.startswith(start)]
+    return [name for name in names if name != "loss"] or [ACCURACY.metric]
+
+
 def _is_row(row: Any) -> bool:
     """Whether a line has the keys and types that reports rely on."""
     if not isinstance(row, dict) or not isinstance(row.get("arm"), str):
@@ -160,9 +220,8 @@ def _is_row(row: Any) -> bool:
     numeric = all(value is None or isinstance(value, int | float) for value in figures)
     if row.get("event") == "account":
         return numeric and {"asked", "answered", "in_flight"} <= row.keys()
-    return (
-        row.get("event") == "round" and numeric and {"min_task_acc", "server_round"} <= row.keys()
-    )
+    across = {"min_task_acc", "min_task_score"} & row.keys()
+    return row.get("event") == "round" and numeric and bool(across) and "server_round" in row
 
 
 def finite_figures(row: Mapping[str, Any]) -> dict[str, Any]:

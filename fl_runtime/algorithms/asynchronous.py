@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
-from fl_runtime.algorithms.base import ServerState
+from fl_runtime.algorithms.base import ServerState, check_comparable
 from fl_runtime.algorithms.exchange import Exchange, everything
 from fl_runtime.algorithms.fed_fair_mmfl import FedFairMMFL
 from fl_runtime.algorithms.one_task_per_client import RandomAllocation, draw_tasks
@@ -231,6 +231,8 @@ class Asynchronous(ByArrival):
         if self.concurrency is not None and not 1 <= self.concurrency <= count:
             raise InvalidInput("algorithm.concurrency", self.concurrency, f"in 1 .. {count}")
         refuse_over_selection(federation)
+        if self.allocation == "fair":
+            check_comparable(self.signal, federation.tasks)
         return AsynchronousState.initial(federation, seed)
 
     def dispatch(

@@ -64,7 +64,8 @@ class ServerState:
         server_round: Rounds finished (aggregations, in asynchronous systems).
         models: Global parameters by task.
         validation_loss: Latest validation loss by task, empty before the first measurement.
-        validation_error: Latest share of validation examples that were misclassified, by task.
+        validation_error: Latest error of the validation score by task (`scores.Scale`; the share of
+            wrong answers, of accuracies), where the task has a scale.
         client_states: What clients keep, by task and by the client's number as a string (keys of a
             checkpoint are strings). What they keep once for a trunk that their tasks train together
             is under `TRUNK` instead of a task.
@@ -158,7 +159,7 @@ class ServerState:
     def observe(self, validation: Mapping[str, Evaluation]) -> Self:
         """The same state with fresh measurements of some tasks."""
         losses = {task: seen.loss for task, seen in validation.items()}
-        errors = {task: 1.0 - seen.accuracy for task, seen in validation.items()}
+        errors = {task: seen.error for task, seen in validation.items() if seen.error is not None}
         return replace(
             self,
             validation_loss={**self.validation_loss, **losses},
@@ -295,3 +296,20 @@ def check_priority(priority: tuple[float, ...], num_tasks: int) -> None:
     if not (fits and all(0.0 < share < math.inf for share in priority)):
         requirement = f"empty or {num_tasks} positive numbers, one per task"
         raise InvalidInput("algorithm.priority", priority, requirement)
+
+
+def check_comparable(signal: str, tasks: Sequence[Task]) -> None:
+    """Refuse a signal that is in several units: shares of clients would follow the units.
+
+    Raises:
+        InvalidInput: Tasks have different losses, or one has a score without a scale.
+    """
+    if signal == "loss" and any(task.loss != tasks[0].loss for task in tasks):
+        names = ", ".join(task.name for task in tasks if task.loss != tasks[0].loss)
+        requirement = f'"error": task {names} has another loss than task {tasks[0].name}'
+        raise InvalidInput("algorithm.signal", "loss", requirement)
+    for task in tasks:
+        if signal == "error" and task.scale is None:
+            score = next(iter(task.metrics))
+            requirement = f'given for signal = "error": score {score} has no worst value of its own'
+            raise InvalidInput(f"task.{task.name}.range", "nothing", requirement)

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from fairopt import InvalidInput, client_task_probabilities
-from fl_runtime.algorithms.base import ServerState, check_priority
+from fl_runtime.algorithms.base import ServerState, check_comparable, check_priority
 from fl_runtime.algorithms.one_task_per_client import OneTaskPerClient
 from fl_runtime.algorithms.synchronous import Probabilities
 from fl_runtime.training.federation import Federation
@@ -24,8 +24,9 @@ class FedFairMMFL(OneTaskPerClient):
     Attributes:
         alpha: Power of the loss, in [1, inf]; 1 ignores the losses (with equal priorities it is
             the random allocation), inf sends every client to its worst task.
-        signal: What stands for :math:`f_s`: validation `loss`, or validation `error` (the share of
-            misclassified examples, which has the same range in every task).
+        signal: What stands for :math:`f_s`: validation `loss` of tasks with one loss, or validation
+            `error` (of the score, on the task's scale: of accuracies the share of misclassified
+            examples).
         priority: One positive weight per task, or empty for equal weights.
         aggregation: See `Synchronous`. With `data-weighted` or `plain` means fairness decides how
             many clients train a task; with `importance` the expected step of every task is that of
@@ -52,8 +53,9 @@ class FedFairMMFL(OneTaskPerClient):
             raise InvalidInput("alpha", self.alpha, "a number in [1, inf]")
 
     def init(self, federation: Federation, seed: int) -> ServerState:
-        """Initial models, if the priorities fit the tasks."""
+        """Initial models, if the priorities fit the tasks, and the signal is in one unit."""
         check_priority(self.priority, len(federation.tasks))
+        check_comparable(self.signal, federation.tasks)
         return super().init(federation, seed)
 
     def probabilities(self, state: ServerState, federation: Federation) -> Probabilities:

@@ -7,6 +7,7 @@ an update ruins it, checkpoints hold it among the state's models; nothing report
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -24,7 +25,7 @@ from fl_runtime.random_streams import torch_seed
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
 from fl_runtime.training.models import build_model
-from fl_runtime.training.task import Params, Task, float_state, num_logits
+from fl_runtime.training.task import Params, Task, float_state, output_shape
 
 STAGES = ("reference", "proxy", "agent")
 """In order; the figure `stage` counts them from one."""
@@ -35,13 +36,14 @@ SUFFIX = ".proxy"
 
 def companion(task: Task, hidden: Sequence[int], seed: int) -> Task:
     """The task with a small model: an `mlp` of those widths, or a `linear` one without any."""
-    examples = task.validation.features
+    examples, outputs = task.validation.features, output_shape(task)
     model = build_model(
         "mlp" if hidden else "linear",
         tuple(examples.shape[1:]),
-        num_logits(task),
+        outputs if len(outputs) > 1 else math.prod(outputs),
         hidden,
         seed=torch_seed(seed, "initial model", task.name + SUFFIX),
+        example=None if examples.is_floating_point() else examples[:1].cpu(),
     ).to(examples.device)
     initial = {key: value.clone() for key, value in float_state(model).items()}
     return replace(task, name=task.name + SUFFIX, model=model, initial=initial, fixed={})

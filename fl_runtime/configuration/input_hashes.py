@@ -15,7 +15,7 @@ from typing import Any
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config, TaskSection
 from fl_runtime.configuration.toml_files import arm_configs
-from fl_runtime.data.dataset import Dataset
+from fl_runtime.data.dataset import Data, Dataset
 from fl_runtime.data.registry import load_dataset
 
 _FILE_KINDS = ("idx:", "npz:")
@@ -62,7 +62,7 @@ def fingerprints(config: Config) -> dict[str, str]:
     return found
 
 
-def load_recorded(source: str, inputs: Mapping[str, str]) -> Dataset:
+def load_recorded(source: str, inputs: Mapping[str, str]) -> Dataset | Data:
     """A data set, which is the recorded one where there is a record of it.
 
     Args:
@@ -90,8 +90,10 @@ def check_recorded(key: str, table: Mapping[str, Any], inputs: Mapping[str, str]
         raise InvalidInput(file, "changed", "the data that the run began with")
 
 
-def _of_dataset(dataset: Dataset) -> str:
+def _of_dataset(dataset: Dataset | Data) -> str:
     """Hash of everything in a data set; what is as by default adds nothing, as in early records."""
+    if isinstance(dataset, Data):
+        return _of_data(dataset)
     digest = hashlib.sha256(repr(dataset.features.shape).encode())
     digest.update(dataset.features.tobytes())
     digest.update(dataset.labels.tobytes())
@@ -101,6 +103,16 @@ def _of_dataset(dataset: Dataset) -> str:
         digest.update(f"family {dataset.family}".encode())
     if dataset.standardise:
         digest.update(b"standardise")
+    return digest.hexdigest()
+
+
+def _of_data(data: Data) -> str:
+    """Hash of everything in data of any kind."""
+    what = (data.outputs, data.standardise, data.family, data.strata is None)
+    digest = hashlib.sha256(repr(what).encode())
+    for array in (data.inputs, data.targets, data.cut_by):
+        digest.update(repr((array.shape, array.dtype.str)).encode())
+        digest.update(array.tobytes())
     return digest.hexdigest()
 
 

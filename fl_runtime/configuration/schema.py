@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 from fairopt.errors import InvalidInput
+from fl_runtime.training.scores import ACC, metric_name
 from fl_runtime.validation_errors import kebab
 
 LARGEST_STEP = 1e6
@@ -40,6 +41,11 @@ Label = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f
 """What tables and pictures show: printable, of readable length."""
 
 Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+Entry = str | dict[str, Any]
+"""A name, ``package.module:object``, or a table of `name` and fields."""
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+End = Finite | Literal["initial", "reference"]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Step = Annotated[float, Field(gt=0.0, le=LARGEST_STEP)]
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -62,13 +68,13 @@ class EarlyStopTable(Section):
         metric: A figure of the held-out sets, see
             `fl_runtime.metrics.round_metrics.held_out_names`.
         patience: Rounds without an improvement after which the run ends.
-        mode: Whether larger values are better.
+        mode: Whether larger values are better; by default as the metric has it.
         min_delta: An improvement counts from this size on.
     """
 
     metric: Name = "min_task_acc"
     patience: Count
-    mode: Literal["max", "min"] = "max"
+    mode: Literal["max", "min"] | None = None
     min_delta: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
 
 
@@ -86,7 +92,7 @@ class RunSection(Section):
         threads: Intra-op threads of PyTorch; one is fastest for small models.
         report_rounds: The summary averages each metric over this many last rounds.
         early_stop: End a run whose `metric` has not improved for `patience` rounds.
-        stop_at_targets: A task that reaches its target accuracy is finished, and a run with it when
+        stop_at_targets: A task that reaches its target is finished, and a run with it when
             all are.
         checkpoint_every: Rounds between checkpoints; after a kill the rounds since the last one are
             done again. Where an aggregation is quicker than a checkpoint, rarer ones save time.
@@ -132,7 +138,16 @@ class TaskSection(Section):
         weight_decay: L2 penalty of `sgd`, decoupled decay of `adamw`.
         persist_optimizer: Clients keep the optimiser's state from job to job.
         precision: `bfloat16` for mixed precision in local training.
-        target_accuracy: Test accuracy whose first round the summary reports.
+        loss: What is trained on, see `fl_runtime.training.losses.loss_of`; cross-entropy of labels
+            by default.
+        metrics: What is measured, see `fl_runtime.training.scores.metric_of`; the first one is the
+            task's score. Accuracy by default.
+        range: Worst and best score, which tasks are compared by: numbers, `initial` for that of the
+            initial model on validation data, or `reference`. By default those of the metric, if it
+            has such.
+        reference: Score of a model that was trained for this task alone.
+        target: Test score whose first round the summary reports.
+        target_accuracy: The same for a task that is scored by accuracy.
         validation_fraction: Share of the examples that feeds decisions.
         test_fraction: Share of the examples that is only reported.
     """
@@ -148,9 +163,34 @@ class TaskSection(Section):
     weight_decay: Annotated[float, Field(ge=0.0, le=LARGEST_STEP)] = 0.0
     persist_optimizer: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
+    loss: Entry | None = None
+    metrics: Annotated[Listed[Entry], Field(min_length=1)] | None = None
+    range: Annotated[Listed[End], Field(min_length=2, max_length=2)] | None = None
+    reference: Finite | None = None
+    target: Finite | None = None
     target_accuracy: Fraction | None = None
     validation_fraction: HeldOut = 0.2
     test_fraction: HeldOut = 0.2
+
+    @model_validator(mode="after")
+    def _fits(self) -> TaskSection:
+        """One target, of the kind of the score."""
+        if self.target_accuracy is not None and self.target is not None:
+            raise InvalidInput("target", self.target, "absent beside target-accuracy")
+        if self.target_accuracy is not None and self.metric_names[0] != ACC:
+            requirement = f"absent for a task that is scored by {self.metric_names[0]}: use target"
+            raise InvalidInput("target_accuracy", self.target_accuracy, requirement)
+        return self
+
+    @property
+    def goal(self) -> float | None:
+        """The target, by either key."""
+        return self.target_accuracy if self.target is None else self.target
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """What metrics are called in the history; the first one is the score."""
+        return (ACC,) if self.metrics is None else tuple(map(metric_name, self.metrics))
 
 
 class SpeedsTable(Section):
@@ -276,7 +316,8 @@ class ClaimSection(Section):
         metric: A figure of a run (`metrics.run_figures`): a column of rows of rounds, averaged over
             the last `report-rounds`; one of the whole run, such as `spend` or `time-to-targets`,
             the virtual time at which every task has reached its target; or (with `versus`)
-            `mean-task-change`, the mean over tasks of (a - b) / b in accuracies.
+            `mean-task-change`, the mean over tasks of (a - b) / b in scores, positive where a is
+            better; or `delta-m`, the same against the `reference` of every task.
         arm: The arm it is about.
         versus: The arm to compare with; none to look at the figure itself.
         expect: `greater` or `less` than `margin`, or `within` plus and minus `margin`.

@@ -48,6 +48,9 @@ LISTS = ("task", "arm", "claim")
 YOUNG_SWITCHES = ("stop_at_targets", "client_metrics")
 """Switches of ``[run]`` that early histories did not know, and which they had off."""
 
+YOUNG_KEYS = ("loss", "metrics", "range", "reference", "target")
+"""Keys of ``[[task]]`` that early histories did not know, and which they had not set."""
+
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "run": RunSection,
     "task": TaskSection,
@@ -175,6 +178,10 @@ def digest(config: Config) -> str:
     tree = config.model_dump(
         exclude={"versions": True, "claim": True, "run": run, "clients": clients}
     )
+    tree["task"] = [
+        {key: value for key, value in task.items() if value is not None or key not in YOUNG_KEYS}
+        for task in tree["task"]
+    ]
     return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
 
 

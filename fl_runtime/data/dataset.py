@@ -1,8 +1,11 @@
-"""A data set: features, integer labels and the number of classes, whatever it comes from."""
+"""A data set: examples and their targets, whatever they come from.
+
+`Dataset` is the classification case, with one integer label per example; `Data` is any other.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +41,11 @@ class Dataset:
     def cut_by(self) -> NDArray[np.int64]:
         """What splits and partitions go by."""
         return self.labels if self.strata is None else self.strata
+
+    @property
+    def num_strata(self) -> int:
+        """How many of them there are."""
+        return self.num_classes if self.strata is None else int(self.strata.max()) + 1
 
     @classmethod
     def from_arrays(cls, features: object, labels: object, *, source: str) -> Dataset:
@@ -78,6 +86,109 @@ class Dataset:
                 "at least two classes numbered from 0, each with an example",
             )
         return cls(narrow, y.astype(np.int64), int(found.size))
+
+
+@dataclass(frozen=True)
+class Data:
+    """Examples with targets of any kind.
+
+    Missing targets are NaN in floats and -100 in integers, at any place.
+
+    Attributes:
+        inputs: (n, ...) numbers; floats become float32, integers int64.
+        targets: (n, ...) numbers, likewise.
+        outputs: What a model factory is told instead of a number of classes: how many numbers (or
+            logits) it gives, or their shape.
+        strata: (n,) classes to split and deal by. By default those of the targets, if these are one
+            class per example, and otherwise one for all.
+        standardise: As in `Dataset`, for inputs that are floats.
+        family: As in `Dataset`.
+
+    Example:
+        >>> Data(np.zeros((4, 3)), np.array([0.5, np.nan, 1.0, 2.0]), 1).num_strata
+        1
+    """
+
+    inputs: NDArray[Any]
+    targets: NDArray[Any]
+    outputs: int | tuple[int, ...]
+    strata: NDArray[np.int64] | None = None
+    standardise: bool = False
+    family: str = ""
+
+    @property
+    def cut_by(self) -> NDArray[np.int64]:
+        """What splits and partitions go by."""
+        if self.strata is not None:
+            return self.strata
+        y = self.targets
+        labels = y.ndim == 1 and y.dtype.kind in "iu" and isinstance(self.outputs, int)
+        if labels and int(y.min()) >= 0 and int(y.max()) < self.outputs:  # type: ignore[operator]
+            return y.astype(np.int64)
+        return np.zeros(len(y), dtype=np.int64)
+
+    @property
+    def num_strata(self) -> int:
+        """How many of them there are."""
+        return int(self.cut_by.max()) + 1
+
+    def checked(self, source: str) -> Data:
+        """The same with arrays of known types.
+
+        Args:
+            source: Where they come from, for the error message.
+
+        Raises:
+            InvalidInput: Arrays are not numbers or not of one length, inputs are not finite,
+                targets are infinite, or there are no outputs.
+        """
+        x, y = (
+            _numbers(self.inputs, f"{source} inputs"),
+            _numbers(self.targets, f"{source} targets"),
+        )
+        if x.ndim < 2 or len(x) == 0:
+            raise InvalidInput(f"{source} inputs", x.shape, "of shape (n, ...) with an example")
+        if len(y) != len(x):
+            raise InvalidInput(f"{source} targets", y.shape, f"one entry per example, {len(x)}")
+        if x.dtype.kind == "f" and not np.isfinite(x).all():
+            raise InvalidInput(f"{source} inputs", "NaN, infinity or overflow", "finite float32")
+        if y.dtype.kind == "f" and np.isinf(y).any():
+            raise InvalidInput(f"{source} targets", "infinity", "finite, or NaN where missing")
+        shape = (self.outputs,) if isinstance(self.outputs, int) else self.outputs
+        whole = isinstance(shape, tuple) and all(type(n) is int and n >= 1 for n in shape)
+        if not whole or not shape:
+            raise InvalidInput(f"{source} outputs", self.outputs, "a number >= 1, or a shape")
+        strata = None if self.strata is None else _array(self.strata, f"{source} strata")
+        if strata is not None and (
+            strata.shape != (len(x),) or strata.dtype.kind not in "iu" or int(strata.min()) < 0
+        ):
+            requirement = f"{len(x)} integers >= 0, one per example"
+            raise InvalidInput(f"{source} strata", strata.shape, requirement)
+        strata = None if strata is None else strata.astype(np.int64)
+        return replace(self, inputs=x, targets=y, strata=strata)
+
+
+def as_data(dataset: Dataset | Data) -> Data:
+    """The classification case as any other."""
+    if isinstance(dataset, Data):
+        return dataset
+    return Data(
+        dataset.features,
+        dataset.labels,
+        dataset.num_classes,
+        strata=dataset.cut_by,
+        standardise=dataset.standardise,
+        family=dataset.family,
+    )
+
+
+def _numbers(values: object, name: str) -> NDArray[Any]:
+    """Values of unknown origin as float32 or int64."""
+    found = _array(values, name)
+    if found.dtype.kind not in "fiub" or found.ndim == 0:
+        raise InvalidInput(name, f"{found.dtype} {found.shape}", "numbers (n, ...)")
+    with np.errstate(over="ignore"):
+        return found.astype(np.float32 if found.dtype.kind == "f" else np.int64)
 
 
 def _array(values: object, name: str) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
-from fl_runtime.data.dataset import Dataset
+from fl_runtime.data.dataset import Data, Dataset
 from fl_runtime.data.files import read_arrays, read_idx_folder
 from fl_runtime.data.synthetic import GENERATOR_SEED, SOFTMAX_TASKS, SUBSPACE_TASKS
 from fl_runtime.random_streams import stream
@@ -25,14 +25,14 @@ PIXEL_NOISE = 0.5
 """Standard deviation of the noise of `digits-noisy`, in units of the full pixel range."""
 
 
-def load_dataset(name: str) -> Dataset:
+def load_dataset(name: str) -> Dataset | Data:
     """A data set by its name in a configuration.
 
     Args:
         name: A bundled or generated set (`BUNDLED`), ``"idx:FOLDER"`` (MNIST-style files),
             ``"npz:PATH"`` (arrays `features` and `labels`
             in an archive, or in a folder as ``.npy`` files), or ``"package.module:function"`` (a
-            function without arguments that returns a `Dataset` or a pair of arrays).
+            function without arguments that returns a `Dataset`, a pair of arrays, or `Data`).
 
     Raises:
         InvalidInput: The name is unknown (the nearest known one is given), or the file or function
@@ -208,7 +208,7 @@ def _measurements(loader: str) -> Dataset:
     return Dataset(columns, labels, int(labels.max()) + 1, standardise=True)
 
 
-def _call_function(reference: str) -> Dataset:
+def _call_function(reference: str) -> Dataset | Data:
     """What a user's own function returns, checked."""
     function = load_object("data", reference)
     try:
@@ -218,6 +218,8 @@ def _call_function(reference: str) -> Dataset:
             f"a function that can be called without arguments ({type(error).__name__}: {error})"
         )
         raise InvalidInput("data", reference, reason) from error
+    if isinstance(made, Data):
+        return made.checked(reference)
     if isinstance(made, Dataset):
         checked = Dataset.from_arrays(made.features, made.labels, source=reference)
         return replace(
@@ -225,7 +227,8 @@ def _call_function(reference: str) -> Dataset:
         )
     if isinstance(made, tuple) and len(made) == 2:
         return Dataset.from_arrays(*made, source=reference)
-    raise InvalidInput("data", reference, "a function that returns a Dataset or (features, labels)")
+    requirement = "a function that returns a Dataset, (features, labels), or Data"
+    raise InvalidInput("data", reference, requirement)
 
 
 def _strata(dataset: Dataset) -> NDArray[np.int64] | None:

@@ -20,14 +20,14 @@ class Padded:
 
     Attributes:
         features: (clients, longest, ...), zeros where a client has no more examples.
-        labels: (clients, longest).
+        targets: (clients, longest, ...), likewise.
         weights: (clients, longest), or None where all examples weigh one.
         counts: (clients,) examples of each.
         rows: (m,) the clients to train, as rows of the rectangles.
     """
 
     features: Tensor
-    labels: Tensor
+    targets: Tensor
     weights: Tensor | None
     counts: Tensor
     rows: Tensor
@@ -36,11 +36,11 @@ class Padded:
     def of(cls, shards: Sequence[Examples]) -> Padded:
         """All of these shards, each a row."""
         pad = nn.utils.rnn.pad_sequence
-        device = shards[0].labels.device
+        device = shards[0].targets.device
         weighted = any(shard.weights is not None for shard in shards)
         return cls(
             pad([shard.features for shard in shards], batch_first=True),
-            pad([shard.labels for shard in shards], batch_first=True),
+            pad([shard.targets for shard in shards], batch_first=True),
             pad([_weights_of(s) for s in shards], batch_first=True) if weighted else None,
             torch.tensor([len(shard) for shard in shards], device=device),
             torch.arange(len(shards), device=device),
@@ -49,7 +49,7 @@ class Padded:
     def only(self, clients: Sequence[int]) -> Padded:
         """The same rectangles, of which those clients are trained."""
         rows = torch.tensor(clients, device=self.rows.device)
-        return Padded(self.features, self.labels, self.weights, self.counts, rows)
+        return Padded(self.features, self.targets, self.weights, self.counts, rows)
 
     def sizes(self) -> list[int]:
         """Examples of each client that is trained."""
@@ -57,14 +57,13 @@ class Padded:
         return sizes
 
     def steps(self, plan: Plan) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Per step: features (m, batch, ...), labels, weights, and batch sizes (m,)."""
-        device, client = self.labels.device, self.rows[:, None]
+        """Per step: features (m, batch, ...), targets, weights, and which examples there are."""
+        device, client = self.targets.device, self.rows[:, None]
         whole = torch.from_numpy(plan.index).to(device)
         masks = torch.from_numpy(plan.mask).to(device)
-        sizes = masks.sum(dim=2)
-        for index, mask, size in zip(whole, masks, sizes, strict=True):
+        for index, mask in zip(whole, masks, strict=True):
             weights = mask if self.weights is None else mask * self.weights[client, index]
-            yield self.features[client, index], self.labels[client, index], weights, size
+            yield self.features[client, index], self.targets[client, index], weights, mask
 
 
 @dataclass(frozen=True)
@@ -120,5 +119,5 @@ class Plan:
 
 def _weights_of(shard: Examples) -> Tensor:
     """Weights, ones where there are none."""
-    ones = torch.ones(len(shard), device=shard.labels.device)
+    ones = torch.ones(len(shard), device=shard.targets.device)
     return ones if shard.weights is None else shard.weights

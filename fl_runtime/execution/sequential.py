@@ -65,4 +65,4 @@ def _train_one(task: Task, job: Job) -> Trained:
         JobOptions.of(job.config),
         job.client_state,
     )
-    return train_locally(task.model, task.complete(job.payload), client, task.training)
+    return train_locally(task.model, task.complete(job.payload), client, task.training, task.loss)

@@ -25,6 +25,7 @@ from fl_runtime.execution.sequential import SequentialExecutor
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.job_options import JobOptions
 from fl_runtime.training.local_training import Trained
+from fl_runtime.training.losses import counted, loss_parts
 from fl_runtime.training.optimizers import StackedOptimizer, numbers_kept, precision_context
 from fl_runtime.training.stacks import Rows, Stack
 from fl_runtime.training.task import (
@@ -55,7 +56,9 @@ PASSES = 2
 
 _log = logging.getLogger(__name__)
 
-Gradient = Callable[[Stack, Stack, Tensor, Tensor, Tensor, Tensor], tuple[Stack, Tensor]]
+Gradient = Callable[
+    [Stack, Stack, Tensor, Tensor, Tensor, Tensor], tuple[Stack, tuple[Tensor, Tensor]]
+]
 
 
 class StackedExecutor:
@@ -128,7 +131,7 @@ def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) ->
     implementation: minibatch steps from the job's payload on the client's own examples, in the
     order its seed draws.
 
-    Method: parameters carry a leading client axis; the gradient of the masked mean cross-entropy is
+    Method: parameters carry a leading client axis; the gradient of the masked mean of the loss is
     vectorised over it. Shards are padded to the longest one and batches to `batch_size`, with a
     mask that keeps padding out of every mean; a client whose batches are used up stands still.
 
@@ -150,18 +153,21 @@ def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) ->
     optimizer = StackedOptimizer(settings, now, [job.client_state for job in jobs])
     common = all_options[0]
     anchor = _stacked([options.anchor for options in all_options]) if common.anchor else start
-    gradient: Gradient = vmap(grad_and_value(_masked_loss(task.model, settings)))
+    gradient: Gradient = vmap(grad_and_value(_masked_loss(task, settings), has_aux=True))
     plan = Plan.shuffled(counts, settings, [job.seed for job in jobs])
-    total = torch.zeros(len(jobs), device=data.labels.device)
+    total = torch.zeros(len(jobs), device=data.targets.device)
+    seen = torch.zeros_like(total, dtype=torch.float64)
     full_steps = plan.full_steps
-    for number, (features, labels, weights, sizes) in enumerate(data.steps(plan)):
+    for number, (features, targets, weights, mask) in enumerate(data.steps(plan)):
         with sdpa_kernel(SDPBackend.MATH):  # the attention kernel that can be vectorised
-            slopes, loss = gradient(now, still, features, labels, weights, sizes)
+            slopes, (loss, count) = gradient(now, still, features, targets, weights, mask)
         with torch.no_grad():
             _pull(slopes, now, anchor, common.proximal)
-            optimizer.step(now, slopes, None if number < full_steps else sizes > 0)
-            total += loss * sizes
-    metrics = {"train_loss": _per_example(total, counts, settings.local_epochs)}
+            moving = None if number < full_steps else mask.any(dim=1)
+            optimizer.step(now, slopes, moving)
+            total += loss * count
+            seen += count
+    metrics = {"train_loss": _means(total, seen)}
     if common.measure_start:
         metrics["start_loss"] = _losses(task, start, still, data)
     if common.measure_end:
@@ -170,8 +176,9 @@ def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) ->
     delta |= {key: torch.zeros_like(value) for key, value in still.items()}
     kept = optimizer.kept if settings.persist_optimizer else lambda _: {}
     rows = Rows({key: delta[key] for key in jobs[0].payload}).split()
+    trained = _counted(task, jobs, all_options, counts)
     return [
-        _one_update(job, k, row, metrics, kept(k), counts[k], settings)
+        _one_update(job, k, row, metrics, kept(k), trained[k], settings)
         for k, (job, row) in enumerate(zip(jobs, rows, strict=True))
     ]
 
@@ -184,6 +191,18 @@ def _data(
         return whole.only([job.client for job in jobs])
     pairs = zip(all_options, jobs, strict=True)
     return Padded.of([options.selected(task.shards[job.client]) for options, job in pairs])
+
+
+def _counted(
+    task: Task, jobs: Sequence[Job], all_options: Sequence[JobOptions], sizes: Sequence[int]
+) -> list[int]:
+    """Examples of each job that have a target."""
+    return [
+        size
+        if task.shards[job.client].complete
+        else options.selected(task.shards[job.client]).num_counted
+        for job, options, size in zip(jobs, all_options, sizes, strict=True)
+    ]
 
 
 def _payloads(task: Task, jobs: Sequence[Job]) -> tuple[Stack, Stack]:
@@ -292,7 +311,7 @@ def stackable(task: Task) -> bool:
     )
     if entries != set(model.state_dict()) or entries != set(float_state(model)) or random:
         return False
-    one = Examples(task.shards[0].features[:1], task.shards[0].labels[:1])
+    one = _one_example(task)
     probe = Job(task.name, 0, version=0, sent_at=0.0, payload=task.initial, seed=0)
     try:
         settings = replace(task.training, local_epochs=1)
@@ -302,18 +321,32 @@ def stackable(task: Task) -> bool:
     return True
 
 
+def _one_example(task: Task) -> Examples:
+    """An example with a target."""
+    shard = task.shards[0]
+    first = int(counted(shard.targets).int().argmax())
+    return Examples(shard.features[first : first + 1], shard.targets[first : first + 1])
+
+
 def _masked_loss(
-    model: nn.Module, settings: LocalTraining
-) -> Callable[[Stack, Stack, Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """Weighted cross-entropy over the batch size; zero for an empty batch."""
+    task: Task, settings: LocalTraining
+) -> Callable[[Stack, Stack, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Weighted mean of the loss over what is counted, zero where nothing is; and that count."""
 
     def loss(
-        params: Stack, still: Stack, features: Tensor, labels: Tensor, weights: Tensor, size: Tensor
-    ) -> Tensor:
+        params: Stack,
+        still: Stack,
+        features: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        mask: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         with precision_context(settings, features.device):
-            logits = functional_call(model, {**params, **still}, (features,))
-        each = nn.functional.cross_entropy(logits.float(), labels, reduction="none")
-        return (each * weights).sum() / size.clamp(min=1.0)
+            outputs = functional_call(task.model, {**params, **still}, (features,))
+        sums, counts = loss_parts(task.loss, outputs.float(), targets)
+        count = (counts * mask).sum()
+        value = (sums * weights).sum() / count.clamp(min=1.0)
+        return value, count
 
     return loss
 
@@ -322,22 +355,22 @@ def _losses(task: Task, params: Stack, still: Stack, data: Padded) -> list[float
     """Mean loss of every client's model on its examples, in batches, unweighted."""
     task.model.eval()
     plain = replace(task.training, precision="float32")
-    loss = vmap(_masked_loss(task.model, plain))
-    counts = data.sizes()
-    plan = Plan.in_order(counts, plain.batch_size)
-    total = torch.zeros(len(counts), device=data.labels.device)
+    loss = vmap(_masked_loss(task, plain))
+    plan = Plan.in_order(data.sizes(), plain.batch_size)
+    total = torch.zeros(len(data.rows), device=data.targets.device)
+    seen = torch.zeros_like(total, dtype=torch.float64)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        for features, labels, weights, sizes in data.steps(plan):
-            present = (
-                torch.arange(weights.shape[1], device=weights.device) < sizes[:, None]
-            ).float()
-            total += loss(params, still, features, labels, present, sizes) * sizes
-    return _per_example(total, counts, 1)
+        for features, targets, _, mask in data.steps(plan):
+            value, count = loss(params, still, features, targets, mask, mask)
+            total += value * count
+            seen += count
+    return _means(total, seen)
 
 
-def _per_example(total: Tensor, counts: Sequence[int], passes: int) -> list[float]:
-    """Sums over examples and passes as means."""
-    return [value / (passes * count) for value, count in zip(total.tolist(), counts, strict=True)]
+def _means(total: Tensor, seen: Tensor) -> list[float]:
+    """Sums as means; zero of nothing."""
+    pairs = zip(total.tolist(), seen.tolist(), strict=True)
+    return [value / max(count, 1.0) for value, count in pairs]
 
 
 def _announced_chunk(task: Task) -> int:

@@ -42,7 +42,7 @@ def figure_names(history: History) -> list[str]:
     """Names of the algorithms' own figures, in the order they appear."""
     tasks = history.tasks
     trained = training_metrics(tasks, [], answers_once=False)
-    common = {*COMMON, *held_out_names(tasks), *trained, *staleness_metrics([])}
+    common = {*COMMON, *held_out_names(history.metrics), *trained, *staleness_metrics([])}
     columns = dict.fromkeys(
         key
         for arm in history.arms

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from fairopt.utility import jain_index
 from fl_runtime.training.job import Update
+from fl_runtime.training.scores import ACC
 from fl_runtime.training.task import Evaluation
 
 TIME_TO_TARGETS = "time-to-targets"
 """The metric of simultaneous training: virtual time until every task has reached its target."""
 
 MEAN_TASK_CHANGE = "mean-task-change"
-"""The metric of multi-task learning: mean over tasks of the relative change of test accuracy."""
+"""The metric of multi-task learning: mean over tasks of the relative change of test scores."""
+
+DELTA_M = "delta-m"
+"""The same against every task's reference instead of another arm."""
 
 NO_FIGURES = ("event", "arm", "seed", "rule", "take_up")
 """Entries of rows that are names or several numbers, so no claim can be about them."""
@@ -31,6 +36,13 @@ CLIENT_METRICS = (
 
 COST_METRICS = ("compute", "traffic")
 """Figures about the cost of training, likewise; a summary adds them up over a run."""
+
+SCORE_NAMES = {
+    "min_task_acc": "min_task_score",
+    "mean_task_acc": "mean_task_score",
+    "var_task_acc": "var_task_score",
+}
+"""Figures across tasks, by what they are called where all tasks are scored by accuracy."""
 
 Row = dict[str, float | int | str | None]
 """One line of a history: metric names and values."""
@@ -57,14 +69,48 @@ def across_tasks(accuracy: Sequence[float]) -> Row:
 
 
 def held_out_metrics(validation: Mapping[str, Evaluation], test: Mapping[str, Evaluation]) -> Row:
-    """Loss and accuracy of every task on both held-out sets, then the figures across tasks."""
+    """Loss and metrics of every task on both held-out sets, then the figures across tasks.
+
+    Across tasks that are all scored by accuracy these are `across_tasks`. Otherwise they are those
+    of 1 - error (`scores.Scale`), named `min_task_score` and so on; None where a task has no scale.
+    """
     row: Row = {}
     for task, seen in test.items():
-        row[f"{task}/eval_acc"] = seen.accuracy
+        row |= {f"{task}/eval_{name}": value for name, value in seen.figures.items()}
         row[f"{task}/eval_loss"] = seen.loss
-        row[f"{task}/val_acc"] = validation[task].accuracy
+        row |= {f"{task}/val_{name}": value for name, value in validation[task].figures.items()}
         row[f"{task}/val_loss"] = validation[task].loss
-    return row | across_tasks([seen.accuracy for seen in test.values()])
+    if all(seen.metric == ACC for seen in test.values()):
+        return row | across_tasks([seen.accuracy for seen in test.values()])
+    return row | across_scores([seen.error for seen in test.values()])
+
+
+def across_scores(errors: Sequence[float | None]) -> Row:
+    """The figures of `across_tasks` for 1 - error; None where one has none.
+
+    Jain's index is that of what is positive: beyond an error of 1 a task has nothing.
+
+    Example:
+        >>> across_scores([0.0, 1.5])
+        {'min_task_score': -0.5, 'mean_task_score': 0.25, 'var_task_score': 0.5625, 'jain': 0.5}
+    """
+    gains = [math.nan if error is None else 1.0 - error for error in errors]
+    if not all(map(math.isfinite, gains)):
+        return dict.fromkeys((*SCORE_NAMES.values(), "jain"))
+    plain, jain = across_tasks(gains), across_tasks([max(gain, 0.0) for gain in gains])["jain"]
+    return {SCORE_NAMES.get(name, name): value for name, value in plain.items()} | {"jain": jain}
+
+
+def column_among(name: str, columns: Collection[str]) -> str:
+    """A figure across tasks by the name it has there: both are accepted where one is meant.
+
+    Example:
+        >>> column_among("min_task_acc", ["min_task_score"]), column_among("jain", ["jain"])
+        ('min_task_score', 'jain')
+    """
+    other = SCORE_NAMES | {new: old for old, new in SCORE_NAMES.items()}
+    same = other.get(name, name)
+    return same if name not in columns and same in columns else name
 
 
 def training_metrics(tasks: Sequence[str], updates: Sequence[Update], *, answers_once: bool) -> Row:
@@ -97,9 +143,11 @@ def staleness_metrics(ages: Sequence[int]) -> Row:
     return {"staleness_mean": float(np.mean(seen)), "staleness_max": max(seen)}
 
 
-def held_out_names(tasks: Sequence[str]) -> list[str]:
-    """Names of the figures that `held_out_metrics` gives for tasks of those names."""
-    nothing = dict.fromkeys(tasks, Evaluation(0.0, 0.0))
+def held_out_names(metrics: Mapping[str, Sequence[str]]) -> list[str]:
+    """Names of the figures that `held_out_metrics` gives for tasks with those metrics."""
+    nothing = {
+        task: Evaluation(0.0, dict.fromkeys(names, 0.0), 0.0) for task, names in metrics.items()
+    }
     return list(held_out_metrics(nothing, nothing))
 
 

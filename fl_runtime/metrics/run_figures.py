@@ -23,8 +23,13 @@ from typing import Any
 import numpy as np
 
 from fairopt.choices import choose
-from fl_runtime.history import EVERYONE, History, Series
-from fl_runtime.metrics.round_metrics import COST_METRICS, NO_FIGURES, TIME_TO_TARGETS
+from fl_runtime.history import ACCURACY, EVERYONE, History, Score, Series
+from fl_runtime.metrics.round_metrics import (
+    COST_METRICS,
+    NO_FIGURES,
+    TIME_TO_TARGETS,
+    column_among,
+)
 
 NEVER = math.inf
 """The time of a target that a run does not reach."""
@@ -33,7 +38,7 @@ MONEY = ("spend", "cost", "budget")
 """Entries of recruitments that are added up."""
 
 Targets = Mapping[str, float | None]
-"""Test accuracy to reach by task; None for no target."""
+"""Test score to reach by task; None for no target."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ def figures(
     Args:
         history: All rows.
         arm: An arm of it.
-        name: Of `run_figure_names`, or a column of rows of rounds.
+        name: Of `run_figure_names`, or a column of rows of rounds; figures across tasks by either
+            of their names (`min_task_acc`, `min_task_score`).
         last: Rounds that a column is averaged over.
         targets: For `time-to-targets`.
 
@@ -71,11 +77,15 @@ def figures(
     """
     runs = {seed: Run.of(history, arm, seed) for seed in history.seeds(arm)}
     if name == TIME_TO_TARGETS:
-        return {seed: time_to_targets(run.rounds, targets or {}) for seed, run in runs.items()}
+        return {
+            seed: time_to_targets(run.rounds, targets or {}, history.scores)
+            for seed, run in runs.items()
+        }
     whole = _of_a_whole_run(history.tasks)
     columns = {key: key for run in runs.values() for row in run.rounds for key in row}
     known = {key: key for key in (*columns, *whole) if key not in NO_FIGURES}
     known = {key: key for key in known if key not in COST_METRICS or key in columns}
+    name = column_among(name, known)
     choose("claim.metric", name, known)
     if name in whole:
         return {seed: whole[name](run) for seed, run in runs.items()}
@@ -138,19 +148,24 @@ def rule(run: Run) -> str:
     return str(run.recruitments[0]["rule"])
 
 
-def round_of_target(rows: Sequence[Mapping[str, Any]], task: str, target: float) -> int | None:
-    """The first round (counted from 1) whose test accuracy is at least the target.
+def round_of_target(
+    rows: Sequence[Mapping[str, Any]], task: str, target: float, score: Score = ACCURACY
+) -> int | None:
+    """The first round (counted from 1) whose test score is as good as the target.
 
     Example:
         >>> rows = [{"a/eval_acc": x} for x in (0.2, 0.6, 0.5)]
         >>> round_of_target(rows, "a", 0.6), round_of_target(rows, "a", 0.7)
         (2, None)
     """
-    reached = (n for n, row in enumerate(rows, start=1) if row[f"{task}/eval_acc"] >= target)
-    return next(reached, None)
+    column = score.column(task)
+    seen = ((n, row[column]) for n, row in enumerate(rows, start=1) if row[column] is not None)
+    return next((n for n, value in seen if score.reached(value, target=target)), None)
 
 
-def time_to_targets(rows: Sequence[Mapping[str, Any]], targets: Targets) -> float:
+def time_to_targets(
+    rows: Sequence[Mapping[str, Any]], targets: Targets, scores: Mapping[str, Score] | None = None
+) -> float:
     """Virtual time at which the last task first reaches its target; `NEVER` if one does not.
 
     Example:
@@ -162,7 +177,7 @@ def time_to_targets(rows: Sequence[Mapping[str, Any]], targets: Targets) -> floa
     ends = [0.0]
     for task, target in targets.items():
         if target is not None:
-            reached = round_of_target(rows, task, target)
+            reached = round_of_target(rows, task, target, (scores or {}).get(task, ACCURACY))
             ends.append(NEVER if reached is None else float(rows[reached - 1]["virtual_time"]))
     return max(ends)
 

@@ -12,9 +12,9 @@ from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import ClaimSection, Config
 from fl_runtime.history import History
 from fl_runtime.metrics import run_figures
-from fl_runtime.metrics.round_metrics import MEAN_TASK_CHANGE
+from fl_runtime.metrics.round_metrics import DELTA_M, MEAN_TASK_CHANGE
 from fl_runtime.reporting.intervals import CONFIDENCE, Interval, as_record, interval
-from fl_runtime.reporting.summary import mean_task_change
+from fl_runtime.reporting.summary import delta_m, mean_task_change
 
 HELD, NOT_HELD, INCONCLUSIVE = "held", "not held", "inconclusive"
 
@@ -143,8 +143,10 @@ def figures(history: History, config: Config, arm: str, metric: str) -> dict[int
     Raises:
         InvalidInput: The arm has no such figure; the nearest one is named.
     """
-    targets = {task.name: task.target_accuracy for task in config.task}
+    targets = {task.name: task.goal for task in config.task}
     last = config.run.report_rounds
+    if metric == DELTA_M:
+        return delta_m(history, arm, {task.name: task.reference for task in config.task}, last)
     return run_figures.figures(history, arm, metric, last=last, targets=targets)
 
 

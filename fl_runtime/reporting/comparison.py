@@ -35,9 +35,10 @@ def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
     finished = [(label, finished_part(label, config, history)) for label, config, history in runs]
     return summarise(
         merge(finished),
-        targets={task.name: task.target_accuracy for task in first.task},
+        targets={task.name: task.goal for task in first.task},
         versus=_versus([(label, config) for label, config, _ in runs], finished),
         last=first.run.report_rounds,
+        references={task.name: task.reference for task in first.task},
     )
 
 
@@ -74,6 +75,8 @@ def _check_comparable(label: str, config: Config, first: Config) -> None:
     if tasks != expected or config.inputs != first.inputs:
         names = ", ".join(f"{name} ({data})" for name, data in expected)
         raise InvalidInput("DIR", label, f"a run with the tasks and data of the first: {names}")
+    if _scored(config) != _scored(first):
+        raise InvalidInput("DIR", label, "a run whose tasks are scored like those of the first")
     if config.clients != first.clients or config.task != first.task:
         warnings.warn(
             f"{label} differs from the first run in [clients] or [[task]] settings: "
@@ -85,6 +88,11 @@ def _check_comparable(label: str, config: Config, first: Config) -> None:
             f"{label}: report-rounds of the first run ({first.run.report_rounds}) are used",
             stacklevel=3,
         )
+
+
+def _scored(config: Config) -> list[tuple[object, ...]]:
+    """What tasks are judged by."""
+    return [(task.metric_names[0], task.range, task.reference) for task in config.task]
 
 
 def finished_part(label: str, config: Config, history: History) -> History:

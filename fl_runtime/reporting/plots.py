@@ -1,4 +1,4 @@
-"""Pictures of a run: accuracy per task over rounds, and where the clients went."""
+"""Pictures of a run: the score of each task over rounds, and where the clients went."""
 
 from __future__ import annotations
 
@@ -65,20 +65,24 @@ def _draw(history: History, path: Path, title: str, smooth: int, by_time: bool) 
     grid = figure.add_gridspec(rows + 1, 2 * COLUMNS + 4)
     worst = figure.add_subplot(grid[:rows, :4])
     curves = _over_time if by_time else _over_rounds
-    _accuracy_panel(worst, history, "min_task_acc", smooth, curves, banded=True)
+    least = "min_task_acc" if history.by_accuracy else "min_task_score"
+    _score_panel(worst, history, least, smooth, curves, banded=True)
     worst.set_title("worst task (minimum over tasks, with 95 % intervals)", fontweight="bold")
     for index, task in enumerate(history.tasks):
         row, column = divmod(index, COLUMNS)
         axes = figure.add_subplot(grid[row, 4 + 2 * column : 6 + 2 * column])
-        _accuracy_panel(axes, history, f"{task}/eval_acc", smooth, curves, banded=False)
-        axes.set_title(task)
+        score = history.scores[task]
+        _score_panel(axes, history, score.column(task), smooth, curves, banded=False)
+        arrow = "↑" if score.higher_is_better else "↓"
+        axes.set_title(task if history.by_accuracy else f"{task}: {score.metric} {arrow}")
     _take_up_bars(figure.add_subplot(grid[rows, : COLUMNS + 2]), history)
     _training_bars(figure.add_subplot(grid[rows, COLUMNS + 2 :]), history)
     handles, labels = worst.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
     averaged = f"; each point averages {smooth} rounds" if smooth > 1 else ""
     over = "virtual time" if by_time else "server rounds"
-    figure.suptitle(f"{title}: test accuracy over {over}{averaged}", fontweight="bold")
+    what = "test accuracy" if history.by_accuracy else "test scores"
+    figure.suptitle(f"{title}: {what} over {over}{averaged}", fontweight="bold")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
     plt.close(figure)
@@ -107,7 +111,7 @@ def _over_time(history: History, arm: str, metric: str, smooth: int) -> tuple[Se
     return points, mean, band
 
 
-def _accuracy_panel(
+def _score_panel(
     axes: Axes, history: History, metric: str, smooth: int, curves: Curves, *, banded: bool
 ) -> None:
     """Lines of all arms, with bands where there is room for them."""
@@ -125,12 +129,14 @@ def _accuracy_panel(
             marker="o" if mean.size == 1 else None,
         )
         if banded and np.isfinite(band).all():
-            low, high = np.clip(mean - band, 0.0, 1.0), np.clip(mean + band, 0.0, 1.0)
+            lowest, highest = (0.0, 1.0) if history.by_accuracy else (-np.inf, 1.0)
+            low, high = (np.clip(mean + s * band, lowest, highest) for s in (-1.0, 1.0))
             axes.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     over = "virtual time" if curves is _over_time else "server round"
     axes.set_xlabel(over if banded else "")
-    axes.set_ylabel("test accuracy" if banded else "")
+    label = "test accuracy" if history.by_accuracy else "1 - error of the test score"
+    axes.set_ylabel(label if banded else "")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -25,9 +25,10 @@ def summary_of(history: History, config: Config) -> dict[str, Any]:
     """Figures per arm, with the targets and the averaging of the configuration."""
     summary = summarise(
         history,
-        targets={task.name: task.target_accuracy for task in config.task},
+        targets={task.name: task.goal for task in config.task},
         versus={arm.name: arm.versus for arm in config.arm if arm.versus},
         last=config.run.report_rounds,
+        references={task.name: task.reference for task in config.task},
     )
     claims = [result.record() for result in check_claims(history, config)]
     return {**summary, "claims": claims, "signs": signs(history)}
@@ -42,7 +43,7 @@ def write_report(folder: Path, history: History, config: Config) -> dict[str, An
 
 
 def draw(folder: Path, history: History, config: Config) -> Path:
-    """Draw the pictures of a run into its folder; return the first, of accuracies.
+    """Draw the pictures of a run into its folder; return the first, of scores.
 
     Raises:
         InvalidInput: No arm has finished a round with any seed.

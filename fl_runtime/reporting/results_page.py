@@ -27,7 +27,7 @@ from fl_runtime.reporting.claim_results import (
 from fl_runtime.reporting.comparison import finished_part
 from fl_runtime.reporting.intervals import as_interval
 from fl_runtime.reporting.report import read_run, summary_of
-from fl_runtime.reporting.tables import CLIENT_HEADERS, client_cells
+from fl_runtime.reporting.tables import CLIENT_HEADERS, across, client_cells
 from fl_runtime.running.run_folder import FIGURES, PICTURE
 
 INTRODUCTION = """# What the experiments show
@@ -40,7 +40,7 @@ interval lies where the claim expects it, **not held** when all of it lies elsew
 They are per claim: among twenty true null effects one is expected to look like an effect.
 """
 
-COLUMNS = {"min_task_acc": "minimum", "mean_task_acc": "mean", "var_task_acc": "variance"}
+COLUMNS = ("minimum", "mean", "variance")
 """Figures across tasks that every section shows per arm."""
 
 
@@ -184,7 +184,7 @@ def _section(experiment: Experiment, pictures: str) -> Iterator[str]:
     yield ""
     yield from _table(CLAIM_HEADERS, claim_rows(experiment.results))
     yield ""
-    yield from _table(("arm", *COLUMNS.values(), "mean rank", "rounds"), _arm_rows(experiment))
+    yield from _table(("arm", *COLUMNS, "mean rank", "rounds"), _arm_rows(experiment))
     clients = list(_client_rows(experiment))
     if clients:
         yield ""
@@ -198,11 +198,11 @@ def _section(experiment: Experiment, pictures: str) -> Iterator[str]:
 
 
 def _arm_rows(experiment: Experiment) -> Iterator[tuple[str, ...]]:
-    """Test accuracy across tasks, per arm."""
+    """Test scores across tasks, per arm."""
     for arm, figures in experiment.summary["arms"].items():
         cells = (
-            format(as_interval(figures[key]), ".4f" if key.startswith("var") else ".3f")
-            for key in COLUMNS
+            format(as_interval(figures[key]), spec)
+            for key, spec in across(experiment.summary).items()
         )
         rounds = sorted(set(figures["rounds"]))
         rank = format(as_interval(figures["mean_rank"]), ".2f")

@@ -9,14 +9,22 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from fl_runtime.history import History
-from fl_runtime.metrics.round_metrics import CLIENT_METRICS, COST_METRICS
+from fl_runtime.history import History, Series
+from fl_runtime.metrics.round_metrics import CLIENT_METRICS, COST_METRICS, SCORE_NAMES
 from fl_runtime.metrics.run_figures import MONEY, Run, figures, round_of_target, rule, total
 from fl_runtime.reporting.accounts import account_of
 from fl_runtime.reporting.intervals import as_record, interval, paired_difference
 
 HEADLINE = ("min_task_acc", "mean_task_acc", "var_task_acc", "jain")
-"""Figures across tasks that are compared between arms."""
+"""Figures across tasks that are compared between arms, where all are scored by accuracy."""
+
+References = Mapping[str, float | None]
+"""Scores of models that were trained for one task alone, by task."""
+
+
+def headline(history: History) -> list[str]:
+    """Figures across tasks that are compared between arms, as this history names them."""
+    return list(HEADLINE) if history.by_accuracy else [SCORE_NAMES.get(n, n) for n in HEADLINE]
 
 
 def summarise(
@@ -25,18 +33,21 @@ def summarise(
     targets: Mapping[str, float | None],
     versus: Mapping[str, Sequence[str]] | None = None,
     last: int = 1,
+    references: References | None = None,
 ) -> dict[str, Any]:
     """Figures per arm, and paired differences between arms.
 
     Args:
         history: One or several runs.
-        targets: Test accuracy to reach, by task.
+        targets: Test score to reach, by task.
         versus: Arms that an arm is compared with, which may be none; the first arm for arms that
             it does not hold.
         last: Rounds that a final figure averages over.
+        references: For `delta_m`, where every task has one.
 
     Returns:
-        ``{"last", "tasks", "arms", "differences"}``. Each arm holds intervals of the headline
+        ``{"last", "tasks", "arms", "differences"}``, and `scores` where a task is scored by
+        something else than accuracy. Each arm holds intervals of the headline
         metrics, the mean rank over tasks, accuracy per task, rounds to reach the targets, recruits
         per task (`take_up`), spend, true cost and budget of whole runs, and clients per round and
         task, all by `metrics.run_figures`; what became of its jobs over all seeds (`account`; None
@@ -56,15 +67,21 @@ def summarise(
     return {
         "last": last,
         "tasks": history.tasks,
+        **_scores(history),
         "arms": {
-            arm: {**_arm(history, arm, targets, last), "mean_rank": ranks[arm]} for arm in arms
+            arm: {
+                **_arm(history, arm, targets, last),
+                "mean_rank": ranks[arm],
+                **_against(history, arm, references or {}, last),
+            }
+            for arm in arms
         },
         "differences": [_difference(history, arm, other, last) for arm, other in pairs],
     }
 
 
 def mean_ranks(history: History, last: int) -> dict[str, dict[str, Any]]:
-    """Rank of every arm by test accuracy, 1 for the best, averaged over tasks: interval over seeds.
+    """Rank of every arm by test score, 1 for the best, averaged over tasks: interval over seeds.
 
     Equal arms share the mean of their ranks. Only seeds that all arms have are ranked.
     """
@@ -74,38 +91,80 @@ def mean_ranks(history: History, last: int) -> dict[str, dict[str, Any]]:
         return {arm: {"mean": None, "half_width": None, "count": 0} for arm in arms}
     table = np.array(
         [
-            [_of_seeds(_accuracy(history, arm, task, last), common) for task in history.tasks]
+            [_of_seeds(_score(history, arm, task, last), common) for task in history.tasks]
             for arm in arms
         ]
     )
-    ranks = rankdata(-table, axis=0).mean(axis=1)
+    ranks = rankdata(-_signs(history)[:, None] * table, axis=0).mean(axis=1)
     return {arm: as_record(interval(ranks[k])) for k, arm in enumerate(arms)}
 
 
 def mean_task_change(history: History, arm: str, other: str, last: int) -> dict[int, float]:
-    r"""Average per-task change of test accuracy against another arm, seed by seed.
+    r"""Average per-task change of the test score against another arm, seed by seed.
 
-    .. math:: \Delta m = \frac{1}{S} \sum_s (a_s - b_s) / b_s
+    .. math:: \Delta m = \frac{1}{S} \sum_s \sigma_s (a_s - b_s) / |b_s|
 
-    Symbols: :math:`a_s, b_s` accuracies of task s. NaN where the other arm has accuracy zero.
+    Symbols: :math:`a_s, b_s` scores of task s, :math:`\sigma_s` 1 where higher is better and -1
+    where lower is. NaN where the other arm has a score of zero.
 
     Source: the multi-task literature's Delta m (with the sign that makes gains positive).
     """
     common = [seed for seed in history.seeds(arm) if seed in history.seeds(other)]
     changes = []
-    for task in history.tasks:
+    for task, sign in zip(history.tasks, _signs(history), strict=True):
         mine, theirs = (
-            np.array(_of_seeds(_accuracy(history, name, task, last), common))
-            for name in (arm, other)
+            np.array(_of_seeds(_score(history, name, task, last), common)) for name in (arm, other)
         )
-        blank = np.full(len(common), np.nan)
-        changes.append(np.divide(mine - theirs, theirs, out=blank, where=theirs > 0.0))
+        changes.append(sign * _relative(mine - theirs, theirs))
     return dict(zip(common, np.mean(changes, axis=0).tolist(), strict=True))
 
 
-def _accuracy(history: History, arm: str, task: str, last: int) -> dict[int, float]:
-    """Final test accuracy of one task, by seed."""
-    return figures(history, arm, f"{task}/eval_acc", last=last)
+def delta_m(history: History, arm: str, references: References, last: int) -> dict[int, float]:
+    """The same against a reference for each task; NaN where a task has none."""
+    changes = []
+    for task, sign in zip(history.tasks, _signs(history), strict=True):
+        wanted = references.get(task)
+        mine = np.array(list(_score(history, arm, task, last).values()))
+        theirs = np.full(mine.size, np.nan if wanted is None else wanted)
+        changes.append(sign * _relative(mine - theirs, theirs))
+    return dict(zip(history.seeds(arm), np.mean(changes, axis=0).tolist(), strict=True))
+
+
+def _relative(change: Series, whole: Series) -> Series:
+    """Changes as shares of the size of the whole; NaN where that is zero."""
+    blank = np.full(whole.size, np.nan)
+    return np.asarray(np.divide(change, np.abs(whole), out=blank, where=whole != 0.0))
+
+
+def _signs(history: History) -> Series:
+    """(num_tasks,) 1 where higher scores are better, -1 where lower ones are."""
+    scores = [history.scores[task] for task in history.tasks]
+    return np.array([1.0 if score.higher_is_better else -1.0 for score in scores])
+
+
+def _score(history: History, arm: str, task: str, last: int) -> dict[int, float]:
+    """Final test score of one task, by seed."""
+    return figures(history, arm, history.scores[task].column(task), last=last)
+
+
+def _scores(history: History) -> dict[str, Any]:
+    """What tasks are scored by, where that is not accuracy."""
+    if history.by_accuracy:
+        return {}
+    return {
+        "scores": {
+            task: {"metric": score.metric, "higher_is_better": score.higher_is_better}
+            for task, score in history.scores.items()
+        }
+    }
+
+
+def _against(history: History, arm: str, references: References, last: int) -> dict[str, Any]:
+    """The change against references, where every task has one."""
+    if any(references.get(task) is None for task in history.tasks):
+        return {}
+    found = delta_m(history, arm, references, last)
+    return {"delta_m": as_record(interval(list(found.values())))}
 
 
 def _arm(
@@ -122,8 +181,10 @@ def _arm(
         "seeds": seeds,
         "rounds": [int(number) for number in figures(history, arm, "rounds").values()],
         "rule": rule(Run.of(history, arm, seeds[0])),
-        **{metric: over_seeds(metric) for metric in HEADLINE},
-        "accuracy": {task: over_seeds(f"{task}/eval_acc") for task in tasks},
+        **{metric: over_seeds(metric) for metric in headline(history)},
+        "accuracy" if history.by_accuracy else "score": {
+            task: over_seeds(history.scores[task].column(task)) for task in tasks
+        },
         "rounds_to_target": {
             task: rounds_to_target(history, arm, task, target)
             for task, target in targets.items()
@@ -168,14 +229,14 @@ def _shares_of_stages(history: History, arm: str, metric: str) -> dict[str, floa
 
 
 def rounds_to_target(history: History, arm: str, task: str, target: float) -> dict[str, Any]:
-    """How soon an arm brings a task to a test accuracy.
+    """How soon an arm brings a task to a test score.
 
     Returns:
         `target`, `median` round over all seeds (None unless more than half of them get there),
         `reached` and `seeds`, the number that did and the number there are.
     """
     runs = [history.rounds(arm, seed) for seed in history.seeds(arm)]
-    reached = [round_of_target(run, task, target) for run in runs]
+    reached = [round_of_target(run, task, target, history.scores[task]) for run in runs]
     never = float("inf")
     middle = median([never if n is None else n for n in reached])
     return {
@@ -191,10 +252,10 @@ def _difference(history: History, arm: str, other: str, last: int) -> dict[str, 
     common = [seed for seed in history.seeds(arm) if seed in history.seeds(other)]
     change = mean_task_change(history, arm, other, last)
     mine, theirs = (
-        {m: _of_seeds(figures(history, name, m, last=last), common) for m in HEADLINE}
+        {m: _of_seeds(figures(history, name, m, last=last), common) for m in headline(history)}
         for name in (arm, other)
     )
-    compared = {m: as_record(paired_difference(mine[m], theirs[m])) for m in HEADLINE}
+    compared = {m: as_record(paired_difference(mine[m], theirs[m])) for m in headline(history)}
     compared["mean_task_change"] = as_record(interval(list(change.values())))
     return {"arm": arm, "versus": other, "seeds": common, **compared}
 

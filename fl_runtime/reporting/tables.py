@@ -10,11 +10,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from fl_runtime.history import EVERYONE
-from fl_runtime.metrics.round_metrics import CLIENT_METRICS, COST_METRICS
+from fl_runtime.metrics.round_metrics import CLIENT_METRICS, COST_METRICS, SCORE_NAMES
 from fl_runtime.reporting.intervals import as_interval
 
 SPECS = {"min_task_acc": ".3f", "mean_task_acc": ".3f", "var_task_acc": ".4f"}
 """Columns of the tables across tasks, with their precision."""
+
+ARROWS = {True: "↑", False: "↓"}
+"""By whether higher is better."""
 
 HEADERS = ("minimum", "mean", "variance")
 
@@ -31,15 +34,28 @@ CLIENT_HEADERS = (
 """Of `CLIENT_METRICS` and `COST_METRICS`."""
 
 
+def across(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Columns across tasks with their precision, as this summary names them."""
+    if "scores" not in summary:
+        return dict(SPECS)
+    return {SCORE_NAMES[name]: spec for name, spec in SPECS.items()}
+
+
 def fairness_table(summary: Mapping[str, Any]) -> Table:
     """One line per arm: figures across tasks with their intervals."""
     last = summary["last"]
     when = "last round" if last == 1 else f"mean of the last {last} rounds"
-    table = _arm_table("Test accuracy across tasks", (*HEADERS, "mean rank"))
+    what = "1 - error of test scores" if "scores" in summary else "Test accuracy"
+    changed = any("delta_m" in figures for figures in summary["arms"].values())
+    headers = (*HEADERS, "mean rank", *(["change from references"] if changed else []))
+    table = _arm_table(f"{what} across tasks", headers)
     table.caption = f"{when} ± 95 % interval over seeds"
     for arm, figures in summary["arms"].items():
-        cells = (format(as_interval(figures[metric]), spec) for metric, spec in SPECS.items())
-        table.add_row(escape(arm), *cells, format(as_interval(figures["mean_rank"]), ".2f"))
+        cells = [format(as_interval(figures[key]), spec) for key, spec in across(summary).items()]
+        cells.append(format(as_interval(figures["mean_rank"]), ".2f"))
+        if changed:
+            cells.append(format(as_interval(figures["delta_m"]), "+.3f"))
+        table.add_row(escape(arm), *cells)
     return table
 
 
@@ -52,7 +68,7 @@ def differences_table(summary: Mapping[str, Any]) -> Table | None:
     table.add_column("compared with", no_wrap=True)
     for header in (*HEADERS, "per-task change"):
         table.add_column(header, justify="right", no_wrap=True)
-    specs = {**SPECS, "mean_task_change": ".3f"}
+    specs = {**across(summary), "mean_task_change": ".3f"}
     for pair in summary["differences"]:
         cells = (_change(pair[metric], spec) for metric, spec in specs.items())
         table.add_row(escape(pair["arm"]), escape(pair["versus"]), *cells)
@@ -61,10 +77,12 @@ def differences_table(summary: Mapping[str, Any]) -> Table | None:
 
 
 def tasks_table(summary: Mapping[str, Any]) -> Table:
-    """One line per arm: test accuracy of each task."""
-    table = _arm_table("Test accuracy per task", summary["tasks"])
+    """One line per arm: test score of each task, accuracy if nothing else is said."""
+    scores = summary.get("scores")
+    what, key = ("score", "score") if scores else ("accuracy", "accuracy")
+    table = _arm_table(f"Test {what} per task", [_of_task(summary, t) for t in summary["tasks"]])
     for arm, figures in summary["arms"].items():
-        cells = (as_interval(figures["accuracy"][task]) for task in summary["tasks"])
+        cells = (as_interval(figures[key][task]) for task in summary["tasks"])
         table.add_row(escape(arm), *(format(cell, ".3f") for cell in cells))
     return table
 
@@ -100,8 +118,10 @@ def targets_table(summary: Mapping[str, Any]) -> Table | None:
     }
     if not targets:
         return None
-    title = "Rounds to reach the target accuracy (median over seeds; seeds that did)"
-    table = _arm_table(title, [f"{task} ≥ {target:g}" for task, target in targets.items()])
+    what = "score" if "scores" in summary else "accuracy"
+    title = f"Rounds to reach the target {what} (median over seeds; seeds that did)"
+    signs = {task: "≥" if _rises(summary, task) else "≤" for task in targets}
+    table = _arm_table(title, [f"{task} {signs[task]} {t:g}" for task, t in targets.items()])
     for arm, figures in summary["arms"].items():
         reached = figures["rounds_to_target"]
         table.add_row(escape(arm), *(_reached(reached.get(task)) for task in targets))
@@ -152,6 +172,17 @@ def signs_table(summary: Mapping[str, Any]) -> Table | None:
     for sign in summary["signs"]:
         table.add_row(escape(sign["arm"]), escape(sign["sign"]))
     return table
+
+
+def _rises(summary: Mapping[str, Any], task: str) -> bool:
+    """Whether higher scores of a task are better."""
+    return bool(summary.get("scores", {}).get(task, {}).get("higher_is_better", True))
+
+
+def _of_task(summary: Mapping[str, Any], task: str) -> str:
+    """A task with the metric and direction of its score, where they differ between tasks."""
+    score = summary.get("scores", {}).get(task)
+    return f"{task}, {score['metric']} {ARROWS[score['higher_is_better']]}" if score else task
 
 
 def _arm_table(title: str, headers: Iterable[str]) -> Table:

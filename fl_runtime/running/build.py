@@ -14,6 +14,7 @@ from fairopt.errors import InvalidInput
 from fl_runtime.algorithms import ALGORITHMS, Algorithm, ByArrival, FedAvg
 from fl_runtime.configuration.input_hashes import check_recorded, load_recorded
 from fl_runtime.configuration.schema import ClientsSection, Config, SpeedsTable, TaskSection
+from fl_runtime.data.dataset import Dataset, as_data
 from fl_runtime.data.partitions import IID, PARTITIONS, Dirichlet, MissingClasses, Partition
 from fl_runtime.execution.executor import Executor, check_device
 from fl_runtime.execution.registry import EXECUTORS, resolve_executor
@@ -24,7 +25,9 @@ from fl_runtime.simulation.availability import Availability, availability
 from fl_runtime.simulation.clock import Timing
 from fl_runtime.simulation.delays import DELAY_MODELS, DelayModel, dealt_speeds
 from fl_runtime.training.federation import Federation, active_count
+from fl_runtime.training.losses import loss_of
 from fl_runtime.training.models import build_model
+from fl_runtime.training.scores import ACC, metrics_of
 from fl_runtime.training.task import LocalTraining, Task, make_task
 from fl_runtime.validation_errors import kebab, record_from_table
 
@@ -42,7 +45,7 @@ class Parts:
         timing: How long jobs take, and how they end.
         availability: When clients can be given jobs.
         executor: Runs local training.
-        targets: Test accuracy at which each task is finished; empty if the run does not stop there.
+        targets: Test score at which each task is finished; empty if the run does not stop there.
         client_metrics: Whether rows hold the figures of `client_metrics`.
     """
 
@@ -152,14 +155,16 @@ def _holds(config: Config) -> NDArray[np.bool_]:
 
 def _task(section: TaskSection, config: Config, seed: int, device: torch.device) -> Task:
     """One task of the configuration."""
-    clients = config.clients
+    clients, key = config.clients, f"task.{section.name}"
     dataset = load_recorded(section.data, config.inputs)
+    data = as_data(dataset)
     model = build_model(
         section.model,
-        dataset.features.shape[1:],
-        dataset.num_classes,
+        data.inputs.shape[1:],
+        data.outputs,
         section.hidden,
         seed=torch_seed(seed, "initial model", section.name),
+        example=None if isinstance(dataset, Dataset) else torch.from_numpy(data.inputs[:1]),
     )
     return make_task(
         section.name,
@@ -172,6 +177,10 @@ def _task(section: TaskSection, config: Config, seed: int, device: torch.device)
         validation_fraction=section.validation_fraction,
         test_fraction=section.test_fraction,
         device=device,
+        loss=loss_of(f"{key}.loss", section.loss or "cross-entropy"),
+        metrics=metrics_of(f"{key}.metrics", section.metrics or (ACC,)),
+        scale=section.range,
+        reference=section.reference,
     )
 
 

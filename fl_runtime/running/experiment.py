@@ -32,7 +32,7 @@ from fl_runtime.running.loop import Evaluator, one_round
 from fl_runtime.running.preflight import check_all_arms
 from fl_runtime.running.run_folder import HISTORY, RunFolder, Writer, nothing_done
 from fl_runtime.running.run_state import RunState
-from fl_runtime.running.stopping import is_over
+from fl_runtime.running.stopping import early_stop_of, is_over
 
 Kind = Literal["recruitment", "round", "incident", "stop", "account"]
 
@@ -185,7 +185,8 @@ def _one_run(
     config: Config, seed: int, recorder: _Recorder, saved: Mapping[str, Any] | None
 ) -> None:
     """One arm with one seed, from its start or from a saved `RunState`."""
-    parts, rule = assemble(config, seed), config.run.early_stop
+    parts = assemble(config, seed)
+    rule = early_stop_of(config, parts.federation.tasks)
     evaluator = Evaluator(parts.federation.tasks, parts.federation.companions)
     first = parts.algorithm.init(parts.federation, seed)
     current = RunState(first)

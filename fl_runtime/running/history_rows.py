@@ -25,6 +25,7 @@ from fl_runtime.running.build import Parts
 from fl_runtime.running.run_state import RunState
 from fl_runtime.simulation.clock import PendingJob
 from fl_runtime.training.job import Update
+from fl_runtime.training.scores import ACC
 from fl_runtime.training.task import Evaluation
 
 Figures = dict[str, Any]
@@ -164,7 +165,7 @@ def round_columns(parts: Parts) -> list[str]:
         *_losses(parts, RoundStats()),
         *training_metrics(tasks, [], answers_once=parts.algorithm.answers_once),
         *staleness_metrics([]),
-        *held_out_names(tasks),
+        *held_out_names({task.name: tuple(task.metrics) for task in parts.federation.tasks}),
         *clients,
         *parts.algorithm.own_figures(tasks),
     ]
@@ -205,7 +206,21 @@ def recruitment_row(parts: Parts, server_round: int) -> Figures:
         "take_up": {name: int(n) for name, n in zip(tasks, result.take_up, strict=True)},
         "min_take_up": int(result.take_up.min()),
         "num-recruited": int(result.eligible.any(axis=1).sum()),
+        **_scores(parts),
     }
+
+
+def _scores(parts: Parts) -> Figures:
+    """How tasks are scored, and on which scale, where one is not scored by accuracy."""
+    tasks = parts.federation.tasks
+    if all(next(iter(task.metrics)) == ACC for task in tasks):
+        return {}
+    told = {}
+    for task in tasks:
+        name, metric = next(iter(task.metrics.items()))
+        scale = {} if task.scale is None else {"worst": task.scale.worst, "best": task.scale.best}
+        told[task.name] = {"metric": name, "higher-is-better": metric.higher_is_better, **scale}
+    return {"scores": told}
 
 
 def stop_row(current: RunState, rule: EarlyStopTable) -> Figures:

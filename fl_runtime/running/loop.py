@@ -20,6 +20,7 @@ from fl_runtime.running.history_rows import RoundStats, round_row
 from fl_runtime.running.run_state import RunState
 from fl_runtime.running.step import Held, step
 from fl_runtime.simulation.clock import withdraw
+from fl_runtime.training.scores import is_reached
 from fl_runtime.training.task import Evaluation, Examples, Params, Task
 
 
@@ -79,7 +80,7 @@ class Evaluator:
                 task.name, np.flatnonzero(holders).tolist()
             ).items()
         ]
-        return seen[0] if len(seen) == 1 else Evaluation.mean(seen)
+        return seen[0] if len(seen) == 1 else Evaluation.mean(seen, task.scale)
 
     def _of_one(
         self, task: Task, key: tuple[str, str, str], params: Params, examples: Examples
@@ -124,7 +125,12 @@ def one_round(
     current = replace(current, state=current.state.observe(validation))
     test = evaluator.test(current.state, parts.federation.eligible)
     row = round_row(parts, current, stats, validation, test)
-    reached = {task for task, target in parts.targets.items() if test[task].accuracy >= target}
+    metrics = {task.name: next(iter(task.metrics.values())) for task in parts.federation.tasks}
+    reached = {
+        task
+        for task, target in parts.targets.items()
+        if is_reached(test[task].score, target, higher=metrics[task].higher_is_better)
+    }
     return closed(parts, current, reached), stats, row
 
 

@@ -13,7 +13,13 @@ from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, of_arm
 from fl_runtime.history import EVERYONE
-from fl_runtime.metrics.round_metrics import MEAN_TASK_CHANGE, NO_FIGURES, TIME_TO_TARGETS
+from fl_runtime.metrics.round_metrics import (
+    DELTA_M,
+    MEAN_TASK_CHANGE,
+    NO_FIGURES,
+    TIME_TO_TARGETS,
+    column_among,
+)
 from fl_runtime.metrics.run_figures import run_figure_names
 from fl_runtime.random_streams import torch_seed
 from fl_runtime.running.build import Parts, assemble
@@ -22,6 +28,7 @@ from fl_runtime.running.stopping import check_early_stop
 from fl_runtime.simulation.delays import Constant
 from fl_runtime.simulation.sync_policies import NextArrival
 from fl_runtime.training.local_training import Client, train_locally
+from fl_runtime.training.scores import ACC
 from fl_runtime.training.task import Task
 
 MOST_ROUNDS = 1e7
@@ -47,6 +54,7 @@ def check_all_arms(config: Config) -> None:
             parts.algorithm.init(parts.federation, seed)
             _check_time_limit(arm, parts)
             _check_targets(parts)
+            _check_client_metrics(parts)
             _check_claimed(config, name, parts)
             _warn_of_ties(name, parts)
             for task in (*parts.federation.tasks, *parts.federation.companions):
@@ -62,9 +70,11 @@ def _check_claims(config: Config) -> None:
         where, metric = f"claim.{index}.metric", claim.metric
         if metric in NO_FIGURES:
             raise InvalidInput(where, metric, "a figure of the history: a number")
-        if metric == TIME_TO_TARGETS and all(t.target_accuracy is None for t in config.task):
-            raise InvalidInput(where, metric, "used with a target-accuracy of some task")
+        if metric == TIME_TO_TARGETS and all(t.goal is None for t in config.task):
+            raise InvalidInput(where, metric, "used with a target of some task")
         rules = (arms[name].recruitment.rule for name in (claim.arm, claim.versus) if name)
+        if metric == DELTA_M and any(t.reference is None for t in config.task):
+            raise InvalidInput(where, metric, "used with a reference of every task")
         if metric == "budget" and EVERYONE in rules:
             requirement = f"used for arms that have one, not those with rule = {EVERYONE}"
             raise InvalidInput(where, metric, requirement)
@@ -73,9 +83,10 @@ def _check_claims(config: Config) -> None:
 def _check_claimed(config: Config, name: str, parts: Parts) -> None:
     """An arm has the figures that claims about it are about."""
     figures = [*round_columns(parts), *run_figure_names([t.name for t in parts.federation.tasks])]
-    known = dict.fromkeys([*figures, TIME_TO_TARGETS, MEAN_TASK_CHANGE])
+    known = dict.fromkeys([*figures, TIME_TO_TARGETS, MEAN_TASK_CHANGE, DELTA_M])
     for index, claim in enumerate(config.claim):
-        if name in (claim.arm, claim.versus) and claim.metric not in known:
+        found = column_among(claim.metric, known)
+        if name in (claim.arm, claim.versus) and found not in known:
             near = suggestion(claim.metric, known)
             requirement = f'a figure of arm "{name}"{near}'
             raise InvalidInput(f"claim.{index}.metric", claim.metric, requirement)
@@ -112,6 +123,14 @@ def _check_targets(parts: Parts) -> None:
         raise InvalidInput("run.stop-at-targets", True, requirement)
 
 
+def _check_client_metrics(parts: Parts) -> None:
+    """The figures about clients are of classifiers."""
+    for task in parts.federation.tasks if parts.client_metrics else ():
+        if ACC not in task.metrics or task.validation.targets.ndim > 1:
+            requirement = f"false where a task is no classification of examples, as {task.name}"
+            raise InvalidInput("run.client-metrics", True, requirement)
+
+
 def _check_trains(task: Task) -> None:
     """Train once on the shard with the smallest batch, and look at the initial validation loss."""
     size = task.training.batch_size
@@ -120,10 +139,12 @@ def _check_trains(task: Task) -> None:
     client = Client(shard, torch_seed(0, "probe"))
     try:
         with torch.random.fork_rng():
-            train_locally(task.model, task.complete(task.initial), client, settings)
+            train_locally(task.model, task.complete(task.initial), client, settings, task.loss)
     except Exception as error:  # whatever the user's model does in training
         reason = f"a model that trains on {len(shard)} examples ({error})"
         raise InvalidInput(f"task {task.name} model", "this one", reason) from error
-    loss = task.evaluate(task.initial, task.validation).loss
-    if not math.isfinite(loss):
-        raise InvalidInput(f"task {task.name} initial loss", loss, "finite")
+    seen = task.evaluate(task.initial, task.validation)
+    if not math.isfinite(seen.loss):
+        raise InvalidInput(f"task {task.name} initial loss", seen.loss, "finite")
+    if not math.isfinite(seen.score):
+        raise InvalidInput(f"task {task.name} initial {seen.metric}", seen.score, "finite")

@@ -34,7 +34,7 @@ def progress_bar(rounds: int | None, done: int = 0) -> Iterator[Watcher]:
 
     def watch(event: Event) -> None:
         bar.start()  # at the first event, so that a refused configuration shows no bar
-        worst = event.row.get("min_task_acc")
+        worst = event.row.get("min_task_acc", event.row.get("min_task_score"))
         figure = "" if worst is None else f"  worst task {worst:.2f}"
         bar.update(
             task,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config, EarlyStopTable
-from fl_runtime.metrics.round_metrics import held_out_names
+from fl_runtime.metrics.round_metrics import column_among, held_out_names
+from fl_runtime.training.task import Task
+
+SPREADS = ("var_task_acc", "var_task_score")
+"""Figures across tasks of which less is better."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Patience:
         if rule is None:
             return self
         value = row[rule.metric]
-        if not math.isfinite(value):
+        if value is None or not math.isfinite(value):
             return Patience(self.best, self.waited + 1)
         gain = math.inf if self.best is None else value - self.best
         if self.best is not None and rule.mode == "min":
@@ -65,17 +69,17 @@ def is_over(config: Config, server_round: int, now: float, *, due: bool = False)
 
 
 def targets_of(config: Config) -> dict[str, float]:
-    """The test accuracy at which each task is finished; empty if the run does not stop there.
+    """The test score at which each task is finished; empty if the run does not stop there.
 
     Raises:
         InvalidInput: A task has no target.
     """
     if not config.run.stop_at_targets:
         return {}
-    targets = {task.name: task.target_accuracy for task in config.task}
+    targets = {task.name: task.goal for task in config.task}
     for name, target in targets.items():
         if target is None:
-            where = f"task.{name}.target-accuracy"
+            where = f"task.{name}.target"
             raise InvalidInput(where, "nothing", "given, with run.stop-at-targets")
     return {name: target for name, target in targets.items() if target is not None}
 
@@ -87,5 +91,24 @@ def check_early_stop(config: Config) -> None:
         InvalidInput: With the nearest metric that they have.
     """
     if config.run.early_stop is not None:
-        known = held_out_names([task.name for task in config.task])
-        choose("run.early-stop.metric", config.run.early_stop.metric, dict.fromkeys(known))
+        known = held_out_names({task.name: task.metric_names for task in config.task})
+        name = column_among(config.run.early_stop.metric, known)
+        choose("run.early-stop.metric", name, dict.fromkeys(known))
+
+
+def early_stop_of(config: Config, tasks: Sequence[Task]) -> EarlyStopTable | None:
+    """The rule with its metric as rows name it, and with the direction that this has."""
+    rule = config.run.early_stop
+    if rule is None:
+        return None
+    columns = held_out_names({task.name: tuple(task.metrics) for task in tasks})
+    lower = {
+        f"{task.name}/{part}_{name}"
+        for task in tasks
+        for part in ("eval", "val")
+        for name, metric in [*task.metrics.items(), ("loss", None)]
+        if metric is None or not metric.higher_is_better
+    }
+    name = column_among(rule.metric, columns)
+    mode = rule.mode or ("min" if name in lower or name in SPREADS else "max")
+    return rule.model_copy(update={"metric": name, "mode": mode})

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fairopt.errors import InvalidInput
@@ -92,8 +93,8 @@ def _picked(shard: Examples, index: Tensor) -> Examples:
     if int(index.min()) < 0 or int(index.max()) >= len(shard):
         requirement = f"positions in 0 .. {len(shard) - 1}"
         raise InvalidInput("job config examples", index.tolist(), requirement)
-    here = index.to(shard.labels.device)
-    return Examples(shard.features[here], shard.labels[here])
+    here = index.to(shard.targets.device)
+    return Examples(shard.features[here], shard.targets[here])
 
 
 def _fitting(weights: Tensor, chosen: Examples) -> Tensor:
@@ -102,4 +103,4 @@ def _fitting(weights: Tensor, chosen: Examples) -> Tensor:
     if not fits or not bool(weights.isfinite().all()) or bool((weights < 0).any()):
         requirement = f"{len(chosen)} finite numbers >= 0, one per example"
         raise InvalidInput("job config weights", tuple(weights.shape), requirement)
-    return weights.to(chosen.features.device, chosen.features.dtype)
+    return weights.to(chosen.features.device, torch.float32)

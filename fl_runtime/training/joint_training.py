@@ -64,12 +64,13 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
         for name, value in renamed(job.client_state, model.names(k)).items()
     }
     optimizer = make_optimizer(model.named, settings, kept)
-    totals, counts = [0.0] * len(jobs), Counter[str]()
+    totals, seen, counts = [0.0] * len(jobs), [0.0] * len(jobs), Counter[str]()
     for number, batches in enumerate(_batches(jobs, examples, settings)):
-        losses = {
-            k: batch_loss(partial(model.logits, k), examples[k], batch, settings)
+        parts = {
+            k: batch_loss(partial(model.outputs, k), examples[k], batch, settings, tasks[k].loss)
             for k, batch in batches.items()
         }
+        losses = {k: loss for k, (loss, _) in parts.items()}
         seed = torch_seed(jobs[0].seed, "joint", number)
         method = Direction.of(common.joint, [jobs[k].task for k in losses], seed)
         optimizer.zero_grad()
@@ -77,17 +78,17 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
         pull(model.named, anchors, common.proximal)
         optimizer.step()
         counts[f"{outcome(solution.status)}_steps"] += 1
-        for k, loss in losses.items():
-            totals[k] += float(loss.detach()) * len(batches[k])
-    passes = settings.local_epochs
-    losses_seen = [total / (passes * len(e)) for total, e in zip(totals, examples, strict=True)]
+        for k, (loss, count) in parts.items():
+            totals[k] += float(loss.detach()) * float(count)
+            seen[k] += float(count)
+    losses_seen = [total / max(count, 1.0) for total, count in zip(totals, seen, strict=True)]
     state = optimizer_state(optimizer, model.named, settings) if settings.persist_optimizer else {}
     return [
         Trained(
             delta=model.delta(k, job),
             metrics={"train_loss": losses_seen[k], **(counts if k == 0 else {})},
             client_state={**job.client_state, **renamed(state, model.own_names(k))},
-            num_examples=len(examples[k]),
+            num_examples=examples[k].num_counted,
         )
         for k, job in enumerate(jobs)
     ]
@@ -139,7 +140,7 @@ class _Shared:
         """Names of the entries of model k by those of the leaves."""
         return {name: key for key, name in self.names(k).items()}
 
-    def logits(self, k: int, features: Tensor) -> Tensor:
+    def outputs(self, k: int, features: Tensor) -> Tensor:
         """Task k on a batch."""
         params = {**self.trunk, **self.heads[k]}
         return functional_call(self.tasks[k].model, params, (features,))  # type: ignore[no-any-return]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fl_runtime.random_streams import shuffled_orders
 from fl_runtime.training.job_options import JobOptions
+from fl_runtime.training.losses import CROSS_ENTROPY, Loss, batch_mean
 from fl_runtime.training.optimizers import make_optimizer, optimizer_state, precision_context
 from fl_runtime.training.task import Examples, LocalTraining, Params, float_state, load_params
 
@@ -20,10 +21,10 @@ class Trained:
 
     Attributes:
         delta: Trained entries minus the payload's.
-        metrics: `train_loss`, the mean over all steps weighted by batch size, and what else the
+        metrics: `train_loss`, the mean over all that was counted in all steps, and what else the
             job's options have measured.
         client_state: What the client keeps.
-        num_examples: Examples trained on, repeats counted.
+        num_examples: Examples trained on that have a target, repeats counted.
     """
 
     delta: Params
@@ -50,12 +51,16 @@ class Client:
 
 
 def train_locally(
-    model: nn.Module, start: Params, client: Client, settings: LocalTraining
+    model: nn.Module,
+    start: Params,
+    client: Client,
+    settings: LocalTraining,
+    loss: Loss = CROSS_ENTROPY,
 ) -> Trained:
     r"""Train on one client's examples and return what changed.
 
     Problem: from :math:`\theta_0` = `start`, `local_epochs` passes of minibatch steps on the mean
-    cross-entropy of the client's examples, in the order of its seed, plus
+    loss of the client's examples, in the order of its seed, plus
     :math:`\tfrac{\mu}{2} \|\theta - \theta_0\|^2` where the job has a `proximal` :math:`\mu` (with
     its `anchor` instead of :math:`\theta_0` where it has one).
 
@@ -64,60 +69,71 @@ def train_locally(
         start: Parameters the server sent.
         client: Shard, seed, options of the job, kept state.
         settings: Optimiser, step size, passes, batch size, precision.
+        loss: The task's.
 
     Source: local SGD of federated averaging; the proximal term of FedProx (arXiv 1812.06127),
     equation (2), enters as its gradient, and not into the reported loss.
     """
     load_params(model, start)
     examples = client.options.selected(client.examples)
-    metrics = {"start_loss": mean_loss(model, examples)} if client.options.measure_start else {}
+    metrics: dict[str, float] = {}
+    if client.options.measure_start:
+        metrics["start_loss"] = mean_loss(model, examples, loss)
     model.train()
     named = {key: value for key, value in model.named_parameters() if value.requires_grad}
     optimizer = make_optimizer(named, settings, client.kept)
-    losses, sizes = [], []
+    losses, counts = [], []
     for batch in index_batches(len(examples), settings, client.seed):
-        loss = batch_loss(model, examples, batch, settings)
+        value, count = batch_loss(model, examples, batch, settings, loss)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        value.backward()  # type: ignore[no-untyped-call]
         pull(named, client.options.anchor or start, client.options.proximal)
         optimizer.step()
-        losses.append(loss.detach())
-        sizes.append(float(len(batch)))
+        losses.append(value.detach())
+        counts.append(count)
     if client.options.measure_end:
-        metrics["end_loss"] = mean_loss(model, examples)
+        metrics["end_loss"] = mean_loss(model, examples, loss)
     kept = optimizer_state(optimizer, named, settings) if settings.persist_optimizer else {}
     return Trained(
         delta={key: value - start[key] for key, value in float_state(model).items()},
-        metrics={"train_loss": _weighted_mean(losses, sizes), **metrics},
+        metrics={"train_loss": _weighted_mean(losses, counts), **metrics},
         client_state={**client.kept, **kept},
-        num_examples=len(examples),
+        num_examples=examples.num_counted,
     )
 
 
-def _weighted_mean(losses: Sequence[Tensor], sizes: Sequence[float]) -> float:
-    """Mean loss over all examples of all steps, brought from the device once."""
-    weights = torch.tensor(sizes, device=losses[0].device)
-    return float(torch.stack(list(losses)).float() @ weights / weights.sum())
+def _weighted_mean(losses: Sequence[Tensor], counts: Sequence[Tensor]) -> float:
+    """Mean loss over all that was counted in all steps, brought from the device once."""
+    weights = torch.stack(list(counts)).float()
+    return float(torch.stack(list(losses)).float() @ weights / weights.sum().clamp(min=1.0))
 
 
 def batch_loss(
-    model: Callable[[Tensor], Tensor], examples: Examples, batch: Tensor, settings: LocalTraining
-) -> Tensor:
-    """Mean cross-entropy of one batch, each example times its weight where there are weights."""
-    index = batch.to(examples.labels.device)
-    with precision_context(settings, examples.labels.device):
-        logits = model(examples.features[index])
-    if examples.weights is None:
-        return nn.functional.cross_entropy(logits.float(), examples.labels[index])
-    each = nn.functional.cross_entropy(logits.float(), examples.labels[index], reduction="none")
-    return (each * examples.weights[index]).mean()
+    model: Callable[[Tensor], Tensor],
+    examples: Examples,
+    batch: Tensor,
+    settings: LocalTraining,
+    loss: Loss = CROSS_ENTROPY,
+) -> tuple[Tensor, Tensor]:
+    """Mean loss of one batch, each example times its weight where there are weights; its count."""
+    index = batch.to(examples.targets.device)
+    with precision_context(settings, examples.targets.device):
+        outputs = model(examples.features[index])
+    return batch_mean(
+        loss,
+        outputs.float(),
+        examples.targets[index],
+        weights=None if examples.weights is None else examples.weights[index],
+        complete=examples.complete,
+    )
 
 
-def mean_loss(model: nn.Module, examples: Examples) -> float:
-    """Mean cross-entropy over all examples, unweighted and in evaluation mode."""
+def mean_loss(model: nn.Module, examples: Examples, loss: Loss = CROSS_ENTROPY) -> float:
+    """Mean loss over all examples, unweighted and in evaluation mode."""
     model.eval()
     with torch.no_grad():
-        return float(nn.functional.cross_entropy(model(examples.features), examples.labels))
+        outputs = model(examples.features)
+        return float(batch_mean(loss, outputs, examples.targets, complete=examples.complete)[0])
 
 
 def pull(named: Mapping[str, Tensor], anchor: Params, proximal: float) -> None:

@@ -23,12 +23,18 @@ MOST_COLOURS = 4
 TOKEN_WIDTH = 32
 """Width of a token inside `transformer`."""
 
+Outputs = int | tuple[int, ...]
+"""Number of classes, or how many numbers a model is to give, or their shape."""
+
 
 class ModelFactory(Protocol):
-    """Makes a fresh model for examples of one shape."""
+    """Makes a fresh model for examples of one shape.
+
+    The second argument is the number of classes, or the `outputs` of data of another kind.
+    """
 
     def __call__(
-        self, example_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int]
+        self, example_shape: tuple[int, ...], num_classes: Outputs, hidden: Sequence[int]
     ) -> nn.Module:
         """A module from (batch, *example_shape) to (batch, num_classes) logits."""
         ...
@@ -37,10 +43,11 @@ class ModelFactory(Protocol):
 def build_model(
     name: str,
     example_shape: tuple[int, ...],
-    num_classes: int,
+    outputs: int | tuple[int, ...],
     hidden: Sequence[int],
     *,
     seed: int,
+    example: Tensor | None = None,
 ) -> nn.Module:
     """A freshly initialised model.
 
@@ -48,9 +55,11 @@ def build_model(
         name: A family of `MODELS`, or ``"package.module:factory"`` with the signature of
             `ModelFactory`.
         example_shape: Shape of one example.
-        num_classes: Number of logits.
+        outputs: Number of logits; or what data of another kind say.
         hidden: Widths of the hidden layers.
         seed: Seed of the initial weights; PyTorch's global generator is left as it was.
+        example: (1, *example_shape) of data of another kind than classification, of whose outputs
+            nothing is known here but that there is one. Families by name take integers as numbers.
 
     Raises:
         InvalidInput: Unknown family, one that does not fit examples of this shape, or a factory
@@ -65,7 +74,9 @@ def build_model(
     def made() -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return factory(example_shape, num_classes, hidden)
+            model = factory(example_shape, outputs, hidden)
+        whole = example is not None and not example.is_floating_point()
+        return nn.Sequential(AsFloat(), model) if whole and ":" not in name else model
 
     model = made()
     if ":" in name and not _alike(model, made()):
@@ -73,26 +84,37 @@ def build_model(
         raise InvalidInput("model", name, requirement)
     if not any(True for _ in model.parameters()):
         raise InvalidInput("model", name, "one with parameters to train")
-    _check_logits(name, model, example_shape, num_classes)
+    blank = torch.zeros(1, *example_shape) if example is None else example
+    shape = (outputs,) if isinstance(outputs, int) else outputs
+    _check_outputs(name, model, blank, (1, *shape) if example is None else None)
     return model
 
 
-def linear(example_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int]) -> nn.Module:
+def linear(
+    example_shape: tuple[int, ...], num_classes: Outputs, hidden: Sequence[int]
+) -> nn.Module:
     """Multinomial logistic regression on the flattened example."""
     _needs_no_hidden("linear", hidden)
-    return nn.Sequential(nn.Flatten(), nn.Linear(_size(example_shape), num_classes))
+    return nn.Sequential(nn.Flatten(), *_last(_size(example_shape), num_classes))
 
 
-def mlp(example_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int]) -> nn.Module:
+def mlp(example_shape: tuple[int, ...], num_classes: Outputs, hidden: Sequence[int]) -> nn.Module:
     """Fully connected layers of the widths in `hidden` with ReLU between them."""
     widths = [_size(example_shape), *hidden]
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in itertools.pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(widths[-1], num_classes))
+    return nn.Sequential(*layers, *_last(widths[-1], num_classes))
 
 
-def cnn(example_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int]) -> nn.Module:
+def _last(width: int, outputs: Outputs) -> list[nn.Module]:
+    """The last layer, in the shape that outputs are to have."""
+    if isinstance(outputs, int):
+        return [nn.Linear(width, outputs)]
+    return [nn.Linear(width, _size(outputs)), nn.Unflatten(1, outputs)]
+
+
+def cnn(example_shape: tuple[int, ...], num_classes: Outputs, hidden: Sequence[int]) -> nn.Module:
     """Two 3 x 3 convolutions, one pooling, then the layers of `hidden`; channels come first."""
     _refuse_channels_last(example_shape)
     if len(example_shape) != 3 or min(example_shape[1:]) < 2:
@@ -110,7 +132,7 @@ def cnn(example_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int])
 
 
 def transformer(
-    example_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int]
+    example_shape: tuple[int, ...], num_classes: Outputs, hidden: Sequence[int]
 ) -> nn.Module:
     """One self-attention layer over the rows of an image (or the steps of a sequence)."""
     if len(example_shape) not in (2, 3):
@@ -120,11 +142,19 @@ def transformer(
     return RowTransformer(example_shape, num_classes, hidden)
 
 
+class AsFloat(nn.Module):
+    """Integers as floats, for families that know nothing of symbols."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same numbers."""
+        return x.float()
+
+
 class RowTransformer(nn.Module):
     """Rows as tokens, one encoder layer without dropout, mean over tokens, then `hidden` layers."""
 
     def __init__(
-        self, example_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int]
+        self, example_shape: tuple[int, ...], num_classes: Outputs, hidden: Sequence[int]
     ) -> None:
         super().__init__()
         *channels, steps, features = example_shape
@@ -156,7 +186,7 @@ def _user_factory(reference: str) -> ModelFactory:
     found = load_object("model", reference)
 
     def factory(
-        example_shape: tuple[int, ...], num_classes: int, hidden: Sequence[int]
+        example_shape: tuple[int, ...], num_classes: Outputs, hidden: Sequence[int]
     ) -> nn.Module:
         try:
             model = found(example_shape, num_classes, hidden)
@@ -180,19 +210,23 @@ def _alike(one: nn.Module, other: nn.Module) -> bool:
     )
 
 
-def _check_logits(
-    name: str, model: nn.Module, example_shape: tuple[int, ...], num_classes: int
+def _check_outputs(
+    name: str, model: nn.Module, blank: Tensor, wanted: tuple[object, ...] | None
 ) -> None:
-    """Run one blank example through the model: its logits must have the right shape."""
+    """Run one example through the model: its outputs must have the right shape, if it is known."""
     model.eval()
     try:
         with torch.no_grad():
-            got = tuple(model(torch.zeros(1, *example_shape)).shape)
+            got = tuple(model(blank).shape)
     except Exception as error:  # whatever the user's model does
-        reason = f"one that takes float32 examples of shape {example_shape} ({error})"
+        kind = str(blank.dtype).removeprefix("torch.")
+        reason = f"one that takes {kind} examples of shape {tuple(blank.shape[1:])} ({error})"
         raise InvalidInput("model", name, reason) from error
-    if got != (1, num_classes):
-        raise InvalidInput("model", name, f"one with logits (1, {num_classes}), it gives {got}")
+    if wanted is not None and got != wanted:
+        raise InvalidInput("model", name, f"one with logits {wanted}, it gives {got}")
+    if got[:1] != (1,):
+        requirement = f"one with an output for each example, it gives {got} for one"
+        raise InvalidInput("model", name, requirement)
 
 
 def _needs_no_hidden(name: str, hidden: Sequence[int]) -> None:

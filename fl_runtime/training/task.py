@@ -1,4 +1,6 @@
-"""A task: a model to train, the clients' shards, and two held-out sets with different purposes.
+"""A task: a model, data, a loss, and metrics, the first of which is its score.
+
+Data are the clients' shards and two held-out sets with different purposes:
 
 `validation` feeds decisions (which task gets the next client); `test` is only ever reported. They
 are disjoint, so a rule cannot improve its reported figures by looking at them.
@@ -17,10 +19,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fairopt.errors import InvalidInput
-from fl_runtime.data.dataset import Dataset
+from fl_runtime.data.dataset import Data, Dataset, as_data
 from fl_runtime.data.mixtures import Mixture
 from fl_runtime.data.partitions import Partition
 from fl_runtime.random_streams import stream
+from fl_runtime.training.losses import (
+    CROSS_ENTROPY,
+    Demanding,
+    Loss,
+    batch_mean,
+    batch_sum,
+    check_parts,
+    counted,
+    present,
+)
+from fl_runtime.training.scores import ACC, PLAIN, PLAIN_SCALE, Metric, Scale, check_statistics
 
 Params = Mapping[str, Tensor]
 """Floating-point entries of a model's state by name."""
@@ -31,23 +44,42 @@ EVALUATION_BUDGET = 64 * 2**20
 
 FLOAT_BYTES = 4
 
+ScaleEnds = Sequence[float | str]
+"""Worst and best score: numbers, "initial" for that of the initial model, or "reference"."""
+
 
 @dataclass(frozen=True)
 class Examples:
-    """Features and labels as tensors on one device.
+    """Features and targets as tensors on one device.
 
     Attributes:
-        features: (n, ...) floats.
-        labels: (n,) int64.
+        features: (n, ...) numbers.
+        targets: (n, ...) of what the task's loss takes: (n,) int64 for classes. What is missing is
+            NaN in floats and -100 in integers.
         weights: (n,) of each example in a training step, or None for ones.
     """
 
     features: Tensor
-    labels: Tensor
+    targets: Tensor
     weights: Tensor | None = None
 
     def __len__(self) -> int:
-        return int(self.labels.shape[0])
+        return int(self.targets.shape[0])
+
+    @property
+    def labels(self) -> Tensor:
+        """The targets, where they are classes."""
+        return self.targets
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether no target is missing."""
+        return bool(present(self.targets).all())
+
+    @cached_property
+    def num_counted(self) -> int:
+        """Examples with at least one target."""
+        return len(self) if self.complete else int(counted(self.targets).sum())
 
 
 @dataclass(frozen=True)
@@ -96,18 +128,58 @@ class LocalTraining:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean cross-entropy (nats) and accuracy (0..1) of one model on one set."""
+    """One model on one set.
+
+    Attributes:
+        loss: Mean over what is counted.
+        figures: Metrics by name; the first one is the score.
+        error: How far the score is from the best, in units of the worst one's distance (`Scale`):
+            of accuracies the share of wrong answers. None where a task has no such scale.
+    """
 
     loss: float
-    accuracy: float
+    figures: Mapping[str, float]
+    error: float | None
 
     @classmethod
-    def mean(cls, several: Sequence[Evaluation]) -> Evaluation:
+    def of(cls, loss: float, figures: Mapping[str, float], scale: Scale | None) -> Evaluation:
+        """With the error on that scale.
+
+        Example:
+            >>> Evaluation.of(0.7, {"acc": 0.75}, Scale(0.0, 1.0)).error
+            0.25
+        """
+        score = next(iter(figures.values()))
+        return cls(loss, figures, None if scale is None else scale.error(score))
+
+    @classmethod
+    def of_accuracy(cls, loss: float, accuracy: float) -> Evaluation:
+        """Of a classifier."""
+        return cls.of(loss, {ACC: accuracy}, PLAIN_SCALE)
+
+    @classmethod
+    def mean(cls, several: Sequence[Evaluation], scale: Scale | None = None) -> Evaluation:
         """Of several models on one set; not finite if one of them is not."""
         count = len(several)
-        return cls(
-            sum(one.loss for one in several) / count, sum(one.accuracy for one in several) / count
-        )
+        figures = {
+            name: sum(one.figures[name] for one in several) / count for name in several[0].figures
+        }
+        return cls.of(sum(one.loss for one in several) / count, figures, scale)
+
+    @property
+    def metric(self) -> str:
+        """Name of the score."""
+        return next(iter(self.figures))
+
+    @property
+    def score(self) -> float:
+        """The first figure, in its own unit and direction."""
+        return next(iter(self.figures.values()))
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers, where that is measured."""
+        return self.figures[ACC]
 
 
 @dataclass(frozen=True)
@@ -125,6 +197,9 @@ class Task:
         test: Held-out examples for reports.
         training: Settings of the local optimiser.
         mixture: Strata of the test set and of every shard, where they are known.
+        loss: What is trained on.
+        metrics: What is measured, by name; the first one is the score.
+        scale: What a score is worth beside those of other tasks; None where nobody says.
     """
 
     name: str
@@ -136,6 +211,9 @@ class Task:
     training: LocalTraining
     fixed: Params = field(default_factory=dict)
     mixture: Mixture | None = None
+    loss: Loss = CROSS_ENTROPY
+    metrics: Mapping[str, Metric] = field(default_factory=lambda: PLAIN)
+    scale: Scale | None = PLAIN_SCALE
 
     def __post_init__(self) -> None:
         empty = [client for client, shard in enumerate(self.shards) if len(shard) == 0]
@@ -157,24 +235,30 @@ class Task:
         return max(1, EVALUATION_BUDGET // (FLOAT_BYTES * max(1, numbers_saved(self))))
 
     def evaluate(self, params: Params, examples: Examples) -> Evaluation:
-        """Loss and accuracy of a model of this task.
+        """Loss and figures of a model of this task.
 
         A set that is too large for `EVALUATION_BUDGET` is evaluated in batches, whose sums are
         added up in float64.
         """
         load_params(self.model, self.complete(params))
         self.model.eval()
+        complete, device = examples.complete, examples.targets.device
         count, size = len(examples), self.evaluation_batch
-        reduction = "mean" if count <= size else "sum"
-        loss = torch.zeros((), dtype=torch.float64, device=examples.labels.device)
-        hits = torch.zeros_like(loss)
+        loss, number = (torch.zeros((), dtype=torch.float64, device=device) for _ in range(2))
+        totals: dict[str, Tensor] = {}
         with torch.no_grad():
             for first in range(0, count, size):
-                labels = examples.labels[first : first + size]
-                logits = self.model(examples.features[first : first + size])
-                loss += nn.functional.cross_entropy(logits, labels, reduction=reduction)
-                hits += (logits.argmax(dim=1) == labels).sum()
-        return Evaluation(float(loss) / (1 if reduction == "mean" else count), float(hits) / count)
+                targets = examples.targets[first : first + size]
+                outputs = self.model(examples.features[first : first + size])
+                part = batch_mean if count <= size else batch_sum
+                value, counts = part(self.loss, outputs, targets, complete=complete)
+                loss += value
+                number += 1.0 if count <= size else counts
+                for name, metric in self.metrics.items():
+                    seen = metric.statistics(outputs, targets).double().sum(dim=0)
+                    totals[name] = totals[name] + seen if name in totals else seen
+        figures = {name: one.value(totals[name].cpu()) for name, one in self.metrics.items()}
+        return Evaluation.of(float(loss) / max(float(number), 1.0), figures, self.scale)
 
 
 def numbers_saved(task: Task) -> int:
@@ -195,7 +279,7 @@ def numbers_saved(task: Task) -> int:
 
 def make_task(
     name: str,
-    dataset: Dataset,
+    dataset: Dataset | Data,
     model: nn.Module,
     training: LocalTraining,
     partition: Partition,
@@ -205,30 +289,54 @@ def make_task(
     validation_fraction: float = 0.2,
     test_fraction: float = 0.2,
     device: torch.device | str = "cpu",
+    loss: Loss = CROSS_ENTROPY,
+    metrics: Mapping[str, Metric] = PLAIN,
+    scale: ScaleEnds | None = None,
+    reference: float | None = None,
 ) -> Task:
     """Split a data set three ways, stratified by class, and deal its training part to clients.
 
     Tasks on data sets of one family draw the same split and the same deal.
 
+    Args:
+        name: Of the task.
+        dataset: Examples and targets.
+        model: With its initial weights.
+        training: Settings of the local optimiser.
+        partition: Deals the training part.
+        num_clients: Number of clients.
+        seed: Of split and deal.
+        validation_fraction: Share of the examples that feeds decisions.
+        test_fraction: Share of the examples that is only reported.
+        device: Where examples and model are to be.
+        loss: What is trained on.
+        metrics: What is measured.
+        scale: Worst and best score; those of the metric if None, if it has such.
+        reference: What "reference" in the scale stands for.
+
     Raises:
-        InvalidInput: A class has too few examples for three parts, or there are more clients than
-            training examples.
+        InvalidInput: A class has too few examples for three parts, there are more clients than
+            training examples, or targets, loss, metrics and scale do not fit.
     """
     cut = dataset.family or name
     parts = _stratified(dataset, validation_fraction, test_fraction, seed, cut)
     train, validation, test = parts
     shards = partition.split(dataset.cut_by[train], num_clients, stream(seed, "partition", cut))
-    if dataset.standardise:
-        dataset = _standardised(dataset, train)
+    data = as_data(dataset)
+    if data.standardise:
+        data = _standardised(data, train)
     model = model.to(device)
     initial = {key: value.clone() for key, value in float_state(model).items()}
-    return Task(
+    ends = next(iter(metrics.values())).range if scale is None else scale
+    known = {} if reference is None else {"reference": reference}
+    measured = ends is not None and "initial" in ends
+    task = Task(
         name=name,
         model=model,
         initial=initial,
-        shards=tuple(_examples(dataset, train[shard], device) for shard in shards),
-        validation=_examples(dataset, validation, device),
-        test=_examples(dataset, test, device),
+        shards=tuple(_examples(data, train[shard], device) for shard in shards),
+        validation=_examples(data, validation, device),
+        test=_examples(data, test, device),
         training=training,
         fixed={
             key: value.clone()
@@ -236,48 +344,93 @@ def make_task(
             if isinstance(value, Tensor) and key not in initial
         },
         mixture=Mixture.of(dataset.cut_by, test, [train[shard] for shard in shards]),
+        loss=loss,
+        metrics=metrics,
+        scale=None if measured else _scale(name, ends, known),
     )
+    check_judged(task)
+    if measured:
+        known["initial"] = task.evaluate(task.initial, task.validation).score
+        task = replace(task, scale=_scale(name, ends, known))
+    return task
+
+
+def check_judged(task: Task) -> None:
+    """Try loss and metrics of a task on two examples, and on all of the validation set.
+
+    Raises:
+        InvalidInput: A loss that is not of shape (n,), cannot be differentiated or is not finite at
+            the start; a metric that is not of shape (n, m).
+    """
+    few = task.validation.features[:2], task.validation.targets[:2]
+    load_params(task.model, task.complete(task.initial))
+    task.model.eval()
+    outputs = task.model(few[0])
+    check_parts(f"task.{task.name}.loss", task.loss, outputs, few[1])
+    for name, metric in task.metrics.items():
+        check_statistics(f"task.{task.name}.metrics {name}", metric, outputs.detach(), few[1])
+
+
+def _scale(name: str, ends: ScaleEnds | None, known: Mapping[str, float]) -> Scale | None:
+    """What the score of a task is worth, with what words in the ends stand for.
+
+    Raises:
+        InvalidInput: The ends are equal or not finite, or a word stands for nothing.
+    """
+    if ends is None:
+        return None
+    key = f"task.{name}.range"
+    if unknown := [end for end in ends if isinstance(end, str) and end not in known]:
+        raise InvalidInput(key, list(ends), f"used with a {unknown[0]}")
+    worst, best = (known[end] if isinstance(end, str) else float(end) for end in ends)
+    try:
+        return Scale(worst, best)
+    except InvalidInput as error:
+        raise InvalidInput(key, error.value, error.requirement) from None
 
 
 def _check_shards(task: Task) -> None:
-    """Every client's examples must be of the kind the task is about.
+    """All examples must be of the kind the task is about.
 
     Raises:
-        InvalidInput: Features or labels that do not fit; named are the task and the client.
+        InvalidInput: Features or targets that do not fit; named are the task and the client.
     """
-    classes = num_logits(task)
-    for client, shard in enumerate(task.shards):
-        found = _misfit(shard, task.validation, classes)
+    outputs = output_shape(task)
+    named = [(f"client {client}", shard) for client, shard in enumerate(task.shards)]
+    held_out = [("validation", task.validation), ("test", task.test)]
+    for who, examples in (*named, *held_out):
+        found = _misfit(examples, task.validation, outputs, task.loss)
         if found is not None:
             part, value, requirement = found
-            raise InvalidInput(f"task {task.name}, client {client} {part}", value, requirement)
+            raise InvalidInput(f"task {task.name}, {who} {part}", value, requirement)
 
 
-def _misfit(shard: Examples, like: Examples, classes: int) -> tuple[str, object, str] | None:
-    """What is wrong with a shard: which part, its value, and what it must be."""
-    x, y = shard.features, shard.labels
-    rows = (len(shard), *like.features.shape[1:])
-    if y.ndim != 1:
-        return "labels", tuple(y.shape), "one label per example"
+def _misfit(
+    some: Examples, like: Examples, outputs: tuple[int, ...], loss: Loss
+) -> tuple[str, object, str] | None:
+    """What is wrong with examples: which part, its value, and what it must be."""
+    x, y = some.features, some.targets
+    rows = (len(some), *like.features.shape[1:])
     if tuple(x.shape) != rows:
         return "features", tuple(x.shape), f"of shape {rows}"
     if x.dtype != like.features.dtype:
         return "features", x.dtype, f"{like.features.dtype} like the task"
-    if y.dtype != torch.int64:
-        return "labels", y.dtype, "torch.int64"
     if not bool(torch.isfinite(x).all()):
         return "features", "NaN or infinity", "finite"
-    low, high = int(y.min()), int(y.max())
-    if low < 0 or high >= classes:
-        return "labels", low if low < 0 else high, f"in 0 .. {classes - 1}"
-    return None
+    if y.dtype != like.targets.dtype or y.shape[1:] != like.targets.shape[1:]:
+        wanted = f"{like.targets.dtype} of shape {('n', *like.targets.shape[1:])} like the task"
+        return "targets", f"{y.dtype} {tuple(y.shape)}", wanted
+    if some.num_counted == 0:
+        return "targets", "all missing", "some that are there"
+    found = loss.misfit(outputs, y) if isinstance(loss, Demanding) else None
+    return None if found is None else ("targets", *found)
 
 
-def num_logits(task: Task) -> int:
-    """Classes the model tells apart, from one held-out example."""
+def output_shape(task: Task) -> tuple[int, ...]:
+    """Shape of what the model gives for one example."""
     task.model.eval()
     with torch.no_grad():
-        return int(task.model(task.validation.features[:1]).shape[-1])
+        return tuple(task.model(task.validation.features[:1]).shape[1:])
 
 
 def float_state(model: nn.Module) -> dict[str, Tensor]:
@@ -298,31 +451,31 @@ def load_params(model: nn.Module, params: Params) -> None:
             state[key].copy_(value)
 
 
-def _examples(dataset: Dataset, index: NDArray[np.int64], device: torch.device | str) -> Examples:
+def _examples(data: Data, index: NDArray[np.int64], device: torch.device | str) -> Examples:
     """Those examples as tensors on the device."""
     return Examples(
-        torch.from_numpy(dataset.features[index]).to(device),
-        torch.from_numpy(dataset.labels[index]).to(device),
+        torch.from_numpy(data.inputs[index]).to(device),
+        torch.from_numpy(data.targets[index]).to(device),
     )
 
 
-def _standardised(dataset: Dataset, train: NDArray[np.int64]) -> Dataset:
+def _standardised(data: Data, train: NDArray[np.int64]) -> Data:
     """Every feature minus its training mean, over its training spread (1 where that is zero)."""
-    rows = dataset.features[train].astype(np.float64)
+    rows = data.inputs[train].astype(np.float64)
     spread = rows.std(axis=0)
-    scaled = (dataset.features - rows.mean(axis=0)) / np.where(spread > 0.0, spread, 1.0)
-    return replace(dataset, features=scaled.astype(np.float32), standardise=False)
+    scaled = (data.inputs - rows.mean(axis=0)) / np.where(spread > 0.0, spread, 1.0)
+    return replace(data, inputs=scaled.astype(np.float32), standardise=False)
 
 
 def _stratified(
-    dataset: Dataset, validation_fraction: float, test_fraction: float, seed: int, name: str
+    dataset: Dataset | Data, validation_fraction: float, test_fraction: float, seed: int, name: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Train, validation and test indices, each class cut by the same fractions."""
     rng = stream(seed, "split", name)
     train, validation, test = [], [], []
-    kinds = dataset.num_classes if dataset.strata is None else int(dataset.strata.max()) + 1
-    for label in range(kinds):
-        members = rng.permutation(np.flatnonzero(dataset.cut_by == label))
+    cut_by = dataset.cut_by
+    for label in range(dataset.num_strata):
+        members = rng.permutation(np.flatnonzero(cut_by == label))
         held = [round(fraction * members.size) for fraction in (validation_fraction, test_fraction)]
         if min(held) < 1 or members.size - sum(held) < 1:
             raise InvalidInput(

@@ -52,7 +52,9 @@ class Told:
 
     def validation(self, state: ServerState, held: Held) -> Mapping[str, Evaluation]:
         """Of every task."""
-        return {name: Evaluation(1.0, self.accuracy(state, name)) for name in self.names}
+        return {
+            name: Evaluation.of_accuracy(1.0, self.accuracy(state, name)) for name in self.names
+        }
 
     def test(self, state: ServerState, held: Held) -> Mapping[str, Evaluation]:
         """The same."""

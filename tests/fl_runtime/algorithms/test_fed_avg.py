@@ -30,7 +30,10 @@ from tests.fl_runtime.small import config
 FEDERATION = assemble(config(recruitment={"rule": "everyone"}), seed=0).federation
 START = ServerState.initial(FEDERATION, 0)
 MEASURED = replace(
-    START.observe({"wine": Evaluation(2.0, 0.8), "iris": Evaluation(0.7, 0.2)}), server_round=3
+    START.observe(
+        {"wine": Evaluation.of_accuracy(2.0, 0.8), "iris": Evaluation.of_accuracy(0.7, 0.2)}
+    ),
+    server_round=3,
 )
 
 

@@ -22,7 +22,7 @@ FEDERATION = assemble(config(recruitment={"rule": "everyone"}), seed=0).federati
 STATE = replace(
     FedFairMMFL()
     .init(FEDERATION, 0)
-    .observe({"wine": Evaluation(2.0, 0.8), "iris": Evaluation(1.0, 0.2)}),
+    .observe({"wine": Evaluation.of_accuracy(2.0, 0.8), "iris": Evaluation.of_accuracy(1.0, 0.2)}),
     server_round=4,
 )
 

@@ -333,10 +333,10 @@ def test_fewer_classes_than_declared_are_refused() -> None:
         ({"features": lambda x: x[:, :3]}, "features = (11, 3)"),
         ({"features": lambda x: x.double()}, "features = torch.float64"),
         ({"features": lambda x: x.clone().fill_(np.nan)}, "NaN or infinity"),
-        ({"labels": lambda y: y[:-1]}, "of shape (10, 4)"),
-        ({"labels": lambda y: y.int()}, "labels = torch.int32"),
-        ({"labels": lambda y: y + 1}, "labels = 3, but it must be in 0 .. 2"),
-        ({"labels": lambda y: y - 1}, "labels = -1, but it must be in 0 .. 2"),
+        ({"targets": lambda y: y[:-1]}, "of shape (10, 4)"),
+        ({"targets": lambda y: y.int()}, "int32"),
+        ({"targets": lambda y: y + 1}, "targets = 3, but it must be in 0 .. 2"),
+        ({"targets": lambda y: y - 1}, "targets = -1, but it must be in 0 .. 2"),
     ],
 )
 def test_client_data_that_do_not_fit_the_task_are_named(change: Any, reason: str) -> None:

@@ -1,0 +1,95 @@
+"""Every kind of task is trained alike by both executors, on ragged shards with missing targets."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fl_runtime.execution import stacked
+from fl_runtime.execution.sequential import SequentialExecutor
+from fl_runtime.execution.stacked import StackedExecutor, stackable
+from fl_runtime.training.job import Job, Update
+from fl_runtime.training.task import Examples, LocalTraining, Task
+from tests.fl_runtime.eight_tasks import KINDS, small_task
+
+AGREEMENT = 1e-6  # of float32 sums in another order, after few steps of length about 0.1
+PLAIN = LocalTraining(0.05, 2, 4)
+
+
+def ragged(kind: str, settings: LocalTraining = PLAIN) -> Task:
+    """Shards of 2 to 10 examples."""
+    task = small_task(kind, settings)
+    shards = tuple(
+        Examples(shard.features[: 2 + 2 * k], shard.targets[: 2 + 2 * k])
+        for k, shard in enumerate(task.shards)
+    )
+    return replace(task, shards=shards)
+
+
+def both(task: Task, **options: object) -> list[list[Update]]:
+    jobs = [
+        Job(task.name, k, 0, 0.0, task.initial, seed=k, config=options)
+        for k in range(len(task.shards))
+    ]
+    found = []
+    for executor in (SequentialExecutor([task]), StackedExecutor([task])):
+        executor.submit(jobs)
+        found.append(executor.poll())
+    return found
+
+
+def assert_agree(one: list[Update], two: list[Update]) -> None:
+    for first, second in zip(one, two, strict=True):
+        assert first.num_examples == second.num_examples
+        assert first.metrics == pytest.approx(second.metrics, rel=AGREEMENT, abs=AGREEMENT)
+        for key, value in first.delta.items():
+            torch.testing.assert_close(second.delta[key], value, rtol=0, atol=AGREEMENT)
+        assert any(bool(value.any()) for value in first.delta.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_executors_agree(kind: str) -> None:
+    task = ragged(kind)
+    assert stackable(task)
+    assert_agree(*both(task, measure_start=True, measure_end=True))
+
+
+@pytest.mark.parametrize("kind", ["regression with holes", "text"])
+def test_weights_momentum_and_decay_agree(kind: str) -> None:
+    task = ragged(kind, replace(PLAIN, momentum=0.9, weight_decay=0.01))
+    shard = task.shards[-1]
+    task = replace(task, shards=(shard, shard))
+    assert_agree(*both(task, weights=torch.linspace(0.0, 2.0, len(shard))))
+
+
+def test_examples_without_a_target_do_not_count() -> None:
+    """An update's weight is of examples with a target; a client with none of them stands still."""
+    task = ragged("regression with holes")
+    counts = [int((~shard.targets.isnan()).sum()) for shard in task.shards]
+    assert counts != [len(shard) for shard in task.shards]
+    for updates in both(task):
+        assert [update.num_examples for update in updates] == counts
+    shard = task.shards[-1]
+    nothing = Examples(shard.features, torch.full_like(shard.targets, torch.nan))
+    blank = torch.nonzero(shard.targets.isnan()).flatten()
+    assert len(blank) > 0
+    whole = replace(task, shards=(shard,) * 2)
+    for updates in both(whole, examples=blank):
+        assert all(update.num_examples == 0 for update in updates)
+        assert not any(bool(v.any()) for update in updates for v in update.delta.values())
+    with pytest.raises(ValueError, match=r"client 1 targets = .all missing"):
+        replace(task, shards=(shard, nothing))
+
+
+def test_a_mask_that_is_forgotten_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: one executor counts what is missing."""
+    real = stacked.loss_parts
+
+    def careless(loss, outputs, targets):
+        sums, counts = real(loss, outputs, targets)
+        return sums, torch.ones_like(counts)
+
+    task = ragged("regression with holes")
+    monkeypatch.setattr(stacked, "loss_parts", careless)
+    with pytest.raises(AssertionError):
+        assert_agree(*both(task))
