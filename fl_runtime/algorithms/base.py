@@ -302,14 +302,17 @@ def check_comparable(signal: str, tasks: Sequence[Task]) -> None:
     """Refuse a signal that is in several units: shares of clients would follow the units.
 
     Raises:
-        InvalidInput: Tasks have different losses, or one has a score without a scale.
+        InvalidInput: A task has a score without a scale, and the signal is the error, or the loss
+            and tasks have different losses.
     """
-    if signal == "loss" and any(task.loss != tasks[0].loss for task in tasks):
-        names = ", ".join(task.name for task in tasks if task.loss != tasks[0].loss)
-        requirement = f'"error": task {names} has another loss than task {tasks[0].name}'
-        raise InvalidInput("algorithm.signal", "loss", requirement)
-    for task in tasks:
-        if signal == "error" and task.scale is None:
+    for task in tasks if signal == "error" or unlike_losses(tasks) else ():
+        if task.scale is None:
             score = next(iter(task.metrics))
-            requirement = f'given for signal = "error": score {score} has no worst value of its own'
-            raise InvalidInput(f"task.{task.name}.range", "nothing", requirement)
+            why = f'score {score} has no worst value of its own, and signal = "{signal}"'
+            several = " compares tasks with different losses" if signal == "loss" else ""
+            raise InvalidInput(f"task.{task.name}.range", "nothing", f"given: {why}{several}")
+
+
+def unlike_losses(tasks: Sequence[Task]) -> bool:
+    """Whether tasks have different losses, which are no figures of one unit."""
+    return any(task.loss != tasks[0].loss for task in tasks)

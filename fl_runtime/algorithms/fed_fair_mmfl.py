@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fairopt import InvalidInput, client_task_probabilities
-from fl_runtime.algorithms.base import ServerState, check_comparable, check_priority
+from fl_runtime.algorithms.base import ServerState, check_comparable, check_priority, unlike_losses
 from fl_runtime.algorithms.one_task_per_client import OneTaskPerClient
 from fl_runtime.algorithms.synchronous import Probabilities
 from fl_runtime.training.federation import Federation
+from fl_runtime.training.task import Task
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,9 @@ class FedFairMMFL(OneTaskPerClient):
     Attributes:
         alpha: Power of the loss, in [1, inf]; 1 ignores the losses (with equal priorities it is
             the random allocation), inf sends every client to its worst task.
-        signal: What stands for :math:`f_s`: validation `loss` of tasks with one loss, or validation
-            `error` (of the score, on the task's scale: of accuracies the share of misclassified
-            examples).
+        signal: What stands for :math:`f_s`: validation `loss`, of tasks with different losses over
+            that of the initial model; or validation `error` (of the score, on the task's scale: of
+            accuracies the share of misclassified examples).
         priority: One positive weight per task, or empty for equal weights.
         aggregation: See `Synchronous`. With `data-weighted` or `plain` means fairness decides how
             many clients train a task; with `importance` the expected step of every task is that of
@@ -61,11 +64,19 @@ class FedFairMMFL(OneTaskPerClient):
     def probabilities(self, state: ServerState, federation: Federation) -> Probabilities:
         """Alpha-fair shares of the latest validation measurements."""
         tasks = federation.tasks
-        measured = state.validation_loss if self.signal == "loss" else state.validation_error
         first = state.server_round == 0
         return client_task_probabilities(
-            np.array([1.0 if first else measured[task.name] for task in tasks]),
+            np.ones(len(tasks)) if first else self._measured(state, tasks),
             1.0 if first else self.alpha,
             eligible=federation.eligible,
             priority=np.array(self.priority) if self.priority and not first else None,
         )
+
+    def _measured(self, state: ServerState, tasks: Sequence[Task]) -> NDArray[np.float64]:
+        """(num_tasks,) latest signals, in one unit."""
+        if self.signal == "error":
+            return np.array([state.validation_error[task.name] for task in tasks])
+        losses = np.array([state.validation_loss[task.name] for task in tasks])
+        if not unlike_losses(tasks):
+            return losses
+        return np.asarray(losses / np.array([task.initial_loss for task in tasks]))

@@ -65,7 +65,7 @@ class Accuracy:
 
     def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Hits, and places with a class."""
-        right = (outputs.argmax(dim=self.axis) == targets) & present(targets)
+        right = (_guesses(outputs, self.axis, targets) == targets) & present(targets)
         return _columns(right, present(targets))
 
     def value(self, totals: Tensor) -> float:
@@ -90,7 +90,7 @@ class ExactMatch:
 
     def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Whether all is right, and whether there is anything."""
-        wrong = (outputs.argmax(dim=self.axis) != targets) & present(targets)
+        wrong = (_guesses(outputs, self.axis, targets) != targets) & present(targets)
         some = counted(targets)
         return _columns(some & ~wrong.reshape(len(targets), -1).any(dim=1), some)
 
@@ -408,6 +408,19 @@ def _directed(key: str, name: str, found: Any, better: str | None) -> Metric:
     return MeanOf(found, higher, getattr(found, "range", None))
 
 
+def _guesses(outputs: Tensor, axis: int, targets: Tensor) -> Tensor:
+    """The likeliest classes, which must be as many as there are targets.
+
+    Raises:
+        InvalidInput: They are not, so that one would be spread over several.
+    """
+    found = outputs.argmax(dim=axis)
+    if found.shape != targets.shape:
+        requirement = f"of the shape of the guesses, {tuple(found.shape)}"
+        raise InvalidInput("targets", tuple(targets.shape), requirement)
+    return found
+
+
 def _columns(*values: Tensor) -> Tensor:
     """(n, m) sums per example in float64."""
     return torch.stack([per_example(value.double()) for value in values], dim=1)
@@ -424,7 +437,7 @@ def _errors(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _by_class(outputs: Tensor, targets: Tensor) -> Tensor:
     """(n, 3 classes) hits, guesses and targets of each class, where there is a target."""
     count, there = outputs.shape[1], present(targets).reshape(len(targets), -1)
-    guesses = outputs.argmax(dim=1).reshape(len(targets), -1)
+    guesses = _guesses(outputs, 1, targets).reshape(len(targets), -1)
     actual = torch.where(there, targets.reshape(len(targets), -1), 0)
     hits = (guesses == actual) & there
     kinds = ((guesses, hits), (guesses, there), (actual, there))

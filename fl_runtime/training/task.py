@@ -239,6 +239,11 @@ class Task:
         return {**self.fixed, **params}
 
     @cached_property
+    def initial_loss(self) -> float:
+        """Validation loss of the initial model."""
+        return self.evaluate(self.initial, self.validation).loss
+
+    @cached_property
     def evaluation_batch(self) -> int:
         """Examples that are evaluated at a time: as many as fit into `EVALUATION_BUDGET`."""
         return max(1, EVALUATION_BUDGET // (FLOAT_BYTES * max(1, numbers_saved(self))))

@@ -2,9 +2,11 @@
 
 import itertools
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,8 +17,10 @@ from fl_runtime.configuration.toml_files import check_config, digest, dump_toml,
 from fl_runtime.data.dataset import Data
 from fl_runtime.history import History, Score
 from fl_runtime.reporting import tables
+from fl_runtime.reporting.comparison import compare_runs
 from fl_runtime.reporting.plots import plot_run
-from fl_runtime.reporting.report import summary_of
+from fl_runtime.reporting.report import read_run, summary_of
+from fl_runtime.running.build import assemble
 from fl_runtime.running.experiment import run
 from tests.fl_runtime import eight_tasks
 
@@ -292,14 +296,56 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     ("section", "changed", "message"),
     [
-        ("algorithm", {"signal": "loss"}, r"algorithm\.signal = 'loss'.*task depth, text"),
-        ("run", {"client-metrics": True}, r"run\.client-metrics.*regression"),
+        ("algorithm", {"signal": "loss"}, r"task\.regression\.range.*rmse.*different losses"),
+        ("algorithm", {"signal": "error"}, r"task\.regression\.range.*rmse.*no worst value"),
+        (
+            "run",
+            {"client-metrics": True, "algorithm": "fed-avg"},
+            r"run\.client-metrics.*regression",
+        ),
     ],
 )
 def test_what_compares_unlike_units_is_refused(
     section: str, changed: dict[str, Any], message: str
 ) -> None:
-    whole = tree()
+    whole = tree(range=None)
     whole[section] = {**whole.get(section, {}), **changed}
     with pytest.raises(InvalidInput, match=message):
         run(check_config(whole))
+
+
+def test_losses_of_unlike_units_are_taken_over_their_start() -> None:
+    """The unit of a task's targets decides nothing: a hundredfold loss is a hundredfold start."""
+    whole = tree(target=None)
+    whole["algorithm"] = {"signal": "loss"}
+    whole["run"]["num-server-rounds"] = 1
+    parts = assemble(check_config(whole), 0)
+    tasks = parts.federation.tasks
+    state = replace(parts.algorithm.init(parts.federation, 0), server_round=1)
+    shares = []
+    for unit in (1.0, 100.0):
+        losses = {task.name: task.initial_loss * (1.0 + k) for k, task in enumerate(tasks)}
+        scaled = replace(tasks[0])
+        scaled.__dict__["initial_loss"] = unit * tasks[0].initial_loss
+        federation = replace(parts.federation, tasks=(scaled, *tasks[1:]))
+        losses[tasks[0].name] *= unit
+        seen = replace(state, validation_loss=losses)
+        shares.append(parts.algorithm.probabilities(seen, federation))
+    np.testing.assert_allclose(shares[0], shares[1])
+    assert shares[0][0].tolist() == pytest.approx([1 / 14, 4 / 14, 9 / 14])
+
+
+def test_files_hold_what_memory_holds(tmp_path: Path) -> None:
+    """Null figures and scores come back from disk, and only runs scored alike are compared."""
+    one, other = tree(range=None), tree()
+    folders = []
+    for name, whole in (("one", one), ("other", other)):
+        whole["run"]["algorithm"] = "fed-avg"
+        config = check_config(whole)
+        history = run(config, out=tmp_path / name)
+        read, again = read_run(tmp_path / name)
+        assert again.rows == history.rows
+        assert read.task == config.task
+        folders.append(tmp_path / name)
+    with pytest.raises(InvalidInput, match="scored like"):
+        compare_runs(folders)

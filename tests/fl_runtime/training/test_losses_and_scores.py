@@ -294,3 +294,11 @@ def test_targets_that_do_not_fit_are_refused(kind: str, data: Data, message: str
 def test_data_that_are_none_are_refused(data: Data, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         data.checked("mine")
+
+
+def test_one_guess_is_not_spread_over_several_targets() -> None:
+    """Two outputs of two examples: the guesses would fit each row of targets."""
+    outputs, targets = torch.zeros(2, 2), torch.zeros(2, 2, dtype=torch.int64)
+    for name in ("acc", "macro-f1", "miou"):
+        with pytest.raises(InvalidInput, match="shape of the guesses"):
+            metric_of("m", name).statistics(outputs, targets)
