@@ -252,10 +252,17 @@ def _one_update(
 def _rectangles(task: Task) -> Padded | None:
     """All shards of a task side by side, kept from round to round where they fit in memory."""
     longest = max(len(shard) for shard in task.shards)
-    example = math.prod(task.shards[0].features.shape[1:])
+    example = _numbers_per_example(task)
     fits = FLOAT_BYTES * longest * example * len(task.shards) <= MEMORY_BUDGET
     weighted = any(shard.weights is not None for shard in task.shards)
     return Padded.of(task.shards) if fits and not weighted else None
+
+
+def _numbers_per_example(task: Task) -> int:
+    """Numbers of an example and of its targets, but for a single label."""
+    shard = task.shards[0]
+    targets = math.prod(shard.targets.shape[1:]) if shard.targets.ndim > 1 else 0
+    return math.prod(shard.features.shape[1:]) + targets
 
 
 def chunks(lengths: Sequence[int], size: int) -> list[list[int]]:
@@ -290,7 +297,7 @@ def clients_per_chunk(task: Task) -> int:
     """How many clients of a task fit into `MEMORY_BUDGET` and `CACHE_BUDGET`, at least one."""
     parameters = sum(value.numel() for value in task.initial.values())
     longest = max(len(shard) for shard in task.shards)
-    example = math.prod(task.shards[0].features.shape[1:])
+    example = _numbers_per_example(task)
     batch = min(task.training.batch_size, longest)
     numbers = (
         (COPIES + numbers_kept(task.training)) * parameters

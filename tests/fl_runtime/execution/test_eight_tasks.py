@@ -93,3 +93,10 @@ def test_a_mask_that_is_forgotten_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(stacked, "loss_parts", careless)
     with pytest.raises(AssertionError):
         assert_agree(*both(task))
+
+
+def test_dense_targets_count_towards_the_chunk() -> None:
+    """Where targets are images, fewer clients fit than where they are labels."""
+    task = ragged("depth")
+    assert stacked._numbers_per_example(task) == 2 * 16 + 16
+    assert stacked._numbers_per_example(ragged("labels")) == 3

@@ -349,3 +349,13 @@ def test_files_hold_what_memory_holds(tmp_path: Path) -> None:
         folders.append(tmp_path / name)
     with pytest.raises(InvalidInput, match="scored like"):
         compare_runs(folders)
+
+
+def test_one_client_trains_tasks_with_unlike_losses_together() -> None:
+    """Every local step combines gradients of three losses, with holes in the targets."""
+    whole = tree()
+    whole["run"]["algorithm"] = "fair-grad"
+    whole["algorithm"] = {"where": "client"}
+    rows = run(check_config(whole)).rounds("fair-grad", 0)
+    for name in ("regression", "depth", "text"):
+        assert rows[-1][f"{name}/train_loss"] < rows[0][f"{name}/train_loss"]
