@@ -242,14 +242,15 @@ def test_a_task_without_a_scale_has_no_figures_across_tasks() -> None:
 def test_early_stopping_goes_down_for_what_is_better_low() -> None:
     whole = tree()
     whole["run"] |= {
+        "algorithm": "fed-avg",
         "num-server-rounds": 20,
         "early-stop": {"metric": "depth/val_mae", "patience": 1},
     }
-    whole["task"][1] |= {"learning-rate": 1e-9}
     history = run(check_config(whole))
-    values = [row["depth/val_mae"] for row in history.rounds("fed-fair-mmfl", 0)]
+    values = [row["depth/val_mae"] for row in history.rounds("fed-avg", 0)]
+    assert len(values) > 2
     assert all(b < a for a, b in itertools.pairwise(values[:-1]))
-    assert history.stopped("fed-fair-mmfl", 0) == (values[-1] >= values[-2])
+    assert history.stopped("fed-avg", 0) == (values[-1] >= values[-2])
 
 
 def test_young_keys_change_nothing_of_old_configurations() -> None:
