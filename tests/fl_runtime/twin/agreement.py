@@ -1,0 +1,121 @@
+"""Row by row and model by model: how far the runtime and its twin are apart, and where."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fl_runtime.configuration.schema import Config
+from tests.fl_runtime.twin.algorithms import TWINS
+from tests.fl_runtime.twin.loop import Row, Run
+from tests.fl_runtime.twin.product import Ran, initial_models
+
+TOLERANCE = 1e-7
+"""Both sides compute in float64; a few hundred steps of small networks lose six digits at most."""
+
+ABSENT_MEANS_ZERO = ("num-failed", "num-discarded", "num-stale")
+"""Columns that the runtime leaves out where a setting is off."""
+
+NAMES = ("event", "arm", "seed")
+
+
+@dataclass
+class Agreement:
+    """What a comparison found.
+
+    Attributes:
+        worst: The largest relative gap.
+        where: The first place where one is above the tolerance; empty if they agree.
+        near_tie: Whether a prediction was within rounding of another one, so that accuracies may
+            differ without anybody being wrong.
+    """
+
+    worst: float = 0.0
+    where: str = ""
+    near_tie: bool = False
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all is within rounding."""
+        return not self.where
+
+    def see(self, place: str, ours: Any, theirs: Any) -> None:
+        """Compare one value."""
+        gap = _gap(ours, theirs)
+        self.worst = max(self.worst, gap)
+        if gap > TOLERANCE and not self.where:
+            self.where = f"{place}: twin {ours}, runtime {theirs}"
+
+
+def compared(config: Config, twins: Any = TWINS) -> Agreement:
+    """Run both sides of a configuration with one arm and one seed."""
+    seed = config.run.seeds[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of nobody recruited, say
+        ran = Ran(config)
+        twin = Run(config, seed, initial_models(config, seed), twins)
+        rows = twin.run()
+    found = Agreement(near_tie=twin.world.near_tie)
+    _rows(found, rows, ran.rows)
+    _models(found, twin, ran)
+    return found
+
+
+def _rows(found: Agreement, ours: list[Row], theirs: list[Row]) -> None:
+    """All rows."""
+    mine, other = ([r for r in rows if r["event"] == "round"] for rows in (ours, theirs))
+    found.see("number of rounds", len(mine), len(other))
+    for one, two in zip(mine, other, strict=False):
+        place = f"round {one['server_round']}"
+        for key in sorted({*one, *two} - {*NAMES}, key=_order(one)):
+            if key in ABSENT_MEANS_ZERO and key not in two:
+                continue
+            found.see(f"{place} {key}", one.get(key, "absent"), two.get(key, "absent"))
+    incidents = [
+        Counter(_incident(r) for r in rows if r["event"] == "incident") for rows in (ours, theirs)
+    ]
+    found.see("incidents", sorted(incidents[0].items()), sorted(incidents[1].items()))
+    stops = [[r for r in rows if r["event"] == "stop"] for rows in (ours, theirs)]
+    found.see("reached", *([r["reached"] for r in rows] for rows in stops))
+
+
+def _order(row: Row) -> Any:
+    """Causes before effects: in the order of the twin's columns."""
+    place = {key: i for i, key in enumerate(row)}
+    return lambda key: place.get(key, len(place))
+
+
+def _incident(row: Row) -> tuple[Any, ...]:
+    """What is compared of it."""
+    return tuple(row[key] for key in ("server_round", "task", "client", "version"))
+
+
+def _models(found: Agreement, twin: Run, ran: Ran) -> None:
+    """What every client would be sent next, and the models that are reported."""
+    w = twin.world
+    for s, name in enumerate(w.names):
+        judged, seen = twin.algorithm.judged()[s], list(ran.state.evaluated(name).values())
+        found.see(f"{name}: number of models", len(judged), len(seen))
+        payload = getattr(twin.algorithm, "payload", lambda s, k: w.models[w.names[s]])
+        for k in np.flatnonzero(w.eligible[:, s]):
+            ours, theirs = payload(s, int(k)), ran.payload(name, int(k))
+            for key in theirs:
+                found.see(f"model {name} of client {k}, {key}", ours[key], theirs[key])
+    for p in w.beside:
+        for key, value in ran.state.models[p.name].items():
+            found.see(f"model {p.name}, {key}", w.models[p.name][key], value.numpy())
+
+
+def _gap(ours: Any, theirs: Any) -> float:
+    """Relative to one or the value; infinite where kinds differ."""
+    if isinstance(ours, np.ndarray):
+        size = max(1.0, float(np.abs(theirs).max()))
+        gap = float(np.abs(ours - theirs).max()) / size
+        return gap if np.isfinite(gap) else np.inf
+    if isinstance(ours, str | list | None) or isinstance(theirs, str | list | None):
+        return 0.0 if ours == theirs else np.inf
+    return float(abs(ours - theirs) / max(1.0, abs(theirs)))
