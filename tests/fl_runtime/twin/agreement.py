@@ -12,7 +12,7 @@ import numpy as np
 from fl_runtime.configuration.schema import Config
 from tests.fl_runtime.twin.algorithms import TWINS
 from tests.fl_runtime.twin.loop import Row, Run
-from tests.fl_runtime.twin.product import Ran, initial_models
+from tests.fl_runtime.twin.product import Ran
 
 TOLERANCE = 1e-7
 """Both sides compute in float64; a few hundred steps of small networks lose six digits at most."""
@@ -30,12 +30,14 @@ class Agreement:
     Attributes:
         worst: The largest relative gap.
         where: The first place where one is above the tolerance; empty if they agree.
+        rows: Rounds that were compared.
         near_tie: Whether a prediction was within rounding of another one, so that accuracies may
             differ without anybody being wrong.
     """
 
     worst: float = 0.0
     where: str = ""
+    rows: int = 0
     near_tie: bool = False
 
     @property
@@ -57,7 +59,7 @@ def compared(config: Config, twins: Any = TWINS) -> Agreement:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of nobody recruited, say
         ran = Ran(config)
-        twin = Run(config, seed, initial_models(config, seed), twins)
+        twin = Run(config, seed, ran.initial, twins)
         rows = twin.run()
     found = Agreement(near_tie=twin.world.near_tie)
     _rows(found, rows, ran.rows)
@@ -69,6 +71,7 @@ def _rows(found: Agreement, ours: list[Row], theirs: list[Row]) -> None:
     """All rows."""
     mine, other = ([r for r in rows if r["event"] == "round"] for rows in (ours, theirs))
     found.see("number of rounds", len(mine), len(other))
+    found.rows = len(mine)
     for one, two in zip(mine, other, strict=False):
         place = f"round {one['server_round']}"
         for key in sorted({*one, *two} - {*NAMES}, key=_order(one)):
@@ -81,6 +84,11 @@ def _rows(found: Agreement, ours: list[Row], theirs: list[Row]) -> None:
     found.see("incidents", sorted(incidents[0].items()), sorted(incidents[1].items()))
     stops = [[r for r in rows if r["event"] == "stop"] for rows in (ours, theirs)]
     found.see("reached", *([r["reached"] for r in rows] for rows in stops))
+    for one, two in zip(
+        *([r for r in rows if r["event"] == "account"] for rows in (ours, theirs)), strict=False
+    ):
+        for key, value in one.items():
+            found.see(f"account: {key}", value, two[key])
 
 
 def _order(row: Row) -> Any:

@@ -47,7 +47,9 @@ class Arrivals:
         fair = o.get("allocation", "uniform") == "fair"
         chances = allocation(w) if fair else uniform(w.open)
         draws = rng.random(chosen.size)
-        return self.issue([(int(k), drawn(chances[k], u)) for k, u in zip(chosen, draws, strict=True)])
+        return self.issue(
+            [(int(k), drawn(chances[k], u)) for k, u in zip(chosen, draws, strict=True)]
+        )
 
     def issue(self, pairs: list[tuple[int, int | None]]) -> list[Sent]:
         """The current models for those pairs."""

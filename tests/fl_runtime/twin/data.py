@@ -84,7 +84,9 @@ def problem(section: Any, clients: Any, seed: int, initial: dict[str, Array]) ->
         members = rng.permutation(np.flatnonzero(raw.strata == label))
         v = round(section.validation_fraction * members.size)
         t = round(section.test_fraction * members.size)
-        for part, rows in zip(parts, (members[v + t :], members[:v], members[v : v + t]), strict=True):
+        for part, rows in zip(
+            parts, (members[v + t :], members[:v], members[v : v + t]), strict=True
+        ):
             part.append(rows)
     train, validation, test = (np.sort(np.concatenate(part)) for part in parts)
     x = raw.x.astype(np.float64)

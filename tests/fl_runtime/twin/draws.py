@@ -52,6 +52,8 @@ class Drawer:
             self.options["buffer_size"] = [self.one(1, 2, 3) for _ in range(self.S)]
         self.N = self.one(4, 5, 6, 8, 9)
         clients = self.clients()
+        if self.options.get("aggregation") == "importance" and self.unknown_chance(clients):
+            self.options["aggregation"] = "data-weighted"
         if self.algorithm in BY_ARRIVAL:
             self.concurrency()
         tasks = self.tasks()
@@ -62,6 +64,15 @@ class Drawer:
             "algorithm": self.options,
             "recruitment": self.recruitment(),
         }
+
+    def unknown_chance(self, clients: Tree) -> bool:
+        """Whether only the first answers count, and not all are equally likely to be."""
+        if clients.get("over_selection", 1.0) == 1.0 and not self.options.get("first"):
+            return False
+        many = self.algorithm in (*TRUNKS, "fed-avg", "fed-prox")
+        several = many and self.options.get("tasks_per_client") != "one"
+        by_task = clients.get("task_delays") and self.algorithm != "sync-st"
+        return bool(several or by_task or clients.get("speeds"))
 
     def run(self, tasks: list[Tree]) -> Tree:
         """How long."""
@@ -219,7 +230,7 @@ class Drawer:
                 **self.aggregation(),
                 "alpha": self.one(1.0, 2.0, 3.0, float("inf")),
                 "signal": self.one("loss", "error"),
-                "priority": self.maybe(0.3),
+                **({"priority": True} if self.maybe(0.3) else {}),
             },
             "fed-avg": lambda: {**self.aggregation(), "tasks_per_client": self.one("all", "one")},
             "fed-prox": lambda: {**self.aggregation(), "mu": self.between(0.0, 1.0)},
@@ -228,16 +239,14 @@ class Drawer:
             "sync-st": lambda: {
                 **self.aggregation(),
                 **({"first": self.one(1, 2, 3)} if self.maybe(0.6) else {}),
-                "split": self.maybe(0.4),
+                **({"split": True} if self.maybe(0.4) else {}),
                 "server_learning_rate": self.between(0.3, 1.2),
             },
             "fed-ram": self.ram_options,
         }
         if name in BY_ARRIVAL:
-            found = self.arrival_options()
-        else:
-            found = makers.get(name, self.aggregation)()
-        return {key: value for key, value in found.items() if value is not False}
+            return self.arrival_options()
+        return makers.get(name, self.aggregation)()
 
     def trunk_options(self) -> Tree:
         """Of a shared trunk."""
@@ -331,11 +340,8 @@ class Drawer:
             "absent": self.one("frozen", "renormalise"),
             "mu": self.one(0.0, 0.3),
         }
-        if self.maybe(0.4):
-            found["clip_gradient"] = False
-            found["clip"] = True
-        if self.maybe(0.25):
-            found["agent"] = "no"
+        found["clip_gradient"] = self.maybe(0.6)
+        found["agent"] = self.maybe(0.75)
         if self.maybe(0.4):
             found["share_trunk"] = True
             found["proxy_hidden"] = [3]
@@ -344,12 +350,4 @@ class Drawer:
 
 def drawn(number: int) -> Tree:
     """The configuration of that number; algorithms take turns."""
-    drawer = Drawer(number)
-    tree = drawer.tree()
-    if drawer.algorithm == "fed-ram":
-        options = tree["algorithm"]
-        if options.pop("clip", None):
-            options["clip_gradient"] = False
-        if options.pop("agent", None):
-            options["agent"] = False
-    return tree
+    return Drawer(number).tree()

@@ -74,7 +74,8 @@ class Run:
 
     def balance(self) -> dict[str, int]:
         """What became of all jobs."""
-        kinds = "asked answered stale discarded dropped failed rejected withdrawn".split()
+        kinds = ["asked", "answered", "stale", "discarded"]
+        kinds += ["dropped", "failed", "rejected", "withdrawn"]
         found = {kind: self.account[kind] for kind in kinds}
         return {**found, "in_flight": sum(not job.late for job in self.world.flying)}
 

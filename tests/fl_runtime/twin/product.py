@@ -12,7 +12,6 @@ import torch
 
 from fl_runtime.configuration.schema import Config
 from fl_runtime.running import experiment
-from fl_runtime.running.build import assemble
 from tests.fl_runtime.twin.nets import Model
 
 
@@ -34,13 +33,6 @@ def arrays(params: Any) -> Model:
     return found
 
 
-def initial_models(config: Config, seed: int) -> dict[str, Model]:
-    """The models that everybody starts from, drawn by PyTorch: an input of the twin."""
-    with double_precision():
-        federation = assemble(config, seed).federation
-    return {task.name: arrays(task.initial) for task in (*federation.tasks, *federation.companions)}
-
-
 class Ran:
     """Rows, and the state after the last round."""
 
@@ -56,6 +48,13 @@ class Ran:
         with double_precision(), mock.patch.object(experiment, "one_round", noted):
             self.rows = experiment.run(config).rows
         self.parts, self.state = states[-1]
+
+    @property
+    def initial(self) -> dict[str, Model]:
+        """The models that everybody starts from, drawn by PyTorch: an input of the twin."""
+        federation = self.parts.federation
+        tasks = (*federation.tasks, *federation.companions)
+        return {task.name: arrays(task.initial) for task in tasks}
 
     def payload(self, name: str, client: int) -> Model:
         """What a client would be sent next."""

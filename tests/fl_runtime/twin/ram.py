@@ -160,7 +160,9 @@ class FedRAM(FedAvg):
             "min_client_weight": self.weight.min(),
             "max_client_weight": self.weight.max(),
         }
-        w.figures |= {f"{n}/weight": held[:, s].mean() if len(held) else None for s, n in enumerate(w.names)}
+        w.figures |= {
+            f"{n}/weight": held[:, s].mean() if len(held) else None for s, n in enumerate(w.names)
+        }
         self.proposed = {}
         if self.stage(w.round + 1) != stage:
             self.begun = w.round + 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from math import comb
 
 import numpy as np
 
@@ -84,23 +84,41 @@ class Rounds:
         """Of a model."""
         return self.stamp
 
-    def select(self) -> tuple[list[int], Array]:
-        """The clients of this round and a uniform number for each."""
+    def select(self) -> tuple[list[int], np.random.Generator]:
+        """The clients of this round, and what further draws come from."""
         w = self.world
         rng = stream(w.seed, "dispatch", self.stamp)
         idle = w.idle()
         chosen = np.sort(rng.choice(idle, min(w.selected, idle.size), replace=False))
-        return [int(k) for k in chosen], rng.random(chosen.size)
+        return [int(k) for k in chosen], rng
 
     def send(self) -> list[Sent]:
         """The jobs of a round."""
-        chosen, u = self.select()
-        return [self.job(k, s) for k, s in self.pairs(chosen, u)]
+        chosen, rng = self.select()
+        jobs = [self.job(k, s) for k, s in self.pairs(chosen, rng)]
+        if self.aggregation == "importance":
+            included = self.inclusion()
+            there = np.isin(np.arange(self.world.N), self.world.idle())
+            for job in jobs:
+                share = self.shares(job.task, there & self.world.open[:, job.task])
+                job.notes["importance"] = share[job.client] / included[job.client, job.task]
+        return jobs
 
-    def pairs(self, chosen: list[int], u: Array) -> list[tuple[int, int]]:
+    def inclusion(self) -> Array:
+        """(N, S) chance to be asked, given that task, to answer, and to be counted."""
+        w, idle = self.world, self.world.idle()
+        chances, asked = self.chances(), min(w.selected, idle.size)
+        able = int((chances[idle] > 0.0).any(axis=1).sum())
+        counts = 1.0
+        if w.clients.over_selection > 1.0:
+            counts = first_chance(w.active, asked, able, idle.size, w.answers)
+        return chances * asked / idle.size * w.answers * counts
+
+    def pairs(self, chosen: list[int], rng: np.random.Generator) -> list[tuple[int, int]]:
         """Clients and tasks."""
         chances = self.chances()
-        found = [(k, drawn(chances[k], x)) for k, x in zip(chosen, u, strict=True)]
+        draws = rng.random(len(chosen))
+        found = [(k, drawn(chances[k], u)) for k, u in zip(chosen, draws, strict=True)]
         return [(k, s) for k, s in found if s is not None]
 
     def chances(self) -> Array:
@@ -219,10 +237,15 @@ class RoundRobin(Rounds):
 class FedAvg(Rounds):
     """Every task of every active client."""
 
-    def pairs(self, chosen: list[int], u: Array) -> list[tuple[int, int]]:
+    def chances(self) -> Array:
+        """One for every task, or equal shares."""
+        every = self.world.options.get("tasks_per_client", "all") == "all"
+        return self.world.open.astype(float) if every else uniform(self.world.open)
+
+    def pairs(self, chosen: list[int], rng: np.random.Generator) -> list[tuple[int, int]]:
         """All pairs, or one task per client."""
         if self.world.options.get("tasks_per_client", "all") == "one":
-            return super().pairs(chosen, u)
+            return super().pairs(chosen, rng)
         return [(k, s) for k in chosen for s in range(self.world.S) if self.world.open[k, s]]
 
 
@@ -280,17 +303,54 @@ class SyncST(Rounds):
         """For the first so many of every task."""
         return "task", self.world.options.get("first")
 
-    def pairs(self, chosen: list[int], u: Array) -> list[tuple[int, int]]:
-        """Sets of sizes in the ratio of `split`, filled in the order of the draws."""
+    def sizes(self, clients: int) -> dict[int, float]:
+        """Exact sizes of the sets, in the ratio of `split`; at least one where there are enough."""
         w = self.world
-        unfinished = [s for s in range(w.S) if w.open[:, s].any()]
-        if not unfinished:
-            return []
+        left = [s for s in range(w.S) if w.open[:, s].any()]
         split = w.options.get("split") or [1.0] * w.S
-        sizes = set_sizes([split[s] for s in unfinished], len(chosen))
-        queue = [s for s, size in zip(unfinished, sizes, strict=True) for _ in range(size)]
+        found: dict[int, float] = {}
+        enough, rest = clients >= len(left), float(clients)
+        while left:
+            now = {s: split[s] / sum(split[t] for t in left) * rest for s in left}
+            small = [s for s in left if now[s] < 1.0]
+            if not enough or not small:
+                return found | now
+            found |= dict.fromkeys(small, 1.0)
+            left = [s for s in left if s not in small]
+            rest -= len(small)
+        return found
+
+    def pairs(self, chosen: list[int], rng: np.random.Generator) -> list[tuple[int, int]]:
+        """Sets filled in the order of the draws; what does not divide is drawn."""
+        w, n = self.world, len(chosen)
+        u = rng.random(n)
+        exact = self.sizes(n)
+        if not exact:
+            return []
+        whole_part = {s: int(x + 1e-9) for s, x in exact.items()}
+        rest = n - sum(whole_part.values())
+        if rest:
+            order = [int(s) for s in rng.permutation(w.S)]
+            parts = [max(exact.get(s, 0.0) - whole_part.get(s, 0), 0.0) for s in order]
+            edges = np.cumsum([0.0, *parts]) * rest / sum(parts) - rng.random()
+            for s, low, high in zip(order, edges[:-1], edges[1:], strict=True):
+                if s in whole_part:  # whole numbers between the edges of its piece
+                    whole_part[s] += int(np.ceil(high) - np.ceil(low))
+        queue = [s for s in sorted(whole_part) for _ in range(whole_part[s])]
         task = {chosen[i]: s for i, s in zip(np.argsort(u, kind="stable"), queue, strict=True)}
         return [(k, task[k]) for k in chosen if w.open[k, task[k]]]
+
+    def inclusion(self) -> Array:
+        """Chance to be in a task's set, of either size, to answer, and to be among its first."""
+        w, idle = self.world, self.world.idle()
+        found, first = np.zeros((w.N, w.S)), w.options.get("first")
+        for s, exact in self.sizes(min(w.selected, idle.size)).items():
+            low, able = int(exact), int(w.open[idle, s].sum())
+            for size, weight in ((low, 1.0 - (exact - low)), (low + 1, exact - low)):
+                if size and able:
+                    counts = first_chance(first or size, size, able, idle.size, w.answers)
+                    found[:, s] += weight * size / idle.size * counts * w.answers
+        return found
 
     def coefficients(self, jobs: list[Sent]) -> list[float]:
         """Of a step of the server's length."""
@@ -298,10 +358,14 @@ class SyncST(Rounds):
         return [rate * c for c in super().coefficients(jobs)]
 
 
-def set_sizes(ratio: Sequence[float], count: int) -> list[int]:
-    """Whole sizes in that ratio, at least one each where there are as many as tasks."""
-    from fairopt import request_allocation
-
-    least = 1 if count >= len(ratio) else 0
-    found: Any = request_allocation(ratio, count, minimum=least, rounding="largest-remainder")
-    return [int(n) for n in found]
+def first_chance(first: int, asked: int, able: int, idle: int, answers: float) -> float:
+    """E min(1, first / (1 + X)), X of the other asked ones being able to answer and doing so."""
+    total = 0.0
+    for there in range(min(asked, able)):
+        law = (
+            comb(able - 1, there) * comb(idle - able, asked - 1 - there) / comb(idle - 1, asked - 1)
+        )
+        for x in range(there + 1):
+            some = comb(there, x) * answers**x * (1.0 - answers) ** (there - x)
+            total += law * some * min(1.0, first / (1.0 + x))
+    return total

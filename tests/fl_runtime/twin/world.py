@@ -92,6 +92,11 @@ class World:
         return whole(self.clients.over_selection * self.active, up=True)
 
     @property
+    def answers(self) -> float:
+        """Chance that a job is answered."""
+        return float((1.0 - self.clients.dropout) * (1.0 - self.clients.failures))
+
+    @property
     def open(self) -> Array:
         """(N, S) who may be sent a job of which task."""
         still = [s not in self.finished for s in range(self.S)]
