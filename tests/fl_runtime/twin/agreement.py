@@ -31,14 +31,14 @@ class Agreement:
         worst: The largest relative gap.
         where: The first place where one is above the tolerance; empty if they agree.
         rows: Rounds that were compared.
-        near_tie: Whether a prediction was within rounding of another one, so that accuracies may
-            differ without anybody being wrong.
+        close_call: Whether rounding decided something: the class of an example, or the answer of a
+            method near a Pareto stationary point. Then nobody is wrong if both differ.
     """
 
     worst: float = 0.0
     where: str = ""
     rows: int = 0
-    near_tie: bool = False
+    close_call: bool = False
 
     @property
     def agrees(self) -> bool:
@@ -61,7 +61,7 @@ def compared(config: Config, twins: Any = TWINS) -> Agreement:
         ran = Ran(config)
         twin = Run(config, seed, ran.initial, twins)
         rows = twin.run()
-    found = Agreement(near_tie=twin.world.near_tie)
+    found = Agreement(close_call=twin.world.close_call)
     _rows(found, rows, ran.rows)
     _models(found, twin, ran)
     return found

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fairopt import conflict_averse
+from fairopt.arrays import GRAM_ERROR
 from tests.fl_runtime.twin import nets
 from tests.fl_runtime.twin.data import Array
 from tests.fl_runtime.twin.nets import Model
@@ -99,7 +100,7 @@ class FedHCA2(Local):
         o, N = self.world.options, len(deltas)
         gram = np.array([[nets.dot(a, b) for b in deltas] for a in deltas])
         c = o.get("c", 0.4)
-        found = conflict_averse(gram, c)
+        found = conflict_averse(gram, c, gram_error=GRAM_ERROR)
         if not found.ok:
             return nets.total(deltas, [1.0 / N] * N), True
         divisor = 1.0 + c * c if o.get("rescale", "1+c2") == "1+c2" else 1.0

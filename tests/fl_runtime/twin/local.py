@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fl_runtime.random_streams import shuffled_orders, torch_seed
-from tests.fl_runtime.twin import nets
+from tests.fl_runtime.twin import directions, nets
 from tests.fl_runtime.twin.data import Set
 from tests.fl_runtime.twin.nets import Model
 
@@ -73,6 +73,7 @@ class Done:
     memory: Memory
     examples: int
     outcomes: Counter[str] = field(default_factory=Counter)
+    close: bool = False
 
 
 def batches(work: Work, clients: Any) -> list[Any]:
@@ -114,7 +115,7 @@ def _pull(grads: Model, model: Model, work: Work) -> None:
 
 
 Chooser = Callable[[Any, Sequence[int], int], tuple[Any, str]]
-"""From the Gram matrix, the tasks of its rows and a seed to weights and an outcome."""
+"""From gradients in rows, their tasks and a seed to weights and an outcome."""
 
 
 def together(
@@ -133,7 +134,7 @@ def together(
     models = [dict(work.start) for work in works]
     base = nets.part(models[0], trunk)
     plans = [batches(work, clients) for work in works]
-    losses, outcomes = [0.0] * len(works), Counter[str]()
+    losses, outcomes, close = [0.0] * len(works), Counter[str](), False
     for number in range(max(map(len, plans))):
         there = [k for k, plan in enumerate(plans) if number < len(plan)]
         grads = {}
@@ -142,9 +143,10 @@ def together(
             seen, grads[k] = nets.gradient({**models[k], **base}, works[k].data.at(rows))
             losses[k] += seen * len(rows)
         parts = [nets.part(grads[k], trunk) for k in there]
-        gram = np.array([[nets.dot(a, b) for b in parts] for a in parts])
-        weights, how = choose(gram, there, torch_seed(works[0].seed, "joint", number))
+        rows = np.array([nets.vector(piece) for piece in parts])
+        weights, how = choose(rows, there, torch_seed(works[0].seed, "joint", number))
         outcomes[how] += 1
+        close |= directions.is_close(rows)
         common = nets.total(parts, list(weights))
         _pull(common, base, works[0])
         optimiser.step(base, common)
@@ -159,6 +161,7 @@ def together(
             {**optimiser.memory, **heads[k].memory},
             len(work.data.y),
             outcomes if k == 0 else Counter(),
+            close,
         )
         for k, work in enumerate(works)
     ]

@@ -25,7 +25,7 @@ class Tally:
 
     agreed: int = 0
     differed: int = 0
-    near_ties: int = 0
+    close_calls: int = 0
     rows: int = 0
     worst: float = 0.0
 
@@ -38,8 +38,8 @@ def main(count: int, first: int = 0) -> int:
         algorithm = tree["run"]["algorithm"]
         found, tally = compared(check_config(tree)), seen[algorithm]
         tally.rows += found.rows
-        if found.near_tie:
-            tally.near_ties += 1
+        if found.close_call:
+            tally.close_calls += 1
         elif found.agrees:
             tally.agreed += 1
             tally.worst = max(tally.worst, found.worst)
@@ -52,13 +52,14 @@ def main(count: int, first: int = 0) -> int:
 
 def table(seen: dict[str, Tally]) -> Table:
     """One line per algorithm, and their sum."""
-    found = Table("algorithm", "agree", "differ", "near ties", "rows", "worst")
+    found = Table("algorithm", "agree", "differ", "close calls", "rows", "worst")
     for algorithm, t in sorted(seen.items()):
-        cells = (t.agreed, t.differed, t.near_ties, t.rows)
+        cells = (t.agreed, t.differed, t.close_calls, t.rows)
         found.add_row(algorithm, *map(str, cells), f"{t.worst:.1e}")
     tallies = list(seen.values())
     sums = [
-        sum(getattr(t, key) for t in tallies) for key in ("agreed", "differed", "near_ties", "rows")
+        sum(getattr(t, key) for t in tallies)
+        for key in ("agreed", "differed", "close_calls", "rows")
     ]
     found.add_row("all", *map(str, sums), f"{max(t.worst for t in tallies):.1e}")
     return found

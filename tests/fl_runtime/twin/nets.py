@@ -98,6 +98,11 @@ def total(terms: Sequence[Model], factors: Sequence[float]) -> Model:
     return {key: sum(f * t[key] for f, t in zip(factors, terms, strict=True)) for key in terms[0]}
 
 
+def vector(a: Model) -> Array:
+    """All entries in one row."""
+    return np.concatenate([value.ravel() for value in a.values()])
+
+
 def dot(a: Model, b: Model) -> float:
     """Inner product over the entries of the second."""
     return float(sum((a[key] * b[key]).sum() for key in b))

@@ -79,8 +79,8 @@ class Local(FedAvg):
     def jointly(self, jobs: list[Sent]) -> list[local.Done]:
         """The trunk along the mean of the client's gradients."""
 
-        def choose(gram: Any, there: Any, seed: int) -> tuple[Any, str]:
-            return directions.weights(directions.MEAN, gram, there, seed)
+        def choose(rows: Any, there: Any, seed: int) -> tuple[Any, str]:
+            return directions.weights(directions.MEAN, rows, there, seed)
 
         return local.together([job.work for job in jobs], self.trunk, choose, self.world.clients)
 

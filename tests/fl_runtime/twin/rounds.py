@@ -96,7 +96,7 @@ class Rounds:
         """The jobs of a round."""
         chosen, rng = self.select()
         jobs = [self.job(k, s) for k, s in self.pairs(chosen, rng)]
-        if self.aggregation == "importance":
+        if self.aggregation == "importance" and jobs:
             included = self.inclusion()
             there = np.isin(np.arange(self.world.N), self.world.idle())
             for job in jobs:
@@ -347,7 +347,7 @@ class SyncST(Rounds):
         for s, exact in self.sizes(min(w.selected, idle.size)).items():
             low, able = int(exact), int(w.open[idle, s].sum())
             for size, weight in ((low, 1.0 - (exact - low)), (low + 1, exact - low)):
-                if size and able:
+                if size and able and weight:
                     counts = first_chance(first or size, size, able, idle.size, w.answers)
                     found[:, s] += weight * size / idle.size * counts * w.answers
         return found

@@ -35,7 +35,7 @@ class SharedTrunk(FedAvg):
             return
         job.group = "joint"
         trunk = self.world.remembered(("trunk", job.client), job.work)
-        job.work.memory = {**trunk, **job.work.memory}
+        job.work.memory = {**job.work.memory, **trunk}
 
     def keep(self, jobs: list[Sent]) -> None:
         """Where clients reconcile, one optimiser of the trunk per client."""
@@ -49,10 +49,12 @@ class SharedTrunk(FedAvg):
         """Every local step is a compromise."""
         tasks = [job.task for job in jobs]
 
-        def choose(gram: Any, there: Any, seed: int) -> tuple[Any, str]:
-            return directions.weights(self.method, gram, [tasks[k] for k in there], seed)
+        def choose(rows: Any, there: Any, seed: int) -> tuple[Any, str]:
+            return directions.weights(self.method, rows, [tasks[k] for k in there], seed)
 
-        return local.together([job.work for job in jobs], self.trunk, choose, self.world.clients)
+        done = local.together([job.work for job in jobs], self.trunk, choose, self.world.clients)
+        self.world.close_call |= self.method["method"] != "mean" and done[0].close
+        return done
 
     def take(self, jobs: list[Sent]) -> None:
         """Mean steps per task, and of their trunks the direction."""
@@ -67,10 +69,11 @@ class SharedTrunk(FedAvg):
         common: nets.Model = {}
         if steps:
             parts = [nets.part(step, self.trunk) for step in steps.values()]
-            gram = np.array([[nets.dot(a, b) for b in parts] for a in parts])
+            rows = np.array([nets.vector(piece) for piece in parts])
             seed = torch_seed(w.seed, "direction", w.round)
             method = self.method if self.here else directions.MEAN
-            weights, how = directions.weights(method, gram, list(steps), seed)
+            self.world.close_call |= method["method"] != "mean" and directions.is_close(rows)
+            weights, how = directions.weights(method, rows, list(steps), seed)
             common = nets.total(parts, list(weights))
             counts = Counter([how]) if self.here else sum((j.answer.outcomes for j in jobs), counts)
         for s, name in enumerate(w.names):

@@ -79,7 +79,7 @@ class World:
         self.errors: list[float] = []
         self.figures: dict[str, float] = {}
         self.now, self.round, self.dispatches, self.number = 0.0, 0, 0, 0
-        self.near_tie = False
+        self.close_call = False
 
     @property
     def active(self) -> int:
@@ -176,7 +176,7 @@ class World:
             found = {}
             for kind, data in (("val", problem.validation), ("eval", problem.test)):
                 seen = [nets.judged(model, data) for model in judged[s]]
-                self.near_tie |= any(near for _, _, near in seen)
+                self.close_call |= any(near for _, _, near in seen)
                 found[kind] = [float(np.mean([one[i] for one in seen])) for i in (0, 1)]
                 row[f"{problem.name}/{kind}_loss"], row[f"{problem.name}/{kind}_acc"] = found[kind]
             self.losses.append(found["val"][0])

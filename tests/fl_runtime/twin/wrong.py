@@ -272,7 +272,7 @@ MISTAKES = (
         "trunks along the mean",
         trunks.directions,
         "weights",
-        lambda method, gram, rows, seed: (np.full(len(gram), 1.0 / len(gram)), "decided"),
+        lambda method, X, tasks, seed: (np.full(len(X), 1.0 / len(X)), "decided"),
         tree("fair-grad"),
     ),
 )
