@@ -77,7 +77,8 @@ def _rows(found: Agreement, ours: list[Row], theirs: list[Row]) -> None:
         for key in sorted({*one, *two} - {*NAMES}, key=_order(one)):
             if key in ABSENT_MEANS_ZERO and key not in two:
                 continue
-            found.see(f"{place} {key}", one.get(key, "absent"), two.get(key, "absent"))
+            two_ = two.get(key.replace("num-updates", "num-clients"), "absent")
+            found.see(f"{place} {key}", one.get(key, "absent"), two.get(key, two_))
     incidents = [
         Counter(_incident(r) for r in rows if r["event"] == "incident") for rows in (ours, theirs)
     ]
@@ -106,7 +107,7 @@ def _models(found: Agreement, twin: Run, ran: Ran) -> None:
     """What every client would be sent next, and the models that are reported."""
     w = twin.world
     for s, name in enumerate(w.names):
-        judged, seen = twin.algorithm.judged()[s], list(ran.state.evaluated(name).values())
+        judged, seen = twin.algorithm.judged()[s], list(ran.evaluated(s))
         found.see(f"{name}: number of models", len(judged), len(seen))
         payload = getattr(twin.algorithm, "payload", lambda s, k: w.models[w.names[s]])
         for k in np.flatnonzero(w.eligible[:, s]):

@@ -230,7 +230,8 @@ def _trained(jobs: list[Sent]) -> Row:
     n = sum(job.answer.examples for job in jobs)
     loss = sum(job.answer.loss * job.answer.examples for job in jobs)
     return {
-        "num-clients": len(jobs),
+        "num-clients": len({job.client for job in jobs}),
+        "num-updates": len(jobs),
         "num-examples": n,
         "train_loss": loss / n if n else None,
     }

@@ -56,6 +56,13 @@ class Ran:
         tasks = (*federation.tasks, *federation.companions)
         return {task.name: arrays(task.initial) for task in tasks}
 
+    def evaluated(self, task: int) -> list[Model]:
+        """The models that stand for a task."""
+        federation = self.parts.federation
+        holders = np.flatnonzero(federation.eligible[:, task]).tolist()
+        found = self.state.evaluated(federation.tasks[task].name, holders)
+        return [arrays(model) for model in found.values()]
+
     def payload(self, name: str, client: int) -> Model:
         """What a client would be sent next."""
         return arrays(self.state.payload(name, client))

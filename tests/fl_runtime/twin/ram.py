@@ -155,7 +155,7 @@ class FedRAM(FedAvg):
         sizes = [sum(v.size for v in job.work.start.values()) * job.answer.examples for job in jobs]
         held = np.where(w.open, self.alpha, 0.0)[w.open.any(axis=1)]
         held /= held.sum(axis=1, keepdims=True)
-        w.figures = {"stage": stage + 1, "cost": sum(sizes)}
+        w.figures = {"stage": stage + 1, "training_cost": sum(sizes)}
         w.figures |= {
             "min_client_weight": self.weight.min(),
             "max_client_weight": self.weight.max(),
