@@ -77,8 +77,8 @@ def _rows(found: Agreement, ours: list[Row], theirs: list[Row]) -> None:
         for key in sorted({*one, *two} - {*NAMES}, key=_order(one)):
             if key in ABSENT_MEANS_ZERO and key not in two:
                 continue
-            two_ = two.get(key.replace("num-updates", "num-clients"), "absent")
-            found.see(f"{place} {key}", one.get(key, "absent"), two.get(key, two_))
+            once = two.get(key.replace("num-updates", "num-clients"), "absent")
+            found.see(f"{place} {key}", one.get(key, "absent"), two.get(key, once))
     incidents = [
         Counter(_incident(r) for r in rows if r["event"] == "incident") for rows in (ours, theirs)
     ]

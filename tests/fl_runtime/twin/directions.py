@@ -20,6 +20,9 @@ NOTHING = 1e-12
 CLOSE = 1e-8
 """Square of the shortest mixture of unit gradients, below which a decision is within rounding."""
 
+TINY = 1e-100
+"""Entries of a gradient whose squares are lost."""
+
 MEAN = {"method": "mean"}
 
 
@@ -35,12 +38,15 @@ def method_of(algorithm: str, options: Mapping[str, Any]) -> dict[str, Any]:
 def is_close(X: Array) -> bool:
     """Whether gradients are within rounding of a Pareto stationary point, none of them being zero.
 
-    Then rounding decides what a method answers, and two implementations may differ.
+    Then rounding decides what a method answers, and two implementations may differ; likewise where
+    the square of a gradient underflows.
     """
-    sizes = np.linalg.norm(X, axis=1)
-    if len(X) < 2 or not sizes.all():
+    largest = np.abs(X).max(axis=1)
+    if ((largest > 0.0) & (largest < TINY)).any():
+        return True
+    if len(X) < 2 or not largest.all():
         return False
-    unit = X / sizes[:, None]
+    unit = X / np.linalg.norm(X, axis=1)[:, None]
     w = np.asarray(min_norm(unit @ unit.T).weights)
     return float(((w @ unit) ** 2).sum()) < CLOSE
 

@@ -6,6 +6,7 @@ table: configurations and the largest difference of each algorithm.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ class Tally:
 
 def main(count: int, first: int = 0) -> int:
     """Compare so many configurations from a number on; the number of those that differ."""
+    logging.disable(logging.WARNING)  # a line for every run that trains jointly
     console, seen = Console(), defaultdict[str, Tally](Tally)
     for number in track(range(first, first + count), "configurations", console=console):
         tree = drawn(number)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from fl_runtime.algorithms import ALGORITHMS
 from fl_runtime.configuration.toml_files import check_config
 from tests.fl_runtime.twin.agreement import compared
 from tests.fl_runtime.twin.algorithms import TWINS
 from tests.fl_runtime.twin.draws import NAMES, drawn
-from tests.fl_runtime.twin.wrong import MISTAKES, Mistake
+from tests.fl_runtime.twin.wrong import LOST, MISTAKES, PERSIST, Mistake, tree
 
-EACH = 3
+EACH = 4
 """Configurations of every algorithm; there are more in `python -m tests.fl_runtime.twin.many`."""
 
 
@@ -21,11 +23,31 @@ def test_every_algorithm_has_a_twin() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", NAMES)
-def test_the_runtime_agrees_with_its_twin(algorithm: str) -> None:
-    first = NAMES.index(algorithm)
-    for number in range(first, EACH * len(NAMES), len(NAMES)):
-        found = compared(check_config(drawn(number)))
-        assert found.agrees or found.close_call, f"configuration {number}: {found.where}"
+@settings(max_examples=EACH, phases=[Phase.explicit, Phase.generate])
+@given(turn=st.integers(0, 10**6))
+def test_the_runtime_agrees_with_its_twin(algorithm: str, turn: int) -> None:
+    number = turn * len(NAMES) + NAMES.index(algorithm)
+    found = compared(check_config(drawn(number)))
+    assert found.agrees or found.close_call, f"configuration {number}: {found.where}"
+
+
+LATE = {"task_delays": [1.0, 3.0], "delay": {"model": "uniform", "low": 0.5, "high": 1.5}}
+
+ONCE_APART = {
+    "task-delays and the global models of ditto": tree("ditto", clients=LATE),
+    "task-delays and the proxies of fed-ram": tree("fed-ram", clients=LATE),
+    "a trunk that clients reconcile, one of their answers lost": tree(
+        "cagrad", algorithm={"where": "client"}, clients=LOST, settings=PERSIST
+    ),
+}
+"""Configurations in which the runtime and its twin once differed, beside those of `wrong`."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("once", ONCE_APART)
+def test_where_they_differed_once_they_agree(once: str) -> None:
+    found = compared(check_config(ONCE_APART[once]))
+    assert found.agrees, found.where
 
 
 @pytest.mark.slow
