@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,9 @@ ABSENT_MEANS_ZERO = ("num-failed", "num-discarded", "num-stale")
 """Columns that the runtime leaves out where a setting is off."""
 
 NAMES = ("event", "arm", "seed")
+
+NOT_HERE = ("local_acc", "bottom_decile_acc", "id_acc", "ood_acc", "macro_f1", "weighted_f1")
+"""Figures of predictions, which have tests of their own."""
 
 
 @dataclass
@@ -69,27 +71,29 @@ def compared(config: Config, twins: Any = TWINS) -> Agreement:
 
 def _rows(found: Agreement, ours: list[Row], theirs: list[Row]) -> None:
     """All rows."""
-    mine, other = ([r for r in rows if r["event"] == "round"] for rows in (ours, theirs))
+    mine, other = _of("round", ours), _of("round", theirs)
     found.see("number of rounds", len(mine), len(other))
     found.rows = len(mine)
     for one, two in zip(mine, other, strict=False):
         place = f"round {one['server_round']}"
-        for key in sorted({*one, *two} - {*NAMES}, key=_order(one)):
-            if key in ABSENT_MEANS_ZERO and key not in two:
+        for key in sorted({*one, *two} - {*NAMES, *NOT_HERE}, key=_order(one)):
+            if key.endswith("/eval_f1") or (key in ABSENT_MEANS_ZERO and key not in two):
                 continue
             once = two.get(key.replace("num-updates", "num-clients"), "absent")
             found.see(f"{place} {key}", one.get(key, "absent"), two.get(key, once))
-    incidents = [
-        Counter(_incident(r) for r in rows if r["event"] == "incident") for rows in (ours, theirs)
-    ]
-    found.see("incidents", sorted(incidents[0].items()), sorted(incidents[1].items()))
-    stops = [[r for r in rows if r["event"] == "stop"] for rows in (ours, theirs)]
-    found.see("reached", *([r["reached"] for r in rows] for rows in stops))
-    for one, two in zip(
-        *([r for r in rows if r["event"] == "account"] for rows in (ours, theirs)), strict=False
-    ):
-        for key, value in one.items():
-            found.see(f"account: {key}", value, two[key])
+    incidents = [sorted(map(_incident, _of("incident", rows))) for rows in (ours, theirs)]
+    found.see("incidents", *incidents)
+    for event in ("stop", "account"):
+        ends = _of(event, ours), _of(event, theirs)
+        found.see(f"rows of event {event}", *map(len, ends))
+        for one, two in zip(*ends, strict=False):
+            for key in one:
+                found.see(f"{event}: {key}", one[key], two.get(key, "absent"))
+
+
+def _of(event: str, rows: list[Row]) -> list[Row]:
+    """The rows of an event."""
+    return [row for row in rows if row["event"] == event]
 
 
 def _order(row: Row) -> Any:
@@ -99,7 +103,7 @@ def _order(row: Row) -> Any:
 
 
 def _incident(row: Row) -> tuple[Any, ...]:
-    """What is compared of it."""
+    """What is compared of it: all but its time, which is that of the server's next step."""
     return tuple(row[key] for key in ("server_round", "task", "client", "version"))
 
 

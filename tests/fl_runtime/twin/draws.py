@@ -350,4 +350,12 @@ class Drawer:
 
 def drawn(number: int) -> Tree:
     """The configuration of that number; algorithms take turns."""
-    return Drawer(number).tree()
+    tree = Drawer(number).tree()
+    rng = np.random.default_rng((20261130, number, 1))
+    if rng.random() < 0.3:
+        tree["run"]["client_metrics"] = True
+    if rng.random() < 0.15:
+        metric = ("mean_task_acc", "a/val_loss", "min_task_acc")[int(rng.integers(3))]
+        mode = "min" if metric.endswith("loss") else "max"
+        tree["run"]["early_stop"] = {"metric": metric, "mode": mode, "patience": 1}
+    return tree

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fl_runtime.running.recruitment import recruit
-from tests.fl_runtime.twin import algorithms, data
+from tests.fl_runtime.twin import algorithms, costs, data
 from tests.fl_runtime.twin.nets import Model
 from tests.fl_runtime.twin.world import Sent, World
 
@@ -43,6 +43,8 @@ class Run:
         self.world = World(config, seed, problems, beside)
         self.account: Counter[str] = Counter()
         self.rows: list[Row] = []
+        self.best: float | None = None
+        self.waited = 0
         self.recruit(0)
         self.algorithm = twins[config.run.algorithm](self.world)
 
@@ -59,7 +61,9 @@ class Run:
             if every and w.round and w.round % every == 0:
                 self.recruit(w.round // every)
             self.one_row()
-        if self.config.run.stop_at_targets:
+        if self.out_of_patience:
+            self.rows.append({"event": "stop", "best": self.best})
+        elif self.config.run.stop_at_targets:
             reached = [t.name for s, t in enumerate(self.config.task) if s in w.finished]
             self.rows.append(
                 {
@@ -84,9 +88,25 @@ class Run:
         w, run = self.world, self.config.run
         rounds, limit = run.num_server_rounds or math.inf, run.time_limit or math.inf
         pending = any(job.end <= w.now for job in w.flying)
-        if run.stop_at_targets and len(w.finished) == w.S:
+        if self.out_of_patience or (run.stop_at_targets and len(w.finished) == w.S):
             return True
         return w.round >= rounds or (w.now >= limit and not pending)
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether a figure has not improved for too long."""
+        rule = self.config.run.early_stop
+        return rule is not None and self.waited >= rule.patience
+
+    def wait_for_improvement(self, row: Row) -> None:
+        """The best value of a figure, and rounds since then."""
+        rule = self.config.run.early_stop
+        if rule is None:
+            return
+        value = row[rule.metric]
+        gain = None if self.best is None else (value - self.best) * (-1) ** (rule.mode == "min")
+        better = gain is None or gain > rule.min_delta
+        self.best, self.waited = (value, 0) if better else (self.best, self.waited + 1)
 
     def one_row(self) -> None:
         """From one row to the next."""
@@ -101,6 +121,7 @@ class Run:
             self.barrier()
         row = self.row(before)
         self.rows.append(row)
+        self.wait_for_improvement(row)
         self.close_finished(row)
 
     def sent(self) -> list[Sent]:
@@ -207,6 +228,8 @@ class Run:
         row["staleness_mean"] = float(np.mean(self.ages or [0]))
         row["staleness_max"] = max(self.ages or [0])
         row |= w.judge(self.algorithm.judged())
+        if self.config.run.client_metrics:
+            row |= costs.columns(w, self.algorithm, counted, before)
         return row | w.figures
 
     def close_finished(self, row: Row) -> None:
