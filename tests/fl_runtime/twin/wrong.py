@@ -108,7 +108,7 @@ def _keep_by_task(self: Any, jobs: list[Any]) -> None:
 
 
 def _always(self: Any) -> dict[int, list[Any]]:
-    """Clients that hold a task no longer still stand for it."""
+    """Whoever has trained anything stands for every task."""
     w = self.world
     everybody = {k for _, k in self.own}
     return {s: [self.payload(s, k) for k in sorted(everybody)] for s in range(w.S)}
@@ -220,6 +220,24 @@ MISTAKES = (
         ),
     ),
     Mistake(
+        "all answers count by the same chance",
+        rounds,
+        "first_chance",
+        lambda *numbers: 1.0,
+        tree(
+            "random",
+            algorithm={"aggregation": "importance"},
+            clients={"fraction_train": 0.5, "over_selection": 1.5},
+        ),
+    ),
+    Mistake(
+        "all clients are equally fast",
+        clock,
+        "speeds",
+        lambda clients, seed: np.ones(clients.num_clients),
+        tree("fed-avg", clients={"speeds": {"shares": [0.5, 0.5], "factors": [2.0, 1.0]}}),
+    ),
+    Mistake(
         "everybody is there",
         clock.Clock,
         "present",
@@ -234,7 +252,7 @@ MISTAKES = (
         tree("local", algorithm=SHARED, recruitment=AGAIN),
     ),
     Mistake(
-        "a task is judged by those that left it",
+        "a task is judged by clients that do not hold it",
         personal.Local,
         "judged",
         _always,
