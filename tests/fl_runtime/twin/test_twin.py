@@ -10,7 +10,7 @@ from fl_runtime.algorithms import ALGORITHMS
 from fl_runtime.configuration.toml_files import check_config
 from tests.fl_runtime.twin.agreement import compared
 from tests.fl_runtime.twin.algorithms import TWINS
-from tests.fl_runtime.twin.draws import NAMES, drawn
+from tests.fl_runtime.twin.draws import NAMES, Tree, drawn
 from tests.fl_runtime.twin.wrong import LOST, MISTAKES, PERSIST, Mistake, tree
 
 EACH = 4
@@ -33,9 +33,30 @@ def test_the_runtime_agrees_with_its_twin(algorithm: str, turn: int) -> None:
 
 LATE = {"task_delays": [1.0, 3.0], "delay": {"model": "uniform", "low": 0.5, "high": 1.5}}
 
+
+def _towards_targets() -> Tree:
+    """A proxy that reaches its target while stragglers train it."""
+    found = tree(
+        "fed-ram",
+        run={"stop_at_targets": True, "seeds": [8], "num_server_rounds": 8},
+        algorithm={"agent": False, "reference_rounds": 1},
+        clients={
+            "num_clients": 8,
+            "fraction_train": 0.4,
+            "over_selection": 1.5,
+            "dropout": 0.2,
+            "delay": {"model": "pareto", "index": 1.5},
+        },
+    )
+    for task in found["task"]:
+        task["target_accuracy"] = 0.5
+    return found
+
+
 ONCE_APART = {
     "task-delays and the global models of ditto": tree("ditto", clients=LATE),
     "task-delays and the proxies of fed-ram": tree("fed-ram", clients=LATE),
+    "jobs in flight on the proxy of a finished task": _towards_targets(),
     "a trunk that clients reconcile, one of their answers lost": tree(
         "cagrad", algorithm={"where": "client"}, clients=LOST, settings=PERSIST
     ),
