@@ -88,6 +88,10 @@ class Clock:
     def present(self, now: float) -> Array:
         """Who can be given a job."""
         table, N = self.clients.availability, self.clients.num_clients
+        if "file" in table:
+            at = now % table["period"] if "period" in table else now
+            rows = np.loadtxt(table["file"], delimiter=",")
+            return np.array([any(c == k and a <= at < b for c, a, b in rows) for k in range(N)])
         if table["model"] == "always":
             return np.ones(N, dtype=bool)
         return np.array([self._on(k, table["on"], table["off"], now) for k in range(N)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ Tree = dict[str, Any]
 NAMES = tuple(TWINS)
 PERSONAL = ("local", "fed-per", "ditto", "fed-hca2")
 BY_ARRIVAL = ("fed-buff", "fed-async", "fed-ast", "fed-ast-no-buffer")
+TRACE = Path(__file__).with_name("trace.csv")
+"""Times at which the first four clients are there."""
+
 TOYS = ("three", "two", "four")
 
 
@@ -358,4 +362,7 @@ def drawn(number: int) -> Tree:
         metric = ("mean_task_acc", "a/val_loss", "min_task_acc")[int(rng.integers(3))]
         mode = "min" if metric.endswith("loss") else "max"
         tree["run"]["early_stop"] = {"metric": metric, "mode": mode, "patience": 1}
+    if rng.random() < 0.06:
+        period = {"period": 6.0} if rng.random() < 0.7 else {}
+        tree["clients"]["availability"] = {"file": str(TRACE), **period}
     return tree
