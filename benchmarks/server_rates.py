@@ -8,7 +8,7 @@ become the best, so the mean of the others is not known. The rate is `server-lea
 `mixing`, at most 1, where an algorithm has none. The rates in `experiments/fed-ast*.toml` were
 chosen with it.
 
-Run with: python benchmarks/server_rates.py experiments/fed-ast.toml [--arms fed-buff 'fed-ast*']
+Run with: python benchmarks/server_rates.py [experiments/fed-ast.toml] [--arms fed-buff 'fed-ast*']
           [--start 1] [--seeds 100 101] [--json FILE]
 """
 
@@ -33,6 +33,9 @@ from fl_runtime.metrics.round_metrics import TIME_TO_TARGETS
 from fl_runtime.reporting.claim_results import figures
 from fl_runtime.running.experiment import run
 
+SMALL = Path(__file__).parents[1] / "experiments" / "fed-ast-softmax-2.toml"
+"""A few minutes; the largest of these files take an hour."""
+
 SEEDS = (100, 101, 102, 103)
 """None of an experiment's own, so that an arm is not chosen by what it is judged by."""
 
@@ -48,7 +51,7 @@ Times = dict[float, list[float]]
 def main() -> None:
     """Tune every arm."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("config", type=Path)
+    parser.add_argument("config", type=Path, nargs="?", default=SMALL)
     parser.add_argument("--arms", default=["*"], nargs="+", help="patterns of their names")
     parser.add_argument("--start", type=float, default=1.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
