@@ -50,32 +50,38 @@ AGGREGATIONS: Mapping[Aggregation, Coefficients] = {
 
 
 def importance_weights(
-    federation: Federation, probabilities: NDArray[np.float64]
+    federation: Federation, inclusion: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     r"""Coefficients that make the expected step that of full participation in all tasks.
 
-    .. math:: c_{k,s} = d_{k,s} / (C p_{k,s})
+    .. math:: c_{k,s} = d_{k,s} / \pi_{k,s}
 
-    Symbols: :math:`d_{k,s}` client k's share of the examples of task s among eligible clients, C
-    the fraction of clients that is active, :math:`p_{k,s}` the probability (num_clients, num_tasks)
-    that an active client k trains task s. Zero where p is zero: no client is sent there.
+    Symbols: :math:`d_{k,s}` client k's share of the examples of task s among the eligible clients
+    that can be asked now, :math:`\pi_{k,s}` the chance (num_clients, num_tasks) that it is asked
+    for that task and its answer counts. Zero where that is zero: no client is sent there.
 
-    Guarantee: with a uniform active set and independent draws,
-        :math:`E \sum_k c_{k,s} \Delta_{k,s} = \sum_k d_{k,s} \Delta_{k,s}` over clients with p > 0.
-    Clients that drop out, are absent or come too late are not in C; they shrink the expected step.
+    Guarantee: :math:`E \sum_k c_{k,s} \Delta_{k,s} = \sum_k d_{k,s} \Delta_{k,s}`, k going over the
+        clients that can be asked now with :math:`\pi_{k,s} > 0`, whether jobs are lost, more
+        clients are selected than needed, or some are away. The expected sum of weights is one.
 
     Source: inverse-probability weighting. Released FedFairMMFL code divides by C / S whatever the
     allocation, which scales a task's step by S p_s (for alpha > 1 this is not one).
     """
-    chance = probabilities * (federation.num_active / federation.num_clients)
-    weights = np.zeros_like(chance)
-    return np.divide(data_shares(federation), chance, out=weights, where=chance > 0.0)
+    shares = data_shares(federation, now=True)
+    return np.divide(shares, inclusion, out=np.zeros_like(shares), where=inclusion > 0.0)
 
 
-def data_shares(federation: Federation) -> NDArray[np.float64]:
-    """(num_clients, num_tasks) shares of each task's examples, over eligible clients."""
+def data_shares(federation: Federation, *, now: bool = False) -> NDArray[np.float64]:
+    """(num_clients, num_tasks) shares of each task's examples.
+
+    Args:
+        federation: Clients and tasks.
+        now: Over eligible clients that can be asked now, instead of all eligible ones.
+    """
     sizes = np.array([[len(shard) for shard in task.shards] for task in federation.tasks]).T
     mine = np.where(federation.eligible, sizes, 0.0)
+    if now:
+        mine *= (federation.selection_chance > 0.0)[:, None]
     return np.asarray(mine / np.maximum(mine.sum(axis=0), 1.0))
 
 

@@ -143,6 +143,19 @@ class ByArrival(ABC):
         """The next job to end, whichever it is."""
         return NextArrival()
 
+    def inclusion(self, state: Any, federation: Federation) -> NDArray[np.float64] | None:
+        """Expected answers of the next dispatch by client and task; None with a bound of staleness.
+
+        How many versions pass until a job is answered is not known when it is sent.
+        """
+        if self.max_staleness is not None:
+            return None
+        return self._expected_jobs(state, federation) * federation.answer_chance
+
+    @abstractmethod
+    def _expected_jobs(self, state: Any, federation: Federation) -> NDArray[np.float64]:
+        """(num_clients, num_tasks) expected number of jobs in the next dispatch."""
+
     @property
     def shares_parts(self) -> bool:
         """Every task has a model of its own."""
@@ -211,13 +224,27 @@ class Asynchronous(ByArrival):
     ) -> tuple[AsynchronousState, list[Job]]:
         """Jobs for idle clients, until the wanted number is in flight."""
         rng = stream(state.seed, "requests", state.dispatches)
-        slots = (self.concurrency or federation.num_clients) - sum(federation.in_flight.values())
-        willing = federation.idle[federation.eligible[federation.idle].any(axis=1)]
-        clients = np.sort(rng.choice(willing, min(slots, willing.size), replace=False))
+        willing, wanted = self._willing(federation)
+        clients = np.sort(rng.choice(willing, wanted, replace=False))
         shares = self.probabilities(state, federation)[clients]
         chosen = draw_tasks(shares, rng.random(clients.size))
         pairs = [(int(c), federation.tasks[t].name) for c, t in zip(clients, chosen, strict=True)]
         return issue(state, pairs, now)
+
+    def _willing(self, federation: Federation) -> tuple[NDArray[np.int64], int]:
+        """Idle clients with a task, and how many of them are sent a job."""
+        slots = (self.concurrency or federation.num_clients) - sum(federation.in_flight.values())
+        willing = federation.idle[federation.eligible[federation.idle].any(axis=1)]
+        return willing, min(slots, willing.size)
+
+    def _expected_jobs(
+        self, state: AsynchronousState, federation: Federation
+    ) -> NDArray[np.float64]:
+        """One for each idle client with a task, all equally likely, of tasks by their shares."""
+        willing, wanted = self._willing(federation)
+        chance = np.zeros(federation.num_clients)
+        chance[willing] = wanted / max(willing.size, 1)
+        return chance[:, None] * self.probabilities(state, federation)
 
     def probabilities(
         self, state: AsynchronousState, federation: Federation

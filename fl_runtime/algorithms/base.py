@@ -10,6 +10,8 @@ says
 * `init(federation, seed)`: the first state;
 * `dispatch(state, federation, now)`: the state after dispatch and the jobs to start; the
   federation says who is recruited for which unfinished task, who is idle and what is in flight;
+* `inclusion(state, federation)`: the answers of that dispatch which each client and task can be
+  expected to bring, where that is known; importance weights divide by it;
 * `sync_policy(federation)`: what the server then waits for (a barrier, or the next arrival);
 * `accepts(state, update)`: whether an answer may count (false for one that is too old), and
   `may_refuse`: whether that ever happens;
@@ -34,6 +36,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fairopt.errors import InvalidInput
@@ -140,6 +144,10 @@ class Algorithm(Protocol):
         self, state: Any, federation: Federation, now: float
     ) -> tuple[ServerState, list[Job]]:
         """Jobs for clients that are idle."""
+        ...
+
+    def inclusion(self, state: Any, federation: Federation) -> NDArray[np.float64] | None:
+        """(num_clients, num_tasks) expected answers of the next dispatch that count, or None."""
         ...
 
     def sync_policy(self, federation: Federation) -> SyncPolicy:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fairopt import InvalidInput, request_allocation
 from fl_runtime.algorithms.aggregation import add, weighted_sum
@@ -111,6 +115,14 @@ class FedAST(ByArrival):
         state = self.planned(state, federation.open_tasks)
         tasks = refill(state.requests, federation.in_flight)
         return send(state, federation, draw_clients(state, federation, tasks), now)
+
+    def _expected_jobs(self, state: FedASTState, federation: Federation) -> NDArray[np.float64]:
+        """What every task lacks, shared equally by the clients that can train it now."""
+        state = self.planned(state, federation.open_tasks)
+        lacking = Counter(refill(state.requests, federation.in_flight))
+        able = federation.eligible & federation.reachable[:, None]
+        wanted = np.array([lacking[task.name] for task in federation.tasks])
+        return np.asarray(able * (wanted / np.maximum(able.sum(axis=0), 1)))
 
     def planned(self, state: FedASTState, unfinished: Sequence[str]) -> FedASTState:
         """With the requests that the unfinished tasks should have from now on."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from fairopt import client_task_probabilities
@@ -29,6 +30,11 @@ class FedAvg(Synchronous):
 
     tasks_per_client: Literal["all", "one"] = "all"
 
+    @property
+    def jobs_per_client(self) -> int | None:
+        """One for each of its tasks, or one."""
+        return None if self.tasks_per_client == "all" else 1
+
     def probabilities(self, state: ServerState, federation: Federation) -> Probabilities:
         """One for every eligible task, or uniform over them."""
         if self.tasks_per_client == "all":
@@ -40,10 +46,10 @@ class FedAvg(Synchronous):
         self,
         probabilities: Probabilities,
         active: NDArray[np.int64],
-        draws: NDArray[np.float64],
+        rng: Generator,
     ) -> list[tuple[int, int]]:
         """All pairs, client by client, or one drawn task each."""
         if self.tasks_per_client == "one":
-            return one_each(probabilities, active, draws)
+            return one_each(probabilities, active, rng)
         rows, tasks = np.nonzero(probabilities[active])
         return list(zip(active[rows].tolist(), tasks.tolist(), strict=True))

@@ -35,6 +35,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fl_runtime.algorithms.aggregation import AGGREGATIONS, Coefficients, data_weighted, step_tasks
 from fl_runtime.algorithms.fed_ram_jobs import StagedJobs
@@ -114,6 +115,23 @@ class FedRAM(FedRAMSettings):
             rows[str(client)] = row.tolist()
             sent += its
         return replace(state, proposed=rows), sent
+
+    def inclusion(  # type: ignore[override]
+        self, state: FedRAMState, federation: Federation
+    ) -> NDArray[np.float64] | None:
+        """All idle clients in the first stage; later the active ones, for tasks they draw from."""
+        stage = self.stage(state.server_round)
+        chance = federation.selection_chance
+        if stage == "reference":
+            chance = np.where(chance > 0.0, 1.0, 0.0)
+        elif federation.over_selection > 1.0:
+            return None
+        asked = federation.eligible.copy()
+        if stage == "agent":
+            jobs = StagedJobs(state, federation, 0.0)
+            for client in np.flatnonzero(asked.any(axis=1)).tolist():
+                asked[client] = jobs.counts(client) > 0
+        return np.asarray(chance[:, None] * asked * federation.answer_chance)
 
     def aggregate(  # type: ignore[override]
         self, state: FedRAMState, updates: Sequence[Update]

@@ -69,14 +69,14 @@ class StagedJobs:
         """Every task's own model, on examples drawn by the client's task weights."""
         jobs = []
         for client in clients.tolist():
-            counts = self._counts(client)
+            counts = self.counts(client)
             for task in np.flatnonzero(counts).tolist():
                 drawn = self._drawn(client, task, int(counts[task]))
                 chosen = {} if drawn is None else {"examples": drawn}
                 jobs.append(self._job(self.federation, client, task, {**config, **chosen}))
         return jobs
 
-    def _counts(self, client: int) -> NDArray[np.int64]:
+    def counts(self, client: int) -> NDArray[np.int64]:
         """(num_tasks,) examples that a client draws, as many together as it holds."""
         held = self.federation.eligible[client]
         sizes = [len(task.shards[client]) for task in self.federation.tasks]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from fairopt import InvalidInput, client_task_probabilities
@@ -26,10 +27,10 @@ class OneTaskPerClient(Synchronous):
         self,
         probabilities: Probabilities,
         active: NDArray[np.int64],
-        draws: NDArray[np.float64],
+        rng: Generator,
     ) -> list[tuple[int, int]]:
         """One task per active client that has an eligible one; the others stay idle."""
-        return one_each(probabilities, active, draws)
+        return one_each(probabilities, active, rng)
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,10 @@ class RoundRobin(OneTaskPerClient):
 
 
 def one_each(
-    probabilities: Probabilities, active: NDArray[np.int64], draws: NDArray[np.float64]
+    probabilities: Probabilities, active: NDArray[np.int64], rng: Generator
 ) -> list[tuple[int, int]]:
     """Pairs (client, task) with one drawn task per active client that may train any."""
-    chosen = draw_tasks(probabilities[active], draws)
+    chosen = draw_tasks(probabilities[active], rng.random(active.size))
     pairs = zip(active.tolist(), chosen.tolist(), strict=True)
     return [(client, task) for client, task in pairs if task >= 0]
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
-from fairopt import InvalidInput, request_allocation
+from fairopt import InvalidInput
 from fl_runtime.algorithms.aggregation import AGGREGATIONS, step_tasks
 from fl_runtime.algorithms.base import ServerState
+from fl_runtime.algorithms.inclusion import counted_chance, why_unknown
 from fl_runtime.algorithms.synchronous import Probabilities, Synchronous
 from fl_runtime.simulation.sync_policies import Barrier, SyncPolicy
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
 from fl_runtime.training.task import Params
 from fl_runtime.validation_errors import check_positive
+from fl_runtime.whole_numbers import whole_down
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +29,9 @@ class SyncST(Synchronous):
     r"""Rounds in which every task has clients of its own and takes the first answers.
 
     Problem: the active clients are split at random into disjoint sets, one per unfinished task, in
-    the ratio of `split`. The round is over when every task has `first` answers; later ones are
-    discarded, and their clients are busy until they end. Then
+    the ratio of `split`: each set has its exact share of the clients, rounded down or up by a draw,
+    so that the share is its expected size (`split_sizes`). The round is over when every task has
+    `first` answers; later ones are discarded, and their clients are busy until they end. Then
     :math:`x_m \leftarrow x_m + \eta_s \sum_k c_k \Delta_k`.
 
     The clients of a finished task go to the others; each still takes `first` answers. A client that
@@ -74,28 +79,79 @@ class SyncST(Synchronous):
 
     def probabilities(self, state: ServerState, federation: Federation) -> Probabilities:
         """The shares of the unfinished tasks, where a client may train them."""
-        unfinished = federation.eligible.any(axis=0)
-        shares = np.where(unfinished, self.split or np.ones(unfinished.size), 0.0)
-        return np.asarray(federation.eligible * (shares / max(shares.sum(), np.finfo(float).tiny)))
+        shares = self._shares(self._unfinished(federation.eligible), federation.num_selected)
+        return np.asarray(federation.eligible * shares / max(federation.num_selected, 1))
+
+    def inclusion(self, state: ServerState, federation: Federation) -> Probabilities | None:
+        """The same, where a client answers, and is among the first of its set."""
+        if self.why_unknown(federation):
+            return None
+        asked = federation.num_selected
+        shares = self._shares(self._unfinished(federation.eligible), asked)
+        idle = federation.idle
+        found = np.zeros(federation.eligible.shape)
+        for task in np.flatnonzero(shares).tolist():
+            able = int(federation.eligible[idle, task].sum())
+            # sizes are the share rounded down or up; a client is in the set with chance size / idle
+            low = int(np.floor(shares[task]))
+            chance = sum(
+                weight * size / idle.size * self._counted(size, able, federation)
+                for size, weight in ((low, low + 1 - shares[task]), (low + 1, shares[task] - low))
+                if size and able and weight > 0.0
+            )
+            mine = idle[federation.eligible[idle, task]]
+            found[mine, task] = chance * federation.answer_chance
+        return found
+
+    def why_unknown(self, federation: Federation) -> str:
+        """Where first answers count, clients must be alike; jobs of a set are of one task."""
+        alike = replace(federation, equal_tasks=True)
+        return why_unknown(alike, takes_first=self.first is not None, jobs_per_client=1)
 
     def assignments(
         self,
         probabilities: Probabilities,
         active: NDArray[np.int64],
-        draws: NDArray[np.float64],
+        rng: Generator,
     ) -> list[tuple[int, int]]:
-        """Disjoint sets of exact sizes, by the order of the draws."""
-        shares = probabilities.max(axis=0)
-        unfinished = np.flatnonzero(shares)
-        if not unfinished.size:
+        """Disjoint sets, by the order of the draws."""
+        draws = rng.random(active.size)
+        sizes = split_sizes(self._shares(self._unfinished(probabilities), active.size), rng)
+        if not sizes.sum():
             return []
-        least = 1 if active.size >= unfinished.size else 0
-        ratio = np.array(self.split or np.ones(shares.size))[unfinished]  # before any rounding
-        sizes = request_allocation(ratio, active.size, minimum=least, rounding="largest-remainder")
         tasks = np.empty(active.size, dtype=np.int64)
-        tasks[np.argsort(draws, kind="stable")] = np.repeat(unfinished, sizes)
+        tasks[np.argsort(draws, kind="stable")] = np.repeat(np.arange(sizes.size), sizes)
         pairs = zip(active.tolist(), tasks.tolist(), strict=True)
         return [(client, task) for client, task in pairs if probabilities[client, task] > 0.0]
+
+    @staticmethod
+    def _unfinished(pairs: NDArray[Any]) -> NDArray[np.bool_]:
+        """(num_tasks,) bool, True where some client may train a task."""
+        return np.asarray(pairs.astype(np.bool_).any(axis=0))
+
+    def _shares(self, unfinished: NDArray[np.bool_], clients: int) -> NDArray[np.float64]:
+        """(num_tasks,) exact sizes of the sets: of at least one client each, if there are so many.
+
+        Tasks whose share is below one client get one, and the others share the rest.
+        """
+        shares = np.zeros(unfinished.size)
+        left, rest = unfinished.copy(), float(clients)
+        ratio = np.where(unfinished, self.split or np.ones(unfinished.size), 0.0)
+        while left.any():
+            shares[left] = ratio[left] / ratio[left].sum() * rest
+            small = left & (shares < 1.0)
+            if clients < unfinished.sum() or not small.any():
+                break
+            shares[small], left = 1.0, left & ~small
+            rest = clients - float(shares[unfinished & ~left].sum())
+        return shares
+
+    def _counted(self, size: int, able: int, federation: Federation) -> float:
+        """Chance that an answer is one of the first of its set."""
+        if self.first is None:
+            return 1.0
+        idle = int(federation.idle.size)
+        return counted_chance(self.first, size, able, idle, federation.answer_chance)
 
     def models(self, state: ServerState, updates: Sequence[Update]) -> Mapping[str, Params]:
         """Every task's model after a step of the server's length."""
@@ -104,3 +160,34 @@ class SyncST(Synchronous):
         return step_tasks(
             state.models, updates, lambda mine: [rate * share for share in rule(mine)]
         )
+
+
+def split_sizes(shares: NDArray[np.float64], rng: Generator) -> NDArray[np.int64]:
+    """Whole numbers with the same sum, each the share rounded down or up, and on average the share.
+
+    Method: systematic sampling. Tasks in a random order cut a line into pieces of their shares, and
+    each gets the whole numbers, moved by one draw, that lie in its piece. Where no share needs
+    rounding nothing is drawn.
+
+    Args:
+        shares: (S,) nonnegative, of a whole sum.
+        rng: Draws the order and the offset.
+
+    Source: Madow 1949, systematic sampling with unequal probabilities.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> sorted(split_sizes(np.array([8.0, 8.0, 8.0]) / 3.0, rng).tolist())
+        [2, 3, 3]
+    """
+    whole = np.array([whole_down(share) for share in shares.tolist()], dtype=np.int64)
+    missing = round(float(shares.sum())) - int(whole.sum())
+    if not missing:
+        return whole
+    order = rng.permutation(shares.size)
+    ends = np.cumsum(np.maximum(shares - whole, 0.0)[order])
+    ends *= missing / ends[-1]
+    cuts = np.ceil(np.concatenate([[0.0], ends]) - rng.random())
+    cuts[-1] = cuts[0] + missing
+    whole[order] += np.diff(cuts).astype(np.int64)
+    return whole

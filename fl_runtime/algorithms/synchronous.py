@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
+from fairopt import InvalidInput
 from fl_runtime.algorithms.aggregation import (
     AGGREGATIONS,
     IMPORTANCE,
@@ -22,6 +24,7 @@ from fl_runtime.algorithms.aggregation import (
     step_tasks,
 )
 from fl_runtime.algorithms.base import InRounds, ServerState
+from fl_runtime.algorithms.inclusion import counted_chance, why_unknown
 from fl_runtime.random_streams import stream, torch_seed
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Job, Update
@@ -46,7 +49,15 @@ class Synchronous(InRounds, ABC):
     aggregation: Aggregation = "data-weighted"
 
     def init(self, federation: Federation, seed: int) -> ServerState:
-        """Initial models, round 0."""
+        """Initial models, round 0.
+
+        Raises:
+            InvalidInput: `importance` where nobody knows by what chance an answer counts.
+        """
+        why = self.why_unknown(federation)
+        if self.aggregation == IMPORTANCE and why:
+            requirement = f"data-weighted or plain where only the first answers count: {why}"
+            raise InvalidInput("algorithm.aggregation", self.aggregation, requirement)
         return ServerState.initial(federation, seed)
 
     def dispatch(
@@ -55,9 +66,12 @@ class Synchronous(InRounds, ABC):
         """Jobs for the active clients of this round."""
         rng = stream(state.seed, "dispatch", state.server_round)
         active = federation.draw_active(rng)
-        draws = rng.random(active.size)
         chances = self.probabilities(state, federation)
-        weights = importance_weights(federation, chances)
+        weights = np.zeros_like(chances)
+        if self.aggregation == IMPORTANCE:
+            included = self.inclusion(state, federation)
+            assert included is not None  # `init` has asked
+            weights = importance_weights(federation, included)
         return state, [
             make_job(
                 state,
@@ -68,13 +82,44 @@ class Synchronous(InRounds, ABC):
                 seed_name=self.seed_name(federation, client, task),
                 config=self.job_options(federation, client, task, float(weights[client, task])),
             )
-            for client, task in self.assignments(chances, active, draws)
+            for client, task in self.assignments(chances, active, rng)
         ]
 
     def aggregate(self, state: ServerState, updates: Sequence[Update]) -> ServerState:
         """The models after the updates of this round, and the next round."""
         after = replace(state.keep(updates), server_round=state.server_round + 1)
         return replace(after, models=self.models(state, updates))
+
+    def inclusion(self, state: ServerState, federation: Federation) -> Probabilities | None:
+        """Chance that a client is sent a task's job in this round, answers it, and is counted."""
+        if self.why_unknown(federation):
+            return None
+        chances = self.probabilities(state, federation)
+        able = int((chances[federation.idle] > 0.0).any(axis=1).sum())
+        counted = 1.0
+        if federation.over_selection > 1.0 and able:
+            counted = counted_chance(
+                federation.num_active,
+                federation.num_selected,
+                able,
+                federation.idle.size,
+                federation.answer_chance,
+            )
+        answered = counted * federation.answer_chance
+        return np.asarray(federation.selection_chance[:, None] * chances * answered)
+
+    @property
+    def jobs_per_client(self) -> int | None:
+        """Jobs that an active client gets in a round; None for as many as it has tasks."""
+        return 1
+
+    def why_unknown(self, federation: Federation) -> str:
+        """Why there is no `inclusion`; empty where there is."""
+        return why_unknown(
+            federation,
+            takes_first=federation.over_selection > 1.0,
+            jobs_per_client=self.jobs_per_client,
+        )
 
     @abstractmethod
     def probabilities(self, state: ServerState, federation: Federation) -> Probabilities:
@@ -85,9 +130,9 @@ class Synchronous(InRounds, ABC):
         self,
         probabilities: Probabilities,
         active: NDArray[np.int64],
-        draws: NDArray[np.float64],
+        rng: Generator,
     ) -> list[tuple[int, int]]:
-        """Pairs (client, task), drawn with one uniform number per active client."""
+        """Pairs (client, task); the first draws are one uniform number per active client."""
 
     def job_options(
         self, federation: Federation, client: int, task: int, weight: float

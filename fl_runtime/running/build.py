@@ -89,7 +89,7 @@ def assemble(config: Config, seed: int) -> Parts:
     tasks = algorithm.reported(
         [_task(section, config, seed, device) for section in config.task], seed
     )
-    companions = algorithm.companions(tasks, seed)
+    companions, timing = algorithm.companions(tasks, seed), _timing(config, seed)
     return Parts(
         algorithm=algorithm,
         federation=Federation(
@@ -99,11 +99,14 @@ def assemble(config: Config, seed: int) -> Parts:
             recruitment.eligible,
             clients.over_selection,
             companions=companions,
+            answer_chance=timing.answer_chance,
+            equal_speeds=timing.equal_speeds,
+            equal_tasks=timing.equal_tasks,
         ),
         recruitment=recruitment,
         recruit=recruit_,
         recruit_every=config.recruitment.every,
-        timing=_timing(config, seed),
+        timing=timing,
         availability=availability(clients.availability, num_clients),
         executor=executor((*tasks, *companions)),
         targets=targets_of(config),

@@ -155,6 +155,21 @@ class Timing:
         return now + length
 
     @property
+    def answer_chance(self) -> float:
+        """Chance that a job is answered: neither dropped nor lost."""
+        return (1.0 - self.dropout) * (1.0 - self.failures)
+
+    @property
+    def equal_speeds(self) -> bool:
+        """Whether the jobs of all clients take times of one law."""
+        return bool((self.slowness == self.slowness[0]).all())
+
+    @property
+    def equal_tasks(self) -> bool:
+        """Whether the jobs of all tasks take times of one law."""
+        return len(set(self.factors.values())) <= 1
+
+    @property
     def mean(self) -> float:
         """Mean duration of a job of the fastest kind, for checks of time limits."""
         fastest = min(self.factors.values(), default=1.0) * float(self.slowness.min())

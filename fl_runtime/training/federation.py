@@ -29,6 +29,9 @@ class Federation:
         busy: (num_clients,) bool, True for clients with a job; None for no client.
         in_flight: Jobs under way by task.
         companions: Tasks of the algorithm's own, trained like the others and never reported.
+        answer_chance: Chance that a job is answered, of all jobs alike.
+        equal_speeds: Whether the delays of all clients have one law.
+        equal_tasks: Whether the delays of all tasks have one law.
     """
 
     tasks: tuple[Task, ...]
@@ -40,6 +43,9 @@ class Federation:
     busy: NDArray[np.bool_] | None = None
     in_flight: Mapping[str, int] = field(default_factory=dict)
     companions: tuple[Task, ...] = ()
+    answer_chance: float = 1.0
+    equal_speeds: bool = True
+    equal_tasks: bool = True
 
     def __post_init__(self) -> None:
         names = [task.name for task in (*self.tasks, *self.companions)]
@@ -83,11 +89,21 @@ class Federation:
         still = np.array([task.name not in finished for task in self.tasks])
         return replace(self, eligible=self.eligible & still)
 
+    @property
+    def num_selected(self) -> int:
+        """Clients that are asked in a round: those needed, or more, but no more than are idle."""
+        return min(whole_up(self.over_selection * self.num_active), self.idle.size)
+
+    @property
+    def selection_chance(self) -> NDArray[np.float64]:
+        """(num_clients,) chance that a client is asked in a round, zero unless it is idle."""
+        chance = np.zeros(self.num_clients)
+        chance[self.idle] = self.num_selected / max(self.idle.size, 1)
+        return chance
+
     def draw_active(self, rng: Generator) -> NDArray[np.int64]:
         """The active clients of a round, in order: idle ones, all equally likely."""
-        wanted = whole_up(self.over_selection * self.num_active)
-        idle = self.idle
-        return np.sort(rng.choice(idle, min(wanted, idle.size), replace=False))
+        return np.sort(rng.choice(self.idle, self.num_selected, replace=False))
 
 
 def active_count(num_clients: int, fraction_train: float) -> int:

@@ -217,7 +217,9 @@ def test_importance_weights_are_unbiased_and_the_released_constant_is_not(alpha:
     for fed in (federation, everyone):
         chances = algorithm.probabilities(MEASURED, fed)
         full = (data_shares(fed) * deltas).sum(axis=0)
-        ours = expected_step(fed, chances, importance_weights(fed, chances), deltas)
+        included = algorithm.inclusion(MEASURED, fed)
+        assert included is not None
+        ours = expected_step(fed, chances, importance_weights(fed, included), deltas)
         np.testing.assert_allclose(ours, full, rtol=1e-12)
     chances = algorithm.probabilities(MEASURED, everyone)
     full = (data_shares(everyone) * deltas).sum(axis=0)
@@ -231,7 +233,9 @@ def test_jobs_carry_the_weights_that_absorb_uses() -> None:
     federation = uneven()
     algorithm = FedFairMMFL(3.0, aggregation="importance")
     names = [task.name for task in federation.tasks]
-    weights = importance_weights(federation, algorithm.probabilities(MEASURED, federation))
+    included = algorithm.inclusion(MEASURED, federation)
+    assert included is not None
+    weights = importance_weights(federation, included)
     state, jobs = algorithm.dispatch(MEASURED, federation, 0.0)
     for job in jobs:
         expected = weights[job.client, names.index(job.task)]

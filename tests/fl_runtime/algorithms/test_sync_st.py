@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fairopt import InvalidInput
 from fl_runtime.algorithms import SyncST
+from fl_runtime.algorithms.sync_st import split_sizes
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import check_config
 from fl_runtime.running.build import assemble
@@ -47,11 +52,34 @@ def test_clients_are_split_in_the_given_ratio_and_none_twice() -> None:
     assert len({job.client for job in jobs}) == 9
 
 
-def test_a_tie_between_two_sets_goes_to_the_first_task() -> None:
-    """18 clients in the ratio 7 to 5 are 10.5 and 7.5; probabilities of 7 / 12 are rounded."""
-    chances = np.tile(np.array([7.0, 5.0]) / 12.0, (18, 1))
-    pairs = SyncST(split=(7.0, 5.0)).assignments(chances, np.arange(18), np.linspace(0.0, 1.0, 18))
-    assert Counter(task for _, task in pairs) == {0: 11, 1: 7}
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=5),
+    st.integers(1, 40),
+    st.integers(0, 2**32),
+)
+def test_a_set_has_its_share_rounded_down_or_up(ratio: list[int], count: int, seed: int) -> None:
+    """Shares as fractions; where there are enough clients, every task has one."""
+    parts = [Fraction(count) * part / sum(ratio) for part in ratio]
+    sizes = split_sizes(np.array([float(part) for part in parts]), np.random.default_rng(seed))
+    assert sizes.sum() == count
+    assert all(0 <= size - math.floor(part) <= 1 for size, part in zip(sizes, parts, strict=True))
+    assert all(size == part for size, part in zip(sizes, parts, strict=True) if part == int(part))
+
+
+@pytest.mark.parametrize("ratio", [(1.0, 1.0, 1.0), (7.0, 5.0), (1.0, 2.0, 4.0), (1.0, 30.0)])
+def test_the_expected_size_of_a_set_is_its_share(ratio: tuple[float, ...]) -> None:
+    """The remainder is drawn: of eight clients for three tasks, none has three every time."""
+    algorithm, rounds, count = SyncST(split=ratio), 4000, 8
+    chances = np.tile(np.array(ratio), (count, 1))
+    rng = np.random.default_rng(5)
+    seen = np.zeros(len(ratio))
+    for _ in range(rounds):
+        for _, task in algorithm.assignments(chances, np.arange(count), rng):
+            seen[task] += 1.0
+    share = np.array(ratio) / sum(ratio) * count
+    if (share < 1.0).any():
+        share = np.array([1.0, 7.0])
+    np.testing.assert_allclose(seen / rounds, share, atol=5.0 * 0.5 / rounds**0.5)
 
 
 def test_the_clients_of_a_finished_task_go_to_the_others() -> None:
@@ -77,8 +105,9 @@ def test_one_task_and_all_answers_is_the_random_arm() -> None:
 def test_a_round_without_idle_clients_asks_nobody() -> None:
     chances = np.full((4, 2), 0.5)
     nobody = np.array([], dtype=np.int64)
-    assert SyncST().assignments(chances, nobody, np.array([])) == []
-    assert SyncST().assignments(np.zeros((4, 2)), np.arange(4), np.zeros(4)) == []
+    rng = np.random.default_rng(0)
+    assert SyncST().assignments(chances, nobody, rng) == []
+    assert SyncST().assignments(np.zeros((4, 2)), np.arange(4), rng) == []
 
 
 @pytest.mark.parametrize(

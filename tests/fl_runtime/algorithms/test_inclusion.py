@@ -1,0 +1,320 @@
+"""By what chance an answer counts: counted in the runtime's own loop, where nothing is trained."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from fairopt import InvalidInput
+from fl_runtime.algorithms import ALGORITHMS
+from fl_runtime.algorithms.aggregation import IMPORTANCE
+from fl_runtime.algorithms.base import ServerState
+from fl_runtime.algorithms.inclusion import counted_chance
+from fl_runtime.configuration.schema import RecruitmentSection, SpeedsTable
+from fl_runtime.configuration.toml_files import check_config
+from fl_runtime.running.build import Parts, assemble
+from fl_runtime.running.loop import Evaluator, one_round
+from fl_runtime.running.preflight import check_all_arms
+from fl_runtime.running.run_state import RunState
+from fl_runtime.training.federation import Federation
+from fl_runtime.training.job import Job, Update
+from fl_runtime.training.task import Evaluation
+from tests.fl_runtime.small import config
+
+LIMIT = 5.0
+"""Standard errors that a frequency may be off."""
+
+
+class NoTraining:
+    """Answers every job with no change at all, and with the figures that algorithms read."""
+
+    def __init__(self) -> None:
+        self._jobs: list[Job] = []
+
+    def submit(self, jobs: Iterable[Job]) -> None:
+        self._jobs += jobs
+
+    def poll(self) -> list[Update]:
+        jobs, self._jobs = self._jobs, []
+        known = {"train_loss": 1.0, "learning_rate": 0.1, "start_loss": 1.0, "end_loss": 0.9}
+        return [
+            Update(
+                j.task,
+                j.client,
+                j.version,
+                {key: 0.0 * value for key, value in j.payload.items()},
+                3 + j.client,
+                metrics={**known, **j.config.get("echo", {})},
+            )
+            for j in jobs
+        ]
+
+
+class NoEvaluation:
+    """Measures fixed losses."""
+
+    def __init__(self, tasks: Sequence[str]) -> None:
+        self._seen = {name: Evaluation(1.0 + k, 0.5 / (1 + k)) for k, name in enumerate(tasks)}
+
+    def validation(self, state: ServerState) -> Mapping[str, Evaluation]:
+        return self._seen
+
+    def test(self, state: ServerState) -> Mapping[str, Evaluation]:
+        return self._seen
+
+    def ruined(self, state: ServerState) -> set[str]:
+        return set()
+
+
+@dataclass
+class Watched:
+    """An algorithm that notes what it expects of a dispatch, and what it sends."""
+
+    algorithm: Any
+    expected: list[NDArray[np.float64]] = field(default_factory=list)
+    sent: list[Counter[tuple[int, str]]] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.algorithm, name)
+
+    def dispatch(
+        self, state: ServerState, federation: Federation, now: float
+    ) -> tuple[ServerState, list[Job]]:
+        self.expected.append(self.algorithm.inclusion(state, federation))
+        state, jobs = self.algorithm.dispatch(state, federation, now)
+        self.sent.append(Counter((job.client, job.task) for job in jobs))
+        return state, jobs
+
+
+def untrained(parts: Parts) -> tuple[Parts, Watched, RunState, Evaluator]:
+    """The parts without training, and their beginning."""
+    watched = Watched(parts.algorithm)
+    names = [task.name for task in parts.federation.tasks]
+    state = parts.algorithm.init(parts.federation, 0)
+    parts = replace(parts, algorithm=cast(Any, watched), executor=cast(Any, NoTraining()))
+    return parts, watched, RunState(state), cast(Evaluator, NoEvaluation(names))
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Answers that counted and that were expected, and weights, over many rounds.
+
+    `sums` and `askable` are (rounds, tasks): the sums of the importance weights, and whether
+    anybody could be asked.
+    """
+
+    answers: NDArray[np.float64]
+    expected: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    sums: NDArray[np.float64]
+    askable: NDArray[np.bool_]
+
+    @property
+    def worst(self) -> float:
+        """Largest difference over clients and tasks, in standard errors."""
+        return float((np.abs(self.answers - self.expected) / np.sqrt(self.variance + 1.0)).max())
+
+
+def counted(parts: Parts, rounds: int) -> Counted:
+    """Run so many rounds and count."""
+    parts, watched, current, evaluator = untrained(parts)
+    names = [task.name for task in parts.federation.tasks]
+    answers = np.zeros(parts.federation.eligible.shape)
+    sums = np.zeros((rounds, len(names)))
+    for index in range(rounds):
+        current, stats, _ = one_round(parts, current, evaluator)
+        for update in stats.updates:
+            task = names.index(update.task)
+            answers[update.client, task] += 1.0
+            sums[index, task] += update.metrics.get(IMPORTANCE, 0.0)
+    expected = np.array(watched.expected)
+    variance = (expected * (1.0 - expected)).sum(axis=0)
+    return Counted(answers, expected.sum(axis=0), variance, sums, expected.any(axis=1))
+
+
+DELAYS: Mapping[str, dict[str, Any]] = {
+    "constant": {"model": "constant"},
+    "exponential": {"model": "exponential"},
+    "pareto": {"model": "pareto"},
+}
+AWAY = {"model": "on-off", "on": 2.0, "off": 1.0}
+WAYS: Mapping[str, dict[str, Any]] = {
+    "all answers": {},
+    "the first of more": {"over_selection": 1.5},
+    "losses": {"dropout": 0.2, "failures": 0.1},
+    "the first of more, with losses": {"over_selection": 1.7, "dropout": 0.3},
+    "clients away": {"availability": AWAY},
+    "clients away, the first of more": {"availability": AWAY, "over_selection": 1.6},
+}
+SETS: tuple[dict[str, Any], ...] = ({}, {"first": 2}, {"first": 1}, {"split": [5.0, 2.0]})
+RULES = ("everyone", "max-min-fair")
+ROUNDS = 400
+
+
+def parts_of(
+    algorithm: str, clients: dict[str, Any], own: dict[str, Any], rule: str = "everyone"
+) -> Parts:
+    """Ten clients that hold unlike numbers of examples, four of them active."""
+    whole = config(
+        run={"algorithm": algorithm, "seeds": [0]},
+        clients={"num_clients": 10, "fraction_train": 0.4, **clients},
+    )
+    section = RecruitmentSection(rule=rule, budget=None if rule == "everyone" else 4.0)
+    changes = {"algorithm": own, "arm": (), "recruitment": section}
+    return assemble(whole.model_copy(update=changes), 0)
+
+
+def cases() -> list[tuple[str, dict[str, Any], dict[str, Any], str]]:
+    """Combinations for which the chance is known: algorithm, clients, settings, rule."""
+    importance = {"aggregation": "importance"}
+    found: list[tuple[str, dict[str, Any], dict[str, Any], str]] = []
+    for delay, way, rule in itertools.product(DELAYS.values(), WAYS.values(), RULES):
+        clients = {"delay": delay, **way}
+        one = {"tasks_per_client": "one"} if "over_selection" in way else {}
+        found += [(name, clients, importance, rule) for name in ("fed-fair-mmfl", "random")]
+        found += [("fed-avg", clients, {**importance, **one}, rule)]
+        if "over_selection" not in way:
+            found += [("sync-st", clients, {**importance, **own}, rule) for own in SETS]
+    return found
+
+
+SOME = tuple(np.random.default_rng(1).permutation(len(cases()))[:24].tolist())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", SOME)
+def test_importance_weights_sum_to_one_on_average(index: int) -> None:
+    """In a round in which nobody can be asked for a task the sum is zero."""
+    parts = parts_of(*cases()[index])
+    seen = counted(parts, ROUNDS)
+    assert seen.worst < LIMIT
+    wanted = seen.askable.mean(axis=0)
+    error = (seen.sums - seen.askable).std(axis=0) / ROUNDS**0.5
+    assert (np.abs(seen.sums.mean(axis=0) - wanted) <= LIMIT * error + 1e-9).all()
+
+
+OWN: Mapping[str, dict[str, Any]] = {
+    "fed-ram": {"reference_rounds": 50, "proxy_rounds": 50},
+    "fed-hca2": {"shared_layers": ["1"]},
+}
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_says_what_it_expects_of_a_dispatch(name: str) -> None:
+    """Jobs that are sent, lost ones included, of clients of which some are away."""
+    whole = check_config(
+        {
+            "run": {"algorithm": name, "num_server_rounds": 1},
+            "task": [
+                {"name": data, "data": data, "model": "mlp", "hidden": [2, 2]}
+                for data in ("digits-joint", "digits-joint-parity")
+            ],
+            "clients": {
+                "num_clients": 10,
+                "fraction_train": 0.4,
+                "delay": DELAYS["exponential"],
+                "availability": AWAY,
+            },
+            "algorithm": OWN.get(name, {}),
+        }
+    )
+    parts = assemble(whole, 0)
+    parts, watched, current, evaluator = untrained(parts)
+    for _ in range(150):
+        current, _, _ = one_round(parts, current, evaluator)
+    names = [task.name for task in parts.federation.tasks]
+    sent = np.zeros(parts.federation.eligible.shape)
+    for jobs in watched.sent:
+        for (client, task), count in jobs.items():
+            task = task.partition(".")[0]  # companions stand for their tasks
+            sent[client, names.index(task)] += count / (2 if name == "ditto" else 1)
+    expected = np.array(watched.expected)
+    spread = np.sqrt(expected.sum(axis=0) + 1.0)
+    assert (np.abs(sent - expected.sum(axis=0)) / spread).max() < LIMIT
+    assert sent.sum() > 0
+
+
+def test_a_wrong_chance_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The former rule, the share of active clients, where fewer are there than are wanted."""
+    clients = {"availability": AWAY, "fraction_train": 1.0}
+    parts = parts_of("random", clients, {"aggregation": "importance"})
+    share = parts.federation.num_active / parts.federation.num_clients
+
+    def former(self: Any, state: ServerState, federation: Federation) -> NDArray[np.float64]:
+        return np.asarray(self.probabilities(state, federation) * share)
+
+    monkeypatch.setattr(type(parts.algorithm), "inclusion", former)
+    seen = counted(parts, ROUNDS)
+    assert seen.worst > LIMIT
+
+
+@given(
+    st.integers(1, 4),
+    st.integers(1, 5),
+    st.integers(0, 3),
+    st.integers(0, 3),
+    st.sampled_from([Fraction(1), Fraction(1, 2), Fraction(9, 10)]),
+)
+def test_the_chance_to_be_among_the_first_against_enumeration(
+    first: int, asked: int, able: int, unable: int, answers: Fraction
+) -> None:
+    """Every set of clients that is asked, every set of answers; ranks are all equally likely."""
+    population, able = 1 + able + unable, 1 + able
+    asked = min(asked, population)
+    others = range(1, population)
+    total, sets = Fraction(0), 0
+    for chosen in itertools.combinations(others, asked - 1):
+        sets += 1
+        could = [client for client in chosen if client < able]
+        for some in itertools.product([False, True], repeat=len(could)):
+            chance = math.prod((answers if yes else 1 - answers for yes in some), start=Fraction(1))
+            total += chance * min(Fraction(1), Fraction(first, 1 + sum(some)))
+    found = counted_chance(first, asked, able, population, float(answers))
+    assert found == pytest.approx(float(total / sets), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "clients", "own", "why"),
+    [
+        ("fed-avg", {"over_selection": 1.5}, {}, "several jobs"),
+        (
+            "random",
+            {"over_selection": 1.5, "speeds": SpeedsTable(shares=(0.5, 0.5), factors=(1.0, 2.0))},
+            {},
+            "fast clients",
+        ),
+        ("random", {"over_selection": 1.5, "task_delays": (1.0, 2.0)}, {}, "quick tasks"),
+        (
+            "sync-st",
+            {"speeds": SpeedsTable(shares=(0.5, 0.5), factors=(1.0, 2.0))},
+            {"first": 2},
+            "fast clients",
+        ),
+    ],
+)
+def test_an_unknown_chance_is_refused_before_anything_is_written(
+    algorithm: str, clients: dict[str, Any], own: dict[str, Any], why: str
+) -> None:
+    whole = config(run={"algorithm": algorithm}, algorithm={})
+    changes = {
+        "algorithm": {"aggregation": "importance", **own},
+        "clients": whole.clients.model_copy(update=clients),
+        "arm": (),
+    }
+    with pytest.raises(InvalidInput) as caught:
+        check_all_arms(whole.model_copy(update=changes))
+    assert str(caught.value).startswith("algorithm.aggregation = 'importance'")
+    assert why in str(caught.value)
+    fine = {**changes, "algorithm": {**own}}
+    check_all_arms(whole.model_copy(update=fine))
