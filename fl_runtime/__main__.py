@@ -52,15 +52,16 @@ def run(
 ) -> None:
     """Run a configuration: every arm with every seed, then tables and a picture."""
     with one_line_errors():
+        from fl_runtime import runs
         from fl_runtime.configuration.toml_files import read_config
-        from fl_runtime.running import experiment
+        from fl_runtime.running.experiment import total_rounds
 
         checked = read_config(config, set_)
         folder = out or free_folder(Path("runs"), config.stem)
         _finish(
             folder,
-            lambda watch: experiment.run(checked, on_event=watch, out=folder, fresh=fresh),
-            (experiment.total_rounds(checked), 0),
+            lambda watch: runs.run(checked, on_event=watch, out=folder, fresh=fresh),
+            (total_rounds(checked), 0),
             tensorboard,
             as_json,
         )
@@ -74,15 +75,16 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped, to the same history it would have had."""
     with one_line_errors():
-        from fl_runtime.running import experiment
+        from fl_runtime import runs
+        from fl_runtime.running.experiment import total_rounds
         from fl_runtime.running.run_folder import RunFolder
 
         config = RunFolder(folder).config()
         progress = RunFolder(folder).progress(config)
         _finish(
             folder,
-            lambda watch: experiment.resume(folder, on_event=watch),
-            (experiment.total_rounds(config), RunFolder(folder).rounds_done(progress)),
+            lambda watch: runs.resume(folder, on_event=watch),
+            (total_rounds(config), RunFolder(folder).rounds_done(progress)),
             tensorboard,
             as_json,
         )
@@ -188,11 +190,10 @@ def _finish(
     curves: Path | None,
     as_json: bool,
 ) -> None:
-    """Run with a progress bar and curves if wanted, write the report, show it.
+    """Run with a progress bar and curves if wanted, show the report.
 
     What the user's own functions print goes to standard error, so that `--json` stays JSON.
     """
-    from fl_runtime.reporting.report import write_report
     from fl_runtime.running.callbacks import tensorboard, together
     from fl_runtime.running.progress import progress_bar
     from fl_runtime.running.run_folder import PICTURE, RunFolder
@@ -203,9 +204,8 @@ def _finish(
         if curves is not None:
             watchers.append(stack.enter_context(tensorboard(curves)))
         stack.enter_context(redirect_stdout(sys.stderr))
-        history = go(together(begun.append, *watchers))
-        summary = write_report(folder, history, RunFolder(folder).config())
-    _show(summary, as_json)
+        go(together(begun.append, *watchers))
+    _show(RunFolder(folder).summary(), as_json)
     if not as_json:
         _console().print(f"Files in {folder}, picture in {folder / PICTURE}", markup=False)
 

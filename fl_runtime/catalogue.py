@@ -10,7 +10,8 @@ from fl_runtime.algorithms import ALGORITHMS
 from fl_runtime.data.partitions import PARTITIONS
 from fl_runtime.data.registry import BUNDLED
 from fl_runtime.execution.registry import EXECUTORS
-from fl_runtime.running.recruitment import DRIFTS, EVERYONE, RULE_NOTES
+from fl_runtime.history import EVERYONE
+from fl_runtime.running.recruitment import DRIFTS, RULE_NOTES
 from fl_runtime.simulation.availability import AVAILABILITIES
 from fl_runtime.simulation.delays import DELAY_MODELS
 from fl_runtime.training.models import MODELS

@@ -1,4 +1,4 @@
-"""The history of a run: one row per recruitment, round and client failure, as JSON lines."""
+"""The history of a run: its rows, in the order in which they happened, as JSON lines."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from fairopt.errors import InvalidInput
 
 Series = NDArray[np.float64]
 
+EVERYONE = "everyone"
+"""The recruitment rule without an auction: all clients train all tasks, unpaid."""
+
 
 @dataclass(frozen=True)
 class History:
@@ -26,7 +29,8 @@ class History:
     A row of event `recruitment` holds `take_up` per task, `spend` and `cost`; a row of event
     `round` holds the metrics after that many server rounds; a row of event `incident` names the
     client whose job failed or whose update was rejected, and why; a row of event `stop` says that a
-    run ended early, or which targets it reached. All name their `arm` and `seed`.
+    run ended early, or which targets it reached; a row of event `account`, the last of every run,
+    says what became of the jobs it sent. All name their `arm` and `seed`.
 
     Attributes:
         rows: The rows.
@@ -61,13 +65,9 @@ class History:
         """Rows of one run, round by round."""
         return self._runs.get((arm, seed, "round"), [])
 
-    def recruitment(self, arm: str, seed: int) -> dict[str, Any]:
-        """The first recruitment row of one run."""
-        return self._runs[arm, seed, "recruitment"][0]
-
     def recruitments(self, arm: str, seed: int) -> list[dict[str, Any]]:
         """All recruitment rows of one run."""
-        return self._runs[arm, seed, "recruitment"]
+        return self._runs.get((arm, seed, "recruitment"), [])
 
     def incidents(self, arm: str, seed: int) -> list[dict[str, Any]]:
         """Jobs that failed and updates that were rejected in one run, in order."""
@@ -77,6 +77,11 @@ class History:
         """Whether that run said why it ended: a figure that stopped improving, or its targets."""
         return (arm, seed, "stop") in self._runs
 
+    def account(self, arm: str, seed: int) -> dict[str, Any] | None:
+        """What became of the jobs of one run; None if it has not ended, or tells nothing."""
+        rows = self._runs.get((arm, seed, "account"), [])
+        return rows[0] if rows else None
+
     def figures(self, arm: str, metric: str) -> list[Series]:
         """A metric round by round, one array per seed; NaN where it is undefined."""
         return [
@@ -85,18 +90,27 @@ class History:
         ]
 
     def series(self, arm: str, metric: str) -> Series:
-        """The same as (seeds, rounds), cut to the shortest run: for pictures."""
-        runs = self.figures(arm, metric)
-        length = min(map(len, runs))
-        return np.array([run[:length] for run in runs])
-
-    def final(self, arm: str, metric: str, last: int = 1) -> Series:
-        """A metric averaged over each seed's own `last` rounds, one value per seed."""
-        return np.array([run[-last:].mean() for run in self.figures(arm, metric)])
+        """The same as (seeds, rounds) for pictures, see `side_by_side`."""
+        return side_by_side(self.figures(arm, metric))
 
     def keep(self, wanted: Callable[[str, int], bool]) -> History:
         """The history of the (arm, seed) pairs that are wanted."""
         return History([row for row in self.rows if wanted(row["arm"], row["seed"])])
+
+
+def side_by_side(runs: Sequence[Series]) -> Series:
+    """(seeds, rounds) values of runs, of which one that ended earlier keeps its last value.
+
+    Example:
+        >>> side_by_side([np.array([0.1, 0.2, 0.4]), np.array([0.5])])
+        array([[0.1, 0.2, 0.4],
+               [0.5, 0.5, 0.5]])
+    """
+    length = max(map(len, runs))
+    ends = [run[-1:] if run.size else np.array([np.nan]) for run in runs]
+    return np.array(
+        [np.append(run, end.repeat(length - len(run))) for run, end in zip(runs, ends, strict=True)]
+    )
 
 
 def read_history(path: Path) -> History:
@@ -106,9 +120,20 @@ def read_history(path: Path) -> History:
         InvalidInput: The file is missing, or a line is not a row.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines]
-    except (OSError, ValueError) as error:
+        return history_of(path.read_bytes(), path)
+    except OSError as error:
+        raise InvalidInput("history", str(path), f"a readable history ({error})") from error
+
+
+def history_of(content: bytes, path: Path) -> History:
+    """Rows of the content of a JSON-lines file at that path.
+
+    Raises:
+        InvalidInput: A line is not a row.
+    """
+    try:
+        rows = [json.loads(line) for line in content.decode("utf-8").splitlines()]
+    except ValueError as error:
         raise InvalidInput("history", str(path), f"a readable history ({error})") from error
     for number, row in enumerate(rows, start=1):
         if not _is_row(row):
@@ -131,8 +156,10 @@ def _is_row(row: Any) -> bool:
         return {"reason", "task", "client", "server_round"} <= row.keys()
     if row.get("event") == "stop":
         return {"metric", "server_round"} <= row.keys()
-    figures = (value for key, value in row.items() if key not in ("event", "arm"))
+    figures = [value for key, value in row.items() if key not in ("event", "arm")]
     numeric = all(value is None or isinstance(value, int | float) for value in figures)
+    if row.get("event") == "account":
+        return numeric and {"asked", "answered", "in_flight"} <= row.keys()
     return (
         row.get("event") == "round" and numeric and {"min_task_acc", "server_round"} <= row.keys()
     )

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
+from fractions import Fraction
 
 DECIMAL_SLACK = 1e-9
 """Far above the rounding of a product of a decimal and a count, far below its distance from any
@@ -35,6 +37,27 @@ def whole_up(number: float) -> int:
         (30, 31)
     """
     return math.ceil(number - _slack(number))
+
+
+def largest_remainders(shares: Sequence[float], total: int) -> list[int]:
+    """Whole numbers of that total in proportion to the shares, by largest remainders.
+
+    In exact arithmetic of the shares' shortest decimals; equal remainders go to the lower index.
+
+    Args:
+        shares: Positive numbers, of any sum.
+        total: What is shared out.
+
+    Example:
+        >>> largest_remainders([0.7, 0.1, 0.2], 15)  # remainders 0.5, 0.5, 0 of 10.5, 1.5, 3
+        [11, 1, 3]
+    """
+    written = [Fraction(repr(float(share))) for share in shares]
+    exact = [share * total / sum(written) for share in written]
+    whole = [math.floor(each) for each in exact]
+    order = sorted(range(len(exact)), key=lambda index: whole[index] - exact[index])
+    first = set(order[: total - sum(whole)])
+    return [count + (index in first) for index, count in enumerate(whole)]
 
 
 def _slack(number: float) -> float:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
+from fl_runtime.training.stacks import gathered
 from fl_runtime.training.task import Params
 
 Coefficients = Callable[[Sequence[Update]], list[float]]
@@ -104,7 +105,10 @@ def combined(updates: Sequence[Update], coefficients: Sequence[float]) -> dict[s
 def weighted_sum(deltas: Sequence[Params], coefficients: Sequence[float]) -> dict[str, Tensor]:
     """The weighted sum of differences, entry by entry."""
     with torch.no_grad():
-        return {key: _total([d[key] for d in deltas], coefficients) for key in deltas[0]}
+        stack = gathered(deltas)
+        if stack is None:
+            stack = {key: torch.stack([delta[key] for delta in deltas]) for key in deltas[0]}
+        return {key: _total(stack[key], coefficients) for key in deltas[0]}
 
 
 def add(params: Params, step: Params) -> dict[str, Tensor]:
@@ -124,7 +128,7 @@ def squared_length(delta: Params) -> float:
     return float(sum(value.double().square().sum() for value in delta.values()))
 
 
-def _total(terms: Sequence[Tensor], coefficients: Sequence[float]) -> Tensor:
+def _total(rows: Tensor, coefficients: Sequence[float]) -> Tensor:
     """Their weighted sum."""
-    shares = torch.tensor(coefficients, dtype=terms[0].dtype, device=terms[0].device)
-    return torch.einsum("k,k...->...", shares, torch.stack(list(terms)))
+    shares = torch.tensor(coefficients, dtype=rows.dtype, device=rows.device)
+    return torch.einsum("k,k...->...", shares, rows)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
 from fl_runtime.algorithms.base import ServerState
+from fl_runtime.algorithms.exchange import Exchange, everything
 from fl_runtime.algorithms.fed_fair_mmfl import FedFairMMFL
 from fl_runtime.algorithms.one_task_per_client import RandomAllocation, draw_tasks
 from fl_runtime.random_streams import stream, torch_seed
@@ -156,10 +157,23 @@ class ByArrival(ABC):
     def _expected_jobs(self, state: Any, federation: Federation) -> NDArray[np.float64]:
         """(num_clients, num_tasks) expected number of jobs in the next dispatch."""
 
+    def exchange(self, state: ServerState, task: str) -> Exchange:
+        """The whole model, for every task."""
+        return everything(state.models[task])
+
     @property
     def shares_parts(self) -> bool:
         """Every task has a model of its own."""
         return False
+
+    @property
+    def answers_once(self) -> bool:
+        """A quick client may answer again before the next aggregation."""
+        return False
+
+    def own_figures(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """None."""
+        return ()
 
     @property
     def may_refuse(self) -> bool:

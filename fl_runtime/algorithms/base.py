@@ -19,10 +19,13 @@ says
   advances `server_round` when models are replaced, and also when there are no updates: then the
   server has waited in vain;
 * `forget(state, tasks)`: the state without kept updates of tasks whose model they would ruin;
+* `answers_once`: whether a client brings at most one update between two rows of the history;
+* `own_figures(tasks)`: names of the figures that it puts into its state (`ServerState.figures`);
+* `exchange(state, task)`: what of a task's model travels (`exchange`), which is its traffic;
 * `shares_parts`: whether a task's model changes when another task is trained.
 
-The state in turn says what a client is sent (`payload`) and by which models a task is evaluated
-(`evaluated`): one for all clients, or one per client.
+The state in turn says what a client is sent (`payload`, `client_state`) and by which models a task
+is evaluated (`evaluated`): one for all clients, or one per client that holds the task.
 
 A state is a frozen record of plain values, arrays and tensors, so it can be written to a checkpoint
 and read back. It carries the seed and the counters that address its random streams, hence no
@@ -41,10 +44,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fairopt.errors import InvalidInput
+from fl_runtime.algorithms.exchange import Exchange, everything
 from fl_runtime.simulation.sync_policies import Barrier, SyncPolicy
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Job, Update
+from fl_runtime.training.optimizers import entry_of
 from fl_runtime.training.task import Evaluation, Params, Task
+
+TRUNK = ""
+"""Where a client keeps what belongs to the trunk of all its tasks; no task has that name."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,8 @@ class ServerState:
         validation_loss: Latest validation loss by task, empty before the first measurement.
         validation_error: Latest share of validation examples that were misclassified, by task.
         client_states: What clients keep, by task and by the client's number as a string (keys of a
-            checkpoint are strings).
+            checkpoint are strings). What they keep once for a trunk that their tasks train together
+            is under `TRUNK` instead of a task.
         figures: Figures of the last aggregation, by metric name, for the history.
     """
 
@@ -86,10 +95,14 @@ class ServerState:
         """Parameters that a client starts from; here all start from the task's model."""
         return self.models[task]
 
-    def evaluated(self, task: str) -> Mapping[str, Params]:
+    def evaluated(self, task: str, holders: Collection[int]) -> Mapping[str, Params]:
         """Models whose mean performance is the task's, by the client's number as a string.
 
         Here the task's own model is the only one, under no number.
+
+        Args:
+            task: Name of a task or companion.
+            holders: Clients that hold the task now; none of a companion.
         """
         return {"": self.models[task]}
 
@@ -99,19 +112,47 @@ class ServerState:
 
     @classmethod
     def from_tree(cls, tree: Mapping[str, Any]) -> Self:
-        """The state that `tree` described."""
+        """The state that `tree` described.
+
+        Raises:
+            InvalidInput: Clients keep what earlier versions left them for several tasks at once.
+        """
+        check_kept(tree.get("client_states", {}))
         return cls(**tree)
 
-    def client_state(self, task: str, client: int) -> Mapping[str, Tensor]:
-        """What a client kept from its last job for a task."""
-        return self.client_states.get(task, {}).get(str(client), {})
+    def client_state(self, task: str, client: int, under: str = TRUNK) -> Mapping[str, Tensor]:
+        """What a client kept from its last jobs for a task, and for a trunk of several tasks.
 
-    def keep(self, updates: Sequence[Update]) -> Self:
-        """The same state with what the clients behind these updates keep."""
-        kept = {task: dict(clients) for task, clients in self.client_states.items()}
+        Args:
+            task: Name of the task.
+            client: Number of the client.
+            under: Where the trunk's part is, if there is a trunk.
+        """
+        alone, trunk = (
+            self.client_states.get(name, {}).get(str(client), {}) for name in (task, under)
+        )
+        return {**alone, **trunk}
+
+    def keep(
+        self, updates: Sequence[Update], trunk: Collection[str] = (), under: str = TRUNK
+    ) -> Self:
+        """The same state with what the clients behind these updates keep.
+
+        Args:
+            updates: Answers of clients.
+            trunk: Entries that a client's tasks train together: what it keeps for them is the same
+                in all its answers, and kept once.
+            under: Where that is kept.
+        """
+        kept = {name: dict(clients) for name, clients in self.client_states.items()}
         for update in updates:
-            if update.client_state:
-                kept.setdefault(update.task, {})[str(update.client)] = update.client_state
+            mine = {name: entry_of(name) in trunk for name in update.client_state}
+            for where, shared in ((update.task, False), (under, True)):
+                some = {
+                    n: update.client_state[n] for n, belongs in mine.items() if belongs == shared
+                }
+                if some:
+                    kept.setdefault(where, {})[str(update.client)] = some
         return replace(self, client_states=kept)
 
     def observe(self, validation: Mapping[str, Evaluation]) -> Self:
@@ -171,9 +212,22 @@ class Algorithm(Protocol):
         """The state without kept updates of those tasks."""
         ...
 
+    def exchange(self, state: Any, task: str) -> Exchange:
+        """What of a task's model has travelled in the round that led to the state."""
+        ...
+
     @property
     def shares_parts(self) -> bool:
         """Whether a task's model changes when another task is trained."""
+        ...
+
+    @property
+    def answers_once(self) -> bool:
+        """Whether a client brings at most one update between two rows of the history."""
+        ...
+
+    def own_figures(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """Names of all figures that its states may have."""
         ...
 
 
@@ -188,10 +242,18 @@ class InRounds:
         """None."""
         return ()
 
+    def exchange(self, state: ServerState, task: str) -> Exchange:
+        """The whole model, for every task."""
+        return everything(state.models[task])
+
     @property
     def shares_parts(self) -> bool:
         """Whether a task's model changes when another task is trained."""
         return False
+
+    def own_figures(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """None."""
+        return ()
 
     def sync_policy(self, federation: Federation) -> SyncPolicy:
         """A barrier; where more clients are selected than needed, for the first that answer."""
@@ -209,6 +271,22 @@ class InRounds:
     def forget(self, state: ServerState, tasks: Collection[str]) -> ServerState:
         """Nothing is kept, so nothing is to be forgotten."""
         return state
+
+
+def check_kept(client_states: Mapping[str, Mapping[str, Mapping[str, Tensor]]]) -> None:
+    """Refuse what earlier versions kept of joint training: all of a client's tasks under each.
+
+    Which of its copies of the trunk's part is the newest is not known.
+    """
+    for task, clients in client_states.items():
+        if any(entry_of(name).startswith(f"{task}|") for kept in clients.values() for name in kept):
+            raise earlier_version(f"optimiser state of task {task} and others")
+
+
+def earlier_version(what: str) -> InvalidInput:
+    """The refusal of a checkpoint from which a run would go on wrongly."""
+    requirement = "of this version, which keeps them by client: start the run anew"
+    return InvalidInput("checkpoint", what, requirement)
 
 
 def check_priority(priority: tuple[float, ...], num_tasks: int) -> None:

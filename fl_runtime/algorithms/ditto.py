@@ -15,19 +15,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from fairopt import InvalidInput
 from fl_runtime.algorithms.base import ServerState
-from fl_runtime.algorithms.personal import Local, PersonalState
+from fl_runtime.algorithms.exchange import NOTHING, Exchange, everything
+from fl_runtime.algorithms.personal import Local, PersonalState, State
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.task import Task
 
 SUFFIX = ".global"
-"""Of the name of a global model."""
+"""Of the name of a global model, and where clients keep what belongs to the trunk of all these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +69,21 @@ class Ditto(Local):
         pairs = [(self._personal(state, job), self._global(state, job)) for job in personal]
         return state, [job for pair in pairs for job in pair]
 
+    def exchange(self, state: ServerState, task: str) -> Exchange:
+        """The global models; the encoder of all once per client, where there is one."""
+        if not task.endswith(SUFFIX):
+            return NOTHING
+        model = state.models[task]
+        return everything(model, self.trunk({task: model}), together=True)
+
+    def kept(self, state: State, updates: Sequence[Update]) -> State:
+        """What clients keep of their own models and of the global ones, which are trained apart."""
+        trunk, kinds = self.trunk(state.models), _by_kind(updates)
+        return state.keep(kinds[0], trunk).keep(kinds[1], trunk, under=SUFFIX)
+
     def moved(self, state: PersonalState, updates: Sequence[Update]) -> PersonalState:
         """Personal models by their own steps, global models by the mean."""
-        own = super().moved(state, [u for u in updates if not u.task.endswith(SUFFIX)])
+        own = super().moved(state, _by_kind(updates)[0])
         globals_ = {name: m for name, m in state.models.items() if name.endswith(SUFFIX)}
         return replace(own, models={**state.models, **self.averaged(globals_, updates)})
 
@@ -85,14 +97,19 @@ class Ditto(Local):
     def _global(self, state: ServerState, job: Job) -> Job:
         """The same job on the global model."""
         name = job.task + SUFFIX
-        config: dict[str, Any] = dict(job.config)
-        config.pop("echo")  # unlike the personal models, it goes to the server
+        config = job.config
         if "joint" in config:  # trained apart from the personal models of the same client
-            config["joint"] = {**config["joint"], "of": "global"}
+            config = {**config, "joint": {**config["joint"], "of": "global"}}
         return replace(
             job,
             task=name,
             payload=state.models[name],
-            client_state=state.client_state(name, job.client),
+            client_state=state.client_state(name, job.client, under=SUFFIX),
             config=config,
         )
+
+
+def _by_kind(updates: Sequence[Update]) -> tuple[list[Update], list[Update]]:
+    """Updates of personal models, and of global ones."""
+    ours = [update for update in updates if not update.task.endswith(SUFFIX)]
+    return ours, [update for update in updates if update.task.endswith(SUFFIX)]

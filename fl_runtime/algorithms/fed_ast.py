@@ -25,6 +25,7 @@ from fl_runtime.algorithms.fed_ast_requests import (
 from fl_runtime.algorithms.update_variance import Estimator, Watch
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Job, Update
+from fl_runtime.training.stacks import alone
 from fl_runtime.validation_errors import check_positive
 from fl_runtime.whole_numbers import whole_up
 
@@ -149,10 +150,11 @@ class FedAST(ByArrival):
 
     def receive(self, state: FedASTState, update: Update) -> FedASTState:
         """Estimate from it, buffer it, and when the buffer is full, aggregate."""
-        task = update.task
+        task, delta = update.task, alone(update.delta)
+        update = replace(update, delta=delta)
         if self.allocation == "dynamic":
             state = self._observed(state, update)
-        kept = (*state.buffers[task], BufferedUpdate(1.0, update.num_examples, update.delta))
+        kept = (*state.buffers[task], BufferedUpdate(1.0, update.num_examples, delta))
         if len(kept) < self.capacity(state.active[task]):
             return state.keeping(task, kept)
         shares = [self.server_learning_rate / len(kept)] * len(kept)

@@ -14,6 +14,7 @@ from fl_runtime.algorithms.asynchronous import (
 )
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
+from fl_runtime.training.stacks import alone
 from fl_runtime.validation_errors import check_at_least, check_positive
 
 
@@ -32,9 +33,10 @@ class FedBuff(Asynchronous):
         exponent: a >= 0; 0 gives every update its full weight.
         server_learning_rate: :math:`\eta`.
 
-    Guarantee: with constant delays, all clients in flight, b = number of clients and a = 0, rounds
-    are those of federated averaging. With R jobs of one task in flight the mean staleness tends to
-    (R - 1) / b.
+    Guarantee: with R jobs of one task in flight and delays of finite mean, constant ones included,
+    the mean staleness tends to (R - 1) / b. With equal constant delays, all n clients in flight,
+    b = n and a = 0 the first aggregation is a round of federated averaging; later ones are not, for
+    all but one of their updates start from the version before (mean staleness 1 - 1 / n).
 
     Source: FedBuff (arXiv 2106.06639), one buffer per task; the weight by examples is ours, so that
     arms differ in timing only.
@@ -73,7 +75,7 @@ class FedBuff(Asynchronous):
         weight = math.pow(1.0 + age, -self.exponent)
         kept = (
             *state.buffers[update.task],
-            BufferedUpdate(weight, update.num_examples, update.delta),
+            BufferedUpdate(weight, update.num_examples, alone(update.delta)),
         )
         if len(kept) < self._size(state, update.task):
             return state.keeping(update.task, kept)

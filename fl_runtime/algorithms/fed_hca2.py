@@ -1,8 +1,9 @@
 r"""FedHCA2: clients with different tasks learn from each other's encoders and decoders.
 
 A model is an encoder (`shared_layers`), a decoder (the layers between it and the last), and a head
-(the last layer). A client has one encoder for all its tasks and a decoder and head per task; heads
-and the state of optimisers never leave it. In a round every active client trains; then the server
+(the last layer). A client has one encoder, with one hyper weight, for all its tasks and a decoder
+and head per task; heads and the state of optimisers never leave it. In a round every active client
+trains; then the server
 
 1. moves the hyper weights by what clients did with what they were sent (`Descent.gradient`);
 2. *encoders*: adds to client i's encoder its own update and :math:`\alpha_i` times the
@@ -29,12 +30,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
 from fairopt import InvalidInput
 from fl_runtime.algorithms.aggregation import add, scaled, weighted_sum
+from fl_runtime.algorithms.base import ServerState
+from fl_runtime.algorithms.exchange import Exchange, everything
 from fl_runtime.algorithms.fed_hca2_aggregation import (
     Attention,
     Mixed,
@@ -44,6 +47,7 @@ from fl_runtime.algorithms.fed_hca2_aggregation import (
     shared_direction,
 )
 from fl_runtime.algorithms.fed_hca2_weights import (
+    WEIGHTS,
     Descent,
     HyperState,
     clamp,
@@ -65,7 +69,7 @@ class FedHCA2(Local):
 
     Attributes:
         share_trunk: Always true here: a client has one encoder.
-        encoder: `conflict-averse`, or `own` to leave encoders alone.
+        encoder: `conflict-averse`, or `own` to leave encoders alone, those of clients alike too.
         decoder: `cross-attention`, or `own` to leave decoders alone.
         c: Radius of the conflict-averse direction, in [0, 1).
         rescale: Divide it by 1 + c^2 (`1+c2`, released) or not (`none`, the equation).
@@ -79,8 +83,6 @@ class FedHCA2(Local):
         project: Bring them back into [0, 1] after every step.
         normalise: Move them by cosines instead of inner products.
     """
-
-    private: ClassVar[bool] = False
 
     share_trunk: bool = True
     encoder: Literal["conflict-averse", "own"] = "conflict-averse"
@@ -112,6 +114,12 @@ class FedHCA2(Local):
             if not fine:
                 raise InvalidInput(name, value, requirement)
 
+    def own_figures(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """Attention, hyper weights, and what came of the decisions about encoders."""
+        weights = (f"{end}{kind}" for kind in WEIGHTS for end in ("", "min_", "max_"))
+        counts = ("num-dead-weights", "num-undecided")
+        return ("attention_entropy", "attention_own", *weights, *counts)
+
     def init(self, federation: Federation, seed: int) -> HyperState:
         """Initial models; the weights begin when they are first used.
 
@@ -121,7 +129,14 @@ class FedHCA2(Local):
         state = super().init(federation, seed)
         if self.decoder != "own":
             self._decoder_layers(state.models)
-        return HyperState(**state.tree())
+        return HyperState.from_tree(state.tree())
+
+    def exchange(self, state: ServerState, task: str) -> Exchange:
+        """The encoder once per client, decoders; nothing of what is left alone, and no head."""
+        encoder = () if self.encoder == "own" else trunk_entries(state.models, self.shared_layers)
+        layers = {} if self.decoder == "own" else self._decoder_layers(state.models)
+        decoder = [key for keys in layers.values() for key in keys]
+        return everything((*encoder, *decoder), encoder, together=True)
 
     def moved(self, state: PersonalState, updates: Sequence[Update]) -> HyperState:
         """The state with models and weights after these updates."""
@@ -198,7 +213,7 @@ class FedHCA2(Local):
     def _own_steps(self, updates: Sequence[Update]) -> dict[tuple[str, int], Params]:
         """What every client's models move by themselves."""
         steps: dict[tuple[str, int], Params] = {(u.task, u.client): u.delta for u in updates}
-        if self.alike == "own":
+        if "own" in (self.alike, self.encoder):
             return steps
         encoder = trunk_entries({u.task: u.delta for u in updates}, self.shared_layers)
         trained: dict[int, tuple[str, ...]] = {}

@@ -127,13 +127,17 @@ def joined(shares: Mapping[str, Params], task: str, client: int) -> Params:
     }
 
 
+WEIGHTS = ("encoder_weight", "decoder_weight")
+"""What the mean weights of encoders and decoders are called in the history."""
+
+
 def weight_figures(hyper: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Mean and range of the clamped weights of encoders and decoders, for the history.
 
     `num-dead-weights` counts those outside [0, 1], whose gradient is zero.
     """
     figures: dict[str, float] = {}
-    for kind, decoders in (("encoder_weight", False), ("decoder_weight", True)):
+    for kind, decoders in zip(WEIGHTS, (False, True), strict=True):
         mine = [clamp(weight) for name, (weight, _) in hyper.items() if (" " in name) == decoders]
         if mine:
             figures |= {kind: float(np.mean(mine)), f"min_{kind}": min(mine)}

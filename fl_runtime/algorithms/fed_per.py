@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
+from fl_runtime.algorithms.base import ServerState
+from fl_runtime.algorithms.exchange import Exchange, everything
 from fl_runtime.algorithms.personal import Local, PersonalState
 from fl_runtime.algorithms.shared_trunk import trunk_entries
 from fl_runtime.training.job import Update
+from fl_runtime.training.task import Params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,24 +18,31 @@ class FedPer(Local):
     r"""A base that is averaged over clients, and heads that stay with them.
 
     The base of a task is its `shared_layers`; with `share_trunk` there is one for all tasks, which
-    takes the mean over tasks of their mean steps. Clients that were not active get the new base
-    too, since they would download it before they train again.
+    takes the mean over tasks of their mean steps. It is the server's, so clients that were not
+    active, or are recruited later, have the new base too.
 
     Source: Arivazhagan et al. 2019 (arXiv 1912.00818), algorithms 1 and 2.
     """
 
-    private: ClassVar[bool] = False
-
     def moved(self, state: PersonalState, updates: Sequence[Update]) -> PersonalState:
         """Own steps for heads, the mean for the base."""
-        bases = {
-            task: {key: params[key] for key in trunk_entries({task: params}, self.shared_layers)}
-            for task, params in self.averaged(state.models, updates).items()
+        after = self.averaged(state.models, updates)
+        models = {
+            task: {**params, **{key: after[task][key] for key in self._base(task, params)}}
+            for task, params in state.models.items()
         }
-        models = {task: {**params, **bases[task]} for task, params in state.models.items()}
-        own = super().moved(state, updates).personal
-        personal = {
-            task: {client: {**params, **bases[task]} for client, params in clients.items()}
-            for task, clients in own.items()
+        steps = {
+            (u.task, u.client): {k: v for k, v in u.delta.items() if k not in base}
+            for u in updates
+            for base in [self._base(u.task, u.delta)]
         }
-        return replace(state, models=models, personal=personal)
+        return replace(self.stepped(state, steps), models=models)
+
+    def exchange(self, state: ServerState, task: str) -> Exchange:
+        """The base; with one trunk for all tasks, once per client."""
+        base = self._base(task, state.models[task])
+        return everything(base, base if self.share_trunk else (), together=self.share_trunk)
+
+    def _base(self, task: str, params: Params) -> tuple[str, ...]:
+        """Entries of the base."""
+        return trunk_entries({task: params}, self.shared_layers)

@@ -25,8 +25,9 @@ proxies and each client's references too. Otherwise tasks are trained apart, and
 how a client divides its training.
 
 Source: FedRAM (NeurIPS 2025), its listing and prose; the displayed equations are missing, and what
-is reconstructed is named where it is done. A client whose training of a reference was lost each
-time compares the proxy with itself; a reference without a finite loss counts as none.
+is reconstructed is named where it is done. Where a client has no reference (its training was lost
+each time, it was recruited for the task after the first stage, or the reference has no finite loss)
+it compares the proxy with itself: the excess loss is zero.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_runtime.algorithms.aggregation import AGGREGATIONS, Coefficients, data_weighted, step_tasks
+from fl_runtime.algorithms.base import ServerState
+from fl_runtime.algorithms.client_models import Pair
+from fl_runtime.algorithms.exchange import NOTHING, Exchange, everything
 from fl_runtime.algorithms.fed_ram_jobs import StagedJobs
 from fl_runtime.algorithms.fed_ram_settings import FedRAMSettings
 from fl_runtime.algorithms.fed_ram_state import (
@@ -50,7 +54,7 @@ from fl_runtime.algorithms.fed_ram_state import (
     small_task,
     stage_figures,
 )
-from fl_runtime.algorithms.one_trunk import step_with_one_trunk
+from fl_runtime.algorithms.one_trunk import mean_of_trunks, step_with_one_trunk
 from fl_runtime.algorithms.reweighting import (
     Vector,
     client_weights,
@@ -58,6 +62,7 @@ from fl_runtime.algorithms.reweighting import (
     loss_coefficients,
     task_weights,
 )
+from fl_runtime.algorithms.shared_trunk import trunk_entries
 from fl_runtime.random_streams import stream
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Job, Update
@@ -81,10 +86,22 @@ class FedRAM(FedRAMSettings):
             return tuple(tasks)
         return tuple(small_task(task, self.proxy_hidden, seed) for task in tasks)
 
+    def exchange(self, state: ServerState, task: str) -> Exchange:
+        """All but references; a trunk is sent once, and what each task makes of it comes back."""
+        if self.stage(state.server_round - 1) == "reference":
+            return NOTHING
+        model = state.models[task]
+        return everything(model, trunk_entries({task: model}) if self.share_trunk else ())
+
     @property
     def shares_parts(self) -> bool:
         """The trunk, where there is one for all."""
         return self.share_trunk
+
+    def own_figures(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """The stage, its cost, and where the weights stand."""
+        common = ("stage", "training_cost", "min_client_weight", "max_client_weight")
+        return (*common, *(f"{task}/weight" for task in tasks))
 
     def companions(self, tasks: Sequence[Task], seed: int) -> tuple[Task, ...]:
         """A small proxy beside every task."""
@@ -103,6 +120,7 @@ class FedRAM(FedRAMSettings):
         if stage != "reference":
             active = federation.draw_active(stream(state.seed, "dispatch", state.stage_round))
         active = active[federation.eligible[active].any(axis=1)]
+        state = replace(state, held=federation.eligible.tolist())
         jobs = StagedJobs(state, federation, now)
         if stage == "reference":
             return state, jobs.references(active)
@@ -143,12 +161,13 @@ class FedRAM(FedRAMSettings):
             "proxy": self._aggregate_proxies,
             "agent": self._aggregate_agents,
         }[stage](state, updates)
+        kept = taken.references if self.stage(done) != "agent" else taken.references.emptied()
         return replace(
             taken,
             server_round=done,
             stage_start=state.stage_start if self.stage(done) == stage else done,
             proposed={},
-            references={} if self.stage(done) == "agent" else taken.references,
+            references=kept,
             figures=stage_figures(taken, stage, updates),
         )
 
@@ -156,12 +175,12 @@ class FedRAM(FedRAMSettings):
         """The task weights that a client proposes, and its jobs with them."""
         state, tasks = jobs.state, jobs.federation.companions
         held = jobs.federation.eligible[client]
-        reference = np.zeros(len(tasks))
+        losses, reference = losses_of(tasks, state.models, client, held), np.zeros(len(tasks))
         if self.reference_rounds:
             own = {task.name: state.reference(task.name, client) for task in tasks}
-            losses = losses_of(tasks, own, client, held)
-            reference = np.where(np.isfinite(losses), losses, 0.0)
-        excess = excess_losses(losses_of(tasks, state.models, client, held), reference)
+            found = losses_of(tasks, own, client, held)
+            reference = np.where(np.isfinite(found), found, losses)
+        excess = excess_losses(losses, reference)
         row = task_weights(
             state.task_weights[client],
             excess,
@@ -173,14 +192,14 @@ class FedRAM(FedRAMSettings):
         return row, jobs.proxies(client, scales * held.sum(), reference)
 
     def _aggregate_references(self, state: FedRAMState, updates: Sequence[Update]) -> FedRAMState:
-        """Every client's own models go on."""
-        found: dict[tuple[str, int], Params] = {}
+        """The models of those who answered; a client's trunk takes the mean over its tasks."""
+        trunk = state.references.shared
+        steps: dict[Pair, Params] = {}
         for client in answered(updates):
-            mine = [update for update in updates if update.client == client]
-            before = {name: state.reference(name, client) for name in state.proxies}
-            after = self._stepped(before, mine, data_weighted)
-            found |= {(name, client): params for name, params in after.items()}
-        return state.with_references(found)
+            mine = {(u.task, client): u.delta for u in updates if u.client == client}
+            common = mean_of_trunks(mine.values(), trunk) if trunk else {}
+            steps |= {pair: {**delta, **common} for pair, delta in mine.items()}
+        return replace(state, references=state.references.stepped(state.models, steps))
 
     def _aggregate_proxies(self, state: FedRAMState, updates: Sequence[Update]) -> FedRAMState:
         """The proxies by FedAvg, and the weights of those who answered."""

@@ -16,7 +16,7 @@ from fl_runtime.algorithms.reweighting import Vector, resampled_counts
 from fl_runtime.algorithms.synchronous import make_job
 from fl_runtime.random_streams import stream
 from fl_runtime.training.federation import Federation
-from fl_runtime.training.job import PRIVATE, Job
+from fl_runtime.training.job import Job
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,12 @@ class StagedJobs:
     def references(self, clients: NDArray[np.int64]) -> list[Job]:
         """Every client goes on with its own small models; nothing is kept but the result."""
         rows, tasks = np.nonzero(self.federation.eligible[clients])
+        names = [companion.name for companion in self.federation.companions]
+        own, models = self.state.references, self.state.models
         return [
             replace(
-                self._small(client, task, {"echo": {PRIVATE: 1.0}}, ".reference"),
-                payload=self.state.reference(self.federation.companions[task].name, client),
+                self._small(client, task, {}, ".reference"),
+                payload=own.model(models[names[task]], names[task], client),
                 client_state={},
             )
             for client, task in zip(clients[rows].tolist(), tasks.tolist(), strict=True)

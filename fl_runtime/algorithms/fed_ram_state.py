@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fl_runtime.algorithms.base import ServerState
+from fl_runtime.algorithms.client_models import ClientModels
 from fl_runtime.algorithms.one_trunk import initial_models
 from fl_runtime.algorithms.reweighting import Vector, differential_loss
+from fl_runtime.algorithms.shared_trunk import trunk_entries
 from fl_runtime.random_streams import torch_seed
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
@@ -60,32 +63,46 @@ class FedRAMState(ServerState):
         client_weights: (num_clients,) weights of sum one.
         proposed: Rows of `task_weights` that this round's active clients have computed, by the
             client's number as a string; they count once the client answers.
-        references: By companion and client, what a client trained alone. The server never looks
-            into them.
+        references: What clients trained alone, by companion and client; the server never looks into
+            them. Only a client that has answered for a companion has one.
+        held: (num_clients, num_tasks) bool, which tasks clients held at the last dispatch.
     """
 
     stage_start: int = field(default=0, kw_only=True)
     task_weights: Sequence[Sequence[float]] = field(default=(), kw_only=True)
     client_weights: Sequence[float] = field(default=(), kw_only=True)
     proposed: Mapping[str, Sequence[float]] = field(default_factory=dict, kw_only=True)
-    references: Mapping[str, Mapping[str, Params]] = field(default_factory=dict, kw_only=True)
+    references: ClientModels = field(default_factory=ClientModels, kw_only=True)
+    held: Sequence[Sequence[bool]] = field(default=(), kw_only=True)
 
     @classmethod
     def beginning(cls, federation: Federation, seed: int, *, one_trunk: bool) -> FedRAMState:
         """Initial models; task weights by size, client weights equal."""
         tasks, companions = federation.tasks, federation.companions
+        agents, proxies = (
+            initial_models(some, one_trunk=one_trunk) for some in (tasks, companions)
+        )
         return cls(
             seed=seed,
             server_round=0,
-            models={
-                **initial_models(tasks, one_trunk=one_trunk),
-                **initial_models(companions, one_trunk=one_trunk),
-            },
+            models={**agents, **proxies},
             validation_loss={},
             validation_error={},
             task_weights=first_task_weights(federation),
             client_weights=[1.0 / federation.num_clients] * federation.num_clients,
+            references=ClientModels(shared=trunk_entries(proxies) if one_trunk else ()),
+            held=federation.eligible.tolist(),
         )
+
+    def tree(self) -> dict[str, Any]:
+        """Plain values and tensors, for a checkpoint."""
+        return {**super().tree(), "references": self.references.tree()}
+
+    @classmethod
+    def from_tree(cls, tree: Mapping[str, Any]) -> Self:
+        """The state that `tree` described."""
+        references = ClientModels.from_tree(tree["references"])
+        return super().from_tree({**tree, "references": references})
 
     @property
     def stage_round(self) -> int:
@@ -108,14 +125,9 @@ class FedRAMState(ServerState):
 
     def reference(self, name: str, client: int) -> Params:
         """What a client compares the proxy with: its own model, or the proxy where it has none."""
-        return self.references.get(name, {}).get(str(client), self.models[name])
-
-    def with_references(self, found: Mapping[tuple[str, int], Params]) -> FedRAMState:
-        """The state with these references, by companion and client."""
-        kept = {name: dict(clients) for name, clients in self.references.items()}
-        for (name, client), params in found.items():
-            kept.setdefault(name, {})[str(client)] = params
-        return replace(self, references=kept)
+        common = self.models[name]
+        found = self.references.head(name, client) is not None
+        return self.references.model(common, name, client) if found else common
 
     def with_answers(self, clients: Sequence[int], weights: Vector) -> FedRAMState:
         """The state with what those clients proposed, and with these client weights."""
@@ -169,15 +181,26 @@ def answered(updates: Sequence[Update]) -> list[int]:
 def stage_figures(state: FedRAMState, stage: str, updates: Sequence[Update]) -> dict[str, float]:
     """For the history: the stage, its cost, and where the weights stand.
 
-    `cost` is parameters times examples trained, summed over updates; `TASK/weight` the mean over
-    clients of a task's weight.
+    `training_cost` is parameters times examples trained, summed over updates; `TASK/weight` the
+    mean of a task's weight over the clients that hold any task, each with weights over those it
+    holds.
     """
     sizes = [sum(value.numel() for value in u.delta.values()) * u.num_examples for u in updates]
-    means = np.mean(np.asarray(state.task_weights), axis=0)
     return {
         "stage": STAGES.index(stage) + 1,
-        "cost": sum(sizes),
+        "training_cost": sum(sizes),
         "min_client_weight": min(state.client_weights),
         "max_client_weight": max(state.client_weights),
-        **{f"{task}/weight": float(w) for task, w in zip(state.agents, means, strict=True)},
+        **{f"{task}/weight": w for task, w in zip(state.agents, _mean_weights(state), strict=True)},
     }
+
+
+def _mean_weights(state: FedRAMState) -> list[float]:
+    """Per task, see `stage_figures`; NaN where nobody holds anything."""
+    held = np.asarray(state.held, dtype=np.bool_)
+    rows = [
+        np.asarray(row) if mine.all() else shares_of_held(row, mine)  # a sum of one, to the bit
+        for row, mine in zip(state.task_weights, held, strict=True)
+        if mine.any()
+    ]
+    return np.mean(rows, axis=0).tolist() if rows else [np.nan] * len(state.agents)

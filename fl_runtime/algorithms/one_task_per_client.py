@@ -47,9 +47,9 @@ class RandomAllocation(OneTaskPerClient):
 class RoundRobin(OneTaskPerClient):
     """Clients walk through their eligible tasks in turn.
 
-    Clients form contiguous blocks, as equal as can be (block j ends before client
-    floor((j+1) N / S)); block j starts on its task number j, and every client, active or not, moves
-    on by one task per round.
+    With S unfinished tasks clients form S contiguous blocks, as equal as can be (block j ends
+    before client floor((j+1) N / S)); block j starts on its task number j, and every client, active
+    or not, moves on by one task per round.
 
     Source: the round-robin baseline of the FedFairMMFL experiments (arXiv 2404.13841).
     """
@@ -61,10 +61,10 @@ class RoundRobin(OneTaskPerClient):
 
     def probabilities(self, state: ServerState, federation: Federation) -> Probabilities:
         """A one at the task whose turn it is."""
-        count, tasks = federation.eligible.shape
-        ends = [(j + 1) * count // tasks for j in range(tasks)]
+        count, unfinished = federation.num_clients, len(federation.open_tasks)
+        ends = [(j + 1) * count // unfinished for j in range(unfinished)]
         block = np.searchsorted(ends, np.arange(count), side="right")
-        shares = np.zeros((count, tasks))
+        shares = np.zeros(federation.eligible.shape)
         for client in range(count):
             mine = np.flatnonzero(federation.eligible[client])
             if mine.size:

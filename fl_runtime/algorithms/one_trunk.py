@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from fl_runtime.algorithms.aggregation import Coefficients, add, combined, weighted_sum
 from fl_runtime.algorithms.shared_trunk import trunk_entries
@@ -43,7 +43,11 @@ def step_with_one_trunk(
     steps = {name: combined(some, rule(some)) for name, some in mine.items() if some}
     if not steps:
         return dict(models)
-    trunk = trunk_entries(models, layers)
-    parts = [{key: step[key] for key in trunk} for step in steps.values()]
-    common = weighted_sum(parts, [1.0 / len(parts)] * len(parts))
+    common = mean_of_trunks(steps.values(), trunk_entries(models, layers))
     return {k: add(params, {**steps.get(k, {}), **common}) for k, params in models.items()}
+
+
+def mean_of_trunks(steps: Collection[Params], trunk: Collection[str]) -> Params:
+    """The step of the trunk, of the steps of several models."""
+    parts = [{key: step[key] for key in trunk} for step in steps]
+    return weighted_sum(parts, [1.0 / len(parts)] * len(parts))

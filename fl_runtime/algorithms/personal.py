@@ -1,63 +1,82 @@
 r"""Clients with models of their own: what personalised algorithms share, and local training alone.
 
-**The design, for every personalised algorithm.** The state keeps one model per pair of a task and a
-client that holds it. The client is sent its own model (`payload`), and the task is evaluated by the
-mean performance of all these models on the common held-out sets (`evaluated`). What a subclass does
-with the updates is `moved`: the models afterwards.
+**The design, for every personalised algorithm.** The state keeps what clients have trained
+(`client_models`) beside one common model per task, which is the model of whoever has none. The
+client is sent its own model (`payload`), and the task is evaluated by the mean performance of the
+models of all clients that hold it now, on the common held-out sets (`evaluated`). What a subclass
+does with the updates is `moved`: the models afterwards.
 
 **One trunk per client** (`share_trunk`). A client that holds several tasks keeps one encoder for
 all of them: its local steps are joint (`joint_training`), the trunk along the mean of its tasks'
-gradients, every head along its own. All clients begin with the trunk of the first task.
+gradients, every head along its own. The trunk and its optimiser's state belong to the client, heads
+and theirs to a pair of task and client. So a client that is recruited for a further task begins
+there with its own encoder and the initial head, and goes on where it was when it comes back to one.
+All clients begin with the trunk of the first task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from fairopt import InvalidInput
-from fl_runtime.algorithms.aggregation import AGGREGATIONS, add, step_tasks
-from fl_runtime.algorithms.base import ServerState
+from fl_runtime.algorithms.aggregation import AGGREGATIONS, step_tasks
+from fl_runtime.algorithms.base import ServerState, earlier_version
+from fl_runtime.algorithms.client_models import ClientModels, Pair
+from fl_runtime.algorithms.exchange import NOTHING, Exchange
 from fl_runtime.algorithms.fed_avg import FedAvg
 from fl_runtime.algorithms.one_trunk import initial_models, step_with_one_trunk
 from fl_runtime.algorithms.shared_trunk import PLAIN_MEAN, check_no_buffers, trunk_entries
 from fl_runtime.training.federation import Federation
-from fl_runtime.training.job import PRIVATE, Update
+from fl_runtime.training.job import Update
 from fl_runtime.training.joint_training import check_joint
 from fl_runtime.training.task import Params
-
-Personal = Mapping[str, Mapping[str, Params]]
-"""Models by task and by the client's number as a string."""
 
 
 @dataclass(frozen=True)
 class PersonalState(ServerState):
-    """State with one model per task and client.
+    """State with a model per task and client.
 
     Attributes:
-        personal: The models of the clients; who is not in it starts from the task's entry of
-            `models`.
+        own: What clients have trained; all else is as in the task's entry of `models`.
     """
 
-    personal: Personal = field(default_factory=dict, kw_only=True)
+    own: ClientModels = field(default_factory=ClientModels, kw_only=True)
+
+    @property
+    def personal(self) -> Mapping[str, Mapping[str, Params]]:
+        """The models of all who have trained, by task and by the client's number as a string."""
+        return {
+            task: {client: self.payload(task, int(client)) for client in clients}
+            for task, clients in self.own.heads.items()
+        }
 
     def payload(self, task: str, client: int) -> Params:
         """The client's own model."""
-        return self.personal.get(task, {}).get(str(client), self.models[task])
+        return self.own.model(self.models[task], task, client)
 
-    def evaluated(self, task: str) -> Mapping[str, Params]:
-        """All clients' models; the task's own where it has no clients."""
-        return self.personal.get(task) or super().evaluated(task)
+    def evaluated(self, task: str, holders: Collection[int]) -> Mapping[str, Params]:
+        """Models of the clients that hold the task now; the task's own where there is none."""
+        mine = {str(client): self.payload(task, client) for client in holders}
+        return mine or super().evaluated(task, holders)
 
-    def with_personal(self, found: Mapping[tuple[str, int], Params]) -> Self:
+    def with_personal(self, found: Mapping[Pair, Params]) -> Self:
         """The state with these models, by task and client."""
-        models = {task: dict(clients) for task, clients in self.personal.items()}
-        for (task, client), params in found.items():
-            models.setdefault(task, {})[str(client)] = params
-        return replace(self, personal=models)
+        return replace(self, own=self.own.with_models(found))
+
+    def tree(self) -> dict[str, Any]:
+        """Plain values and tensors, for a checkpoint."""
+        return {**super().tree(), "own": self.own.tree()}
+
+    @classmethod
+    def from_tree(cls, tree: Mapping[str, Any]) -> Self:
+        """The state that `tree` described."""
+        if "personal" in tree:
+            raise earlier_version("models of clients by task")
+        return super().from_tree({**tree, "own": ClientModels.from_tree(tree["own"])})
 
 
 State = TypeVar("State", bound=PersonalState)
@@ -75,9 +94,6 @@ class Local(FedAvg):
 
     share_trunk: bool = False
     shared_layers: tuple[str, ...] = ()
-
-    private: ClassVar[bool] = True
-    """Whether personal models never leave their clients."""
 
     def __post_init__(self) -> None:
         if self.tasks_per_client != "all":
@@ -102,22 +118,26 @@ class Local(FedAvg):
                 check_no_buffers(task)
         layers = self.shared_layers
         models = initial_models(federation.tasks, one_trunk=self.share_trunk, layers=layers)
-        pairs = np.argwhere(federation.eligible).tolist()
-        names = [task.name for task in federation.tasks]
-        state = PersonalState(seed, 0, models, {}, {})
-        return state.with_personal({(names[s], k): models[names[s]] for k, s in pairs})
+        own = ClientModels(shared=self.trunk(models))
+        return PersonalState(seed, 0, models, {}, {}, own=own)
+
+    def trunk(self, models: Mapping[str, Params]) -> tuple[str, ...]:
+        """Entries that a client's tasks train together."""
+        return trunk_entries(models, self.shared_layers) if self.share_trunk else ()
+
+    def exchange(self, state: ServerState, task: str) -> Exchange:
+        """Nothing."""
+        return NOTHING
 
     def job_options(
         self, federation: Federation, client: int, task: int, weight: float
     ) -> Mapping[str, Any]:
         """Joint training, where a client's tasks have one encoder."""
         plain = super().job_options(federation, client, task, weight)
-        if self.private:
-            plain = {**plain, "echo": {**plain.get("echo", {}), PRIVATE: 1.0}}
         if not self.share_trunk or federation.eligible[client].sum() < 2:
             return plain
         models = {each.name: each.initial for each in federation.tasks}
-        return {**plain, "joint": PLAIN_MEAN, "shared": trunk_entries(models, self.shared_layers)}
+        return {**plain, "joint": PLAIN_MEAN, "shared": self.trunk(models)}
 
     def seed_name(self, federation: Federation, client: int, task: int) -> str:
         """One order of examples for all tasks of a client where they are trained jointly."""
@@ -126,33 +146,20 @@ class Local(FedAvg):
 
     def aggregate(self, state: PersonalState, updates: Sequence[Update]) -> PersonalState:  # type: ignore[override]
         """The models after the updates of this round, and the next round."""
-        kept = replace(state.keep(updates), server_round=state.server_round + 1)
+        kept = replace(self.kept(state, updates), server_round=state.server_round + 1)
         return self.moved(kept, updates) if updates else kept
+
+    def kept(self, state: State, updates: Sequence[Update]) -> State:
+        """The state with what clients keep beside their models."""
+        return state.keep(updates, self.trunk(state.models))
 
     def moved(self, state: PersonalState, updates: Sequence[Update]) -> PersonalState:
         """The state with the models after these updates: every client goes on with its own."""
         return self.stepped(state, {(u.task, u.client): u.delta for u in updates})
 
-    def stepped(self, state: State, steps: Mapping[tuple[str, int], Params]) -> State:
-        """The state with these steps of models; a client's encoder stays the same for all tasks.
-
-        So where the answer for one of its tasks was lost, that task's model gets the encoder of the
-        others.
-        """
-        found = {key: add(state.payload(*key), step) for key, step in steps.items()}
-        if not self.share_trunk:
-            return state.with_personal(found)
-        encoders = {
-            client: {key: params[key] for key in trunk_entries({task: params}, self.shared_layers)}
-            for (task, client), params in found.items()
-        }
-        lost = {
-            (task, client): {**state.payload(task, client), **encoders[client]}
-            for task, clients in state.personal.items()
-            for client in map(int, clients)
-            if client in encoders and (task, client) not in found
-        }
-        return state.with_personal({**found, **lost})
+    def stepped(self, state: State, steps: Mapping[Pair, Params]) -> State:
+        """The state with these steps of clients' own models."""
+        return replace(state, own=state.own.stepped(state.models, steps))
 
     def averaged(
         self, models: Mapping[str, Params], updates: Sequence[Update]

@@ -83,8 +83,8 @@ class QFFL(RandomAllocation):
 class QFFLReleased(RandomAllocation):
     r"""The "client-fairness" arm of the released FedFairMMFL code, as a variant; not q-FFL.
 
-    With S tasks, N clients, C the active fraction, :math:`d_k` client k's share of the task's
-    examples, :math:`P = C / S`, f the task's loss and :math:`H = \max_k d_k \|\Delta_k\|`,
+    With S unfinished tasks, N clients, C the active fraction, :math:`d_k` client k's share of the
+    task's examples, :math:`P = C / S`, f the task's loss and :math:`H = \max_k d_k \|\Delta_k\|`,
 
     .. math:: w \leftarrow w + \frac{f}{(\alpha - 1) (N H)^2 + f} \sum_k \frac{d_k}{P} \Delta_k .
 
@@ -111,7 +111,7 @@ class QFFLReleased(RandomAllocation):
     ) -> Mapping[str, Any]:
         """The start loss; echoed are d / P and N d."""
         share = float(data_shares(federation)[client, task])
-        chance = federation.num_active / federation.num_clients / len(federation.tasks)
+        chance = federation.num_active / federation.num_clients / len(federation.open_tasks)
         echo = {"released_weight": share / chance, "relative_size": share * federation.num_clients}
         return {"measure_start": True, "echo": echo}
 

@@ -16,6 +16,8 @@ server combines the tasks' mean updates of the trunk,
 with weights w from the method and :math:`c_{k,s}` from `aggregation`. `where = "client"`: every
 local step of a client is such a compromise between its own tasks' gradients
 (`joint_training`), and the server takes the mean over tasks. Heads get their own mean either way.
+A client keeps the state of its optimiser per task in the first case (it trains the trunk once for
+each), and in the second that of the trunk once and that of heads per task.
 
 Steps without an answer are defined in `directions`; the history counts them: `num-decisions`,
 `num-stationary` (step zero), `num-undecided` (step the mean).
@@ -34,6 +36,7 @@ from fairopt import InvalidInput
 from fairopt.torch import aggregate
 from fl_runtime.algorithms.aggregation import AGGREGATIONS, add, combined
 from fl_runtime.algorithms.base import ServerState
+from fl_runtime.algorithms.exchange import Exchange, everything
 from fl_runtime.algorithms.fed_avg import FedAvg
 from fl_runtime.random_streams import torch_seed
 from fl_runtime.training.directions import Direction, outcome
@@ -65,6 +68,10 @@ class SharedTrunk(FedAvg):
         """The trunk."""
         return True
 
+    def own_figures(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """What came of the decisions about the trunk."""
+        return tuple(_figures([]))
+
     @abstractmethod
     def table(self, tasks: Sequence[str]) -> Mapping[str, Any]:
         """The method and its parameters, see `directions.METHODS`."""
@@ -83,6 +90,11 @@ class SharedTrunk(FedAvg):
         trunk = {key: first[key] for key in trunk_entries(state.models, self.shared_layers)}
         return replace(state, models={k: {**m, **trunk} for k, m in state.models.items()})
 
+    def exchange(self, state: ServerState, task: str) -> Exchange:
+        """All models; the trunk is sent once, and comes back once where clients reconcile."""
+        trunk = trunk_entries(state.models, self.shared_layers)
+        return everything(state.models[task], trunk, together=self.where == "client")
+
     def job_options(
         self, federation: Federation, client: int, task: int, weight: float
     ) -> Mapping[str, Any]:
@@ -100,7 +112,9 @@ class SharedTrunk(FedAvg):
 
     def aggregate(self, state: ServerState, updates: Sequence[Update]) -> ServerState:
         """Heads by their own means, the trunk by the common direction."""
-        after = replace(state.keep(updates), server_round=state.server_round + 1)
+        together = self.where == "client"
+        trunk = trunk_entries(state.models, self.shared_layers) if together else ()
+        after = replace(state.keep(updates, trunk), server_round=state.server_round + 1)
         mine = {task: [u for u in updates if u.task == task] for task in state.models}
         rule = AGGREGATIONS[self.aggregation]
         steps = {task: combined(some, rule(some)) for task, some in mine.items() if some}

@@ -113,6 +113,11 @@ class Synchronous(InRounds, ABC):
         """Jobs that an active client gets in a round; None for as many as it has tasks."""
         return 1
 
+    @property
+    def answers_once(self) -> bool:
+        """Where a client gets a single job."""
+        return self.jobs_per_client == 1
+
     def why_unknown(self, federation: Federation) -> str:
         """Why there is no `inclusion`; empty where there is."""
         return why_unknown(

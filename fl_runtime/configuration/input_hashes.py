@@ -91,12 +91,16 @@ def check_recorded(key: str, table: Mapping[str, Any], inputs: Mapping[str, str]
 
 
 def _of_dataset(dataset: Dataset) -> str:
-    """Hash of features and labels."""
+    """Hash of everything in a data set; what is as by default adds nothing, as in early records."""
     digest = hashlib.sha256(repr(dataset.features.shape).encode())
     digest.update(dataset.features.tobytes())
     digest.update(dataset.labels.tobytes())
     if dataset.strata is not None:
         digest.update(dataset.strata.tobytes() + dataset.family.encode())
+    elif dataset.family:
+        digest.update(f"family {dataset.family}".encode())
+    if dataset.standardise:
+        digest.update(b"standardise")
     return digest.hexdigest()
 
 

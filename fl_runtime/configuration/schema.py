@@ -273,9 +273,10 @@ class ClaimSection(Section):
         statement: The claim in one sentence.
         source: Who claims it, and where.
         published: The source's own figure, in words.
-        metric: A metric of the history (averaged over the last `report-rounds`), of recruitment,
-            `time-to-targets`, the virtual time at which every task has reached its target, or
-            (with `versus`) `mean-task-change`, the mean over tasks of (a - b) / b in accuracies.
+        metric: A figure of a run (`metrics.run_figures`): a column of rows of rounds, averaged over
+            the last `report-rounds`; one of the whole run, such as `spend` or `time-to-targets`,
+            the virtual time at which every task has reached its target; or (with `versus`)
+            `mean-task-change`, the mean over tasks of (a - b) / b in accuracies.
         arm: The arm it is about.
         versus: The arm to compare with; none to look at the figure itself.
         expect: `greater` or `less` than `margin`, or `within` plus and minus `margin`.

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
@@ -24,13 +25,27 @@ from fl_runtime.execution.sequential import SequentialExecutor
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.job_options import JobOptions
 from fl_runtime.training.local_training import Trained
-from fl_runtime.training.optimizers import Stack, StackedOptimizer, numbers_kept, precision_context
-from fl_runtime.training.task import Examples, LocalTraining, Params, Task, float_state
+from fl_runtime.training.optimizers import StackedOptimizer, numbers_kept, precision_context
+from fl_runtime.training.stacks import Rows, Stack
+from fl_runtime.training.task import (
+    FLOAT_BYTES,
+    Examples,
+    LocalTraining,
+    Params,
+    Task,
+    float_state,
+    numbers_saved,
+)
 
 MEMORY_BUDGET = 256 * 2**20
 """Bytes that one chunk of clients may take for parameters, gradients, optimiser and data."""
 
-FLOAT_BYTES = 4
+CACHE_BUDGET = 5 * 2**20
+"""Bytes of one entry of a chunk, so that what a step makes stays in the cache, and its blocks are
+not mapped afresh at every step (as glibc does above 32 MiB)."""
+
+LARGEST_PADDING = 1.25
+"""Work with padding over work without, from which on chunks are sorted by length."""
 
 COPIES = 6
 """Of the parameters while a step runs: start, now, gradient, difference and two temporaries."""
@@ -85,9 +100,19 @@ class StackedExecutor:
             self._sequential.submit(jobs)
             return self._sequential.poll()
         task, size = self._tasks[str(name)], self._sizes[str(name)]
-        chunks = (jobs[first : first + size] for first in range(0, len(jobs), size))
-        whole = self._whole[task.name]
-        return [update for chunk in chunks for update in train_stack(task, chunk, whole)]
+        done: dict[int, Update] = {}
+        for chunk in chunks(self._lengths(task, jobs), size):
+            updates = train_stack(task, [jobs[index] for index in chunk], self._whole[task.name])
+            done.update(zip(chunk, updates, strict=True))
+        return [done[index] for index in range(len(jobs))]
+
+    def _lengths(self, task: Task, jobs: Sequence[Job]) -> list[int]:
+        """Examples that each job trains on."""
+        picked = [JobOptions.of(job.config).examples for job in jobs]
+        return [
+            len(task.shards[job.client]) if some is None else len(some)
+            for job, some in zip(jobs, picked, strict=True)
+        ]
 
     def _tell(self, jobs: Sequence[Job]) -> None:
         """Say once that joint jobs are not stacked."""
@@ -144,10 +169,10 @@ def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) ->
     delta = {key: value - start[key] for key, value in now.items()}
     delta |= {key: torch.zeros_like(value) for key, value in still.items()}
     kept = optimizer.kept if settings.persist_optimizer else lambda _: {}
-    mine = {key: delta[key].unbind() for key in jobs[0].payload}
+    rows = Rows({key: delta[key] for key in jobs[0].payload}).split()
     return [
-        _one_update(job, k, mine, metrics, kept(k), counts[k], settings)
-        for k, job in enumerate(jobs)
+        _one_update(job, k, row, metrics, kept(k), counts[k], settings)
+        for k, (job, row) in enumerate(zip(jobs, rows, strict=True))
     ]
 
 
@@ -189,7 +214,7 @@ def _pull(slopes: Stack, now: Stack, anchor: Stack, proximal: float) -> None:
 def _one_update(
     job: Job,
     k: int,
-    delta: Mapping[str, Sequence[Tensor]],
+    delta: Params,
     metrics: Mapping[str, Sequence[float]],
     kept: Mapping[str, Tensor],
     count: int,
@@ -197,7 +222,7 @@ def _one_update(
 ) -> Update:
     """Client k of the stack."""
     trained = Trained(
-        delta={key: rows[k] for key, rows in delta.items()},
+        delta=delta,
         metrics={name: values[k] for name, values in metrics.items()},
         client_state={**job.client_state, **kept},
         num_examples=count,
@@ -214,8 +239,36 @@ def _rectangles(task: Task) -> Padded | None:
     return Padded.of(task.shards) if fits and not weighted else None
 
 
+def chunks(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Positions in chunks of at most that size (but at least two), as even as can be.
+
+    Where clients differ so much that padding would cost more than `LARGEST_PADDING`, chunks are of
+    clients of similar length; else positions keep their order.
+
+    Example:
+        >>> chunks([5, 5, 4, 5, 5], 3), chunks([9, 1, 9, 1, 2], 2)
+        ([[0, 1, 2], [3, 4]], [[1, 3, 4], [0, 2]])
+    """
+    order = list(range(len(lengths)))
+    if _padding(_cut(order, size), lengths) > LARGEST_PADDING:
+        order.sort(key=lambda index: lengths[index])
+    return _cut(order, size)
+
+
+def _cut(order: Sequence[int], size: int) -> list[list[int]]:
+    """Even pieces of at most that size, but none of one: products of one matrix round otherwise."""
+    pieces = max(1, min(-(-len(order) // size), len(order) // 2))
+    return [part.tolist() for part in np.array_split(np.array(order), pieces)]
+
+
+def _padding(parts: Sequence[Sequence[int]], lengths: Sequence[int]) -> float:
+    """Examples with padding over examples."""
+    padded = sum(len(part) * max(lengths[index] for index in part) for part in parts)
+    return padded / sum(lengths)
+
+
 def clients_per_chunk(task: Task) -> int:
-    """How many clients of a task fit into `MEMORY_BUDGET`, at least one."""
+    """How many clients of a task fit into `MEMORY_BUDGET` and `CACHE_BUDGET`, at least one."""
     parameters = sum(value.numel() for value in task.initial.values())
     longest = max(len(shard) for shard in task.shards)
     example = math.prod(task.shards[0].features.shape[1:])
@@ -225,22 +278,9 @@ def clients_per_chunk(task: Task) -> int:
         + (longest + batch) * example
         + PASSES * batch * numbers_saved(task)
     )
-    return max(1, MEMORY_BUDGET // (FLOAT_BYTES * numbers))
-
-
-def numbers_saved(task: Task) -> int:
-    """Numbers that the backward pass needs per example, parameters not counted, as measured."""
-    sizes: list[int] = []
-    owned = {value.data_ptr() for value in task.model.parameters()}
-
-    def note(tensor: Tensor) -> Tensor:
-        sizes.append(0 if tensor.data_ptr() in owned else tensor.numel())
-        return tensor
-
-    task.model.train()
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        task.model(task.shards[0].features[:1])
-    return sum(sizes)
+    largest = max(value.numel() for value in task.initial.values())
+    fit = MEMORY_BUDGET // (FLOAT_BYTES * numbers), CACHE_BUDGET // (FLOAT_BYTES * largest)
+    return max(1, min(fit))
 
 
 def stackable(task: Task) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fl_runtime.history import History, Series
+from fl_runtime.history import History, Series, side_by_side
 from fl_runtime.metrics.round_metrics import held_out_names, staleness_metrics, training_metrics
 
 COMMON = (
@@ -41,7 +41,8 @@ STILL = 1e-3
 def figure_names(history: History) -> list[str]:
     """Names of the algorithms' own figures, in the order they appear."""
     tasks = history.tasks
-    common = {*COMMON, *held_out_names(tasks), *training_metrics(tasks, []), *staleness_metrics([])}
+    trained = training_metrics(tasks, [], answers_once=False)
+    common = {*COMMON, *held_out_names(tasks), *trained, *staleness_metrics([])}
     columns = dict.fromkeys(
         key
         for arm in history.arms
@@ -52,15 +53,22 @@ def figure_names(history: History) -> list[str]:
     return [key for key in columns if key not in common]
 
 
-def figure_series(history: History, arm: str, name: str) -> Series | None:
-    """A figure as (seeds, rounds), cut to the shortest run; NaN where a row lacks it, None if all.
+def figure_runs(history: History, arm: str, name: str) -> list[Series] | None:
+    """A figure round by round, one array per seed; NaN where a row lacks it, None if all do.
 
     A null of the history counts as lacking.
     """
-    runs = [[row.get(name) for row in history.rounds(arm, seed)] for seed in history.seeds(arm)]
-    length = min(map(len, runs))
-    series = np.array([run[:length] for run in runs], dtype=np.float64)
-    return None if np.isnan(series).all() else series
+    runs = [
+        np.array([row.get(name) for row in history.rounds(arm, seed)], dtype=np.float64)
+        for seed in history.seeds(arm)
+    ]
+    return runs if any(np.isfinite(run).any() for run in runs) else None
+
+
+def figure_series(history: History, arm: str, name: str) -> Series | None:
+    """The same as (seeds, rounds) for pictures, see `history.side_by_side`."""
+    runs = figure_runs(history, arm, name)
+    return None if runs is None else side_by_side(runs)
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,8 @@ class Signature:
 
     Attributes:
         needs: Names of the figures it looks at.
-        found: From these as (seeds, rounds), the figure to report, or None where all is well.
+        found: From these, as one array per seed over all its rounds, the figure to report, or None
+            where all is well.
         sentence: What it means, with a place for that figure.
     """
 
@@ -78,31 +87,39 @@ class Signature:
     sentence: str
 
 
-def _above(limit: float) -> Callable[[Series], float | None]:
-    """The mean where it reaches a limit."""
+def _mean_of(figure: Callable[[Series], float], runs: Sequence[Series]) -> float:
+    """A figure of every run that has finite values, averaged over them."""
+    return float(np.mean([figure(run[np.isfinite(run)]) for run in runs if np.isfinite(run).any()]))
 
-    def found(series: Series) -> float | None:
-        mean = float(np.nanmean(series))
+
+def _above(limit: float) -> Callable[[Sequence[Series]], float | None]:
+    """The mean over rounds, then over seeds, where it reaches a limit."""
+
+    def found(runs: Sequence[Series]) -> float | None:
+        mean = _mean_of(lambda run: float(run.mean()), runs)
         return mean if mean >= limit else None
 
     return found
 
 
-def _unmoved(low: Series, high: Series) -> float | None:
-    """How far weights moved, where that is little; nothing where they were held fixed."""
-    moved = float(np.nanmax(high) - np.nanmin(low))
-    return moved if 0.0 < moved < STILL else None
+def _unmoved(low: Sequence[Series], high: Sequence[Series]) -> float | None:
+    """How far weights moved in any run, where that is little; nothing where they were fixed."""
+    ranges = [
+        float(np.nanmax(top) - np.nanmin(bottom))
+        for bottom, top in zip(low, high, strict=True)
+        if np.isfinite(bottom).any() and np.isfinite(top).any()
+    ]
+    return max(ranges) if ranges and 0.0 < max(ranges) < STILL else None
 
 
-def _any(series: Series) -> float | None:
-    """The total per seed, where there is any."""
-    total = float(np.nansum(series, axis=1).mean())
-    return total or None
+def _any(runs: Sequence[Series]) -> float | None:
+    """The total of a run, mean over seeds, where there is any."""
+    return _mean_of(lambda run: float(run.sum()), runs) or None
 
 
-def _at_the_end(series: Series) -> float | None:
-    """The last value, mean over seeds, where it is positive."""
-    return float(np.nanmean(series[:, -1])) or None
+def _at_the_end(runs: Sequence[Series]) -> float | None:
+    """The last value of a run, mean over seeds, where it is positive."""
+    return _mean_of(lambda run: float(run[-1]), runs) or None
 
 
 SIGNATURES: Sequence[Signature] = (
@@ -150,8 +167,8 @@ def signs(history: History) -> list[dict[str, str]]:
         {"arm": arm, "sign": signature.sentence.format(value)}
         for arm in history.arms
         for signature in SIGNATURES
-        for series in [[figure_series(history, arm, name) for name in signature.needs]]
-        if all(one is not None for one in series)
-        for value in [signature.found(*series)]
+        for runs in [[figure_runs(history, arm, name) for name in signature.needs]]
+        if all(one is not None for one in runs)
+        for value in [signature.found(*runs)]
         if value is not None
     ]

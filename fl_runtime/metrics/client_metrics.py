@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fl_runtime.algorithms.base import ServerState
+from fl_runtime.algorithms.base import Algorithm, ServerState
+from fl_runtime.algorithms.exchange import traffic
 from fl_runtime.algorithms.reweighting import accuracy_inside_and_outside
 from fl_runtime.algorithms.update_variance import mean_and_spread
-from fl_runtime.metrics.round_metrics import Row
+from fl_runtime.metrics.round_metrics import CLIENT_METRICS, COST_METRICS, Row
 from fl_runtime.training.federation import Federation
-from fl_runtime.training.job import PRIVATE, Update
+from fl_runtime.training.job import Update
 from fl_runtime.training.task import Params, Task, load_params
 from fl_runtime.whole_numbers import whole_up
 
@@ -33,24 +35,34 @@ Guesses = Mapping[str, Mapping[str, NDArray[np.int64]]]
 """(num_test,) likeliest classes by task and by whose model it is, see `ServerState.evaluated`."""
 
 
-def client_figures(federation: Federation, state: ServerState, updates: Sequence[Update]) -> Row:
+def client_figures(
+    algorithm: Algorithm, federation: Federation, state: ServerState, updates: Sequence[Update]
+) -> Row:
     """All columns of a round.
+
+    Args:
+        algorithm: Says what travels.
+        federation: Tasks, and who holds which now.
+        state: After the round.
+        updates: Of the round.
 
     Returns:
         `local_acc`: mean over clients of the accuracy on their own kind of examples (over the tasks
-        they hold, by their numbers of examples); `bottom_decile_acc`: the same over the tenth of
-        the clients with the lowest; `id_acc` and `ood_acc`: mean over clients of the accuracy on
-        the test sets of the tasks they hold and of those they do not, by size (NaN where no client
-        lacks a task, or has no model of it); `TASK/eval_f1`: mean over classes of F1, and over
-        tasks as `macro_f1` and, by size, `weighted_f1`; then `TASK/update_variance` and the columns
-        of `compute_and_traffic`.
+            they hold, by their numbers of examples);
+        `bottom_decile_acc`: the same over the tenth of the clients with the lowest;
+        `id_acc`, `ood_acc`: mean over clients of the accuracy on the test sets of the tasks they
+            hold and of those they do not, by size (NaN where no client lacks a task, or clients
+            have models of their own, which are of the tasks they hold);
+        `TASK/eval_f1`: mean over classes of F1, and over tasks as `macro_f1` and, by size,
+            `weighted_f1`;
+        `TASK/update_variance`, `compute`, and `traffic` (`exchange.traffic`).
     """
     guesses = {
         task.name: {
             holder: predictions(task, params)
-            for holder, params in state.evaluated(task.name).items()
+            for holder, params in state.evaluated(task.name, holders.nonzero()[0].tolist()).items()
         }
-        for task in federation.tasks
+        for task, holders in zip(federation.tasks, federation.eligible.T, strict=True)
     }
     return {
         **_over_clients(federation, guesses),
@@ -61,8 +73,15 @@ def client_figures(federation: Federation, state: ServerState, updates: Sequence
             )
             for task in federation.tasks
         },
-        **compute_and_traffic((*federation.tasks, *federation.companions), updates),
+        "compute": compute((*federation.tasks, *federation.companions), updates),
+        "traffic": traffic(updates, partial(algorithm.exchange, state)),
     }
+
+
+def client_figure_names(tasks: Sequence[str]) -> list[str]:
+    """Names of the columns that `client_figures` gives for tasks of those names."""
+    per_task = (f"{task}/{name}" for task in tasks for name in ("eval_f1", "update_variance"))
+    return [*CLIENT_METRICS, *per_task, *COST_METRICS]
 
 
 def predictions(task: Task, params: Params) -> NDArray[np.int64]:
@@ -91,20 +110,15 @@ def update_variance(deltas: Sequence[Params]) -> float:
     return mean_and_spread(deltas)[1] / len(deltas)
 
 
-def compute_and_traffic(tasks: Sequence[Task], updates: Sequence[Update]) -> Row:
-    """What the answers of a round have cost.
-
-    Returns:
-        `compute`: parameters times examples times passes, summed over updates; `traffic`: numbers
-        sent to clients and back, without jobs whose result stays with the client.
-    """
+def compute(tasks: Sequence[Task], updates: Sequence[Update]) -> int:
+    """Parameters times examples times passes, summed over the answers of a round."""
     passes = {task.name: task.training.local_epochs for task in tasks}
-    sizes = [sum(value.numel() for value in update.delta.values()) for update in updates]
-    seen = list(zip(sizes, updates, strict=True))
-    return {
-        "compute": sum(n * u.num_examples * passes[u.task] for n, u in seen),
-        "traffic": sum(2 * n for n, u in seen if not u.metrics.get(PRIVATE)),
-    }
+    return sum(
+        sum(value.numel() for value in update.delta.values())
+        * update.num_examples
+        * passes[update.task]
+        for update in updates
+    )
 
 
 def _over_clients(federation: Federation, guesses: Guesses) -> Row:

@@ -13,6 +13,9 @@ from fl_runtime.training.task import Evaluation
 TIME_TO_TARGETS = "time-to-targets"
 """The metric of simultaneous training: virtual time until every task has reached its target."""
 
+MEAN_TASK_CHANGE = "mean-task-change"
+"""The metric of multi-task learning: mean over tasks of the relative change of test accuracy."""
+
 NO_FIGURES = ("event", "arm", "seed", "rule", "take_up")
 """Entries of rows that are names or several numbers, so no claim can be about them."""
 
@@ -64,17 +67,27 @@ def held_out_metrics(validation: Mapping[str, Evaluation], test: Mapping[str, Ev
     return row | across_tasks([seen.accuracy for seen in test.values()])
 
 
-def training_metrics(tasks: Sequence[str], updates: Sequence[Update]) -> Row:
-    """Clients, examples and training loss of each task in one round; None where nobody trained."""
+def training_metrics(tasks: Sequence[str], updates: Sequence[Update], *, answers_once: bool) -> Row:
+    """What stands behind the updates of one round, for each task and for all of them.
+
+    Args:
+        tasks: Their names.
+        updates: That count.
+        answers_once: Whether no client can bring several, so that counting one is counting the
+            other.
+
+    Returns:
+        `num-clients`, different clients; `num-updates`, unless there is one per client by
+        construction; `num-examples`; and `train_loss`, weighted by them, None where nobody trained.
+    """
     row: Row = {}
-    for task in tasks:
-        mine = [update for update in updates if update.task == task]
-        row[f"{task}/num-clients"] = len(mine)
-        row[f"{task}/num-examples"] = sum(update.num_examples for update in mine)
-        row[f"{task}/train_loss"] = _weighted_loss(mine)
-    row["num-clients"] = len(updates)
-    row["num-examples"] = sum(update.num_examples for update in updates)
-    row["train_loss"] = _weighted_loss(updates)
+    for prefix in (*(f"{task}/" for task in tasks), ""):
+        mine = [update for update in updates if prefix in ("", f"{update.task}/")]
+        row[f"{prefix}num-clients"] = len({update.client for update in mine})
+        if not answers_once:
+            row[f"{prefix}num-updates"] = len(mine)
+        row[f"{prefix}num-examples"] = sum(update.num_examples for update in mine)
+        row[f"{prefix}train_loss"] = _weighted_loss(mine)
     return row
 
 

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import ClaimSection, Config
 from fl_runtime.history import History
-from fl_runtime.metrics.round_metrics import NO_FIGURES, TIME_TO_TARGETS
-from fl_runtime.reporting.intervals import CONFIDENCE, Interval, as_record, first_reach, interval
+from fl_runtime.metrics import run_figures
+from fl_runtime.metrics.round_metrics import MEAN_TASK_CHANGE
+from fl_runtime.reporting.intervals import CONFIDENCE, Interval, as_record, interval
 from fl_runtime.reporting.summary import mean_task_change
 
 HELD, NOT_HELD, INCONCLUSIVE = "held", "not held", "inconclusive"
-
-MEAN_TASK_CHANGE = "mean-task-change"
-"""The metric of multi-task learning: mean over tasks of the relative change of test accuracy."""
-
-NEVER = math.inf
-"""The time of a target that a run does not reach."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +132,7 @@ def _values(history: History, config: Config, claim: ClaimSection) -> list[float
 
 
 def figures(history: History, config: Config, arm: str, metric: str) -> dict[int, float]:
-    """One number per seed of an arm.
+    """A figure of every run of an arm by seed, with the averaging and targets of a configuration.
 
     Args:
         history: The run.
@@ -149,50 +141,11 @@ def figures(history: History, config: Config, arm: str, metric: str) -> dict[int
         metric: See `ClaimSection.metric`.
 
     Raises:
-        InvalidInput: No such metric (the nearest one is named), or one that is no number.
+        InvalidInput: The arm has no such figure; the nearest one is named.
     """
-    seeds = history.seeds(arm)
-    if metric == TIME_TO_TARGETS:
-        targets = {t.name: t.target_accuracy for t in config.task if t.target_accuracy is not None}
-        return {seed: time_to_targets(history.rounds(arm, seed), targets) for seed in seeds}
-    if metric in NO_FIGURES:
-        raise InvalidInput("claim.metric", metric, "a figure of the history: a number")
-    known = {key: key for seed in seeds for row in history.rounds(arm, seed) for key in row}
-    recruited = all(metric in history.recruitment(arm, seed) for seed in seeds)
-    if recruited and metric not in known:
-        return {seed: _mean([history.recruitment(arm, seed)], metric) for seed in seeds}
-    choose("claim.metric", metric, known)
+    targets = {task.name: task.target_accuracy for task in config.task}
     last = config.run.report_rounds
-    return {seed: _mean(history.rounds(arm, seed)[-last:], metric) for seed in seeds}
-
-
-def _mean(rows: Sequence[Mapping[str, Any]], metric: str) -> float:
-    """Mean of an entry of rows; NaN if a row lacks it, or there is none.
-
-    Example:
-        >>> _mean([{"jain": 0.5}, {"jain": 1}], "jain")
-        0.75
-    """
-    values = [row.get(metric) for row in rows]
-    if not all(value is None or isinstance(value, int | float) for value in values):
-        raise InvalidInput("claim.metric", metric, "a figure of the history: a number")
-    return float(np.mean(np.array(values, dtype=np.float64))) if values else math.nan
-
-
-def time_to_targets(rounds: Sequence[Mapping[str, Any]], targets: Mapping[str, float]) -> float:
-    """Virtual time at which the last task first reaches its target; `NEVER` if one does not.
-
-    Example:
-        >>> early = {"virtual_time": 1.0, "a/eval_acc": 0.4}
-        >>> later = {"virtual_time": 2.5, "a/eval_acc": 0.6}
-        >>> time_to_targets([early, later], {"a": 0.5})
-        2.5
-    """
-    ends = [0.0]
-    for task, target in targets.items():
-        reached = first_reach([row[f"{task}/eval_acc"] for row in rounds], target)
-        ends.append(NEVER if reached is None else float(rounds[reached - 1]["virtual_time"]))
-    return max(ends)
+    return run_figures.figures(history, arm, metric, last=last, targets=targets)
 
 
 def _change(mine: float, other: float, relative: bool) -> float:

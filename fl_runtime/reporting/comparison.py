@@ -90,6 +90,9 @@ def _check_comparable(label: str, config: Config, first: Config) -> None:
 def finished_part(label: str, config: Config, history: History) -> History:
     """The part of a history whose runs came to their end.
 
+    They have an account, or (those of earlier versions) said why they stopped, or their last round
+    is that of the configuration.
+
     Args:
         label: How messages name the run.
         config: Its configuration.
@@ -102,7 +105,8 @@ def finished_part(label: str, config: Config, history: History) -> History:
     def done(arm: str, seed: int) -> bool:
         rounds = history.rounds(arm, seed)
         return bool(rounds) and (
-            history.stopped(arm, seed)
+            history.account(arm, seed) is not None
+            or history.stopped(arm, seed)
             or is_over(config, rounds[-1]["server_round"], rounds[-1]["virtual_time"])
         )
 

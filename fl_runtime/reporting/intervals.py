@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,15 +86,3 @@ def as_interval(record: Mapping[str, Any]) -> Interval:
     """
     mean, half = (float("nan") if record[k] is None else record[k] for k in ("mean", "half_width"))
     return Interval(mean, half, record["count"])
-
-
-def first_reach(accuracies: Sequence[float], target: float) -> int | None:
-    """The first round (counted from 1) whose accuracy is at least the target.
-
-    Example:
-        >>> first_reach([0.2, 0.6, 0.5], 0.6)
-        2
-        >>> first_reach([0.2], 0.6) is None
-        True
-    """
-    return next((n for n, value in enumerate(accuracies, start=1) if value >= target), None)

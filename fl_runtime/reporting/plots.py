@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_runtime.history import History, Series
+from fl_runtime.history import EVERYONE, History, Series, side_by_side
+from fl_runtime.metrics.run_figures import Run, figures, rule
 from fl_runtime.reporting.intervals import Interval, interval
-from fl_runtime.running.recruitment import EVERYONE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,8 +89,9 @@ Curves = Callable[[History, str, str, int], tuple[Series, ...]]
 
 
 def _over_rounds(history: History, arm: str, metric: str, smooth: int) -> tuple[Series, ...]:
-    """Server round by server round."""
-    mean, band = bands(_rolling(history.series(arm, metric), smooth))
+    """Server round by server round; a seed that ended earlier keeps its last point."""
+    rolled = [_rolling(run[np.newaxis], smooth)[0] for run in history.figures(arm, metric)]
+    mean, band = bands(side_by_side(rolled))
     return np.arange(1, mean.size + 1, dtype=np.float64), mean, band
 
 
@@ -99,7 +100,7 @@ def _over_time(history: History, arm: str, metric: str, smooth: int) -> tuple[Se
     times = history.figures(arm, "virtual_time")
     values = [_rolling(run[np.newaxis], smooth)[0] for run in history.figures(arm, metric)]
     begin = max(float(run[0]) for run in times)
-    end = max(begin, min(float(run[-1]) for run in times))
+    end = max(float(run[-1]) for run in times)
     points = np.linspace(begin, end, TIME_POINTS)
     latest = [np.searchsorted(run, points, side="right") - 1 for run in times]
     mean, band = bands(np.array([v[i] for v, i in zip(values, latest, strict=True)]))
@@ -138,28 +139,24 @@ def _take_up_bars(axes: Axes, history: History) -> None:
     """Recruited clients per task, for arms that recruit; for all arms if none does."""
     paid = [arm for arm in history.arms if not _unpaid(history, arm)]
     arms = paid or history.arms
-    samples = {
-        arm: [
-            [float(history.recruitment(arm, seed)["take_up"][task]) for seed in history.seeds(arm)]
-            for task in history.tasks
-        ]
-        for arm in arms
-    }
+    samples = _per_task(history, arms, "take_up")
     _bars(axes, history, samples)
     axes.set_title("clients recruited under the budget" if paid else "clients recruited")
 
 
 def _training_bars(axes: Axes, history: History) -> None:
     """Clients that trained each task, per round."""
-    samples = {
-        arm: [
-            history.series(arm, f"{task}/num-clients").mean(axis=1).tolist()
-            for task in history.tasks
-        ]
-        for arm in history.arms
-    }
+    samples = _per_task(history, history.arms, "clients_per_round")
     _bars(axes, history, samples)
     axes.set_title("clients training per round")
+
+
+def _per_task(history: History, arms: Sequence[str], name: str) -> dict[str, list[list[float]]]:
+    """A figure of every task, one number per seed."""
+    return {
+        arm: [list(figures(history, arm, f"{task}/{name}").values()) for task in history.tasks]
+        for arm in arms
+    }
 
 
 def _bars(axes: Axes, history: History, samples: dict[str, list[list[float]]]) -> None:
@@ -198,7 +195,7 @@ def line_style(history: History, arm: str) -> str:
 
 def _unpaid(history: History, arm: str) -> bool:
     """Whether an arm trains with everyone."""
-    return bool(history.recruitment(arm, history.seeds(arm)[0])["rule"] == EVERYONE)
+    return rule(Run.of(history, arm, history.seeds(arm)[0])) == EVERYONE
 
 
 def _rolling(series: Series, window: int) -> Series:

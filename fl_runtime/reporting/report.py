@@ -10,14 +10,15 @@ from rich.console import Console
 
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config
-from fl_runtime.history import History, read_history
+from fl_runtime.history import History
 from fl_runtime.metrics.algorithm_metrics import signs
 from fl_runtime.reporting import tables
+from fl_runtime.reporting.accounts import account_table
 from fl_runtime.reporting.algorithm_plots import plot_figures
 from fl_runtime.reporting.claim_results import check_claims
 from fl_runtime.reporting.plots import plot_run
 from fl_runtime.reporting.summary import summarise
-from fl_runtime.running.run_folder import FIGURES, HISTORY, PICTURE, RunFolder, write_summary
+from fl_runtime.running.run_folder import FIGURES, PICTURE, RunFolder, write_summary
 
 
 def summary_of(history: History, config: Config) -> dict[str, Any]:
@@ -74,6 +75,7 @@ def print_tables(summary: Mapping[str, Any], console: Console) -> None:
         tables.clients_table(summary),
         tables.targets_table(summary),
         tables.recruitment_table(summary),
+        account_table(summary),
         tables.claims_table(summary),
         tables.signs_table(summary),
     )
@@ -83,9 +85,11 @@ def print_tables(summary: Mapping[str, Any], console: Console) -> None:
 
 
 def read_run(path: Path) -> tuple[Config, History]:
-    """Configuration and history of a run folder.
+    """Configuration and history of a run folder, finished or not.
 
     Raises:
         InvalidInput: The folder is not a run, or a file of it is damaged.
     """
-    return RunFolder(path).config(), read_history(path / HISTORY)
+    folder = RunFolder(path)
+    config = folder.config()
+    return config, folder.history(config)

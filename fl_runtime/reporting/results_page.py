@@ -15,7 +15,6 @@ from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import digest
 from fl_runtime.history import History
-from fl_runtime.metrics.algorithm_metrics import signs
 from fl_runtime.reporting.claim_results import (
     HELD,
     INCONCLUSIVE,
@@ -53,6 +52,7 @@ class Experiment:
         name: Of its folder, which is the name of its file.
         config: Resolved.
         history: Finished parts only.
+        summary: Of them, as in `summary.json`.
         results: Of its claims.
         pictures: The drawings of the run that there are, by what is added to the name.
     """
@@ -60,6 +60,7 @@ class Experiment:
     name: str
     config: Config
     history: History
+    summary: Mapping[str, Any]
     results: tuple[ClaimResult, ...]
     pictures: Mapping[str, Path]
 
@@ -75,7 +76,8 @@ class Experiment:
         drawn = {"": folder / PICTURE, "-figures": folder / FIGURES}
         pictures = {suffix: path for suffix, path in drawn.items() if path.is_file()}
         results = tuple(check_claims(done, config))
-        return cls(folder.resolve().name, config, done, results, pictures)
+        summary = summary_of(done, config)
+        return cls(folder.resolve().name, config, done, summary, results, pictures)
 
 
 def write_results(folders: Sequence[Path], page: Path, *, update: bool = False) -> list[Experiment]:
@@ -187,10 +189,9 @@ def _section(experiment: Experiment, pictures: str) -> Iterator[str]:
     if clients:
         yield ""
         yield from _table(("arm", *CLIENT_HEADERS), iter(clients))
-    found = signs(experiment.history)
-    if found:
+    if experiment.summary["signs"]:
         yield ""
-        yield from (f"- {sign['arm']}: {sign['sign']}." for sign in found)
+        yield from (f"- {sign['arm']}: {sign['sign']}." for sign in experiment.summary["signs"])
     for suffix in experiment.pictures:
         yield ""
         yield f"![{experiment.name}{suffix}]({pictures}/{experiment.name}{suffix}.png)"
@@ -198,8 +199,7 @@ def _section(experiment: Experiment, pictures: str) -> Iterator[str]:
 
 def _arm_rows(experiment: Experiment) -> Iterator[tuple[str, ...]]:
     """Test accuracy across tasks, per arm."""
-    summary: Mapping[str, Any] = summary_of(experiment.history, experiment.config)
-    for arm, figures in summary["arms"].items():
+    for arm, figures in experiment.summary["arms"].items():
         cells = (
             format(as_interval(figures[key]), ".4f" if key.startswith("var") else ".3f")
             for key in COLUMNS
@@ -211,7 +211,7 @@ def _arm_rows(experiment: Experiment) -> Iterator[tuple[str, ...]]:
 
 def _client_rows(experiment: Experiment) -> Iterator[tuple[str, ...]]:
     """What clients see and what it cost, per arm, where it was measured."""
-    for arm, figures in summary_of(experiment.history, experiment.config)["arms"].items():
+    for arm, figures in experiment.summary["arms"].items():
         if "clients" in figures:
             yield (arm, *client_cells(figures))
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from fl_runtime.history import History
 from fl_runtime.metrics.round_metrics import CLIENT_METRICS, COST_METRICS
-from fl_runtime.reporting.intervals import as_record, first_reach, interval, paired_difference
+from fl_runtime.metrics.run_figures import MONEY, Run, figures, round_of_target, rule, total
+from fl_runtime.reporting.accounts import account_of
+from fl_runtime.reporting.intervals import as_record, interval, paired_difference
 
 HEADLINE = ("min_task_acc", "mean_task_acc", "var_task_acc", "jain")
 """Figures across tasks that are compared between arms."""
@@ -38,10 +38,12 @@ def summarise(
     Returns:
         ``{"last", "tasks", "arms", "differences"}``. Each arm holds intervals of the headline
         metrics, the mean rank over tasks, accuracy per task, rounds to reach the targets, recruits
-        per task (`take_up`), spend, and clients per round, and with ``client-metrics`` those
-        figures (`clients`) and compute and traffic of whole runs with their shares by stage
-        (`work`); each difference holds `arm`, `versus` and the intervals of arm minus versus over
-        the seeds they share, with the average per-task change as a share.
+        per task (`take_up`), spend, true cost and budget of whole runs, and clients per round and
+        task, all by `metrics.run_figures`; what became of its jobs over all seeds (`account`; None
+        where a run tells nothing); and with ``client-metrics`` those figures (`clients`)
+        and compute and traffic of whole runs with their shares by stage (`work`). Each difference
+        holds `arm`, `versus` and the intervals of arm minus versus over the seeds they share, with
+        the average per-task change as a share.
     """
     arms = history.arms
     pairs = [
@@ -72,11 +74,10 @@ def mean_ranks(history: History, last: int) -> dict[str, dict[str, Any]]:
         return {arm: {"mean": None, "half_width": None, "count": 0} for arm in arms}
     table = np.array(
         [
-            [_of_seeds(_accuracy(history, arm, task, last), history.seeds(arm), common)]
+            [_of_seeds(_accuracy(history, arm, task, last), common) for task in history.tasks]
             for arm in arms
-            for task in history.tasks
         ]
-    ).reshape(len(arms), len(history.tasks), len(common))
+    )
     ranks = rankdata(-table, axis=0).mean(axis=1)
     return {arm: as_record(interval(ranks[k])) for k, arm in enumerate(arms)}
 
@@ -94,7 +95,7 @@ def mean_task_change(history: History, arm: str, other: str, last: int) -> dict[
     changes = []
     for task in history.tasks:
         mine, theirs = (
-            np.array(_of_seeds(_accuracy(history, name, task, last), history.seeds(name), common))
+            np.array(_of_seeds(_accuracy(history, name, task, last), common))
             for name in (arm, other)
         )
         blank = np.full(len(common), np.nan)
@@ -102,56 +103,54 @@ def mean_task_change(history: History, arm: str, other: str, last: int) -> dict[
     return dict(zip(common, np.mean(changes, axis=0).tolist(), strict=True))
 
 
-def _accuracy(history: History, arm: str, task: str, last: int) -> NDArray[np.float64]:
-    """Final test accuracy of one task, per seed."""
-    return history.final(arm, f"{task}/eval_acc", last)
+def _accuracy(history: History, arm: str, task: str, last: int) -> dict[int, float]:
+    """Final test accuracy of one task, by seed."""
+    return figures(history, arm, f"{task}/eval_acc", last=last)
 
 
 def _arm(
     history: History, arm: str, targets: Mapping[str, float | None], last: int
 ) -> dict[str, Any]:
-    """All figures of one arm."""
-    seeds = history.seeds(arm)
-    recruited = [_over_a_run(history.recruitments(arm, seed)) for seed in seeds]
+    """All figures of one arm: one number per seed, then their intervals."""
+    seeds, tasks = history.seeds(arm), history.tasks
+
+    def over_seeds(name: str) -> dict[str, Any]:
+        return as_record(interval(list(figures(history, arm, name, last=last).values())))
+
     return {
         **_on_request(history, arm, last),
         "seeds": seeds,
-        "rounds": [len(history.rounds(arm, seed)) for seed in seeds],
-        "rule": recruited[0]["rule"],
-        **{m: as_record(interval(history.final(arm, m, last))) for m in HEADLINE},
-        "accuracy": {
-            task: as_record(interval(history.final(arm, f"{task}/eval_acc", last)))
-            for task in history.tasks
-        },
+        "rounds": [int(number) for number in figures(history, arm, "rounds").values()],
+        "rule": rule(Run.of(history, arm, seeds[0])),
+        **{metric: over_seeds(metric) for metric in HEADLINE},
+        "accuracy": {task: over_seeds(f"{task}/eval_acc") for task in tasks},
         "rounds_to_target": {
             task: rounds_to_target(history, arm, task, target)
             for task, target in targets.items()
             if target is not None
         },
-        "take_up": {
-            task: float(np.mean([row["take_up"][task] for row in recruited]))
-            for task in history.tasks
-        },
-        "min_take_up": as_record(interval([row["min_take_up"] for row in recruited])),
-        "spend": as_record(interval([row["spend"] for row in recruited])),
-        "cost": as_record(interval([row["cost"] for row in recruited])),
-        "budget": recruited[0]["budget"],
-        "clients_per_round": {
-            task: float(history.series(arm, f"{task}/num-clients").mean()) for task in history.tasks
-        },
+        "account": account_of(history, arm),
+        "take_up": {task: over_seeds(f"{task}/take_up") for task in tasks},
+        "min_take_up": over_seeds("min_take_up"),
+        **{name: over_seeds(name) for name in MONEY},
+        "clients_per_round": {task: over_seeds(f"{task}/clients_per_round") for task in tasks},
     }
 
 
 def _on_request(history: History, arm: str, last: int) -> dict[str, Any]:
     """Figures about clients, and the cost of whole runs, where rows hold them."""
-    seeds = history.seeds(arm)
-    if not all("compute" in row for seed in seeds for row in history.rounds(arm, seed)):
+    rows = [row for seed in history.seeds(arm) for row in history.rounds(arm, seed)]
+    if not all("compute" in row for row in rows):
         return {}
+
+    def over_seeds(name: str) -> dict[str, Any]:
+        return as_record(interval(list(figures(history, arm, name, last=last).values())))
+
     return {
-        "clients": {m: as_record(interval(history.final(arm, m, last))) for m in CLIENT_METRICS},
+        "clients": {metric: over_seeds(metric) for metric in CLIENT_METRICS},
         "work": {
             metric: {
-                "total": as_record(interval([run.sum() for run in history.figures(arm, metric)])),
+                "total": over_seeds(metric),
                 "shares": _shares_of_stages(history, arm, metric),
             }
             for metric in COST_METRICS
@@ -160,30 +159,12 @@ def _on_request(history: History, arm: str, last: int) -> dict[str, Any]:
 
 
 def _shares_of_stages(history: History, arm: str, metric: str) -> dict[str, float]:
-    """Shares of a total by stage, over all seeds; for algorithms in stages."""
-    totals: Counter[str] = Counter()
-    for seed in history.seeds(arm):
-        for row in history.rounds(arm, seed):
-            if "stage" in row:
-                totals[str(row["stage"])] += row[metric]
-    whole = sum(totals.values())
-    return {stage: total / whole for stage, total in totals.items()} if whole else {}
-
-
-def _over_a_run(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One recruitment row for a run: means of what was recruited, sums of money."""
-    first = rows[0]
-    return {
-        "rule": first["rule"],
-        "budget": None if first["budget"] is None else sum(row["budget"] for row in rows),
-        "spend": sum(row["spend"] for row in rows),
-        "cost": sum(row["cost"] for row in rows),
-        "take_up": {
-            task: float(np.mean([row["take_up"][task] for row in rows]))
-            for task in first["take_up"]
-        },
-        "min_take_up": float(np.mean([row["min_take_up"] for row in rows])),
-    }
+    """Shares of the mean total by stage, for algorithms in stages."""
+    runs = [Run.of(history, arm, seed) for seed in history.seeds(arm)]
+    stages = sorted({row["stage"] for run in runs for row in run.rounds if "stage" in row})
+    whole = sum(total(run, metric) for run in runs)
+    parts = {stage: sum(total(run, metric, stage=stage) for run in runs) for stage in stages}
+    return {str(stage): part / whole for stage, part in parts.items()} if whole else {}
 
 
 def rounds_to_target(history: History, arm: str, task: str, target: float) -> dict[str, Any]:
@@ -193,8 +174,8 @@ def rounds_to_target(history: History, arm: str, task: str, target: float) -> di
         `target`, `median` round over all seeds (None unless more than half of them get there),
         `reached` and `seeds`, the number that did and the number there are.
     """
-    runs = history.figures(arm, f"{task}/eval_acc")
-    reached = [first_reach(accuracies.tolist(), target) for accuracies in runs]
+    runs = [history.rounds(arm, seed) for seed in history.seeds(arm)]
+    reached = [round_of_target(run, task, target) for run in runs]
     never = float("inf")
     middle = median([never if n is None else n for n in reached])
     return {
@@ -210,14 +191,14 @@ def _difference(history: History, arm: str, other: str, last: int) -> dict[str, 
     common = [seed for seed in history.seeds(arm) if seed in history.seeds(other)]
     change = mean_task_change(history, arm, other, last)
     mine, theirs = (
-        {m: _of_seeds(history.final(name, m, last), history.seeds(name), common) for m in HEADLINE}
+        {m: _of_seeds(figures(history, name, m, last=last), common) for m in HEADLINE}
         for name in (arm, other)
     )
-    figures = {m: as_record(paired_difference(mine[m], theirs[m])) for m in HEADLINE}
-    figures["mean_task_change"] = as_record(interval(list(change.values())))
-    return {"arm": arm, "versus": other, "seeds": common, **figures}
+    compared = {m: as_record(paired_difference(mine[m], theirs[m])) for m in HEADLINE}
+    compared["mean_task_change"] = as_record(interval(list(change.values())))
+    return {"arm": arm, "versus": other, "seeds": common, **compared}
 
 
-def _of_seeds(values: Any, seeds: Sequence[int], wanted: Sequence[int]) -> list[float]:
+def _of_seeds(values: Mapping[int, float], wanted: Sequence[int]) -> list[float]:
     """The values of the wanted seeds, in their order."""
-    return [float(values[seeds.index(seed)]) for seed in wanted]
+    return [values[seed] for seed in wanted]

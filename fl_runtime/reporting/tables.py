@@ -9,9 +9,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from fl_runtime.history import EVERYONE
 from fl_runtime.metrics.round_metrics import CLIENT_METRICS, COST_METRICS
 from fl_runtime.reporting.intervals import as_interval
-from fl_runtime.running.recruitment import EVERYONE
 
 SPECS = {"min_task_acc": ".3f", "mean_task_acc": ".3f", "var_task_acc": ".4f"}
 """Columns of the tables across tasks, with their precision."""
@@ -116,10 +116,12 @@ def recruitment_table(summary: Mapping[str, Any]) -> Table:
         table.add_column(header, justify="right")
     for arm, figures in summary["arms"].items():
         pairs = (
-            f"{figures['take_up'][task]:.1f} | {figures['clients_per_round'][task]:.1f}"
+            f"{figures['take_up'][task]['mean']:.1f} | "
+            f"{figures['clients_per_round'][task]['mean']:.1f}"
             for task in summary["tasks"]
         )
         table.add_row(escape(arm), *pairs, *_money(figures))
+    table.caption = "means over seeds of recruits per recruitment and of clients over all rounds"
     return table
 
 
@@ -173,7 +175,7 @@ def _money(figures: Mapping[str, Any]) -> tuple[str, str, str, str]:
     if figures["rule"] == EVERYONE:
         return least, "-", "-", "-"
     spend, cost = (format(as_interval(figures[key]), ".1f") for key in ("spend", "cost"))
-    return least, spend, f"{figures['budget']:g}", cost
+    return least, spend, f"{figures['budget']['mean']:g}", cost
 
 
 def _change(record: Mapping[str, Any], spec: str) -> str:

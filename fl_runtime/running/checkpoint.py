@@ -2,7 +2,8 @@
 
 A checkpoint is one safetensors file: tensors by path, and the rest of the tree as JSON in its
 header (so reading one never executes code). A tensor that occurs at several places, such as the
-model that many jobs in flight started from, is stored once. The header also holds a hash of the
+model that many jobs in flight started from, is stored once, and models that are rows of one stack
+are stored as a stack. The header also holds a hash of the
 tree and of every tensor, so that a checkpoint is taken up bit by bit as it was written, or not at
 all; those of the format before had none. The file is written to a temporary name and renamed, which
 a process kill cannot split. It does not wait for the disk, so a power cut may cost the last rounds.
@@ -22,14 +23,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fairopt.errors import InvalidInput
+from fl_runtime.training.stacks import Row, Rows
 
-FORMAT = "3"
+FORMAT = "4"
 """Version of the layout; another one is refused rather than guessed at."""
 
-WITHOUT_HASH = "2"
-"""The version before, which can still be read: it differs in having no hash."""
+WITHOUT_HASH, WITHOUT_ROWS = "2", "3"
+"""Versions before, which can still be read: they have no hash, or no rows of stacks."""
 
-_TENSOR = "$tensor"
+_TENSOR, _ROW = "$tensor", "$row"
 
 
 def save_checkpoint(path: Path, tree: Mapping[str, Any]) -> None:
@@ -43,7 +45,7 @@ def save_checkpoint(path: Path, tree: Mapping[str, Any]) -> None:
         OSError: It cannot be written, as on a full disk; an earlier checkpoint there is kept.
     """
     tensors: dict[str, Tensor] = {}
-    text = json.dumps(_strip(tree, "", tensors, {}))
+    text = json.dumps(_Packed(tensors, _rows_of(tree)).strip(tree, ""))
     header = {"format": FORMAT, "tree": text, "sha256": _hash(text, tensors)}
     temporary = path.with_name(path.name + ".partial")
     try:
@@ -64,12 +66,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        if header.get("format") not in (FORMAT, WITHOUT_HASH):
+        if header.get("format") not in (FORMAT, WITHOUT_ROWS, WITHOUT_HASH):
             raise InvalidInput("checkpoint", header.get("format"), f"of format {FORMAT}")
-        hashed = header["format"] == FORMAT or header.keys() != {"format", "tree"}
+        hashed = header["format"] != WITHOUT_HASH or header.keys() != {"format", "tree"}
         if hashed and header.get("sha256") != _hash(header["tree"], tensors):
             raise InvalidInput("checkpoint", str(path), "with the bits that a run wrote")
-        return _fill(json.loads(header["tree"]), tensors)  # type: ignore[no-any-return]
+        return _fill(json.loads(header["tree"]), tensors, {})  # type: ignore[no-any-return]
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         if isinstance(error, InvalidInput):
             raise
@@ -85,33 +87,78 @@ def _hash(text: str, tensors: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
-def _strip(node: Any, path: str, tensors: dict[str, Tensor], stored: dict[int, str]) -> Any:
-    """The tree with tensors moved into `tensors`, their paths left behind.
-
-    `stored` says where each tensor, by identity, has been put; the tree keeps them all alive.
-    """
-    if isinstance(node, Tensor):
-        if id(node) not in stored:
-            tensors[path] = node.detach().to("cpu").contiguous().clone()
-            stored[id(node)] = path
-        return {_TENSOR: stored[id(node)]}
-    if isinstance(node, Mapping):
-        return {key: _strip(value, f"{path}/{key}", tensors, stored) for key, value in node.items()}
-    if isinstance(node, list | tuple):
-        return [
-            _strip(value, f"{path}/{index}", tensors, stored) for index, value in enumerate(node)
-        ]
-    return node
+def _rows_of(tree: Any) -> dict[int, list[int]]:
+    """The rows of each stack, by its identity, that occur in a tree, in order."""
+    found: dict[int, set[int]] = {}
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, Row):
+            found.setdefault(id(node.rows), set()).add(node.index)
+        elif isinstance(node, Mapping):
+            todo += node.values()
+        elif isinstance(node, list | tuple):
+            todo += node
+    return {rows: sorted(index) for rows, index in found.items()}
 
 
-def _fill(node: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """The tree with its tensors back in place."""
+class _Packed:
+    """Takes tensors out of a tree; the tree keeps them all alive meanwhile."""
+
+    def __init__(self, tensors: dict[str, Tensor], rows: Mapping[int, list[int]]) -> None:
+        self._tensors = tensors
+        self._rows = rows
+        self._stored: dict[int, str] = {}
+        self._stacks: dict[int, dict[str, str]] = {}
+
+    def strip(self, node: Any, path: str) -> Any:
+        """The tree with tensors moved into `tensors`, their paths left behind."""
+        if isinstance(node, Tensor):
+            return {_TENSOR: self._place(node, path)}
+        if isinstance(node, Row):
+            return {_ROW: self._row(node, path)}
+        if isinstance(node, Mapping):
+            return {key: self.strip(value, f"{path}/{key}") for key, value in node.items()}
+        if isinstance(node, list | tuple):
+            return [self.strip(value, f"{path}/{index}") for index, value in enumerate(node)]
+        return node
+
+    def _row(self, row: Row, path: str) -> list[Any]:
+        """Where the row's stack is, by entry, and its position there."""
+        used = self._rows[id(row.rows)]
+        places = self._stacks.get(id(row.rows))
+        if places is None:
+            chosen = {key: (f"{path}/{key}", value[used]) for key, value in row.rows.stack.items()}
+            places = {key: self._put(*each) for key, each in chosen.items()}
+            self._stacks[id(row.rows)] = places
+        return [places, used.index(row.index)]
+
+    def _place(self, tensor: Tensor, path: str) -> str:
+        """The path of a tensor, which is stored once."""
+        if id(tensor) not in self._stored:
+            self._stored[id(tensor)] = self._put(path, tensor)
+        return self._stored[id(tensor)]
+
+    def _put(self, path: str, tensor: Tensor) -> str:
+        """Store a copy."""
+        self._tensors[path] = tensor.detach().to("cpu").contiguous().clone()
+        return path
+
+
+def _fill(node: Any, tensors: Mapping[str, Tensor], known: dict[str, Rows]) -> Any:
+    """The tree with its tensors back in place; rows of one stack share it again."""
     if isinstance(node, dict) and node.keys() == {_TENSOR}:
         return tensors[node[_TENSOR]]
+    if isinstance(node, dict) and node.keys() == {_ROW}:
+        places, index = node[_ROW]
+        name = json.dumps(places)
+        if name not in known:
+            known[name] = Rows({key: tensors[place] for key, place in places.items()})
+        return Row(known[name], index)
     if isinstance(node, dict):
-        return {key: _fill(value, tensors) for key, value in node.items()}
+        return {key: _fill(value, tensors, known) for key, value in node.items()}
     if isinstance(node, list):
-        return [_fill(value, tensors) for value in node]
+        return [_fill(value, tensors, known) for value in node]
     return node
 
 
@@ -120,10 +167,15 @@ def to_device(node: Any, device: torch.device) -> Any:
     return _moved(node, device, {})
 
 
-def _moved(node: Any, device: torch.device, done: dict[int, Tensor]) -> Any:
-    """`to_device`, with the tensors that have been moved already."""
+def _moved(node: Any, device: torch.device, done: dict[int, Any]) -> Any:
+    """`to_device`, with the tensors and stacks that have been moved already."""
     if isinstance(node, Tensor):
         return done.setdefault(id(node), node.to(device))
+    if isinstance(node, Row):
+        if id(node.rows) not in done:
+            moved = {key: value.to(device) for key, value in node.rows.stack.items()}
+            done[id(node.rows)] = Rows(moved)
+        return Row(done[id(node.rows)], node.index)
     if isinstance(node, dict):
         return {key: _moved(value, device, done) for key, value in node.items()}
     if isinstance(node, list):

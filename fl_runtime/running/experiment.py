@@ -17,19 +17,24 @@ from typing import Any, Literal
 
 import torch
 
-from fl_runtime.configuration.input_hashes import check_inputs, with_inputs
+from fl_runtime.configuration.input_hashes import with_inputs
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, digest
 from fl_runtime.history import History, finite_figures, read_history
 from fl_runtime.running.build import Parts, assemble, executor_of
-from fl_runtime.running.history_rows import recruitment_row, stop_row, targets_row
+from fl_runtime.running.history_rows import (
+    closing_row,
+    recruitment_row,
+    stop_row,
+    targets_row,
+)
 from fl_runtime.running.loop import Evaluator, one_round
 from fl_runtime.running.preflight import check_all_arms
 from fl_runtime.running.run_folder import HISTORY, RunFolder, Writer, nothing_done
 from fl_runtime.running.run_state import RunState
 from fl_runtime.running.stopping import is_over
 
-Kind = Literal["recruitment", "round", "incident", "stop"]
+Kind = Literal["recruitment", "round", "incident", "stop", "account"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Event:
     Attributes:
         kind: `recruitment` before a run's first round and whenever clients are recruited anew,
             `round` after each round, `incident` for a client's job that failed or whose update was
-            rejected, `stop` when a run ends early, or had targets (and which it reached).
+            rejected, `stop` when a run ends early, or had targets (and which it reached), and
+            `account` at the end of every run: what became of the jobs it sent.
         arm: Which arm.
         seed: Which seed.
         row: The row that went into the history.
@@ -66,7 +72,8 @@ def run(
     Args:
         config: A checked configuration.
         on_event: Called after each row of the history, in order; see `callbacks` for more than one.
-        out: Folder for the files of the run; None keeps everything in memory.
+        out: Folder for the files of the run, but for its report (`fl_runtime.runs` writes that);
+            None keeps everything in memory.
         fresh: Replace an earlier run at `out`.
 
     Returns:
@@ -94,13 +101,9 @@ def resume(path: str | Path, *, on_event: Watcher | None = None) -> History:
         InvalidInput: The folder is not a run, a file of it is damaged or belongs to another
             configuration, its data have changed, or another process is writing it.
     """
-    folder = RunFolder(Path(path))
-    config = folder.config()
-    progress = folder.progress(config)
-    check_inputs(config)
-    with folder.writer(progress) as writer:
+    with RunFolder(Path(path)).taken_up() as (config, progress, writer):
         _execute(config, writer, progress, on_event)
-        return read_history(folder.path / HISTORY)
+        return read_history(writer.folder.path / HISTORY)
 
 
 def resolved(config: Config) -> Config:
@@ -189,13 +192,13 @@ def _one_run(
     if saved is not None:
         current = RunState.from_tree(saved, type(first), torch.device(config.run.device))
         parts = _recruited_before(parts, current.state.server_round)
-    while not is_over(config, current.state.server_round, current.now):
+    while not is_over(config, current.state.server_round, current.now, due=current.is_due):
         if current.patience.is_out(rule) or parts.targets.keys() <= set(current.finished) != set():
             break
         began = time.perf_counter()
         before = current.state.server_round
         parts = _recruited_now(parts, before, recorder)
-        current, stats, row = one_round(parts, current, evaluator)
+        current, stats, row = one_round(parts, current, evaluator, config.run.time_limit)
         current = replace(current, patience=current.patience.after(row, rule))
         for failure in stats.failures:
             recorder.event("incident", failure.row(before))
@@ -207,6 +210,9 @@ def _one_run(
         recorder.event("stop", stop_row(current, rule))
     elif parts.targets:
         recorder.event("stop", targets_row(current, parts.targets))
+    account = closing_row(current)
+    if account is not None:
+        recorder.event("account", account)
     recorder.checkpoint(None)
 
 

@@ -1,7 +1,8 @@
-"""What goes into the history: one row per recruitment, round, client failure and early stop.
+"""The history's rows: per recruitment, round, client failure and early stop, and the account.
 
 Columns about a setting that is off are left out: `num-failed` needs failures, `num-discarded` a
-server that does not wait for all clients, `num-stale` a bound of staleness.
+server that does not wait for all clients, `num-stale` a bound of staleness, `num-updates` clients
+that may bring several updates to one row. Which columns there are follows from the configuration.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from fl_runtime.configuration.schema import EarlyStopTable
-from fl_runtime.metrics.client_metrics import client_figures
+from fl_runtime.metrics.client_metrics import client_figure_names, client_figures
 from fl_runtime.metrics.round_metrics import (
     TIME_TO_TARGETS,
     held_out_metrics,
+    held_out_names,
     staleness_metrics,
     training_metrics,
 )
+from fl_runtime.running.account import Account, account_row
 from fl_runtime.running.build import Parts
 from fl_runtime.running.run_state import RunState
 from fl_runtime.simulation.clock import PendingJob
@@ -71,7 +74,7 @@ class RoundStats:
     Attributes:
         updates: Updates that were aggregated, or buffered.
         staleness: How many versions old each was when it arrived.
-        dropped: Jobs that were never answered.
+        dropped: Jobs that were never answered, whenever they were sent.
         discarded: Answers that came too late for their round.
         stale: Answers that the algorithm did not accept.
         failures: Jobs that failed and updates that were rejected.
@@ -105,6 +108,18 @@ class RoundStats:
         return len(self.failures) - self.failed
 
     @property
+    def ends(self) -> Account:
+        """How many jobs came to which end."""
+        return Account(
+            answered=len(self.updates),
+            stale=self.stale,
+            discarded=self.discarded,
+            dropped=self.dropped,
+            failed=self.failed,
+            rejected=self.rejected,
+        )
+
+    @property
     def wasted(self) -> int:
         """Jobs that brought no update that counts."""
         return self.dropped + self.discarded + self.stale + len(self.failures)
@@ -123,21 +138,15 @@ def round_row(
     test: Mapping[str, Evaluation],
 ) -> Figures:
     """The figures of a round."""
-    optional = {
-        "num-failed": (stats.failed, parts.timing.failures > 0.0),
-        "num-discarded": (
-            stats.discarded,
-            parts.algorithm.sync_policy(parts.federation).may_discard,
-        ),
-        "num-stale": (stats.stale, parts.algorithm.may_refuse),
-    }
     return {
         "server_round": current.state.server_round,
         "virtual_time": current.now,
-        "num-dropped": stats.dropped,
-        "num-rejected": stats.rejected,
-        **{name: count for name, (count, wanted) in optional.items() if wanted},
-        **training_metrics([task.name for task in parts.federation.tasks], stats.updates),
+        **_losses(parts, stats),
+        **training_metrics(
+            [task.name for task in parts.federation.tasks],
+            stats.updates,
+            answers_once=parts.algorithm.answers_once,
+        ),
         **staleness_metrics(stats.staleness),
         **held_out_metrics(validation, test),
         **_wanted_client_figures(parts, current, stats),
@@ -145,11 +154,42 @@ def round_row(
     }
 
 
+def round_columns(parts: Parts) -> list[str]:
+    """Names of the figures that rows of rounds may hold; an algorithm's own may be absent."""
+    tasks = [task.name for task in parts.federation.tasks]
+    clients = client_figure_names(tasks) if parts.client_metrics else []
+    return [
+        "server_round",
+        "virtual_time",
+        *_losses(parts, RoundStats()),
+        *training_metrics(tasks, [], answers_once=parts.algorithm.answers_once),
+        *staleness_metrics([]),
+        *held_out_names(tasks),
+        *clients,
+        *parts.algorithm.own_figures(tasks),
+    ]
+
+
+def _losses(parts: Parts, stats: RoundStats) -> Figures:
+    """Jobs that brought nothing, by what became of them, where that can happen."""
+    discards = parts.algorithm.sync_policy(parts.federation).may_discard
+    optional = {
+        "num-failed": (stats.failed, parts.timing.failures > 0.0),
+        "num-discarded": (stats.discarded, discards),
+        "num-stale": (stats.stale, parts.algorithm.may_refuse),
+    }
+    return {
+        "num-dropped": stats.dropped,
+        "num-rejected": stats.rejected,
+        **{name: count for name, (count, wanted) in optional.items() if wanted},
+    }
+
+
 def _wanted_client_figures(parts: Parts, current: RunState, stats: RoundStats) -> Figures:
     """The figures about clients, where they are wanted."""
     if not parts.client_metrics:
         return {}
-    return client_figures(parts.federation, current.state, stats.updates)
+    return client_figures(parts.algorithm, parts.federation, current.state, stats.updates)
 
 
 def recruitment_row(parts: Parts, server_round: int) -> Figures:
@@ -176,6 +216,17 @@ def stop_row(current: RunState, rule: EarlyStopTable) -> Figures:
         "metric": rule.metric,
         "best": current.patience.best,
         "patience": rule.patience,
+    }
+
+
+def closing_row(current: RunState) -> Figures | None:
+    """The account of a run at its end; None where an earlier version began it."""
+    if current.account is None:
+        return None
+    return {
+        "server_round": current.state.server_round,
+        "virtual_time": current.now,
+        **account_row(current.account, current.sent, current.pending),
     }
 
 

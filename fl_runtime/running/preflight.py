@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import replace
 
 import torch
 
+from fairopt.choices import suggestion
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, of_arm
-from fl_runtime.metrics.round_metrics import NO_FIGURES, TIME_TO_TARGETS
+from fl_runtime.history import EVERYONE
+from fl_runtime.metrics.round_metrics import MEAN_TASK_CHANGE, NO_FIGURES, TIME_TO_TARGETS
+from fl_runtime.metrics.run_figures import run_figure_names
 from fl_runtime.random_streams import torch_seed
 from fl_runtime.running.build import Parts, assemble
-from fl_runtime.running.recruitment import EVERYONE
+from fl_runtime.running.history_rows import round_columns
 from fl_runtime.running.stopping import check_early_stop
+from fl_runtime.simulation.delays import Constant
+from fl_runtime.simulation.sync_policies import NextArrival
 from fl_runtime.training.local_training import Client, train_locally
 from fl_runtime.training.task import Task
 
@@ -24,6 +30,8 @@ MOST_ROUNDS = 1e7
 
 def check_all_arms(config: Config) -> None:
     """Build every arm once, so that what is wrong is found before anything is written.
+
+    A warning says where the order of answers in an asynchronous arm is nothing but drawn.
 
     Raises:
         InvalidInput: Parts do not fit, a model cannot train on a client's batch or gives no finite
@@ -39,6 +47,8 @@ def check_all_arms(config: Config) -> None:
             parts.algorithm.init(parts.federation, seed)
             _check_time_limit(arm, parts)
             _check_targets(parts)
+            _check_claimed(config, name, parts)
+            _warn_of_ties(name, parts)
             for task in (*parts.federation.tasks, *parts.federation.companions):
                 _check_trains(task)
         except InvalidInput as error:
@@ -60,12 +70,39 @@ def _check_claims(config: Config) -> None:
             raise InvalidInput(where, metric, requirement)
 
 
+def _check_claimed(config: Config, name: str, parts: Parts) -> None:
+    """An arm has the figures that claims about it are about."""
+    figures = [*round_columns(parts), *run_figure_names([t.name for t in parts.federation.tasks])]
+    known = dict.fromkeys([*figures, TIME_TO_TARGETS, MEAN_TASK_CHANGE])
+    for index, claim in enumerate(config.claim):
+        if name in (claim.arm, claim.versus) and claim.metric not in known:
+            near = suggestion(claim.metric, known)
+            requirement = f'a figure of arm "{name}"{near}'
+            raise InvalidInput(f"claim.{index}.metric", claim.metric, requirement)
+
+
 def _check_time_limit(config: Config, parts: Parts) -> None:
     """A run by virtual time must be able to get there."""
     limit, mean = config.run.time_limit, parts.timing.mean
     if limit is not None and config.run.num_server_rounds is None and limit / mean > MOST_ROUNDS:
         requirement = f"at most {MOST_ROUNDS:g} times the mean delay {mean:g}"
         raise InvalidInput("run.time-limit", limit, requirement)
+
+
+def _warn_of_ties(arm: str, parts: Parts) -> None:
+    """Constant delays and equal speeds: everything an asynchronous server waits for ends at once.
+
+    Times that differ between tasks leave the answers of one task together.
+    """
+    slowness = parts.timing.slowness
+    asynchronous = isinstance(parts.algorithm.sync_policy(parts.federation), NextArrival)
+    together = isinstance(parts.timing.delay, Constant) and (slowness == slowness[0]).all()
+    if asynchronous and together:
+        warnings.warn(
+            f'arm "{arm}" is asynchronous, but delays are constant and clients equally fast: '
+            "their jobs end at the same moments, in an order that is drawn (set clients.delay)",
+            stacklevel=3,
+        )
 
 
 def _check_targets(parts: Parts) -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import RecruitmentSection
+from fl_runtime.history import EVERYONE
 from fl_runtime.random_streams import stream, stream_seed
 from fl_runtime.validation_errors import record_from_table
 from mechanisms import Mechanism
@@ -51,9 +52,6 @@ DRIFTS: Mapping[str, str] = {
     "mean-reverting": "each cost stays near its first value (pull, sigma)",
 }
 """How costs move between recruitments, by name, each with a line about it."""
-
-EVERYONE = "everyone"
-"""The rule without an auction: all clients train all tasks, unpaid."""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@
     history.jsonl   one line per event of a run; the same bytes for the same configuration
     timing.jsonl    wall-clock seconds, kept apart because they never repeat
     checkpoint/     state.safetensors: the state after the last whole round, with jobs in flight
-    summary.json    figures per arm, written at the end
-    plots/          pictures, written at the end
+    summary.json    figures per arm, written at the end (`fl_runtime.runs`)
+    plots/          pictures, likewise
 
 A folder appears whole, with a checkpoint of nothing done and already locked by the process that
 makes it, so of several that start at one place one gets it. History lines are written before the
@@ -31,9 +31,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from fairopt.errors import InvalidInput
+from fl_runtime.configuration.input_hashes import check_inputs
 from fl_runtime.configuration.schema import Config
-from fl_runtime.configuration.toml_files import check_config, digest, dump_toml, read_toml
-from fl_runtime.history import encode_row
+from fl_runtime.configuration.toml_files import (
+    arm_configs,
+    check_config,
+    digest,
+    dump_toml,
+    read_toml,
+)
+from fl_runtime.history import History, encode_row, history_of
 from fl_runtime.running.checkpoint import load_checkpoint, save_checkpoint
 
 CONFIG = "config.toml"
@@ -109,7 +116,6 @@ class RunFolder:
             raise InvalidInput(
                 "checkpoint", str(self.path), f"made with the {CONFIG} beside it, which has changed"
             )
-        _warn_of_versions(config.versions)
         return record
 
     def rounds_done(self, progress: Mapping[str, Any]) -> int:
@@ -117,22 +123,54 @@ class RunFolder:
         counted = (self.path / HISTORY).read_bytes()[: progress["history_bytes"]]
         return sum(line.startswith(b'{"event":"round"') for line in counted.splitlines())
 
-    @contextmanager
-    def writer(self, progress: Mapping[str, Any]) -> Iterator[Writer]:
-        """The only writer of this run, from a checkpoint on.
+    def history(self, config: Config) -> History:
+        """The rows of this run, also while it is being written.
+
+        A history holds at least the lines of the checkpoint before it, and they are what they were.
+        Whole lines that follow are read as well, unless the run is finished: then there are none.
 
         Raises:
-            InvalidInput: Another process is writing, or the history is not what the checkpoint
-                counted; nothing has been cut off then.
+            InvalidInput: The checkpoint is damaged or belongs to another configuration, or the
+                history is not what it counted.
         """
+        progress, path = self.progress(config), self.path / HISTORY
         try:
-            with _opened(self.path) as (history, timing):
-                counted = _counted(history, progress, self.path)
-                history.truncate()
-                yield Writer(self, history, timing, counted)
-        except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-            reason = f"a run whose files can be written ({error.filename}: {error.strerror})"
-            raise InvalidInput("DIR", str(self.path), reason) from error
+            content = path.read_bytes()
+        except OSError as error:
+            raise InvalidInput("history", str(path), f"a readable file ({error})") from error
+        rest = content[_counted(content, progress, self.path)[0] :]
+        if rest and progress["finished"] == len(arm_configs(config)) * len(config.run.seeds):
+            raise InvalidInput("history", str(path), "one that ends with the lines of its run")
+        return history_of(content[: content.rfind(b"\n") + 1], path)
+
+    def summary(self) -> dict[str, Any]:
+        """The figures of a finished run, as `write_summary` wrote them."""
+        return json.loads((self.path / SUMMARY).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+    @contextmanager
+    def taken_up(self) -> Iterator[tuple[Config, dict[str, Any], Writer]]:
+        """Configuration, last checkpoint, and the only writer of this run from there on.
+
+        Nothing is read before this process is the only one that may write.
+
+        Raises:
+            InvalidInput: Another process is writing, a file is damaged, the history is not what the
+                checkpoint counted, or its data have changed; nothing has been cut off then.
+        """
+        with ExitStack() as files:
+            try:
+                history, timing = files.enter_context(_opened(self.path))
+            except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+                reason = f"a run whose files can be written ({error.filename}: {error.strerror})"
+                raise InvalidInput("DIR", str(self.path), reason) from error
+            config = self.config()
+            progress = self.progress(config)
+            _warn_of_versions(config.versions)
+            check_inputs(config)
+            size, counted = _counted(history.read(), progress, self.path)
+            history.seek(size)
+            history.truncate()
+            yield config, progress, Writer(self, history, timing, counted)
 
 
 @dataclass
@@ -268,14 +306,14 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
         yield history, timing
 
 
-def _counted(history: BinaryIO, progress: Mapping[str, Any], path: Path) -> Any:
-    """The running hash of the lines a checkpoint counts, with the file positioned after them."""
-    prefix = history.read(progress["history_bytes"])
-    counted = hashlib.sha256(prefix)
+def _counted(content: bytes, progress: Mapping[str, Any], path: Path) -> tuple[int, Any]:
+    """How many bytes of a history its checkpoint counts, and the running hash of them."""
+    size = progress["history_bytes"]
+    counted = hashlib.sha256(content[:size])
     if counted.hexdigest() != progress["history_hash"]:
         requirement = "one that begins with the lines its checkpoint counted; it was changed"
         raise InvalidInput("history", str(path / HISTORY), requirement)
-    return counted
+    return size, counted
 
 
 def _warn_of_versions(recorded: Mapping[str, str]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from fl_runtime.algorithms.base import ServerState
+from fl_runtime.running.account import Account
 from fl_runtime.running.checkpoint import to_device
 from fl_runtime.running.stopping import Patience
 from fl_runtime.simulation.clock import PendingJob, PendingJobs
@@ -32,6 +33,8 @@ class RunState:
         pending: Jobs in flight, with the results that have been computed ahead.
         patience: What early stopping remembers.
         finished: Tasks that have reached their targets, in a run that stops at them.
+        account: What became of the jobs that are not in flight; None in a run that an earlier
+            version began, which kept none.
     """
 
     state: ServerState
@@ -41,6 +44,12 @@ class RunState:
     pending: PendingJobs = ()
     patience: Patience = Patience()  # noqa: RUF009
     finished: tuple[str, ...] = ()
+    account: Account | None = Account()  # noqa: RUF009
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a job in flight ends at this very moment."""
+        return bool(self.pending) and self.pending[0].finish <= self.now
 
     def tree(self) -> dict[str, Any]:
         """Plain values and tensors; a tensor that several jobs share stays one object."""
@@ -52,6 +61,7 @@ class RunState:
             "flights": [_pending_tree(entry) for entry in self.pending],
             "patience": _plain(self.patience),
             "finished": list(self.finished),
+            "account": None if self.account is None else _plain(self.account),
         }
 
     @classmethod
@@ -74,6 +84,7 @@ class RunState:
             pending=tuple(_pending_job(each) for each in tree["flights"]),
             patience=Patience(**tree["patience"]),
             finished=tuple(tree.get("finished", ())),
+            account=None if tree.get("account") is None else Account(**tree["account"]),
         )
 
 
@@ -87,6 +98,7 @@ def _pending_tree(entry: PendingJob) -> dict[str, Any]:
         "job": _plain(entry.job),
         "update": None if entry.update is None else _plain(entry.update),
         "begin": entry.begin,
+        "tie": entry.tie,
     }
 
 
@@ -100,6 +112,7 @@ def _pending_job(tree: Mapping[str, Any]) -> PendingJob:
         job=Job(**tree["job"]),
         update=None if tree["update"] is None else Update(**tree["update"]),
         begin=tree["begin"],
+        tie=tree.get("tie", 0.0),
     )
 
 

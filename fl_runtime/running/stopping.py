@@ -50,10 +50,18 @@ class Patience:
         return rule is not None and self.waited >= rule.patience
 
 
-def is_over(config: Config, server_round: int, now: float) -> bool:
-    """Whether a run ends after that many rounds, at that virtual time, whatever its figures."""
+def is_over(config: Config, server_round: int, now: float, *, due: bool = False) -> bool:
+    """Whether a run ends after that many rounds, at that virtual time, whatever its figures.
+
+    Args:
+        config: With the numbers that it ends by.
+        server_round: Rounds so far.
+        now: Virtual time.
+        due: Whether a job in flight ends at this very moment: then time is not up.
+    """
     rounds, limit = config.run.num_server_rounds, config.run.time_limit
-    return server_round >= (rounds or math.inf) or now >= (limit or math.inf)
+    time_is_up = now >= (limit or math.inf) and not due
+    return server_round >= (rounds or math.inf) or time_is_up
 
 
 def targets_of(config: Config) -> dict[str, float]:

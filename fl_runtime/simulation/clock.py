@@ -1,9 +1,9 @@
 """Virtual time: when each job ends and how; what the server waits for is in `sync_policies`.
 
-Jobs in flight are a queue ordered by (finish, number); the number is that of dispatch, so equal
-times keep the order in which jobs were sent. A client trains its jobs one after the other: a new
-one begins when its last one ends. Nothing here looks at a real clock, so a run repeats exactly on
-any machine.
+Jobs in flight are a queue ordered by (finish, tie, number): jobs that end at one moment come in an
+order that is drawn, so no client is favoured by its number. A client trains its jobs one after the
+other: a new one begins when its last one ends. Nothing here looks at a real clock, so a run repeats
+exactly on any machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fl_runtime.random_streams import stream
 from fl_runtime.simulation.delays import DelayModel, Delays
 from fl_runtime.training.job import Job, Update
 
-Fate = Literal["answers", "drops out", "fails"]
+Fate = Literal["answers", "answers too late", "drops out", "fails"]
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,14 @@ class PendingJob:
         finish: Virtual time at which the server hears of it, or of its loss.
         number: How many jobs were sent before it.
         dispatch_index: Number of the dispatch that sent it, counted from 0.
-        fate: `answers`; `drops out` (no answer, noticed when one was due); or `fails` (lost at a
-            random time during training, noticed at once).
+        fate: `answers`; `answers too late` (its round is over, and it has been counted as
+            discarded: it only keeps its client busy); `drops out` (no answer, noticed when one was
+            due); or `fails` (lost at a random time during training, noticed at once).
         job: What the client was sent.
         update: The answer, once it has been computed (results are kept here until they are due).
         begin: Virtual time at which its client begins it.
+        tie: Uniform number that decides among jobs that end at one moment, one per client and
+            dispatch.
     """
 
     finish: float
@@ -46,15 +49,16 @@ class PendingJob:
     job: Job
     update: Update | None = None
     begin: float = 0.0
+    tie: float = 0.0
 
 
 PendingJobs = tuple[PendingJob, ...]
-"""Jobs in flight, ordered by finish and number."""
+"""Jobs in flight, ordered by finish, tie and number."""
 
 
 def queue(pending: Sequence[PendingJob]) -> PendingJobs:
     """The pending jobs in the order in which the server hears of them."""
-    return tuple(sorted(pending, key=lambda entry: (entry.finish, entry.number)))
+    return tuple(sorted(pending, key=lambda entry: (entry.finish, entry.tie, entry.number)))
 
 
 def withdraw(pending: Sequence[PendingJob], tasks: Collection[str], now: float) -> PendingJobs:
@@ -92,7 +96,7 @@ class Timing:
             its duration.
 
     Draws are addressed by seed, dispatch index and client, so arms that send jobs to the same
-    clients at the same dispatch see the same delays.
+    clients at the same dispatch see the same delays, and the same order of jobs that end together.
     """
 
     delay: DelayModel
@@ -126,6 +130,7 @@ class Timing:
             free[entry.job.client] = max(free.get(entry.job.client, now), entry.finish)
         draws: list[_Draws] = []
         given: Counter[int] = Counter()
+        ties = stream(seed, "ties", dispatch_index).random(self.slowness.size)
         sent: list[PendingJob] = []
         for job in jobs:
             if given[job.client] == len(draws):
@@ -138,8 +143,17 @@ class Timing:
             if fate == "fails":
                 length *= float(draw.completed[job.client])
             finish = free[job.client] = begin + length
-            place = number + len(sent)
-            sent.append(PendingJob(finish, place, dispatch_index, fate, job, begin=begin))
+            sent.append(
+                PendingJob(
+                    finish,
+                    number + len(sent),
+                    dispatch_index,
+                    fate,
+                    job,
+                    begin=begin,
+                    tie=float(ties[job.client]),
+                )
+            )
         return queue((*pending, *sent))
 
     def later(self, now: float, seed: int, dispatch_index: int) -> float:

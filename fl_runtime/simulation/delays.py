@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
 from fl_runtime.validation_errors import check_at_least, check_positive
+from fl_runtime.whole_numbers import largest_remainders
 
 Delays = NDArray[np.float64]
 
@@ -172,15 +173,13 @@ def dealt_speeds(
 ) -> Delays:
     """(num_clients,) delay factors: classes of those shares, dealt at random.
 
-    Class sizes are the shares rounded by largest remainders, so they do not depend on luck.
+    Class sizes are the shares rounded by largest remainders, so they do not depend on luck. Shares
+    count as the decimals that somebody wrote: of equal remainders those of the first classes win.
 
     Example:
         >>> rng = np.random.default_rng(0)
         >>> sorted(dealt_speeds([0.25, 0.5, 0.25], [1.3, 1.0, 0.7], 6, rng).tolist())
         [0.7, 1.0, 1.0, 1.0, 1.3, 1.3]
     """
-    exact = np.array(shares) / sum(shares) * num_clients
-    sizes = np.floor(exact).astype(np.int64)
-    most = np.argsort(sizes - exact, kind="stable")[: num_clients - int(sizes.sum())]
-    sizes[most] += 1
+    sizes = largest_remainders(shares, num_clients)
     return rng.permutation(np.repeat(np.array(factors, dtype=np.float64), sizes))

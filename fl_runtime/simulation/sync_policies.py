@@ -6,7 +6,7 @@ A barrier waits for the jobs of its latest dispatch, an asynchronous server for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from fl_runtime.simulation.clock import PendingJob, PendingJobs
@@ -19,8 +19,8 @@ class Arrivals:
     Attributes:
         time: Virtual time at the end of the wait.
         answered: Jobs whose answers count, in the order in which the algorithm gets them.
-        lost: Jobs that dropped out or failed.
-        discarded: How many jobs answer too late to count.
+        lost: Jobs that dropped out or failed, of this dispatch or an earlier one.
+        discarded: How many jobs of this dispatch answer too late to count.
         ahead: Jobs still in flight whose answers will count: worth computing in the same stack.
         left: All jobs still in flight.
         over: Whether the algorithm goes on even if nothing was answered.
@@ -58,8 +58,9 @@ class SyncPolicy(Protocol):
 class Barrier:
     """Wait for the jobs of the latest dispatch: for all, or for the first so many clients.
 
-    A client counts with its last answer. What is answered later is discarded, but its client is
-    busy until then. If fewer answer than are wanted, the barrier opens when the last should have.
+    A client counts with its last answer; among clients that end together those with the lower draws
+    (`PendingJob.tie`) are first. What is answered later is discarded, but its client is busy until
+    then. If fewer answer than are wanted, the barrier opens when the last should have.
 
     Attributes:
         first: Clients that are enough; None for all.
@@ -86,29 +87,38 @@ class Barrier:
             counted += early
             waited_for += early if enough else group
         time = max((entry.finish for entry in waited_for), default=otherwise)
+        ended = [entry for entry in pending if entry.finish <= time]
         answering = [entry for entry in mine if entry.fate == "answers"]
         return Arrivals(
             time=time,
             answered=tuple(sorted(counted, key=lambda entry: entry.number)),
-            lost=tuple(entry for entry in mine if entry.fate != "answers" and entry.finish <= time),
+            lost=tuple(entry for entry in ended if entry.fate in ("drops out", "fails")),
             discarded=len(answering) - len(counted),
             ahead=(),
-            left=tuple(entry for entry in pending if entry.finish > time),
+            left=tuple(_too_late(entry) for entry in pending if entry.finish > time),
             over=True,
         )
 
     def _early(self, group: Sequence[PendingJob]) -> tuple[list[PendingJob], bool]:
         """The answers that count, and whether they are as many as are wanted."""
         answering = [entry for entry in group if entry.fate == "answers"]
-        last = {entry.job.client: entry.finish for entry in answering}
+        last = {entry.job.client: (entry.finish, entry.tie) for entry in answering}
         early = sorted(last, key=lambda client: last[client])[: self.first]
         counted = [entry for entry in answering if entry.job.client in early]
         return counted, self.first is not None and len(early) == self.first
 
 
+def _too_late(entry: PendingJob) -> PendingJob:
+    """A job that is still in flight when its barrier has opened: its answer is discarded."""
+    return replace(entry, fate="answers too late") if entry.fate == "answers" else entry
+
+
 @dataclass(frozen=True)
 class NextArrival:
-    """Wait for the next job to end, whichever it is; jobs that end together come one by one."""
+    """Wait for the next job to end, whichever it is.
+
+    Jobs that end together come one by one, in the order of their draws (`PendingJob.tie`).
+    """
 
     @property
     def may_discard(self) -> bool:

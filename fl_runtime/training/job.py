@@ -9,10 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fl_runtime.training.stacks import Row
 from fl_runtime.training.task import Params
-
-PRIVATE = "private"
-"""What a job echoes whose result stays on the client: nothing is sent."""
 
 
 @dataclass(frozen=True)
@@ -69,4 +67,6 @@ class Update:
     @property
     def is_finite(self) -> bool:
         """Whether every entry of the difference is a finite number."""
+        if isinstance(self.delta, Row):
+            return self.delta.is_finite
         return all(bool(torch.isfinite(value).all()) for value in self.delta.values())

@@ -6,8 +6,9 @@ gradient of the trunk is the direction that a method (FairGrad, say) chooses fro
 
 Jobs of one client with a `joint` option are trained together, one update each: the difference of
 the trunk is the same in all of them, that of the head is the task's own. So an executor's caller
-sees one update per job, as always. A task with fewer batches than another is absent from the last
-steps.
+sees one update per job, as always; so is it with the optimiser's state, of which a job brings and
+an update takes along that of the trunk and of its own head. A task with fewer batches than another
+is absent from the last steps.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from fl_runtime.training.directions import Direction, outcome
 from fl_runtime.training.job import Job
 from fl_runtime.training.job_options import JobOptions
 from fl_runtime.training.local_training import Trained, batch_loss, index_batches, pull
-from fl_runtime.training.optimizers import make_optimizer, optimizer_state
+from fl_runtime.training.optimizers import make_optimizer, optimizer_state, renamed
 from fl_runtime.training.task import Examples, LocalTraining, Params, Task
 
 
@@ -37,7 +38,8 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
 
     Args:
         tasks: The task of every job; their local settings agree.
-        jobs: Jobs of one client with one `joint` table; their payloads agree in the shared entries.
+        jobs: Jobs of one client with one `joint` table; their payloads, and the optimiser's state
+            that they bring, agree in the shared entries.
 
     Returns:
         Per job what changed. Of a client's jobs, the first one's metrics count the steps by
@@ -56,7 +58,11 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
     anchors = model.named_alike(
         [options.anchor or job.payload for options, job in zip(all_options, jobs, strict=True)]
     )
-    kept = {key: value for job in jobs for key, value in job.client_state.items()}
+    kept = {
+        name: value
+        for k, job in enumerate(jobs)
+        for name, value in renamed(job.client_state, model.names(k)).items()
+    }
     optimizer = make_optimizer(model.named, settings, kept)
     totals, counts = [0.0] * len(jobs), Counter[str]()
     for number, batches in enumerate(_batches(jobs, examples, settings)):
@@ -80,7 +86,7 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
         Trained(
             delta=model.delta(k, job),
             metrics={"train_loss": losses_seen[k], **(counts if k == 0 else {})},
-            client_state={**job.client_state, **state},
+            client_state={**job.client_state, **renamed(state, model.own_names(k))},
             num_examples=len(examples[k]),
         )
         for k, job in enumerate(jobs)
@@ -117,13 +123,21 @@ class _Shared:
     def named_alike(self, models: Sequence[Params]) -> dict[str, Tensor]:
         """Entries of one model per task under the names of the leaves; the trunk's of the first."""
         trunk = {key: value for key, value in models[0].items() if key in self.trunk}
-        mine = zip(self.tasks, models, strict=True)
         return trunk | {
-            f"{task.name}|{key}": value
-            for task, model in mine
-            for key, value in model.items()
-            if key not in self.trunk
+            name: model[key]
+            for k, model in enumerate(models)
+            for key, name in self.names(k).items()
+            if key not in self.trunk and key in model
         }
+
+    def names(self, k: int) -> dict[str, str]:
+        """Names of the leaves by those of the entries of model k."""
+        mine = {key: f"{self.tasks[k].name}|{key}" for key in self.heads[k]}
+        return {**{key: key for key in self.trunk}, **mine}
+
+    def own_names(self, k: int) -> dict[str, str]:
+        """Names of the entries of model k by those of the leaves."""
+        return {name: key for key, name in self.names(k).items()}
 
     def logits(self, k: int, features: Tensor) -> Tensor:
         """Task k on a batch."""

@@ -26,7 +26,7 @@ class Trained:
         num_examples: Examples trained on, repeats counted.
     """
 
-    delta: dict[str, Tensor]
+    delta: Params
     metrics: dict[str, float]
     client_state: Mapping[str, Tensor]
     num_examples: int

@@ -9,8 +9,9 @@ AdamW with decoupled decay: :math:`w \leftarrow (1 - \eta\lambda) w`, then
 :math:`w \leftarrow w - \eta \, \hat m / (\sqrt{\hat s} + \epsilon)` with
 :math:`\hat m = m / (1 - \beta_1^t)`, :math:`\hat s = s / (1 - \beta_2^t)`.
 
-State that a client keeps is a flat mapping of tensors, ``optimizer:<what>:<entry>``, on whatever
-device it was made; whatever else the client keeps passes through.
+State that a client keeps is a flat mapping of tensors, ``optimizer:<what>:<entry>`` with the name
+that the entry has in its model, on whatever device it was made; whatever else the client keeps
+passes through.
 
 Source: Sutskever et al. 2013 (momentum forms), Loshchilov and Hutter 2019 (arXiv 1711.05101).
 """
@@ -23,6 +24,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from fl_runtime.training.stacks import Stack
 from fl_runtime.training.task import LocalTraining
 
 BETAS = (0.9, 0.999)
@@ -40,7 +42,6 @@ SLOTS: Mapping[str, tuple[str, ...]] = {
 }
 """Tensors per entry that an optimiser remembers, as PyTorch names them."""
 
-Stack = dict[str, Tensor]
 Kept = Mapping[str, Tensor]
 
 
@@ -91,6 +92,32 @@ def optimizer_state(
     }
 
 
+def entry_of(name: str) -> str:
+    """The entry that kept state is about; empty for what is no optimiser state.
+
+    Example:
+        >>> entry_of("optimizer:exp_avg:3.weight"), entry_of("optimizer:step:a task|3.weight")
+        ('3.weight', 'a task|3.weight')
+    """
+    word, _, rest = name.partition(":")
+    return rest.partition(":")[2] if word == STATE else ""
+
+
+def renamed(kept: Kept, names: Mapping[str, str]) -> dict[str, Tensor]:
+    """Kept optimiser state of some entries, under other names of these.
+
+    Args:
+        kept: What a client keeps.
+        names: New names by old ones; what is about no entry of these is left out.
+    """
+    return {
+        name.removesuffix(entry) + names[entry]: value
+        for name, value in kept.items()
+        for entry in [entry_of(name)]
+        if entry in names
+    }
+
+
 class StackedOptimizer:
     """The same steps for entries with a leading client axis; clients may stand still."""
 
@@ -129,9 +156,15 @@ class StackedOptimizer:
             slope = move = slope.add(value, alpha=settings.weight_decay)
         if settings.momentum:
             speed = self._slots["momentum_buffer", key]
-            _assign(speed, torch.add(slope, speed, alpha=settings.momentum), moving)
+            if moving is None:
+                torch.add(slope, speed, alpha=settings.momentum, out=speed)
+            else:
+                _assign(speed, torch.add(slope, speed, alpha=settings.momentum), moving)
             move = slope.add(speed, alpha=settings.momentum) if settings.nesterov else speed
-        _assign(value, value.sub(move, alpha=settings.learning_rate), moving)
+        if moving is None:
+            value.sub_(move, alpha=settings.learning_rate)
+        else:
+            _assign(value, value.sub(move, alpha=settings.learning_rate), moving)
 
     def _adamw(self, key: str, value: Tensor, slope: Tensor, moving: Tensor | None) -> None:
         """Adam with decoupled weight decay, each client at its own step number."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -23,6 +24,12 @@ from fl_runtime.random_streams import stream
 
 Params = Mapping[str, Tensor]
 """Floating-point entries of a model's state by name."""
+
+
+EVALUATION_BUDGET = 64 * 2**20
+"""Bytes of what a model makes of the examples that are evaluated at a time."""
+
+FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -144,15 +151,46 @@ class Task:
         """Parameters with all other entries of the model's state as they were at the start."""
         return {**self.fixed, **params}
 
+    @cached_property
+    def evaluation_batch(self) -> int:
+        """Examples that are evaluated at a time: as many as fit into `EVALUATION_BUDGET`."""
+        return max(1, EVALUATION_BUDGET // (FLOAT_BYTES * max(1, numbers_saved(self))))
+
     def evaluate(self, params: Params, examples: Examples) -> Evaluation:
-        """Loss and accuracy of a model of this task."""
+        """Loss and accuracy of a model of this task.
+
+        A set that is too large for `EVALUATION_BUDGET` is evaluated in batches, whose sums are
+        added up in float64.
+        """
         load_params(self.model, self.complete(params))
         self.model.eval()
+        count, size = len(examples), self.evaluation_batch
+        reduction = "mean" if count <= size else "sum"
+        loss = torch.zeros((), dtype=torch.float64, device=examples.labels.device)
+        hits = torch.zeros_like(loss)
         with torch.no_grad():
-            logits = self.model(examples.features)
-            loss = nn.functional.cross_entropy(logits, examples.labels)
-            hits = (logits.argmax(dim=1) == examples.labels).double().mean()
-        return Evaluation(float(loss), float(hits))
+            for first in range(0, count, size):
+                labels = examples.labels[first : first + size]
+                logits = self.model(examples.features[first : first + size])
+                loss += nn.functional.cross_entropy(logits, labels, reduction=reduction)
+                hits += (logits.argmax(dim=1) == labels).sum()
+        return Evaluation(float(loss) / (1 if reduction == "mean" else count), float(hits) / count)
+
+
+def numbers_saved(task: Task) -> int:
+    """Numbers that the backward pass needs per example, parameters not counted, as measured."""
+    sizes: list[int] = []
+    owned = {value.data_ptr() for value in task.model.parameters()}
+
+    def note(tensor: Tensor) -> Tensor:
+        sizes.append(0 if tensor.data_ptr() in owned else tensor.numel())
+        return tensor
+
+    task.model.eval()  # so that nothing is drawn, and no statistics run
+    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+    with torch.enable_grad(), hooks:
+        task.model(task.validation.features[:1])
+    return sum(sizes)
 
 
 def make_task(

@@ -1,7 +1,10 @@
 """A small model of asynchronous training: requests in flight, a buffer, versions, no staleness cap.
 
 One task keeps R requests in flight. An update that arrives is `staleness` = versions made since its
-request was sent; b updates make a version; then one request is sent with the present version.
+request was sent; b updates make a version; then one request is sent with the present version, also
+where others end at the same moment. The order of requests that end together is drawn.
+
+The runtime is not imported here: its loop is tested to be such a process.
 """
 
 from __future__ import annotations
@@ -25,10 +28,11 @@ class PendingRequest:
     number: int
     version: int
     arrivals: int
+    tie: float
 
     def __lt__(self, other: PendingRequest) -> bool:
-        """Earlier finish first, earlier sent where they tie."""
-        return (self.finish, self.number) < (other.finish, other.number)
+        """Earlier finish first, the lower draw where they tie."""
+        return (self.finish, self.tie) < (other.finish, other.tie)
 
 
 @dataclass
@@ -44,6 +48,7 @@ class Process:
         reissue: Requests sent after each arrival, as a function of those in flight.
         stamp_when_started: Take the version when a client starts, not when the request is sent
             (wrong: the request carries its model).
+        ties: Of the order of requests that end together.
     """
 
     requests: int
@@ -53,6 +58,7 @@ class Process:
     clients: int = 0
     reissue: Callable[[int, int], int] = lambda target, pending: target - pending
     stamp_when_started: bool = False
+    ties: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     pending: list[PendingRequest] = field(default_factory=list)
     free_at: dict[int, float] = field(default_factory=dict)
     starts: dict[int, float] = field(default_factory=dict)
@@ -90,7 +96,9 @@ class Process:
         if self.stamp_when_started:
             self.starts[self.sent] = start
         version = self.arrived // self.buffer
-        heapq.heappush(self.pending, PendingRequest(finish, self.sent, version, self.arrived))
+        tie = float(self.ties.random())
+        request = PendingRequest(finish, self.sent, version, self.arrived, tie)
+        heapq.heappush(self.pending, request)
         self.sent += 1
 
 

@@ -1,4 +1,8 @@
-"""FedAST's staleness: its mean, the cases where the mean says little, and its missing bound."""
+"""FedAST's staleness: its mean, the cases where the mean says little, and its missing bound.
+
+All of it is about the model of `requests_in_flight`. That `fl_runtime`'s loop obeys the same law is
+tested on that loop, in `tests/fl_runtime/algorithms/test_staleness.py`.
+"""
 
 from __future__ import annotations
 
@@ -119,8 +123,8 @@ def in_rounds(R: int, b: int, law: Delays, rng: Any, clients: int = 0) -> Proces
 CLAIMS = (
     Claim(
         "arrivals-during-flights-add-up",
-        "with R requests in flight every arrival is seen by the R - 1 other requests, whatever the "
-        "delays",
+        "model of an asynchronous server that sends one request at every arrival: with R requests "
+        "in flight every arrival is seen by the R - 1 other requests, whatever the delays",
         r"\sum_{\text{requests}} \#\{\text{other arrivals while in flight}\} = (R - 1) T",
         OWN,
         IDENTITY,
@@ -133,8 +137,8 @@ CLAIMS = (
     ),
     Claim(
         "mean-staleness",
-        "with R requests in flight and a buffer of b the mean staleness tends to (R - 1) / b, "
-        "whatever the law of independent delays with a finite mean",
+        "in that model, with a buffer of b, the mean staleness tends to (R - 1) / b, whatever the "
+        "law of independent delays with a finite mean and the order of what ends together",
         r"\lim_{T\to\infty} \frac1T \sum_t \tau_t = \frac{R - 1}{b}",
         f"{OWN}; {FEDAST}",
         LIMIT,

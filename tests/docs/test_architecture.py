@@ -36,10 +36,10 @@ def test_every_hop_is_a_function_of_its_file() -> None:
     assert wrong_hops(PAGE) == []
 
 
-@pytest.mark.parametrize("change", [("`gram`", "`grams`"), ("loop.py", "loops.py")])
+@pytest.mark.parametrize("change", [("`gram`", "`grams`"), ("step.py", "steps.py")])
 def test_a_wrong_hop_is_found(change: tuple[str, str]) -> None:
     page = (
-        "| 1 | `fl_runtime/running/loop.py` | `step` |\n| 2 | `fairopt/torch/updates.py` | `gram` |"
+        "| 1 | `fl_runtime/running/step.py` | `step` |\n| 2 | `fairopt/torch/updates.py` | `gram` |"
     )
     assert wrong_hops(page) == []
     assert len(wrong_hops(page.replace(*change))) == 1

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from fl_runtime.__main__ import app, free_folder
 from fl_runtime.running import checkpoint
-from fl_runtime.running.run_folder import HISTORY, RunFolder, Writer
+from fl_runtime.running.run_folder import CHECKPOINT, HISTORY, RunFolder, Writer
 from tests.fl_runtime.small import TOML
 from tests.forked import start
 
@@ -73,17 +73,20 @@ def test_compare_pairs_two_runs(toml: Path, tmp_path: Path) -> None:
     assert list(json.loads(text)["arms"]) == arms
 
 
-def test_compare_leaves_out_what_is_not_finished(toml: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    call("run", toml, "--out", out, "--set", "num-server-rounds=2")
-    lines = (out / HISTORY).read_text().splitlines(keepends=True)
-    (out / HISTORY).write_text("".join(lines[:-1]))
-    code, text, err = call("compare", out, "--json")
+def test_compare_leaves_out_what_is_not_finished(
+    toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("run", toml, "--set", "num-server-rounds=3", "--out")
+    assert call(*words, tmp_path / "whole")[0] == 0
+    for name, events in (("late", rows_in(tmp_path / "whole") - 2), ("early", 2)):
+        with monkeypatch.context() as patch:
+            stopping_after(patch, events, lambda: signal.raise_signal(signal.SIGTERM))
+            assert call(*words, tmp_path / name)[0] == 128 + signal.SIGTERM
+    code, text, err = call("compare", tmp_path / "late", "--json")
     assert code == 0
     assert "1 of 4 runs are left out" in err
     assert json.loads(text)["arms"]["random"]["seeds"] == [0]
-    (out / HISTORY).write_text("".join(lines[:2]))
-    code, _, err = call("compare", out)
+    code, _, err = call("compare", tmp_path / "early")
     assert (code, err.count("\n")) == (2, 1)
     assert "resume it first" in err
 
@@ -111,7 +114,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "damage", ["no config", "no history", "history folder", "odd row", "empty"]
+    "damage",
+    ["no config", "no history", "history folder", "odd row", "empty", "edited", "no checkpoint"],
 )
 def test_damaged_folders_are_one_line(finished: Path, tmp_path: Path, damage: str) -> None:
     out = tmp_path / "run"
@@ -129,7 +133,11 @@ def test_damaged_folders_are_one_line(finished: Path, tmp_path: Path, damage: st
             history.write_text('{"event":"round","arm":[1],"seed":0}\n')
         case "empty":
             history.write_text("")
-    for command in ("resume", "plot", "compare"):
+        case "edited":
+            history.write_text(history.read_text().replace('"min_take_up":', '"min_take_up":1'))
+        case "no checkpoint":
+            (out / CHECKPOINT).unlink()
+    for command in ("resume", "plot", "compare", "results"):
         code, printed, err = call(command, out)
         assert (code, printed, err.count("\n")) == (2, "", 1), (command, err)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -44,24 +45,68 @@ def settings(
 
 
 def rows_of(history: History) -> list[dict[str, Any]]:
+    """What rows of arms in rounds have as well."""
     rows = history.rounds(history.arms[0], 0)
-    return [{key: value for key, value in row.items() if key != "arm"} for row in rows]
+    return [
+        {k: value for k, value in row.items() if k != "arm" and not k.endswith("num-updates")}
+        for row in rows
+    ]
 
 
+def figures(row: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of a row."""
+    return {key: value for key, value in row.items() if key != "event"}
+
+
+@pytest.mark.filterwarnings("ignore:arm .* is asynchronous:UserWarning")
 @pytest.mark.parametrize("executor", ["sequential", "stacked"])
-def test_a_buffer_of_all_clients_is_the_synchronous_arm(executor: str) -> None:
+def test_the_first_buffer_of_all_equal_clients_is_a_round_of_federated_averaging(
+    executor: str,
+) -> None:
+    """The same figures but for rounding, since updates are added in another order.
+
+    From then on a client is sent its next job when its answer arrives, so all but the last of them
+    get the model that the buffer has not changed yet: their mean staleness is 5 / 6.
+    """
     how = {"run_": {"executor": executor}}
-    buffered = run(settings("fed-buff", buffer_size=6, exponent=0.0, **how))
-    in_rounds = run(settings("random", **how))
-    assert rows_of(buffered) == rows_of(in_rounds)
+    buffered = rows_of(run(settings("fed-buff", buffer_size=6, exponent=0.0, **how)))
+    in_rounds = rows_of(run(settings("random", **how)))
+    assert figures(buffered[0]) == pytest.approx(figures(in_rounds[0]), rel=1e-5)
+    assert [row["virtual_time"] for row in buffered] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert [row["staleness_mean"] for row in buffered] == [0.0, *[5 / 6] * 5]
+    assert [row["num-clients"] for row in buffered] == [6] * 6
 
 
 def test_unequal_delays_tell_the_two_apart() -> None:
-    """The negative control of the test above: with staleness the histories must differ."""
+    """The negative control of the test above: the first answers are not those of all clients."""
     clients = {"delay": TAIL}
-    buffered = run(settings("fed-buff", buffer_size=3, exponent=0.0, clients=clients))
-    assert rows_of(buffered) != rows_of(run(settings("random", clients=clients)))
-    assert max(row["staleness_max"] for row in rows_of(buffered)) > 0
+    buffered = rows_of(run(settings("fed-buff", buffer_size=6, exponent=0.0, clients=clients)))
+    in_rounds = rows_of(run(settings("random", clients=clients)))
+    assert figures(buffered[0]) != pytest.approx(figures(in_rounds[0]), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "clients", "warned"),
+    [
+        ("fed-buff", {}, True),
+        ("fed-async", {"dropout": 0.5}, True),
+        ("fed-ast", {"speeds": {"shares": [1.0], "factors": [2.0]}}, True),
+        ("fed-ast", {"speeds": {"shares": [0.5, 0.5], "factors": [1.0, 2.0]}}, False),
+        ("fed-async", {"delay": TAIL}, False),
+        ("random", {}, False),
+    ],
+)
+def test_answers_that_all_come_together_are_warned_about(
+    algorithm: str, clients: dict[str, Any], warned: bool
+) -> None:
+    config = settings(algorithm, clients=clients)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_all_arms(config)
+    texts = [str(each.message) for each in caught]
+    assert len(texts) == warned
+    assert all(f'arm "{algorithm}" is asynchronous' in text for text in texts)
+    assert not any("\n" in text for text in texts)
 
 
 def hand_state(value: float = 1.0) -> AsynchronousState:

@@ -164,6 +164,20 @@ def test_the_released_variant_with_alpha_one_is_importance_weighted_random() -> 
     )
 
 
+def test_the_released_variant_counts_tasks_that_are_not_finished() -> None:
+    """With C = 0.5 of two tasks P = 0.25, and 0.5 once one of them is finished."""
+    shares = data_shares(FEDERATION)
+    for finished, chance in (((), 0.25), (("iris",), 0.5)):
+        rest = FEDERATION.without(finished)
+        for job in QFFLReleased().dispatch(START, rest, 0.0)[1]:
+            expected = shares[job.client, 0 if job.task == "wine" else 1] / chance
+            assert job.config["echo"]["released_weight"] == pytest.approx(expected)
+    assert_same_models(
+        after_start(QFFLReleased(alpha=1.0), rest),
+        after_start(RandomAllocation(aggregation="importance"), rest),
+    )
+
+
 def test_the_released_variant_with_everybody_on_one_task_is_fed_avg() -> None:
     alone = Federation(FEDERATION.tasks[:1], 8, 1.0, np.ones((8, 1), dtype=bool))
     start = ServerState.initial(alone, 0)

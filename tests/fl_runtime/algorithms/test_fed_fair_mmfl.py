@@ -90,6 +90,17 @@ def test_round_robin_visits_every_task_in_turn() -> None:
     assert turns[0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
+def test_round_robin_shares_clients_among_unfinished_tasks_alone() -> None:
+    wine = FEDERATION.tasks[0]
+    tasks = tuple(replace(wine, name=name) for name in "abc")
+    rest = Federation(tasks, 8, 1.0, np.ones((8, 3), dtype=bool)).without({"b"})
+    for server_round in range(4):
+        turn = RoundRobin().probabilities(replace(STATE, server_round=server_round), rest)
+        assert turn.sum(axis=0).tolist() == [4.0, 0.0, 4.0]
+    nobody = rest.without({"a", "c"})
+    assert not RoundRobin().probabilities(STATE, nobody).any()
+
+
 def test_shares_of_clients_are_decimal() -> None:
     federation = assemble(config(), seed=0).federation
     for share, count in ((0.29, 29), (0.57, 57), (0.58, 58)):

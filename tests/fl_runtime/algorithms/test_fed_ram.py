@@ -10,6 +10,7 @@ import torch
 
 from fairopt import InvalidInput
 from fl_runtime.algorithms import FedRAM
+from fl_runtime.algorithms.client_models import ClientModels
 from fl_runtime.algorithms.fed_ram_jobs import StagedJobs
 from fl_runtime.algorithms.fed_ram_state import FedRAMState, losses_of
 from fl_runtime.configuration.schema import Config
@@ -71,14 +72,14 @@ def test_each_stage_changes_its_own_models() -> None:
     _, first = after(settings, 0)
     _, referenced = after(settings, 1)
     assert models_equal(referenced.models, first.models)
-    assert {k: len(v) for k, v in referenced.references.items()} == {
+    assert {k: len(v) for k, v in referenced.references.heads.items()} == {
         "wine.proxy": 6,
         "iris.proxy": 6,
     }
     _, proxied = after(settings, 3)
     assert models_equal(proxied.agents, first.agents)
     assert not models_equal(proxied.proxies, first.proxies)
-    assert proxied.references == {}
+    assert proxied.references == ClientModels()
     assert np.ptp(proxied.client_weights) > 0.0
     _, last = after(settings, 5)
     assert not models_equal(last.agents, first.agents)
@@ -286,7 +287,9 @@ def test_a_trunk_of_unlike_shapes_and_a_rate_too_large_are_refused() -> None:
 
 def test_without_a_reference_of_its_own_a_client_has_no_excess_loss() -> None:
     parts, state = after(config(reference_rounds=1, proxy_rounds=3, task_rate=1.0), 1)
-    sent, _ = parts.algorithm.dispatch(replace(state, references={}), parts.federation, 0.0)
+    sent, _ = parts.algorithm.dispatch(
+        replace(state, references=ClientModels()), parts.federation, 0.0
+    )
     assert isinstance(sent, FedRAMState)
     for client, row in sent.proposed.items():
         assert row == pytest.approx(state.task_weights[int(client)])
@@ -303,6 +306,5 @@ def test_a_ruined_proxy_is_noticed_like_a_ruined_model() -> None:
     parts, state = after(config(**STAGES), 1)
     _, evaluator = started(parts)
     bad = {k: torch.full_like(v, torch.inf) for k, v in state.models["wine.proxy"].items()}
-    assert evaluator.ruined(replace(state, models={**state.models, "wine.proxy": bad})) == {
-        "wine.proxy"
-    }
+    worse = replace(state, models={**state.models, "wine.proxy": bad})
+    assert evaluator.ruined(worse, parts.federation.eligible) == {"wine.proxy"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, cast
@@ -24,57 +24,22 @@ from fl_runtime.algorithms.inclusion import counted_chance
 from fl_runtime.configuration.schema import RecruitmentSection, SpeedsTable
 from fl_runtime.configuration.toml_files import check_config
 from fl_runtime.running.build import Parts, assemble
-from fl_runtime.running.loop import Evaluator, one_round
+from fl_runtime.running.loop import one_round
 from fl_runtime.running.preflight import check_all_arms
 from fl_runtime.running.run_state import RunState
 from fl_runtime.training.federation import Federation
-from fl_runtime.training.job import Job, Update
-from fl_runtime.training.task import Evaluation
+from fl_runtime.training.job import Job
+from fl_runtime.training.task import Params
+from tests.fl_runtime.driven import Instant, Told
 from tests.fl_runtime.small import config
 
 LIMIT = 5.0
 """Standard errors that a frequency may be off."""
 
 
-class NoTraining:
-    """Answers every job with no change at all, and with the figures that algorithms read."""
-
-    def __init__(self) -> None:
-        self._jobs: list[Job] = []
-
-    def submit(self, jobs: Iterable[Job]) -> None:
-        self._jobs += jobs
-
-    def poll(self) -> list[Update]:
-        jobs, self._jobs = self._jobs, []
-        known = {"train_loss": 1.0, "learning_rate": 0.1, "start_loss": 1.0, "end_loss": 0.9}
-        return [
-            Update(
-                j.task,
-                j.client,
-                j.version,
-                {key: 0.0 * value for key, value in j.payload.items()},
-                3 + j.client,
-                metrics={**known, **j.config.get("echo", {})},
-            )
-            for j in jobs
-        ]
-
-
-class NoEvaluation:
-    """Measures fixed losses."""
-
-    def __init__(self, tasks: Sequence[str]) -> None:
-        self._seen = {name: Evaluation(1.0 + k, 0.5 / (1 + k)) for k, name in enumerate(tasks)}
-
-    def validation(self, state: ServerState) -> Mapping[str, Evaluation]:
-        return self._seen
-
-    def test(self, state: ServerState) -> Mapping[str, Evaluation]:
-        return self._seen
-
-    def ruined(self, state: ServerState) -> set[str]:
-        return set()
+def unchanged(job: Job) -> Params:
+    """No training."""
+    return {key: 0.0 * value for key, value in job.payload.items()}
 
 
 @dataclass
@@ -97,13 +62,14 @@ class Watched:
         return state, jobs
 
 
-def untrained(parts: Parts) -> tuple[Parts, Watched, RunState, Evaluator]:
+def untrained(parts: Parts) -> tuple[Parts, Watched, RunState, Told]:
     """The parts without training, and their beginning."""
     watched = Watched(parts.algorithm)
-    names = [task.name for task in parts.federation.tasks]
+    names = tuple(task.name for task in parts.federation.tasks)
     state = parts.algorithm.init(parts.federation, 0)
-    parts = replace(parts, algorithm=cast(Any, watched), executor=cast(Any, NoTraining()))
-    return parts, watched, RunState(state), cast(Evaluator, NoEvaluation(names))
+    parts = replace(parts, algorithm=cast(Any, watched), executor=Instant(unchanged))
+    accuracy = {name: 1.0 - 0.5 / (1 + k) for k, name in enumerate(names)}
+    return parts, watched, RunState(state), Told(names, lambda state, task: accuracy[task])
 
 
 @dataclass(frozen=True)

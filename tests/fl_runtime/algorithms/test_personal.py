@@ -127,10 +127,9 @@ def test_absent_clients_of_fed_per_keep_their_heads_and_get_the_base() -> None:
     fed = parts(fraction_train=0.5).federation
     state = personal(FedPer(), fed, 1)
     first = fed.tasks[0]
+    everybody = [state.payload(first.name, client) for client in range(fed.num_clients)]
     untouched = [
-        params
-        for params in state.personal[first.name].values()
-        if torch.equal(params["3.weight"], first.initial["3.weight"])
+        params for params in everybody if torch.equal(params["3.weight"], first.initial["3.weight"])
     ]
     assert len(untouched) == 3
     base = state.models[first.name]["1.weight"]
@@ -142,8 +141,8 @@ def test_absent_clients_of_fed_per_keep_their_heads_and_get_the_base() -> None:
 def test_the_tasks_of_a_client_keep_one_trunk(kind: type[Local]) -> None:
     fed = parts(task_sets=SETS, fraction_train=0.5).federation
     state = personal(kind(share_trunk=True), fed, 3)
-    for client in ("2", "5"):
-        one, two = (state.personal[task][client] for task in TASKS)
+    for client in (2, 5):
+        one, two = (state.payload(task, client) for task in TASKS)
         assert all(torch.equal(one[key], two[key]) for key in TRUNK)
     apart = personal(kind(), parts(task_sets=SETS).federation, 3)
     assert not torch.equal(*(apart.personal[task]["2"]["1.weight"] for task in TASKS))
@@ -161,7 +160,7 @@ def test_one_client_alone_is_fed_avg() -> None:
 def test_a_task_is_judged_by_the_mean_over_its_clients() -> None:
     fed = parts(task_sets=SETS).federation
     state = personal(Local(), fed)
-    seen = Evaluator(fed.tasks).test(state)
+    seen = Evaluator(fed.tasks).test(state, fed.eligible)
     for task, holders in zip(fed.tasks, ([0, 2, 3, 5], [1, 2, 4, 5]), strict=True):
         each = [task.evaluate(state.payload(task.name, k), task.test) for k in holders]
         assert seen[task.name].accuracy == pytest.approx(np.mean([one.accuracy for one in each]))
@@ -173,13 +172,14 @@ def test_one_ruined_personal_model_ruins_its_task_alone() -> None:
     state = Local().init(fed, 0)
     bad = {key: value * np.nan for key, value in fed.tasks[1].initial.items()}
     evaluator = Evaluator(fed.tasks)
-    assert evaluator.ruined(state) == set()
-    assert evaluator.ruined(state.with_personal({(TASKS[1], 3): bad})) == {TASKS[1]}
+    assert evaluator.ruined(state, fed.eligible) == set()
+    worse = state.with_personal({(TASKS[1], 3): bad})
+    assert evaluator.ruined(worse, fed.eligible) == {TASKS[1]}
 
 
 def test_task_sets_say_who_trains_what() -> None:
     history = run(check_config(tree(task_sets=SETS)))
-    assert history.recruitment("local", 0)["take_up"] == dict.fromkeys(TASKS, 4)
+    assert history.recruitments("local", 0)[0]["take_up"] == dict.fromkeys(TASKS, 4)
     assert history.rounds("local", 0)[-1][f"{TASKS[0]}/num-clients"] == 4
 
 

@@ -24,6 +24,7 @@ from fl_runtime.algorithms import (
     ServerState,
     SharedTrunk,
     Synchronous,
+    base,
 )
 from fl_runtime.algorithms.shared_trunk import trunk_entries
 from fl_runtime.configuration.toml_files import check_config
@@ -267,7 +268,7 @@ def test_joint_training_without_conflict_resolution_is_one_model_with_a_mean_los
     fed = federation(NAMES[:2], momentum=0.9, persist_optimizer=True)
     after, updates = one_round(LinearScalarisation(where="client"), fed)
     assert all(update.client_state for update in updates)
-    assert after.client_states.keys() == set(NAMES[:2])
+    assert after.client_states.keys() == {*NAMES[:2], base.TRUNK}
 
 
 def test_updates_that_are_not_finite_reach_the_loop_and_not_the_solver() -> None:

@@ -76,6 +76,20 @@ def test_a_healthy_run_has_no_sign(figures: dict[str, Any]) -> None:
     assert signs(told(**figures)) == []
 
 
+def test_signs_and_panels_see_every_seed_to_its_own_end() -> None:
+    """One seed ends after its first round; what is off in the other one comes later."""
+    arm = PLAIN.arms[0]
+    long = told(**{"num-undecided": [0, 0, 4], "num-dead-weights": [0, 0, 6]}).rows
+    short = [
+        {**row, "seed": 1} for row in long if row["arm"] == arm and row.get("server_round", 0) < 2
+    ]
+    both = History([row for row in long if row["arm"] == arm] + short)
+    series = figure_series(both, arm, "num-undecided")
+    assert series is not None
+    assert series.tolist() == [[0, 0, 4], [0, 0, 0]]
+    assert [sign["sign"].split()[0] for sign in signs(both)] == ["3", "2"]
+
+
 def test_the_picture_has_a_panel_per_figure_that_tells_something(tmp_path: Path) -> None:
     path = tmp_path / "plots" / "figures.png"
     assert plot_figures(told(nothing=[0, 0, 0]), path, title="t") is None

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rich.console import Console
 
-from fl_runtime.algorithms import Local, ServerState
+from fl_runtime.algorithms import FedAvg, Local, ServerState
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import digest
 from fl_runtime.data.mixtures import Mixture
 from fl_runtime.metrics.client_metrics import (
     bottom_mean,
     client_figures,
-    compute_and_traffic,
+    compute,
     predictions,
     update_variance,
 )
@@ -29,7 +29,7 @@ from fl_runtime.metrics.round_metrics import CLIENT_METRICS, COST_METRICS
 from fl_runtime.reporting.report import print_tables, summary_of
 from fl_runtime.running.build import Parts, assemble
 from fl_runtime.running.experiment import run
-from fl_runtime.training.job import PRIVATE, Update
+from fl_runtime.training.job import Update
 from tests.fl_runtime.small import config
 
 ROUNDING = 1e-12
@@ -95,7 +95,7 @@ def test_figures_are_those_of_their_definitions() -> None:
     eligible = np.ones((8, 2), dtype=np.bool_)
     eligible[:3, 1] = False  # three clients do not hold iris
     federation = replace(parts.federation, eligible=eligible)
-    found = client_figures(federation, initial(parts), [])
+    found = client_figures(FedAvg(), federation, initial(parts), [])
     accuracy, f1, local = {}, {}, {}
     for task in (wine, iris):
         guess, truth = predictions(task, task.initial), task.test.labels.numpy()
@@ -132,13 +132,15 @@ def test_clients_with_models_of_their_own_are_measured_by_them() -> None:
     eligible[:3, 1] = False
     federation = replace(parts.federation, eligible=eligible)
     state = Local().init(federation, 0)
-    found, common = (client_figures(federation, one, []) for one in (state, initial(parts)))
+    found, common = (
+        client_figures(Local(), federation, one, []) for one in (state, initial(parts))
+    )
     assert found["local_acc"] == pytest.approx(common["local_acc"])
     assert found["id_acc"] == pytest.approx(common["id_acc"])
     assert math.isnan(found["ood_acc"])  # type: ignore[arg-type]
     guess = predictions(wine, wine.initial)
     other = {key: -value for key, value in wine.initial.items()}
-    worse = client_figures(federation, state.with_personal({("wine", 0): other}), [])
+    worse = client_figures(Local(), federation, state.with_personal({("wine", 0): other}), [])
     accuracies = [
         float((g == wine.test.labels.numpy()).mean()) for g in (guess, predictions(wine, other))
     ]
@@ -149,10 +151,10 @@ def test_clients_with_models_of_their_own_are_measured_by_them() -> None:
 
 def test_what_nobody_holds_or_lacks_has_no_figure() -> None:
     parts = plain()
-    everything = client_figures(parts.federation, initial(parts), [])
+    everything = client_figures(FedAvg(), parts.federation, initial(parts), [])
     assert math.isnan(everything["ood_acc"])  # type: ignore[arg-type]
     nothing = replace(parts.federation, eligible=np.zeros((8, 2), dtype=np.bool_))
-    found = client_figures(nothing, initial(parts), [])
+    found = client_figures(FedAvg(), nothing, initial(parts), [])
     assert math.isnan(found["id_acc"])  # type: ignore[arg-type]
     assert math.isnan(found["local_acc"])  # type: ignore[arg-type]
     assert found["ood_acc"] == pytest.approx(everything["id_acc"])
@@ -168,22 +170,22 @@ def update(task: str, values: list[float], examples: int, **metrics: float) -> U
     return Update(task, 0, 0, {"w": torch.tensor(values)}, examples, metrics=metrics)
 
 
-def test_variance_compute_and_traffic_by_hand() -> None:
+def test_variance_and_compute_by_hand() -> None:
     points = [update("wine", point, 5) for point in ([1.0, 0.0], [3.0, 0.0], [2.0, 3.0])]
     assert update_variance([each.delta for each in points]) == pytest.approx(8 / 3)
     assert math.isnan(update_variance([points[0].delta]))
-    parts = plain()
-    private = update("iris", [1.0, 1.0, 1.0], 7, **{PRIVATE: 1.0})
-    assert compute_and_traffic(parts.federation.tasks, [*points, private]) == {
-        "compute": 3 * 2 * 5 + 3 * 7,
-        "traffic": 3 * 2 * 2,
-    }
+    other = update("iris", [1.0, 1.0, 1.0], 7)
+    assert compute(plain().federation.tasks, [*points, other]) == 3 * 2 * 5 + 3 * 7
 
 
 @pytest.mark.parametrize("name", ["fed-avg", "fed-fair-mmfl", "fed-ast", "fed-async", "fed-ram"])
 def test_any_algorithm_has_them_on_request_and_they_change_nothing_else(name: str) -> None:
     own: dict[str, Any] = {"reference_rounds": 1, "proxy_rounds": 1} if name == "fed-ram" else {}
-    sections = {"run": {"algorithm": name, "seeds": [0]}, "recruitment": {"rule": "everyone"}}
+    sections: dict[str, Any] = {
+        "run": {"algorithm": name, "seeds": [0]},
+        "clients": {"delay": {"model": "uniform", "low": 0.5, "high": 1.5}},
+        "recruitment": {"rule": "everyone"},
+    }
     base = config(**sections).model_copy(update={"arm": (), "algorithm": own})
     wide = base.model_copy(update={"run": base.run.model_copy(update={"client_metrics": True})})
     rows, more = (run(settings).rounds(name, 0) for settings in (base, wide))

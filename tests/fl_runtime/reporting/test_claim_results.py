@@ -22,6 +22,7 @@ from fl_runtime.configuration.toml_files import (
 )
 from fl_runtime.history import History
 from fl_runtime.metrics.round_metrics import NO_FIGURES
+from fl_runtime.metrics.run_figures import time_to_targets
 from fl_runtime.reporting.claim_results import (
     HELD,
     INCONCLUSIVE,
@@ -29,7 +30,6 @@ from fl_runtime.reporting.claim_results import (
     check_claims,
     decide,
     expectation,
-    time_to_targets,
 )
 from fl_runtime.reporting.intervals import Interval
 from fl_runtime.reporting.report import write_report

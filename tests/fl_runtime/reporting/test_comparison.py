@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fairopt import InvalidInput
+from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import check_config
 from fl_runtime.history import merged_names
 from fl_runtime.reporting.comparison import compare_runs
+from fl_runtime.reporting.report import read_run
+from fl_runtime.reporting.results_page import Experiment
 from fl_runtime.running import experiment
 from fl_runtime.running.run_folder import HISTORY
 from tests.fl_runtime import small
+from tests.fl_runtime.kills import stopped
 
 RANDOM = {"name": "random", "run.algorithm": "random"}
 FAIR = {"name": "fair"}
 THIRD = {"name": "third", "algorithm.alpha": 1.0}
 
 
+def settings(*arms: dict[str, Any], rounds: int = 1) -> Config:
+    """The small configuration with those arms."""
+    tree = small.tree(run={"num_server_rounds": rounds}, recruitment={"rule": "everyone"})
+    return check_config({**tree, "arm": list(arms)})
+
+
 def ran(folder: Path, *arms: dict[str, Any], rounds: int = 1) -> Path:
     """A run of the small configuration with those arms."""
-    tree = small.tree(run={"num_server_rounds": rounds}, recruitment={"rule": "everyone"})
-    experiment.run(check_config({**tree, "arm": list(arms)}), out=folder)
+    experiment.run(settings(*arms, rounds=rounds), out=folder)
     return folder
 
 
@@ -62,14 +74,55 @@ def test_versus_is_an_arm_of_the_same_run_where_names_clash(runs: tuple[Path, Pa
     ]
 
 
-def test_an_arm_is_not_compared_with_another_in_place_of_an_unfinished_one(
+def test_an_arm_is_not_compared_with_another_in_place_of_an_unfinished_one(tmp_path: Path) -> None:
+    arms = [FAIR, {**THIRD, "versus": ["random", "fair"]}, RANDOM]
+    assert stopped(settings(*arms), tmp_path / "x", after=5)
+    with pytest.warns(UserWarning, match="4 of 6 runs are left out"):
+        assert pairs(tmp_path / "x") == [("third", "fair")]
+
+
+def compare(folder: Path) -> object:
+    """One run by itself."""
+    return compare_runs([folder])
+
+
+def test_a_history_that_is_not_what_its_checkpoint_counted_is_refused(
     runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    x = shutil.copytree(runs[0], tmp_path / "x")
-    lines = (x / HISTORY).read_text().splitlines(keepends=True)
-    (x / HISTORY).write_text("".join(line for line in lines if '"arm":"random"' not in line))
-    with pytest.warns(UserWarning, match="2 of 6 runs are left out"):
-        assert pairs(x) == [("third", "fair")]
+    whole = (runs[0] / HISTORY).read_bytes()
+    lines = whole.splitlines(keepends=True)
+    accuracy = re.sub(rb'"min_task_acc":[0-9.]+', b'"min_task_acc":0.99', whole, count=1)
+    for number, damaged in enumerate(
+        (accuracy, b"".join(lines[:-1]), b"".join(lines[1:]), whole + lines[-1], whole[:-1], b"")
+    ):
+        assert damaged != whole
+        x = shutil.copytree(runs[0], tmp_path / f"{number}")
+        (x / HISTORY).write_bytes(damaged)
+        readers: list[Callable[[Path], object]] = [compare, read_run, Experiment.of]
+        for read in readers:
+            with pytest.raises(InvalidInput, match=r"history = .*history\.jsonl"):
+                read(x)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_run_can_be_read_whenever_it_is_being_written(tmp_path: Path, every: int) -> None:
+    """All rows so far, also those that no checkpoint counts, but for half a line at the end."""
+    out, seen = tmp_path / "run", 0
+    tree = small.tree(run={"num_server_rounds": 4, "seeds": [0], "checkpoint_every": every})
+
+    def read(event: experiment.Event) -> None:
+        nonlocal seen
+        seen += 1
+        assert read_run(out)[1].rows[-1] == event.row
+        assert len(read_run(out)[1].rows) == seen
+        whole = (out / HISTORY).read_bytes()
+        with (out / HISTORY).open("ab") as history:
+            history.write(b'{"event":"rou')
+        assert len(read_run(out)[1].rows) == seen
+        os.truncate(out / HISTORY, len(whole))
+
+    experiment.run(check_config(tree), out=out, on_event=read)
+    assert len(read_run(out)[1].rows) == seen >= 2 * 5
 
 
 def test_a_run_given_twice_is_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_every_figure_of_every_round_is_a_point(curves: dict[str, Curves], tmp_p
         ("min_task_acc", row["min_task_acc"], row["server_round"], row["virtual_time"])
         for row in rows
     ]
-    assert [text[0] for text in fair.texts] == ["recruitment"]
+    assert [text[0] for text in fair.texts] == ["recruitment", "account"]
     assert not any(writer.open for writer in made.values())
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +32,7 @@ CONFIG_ = config(
     clients={"dropout": 0.3, "delay": {"model": "shifted-exponential", "shift": 0.5, "mean": 1.0}}
 )
 RUNS, ROUNDS = 4, 3
-EVENTS = RUNS * (ROUNDS + 1)
+EVENTS = RUNS * (ROUNDS + 2)
 
 
 def history_bytes(folder: Path) -> bytes:
@@ -214,8 +216,7 @@ def test_a_checkpoint_without_its_keys_is_refused(tmp_path: Path) -> None:
 
 def test_two_writers_are_refused(tmp_path: Path) -> None:
     folder = stopped_run(tmp_path)
-    progress = load_checkpoint(folder / CHECKPOINT)
-    with RunFolder(folder).writer(progress):
+    with RunFolder(folder).taken_up():
         refused(folder, "no other process is writing")
         with pytest.raises(InvalidInput, match="no other process is writing"):
             run(CONFIG_, out=folder, fresh=True)
@@ -281,7 +282,29 @@ def test_a_data_function_that_gives_other_data_is_refused_at_whichever_load(tmp_
             run(settings, out=tmp_path / f"{change}")
         assert (tmp_path / f"{change}").exists() == (change > 3)
     CALLS.update(change=10**6)
-    assert len(resume(tmp_path / f"{loads}").rows) == RUNS * (ROUNDS + 1)
+    assert len(resume(tmp_path / f"{loads}").rows) == EVENTS
+
+
+KIND: dict[str, Any] = {"standardise": False, "family": ""}
+"""What else `kindly` says about its data."""
+
+
+def kindly() -> Dataset:
+    found = Dataset.from_arrays(np.arange(80.0)[:, None], np.arange(80) % 2, source="kindly")
+    return replace(found, **KIND)
+
+
+@pytest.mark.parametrize("change", [{"standardise": True}, {"family": "digits-joint"}])
+def test_data_that_are_to_be_used_in_another_way_are_other_data(
+    tmp_path: Path, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = {"name": "a", "data": f"{__name__}:kindly", "model": "linear"}
+    folder = stopped_run(
+        tmp_path, check_config({**tree(recruitment={"rule": "everyone"}), "task": [task]})
+    )
+    for key, value in change.items():
+        monkeypatch.setitem(KIND, key, value)
+    refused(folder, "the data that the run began with")
 
 
 def test_files_that_change_in_mid_run_are_refused(tmp_path: Path) -> None:

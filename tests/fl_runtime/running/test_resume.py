@@ -12,10 +12,13 @@ from safetensors import safe_open
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.configuration.toml_files import check_config
 from fl_runtime.history import read_history
+from fl_runtime.running.account import Account
 from fl_runtime.running.checkpoint import load_checkpoint, save_checkpoint, to_device
 from fl_runtime.running.experiment import resume, run
 from fl_runtime.running.run_folder import CHECKPOINT, HISTORY
 from fl_runtime.running.run_state import RunState
+from fl_runtime.simulation.clock import PendingJob
+from fl_runtime.training.job import Job
 from tests.fl_runtime.kills import stopped
 
 TASKS = [
@@ -115,7 +118,11 @@ def test_a_checkpoint_holds_jobs_and_buffers_and_shared_models_once(tmp_path: Pa
 
 
 def test_checkpoints_keep_the_keys_of_earlier_versions() -> None:
-    """A tree as earlier versions wrote it is read, and written again with the same keys."""
+    """A tree as earlier versions wrote it is read, and written again with the same keys.
+
+    What those versions did not know is added: draws of ties (jobs then come in the order in which
+    they were sent), and an account, which stays untold.
+    """
     weights = {"w": torch.arange(2.0)}
     job = {
         "task": "wine",
@@ -139,7 +146,7 @@ def test_checkpoints_keep_the_keys_of_earlier_versions() -> None:
     }
     flight = {"finish": 4.5, "number": 8, "wave": 6, "fate": "answers", "begin": 2.5}
     state = ServerState(seed=0, server_round=1, models={}, validation_loss={}, validation_error={})
-    tree = {
+    tree: dict[str, Any] = {
         "state": state.tree(),
         "now": 3.0,
         "waves": 7,
@@ -157,7 +164,19 @@ def test_checkpoints_keep_the_keys_of_earlier_versions() -> None:
     assert (answered.dispatch_index, answered.job.client, answered.begin) == (6, 3, 2.5)
     assert answered.update is not None
     assert (answered.update.num_examples, unanswered.update) == (5, None)
-    assert found.tree() == tree
+    assert found.account is None
+    flights = [{**each, "tie": 0.0} for each in tree["flights"]]
+    assert found.tree() == {**tree, "flights": flights, "account": None}
+
+
+def test_ties_and_the_account_survive_a_checkpoint() -> None:
+    job = Job("wine", 3, 1, 2.0, {}, seed=7)
+    late = PendingJob(4.5, 8, 6, "answers too late", job, begin=2.5, tie=0.25)
+    account = Account(answered=2, withdrawn=1)
+    state = ServerState(seed=0, server_round=1, models={}, validation_loss={}, validation_error={})
+    now = RunState(state, sent=3, pending=(late,), account=account)
+    again = RunState.from_tree(now.tree(), ServerState, torch.device("cpu"))
+    assert (again.pending, again.account) == ((late,), account)
 
 
 def test_a_tensor_at_several_places_is_stored_once_and_stays_one(tmp_path: Path) -> None:

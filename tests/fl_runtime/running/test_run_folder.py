@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,6 +88,26 @@ def test_an_earlier_run_is_locked_until_it_is_replaced(
     run(OTHER, out=out, fresh=True)
     assert seeds_in(out) == {5}
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_run_is_locked_before_anything_of_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise another process could go on after the checkpoint that is taken up."""
+    run(SETTINGS, out=tmp_path / "run")
+    for name in ("config", "progress"):
+        read = getattr(RunFolder, name)
+
+        def after_others(self: RunFolder, *args: Config, read: Any = read, name: str = name) -> Any:
+            with monkeypatch.context() as other:
+                other.setattr(RunFolder, name, read)
+                with pytest.raises(InvalidInput, match="no other process is writing"):
+                    resume(tmp_path / "run")
+            return read(self, *args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(RunFolder, name, after_others)
+            resume(tmp_path / "run")
 
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])

@@ -117,7 +117,11 @@ def test_only_clients_that_are_on_are_asked_and_empty_rounds_pass(tmp_path: Path
     table = written(tmp_path, "1,0,1.5\n3,0,1.5\n")
     settings = config(
         run={"seeds": [0], "num_server_rounds": 4},
-        clients={"availability": table, "fraction_train": 1.0},
+        clients={
+            "availability": table,
+            "fraction_train": 1.0,
+            "delay": {"model": "uniform", "low": 0.9, "high": 1.1},
+        },
         recruitment={"rule": "everyone"},
     )
     for algorithm in ("fed-fair-mmfl", "fed-buff"):

@@ -90,10 +90,11 @@ def test_speed_classes_have_their_shares(classes: list[tuple[float, float]], cou
 def test_a_client_works_on_its_jobs_one_after_the_other() -> None:
     timing = Timing(Constant(1.0), np.array([1.0, 2.0]), {"a": 3.0})
     first = launched(timing, 0, 1, 0)
-    assert [(f.job.client, f.finish) for f in first] == [(0, 3.0), (1, 6.0), (0, 6.0)]
+    found = sorted((f.number, f.job.client, f.finish) for f in first)
+    assert found == [(0, 0, 3.0), (1, 1, 6.0), (2, 0, 6.0)]
     later = timing.launch(jobs(0, 1), first, seed=0, dispatch_index=1, number=3, now=5.0)
     assert [f.finish for f in later if f.dispatch_index == 1] == [9.0, 12.0]
-    assert [f.number for f in later] == [0, 1, 2, 3, 4]
+    assert sorted(f.number for f in later) == [0, 1, 2, 3, 4]
 
 
 def test_jobs_of_one_dispatch_have_delays_of_their_own() -> None:
@@ -152,12 +153,49 @@ def test_a_barrier_for_the_first_answers_leaves_stragglers_in_flight() -> None:
     seen = Barrier(first=2).collect(pending, 0, 9.0)
     assert (seen.time, [f.number for f in seen.answered]) == (2.0, [1, 2])
     assert (seen.discarded, [f.number for f in seen.lost]) == (2, [3])
-    assert [f.number for f in seen.left] == [0]
+    assert [(f.number, f.fate) for f in seen.left] == [(0, "answers too late")]
     later = Barrier(first=2).collect(
         queue([*seen.left, in_flight(2.5, 5, dispatch_index=1)]), 1, 9.0
     )
     assert (later.time, [f.number for f in later.answered]) == (2.5, [5])
-    assert [f.number for f in later.left] == [0]
+    assert (later.discarded, [f.number for f in later.left]) == (0, [0])
+
+
+def test_a_barrier_notices_the_losses_of_earlier_rounds() -> None:
+    """They end while it waits; what is lost later still is left for the next one."""
+    pending = queue(
+        [
+            in_flight(1.0, 0, "fails"),
+            in_flight(2.0, 1, "drops out"),
+            in_flight(1.5, 2, "answers too late"),
+            in_flight(9.0, 3, "drops out"),
+            in_flight(3.0, 4, dispatch_index=1),
+        ]
+    )
+    seen = Barrier(first=1).collect(pending, 1, 99.0)
+    assert ([f.number for f in seen.answered], seen.discarded) == ([4], 0)
+    assert [f.number for f in seen.lost] == [0, 1]
+    assert [f.number for f in seen.left] == [3]
+
+
+def test_the_first_among_equals_are_drawn() -> None:
+    """Clients 0 to 3 end together, with ties .4, .1, .3, .2; answers are handed on as sent."""
+    ties = (0.4, 0.1, 0.3, 0.2)
+    pending = queue([replace(in_flight(1.0, n), tie=tie) for n, tie in enumerate(ties)])
+    assert [f.number for f in pending] == [1, 3, 2, 0]
+    for first, numbers in [(1, [1]), (2, [1, 3]), (3, [1, 2, 3])]:
+        seen = Barrier(first=first).collect(pending, 0, 9.0)
+        assert [f.number for f in seen.answered] == numbers
+        assert (seen.discarded, seen.left) == (4 - first, ())
+
+
+def test_draws_of_ties_are_one_per_client_and_dispatch() -> None:
+    timing = Timing(Constant(), np.ones(4))
+    pending = launched(timing, 2, 0, 2)
+    draws = stream(0, "ties", 0).random(4)
+    assert {(f.job.client, f.tie) for f in pending} == {(2, draws[2]), (0, draws[0])}
+    later = timing.launch(jobs(2), (), seed=0, dispatch_index=1, number=3, now=5.0)
+    assert later[0].tie == stream(0, "ties", 1).random(4)[2] != draws[2]
 
 
 def test_a_barrier_opens_when_too_few_can_answer() -> None:
@@ -172,15 +210,18 @@ def test_nobody_to_wait_for_lets_time_pass() -> None:
         assert (seen.time, seen.answered, seen.over) == (9.0, (), True)
 
 
-@given(st.lists(st.floats(0.0, 10.0), min_size=1, max_size=20))
-def test_arrivals_come_in_order_and_ties_as_sent(finishes: list[float]) -> None:
-    pending = queue([in_flight(finish, n) for n, finish in enumerate(finishes)])
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0.0, 0.5])), min_size=1, max_size=20))
+def test_arrivals_come_in_order_and_ties_as_drawn_then_as_sent(
+    ends: list[tuple[float, float]],
+) -> None:
+    pending = queue([replace(in_flight(e, n), tie=t) for n, (e, t) in enumerate(ends)])
     seen = []
     while pending:
         arrivals = NextArrival().collect(pending, 0, 99.0)
         seen += [(arrivals.time, f.number) for f in arrivals.answered]
         pending = arrivals.left
-    assert seen == sorted(zip(finishes, range(len(finishes)), strict=True))
+    order = sorted((end, tie, n) for n, (end, tie) in enumerate(ends))
+    assert seen == [(end, n) for end, _, n in order]
 
 
 def test_time_that_cannot_move_is_refused() -> None:

@@ -1,0 +1,60 @@
+"""Runs with the files of their reports: what `fl_runtime.run` and the command line do.
+
+The loop knows nothing of reports (`running.experiment` writes what a stopped run needs), so the two
+are put together here. A run that was killed and resumed leaves the same files as any other.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fl_runtime.configuration.schema import Config
+from fl_runtime.history import History
+from fl_runtime.reporting.report import write_report
+from fl_runtime.running import experiment
+from fl_runtime.running.experiment import Watcher
+from fl_runtime.running.run_folder import RunFolder
+
+
+def run(
+    config: Config,
+    *,
+    on_event: Watcher | None = None,
+    out: str | Path | None = None,
+    fresh: bool = False,
+) -> History:
+    """Run every arm with every seed.
+
+    Args:
+        config: A checked configuration.
+        on_event: Called after each row of the history, in order; see `running.callbacks` for more
+            than one.
+        out: Folder for the files of the run, `summary.json` and pictures among them; None keeps
+            everything in memory.
+        fresh: Replace an earlier run at `out`.
+
+    Returns:
+        The whole history.
+
+    Raises:
+        InvalidInput: Anything about the configuration that does not hold; nothing has been written
+            or replaced by then.
+    """
+    history = experiment.run(config, on_event=on_event, out=out, fresh=fresh)
+    return history if out is None else _reported(Path(out), history)
+
+
+def resume(path: str | Path, *, on_event: Watcher | None = None) -> History:
+    """Take up a run where its last checkpoint left it, to the files that it would have left.
+
+    Raises:
+        InvalidInput: The folder is not a run, a file of it is damaged or belongs to another
+            configuration, its data have changed, or another process is writing it.
+    """
+    return _reported(Path(path), experiment.resume(path, on_event=on_event))
+
+
+def _reported(folder: Path, history: History) -> History:
+    """The history of a run whose report has been written."""
+    write_report(folder, history, RunFolder(folder).config())
+    return history
