@@ -4,7 +4,7 @@ All mistakes of a list share one run of the tests without any mistake, in which 
 marked (`marked_places`): it says which tests pass each place, how long every test takes, and that
 all of them hold. Then every mistake gets a process of its own, forked from one that has loaded
 PyTorch, with the mistake in what `import` gives (`seeded_imports`); no file is changed. There the
-tests that pass its place run, file by file, cheapest first, to the first that fails; if none does,
+tests that pass its place run, file by file, nearest first, to the first that fails; if none does,
 the other tests of the same files follow, since what a place leaves behind (a fixture of a module,
 something cached) may be judged by a test that does not pass it.
 
@@ -24,7 +24,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from difflib import SequenceMatcher
+from pathlib import Path, PurePath
 from queue import SimpleQueue
 from types import MappingProxyType
 
@@ -81,21 +82,37 @@ class Suite:
     reaching: Mapping[str, Sequence[int]]
     failing: str = ""
 
-    def of(self, number: int) -> list[str]:
-        """The tests for a mistake: those that reach it, file by file, then others of these files.
+    def of(self, number: int, file: str) -> list[str]:
+        """The tests for a mistake in a file: those that reach it, then others of their files.
 
-        Files come in the order of their time for it, tests of a file likewise.
+        Files come in the order of their distance from the mistake, then of their time for it;
+        tests of a file in the order of their time.
         """
         near = [test for test, places in self.reaching.items() if number in places]
         cost: dict[str, float] = {}
         for test in near:
             cost[file_of(test)] = cost.get(file_of(test), 0.0) + self.seconds[test]
         far = [test for test in self.seconds if file_of(test) in cost and test not in set(near)]
-        return [
-            test
-            for group in (near, far)
-            for test in sorted(group, key=lambda t: (cost[file_of(t)], file_of(t), self.seconds[t]))
-        ]
+
+        def place(test: str) -> tuple[float, float, str, float]:
+            where = file_of(test)
+            return distance(where, file), cost[where], where, self.seconds[test]
+
+        return [test for group in (near, far) for test in sorted(group, key=place)]
+
+
+def distance(tests: str, file: str) -> float:
+    """How far a file of tests is from a source: 0 for its own, up to 1 in its room, else up to 2.
+
+    Example:
+        >>> distance("tests/fl_runtime/data/test_mixtures.py", "fl_runtime/data/mixtures.py")
+        0.0
+        >>> distance("tests/fl_runtime/running/test_loop.py", "fl_runtime/data/mixtures.py") > 1.0
+        True
+    """
+    here, there = PurePath(tests.removeprefix("tests/")), PurePath(file)
+    alike = SequenceMatcher(None, here.stem.removeprefix("test_"), there.stem).ratio()
+    return 1.0 - alike + (here.parent != there.parent)
 
 
 def file_of(test: str) -> str:
@@ -252,7 +269,7 @@ class Judge:
 
     def one(self, number: int, mutation: Mutation) -> Judgement:
         """One mistake: run its tests until one fails that holds without it."""
-        start, tests = time.perf_counter(), self.suite.of(number)
+        start, tests = time.perf_counter(), self.suite.of(number, mutation.file)
         text = (ROOT / mutation.file).read_text(encoding="utf-8")
         texts = {module_of(mutation.file): text.replace(mutation.old, mutation.new)}
         while tests:

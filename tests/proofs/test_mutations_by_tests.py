@@ -137,10 +137,11 @@ SUITE = Suite(
 )
 
 
-def test_tests_come_file_by_file_cheapest_first_then_the_rest_of_these_files():
-    assert SUITE.of(0) == ["a.py::cheap", "a.py::dear", "b.py::dear", "b.py::far"]
-    assert SUITE.of(1) == ["c.py::x"]
-    assert SUITE.of(2) == []
+def test_tests_come_file_by_file_nearest_first_then_the_rest_of_these_files():
+    assert SUITE.of(0, "x.py") == ["a.py::cheap", "a.py::dear", "b.py::dear", "b.py::far"]
+    assert SUITE.of(0, "b.py") == ["b.py::dear", "a.py::cheap", "a.py::dear", "b.py::far"]
+    assert SUITE.of(1, "x.py") == ["c.py::x"]
+    assert SUITE.of(2, "x.py") == []
 
 
 @pytest.mark.parametrize("by", ["a.py::cheap", "b.py::far"])
