@@ -223,3 +223,21 @@ def test_the_evaluation_of_several_models_is_their_mean(found: list[tuple[float,
     mean = Evaluation.mean([Evaluation(*one) for one in found])
     wanted = np.mean(np.array(found), axis=0)
     np.testing.assert_allclose([mean.loss, mean.accuracy], wanted, atol=1e-12)
+
+
+@pytest.mark.parametrize(("method", "alike"), [("mean", True), ("pcgrad", False)])
+def test_every_joint_step_projects_in_an_order_of_its_own(method: str, alike: bool) -> None:
+    """Two steps so small that gradients stay: those of the mean are equal, those of PCGrad not."""
+    shards = [examples(12) for _ in range(6)]
+    moved = []
+    for epochs in (1, 2):
+        how = LocalTraining(1e-3, epochs, 12)
+        tasks = [
+            task_of(f"t{k}", (shard,), how, build_model("mlp", (3,), 4, [5], seed=3))
+            for k, shard in enumerate(shards)
+        ]
+        joint = {"method": method, "length": "own"}
+        jobs = [job(task, joint=joint, shared=("1.weight", "1.bias")) for task in tasks]
+        moved.append(train_jointly(tasks, jobs)[0].delta["1.weight"] / epochs)
+    off = float((moved[0] - moved[1]).norm() / moved[0].norm())
+    assert (off < 0.01) == alike
