@@ -163,7 +163,8 @@ class Workers:
         for process in self._all:
             process.terminate()
         for process in self._all:
-            process.wait()
+            with process:  # waits, and closes the pipes
+                pass
 
 
 def _started() -> subprocess.Popen[str]:
@@ -175,9 +176,9 @@ def _started() -> subprocess.Popen[str]:
 
 
 @contextmanager
-def workers(count: int = WORKERS) -> Iterator[Workers]:
+def workers(count: int | None = None) -> Iterator[Workers]:
     """Processes that run tests, ended at the end."""
-    found = Workers(count)
+    found = Workers(WORKERS if count is None else count)
     try:
         yield found
     finally:

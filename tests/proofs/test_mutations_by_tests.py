@@ -172,106 +172,76 @@ def test_a_mistake_that_no_test_reaches_runs_nothing():
     assert workers.requests == []
 
 
-TESTS = """
-import os, sys, time
-import pytest
-from fl_runtime.training.pcgrad import PCGrad
-
-def weights():
-    return PCGrad(0).solve([[4.0, -1.0], [-1.0, 1.0]]).weights.tolist()
-
-def test_right():
-    assert weights() == [1.0, 0.625]
-
-def test_elsewhere():
-    pass
-
-def test_in_another_process():
-    import subprocess
-    code = "from fl_runtime.training.pcgrad import PCGrad;" \\
-        "print(PCGrad(0).solve([[4.0, -1.0], [-1.0, 1.0]]).weights.tolist())"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[1.0, 0.625]"
-
-@pytest.mark.skip(reason="not now")
-def test_skipped():
-    assert weights() == []
-
-@pytest.mark.xfail(reason="known")
-def test_expected_to_fail():
-    assert weights() == []
-"""
+EXAMPLE = "tests/proofs/judged_example.py"
 
 
 @pytest.fixture
-def suite(tmp_path, monkeypatch):
-    """A folder of tests that judges the file."""
+def judged(monkeypatch):
+    """The example judges the file, in one of its ways."""
 
-    def make(text):
-        (tmp_path / "test_it.py").write_text(text)
-        monkeypatch.setattr(mutations_by_tests, "JUDGES", {FILE: (str(tmp_path),)})
-        monkeypatch.setattr(mutations_by_tests, "files_with_tests", lambda _: [str(tmp_path)])
-        return tmp_path
+    def make(how):
+        monkeypatch.setenv("JUDGED_EXAMPLE", how)
+        monkeypatch.setattr(mutations_by_tests, "WORKERS", 1)
+        monkeypatch.setattr(mutations_by_tests, "PARTS", 1)
+        monkeypatch.setattr(mutations_by_tests, "JUDGES", {FILE: ("tests/proofs",)})
+        monkeypatch.setattr(mutations_by_tests, "files_with_tests", lambda _: [EXAMPLE])
 
     return make
 
 
 @pytest.mark.slow
-def test_one_run_says_which_tests_hold_and_which_reach_a_mistake(suite):
-    suite(TESTS)
+def test_one_run_says_which_tests_hold_and_which_reach_a_mistake(judged):
+    judged("fails")
     with workers(1) as found:
         seen = record(found, {4: WRONG, 6: SYNONYM})
-    reaching = {test.rpartition("::")[2]: places for test, places in seen.reaching.items()}
     both = [4, 6]
     expected = {"test_right": both, "test_elsewhere": [], "test_in_another_process": both}
-    assert reaching == expected  # not those that are skipped, or expected to fail
-    assert seen.seconds.keys() == seen.reaching.keys()
+    assert dict(seen.reaching) == {f"{EXAMPLE}::{test}": p for test, p in expected.items()}
+    assert seen.seconds.keys() == seen.reaching.keys()  # none that is skipped or fails as expected
     assert not seen.failing
 
 
 @pytest.mark.slow
-def test_what_is_caught_by_which_test(suite):
-    suite(TESTS)
+def test_what_is_caught_by_which_test(judged):
+    judged("fails")
     found = {o.mutation.what: o for o in run_by_tests([WRONG, SYNONYM, GONE])}
     results = {what: outcome.result for what, outcome in found.items()}
     assert results == {"not divided": CAUGHT, "words": MISSED, "gone": STALE}
-    assert found["not divided"].by.endswith("::test_right")
+    assert found["not divided"].by == f"{EXAMPLE}::test_right"
     assert "2 tests reach it" in found["words"].by
-    before = (ROOT / FILE).read_text(encoding="utf-8")
-    assert before.count(WRONG.old) == 1
+    assert (ROOT / FILE).read_text(encoding="utf-8").count(WRONG.old) == 1
 
 
 @pytest.mark.slow
-def test_started_processes_see_the_mistake_and_are_seen(suite):
-    suite(TESTS.replace("def test_right", "def no_test"))
+def test_started_processes_see_the_mistake(judged):
+    judged("fails elsewhere")
     (outcome,) = run_by_tests([WRONG])
-    assert outcome.by.endswith("::test_in_another_process")
+    assert outcome.by == f"{EXAMPLE}::test_in_another_process"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("line", "why"),
-    [("os._exit(1)", "the process died"), ("time.sleep(600)", "it does not end")],
+    ("how", "why"), [("dies", "the process died"), ("does not end", "it does not end")]
 )
-def test_tests_that_do_not_come_back_catch_it(suite, monkeypatch, line, why):
+def test_tests_that_do_not_come_back_catch_it(judged, monkeypatch, how, why):
     monkeypatch.setattr(Judge, "_request", _hurried(Judge._request))
-    suite(TESTS.replace("assert weights() == [1.0, 0.625]", f"weights() == [1.0, 0.625] or {line}"))
+    judged(how)
     (outcome,) = run_by_tests([WRONG])
-    assert outcome.by.endswith(f"::test_right: {why}")
+    assert outcome.by == f"{EXAMPLE}::test_right: {why}"
 
 
 def _hurried(make):
     def request(*arguments):
         found = make(*arguments)
-        return Request(found.texts, found.paths, found.tests, seconds={}, otherwise=3.0)
+        return Request(found.texts, found.paths, found.tests, seconds={}, otherwise=5.0)
 
     return request
 
 
 @pytest.mark.slow
-def test_tests_that_fail_anyway_catch_nothing(suite):
-    suite(TESTS + "\ndef test_wrong():\n    assert False\n")
-    with pytest.raises(Unsound, match="test_wrong"):
+def test_tests_that_fail_anyway_catch_nothing(judged):
+    judged("fails anyway")
+    with pytest.raises(Unsound, match="test_elsewhere"):
         list(run_by_tests([WRONG]))
 
 
