@@ -77,6 +77,17 @@ def test_the_first_buffer_of_all_equal_clients_is_a_round_of_federated_averaging
     assert [row["num-clients"] for row in buffered] == [6] * 6
 
 
+@pytest.mark.filterwarnings("ignore:arm .* is asynchronous:UserWarning")
+def test_a_run_takes_all_that_is_due_at_its_time_limit() -> None:
+    """Six clients, two moments, one aggregation per answer; rounds take as many."""
+    limit: dict[str, Any] = {"rounds": 99, "run_": {"time_limit": 2.0}}
+    assert [row["virtual_time"] for row in rows_of(run(settings("fed-async", **limit)))] == [
+        *[1.0] * 6,
+        *[2.0] * 6,
+    ]
+    assert sum(row["num-clients"] for row in rows_of(run(settings("random", **limit)))) == 12
+
+
 def test_unequal_delays_tell_the_two_apart() -> None:
     """The negative control of the test above: the first answers are not those of all clients."""
     clients = {"delay": TAIL}
