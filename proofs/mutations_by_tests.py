@@ -158,6 +158,19 @@ class Workers:
                 self._held[tests] = known
         return known
 
+    @contextmanager
+    def threads(self) -> Iterator[ThreadPoolExecutor]:
+        """One thread for each; whoever leaves before all is done ends the processes too."""
+        pool = ThreadPoolExecutor(len(self._all))
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            self.end()
+            raise
+        finally:
+            pool.shutdown()
+
     def end(self) -> None:
         """End them, and what they are running."""
         for process in self._all:
@@ -197,10 +210,9 @@ def record(found: Workers, places: Mapping[int, Mutation]) -> Suite:
     files = sorted(file for folder in folders for file in files_with_tests(ROOT / folder))
     texts = marked_texts(places)
     parts = [files[k :: WORKERS * PARTS] for k in range(WORKERS * PARTS)]
-    with ThreadPoolExecutor(WORKERS) as pool:
-        replies = list(
-            pool.map(lambda part: found.run(Request(texts, part, stop=False)), filter(None, parts))
-        )
+    with found.threads() as pool:
+        requests = [Request(texts, part, stop=False) for part in parts if part]
+        replies = list(pool.map(found.run, requests))
     ran: list[Ran] = [one for reply in replies for one in reply.ran]
     good = [one for one in ran if one.result == PASSED]
     failing = next((what for reply in replies for what, _ in [failure(reply)] if what), "")
@@ -260,13 +272,10 @@ class Judge:
 
     def all(self, places: Mapping[int, Mutation]) -> Iterator[tuple[int, Judgement]]:
         """Every mistake, as soon as it was tried."""
-        with ThreadPoolExecutor(WORKERS) as pool:
+        with self.workers.threads() as pool:
             tried = {pool.submit(self.one, n, m): n for n, m in places.items()}
-            try:
-                for done in as_completed(tried):
-                    yield tried[done], done.result()
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+            for done in as_completed(tried):
+                yield tried[done], done.result()
 
     def one(self, number: int, mutation: Mutation) -> Judgement:
         """One mistake: run its tests until one fails that holds without it."""
