@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -89,7 +89,8 @@ def assemble(config: Config, seed: int) -> Parts:
     tasks = algorithm.reported(
         [_task(section, config, seed, device) for section in config.task], seed
     )
-    companions, timing = algorithm.companions(tasks, seed), _timing(config, seed)
+    companions = algorithm.companions(tasks, seed)
+    timing = _timing(config, seed, companions)
     return Parts(
         algorithm=algorithm,
         federation=Federation(
@@ -205,8 +206,8 @@ def _partition(clients: ClientsSection) -> Partition:
     return choose("clients.partition", clients.partition, makers)()
 
 
-def _timing(config: Config, seed: int) -> Timing:
-    """Delays, speed classes and losses of a configuration."""
+def _timing(config: Config, seed: int, companions: Sequence[Task]) -> Timing:
+    """Delays, speed classes and losses of a configuration; a companion takes its task's time."""
     clients, names = config.clients, [task.name for task in config.task]
     if len(clients.task_delays) not in (0, len(names)):
         requirement = f"empty or {len(names)} numbers, one per task"
@@ -217,7 +218,11 @@ def _timing(config: Config, seed: int) -> Timing:
         slowness=dealt_speeds(
             speeds.shares, speeds.factors, clients.num_clients, stream(seed, "speeds")
         ),
-        factors=dict(zip(names, clients.task_delays, strict=False)),
+        factors={
+            name: factor
+            for some in (names, [companion.name for companion in companions])
+            for name, factor in zip(some, clients.task_delays, strict=False)
+        },
         dropout=clients.dropout,
         failures=clients.failures,
     )
