@@ -268,6 +268,7 @@ def _end(child: int) -> None:
 def main() -> None:
     """Answer requests until there are no more."""
     signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
     for name in PRELOADED:
         importlib.import_module(name)
     for line in sys.stdin:
