@@ -12,6 +12,7 @@ from fl_runtime.configuration.schema import Config
 from fl_runtime.history import History
 from fl_runtime.reporting.report import write_report
 from fl_runtime.running import experiment
+from fl_runtime.running.callbacks import configured
 from fl_runtime.running.experiment import Watcher
 from fl_runtime.running.run_folder import RunFolder
 
@@ -40,7 +41,8 @@ def run(
         InvalidInput: Anything about the configuration that does not hold; nothing has been written
             or replaced by then.
     """
-    history = experiment.run(config, on_event=on_event, out=out, fresh=fresh)
+    watcher = configured(config, on_event)
+    history = experiment.run(config, on_event=watcher, out=out, fresh=fresh)
     return history if out is None else _reported(Path(out), history)
 
 
@@ -51,7 +53,8 @@ def resume(path: str | Path, *, on_event: Watcher | None = None) -> History:
         InvalidInput: The folder is not a run, a file of it is damaged or belongs to another
             configuration, its data have changed, or another process is writing it.
     """
-    return _reported(Path(path), experiment.resume(path, on_event=on_event))
+    watcher = configured(RunFolder(Path(path)).config(), on_event)
+    return _reported(Path(path), experiment.resume(path, on_event=watcher))
 
 
 def _reported(folder: Path, history: History) -> History:

@@ -51,6 +51,7 @@ from fl_runtime.algorithms.trunk_directions import (
     PCGradTraining,
     UPGradTraining,
 )
+from fl_runtime.extensions import Kind
 
 ALGORITHMS: Mapping[str, type[Any]] = {
     "fed-fair-mmfl": FedFairMMFL,
@@ -80,7 +81,11 @@ ALGORITHMS: Mapping[str, type[Any]] = {
 }
 """Names in a configuration; the fields of each record are its hyper-parameters."""
 
+ALGORITHM = Kind("algorithm", "run.algorithm", ALGORITHMS, Algorithm)
+"""What can train the tasks."""
+
 __all__ = [
+    "ALGORITHM",
     "ALGORITHMS",
     "Algorithm",
     "ByArrival",

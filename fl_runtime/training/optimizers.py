@@ -13,6 +13,9 @@ State that a client keeps is a flat mapping of tensors, ``optimizer:<what>:<entr
 that the entry has in its model, on whatever device it was made; whatever else the client keeps
 passes through.
 
+A user's own optimiser is called as PyTorch's are, ``(entries, lr=..., **fields)``, starts afresh
+with every job, and trains clients one by one.
+
 Source: Sutskever et al. 2013 (momentum forms), Loshchilov and Hutter 2019 (arXiv 1711.05101).
 """
 
@@ -24,8 +27,11 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from fairopt.errors import InvalidInput
+from fl_runtime.extensions import Kind, resolve
 from fl_runtime.training.stacks import Stack
 from fl_runtime.training.task import LocalTraining
+from fl_runtime.user_objects import said
 
 BETAS = (0.9, 0.999)
 """Decay of AdamW's two averages, the published defaults."""
@@ -42,6 +48,14 @@ SLOTS: Mapping[str, tuple[str, ...]] = {
 }
 """Tensors per entry that an optimiser remembers, as PyTorch names them."""
 
+OPTIMIZER = Kind(
+    "local optimiser",
+    "task.optimizer",
+    {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW},
+    arguments=("params", "lr"),
+)
+"""What clients can train with."""
+
 Kept = Mapping[str, Tensor]
 
 
@@ -51,6 +65,8 @@ def make_optimizer(
     """PyTorch's optimiser for these entries, with the state the client kept, if any."""
     entries = list(named.values())
     optimizer: torch.optim.Optimizer
+    if ":" in settings.optimizer:
+        return _own_optimizer(entries, settings)
     if settings.optimizer == "adamw":
         optimizer = torch.optim.AdamW(
             entries,
@@ -75,6 +91,22 @@ def make_optimizer(
                 for slot, value in found.items()
             }
     return optimizer
+
+
+def _own_optimizer(
+    entries: Sequence[nn.Parameter | Tensor], settings: LocalTraining
+) -> torch.optim.Optimizer:
+    """A user's own optimiser."""
+    fields = settings.optimizer_fields
+    make = resolve(OPTIMIZER, settings.optimizer, fields=fields)
+    try:
+        made = make(entries, lr=settings.learning_rate)
+    except Exception as error:  # whatever the user's optimiser does when it is made
+        requirement = f"one that can be made with (entries, lr=...) ({said(error)})"
+        raise InvalidInput("optimizer", settings.optimizer, requirement) from error
+    if not isinstance(made, torch.optim.Optimizer):
+        raise InvalidInput("optimizer", settings.optimizer, "a torch.optim.Optimizer")
+    return made
 
 
 def optimizer_state(
@@ -122,6 +154,8 @@ class StackedOptimizer:
     """The same steps for entries with a leading client axis; clients may stand still."""
 
     def __init__(self, settings: LocalTraining, now: Stack, kept: Sequence[Kept]) -> None:
+        if ":" in settings.optimizer:
+            raise NotImplementedError(f"{settings.optimizer} steps one client at a time")
         self._settings = settings
         self._slots = {
             (slot, key): torch.stack(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -60,12 +60,13 @@ class LocalTraining:
         batch_size: Examples per step; the last batch of a pass may be smaller.
         momentum: Momentum of `sgd`.
         weight_decay: L2 penalty of `sgd`, decoupled decay of `adamw`.
-        optimizer: `sgd` or `adamw`, see `optimizers`.
+        optimizer: `sgd`, `adamw`, or ``package.module:object``, see `optimizers`.
         nesterov: Nesterov's form of the momentum.
         persist_optimizer: Whether a client keeps its optimiser's state from job to job; otherwise
             every job starts afresh.
         precision: `bfloat16` runs forward and backward passes in mixed precision; parameters,
             losses and optimiser stay float32.
+        optimizer_fields: Further arguments of an optimiser of the user's own.
 
     Example:
         >>> LocalTraining(0.1, 1, 8, nesterov=True)
@@ -79,12 +80,17 @@ class LocalTraining:
     batch_size: int
     momentum: float = 0.0
     weight_decay: float = 0.0
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: str = "sgd"
     nesterov: bool = False
     persist_optimizer: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
+    optimizer_fields: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        own = ":" in self.optimizer
+        if own and (self.momentum > 0.0 or self.weight_decay > 0.0 or self.persist_optimizer):
+            requirement = "used without momentum, weight-decay and persist-optimizer"
+            raise InvalidInput("optimizer", self.optimizer, requirement)
         if self.optimizer == "adamw" and self.momentum > 0.0:
             raise InvalidInput("momentum", self.momentum, "0 with optimizer adamw")
         if self.nesterov and self.momentum == 0.0:
