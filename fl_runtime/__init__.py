@@ -11,10 +11,20 @@
 (1, 2)
 """
 
+from fl_runtime.algorithms import FedAvg
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import check_config, read_config
 from fl_runtime.history import History
 from fl_runtime.running.experiment import Event
 from fl_runtime.runs import resume, run
 
-__all__ = ["Config", "Event", "History", "check_config", "read_config", "resume", "run"]
+__all__ = [
+    "Config",
+    "Event",
+    "FedAvg",
+    "History",
+    "check_config",
+    "read_config",
+    "resume",
+    "run",
+]

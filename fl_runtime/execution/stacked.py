@@ -227,7 +227,7 @@ def _one_update(
         client_state={**job.client_state, **kept},
         num_examples=count,
     )
-    return answer(job, trained, settings.learning_rate)
+    return answer(job, trained, settings)
 
 
 def _rectangles(task: Task) -> Padded | None:
