@@ -14,6 +14,13 @@
 from fl_runtime.algorithms import FedAvg
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import check_config, read_config
+from fl_runtime.conformance import (
+    check_algorithm,
+    check_availability,
+    check_cost_law,
+    check_delay,
+    check_partition,
+)
 from fl_runtime.history import History
 from fl_runtime.running.experiment import Event
 from fl_runtime.runs import resume, run
@@ -23,7 +30,12 @@ __all__ = [
     "Event",
     "FedAvg",
     "History",
+    "check_algorithm",
+    "check_availability",
     "check_config",
+    "check_cost_law",
+    "check_delay",
+    "check_partition",
     "read_config",
     "resume",
     "run",
