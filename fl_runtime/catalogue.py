@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fl_runtime.algorithms import ALGORITHM
+from fl_runtime.algorithms.server_optimizers import SERVER_OPTIMIZER
 from fl_runtime.data.partitions import PARTITION, PARTITIONS
 from fl_runtime.data.registry import DATA
 from fl_runtime.execution.registry import EXECUTORS
@@ -23,6 +24,7 @@ KINDS: Mapping[str, Kind] = {
     "data": DATA,
     "models": MODEL,
     "local optimisers": OPTIMIZER,
+    "server optimisers": SERVER_OPTIMIZER,
     "partitions": PARTITION,
     "recruitment rules": RULE,
     "cost distributions": COST_LAW,

@@ -72,7 +72,8 @@ def said(error: BaseException) -> str:
         >>> said(ValueError("too small"))
         'ValueError: too small'
     """
-    return f"{type(error).__name__}: {error}{_place_of_error(error)}"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}{_place_of_error(error)}"
 
 
 def fingerprint(argument: str, reference: str) -> str:

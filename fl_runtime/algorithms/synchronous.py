@@ -26,6 +26,7 @@ from fl_runtime.algorithms.aggregation import (
 )
 from fl_runtime.algorithms.base import InRounds, Memory, ServerState
 from fl_runtime.algorithms.inclusion import counted_chance, why_unknown
+from fl_runtime.algorithms.server_optimizers import NO_SERVER, Server
 from fl_runtime.random_streams import stream, torch_seed
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Job, Update
@@ -50,9 +51,11 @@ class Synchronous(InRounds, ABC):
     Attributes:
         aggregation: `data-weighted` mean of a task's updates, `plain` mean, or the unbiased sum of
             `importance` weights (`aggregation.importance_weights`).
+        server: What ``[server]`` of a configuration says about steps and updates.
     """
 
     aggregation: Aggregation = "data-weighted"
+    server: Server = NO_SERVER
 
     def init(self, federation: Federation, seed: int) -> ServerState:
         """Initial models, round 0.
@@ -100,7 +103,8 @@ class Synchronous(InRounds, ABC):
         for task, params in state.models.items():
             mine = [update for update in updates if update.task == task]
             if mine:
-                mean = combined(mine, self.coefficients(mine))
+                shares = zip(self.coefficients(mine), mine, strict=True)
+                mean = combined(mine, [c * self.server.shrink(u.delta) for c, u in shares])
                 step, kept = self.server_step(mean, memory.get(task, {}))
                 models[task] = add(params, step)
                 memory |= {task: kept} if kept else {}
@@ -118,7 +122,8 @@ class Synchronous(InRounds, ABC):
             mean: The sum of the updates with their coefficients, entry by entry.
             memory: What the last step of this task left; empty before the first one.
         """
-        return mean, memory
+        optimizer = self.server.optimizer
+        return (mean, memory) if optimizer is None else optimizer.step(mean, memory)
 
     def inclusion(self, state: ServerState, federation: Federation) -> Probabilities | None:
         """Chance that a client is sent a task's job in this round, answers it, and is counted."""

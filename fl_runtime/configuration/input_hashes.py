@@ -80,6 +80,7 @@ def references(config: Config) -> dict[str, str]:
     for arm in arm_configs(config).values():
         chosen += [
             ("run.algorithm", arm.run.algorithm),
+            ("server.optimizer", arm.server and arm.server.optimizer),
             ("clients.partition", arm.clients.partition),
             ("clients.delay.model", arm.clients.delay.get("model")),
             ("clients.availability.model", arm.clients.availability.get("model")),

@@ -289,6 +289,18 @@ class RecruitmentSection(Section):
     costs: Law = {}
 
 
+class ServerSection(Section):
+    """``[server]``: what the server makes of the updates of a round.
+
+    Attributes:
+        optimizer: Makes a step of their mean, see `algorithms.server_optimizers`.
+        clip_update: Greatest length of an update; longer ones are shortened to it.
+    """
+
+    optimizer: Choice | None = None
+    clip_update: Positive | None = None
+
+
 class ArmSection(BaseModel):
     """``[[arm]]``: a name, what to compare it with, and overrides by dotted key.
 
@@ -361,6 +373,7 @@ class Config(Section):
         clients: The population.
         algorithm: Hyper-parameters of the chosen algorithm, checked against its record.
         recruitment: Who takes part, for how much.
+        server: What becomes of the updates of a round.
         arm: Variants beside the configuration as it stands, see `toml_files.arm_configs`.
         claim: What the run tests, see `fl_runtime.reporting.claim_results`.
         versions: Of packages, written into a run's own copy.
@@ -372,6 +385,7 @@ class Config(Section):
     clients: ClientsSection
     algorithm: dict[str, Any] = {}
     recruitment: RecruitmentSection = RecruitmentSection()
+    server: ServerSection | None = None
     arm: Listed[ArmSection] = ()
     claim: Listed[ClaimSection] = ()
     versions: dict[str, str] = {}

@@ -29,6 +29,7 @@ from fl_runtime.configuration.schema import (
     EarlyStopTable,
     RecruitmentSection,
     RunSection,
+    ServerSection,
     SpeedsTable,
     TaskSection,
 )
@@ -38,7 +39,7 @@ from fl_runtime.validation_errors import first_validation_error, kebab
 
 Tree = dict[str, Any]
 
-ARM_MAY_CHANGE = ("algorithm.", "recruitment.", "clients.", "run.algorithm")
+ARM_MAY_CHANGE = ("algorithm.", "recruitment.", "clients.", "server.", "run.algorithm")
 """Keys an arm may override; seeds, rounds and tasks are common, or arms could not be compared."""
 
 VERBATIM = ("versions", "inputs")
@@ -56,6 +57,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "claim": ClaimSection,
     "clients": ClientsSection,
     "recruitment": RecruitmentSection,
+    "server": ServerSection,
 }
 
 
@@ -186,8 +188,9 @@ def digest(config: Config) -> str:
     off = {switch for switch in YOUNG_SWITCHES if not getattr(config.run, switch)}
     run = {"title", "checkpoint_every", "callbacks", *off}
     clients = set() if config.clients.task_sets else {"task_sets"}
+    young = {} if config.server else {"server": True}
     tree = config.model_dump(
-        exclude={"versions": True, "claim": True, "run": run, "clients": clients}
+        exclude={"versions": True, "claim": True, "run": run, "clients": clients, **young}
     )
     return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -233,7 +236,8 @@ def _arm_table(arm: ArmSection) -> Tree:
 
 def _arm_config(config: Config, name: str, overrides: Mapping[str, Any]) -> Config:
     """The base configuration with one arm's overrides applied."""
-    tree = config.model_dump(exclude={"arm", "claim", "versions"})
+    young = set() if config.server else {"server"}
+    tree = config.model_dump(exclude={"arm", "claim", "versions", *young})
     if overrides.get("run.algorithm", config.run.algorithm) != config.run.algorithm:
         tree["algorithm"] = {}
     try:

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
-from fl_runtime.algorithms import ALGORITHM, ALGORITHMS, Algorithm, ByArrival, FedAvg
+from fl_runtime.algorithms import (
+    ALGORITHM,
+    ALGORITHMS,
+    Algorithm,
+    ByArrival,
+    FedAvg,
+    Synchronous,
+)
+from fl_runtime.algorithms.server_optimizers import SERVER_OPTIMIZER, Server, check_server
 from fl_runtime.configuration.input_hashes import check_recorded, load_recorded
 from fl_runtime.configuration.schema import ClientsSection, Config, SpeedsTable, TaskSection
 from fl_runtime.data.partitions import PARTITION, Partition
@@ -76,9 +84,12 @@ def assemble(config: Config, seed: int) -> Parts:
     """
     device = check_device(config.run.device)
     executor = EXECUTORS[executor_of(config)]
+    if "server" in config.algorithm:
+        raise InvalidInput("algorithm.server", config.algorithm["server"], "a table [server]")
     algorithm: Algorithm = resolve(
         ALGORITHM, config.run.algorithm, table="algorithm", fields=config.algorithm
     )
+    algorithm = _with_server(algorithm, config)
     clients = config.clients
     num_clients, holds = clients.num_clients, _holds(config)
 
@@ -115,6 +126,17 @@ def assemble(config: Config, seed: int) -> Parts:
         targets=targets_of(config),
         client_metrics=config.run.client_metrics,
     )
+
+
+def _with_server(algorithm: Algorithm, config: Config) -> Algorithm:
+    """The algorithm with the options of ``[server]``."""
+    section = config.server
+    if section is None:
+        return algorithm
+    optimizer = None if section.optimizer is None else resolve(SERVER_OPTIMIZER, section.optimizer)
+    server = Server(optimizer=optimizer, clip_update=section.clip_update)
+    check_server(algorithm, server, Synchronous)
+    return replace(algorithm, server=server) if isinstance(algorithm, Synchronous) else algorithm
 
 
 def executor_of(config: Config) -> str:
