@@ -18,12 +18,14 @@ from fl_runtime.simulation.availability import AVAILABILITY
 from fl_runtime.simulation.delays import DELAY
 from fl_runtime.training.models import MODEL
 from fl_runtime.training.optimizers import OPTIMIZER
+from fl_runtime.training.schedules import SCHEDULE
 
 KINDS: Mapping[str, Kind] = {
     "algorithms": ALGORITHM,
     "data": DATA,
     "models": MODEL,
     "local optimisers": OPTIMIZER,
+    "schedules": SCHEDULE,
     "server optimisers": SERVER_OPTIMIZER,
     "partitions": PARTITION,
     "recruitment rules": RULE,

@@ -177,6 +177,8 @@ class TaskSection(Section):
         nesterov: Nesterov's form of the momentum.
         weight_decay: L2 penalty of `sgd`, decoupled decay of `adamw`.
         persist_optimizer: Clients keep the optimiser's state from job to job.
+        schedule: How the step size changes, see `fl_runtime.training.schedules`.
+        clip_gradient: Greatest length of a step's gradient.
         precision: `bfloat16` for mixed precision in local training.
         target_accuracy: Test accuracy whose first round the summary reports.
         validation_fraction: Share of the examples that feeds decisions.
@@ -193,6 +195,8 @@ class TaskSection(Section):
     nesterov: bool = False
     weight_decay: Annotated[float, Field(ge=0.0, le=LARGEST_STEP)] = 0.0
     persist_optimizer: bool = False
+    schedule: Choice | None = None
+    clip_gradient: Positive | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     target_accuracy: Fraction | None = None
     validation_fraction: HeldOut = 0.2

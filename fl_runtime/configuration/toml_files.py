@@ -51,6 +51,9 @@ LISTS = ("task", "arm", "claim")
 YOUNG_SWITCHES = ("stop_at_targets", "client_metrics")
 """Switches of ``[run]`` that early histories did not know, and which they had off."""
 
+YOUNG_OF_A_TASK = ("schedule", "clip_gradient")
+"""Keys of a task that early histories did not know, and which count where they are set."""
+
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "run": RunSection,
     "task": TaskSection,
@@ -189,8 +192,19 @@ def digest(config: Config) -> str:
     run = {"title", "checkpoint_every", "callbacks", *off}
     clients = set() if config.clients.task_sets else {"task_sets"}
     young = {} if config.server else {"server": True}
+    unset = {
+        index: {key for key in YOUNG_OF_A_TASK if getattr(task, key) is None}
+        for index, task in enumerate(config.task)
+    }
     tree = config.model_dump(
-        exclude={"versions": True, "claim": True, "run": run, "clients": clients, **young}
+        exclude={
+            "versions": True,
+            "claim": True,
+            "run": run,
+            "clients": clients,
+            "task": unset,
+            **young,
+        }
     )
     return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
 

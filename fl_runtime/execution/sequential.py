@@ -53,7 +53,7 @@ class SequentialExecutor:
                 trained = train_jointly(tasks, jobs)
             else:
                 trained = [_train_one(tasks[0], jobs[0])]
-        settings = tasks[0].training
+        settings = tasks[0].training.at(jobs[0].version)
         return [answer(job, one, settings) for job, one in zip(jobs, trained, strict=True)]
 
 
@@ -65,4 +65,5 @@ def _train_one(task: Task, job: Job) -> Trained:
         JobOptions.of(job.config),
         job.client_state,
     )
-    return train_locally(task.model, task.complete(job.payload), client, task.training)
+    settings = task.training.at(job.version)
+    return train_locally(task.model, task.complete(job.payload), client, settings)

@@ -35,6 +35,7 @@ from fl_runtime.simulation.delays import DELAY, DelayModel, dealt_speeds
 from fl_runtime.training.federation import Federation, active_count
 from fl_runtime.training.models import build_model
 from fl_runtime.training.optimizers import OPTIMIZER
+from fl_runtime.training.schedules import SCHEDULE, Schedule
 from fl_runtime.training.task import LocalTraining, Task, make_task
 from fl_runtime.user_objects import loaded
 from fl_runtime.validation_errors import kebab
@@ -220,6 +221,8 @@ def _training(section: TaskSection, clients: ClientsSection) -> LocalTraining:
             weight_decay=section.weight_decay,
             optimizer=optimizer,
             optimizer_fields=fields,
+            schedule=_schedule(section),
+            clip_gradient=section.clip_gradient,
             nesterov=section.nesterov,
             persist_optimizer=section.persist_optimizer,
             precision=section.precision,
@@ -227,6 +230,14 @@ def _training(section: TaskSection, clients: ClientsSection) -> LocalTraining:
     except InvalidInput as error:
         name = f"task.{section.name}.{kebab(error.argument)}"
         raise InvalidInput(name, error.value, error.requirement) from None
+
+
+def _schedule(section: TaskSection) -> Schedule | None:
+    """How the step size of a task changes, if it does."""
+    if section.schedule is None:
+        return None
+    found: Schedule = resolve(SCHEDULE, section.schedule, key=f"task.{section.name}.schedule")
+    return found
 
 
 def _partition(clients: ClientsSection) -> Partition:

@@ -39,6 +39,9 @@ BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 """AdamW's guard against division by zero, the published default."""
 
+GUARD = 1e-6
+"""Added to a norm before it divides, as in PyTorch's clipping."""
+
 STATE = "optimizer"
 """First word of the names of kept optimiser state."""
 
@@ -66,7 +69,7 @@ def make_optimizer(
     entries = list(named.values())
     optimizer: torch.optim.Optimizer
     if ":" in settings.optimizer:
-        return _own_optimizer(entries, settings)
+        return _clipping(_own_optimizer(entries, settings), entries, settings)
     if settings.optimizer == "adamw":
         optimizer = torch.optim.AdamW(
             entries,
@@ -90,6 +93,22 @@ def make_optimizer(
                 slot: value.clone().to("cpu" if slot == "step" else entry.device)
                 for slot, value in found.items()
             }
+    return _clipping(optimizer, entries, settings)
+
+
+def _clipping(
+    optimizer: torch.optim.Optimizer,
+    entries: Sequence[nn.Parameter | Tensor],
+    settings: LocalTraining,
+) -> torch.optim.Optimizer:
+    """The optimiser, which shortens gradients before it steps if the settings say so."""
+    longest = settings.clip_gradient
+    if longest is not None:
+
+        def clip(*_: object) -> None:
+            nn.utils.clip_grad_norm_(entries, longest)
+
+        optimizer.register_step_pre_hook(clip)
     return optimizer
 
 
@@ -169,6 +188,7 @@ class StackedOptimizer:
 
     def step(self, now: Stack, slopes: Stack, moving: Tensor | None) -> None:
         """One step in place, for the clients that still move (None for all of them)."""
+        slopes = clipped(slopes, self._settings.clip_gradient)
         move = self._adamw if self._settings.optimizer == "adamw" else self._sgd
         for key, value in now.items():
             move(key, value, slopes[key], moving)
@@ -212,6 +232,16 @@ class StackedOptimizer:
         root = (1.0 - second**steps).sqrt().to(value.dtype)
         decayed = value * (1.0 - settings.learning_rate * settings.weight_decay)
         _assign(value, decayed - size * (mean / (square.sqrt() / root + EPSILON)), moving)
+
+
+def clipped(slopes: Stack, longest: float | None) -> Stack:
+    """Gradients of every client, shortened as `torch.nn.utils.clip_grad_norm_` does it."""
+    if longest is None:
+        return slopes
+    norms = [torch.linalg.vector_norm(value.flatten(1), dim=1) for value in slopes.values()]
+    factors = (longest / (torch.stack(norms).norm(dim=0) + GUARD)).clamp(max=1.0)
+    shapes = {key: (-1, *(1 for _ in value.shape[1:])) for key, value in slopes.items()}
+    return {key: value * factors.view(shapes[key]) for key, value in slopes.items()}
 
 
 def _assign(target: Tensor, value: Tensor, moving: Tensor | None) -> None:

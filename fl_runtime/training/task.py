@@ -21,6 +21,7 @@ from fl_runtime.data.dataset import Dataset
 from fl_runtime.data.mixtures import Mixture
 from fl_runtime.data.partitions import Partition
 from fl_runtime.random_streams import stream
+from fl_runtime.training.schedules import Schedule, scheduled
 
 Params = Mapping[str, Tensor]
 """Floating-point entries of a model's state by name."""
@@ -67,6 +68,8 @@ class LocalTraining:
         precision: `bfloat16` runs forward and backward passes in mixed precision; parameters,
             losses and optimiser stay float32.
         optimizer_fields: Further arguments of an optimiser of the user's own.
+        schedule: What multiplies the step size from version to version; None for nothing.
+        clip_gradient: Greatest length of a step's gradient, over all entries; None for any.
 
     Example:
         >>> LocalTraining(0.1, 1, 8, nesterov=True)
@@ -85,6 +88,8 @@ class LocalTraining:
     persist_optimizer: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
     optimizer_fields: Mapping[str, Any] = field(default_factory=dict)
+    schedule: Schedule | None = None
+    clip_gradient: float | None = None
 
     def __post_init__(self) -> None:
         own = ":" in self.optimizer
@@ -98,6 +103,13 @@ class LocalTraining:
         if self.persist_optimizer and self.optimizer == "sgd" and self.momentum == 0.0:
             requirement = "false for sgd without momentum, which keeps nothing"
             raise InvalidInput("persist_optimizer", True, requirement)
+
+    def at(self, version: int) -> LocalTraining:
+        """The settings of jobs that start from that version of the model."""
+        if self.schedule is None:
+            return self
+        rate = scheduled(self.schedule, self.learning_rate, version)
+        return replace(self, learning_rate=rate, schedule=None)
 
 
 @dataclass(frozen=True)
