@@ -16,6 +16,7 @@ from fl_runtime.running.callbacks import CALLBACK
 from fl_runtime.running.recruitment import COST_LAW, DRIFTS, RULE, RULE_NOTES
 from fl_runtime.simulation.availability import AVAILABILITY
 from fl_runtime.simulation.delays import DELAY
+from fl_runtime.training.client_sampling import CLIENT_SAMPLING
 from fl_runtime.training.models import MODEL
 from fl_runtime.training.optimizers import OPTIMIZER
 from fl_runtime.training.schedules import SCHEDULE
@@ -28,6 +29,7 @@ KINDS: Mapping[str, Kind] = {
     "schedules": SCHEDULE,
     "server optimisers": SERVER_OPTIMIZER,
     "partitions": PARTITION,
+    "client samplings": CLIENT_SAMPLING,
     "recruitment rules": RULE,
     "cost distributions": COST_LAW,
     "delay models": DELAY,

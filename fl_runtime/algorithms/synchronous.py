@@ -63,6 +63,7 @@ class Synchronous(InRounds, ABC):
         Raises:
             InvalidInput: `importance` where nobody knows by what chance an answer counts.
         """
+        federation.check_sampling()
         why = self.why_unknown(federation)
         if self.aggregation == IMPORTANCE and why:
             requirement = f"data-weighted or plain where only the first answers count: {why}"

@@ -82,6 +82,7 @@ def references(config: Config) -> dict[str, str]:
             ("run.algorithm", arm.run.algorithm),
             ("server.optimizer", arm.server and arm.server.optimizer),
             ("clients.partition", arm.clients.partition),
+            ("clients.sampling", arm.clients.sampling),
             ("clients.delay.model", arm.clients.delay.get("model")),
             ("clients.availability.model", arm.clients.availability.get("model")),
             ("recruitment.rule", arm.recruitment.rule),

@@ -232,6 +232,7 @@ class ClientsSection(Section):
         task_sets: Names of the tasks that a client holds, one list per client; fewer lists repeat
             if their number divides that of the clients. Every client holds every task if empty.
         fraction_train: Share of the clients that is active in a round.
+        sampling: By what weights active clients are drawn, see `training.client_sampling`.
         partition: How a task's examples are dealt to clients.
         concentration: Parameter of the `dirichlet` partition, per class.
         class_ratio: Share of the classes a client holds under `missing-classes`.
@@ -251,6 +252,7 @@ class ClientsSection(Section):
     num_clients: Count
     task_sets: Listed[Listed[Name]] = ()
     fraction_train: Fraction = 1.0
+    sampling: Choice | None = None
     partition: Choice = "iid"
     concentration: Positive = 0.5
     class_ratio: Fraction = 0.8

@@ -51,6 +51,9 @@ LISTS = ("task", "arm", "claim")
 YOUNG_SWITCHES = ("stop_at_targets", "client_metrics")
 """Switches of ``[run]`` that early histories did not know, and which they had off."""
 
+YOUNG_OF_CLIENTS = ("task_sets", "sampling")
+"""The same of ``[clients]``."""
+
 YOUNG_OF_A_TASK = ("schedule", "clip_gradient")
 """Keys of a task that early histories did not know, and which count where they are set."""
 
@@ -190,7 +193,7 @@ def digest(config: Config) -> str:
     """
     off = {switch for switch in YOUNG_SWITCHES if not getattr(config.run, switch)}
     run = {"title", "checkpoint_every", "callbacks", *off}
-    clients = set() if config.clients.task_sets else {"task_sets"}
+    clients = {key for key in YOUNG_OF_CLIENTS if not getattr(config.clients, key)}
     young = {} if config.server else {"server": True}
     unset = {
         index: {key for key in YOUNG_OF_A_TASK if getattr(task, key) is None}

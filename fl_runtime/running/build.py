@@ -18,6 +18,7 @@ from fl_runtime.algorithms import (
     ByArrival,
     FedAvg,
     Synchronous,
+    SyncST,
 )
 from fl_runtime.algorithms.server_optimizers import SERVER_OPTIMIZER, Server, check_server
 from fl_runtime.configuration.input_hashes import check_recorded, load_recorded
@@ -32,6 +33,7 @@ from fl_runtime.running.stopping import targets_of
 from fl_runtime.simulation.availability import Availability, availability
 from fl_runtime.simulation.clock import Timing
 from fl_runtime.simulation.delays import DELAY, DelayModel, dealt_speeds
+from fl_runtime.training.client_sampling import CLIENT_SAMPLING, ClientSampling
 from fl_runtime.training.federation import Federation, active_count
 from fl_runtime.training.models import build_model
 from fl_runtime.training.optimizers import OPTIMIZER
@@ -117,6 +119,7 @@ def assemble(config: Config, seed: int) -> Parts:
             answer_chance=timing.answer_chance,
             equal_speeds=timing.equal_speeds,
             equal_tasks=timing.equal_tasks,
+            sampling=_sampling(clients, algorithm),
         ),
         recruitment=recruitment,
         recruit=recruit_,
@@ -248,6 +251,25 @@ def _partition(clients: ClientsSection) -> Partition:
         "missing-classes": {"class_ratio": clients.class_ratio},
     }
     found: Partition = resolve(PARTITION, clients.partition, fields=beside.get(name, {}))
+    return found
+
+
+def _sampling(clients: ClientsSection, algorithm: Algorithm) -> ClientSampling | None:
+    """The law by which active clients are drawn; None for equal chances.
+
+    Raises:
+        InvalidInput: The algorithm draws clients by itself, or the first answers count: whose they
+            are is known for equal chances only.
+    """
+    if clients.sampling in (None, "uniform"):
+        return None
+    found: ClientSampling = resolve(CLIENT_SAMPLING, clients.sampling)
+    if not isinstance(algorithm, Synchronous) or isinstance(algorithm, SyncST):
+        requirement = "uniform for an algorithm that chooses clients by itself"
+        raise InvalidInput("clients.sampling", clients.sampling, requirement)
+    if clients.over_selection > 1.0:
+        requirement = "uniform where the first answers count (over-selection)"
+        raise InvalidInput("clients.sampling", clients.sampling, requirement)
     return found
 
 
