@@ -119,7 +119,7 @@ def resolve(
     name, own = taken_apart(entry, key)
     found = loaded(key, name) if ":" in name else choose(key, name, kind.built_ins)
     made = _made(kind, (key, name), found, {**fields, **own}, table or key)
-    lacking = _absent(made, kind.members)
+    lacking = [*_absent(made, kind.members), *_not_methods(made, kind)]
     if lacking:
         place = place_of(type(made))
         raise InvalidInput(key, name, f"{kind.wanted} ({lacking[0]} is missing{place})")
@@ -189,6 +189,17 @@ def _absent(found: object, members: tuple[str, ...]) -> list[str]:
     return [name for name in members if name not in declared and not hasattr(found, name)]
 
 
+def _not_methods(made: object, kind: Kind) -> list[str]:
+    """Members that are methods of the protocol, and something else of the object."""
+    return [
+        name
+        for name in kind.members
+        if inspect.isfunction(getattr(kind.protocol, name, None))
+        and hasattr(made, name)
+        and not callable(getattr(made, name))
+    ]
+
+
 def _begins_with(function: Any, arguments: tuple[str, ...]) -> bool:
     """Whether a function takes these arguments first, and needs no others."""
     parameters = inspect.signature(function).parameters
@@ -199,8 +210,10 @@ def _begins_with(function: Any, arguments: tuple[str, ...]) -> bool:
 def _alike(found: object, protocol: type, name: str) -> bool:
     """Whether a method has the arguments that the protocol's has; other members are alike."""
     mine, wanted = (getattr(kind, name, None) for kind in (found, protocol))
-    if not (inspect.isfunction(mine) and inspect.isfunction(wanted)):
+    if not inspect.isfunction(wanted):
         return True
+    if not inspect.isfunction(mine):
+        return False
     return list(inspect.signature(mine).parameters) == list(inspect.signature(wanted).parameters)
 
 

@@ -41,13 +41,13 @@ def load_object(argument: str, reference: str) -> Callable[..., object]:
         >>> load_object("data", "math:sqrt")(4.0)
         2.0
     """
-    found = loaded(argument, reference)
+    found = loaded(argument, reference, "function")
     if not callable(found):
         raise InvalidInput(argument, reference, "the name of a function")
     return found  # type: ignore[no-any-return]
 
 
-def loaded(argument: str, reference: str) -> Any:
+def loaded(argument: str, reference: str, what: str = "object") -> Any:
     """The object that ``"package.module:object"`` names.
 
     Raises:
@@ -62,7 +62,7 @@ def loaded(argument: str, reference: str) -> Any:
         if isinstance(error, AttributeError) and error.name == attribute:
             near = suggestion(attribute, [name for name in vars(imported) if name[0] != "_"])
         reason = f"{said(error)}{near}{_where_it_is_looked_for(module, error)}"
-        raise InvalidInput(argument, reference, f"package.module:function ({reason})") from error
+        raise InvalidInput(argument, reference, f"package.module:{what} ({reason})") from error
 
 
 def said(error: BaseException) -> str:

@@ -177,6 +177,7 @@ def test_what_is_wrong_with_an_object_has_its_place(
         ("task__optimizer", "adamm", "did you mean adamw"),
         ("task__optimizer", {"name": f"{HERE}:Signs", "facter": 3}, "did you mean factor"),
         ("task__optimizer", f"{HERE}:points", "can be made with"),
+        ("task__schedule", f"{HERE}:AllOne", "a dataclass with factor"),
         ("run__callbacks", [f"{HERE}:wach"], "did you mean watch"),
     ],
 )
