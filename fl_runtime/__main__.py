@@ -133,11 +133,17 @@ def results(
 
 
 @app.command("list")
-def list_names(as_json: Json = False) -> None:
+def list_names(
+    from_: Annotated[
+        str | None, typer.Option("--from", help="A module: what it offers to a configuration.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Names a configuration can use: algorithms, data, models, partitions, rules, delays."""
-    from fl_runtime.catalogue import catalogue
+    with one_line_errors():
+        from fl_runtime.catalogue import catalogue, offers
 
-    known = catalogue()
+        known = catalogue() if from_ is None else offers(from_)
     if as_json:
         typer.echo(json.dumps(known, indent=2))
         return

@@ -14,6 +14,7 @@ from fl_runtime.configuration.schema import Config
 from fl_runtime.history import History
 from fl_runtime.reporting.report import write_report
 from fl_runtime.running import experiment
+from fl_runtime.running.callbacks import configured
 from fl_runtime.running.experiment import Watcher
 from fl_runtime.running.run_folder import RunFolder
 
@@ -45,7 +46,8 @@ def run(
     if not isinstance(cast(object, config), Config):
         requirement = "a Config, as load_config and check_config give it"
         raise InvalidInput("config", type(config).__name__, requirement)
-    history = experiment.run(config, on_event=on_event, out=out, fresh=fresh)
+    watcher = configured(config, on_event)
+    history = experiment.run(config, on_event=watcher, out=out, fresh=fresh)
     return history if out is None else _reported(Path(out), history)
 
 
@@ -56,7 +58,8 @@ def resume(path: str | Path, *, on_event: Watcher | None = None) -> History:
         InvalidInput: The folder is not a run, a file of it is damaged or belongs to another
             configuration, its data have changed, or another process is writing it.
     """
-    return _reported(Path(path), experiment.resume(path, on_event=on_event))
+    watcher = configured(RunFolder(Path(path)).config(), on_event)
+    return _reported(Path(path), experiment.resume(path, on_event=watcher))
 
 
 def _reported(folder: Path, history: History) -> History:

@@ -52,6 +52,9 @@ from fl_runtime.training.job import Job, Update
 from fl_runtime.training.optimizers import entry_of
 from fl_runtime.training.task import Evaluation, Params, Task
 
+Memory = Mapping[str, Any]
+"""Numbers, words and tensors by name, nested as deep as one likes: what a checkpoint can hold."""
+
 TRUNK = ""
 """Where a client keeps what belongs to the trunk of all its tasks; no task has that name."""
 
@@ -70,6 +73,7 @@ class ServerState:
             checkpoint are strings). What they keep once for a trunk that their tasks train together
             is under `TRUNK` instead of a task.
         figures: Figures of the last aggregation, by metric name, for the history.
+        memory: What a server's own steps remember, by task (`Synchronous.server_step`).
     """
 
     seed: int
@@ -81,6 +85,7 @@ class ServerState:
         default_factory=dict, kw_only=True
     )
     figures: Mapping[str, float] = field(default_factory=dict, kw_only=True)
+    memory: Mapping[str, Memory] = field(default_factory=dict, kw_only=True)
 
     @classmethod
     def initial(cls, federation: Federation, seed: int) -> Self:

@@ -16,6 +16,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
+from fl_runtime.extensions import Kind
+from fl_runtime.validation_errors import check_positive
 from fl_runtime.whole_numbers import whole_down
 
 Labels = NDArray[np.int64]
@@ -63,6 +65,9 @@ class Dirichlet:
 
     concentration: float
 
+    def __post_init__(self) -> None:
+        check_positive("concentration", self.concentration)
+
     def split(self, labels: Labels, num_clients: int, rng: Generator) -> Shards:
         """Turn by turn, one example of a drawn class for each client."""
         sizes = shard_sizes(labels.size, num_clients)
@@ -97,6 +102,10 @@ class MissingClasses:
 
     class_ratio: float
 
+    def __post_init__(self) -> None:
+        if not 0.0 < self.class_ratio <= 1.0:
+            raise InvalidInput("class_ratio", self.class_ratio, "in (0, 1]")
+
     def split(self, labels: Labels, num_clients: int, rng: Generator) -> Shards:
         """Client by client, the fullest classes first."""
         pools = _pools(labels, rng)
@@ -113,6 +122,14 @@ PARTITIONS: Mapping[str, str] = {
     "missing-classes": "each client lacks classes (class-ratio)",
 }
 """Names in a configuration, each with a line about it."""
+
+PARTITION = Kind(
+    "partition",
+    "clients.partition",
+    {"iid": IID, "dirichlet": Dirichlet, "missing-classes": MissingClasses},
+    Partition,
+)
+"""How examples can be dealt to clients."""
 
 
 def shard_sizes(num_examples: int, num_clients: int) -> NDArray[np.int64]:

@@ -91,7 +91,8 @@ class StackedExecutor:
         if options.joint or self._sizes[job.task] == 0:
             return (None,)
         pulled = options.proximal, tuple(options.anchor)
-        return job.task, *pulled, options.measure_start, options.measure_end
+        rate = self._tasks[job.task].training.at(job.version).learning_rate
+        return job.task, rate, *pulled, options.measure_start, options.measure_end
 
     def _group(self, name: object, jobs: list[Job]) -> list[Update]:
         """All jobs of one kind."""
@@ -134,15 +135,16 @@ def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) ->
 
     Args:
         task: A task whose model is `stackable`.
-        jobs: At least one job of that task; all with the same `proximal`, measurements, and entries
-            in their anchors.
+        jobs: At least one job of that task; all with the same step size, `proximal`, measurements,
+            and entries in their anchors.
         whole: All shards of the task as rectangles, if they are at hand.
 
     Returns:
         One update per job, in order.
     """
     task.model.train()
-    settings, all_options = task.training, [JobOptions.of(job.config) for job in jobs]
+    settings = task.training.at(jobs[0].version)
+    all_options = [JobOptions.of(job.config) for job in jobs]
     data = _data(task, jobs, all_options, whole)
     counts = data.sizes()
     start, still = _payloads(task, jobs)
@@ -227,7 +229,7 @@ def _one_update(
         client_state={**job.client_state, **kept},
         num_examples=count,
     )
-    return answer(job, trained, settings.learning_rate)
+    return answer(job, trained, settings)
 
 
 def _rectangles(task: Task) -> Padded | None:

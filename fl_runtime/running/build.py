@@ -11,22 +11,36 @@ from numpy.typing import NDArray
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
-from fl_runtime.algorithms import ALGORITHMS, Algorithm, ByArrival, FedAvg
+from fl_runtime.algorithms import (
+    ALGORITHM,
+    ALGORITHMS,
+    Algorithm,
+    ByArrival,
+    FedAvg,
+    Synchronous,
+    SyncST,
+)
+from fl_runtime.algorithms.server_optimizers import SERVER_OPTIMIZER, Server, check_server
 from fl_runtime.configuration.input_hashes import check_recorded, load_recorded
 from fl_runtime.configuration.schema import ClientsSection, Config, SpeedsTable, TaskSection
-from fl_runtime.data.partitions import IID, PARTITIONS, Dirichlet, MissingClasses, Partition
+from fl_runtime.data.partitions import PARTITION, Partition
 from fl_runtime.execution.executor import Executor, check_device
 from fl_runtime.execution.registry import EXECUTORS, resolve_executor
+from fl_runtime.extensions import resolve, taken_apart
 from fl_runtime.random_streams import stream, torch_seed
 from fl_runtime.running.recruitment import Recruitment, recruit
 from fl_runtime.running.stopping import targets_of
 from fl_runtime.simulation.availability import Availability, availability
 from fl_runtime.simulation.clock import Timing
-from fl_runtime.simulation.delays import DELAY_MODELS, DelayModel, dealt_speeds
+from fl_runtime.simulation.delays import DELAY, DelayModel, dealt_speeds
+from fl_runtime.training.client_sampling import CLIENT_SAMPLING, ClientSampling
 from fl_runtime.training.federation import Federation, active_count
 from fl_runtime.training.models import build_model
+from fl_runtime.training.optimizers import OPTIMIZER
+from fl_runtime.training.schedules import SCHEDULE, Schedule
 from fl_runtime.training.task import LocalTraining, Task, make_task
-from fl_runtime.validation_errors import kebab, record_from_table
+from fl_runtime.user_objects import loaded
+from fl_runtime.validation_errors import kebab
 
 
 @dataclass(frozen=True)
@@ -73,9 +87,12 @@ def assemble(config: Config, seed: int) -> Parts:
     """
     device = check_device(config.run.device)
     executor = EXECUTORS[executor_of(config)]
-    algorithm = record_from_table(
-        "algorithm", choose("run.algorithm", config.run.algorithm, ALGORITHMS), config.algorithm
+    if "server" in config.algorithm:
+        raise InvalidInput("algorithm.server", config.algorithm["server"], "a table [server]")
+    algorithm: Algorithm = resolve(
+        ALGORITHM, config.run.algorithm, table="algorithm", fields=config.algorithm
     )
+    algorithm = _with_server(algorithm, config)
     clients = config.clients
     num_clients, holds = clients.num_clients, _holds(config)
 
@@ -103,6 +120,7 @@ def assemble(config: Config, seed: int) -> Parts:
             answer_chance=timing.answer_chance,
             equal_speeds=timing.equal_speeds,
             equal_tasks=timing.equal_tasks,
+            sampling=_sampling(clients, algorithm),
         ),
         recruitment=recruitment,
         recruit=recruit_,
@@ -115,9 +133,20 @@ def assemble(config: Config, seed: int) -> Parts:
     )
 
 
+def _with_server(algorithm: Algorithm, config: Config) -> Algorithm:
+    """The algorithm with the options of ``[server]``."""
+    section = config.server
+    if section is None:
+        return algorithm
+    optimizer = None if section.optimizer is None else resolve(SERVER_OPTIMIZER, section.optimizer)
+    server = Server(optimizer=optimizer, clip_update=section.clip_update)
+    check_server(algorithm, server, Synchronous)
+    return replace(algorithm, server=server) if isinstance(algorithm, Synchronous) else algorithm
+
+
 def executor_of(config: Config) -> str:
     """The name of the executor that a configuration ends up with."""
-    clients, kind = config.clients, ALGORITHMS.get(config.run.algorithm, object)
+    clients, kind = config.clients, _algorithm_class(config.run.algorithm)
     active = active_count(clients.num_clients, clients.fraction_train)
     if issubclass(kind, ByArrival):
         wanted = config.algorithm.get("concurrency")
@@ -129,6 +158,12 @@ def executor_of(config: Config) -> str:
         device=config.run.device,
         clients_per_task=active * (_holds(config).mean() if every_task else 1 / len(config.task)),
     )
+
+
+def _algorithm_class(name: str) -> type:
+    """The class of an algorithm; that of anything where there is none of that name."""
+    found = loaded("run.algorithm", name) if ":" in name else ALGORITHMS.get(name)
+    return found if isinstance(found, type) else object
 
 
 def _holds(config: Config) -> NDArray[np.bool_]:
@@ -186,6 +221,9 @@ def _task(section: TaskSection, config: Config, seed: int, device: torch.device)
 
 def _training(section: TaskSection, clients: ClientsSection) -> LocalTraining:
     """How clients train this task."""
+    key = f"task.{section.name}.optimizer"
+    resolve(OPTIMIZER, section.optimizer, key=key)
+    optimizer, fields = taken_apart(section.optimizer, key)
     try:
         return LocalTraining(
             learning_rate=section.learning_rate,
@@ -193,7 +231,10 @@ def _training(section: TaskSection, clients: ClientsSection) -> LocalTraining:
             batch_size=clients.batch_size,
             momentum=section.momentum,
             weight_decay=section.weight_decay,
-            optimizer=section.optimizer,
+            optimizer=optimizer,
+            optimizer_fields=fields,
+            schedule=_schedule(section),
+            clip_gradient=section.clip_gradient,
             nesterov=section.nesterov,
             persist_optimizer=section.persist_optimizer,
             precision=section.precision,
@@ -203,15 +244,42 @@ def _training(section: TaskSection, clients: ClientsSection) -> LocalTraining:
         raise InvalidInput(name, error.value, error.requirement) from None
 
 
+def _schedule(section: TaskSection) -> Schedule | None:
+    """How the step size of a task changes, if it does."""
+    if section.schedule is None:
+        return None
+    found: Schedule = resolve(SCHEDULE, section.schedule, key=f"task.{section.name}.schedule")
+    return found
+
+
 def _partition(clients: ClientsSection) -> Partition:
-    """The partition a configuration names, with its own parameter."""
-    makers: Mapping[str, Callable[[], Partition]] = {
-        "iid": IID,
-        "dirichlet": lambda: Dirichlet(clients.concentration),
-        "missing-classes": lambda: MissingClasses(clients.class_ratio),
+    """The partition a configuration names; some parameters have keys beside it."""
+    name, _ = taken_apart(clients.partition, PARTITION.key)
+    beside = {
+        "dirichlet": {"concentration": clients.concentration},
+        "missing-classes": {"class_ratio": clients.class_ratio},
     }
-    assert makers.keys() == PARTITIONS.keys()
-    return choose("clients.partition", clients.partition, makers)()
+    found: Partition = resolve(PARTITION, clients.partition, fields=beside.get(name, {}))
+    return found
+
+
+def _sampling(clients: ClientsSection, algorithm: Algorithm) -> ClientSampling | None:
+    """The law by which active clients are drawn; None for equal chances.
+
+    Raises:
+        InvalidInput: The algorithm draws clients by itself, or the first answers count: whose they
+            are is known for equal chances only.
+    """
+    if clients.sampling in (None, "uniform"):
+        return None
+    found: ClientSampling = resolve(CLIENT_SAMPLING, clients.sampling)
+    if not isinstance(algorithm, Synchronous) or isinstance(algorithm, SyncST):
+        requirement = "uniform for an algorithm that chooses clients by itself"
+        raise InvalidInput("clients.sampling", clients.sampling, requirement)
+    if clients.over_selection > 1.0:
+        requirement = "uniform where the first answers count (over-selection)"
+        raise InvalidInput("clients.sampling", clients.sampling, requirement)
+    return found
 
 
 def _timing(config: Config, seed: int, companions: Sequence[Task]) -> Timing:
@@ -239,7 +307,6 @@ def _timing(config: Config, seed: int, companions: Sequence[Task]) -> Timing:
 def _delay(clients: ClientsSection) -> DelayModel:
     """The delay model a configuration names."""
     fields = {key: value for key, value in clients.delay.items() if key != "model"}
-    kind: Callable[..., DelayModel] = choose(
-        "clients.delay.model", str(clients.delay.get("model")), DELAY_MODELS
-    )
-    return record_from_table("clients.delay", kind, fields)
+    model = str(clients.delay.get("model"))
+    found: DelayModel = resolve(DELAY, model, table="clients.delay", fields=fields)
+    return found

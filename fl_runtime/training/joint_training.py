@@ -48,7 +48,7 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
     Raises:
         InvalidInput: A job also has an option that only single tasks have.
     """
-    all_options, settings = _checked_options(jobs), tasks[0].training
+    all_options, settings = _checked_options(jobs), tasks[0].training.at(jobs[0].version)
     common = all_options[0]
     examples = [
         options.selected(task.shards[job.client])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from fl_runtime.data.dataset import Dataset
 from fl_runtime.data.mixtures import Mixture
 from fl_runtime.data.partitions import Partition
 from fl_runtime.random_streams import stream
+from fl_runtime.training.schedules import Schedule, scheduled
 
 Params = Mapping[str, Tensor]
 """Floating-point entries of a model's state by name."""
@@ -60,12 +61,15 @@ class LocalTraining:
         batch_size: Examples per step; the last batch of a pass may be smaller.
         momentum: Momentum of `sgd`.
         weight_decay: L2 penalty of `sgd`, decoupled decay of `adamw`.
-        optimizer: `sgd` or `adamw`, see `optimizers`.
+        optimizer: `sgd`, `adamw`, or ``package.module:object``, see `optimizers`.
         nesterov: Nesterov's form of the momentum.
         persist_optimizer: Whether a client keeps its optimiser's state from job to job; otherwise
             every job starts afresh.
         precision: `bfloat16` runs forward and backward passes in mixed precision; parameters,
             losses and optimiser stay float32.
+        optimizer_fields: Further arguments of an optimiser of the user's own.
+        schedule: What multiplies the step size from version to version; None for nothing.
+        clip_gradient: Greatest length of a step's gradient, over all entries; None for any.
 
     Example:
         >>> LocalTraining(0.1, 1, 8, nesterov=True)
@@ -79,12 +83,19 @@ class LocalTraining:
     batch_size: int
     momentum: float = 0.0
     weight_decay: float = 0.0
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: str = "sgd"
     nesterov: bool = False
     persist_optimizer: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
+    optimizer_fields: Mapping[str, Any] = field(default_factory=dict)
+    schedule: Schedule | None = None
+    clip_gradient: float | None = None
 
     def __post_init__(self) -> None:
+        own = ":" in self.optimizer
+        if own and (self.momentum > 0.0 or self.weight_decay > 0.0 or self.persist_optimizer):
+            requirement = "used without momentum, weight-decay and persist-optimizer"
+            raise InvalidInput("optimizer", self.optimizer, requirement)
         if self.optimizer == "adamw" and self.momentum > 0.0:
             raise InvalidInput("momentum", self.momentum, "0 with optimizer adamw")
         if self.nesterov and self.momentum == 0.0:
@@ -92,6 +103,13 @@ class LocalTraining:
         if self.persist_optimizer and self.optimizer == "sgd" and self.momentum == 0.0:
             requirement = "false for sgd without momentum, which keeps nothing"
             raise InvalidInput("persist_optimizer", True, requirement)
+
+    def at(self, version: int) -> LocalTraining:
+        """The settings of jobs that start from that version of the model."""
+        if self.schedule is None:
+            return self
+        rate = scheduled(self.schedule, self.learning_rate, version)
+        return replace(self, learning_rate=rate, schedule=None)
 
 
 @dataclass(frozen=True)
