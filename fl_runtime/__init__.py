@@ -15,6 +15,17 @@ from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import check_config, read_config
 from fl_runtime.history import History
 from fl_runtime.running.experiment import Event
+from fl_runtime.running.trained_models import Result, load_model
 from fl_runtime.runs import resume, run
 
-__all__ = ["Config", "Event", "History", "check_config", "read_config", "resume", "run"]
+__all__ = [
+    "Config",
+    "Event",
+    "History",
+    "Result",
+    "check_config",
+    "load_model",
+    "read_config",
+    "resume",
+    "run",
+]

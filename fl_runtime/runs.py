@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from fl_runtime.configuration.schema import Config
-from fl_runtime.history import History
 from fl_runtime.reporting.report import write_report
 from fl_runtime.running import experiment
 from fl_runtime.running.experiment import Watcher
 from fl_runtime.running.run_folder import RunFolder
+from fl_runtime.running.trained_models import Result
 
 
 def run(
@@ -22,7 +22,7 @@ def run(
     on_event: Watcher | None = None,
     out: str | Path | None = None,
     fresh: bool = False,
-) -> History:
+) -> Result:
     """Run every arm with every seed.
 
     Args:
@@ -34,7 +34,9 @@ def run(
         fresh: Replace an earlier run at `out`.
 
     Returns:
-        The whole history.
+        The whole history, and the trained models as its `models`: ``run(...).models.load("wine")``
+        is a module (`load_model` has the arguments). Without `out` they stay in memory as long as
+        the result does; `keep-models = "none"` keeps none.
 
     Raises:
         InvalidInput: Anything about the configuration that does not hold; nothing has been written
@@ -44,7 +46,7 @@ def run(
     return history if out is None else _reported(Path(out), history)
 
 
-def resume(path: str | Path, *, on_event: Watcher | None = None) -> History:
+def resume(path: str | Path, *, on_event: Watcher | None = None) -> Result:
     """Take up a run where its last checkpoint left it, to the files that it would have left.
 
     Raises:
@@ -54,7 +56,7 @@ def resume(path: str | Path, *, on_event: Watcher | None = None) -> History:
     return _reported(Path(path), experiment.resume(path, on_event=on_event))
 
 
-def _reported(folder: Path, history: History) -> History:
+def _reported(folder: Path, history: Result) -> Result:
     """The history of a run whose report has been written."""
     write_report(folder, history, RunFolder(folder).config())
     return history

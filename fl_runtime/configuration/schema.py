@@ -91,6 +91,8 @@ class RunSection(Section):
         checkpoint_every: Rounds between checkpoints; after a kill the rounds since the last one are
             done again. Where an aggregation is quicker than a checkpoint, rarer ones save time.
         client_metrics: Rows also hold the figures of `client_metrics`.
+        keep_models: Which trained models a run leaves: the last and the best by validation score of
+            every task, the last alone, or none.
     """
 
     title: str = ""
@@ -106,6 +108,7 @@ class RunSection(Section):
     stop_at_targets: bool = False
     checkpoint_every: Count = 1
     client_metrics: bool = False
+    keep_models: Literal["last+best", "last", "none"] = "last+best"
 
     @model_validator(mode="after")
     def _ends(self) -> RunSection:

@@ -170,7 +170,7 @@ def digest(config: Config) -> str:
     A switch that is younger than the first fingerprints counts when it is on.
     """
     off = {switch for switch in YOUNG_SWITCHES if not getattr(config.run, switch)}
-    run = {"title", "checkpoint_every", *off}
+    run = {"title", "checkpoint_every", "keep_models", *off}
     clients = set() if config.clients.task_sets else {"task_sets"}
     tree = config.model_dump(
         exclude={"versions": True, "claim": True, "run": run, "clients": clients}

@@ -73,9 +73,7 @@ def assemble(config: Config, seed: int) -> Parts:
     """
     device = check_device(config.run.device)
     executor = EXECUTORS[executor_of(config)]
-    algorithm = record_from_table(
-        "algorithm", choose("run.algorithm", config.run.algorithm, ALGORITHMS), config.algorithm
-    )
+    algorithm = algorithm_of(config)
     clients = config.clients
     num_clients, holds = clients.num_clients, _holds(config)
 
@@ -112,6 +110,17 @@ def assemble(config: Config, seed: int) -> Parts:
         targets=targets_of(config),
         client_metrics=config.run.client_metrics,
     )
+
+
+def algorithm_of(config: Config) -> Algorithm:
+    """The algorithm of one arm, with its parameters.
+
+    Raises:
+        InvalidInput: Its name or a parameter is wrong.
+    """
+    kind = choose("run.algorithm", config.run.algorithm, ALGORITHMS)
+    algorithm: Algorithm = record_from_table("algorithm", kind, config.algorithm)
+    return algorithm
 
 
 def executor_of(config: Config) -> str:

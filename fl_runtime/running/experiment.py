@@ -20,7 +20,7 @@ import torch
 from fl_runtime.configuration.input_hashes import with_inputs
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, digest
-from fl_runtime.history import History, finite_figures, read_history
+from fl_runtime.history import finite_figures, read_history
 from fl_runtime.running.build import Parts, assemble, executor_of
 from fl_runtime.running.history_rows import (
     closing_row,
@@ -28,11 +28,15 @@ from fl_runtime.running.history_rows import (
     stop_row,
     targets_row,
 )
+from fl_runtime.running.kept_models import saved_models, with_better
 from fl_runtime.running.loop import Evaluator, one_round
+from fl_runtime.running.model_files import SavedModel
 from fl_runtime.running.preflight import check_all_arms
 from fl_runtime.running.run_folder import HISTORY, RunFolder, Writer, nothing_done
 from fl_runtime.running.run_state import RunState
 from fl_runtime.running.stopping import is_over
+from fl_runtime.running.trained_models import Models, Result
+from fl_runtime.training.task import Evaluation
 
 Kind = Literal["recruitment", "round", "incident", "stop", "account"]
 
@@ -66,7 +70,7 @@ def run(
     on_event: Watcher | None = None,
     out: str | Path | None = None,
     fresh: bool = False,
-) -> History:
+) -> Result:
     """Run every arm with every seed.
 
     Args:
@@ -77,7 +81,7 @@ def run(
         fresh: Replace an earlier run at `out`.
 
     Returns:
-        The whole history.
+        The whole history, with the trained models.
 
     Raises:
         InvalidInput: Anything about the configuration that does not hold; nothing has been written
@@ -86,15 +90,15 @@ def run(
     config = resolved(config)
     check_all_arms(config)
     if out is None:
-        rows: list[dict[str, Any]] = []
-        _execute(config, _Memory(rows), nothing_done(config), on_event)
-        return History(rows)
+        memory = _Memory()
+        _execute(config, memory, nothing_done(config), on_event)
+        return Result(memory.rows, models=Models.in_memory(config, memory.models))
     with RunFolder.begin(Path(out), config, fresh=fresh) as writer:
         _execute(config, writer, nothing_done(config), on_event)
-        return read_history(writer.folder.path / HISTORY)
+        return _result(writer.folder.path)
 
 
-def resume(path: str | Path, *, on_event: Watcher | None = None) -> History:
+def resume(path: str | Path, *, on_event: Watcher | None = None) -> Result:
     """Take up a run where its last checkpoint left it; a finished run is only read.
 
     Raises:
@@ -103,7 +107,13 @@ def resume(path: str | Path, *, on_event: Watcher | None = None) -> History:
     """
     with RunFolder(Path(path)).taken_up() as (config, progress, writer):
         _execute(config, writer, progress, on_event)
-        return read_history(writer.folder.path / HISTORY)
+        return _result(writer.folder.path)
+
+
+def _result(folder: Path) -> Result:
+    """What a run has left in its folder."""
+    rows = read_history(folder / HISTORY).rows
+    return Result(rows, models=Models.of_folder(folder))
 
 
 def resolved(config: Config) -> Config:
@@ -120,14 +130,19 @@ def total_rounds(config: Config) -> int | None:
 
 
 class _Memory:
-    """A writer that keeps rows and forgets the rest."""
+    """A writer that keeps rows and models, and forgets the rest."""
 
-    def __init__(self, rows: list[dict[str, Any]]) -> None:
-        self._rows = rows
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.models: dict[Path, SavedModel] = {}
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Keep a row."""
-        self._rows.append(dict(row))
+        self.rows.append(dict(row))
+
+    def model(self, model: SavedModel) -> None:
+        """Keep a model."""
+        self.models[model.header.place] = model
 
     def seconds(self, row: Mapping[str, Any]) -> None:
         """Wall-clock figures are for files."""
@@ -174,6 +189,12 @@ class _Recorder:
         finished = self.index + (current is None)
         self.writer.checkpoint({"digest": self.digest, "finished": finished, "state": state})
 
+    def models(self, parts: Parts, current: RunState, validation: Mapping[str, Evaluation]) -> None:
+        """Write the models of a run that has ended."""
+        state, best = current.state, current.best
+        for model in saved_models(parts, state, best, validation, arm=self.arm, digest=self.digest):
+            self.writer.model(model)
+
     def seconds(self, server_round: int, spent: float) -> None:
         """Note the wall time of a round."""
         self.writer.seconds(
@@ -185,7 +206,7 @@ def _one_run(
     config: Config, seed: int, recorder: _Recorder, saved: Mapping[str, Any] | None
 ) -> None:
     """One arm with one seed, from its start or from a saved `RunState`."""
-    parts, rule = assemble(config, seed), config.run.early_stop
+    parts, rule, keep = assemble(config, seed), config.run.early_stop, config.run.keep_models
     evaluator = Evaluator(parts.federation.tasks, parts.federation.companions)
     first = parts.algorithm.init(parts.federation, seed)
     current = RunState(first)
@@ -200,12 +221,18 @@ def _one_run(
         parts = _recruited_now(parts, before, recorder)
         current, stats, row = one_round(parts, current, evaluator, config.run.time_limit)
         current = replace(current, patience=current.patience.after(row, rule))
+        if keep == "last+best" and current.best is not None:
+            seen = evaluator.validation(current.state, parts.federation.eligible)
+            current = replace(current, best=with_better(current.best, parts, current.state, seen))
         for failure in stats.failures:
             recorder.event("incident", failure.row(before))
         recorder.event("round", row)
         if current.state.server_round % config.run.checkpoint_every == 0:
             recorder.checkpoint(current)
         recorder.seconds(current.state.server_round, time.perf_counter() - began)
+    if keep != "none":
+        seen = evaluator.validation(current.state, parts.federation.eligible)
+        recorder.models(parts, current, seen)
     if rule is not None and current.patience.is_out(rule):
         recorder.event("stop", stop_row(current, rule))
     elif parts.targets:

@@ -4,6 +4,7 @@
     history.jsonl   one line per event of a run; the same bytes for the same configuration
     timing.jsonl    wall-clock seconds, kept apart because they never repeat
     checkpoint/     state.safetensors: the state after the last whole round, with jobs in flight
+    models/         the models at the end of every arm and seed, and the best (`model_files`)
     summary.json    figures per arm, written at the end (`fl_runtime.runs`)
     plots/          pictures, likewise
 
@@ -42,6 +43,7 @@ from fl_runtime.configuration.toml_files import (
 )
 from fl_runtime.history import History, encode_row, history_of
 from fl_runtime.running.checkpoint import load_checkpoint, save_checkpoint
+from fl_runtime.running.model_files import SavedModel, is_model_file, write_model
 
 CONFIG = "config.toml"
 HISTORY = "history.jsonl"
@@ -194,6 +196,10 @@ class Writer:
         self.timing.write(encode_row(row))
         self.timing.flush()
 
+    def model(self, model: SavedModel) -> None:
+        """Write a trained model."""
+        write_model(self.folder.path, model)
+
     def checkpoint(self, record: Mapping[str, Any]) -> None:
         """Replace the checkpoint by one that counts everything written so far."""
         counted = {
@@ -245,7 +251,7 @@ def _occupied(path: Path, *, fresh: bool) -> BinaryIO | None:
         requirement = "a new or empty folder (--fresh replaces the run there, resume goes on)"
         raise InvalidInput("--out", str(path), requirement)
     found = (file.relative_to(path) for file in path.rglob("*") if not file.is_dir())
-    foreign = sorted(str(f) for f in found if str(f).removesuffix(_PARTIAL) not in _OWN_FILES)
+    foreign = sorted(str(file) for file in found if not _is_own(file))
     if foreign:
         requirement = f"a folder with nothing but a run in it (there is {foreign[0]})"
         raise InvalidInput("--out", str(path), requirement)
@@ -256,6 +262,12 @@ def _occupied(path: Path, *, fresh: bool) -> BinaryIO | None:
         history.close()
         raise
     return history
+
+
+def _is_own(file: Path) -> bool:
+    """Whether a path within a run's folder is that of a file which runs write."""
+    whole = Path(str(file).removesuffix(_PARTIAL))
+    return str(whole) in _OWN_FILES or is_model_file(whole)
 
 
 @contextmanager

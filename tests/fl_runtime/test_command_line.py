@@ -47,7 +47,8 @@ def test_run_prints_tables_and_leaves_all_files(toml: Path, tmp_path: Path) -> N
     assert code == 0
     assert "Test accuracy across tasks" in text
     found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-    assert found == {
+    models = {file for file in found if file.startswith("models/")}
+    assert found - models == {
         "config.toml",
         "history.jsonl",
         "timing.jsonl",
@@ -55,6 +56,8 @@ def test_run_prints_tables_and_leaves_all_files(toml: Path, tmp_path: Path) -> N
         "checkpoint/state.safetensors",
         "plots/accuracy.png",
     }
+    assert {"models/fair/1/wine.best.safetensors", "models/random/0/iris.safetensors"} <= models
+    assert len(models) == 16
     summary = json.loads((out / "summary.json").read_text())
     code, text, _ = call("resume", out, "--json")
     assert (code, json.loads(text)) == (0, summary)
