@@ -50,7 +50,7 @@ def check_inputs(config: Config) -> None:
 
 
 def fingerprints(config: Config) -> dict[str, str]:
-    """A hash per data source, cost or trace file, by its name in the configuration."""
+    """A hash per data source, cost, trace or model file, by its name in the configuration."""
     sources = {task.data for task in config.task if ":" in task.data}
     arms = arm_configs(config).values()
     costs = [arm.recruitment.costs for arm in arms if arm.recruitment.rule != "everyone"]
@@ -59,7 +59,8 @@ def fingerprints(config: Config) -> dict[str, str]:
     for key, tables in (("recruitment.costs.file", costs), ("clients.availability.file", traces)):
         files = sorted({str(table["file"]) for table in tables if "file" in table})
         found |= {file: _of_file(key, Path(file)) for file in files}
-    return found
+    models = {task.initial: f"task.{task.name}.initial" for task in config.task if task.initial}
+    return found | {file: _of_file(key, Path(file)) for file, key in models.items()}
 
 
 def load_recorded(source: str, inputs: Mapping[str, str]) -> Dataset:
@@ -109,12 +110,15 @@ def _of_file(key: str, path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        requirement = f"a CSV file of numbers ({error.strerror})"
+        kind = "safetensors file" if key.endswith(".initial") else "CSV file of numbers"
+        requirement = f"a {kind} ({error.strerror})"
         raise InvalidInput(key, str(path), requirement) from error
 
 
 def _absolute_task(task: TaskSection) -> TaskSection:
-    """The task with an absolute path, if it reads files."""
+    """The task with absolute paths, if it reads files."""
+    if task.initial is not None:
+        task = task.model_copy(update={"initial": str(Path(task.initial).resolve())})
     for kind in _FILE_KINDS:
         if task.data.startswith(kind):
             path = Path(task.data.removeprefix(kind)).resolve()

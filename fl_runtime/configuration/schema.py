@@ -138,6 +138,9 @@ class TaskSection(Section):
         target_accuracy: Test accuracy whose first round the summary reports.
         validation_fraction: Share of the examples that feeds decisions.
         test_fraction: Share of the examples that is only reported.
+        initial: A safetensors file with the numbers that the model begins with, such as a model
+            that another run has left; drawn by the seed without one.
+        initial_partial: The file has some of the model's entries only; the others are drawn.
     """
 
     name: Label
@@ -154,6 +157,15 @@ class TaskSection(Section):
     target_accuracy: Fraction | None = None
     validation_fraction: HeldOut = 0.2
     test_fraction: HeldOut = 0.2
+    initial: Name | None = None
+    initial_partial: bool = False
+
+    @model_validator(mode="after")
+    def _begins(self) -> TaskSection:
+        """Part of nothing is nothing."""
+        if self.initial_partial and self.initial is None:
+            raise InvalidInput("initial_partial", True, "false without initial")
+        return self
 
 
 class SpeedsTable(Section):

@@ -48,6 +48,9 @@ LISTS = ("task", "arm", "claim")
 YOUNG_SWITCHES = ("stop_at_targets", "client_metrics")
 """Switches of ``[run]`` that early histories did not know, and which they had off."""
 
+YOUNG_KEYS = ("initial", "initial_partial")
+"""Keys of ``[[task]]`` that early histories did not know; they count where they are set."""
+
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "run": RunSection,
     "task": TaskSection,
@@ -167,7 +170,7 @@ def dump_toml(config: Config) -> str:
 def digest(config: Config) -> str:
     """A fingerprint of everything that decides the history, but for versions.
 
-    A switch that is younger than the first fingerprints counts when it is on.
+    A switch or key that is younger than the first fingerprints counts when it is set.
     """
     off = {switch for switch in YOUNG_SWITCHES if not getattr(config.run, switch)}
     run = {"title", "checkpoint_every", "keep_models", *off}
@@ -175,6 +178,10 @@ def digest(config: Config) -> str:
     tree = config.model_dump(
         exclude={"versions": True, "claim": True, "run": run, "clients": clients}
     )
+    tree["task"] = [
+        {key: value for key, value in task.items() if value or key not in YOUNG_KEYS}
+        for task in tree["task"]
+    ]
     return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
 
 

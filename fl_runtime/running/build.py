@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from fl_runtime.data.partitions import IID, PARTITIONS, Dirichlet, MissingClasse
 from fl_runtime.execution.executor import Executor, check_device
 from fl_runtime.execution.registry import EXECUTORS, resolve_executor
 from fl_runtime.random_streams import stream, torch_seed
+from fl_runtime.running.initial_models import take_initial
 from fl_runtime.running.recruitment import Recruitment, recruit
 from fl_runtime.running.stopping import targets_of
 from fl_runtime.simulation.availability import Availability, availability
@@ -84,9 +85,9 @@ def assemble(config: Config, seed: int) -> Parts:
         return recruit(config.recruitment, holds, seed, number)
 
     recruitment = recruit_(0)
-    tasks = algorithm.reported(
-        [_task(section, config, seed, device) for section in config.task], seed
-    )
+    made = [_task(section, config, seed, device) for section in config.task]
+    tasks = algorithm.reported(made, seed)
+    _check_initial(config, made, tasks)
     companions, timing = algorithm.companions(tasks, seed), _timing(config, seed)
     return Parts(
         algorithm=algorithm,
@@ -110,6 +111,14 @@ def assemble(config: Config, seed: int) -> Parts:
         targets=targets_of(config),
         client_metrics=config.run.client_metrics,
     )
+
+
+def _check_initial(config: Config, made: Sequence[Task], reported: Sequence[Task]) -> None:
+    """Refuse initial numbers for a model that is not trained."""
+    for section, mine, other in zip(config.task, made, reported, strict=True):
+        if section.initial is not None and mine.model is not other.model:
+            requirement = "left out: this algorithm reports a model of its own"
+            raise InvalidInput(f"task.{section.name}.initial", section.initial, requirement)
 
 
 def algorithm_of(config: Config) -> Algorithm:
@@ -170,6 +179,7 @@ def _task(section: TaskSection, config: Config, seed: int, device: torch.device)
         section.hidden,
         seed=torch_seed(seed, "initial model", section.name),
     )
+    take_initial(model, section, config.inputs)
     return make_task(
         section.name,
         dataset,
