@@ -46,14 +46,24 @@ def run(
     return history if out is None else _reported(Path(out), history)
 
 
-def resume(path: str | Path, *, on_event: Watcher | None = None) -> Result:
+def resume(
+    path: str | Path, *, rounds: int | None = None, on_event: Watcher | None = None
+) -> Result:
     """Take up a run where its last checkpoint left it, to the files that it would have left.
+
+    Args:
+        path: Folder of the run.
+        rounds: Extend the run, finished or not, to that many rounds. Its history becomes that of a
+            run which had them from the start, to the byte: what early stopping or targets have
+            ended stays so, and a time limit still holds.
+        on_event: Called after each new row of the history, in order.
 
     Raises:
         InvalidInput: The folder is not a run, a file of it is damaged or belongs to another
-            configuration, its data have changed, or another process is writing it.
+            configuration, its data have changed, another process is writing it, or it cannot have
+            that many rounds.
     """
-    return _reported(Path(path), experiment.resume(path, on_event=on_event))
+    return _reported(Path(path), experiment.resume(path, rounds=rounds, on_event=on_event))
 
 
 def _reported(folder: Path, history: Result) -> Result:

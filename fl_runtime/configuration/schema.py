@@ -92,7 +92,9 @@ class RunSection(Section):
             done again. Where an aggregation is quicker than a checkpoint, rarer ones save time.
         client_metrics: Rows also hold the figures of `client_metrics`.
         keep_models: Which trained models a run leaves: the last and the best by validation score of
-            every task, the last alone, or none.
+            every task, the last alone, or none (then a finished run cannot be extended).
+        extended_from: Numbers of rounds that the run had before it was extended, in order; written
+            into a run's own copy.
     """
 
     title: str = ""
@@ -109,6 +111,7 @@ class RunSection(Section):
     checkpoint_every: Count = 1
     client_metrics: bool = False
     keep_models: Literal["last+best", "last", "none"] = "last+best"
+    extended_from: Listed[Count] = ()
 
     @model_validator(mode="after")
     def _ends(self) -> RunSection:

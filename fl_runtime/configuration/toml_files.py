@@ -170,14 +170,17 @@ def dump_toml(config: Config) -> str:
 def digest(config: Config) -> str:
     """A fingerprint of everything that decides the history, but for versions.
 
-    A switch or key that is younger than the first fingerprints counts when it is set.
+    A switch or key that is younger than the first fingerprints counts when it is set. A run that
+    was extended has the fingerprint of the configuration that it began with.
     """
     off = {switch for switch in YOUNG_SWITCHES if not getattr(config.run, switch)}
-    run = {"title", "checkpoint_every", "keep_models", *off}
+    run = {"title", "checkpoint_every", "keep_models", "extended_from", *off}
     clients = set() if config.clients.task_sets else {"task_sets"}
     tree = config.model_dump(
         exclude={"versions": True, "claim": True, "run": run, "clients": clients}
     )
+    if config.run.extended_from:
+        tree["run"]["num_server_rounds"] = config.run.extended_from[0]
     tree["task"] = [
         {key: value for key, value in task.items() if value or key not in YOUNG_KEYS}
         for task in tree["task"]

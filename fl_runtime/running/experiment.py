@@ -98,14 +98,22 @@ def run(
         return _result(writer.folder.path)
 
 
-def resume(path: str | Path, *, on_event: Watcher | None = None) -> Result:
+def resume(
+    path: str | Path, *, rounds: int | None = None, on_event: Watcher | None = None
+) -> Result:
     """Take up a run where its last checkpoint left it; a finished run is only read.
+
+    Args:
+        path: Folder of the run.
+        rounds: Extend the run, finished or not, to that many rounds; see `fl_runtime.runs.resume`.
+        on_event: Called after each new row of the history, in order.
 
     Raises:
         InvalidInput: The folder is not a run, a file of it is damaged or belongs to another
-            configuration, its data have changed, or another process is writing it.
+            configuration, its data have changed, another process is writing it, or it cannot have
+            that many rounds.
     """
-    with RunFolder(Path(path)).taken_up() as (config, progress, writer):
+    with RunFolder(Path(path)).taken_up(rounds) as (config, progress, writer):
         _execute(config, writer, progress, on_event)
         return _result(writer.folder.path)
 
@@ -118,14 +126,15 @@ def _result(folder: Path) -> Result:
 
 def resolved(config: Config) -> Config:
     """The configuration as a run records it: `auto` replaced, paths absolute, inputs hashed."""
-    run = config.run.model_copy(update={"executor": executor_of(config)})
+    decided = {"executor": executor_of(config), "extended_from": ()}
+    run = config.run.model_copy(update=decided)
     return with_inputs(config.model_copy(update={"run": run}))
 
 
-def total_rounds(config: Config) -> int | None:
-    """Rounds over all arms and seeds, if the configuration fixes their number."""
+def total_rounds(config: Config, extended: int | None = None) -> int | None:
+    """Rounds over all arms and seeds, if the configuration (or its extension) fixes them."""
     open_end = config.run.early_stop or config.run.stop_at_targets
-    rounds = None if open_end else config.run.num_server_rounds
+    rounds = None if open_end else extended or config.run.num_server_rounds
     return rounds and rounds * len(config.run.seeds) * len(arm_configs(config))
 
 
@@ -144,6 +153,15 @@ class _Memory:
         """Keep a model."""
         self.models[model.header.place] = model
 
+    def rows_again(self, lines: bytes) -> None:
+        """There is nothing to extend in memory."""
+
+    def moment(self, config: Config, index: int) -> None:
+        """There is nothing to extend in memory."""
+
+    def keep(self, index: int, digest: str, state: Mapping[str, Any], run: tuple[str, int]) -> None:
+        """Memory ends with the process."""
+
     def seconds(self, row: Mapping[str, Any]) -> None:
         """Wall-clock figures are for files."""
 
@@ -161,6 +179,10 @@ def _execute(
         for index in range(progress["finished"], len(runs)):
             seed, arm, arm_config = runs[index]
             recorder = _Recorder(writer, digest(config), index, arm, seed, on_event)
+            moment = writer.moment(config, index) if state is None else None
+            if moment is not None:
+                writer.rows_again(moment.rows)
+                state = moment.state
             _one_run(arm_config, seed, recorder, state)
             state = None
 
@@ -188,6 +210,10 @@ class _Recorder:
         state = None if current is None else current.tree()
         finished = self.index + (current is None)
         self.writer.checkpoint({"digest": self.digest, "finished": finished, "state": state})
+
+    def moment(self, current: RunState) -> None:
+        """Keep where this run has come to."""
+        self.writer.keep(self.index, self.digest, current.tree(), (self.arm, self.seed))
 
     def models(self, parts: Parts, current: RunState, validation: Mapping[str, Evaluation]) -> None:
         """Write the models of a run that has ended."""
@@ -233,6 +259,7 @@ def _one_run(
     if keep != "none":
         seen = evaluator.validation(current.state, parts.federation.eligible)
         recorder.models(parts, current, seen)
+        recorder.moment(current)
     if rule is not None and current.patience.is_out(rule):
         recorder.event("stop", stop_row(current, rule))
     elif parts.targets:

@@ -48,7 +48,9 @@ def test_run_prints_tables_and_leaves_all_files(toml: Path, tmp_path: Path) -> N
     assert "Test accuracy across tasks" in text
     found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     models = {file for file in found if file.startswith("models/")}
-    assert found - models == {
+    moments = {f"checkpoint/00{index}.safetensors" for index in range(4)}
+    assert moments < found
+    assert found - models - moments == {
         "config.toml",
         "history.jsonl",
         "timing.jsonl",
@@ -64,6 +66,16 @@ def test_run_prints_tables_and_leaves_all_files(toml: Path, tmp_path: Path) -> N
     code, text, _ = call("compare", out, "--json")
     assert (code, json.loads(text)["arms"]) == (0, summary["arms"])
     assert call("plot", out)[:2] == (0, f"{out}/plots/accuracy.png\n")
+
+
+def test_a_finished_run_can_be_extended(toml: Path, tmp_path: Path) -> None:
+    out, rounds = tmp_path / "run", ("--set", "num-server-rounds=2")
+    assert call("run", toml, "--out", out, *rounds)[0] == 0
+    code, text, _ = call("resume", out, "--rounds", 3, "--json")
+    assert (code, json.loads(text)["arms"]["fair"]["rounds"]) == (0, [3, 3])
+    code, text, error = call("resume", out, "--rounds", 2)
+    assert (code, text) == (2, "")
+    assert error.startswith("error: rounds = 2, but it must be a number from 3 on")
 
 
 def test_compare_pairs_two_runs(toml: Path, tmp_path: Path) -> None:
