@@ -31,6 +31,19 @@ from fl_runtime.validation_errors import kebab, record_from_table
 
 
 @dataclass(frozen=True)
+class Told:
+    """What the factory of a task's model was told of the data.
+
+    Attributes:
+        example_shape: Shape of one example.
+        outputs: Number of classes.
+    """
+
+    example_shape: tuple[int, ...]
+    outputs: int
+
+
+@dataclass(frozen=True)
 class Parts:
     """All that one arm with one seed needs to run.
 
@@ -45,6 +58,7 @@ class Parts:
         executor: Runs local training.
         targets: Test accuracy at which each task is finished; empty if the run does not stop there.
         client_metrics: Whether rows hold the figures of `client_metrics`.
+        told: What model factories were told, by task; not known in tests without data.
     """
 
     algorithm: Algorithm
@@ -57,6 +71,7 @@ class Parts:
     executor: Executor
     targets: Mapping[str, float] = field(default_factory=dict)
     client_metrics: bool = False
+    told: Mapping[str, Told] = field(default_factory=dict)
 
     def recruited(self, number: int) -> Parts:
         """The same parts with the clients of that recruitment."""
@@ -85,7 +100,8 @@ def assemble(config: Config, seed: int) -> Parts:
         return recruit(config.recruitment, holds, seed, number)
 
     recruitment = recruit_(0)
-    made = [_task(section, config, seed, device) for section in config.task]
+    pairs = [_task(section, config, seed, device) for section in config.task]
+    made, told = zip(*pairs, strict=True)
     tasks = algorithm.reported(made, seed)
     _check_initial(config, made, tasks)
     companions, timing = algorithm.companions(tasks, seed), _timing(config, seed)
@@ -110,6 +126,7 @@ def assemble(config: Config, seed: int) -> Parts:
         executor=executor((*tasks, *companions)),
         targets=targets_of(config),
         client_metrics=config.run.client_metrics,
+        told={task.name: each for task, each in zip(made, told, strict=True)},
     )
 
 
@@ -168,19 +185,22 @@ def _holds(config: Config) -> NDArray[np.bool_]:
     return np.tile(np.array(rows, dtype=np.bool_), (repeats, 1))
 
 
-def _task(section: TaskSection, config: Config, seed: int, device: torch.device) -> Task:
-    """One task of the configuration."""
+def _task(
+    section: TaskSection, config: Config, seed: int, device: torch.device
+) -> tuple[Task, Told]:
+    """One task of the configuration, and what the factory of its model was told."""
     clients = config.clients
     dataset = load_recorded(section.data, config.inputs)
+    told = Told(dataset.features.shape[1:], dataset.num_classes)
     model = build_model(
         section.model,
-        dataset.features.shape[1:],
-        dataset.num_classes,
+        told.example_shape,
+        told.outputs,
         section.hidden,
         seed=torch_seed(seed, "initial model", section.name),
     )
     take_initial(model, section, config.inputs)
-    return make_task(
+    task = make_task(
         section.name,
         dataset,
         model,
@@ -192,6 +212,7 @@ def _task(section: TaskSection, config: Config, seed: int, device: torch.device)
         test_fraction=section.test_fraction,
         device=device,
     )
+    return task, told
 
 
 def _training(section: TaskSection, clients: ClientsSection) -> LocalTraining:

@@ -14,9 +14,9 @@ from typing import Any, Self
 import numpy as np
 
 from fl_runtime.algorithms.base import ServerState
-from fl_runtime.running.build import Parts
+from fl_runtime.running.build import Parts, Told
 from fl_runtime.running.model_files import ModelHeader, SavedModel, Which
-from fl_runtime.training.task import Evaluation, Params, Task, num_logits
+from fl_runtime.training.task import Evaluation, Params, Task
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,8 @@ def saved_models(
     for task in parts.federation.tasks:
         for which, models in kept:
             if task.name in models:
-                yield _saved(task, models[task.name], which, (arm, state.seed, digest))
+                told = parts.told[task.name]
+                yield _saved(task, told, models[task.name], which, (arm, state.seed, digest))
 
 
 def _judged(parts: Parts, state: ServerState) -> Iterator[tuple[str, Mapping[str, Params]]]:
@@ -114,7 +115,9 @@ def _holders(held: Any) -> Collection[int]:
     return np.flatnonzero(held).tolist()
 
 
-def _saved(task: Task, models: Best, which: Which, origin: tuple[str, int, str]) -> SavedModel:
+def _saved(
+    task: Task, told: Told, models: Best, which: Which, origin: tuple[str, int, str]
+) -> SavedModel:
     """A model with its header, and with those entries of the module that are not trained."""
     arm, seed, digest = origin
     header = ModelHeader(
@@ -125,8 +128,8 @@ def _saved(task: Task, models: Best, which: Which, origin: tuple[str, int, str])
         round=models.round,
         score=models.score,
         digest=digest,
-        example_shape=tuple(task.validation.features.shape[1:]),
-        num_classes=num_logits(task),
+        example_shape=tuple(told.example_shape),
+        outputs=told.outputs,
         clients=tuple(int(client) for client in models.models if client),
     )
     return SavedModel(

@@ -10,8 +10,8 @@ references and global models that an algorithm keeps beside it are not. A trunk 
 in each of their files.
 
 The header is one JSON object under the key `fl_runtime`: task, arm, seed, round, score (of the
-validation data), the digest of the configuration, the shape of one example, the number of classes,
-the clients, and a hash of all that and of every tensor. The same model has the same bytes.
+validation data), the digest of the configuration, what the factory was told of the data, the
+clients, and a hash of all that and of every tensor. The same model has the same bytes.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ModelHeader:
         score: Its score on the validation data then.
         digest: Of the configuration.
         example_shape: Shape of one example.
-        num_classes: What the model tells apart.
+        outputs: What the factory was told of the targets: the number of classes.
         clients: Numbers of the clients whose own models these are; empty for one model for all.
     """
 
@@ -69,7 +69,7 @@ class ModelHeader:
     score: float
     digest: str
     example_shape: tuple[int, ...]
-    num_classes: int
+    outputs: int
     clients: tuple[int, ...] = ()
 
     @property

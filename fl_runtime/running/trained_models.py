@@ -41,6 +41,7 @@ from fl_runtime.training.task import (
 )
 
 Choice = TypeVar("Choice", str, int)
+Shape = tuple[int, ...] | None
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,9 @@ class Models:
         _check_kept(config, which)
         saved = self.read(model_place(arm, seed, task, which))
         _check_header(saved.header, (task, arm, seed, which, digest(config)))
-        state = saved.states[_client_of(saved.header, client)]
-        return _filled(_module(arms[arm], section.name, seed, saved.header), state)
+        whose = _client_of(saved.header, client)
+        module = _module(arms[arm], section.name, seed, saved, whose)
+        return _filled(module, saved.states[whose])
 
 
 def load_model(
@@ -199,16 +201,21 @@ def _client_of(header: ModelHeader, client: int | None) -> str:
     return str(client)
 
 
-def _module(config: Config, task: str, seed: int, header: ModelHeader) -> nn.Module:
-    """A fresh module of the kind that the arm reports for a task."""
-    section = next(each for each in config.task if each.name == task)
+def _module(config: Config, task: str, seed: int, saved: SavedModel, client: str) -> nn.Module:
+    """A fresh module of the kind that the arm reports for a task.
+
+    It is that of the configuration, or where this does not fit one of the algorithm's own.
+    """
+    section, header = next(each for each in config.task if each.name == task), saved.header
     model = build_model(
         section.model,
         header.example_shape,
-        header.num_classes,
+        header.outputs,
         section.hidden,
         seed=torch_seed(seed, "initial model", task),
     )
+    if _misfit(model, saved.states[client]) is None:
+        return model
     return algorithm_of(config).reported([_blank_task(task, model, header)], seed)[0].model
 
 
@@ -225,11 +232,20 @@ def _filled(module: nn.Module, state: Params) -> nn.Module:
     Raises:
         InvalidInput: Names or shapes differ.
     """
+    found = _misfit(module, state)
+    if found is not None:
+        name, mine, other = found
+        requirement = f"of shape {mine}, as the model of the configuration has it"
+        raise InvalidInput(f"model entry {name}", other, requirement)
+    load_params(module, state)
+    return module.eval()
+
+
+def _misfit(module: nn.Module, state: Params) -> tuple[str, Shape, Shape] | None:
+    """The first entry whose shape differs between a module and a state, with both shapes."""
     own = {k: v for k, v in module.state_dict().items() if isinstance(v, Tensor)}
     for name in sorted(own.keys() | state.keys()):
         mine, other = (tuple(each[name].shape) if name in each else None for each in (own, state))
         if mine != other:
-            requirement = f"of shape {mine}, as the model of the configuration has it"
-            raise InvalidInput(f"model entry {name}", other, requirement)
-    load_params(module, state)
-    return module.eval()
+            return name, mine, other
+    return None

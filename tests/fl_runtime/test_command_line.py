@@ -403,7 +403,10 @@ def test_sigkill_and_resume_give_the_same_bytes(toml: Path, tmp_path: Path, arms
         kills.append(kill_after_rows(start("fl_runtime", "resume", killed), killed, rows))
     assert any(kills)
     assert end(start("fl_runtime", "resume", killed)) == 0
-    assert (killed / HISTORY).read_bytes() == (tmp_path / "whole" / HISTORY).read_bytes()
+    models = [p.relative_to(killed) for p in (killed / "models").rglob("*.safetensors")]
+    assert len(models) == 16
+    for file in (HISTORY, *models):
+        assert (killed / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
 
 def in_flight(text: str) -> str:
