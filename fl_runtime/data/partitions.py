@@ -7,6 +7,7 @@ number of clients, its own parameter and a generator.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,8 +37,9 @@ class IID:
 
     def split(self, labels: Labels, num_clients: int, rng: Generator) -> Shards:
         """Shuffle and cut into equal parts."""
-        sizes = shard_sizes(labels.size, num_clients)
-        return tuple(np.split(rng.permutation(labels.size), np.cumsum(sizes)[:-1]))
+        ends = np.cumsum(shard_sizes(labels.size, num_clients)).tolist()
+        order = rng.permutation(labels.size)
+        return tuple(order[begin:end] for begin, end in itertools.pairwise([0, *ends]))
 
 
 @dataclass(frozen=True)
