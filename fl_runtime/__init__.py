@@ -15,7 +15,7 @@ from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import check_config, read_config
 from fl_runtime.history import History
 from fl_runtime.running.experiment import Event
-from fl_runtime.running.trained_models import Result, load_model
+from fl_runtime.running.trained_models import Result, input_units, load_model
 from fl_runtime.runs import resume, run
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "History",
     "Result",
     "check_config",
+    "input_units",
     "load_model",
     "read_config",
     "resume",

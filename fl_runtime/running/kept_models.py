@@ -130,6 +130,7 @@ def _saved(
         digest=digest,
         example_shape=tuple(told.example_shape),
         outputs=told.outputs,
+        units=None if task.units is None else (task.units[0].tolist(), task.units[1].tolist()),
         clients=tuple(int(client) for client in models.models if client),
     )
     return SavedModel(

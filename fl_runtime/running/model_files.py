@@ -10,8 +10,9 @@ references and global models that an algorithm keeps beside it are not. A trunk 
 in each of their files.
 
 The header is one JSON object under the key `fl_runtime`: task, arm, seed, round, score (of the
-validation data), the digest of the configuration, what the factory was told of the data, the
-clients, and a hash of all that and of every tensor. The same model has the same bytes.
+validation data), the digest of the configuration, what the factory was told of the data, the units
+they were put in, the clients, and a hash of all that and of every tensor. The same model has the
+same bytes.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class ModelHeader:
         digest: Of the configuration.
         example_shape: Shape of one example.
         outputs: What the factory was told of the targets: the number of classes.
+        units: Mean and spread of every feature, if the data were put in these units.
         clients: Numbers of the clients whose own models these are; empty for one model for all.
     """
 
@@ -70,6 +72,7 @@ class ModelHeader:
     digest: str
     example_shape: tuple[int, ...]
     outputs: int
+    units: tuple[Any, Any] | None = None
     clients: tuple[int, ...] = ()
 
     @property

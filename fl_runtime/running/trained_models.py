@@ -81,17 +81,32 @@ class Models:
         client: int | None = None,
     ) -> nn.Module:
         """One model, in evaluation mode; for arguments and errors see `load_model`."""
-        config, arms = self.config, arm_configs(self.config)
-        sections = {each.name: each for each in config.task}
-        section = choose("task", task, sections)
-        arm = _only("arm", arm, tuple(arms))
+        saved = self._saved(task, arm, seed, which)
+        whose = _client_of(saved.header, client)
+        module = _module(arm_configs(self.config)[saved.header.arm], saved, whose)
+        return _filled(module, saved.states[whose])
+
+    def units(
+        self, task: str, arm: str | None = None, seed: int | None = None
+    ) -> tuple[Tensor, Tensor] | None:
+        """Mean and spread that a task's inputs were put in, see `input_units`."""
+        which: Which = "best" if self.config.run.keep_models == "last+best" else "last"
+        units = self._saved(task, arm, seed, which).header.units
+        if units is None:
+            return None
+        mean, spread = (torch.tensor(each, dtype=torch.float64) for each in units)
+        return mean, spread
+
+    def _saved(self, task: str, arm: str | None, seed: int | None, which: Which) -> SavedModel:
+        """A saved model, which is what its place says."""
+        config = self.config
+        choose("task", task, {each.name: each for each in config.task})
+        arm = _only("arm", arm, tuple(arm_configs(config)))
         seed = _only("seed", seed, config.run.seeds)
         _check_kept(config, which)
         saved = self.read(model_place(arm, seed, task, which))
         _check_header(saved.header, (task, arm, seed, which, digest(config)))
-        whose = _client_of(saved.header, client)
-        module = _module(arms[arm], section.name, seed, saved, whose)
-        return _filled(module, saved.states[whose])
+        return saved
 
 
 def load_model(
@@ -114,7 +129,8 @@ def load_model(
 
     Returns:
         A fresh module made by the factory of the run's configuration (a factory of your own must be
-        importable), with the saved numbers. Inputs are to be prepared as the run's data were.
+        importable), with the saved numbers. Inputs are to be prepared as the run's data were, see
+        `input_units`.
 
     Raises:
         InvalidInput: The folder is not a run, the run has not kept such a model (yet), or the file
@@ -135,6 +151,27 @@ def load_model(
         torch.Size([1, 3])
     """
     return Models.of_folder(Path(run)).load(task, arm, seed, which, client)
+
+
+def input_units(
+    run: str | Path, task: str, arm: str | None = None, seed: int | None = None
+) -> tuple[Tensor, Tensor] | None:
+    """In which units a model wants its inputs: (x - mean) / spread, to the bit in float64.
+
+    Args:
+        run: Folder of the run.
+        task: Name of the task.
+        arm: Name of the arm; may be left out where there is one.
+        seed: Seed of the run, whose split decides; may be left out where there is one.
+
+    Returns:
+        Mean and spread of every feature of the training examples, each float64 of the shape of one
+        example, for data that ask to be standardised (`Dataset.standardise`); None for others.
+
+    Raises:
+        InvalidInput: As `load_model`.
+    """
+    return Models.of_folder(Path(run)).units(task, arm, seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,12 +238,14 @@ def _client_of(header: ModelHeader, client: int | None) -> str:
     return str(client)
 
 
-def _module(config: Config, task: str, seed: int, saved: SavedModel, client: str) -> nn.Module:
+def _module(config: Config, saved: SavedModel, client: str) -> nn.Module:
     """A fresh module of the kind that the arm reports for a task.
 
     It is that of the configuration, or where this does not fit one of the algorithm's own.
     """
-    section, header = next(each for each in config.task if each.name == task), saved.header
+    header = saved.header
+    task, seed = header.task, header.seed
+    section = next(each for each in config.task if each.name == task)
     model = build_model(
         section.model,
         header.example_shape,

@@ -25,6 +25,8 @@ from fl_runtime.random_streams import stream
 Params = Mapping[str, Tensor]
 """Floating-point entries of a model's state by name."""
 
+Units = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Mean and spread of every feature, each of the shape of one example."""
 
 EVALUATION_BUDGET = 64 * 2**20
 """Bytes of what a model makes of the examples that are evaluated at a time."""
@@ -150,6 +152,7 @@ class Task:
         test: Held-out examples for reports.
         training: Settings of the local optimiser.
         mixture: Strata of the test set and of every shard, where they are known.
+        units: Mean and spread of every feature, where examples have been put in these units.
     """
 
     name: str
@@ -161,6 +164,7 @@ class Task:
     training: LocalTraining
     fixed: Params = field(default_factory=dict)
     mixture: Mixture | None = None
+    units: Units | None = None
 
     def __post_init__(self) -> None:
         empty = [client for client, shard in enumerate(self.shards) if len(shard) == 0]
@@ -244,8 +248,9 @@ def make_task(
     train, validation, test = parts
     shards = partition.split(dataset.cut_by[train], num_clients, stream(seed, "partition", cut))
     dealt = [train[shard] for shard in shards]
-    if dataset.standardise:
-        dataset = _standardised(dataset, train)
+    units = _units(dataset.features[train]) if dataset.standardise else None
+    if units is not None:
+        dataset = _standardised(dataset, units)
     model = model.to(device)
     initial = {key: value.clone() for key, value in float_state(model).items()}
     return Task(
@@ -264,6 +269,7 @@ def make_task(
             if isinstance(value, Tensor) and key not in initial
         },
         mixture=Mixture.of(dataset.cut_by, test, dealt),
+        units=units,
     )
 
 
@@ -336,12 +342,18 @@ def _examples(dataset: Dataset, index: NDArray[np.int64], device: torch.device |
     )
 
 
-def _standardised(dataset: Dataset, train: NDArray[np.int64]) -> Dataset:
-    """Every feature minus its training mean, over its training spread (1 where that is zero)."""
-    rows = dataset.features[train].astype(np.float64)
+def _units(train: NDArray[np.float32]) -> Units:
+    """Mean and spread (1 where that is zero) of every feature of the training examples."""
+    rows = train.astype(np.float64)
     spread = rows.std(axis=0)
-    scaled = (dataset.features - rows.mean(axis=0)) / np.where(spread > 0.0, spread, 1.0)
-    return replace(dataset, features=scaled.astype(np.float32), standardise=False)
+    return rows.mean(axis=0), np.where(spread > 0.0, spread, 1.0)
+
+
+def _standardised(dataset: Dataset, units: Units) -> Dataset:
+    """Every feature minus its mean, over its spread."""
+    mean, spread = units
+    scaled = ((dataset.features - mean) / spread).astype(np.float32)
+    return replace(dataset, features=scaled, standardise=False)
 
 
 def _stratified(

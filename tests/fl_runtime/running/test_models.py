@@ -21,6 +21,7 @@ import fl_runtime
 from fairopt import InvalidInput
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, check_config, digest
+from fl_runtime.data.registry import load_dataset
 from fl_runtime.history import History
 from fl_runtime.running.build import assemble
 from fl_runtime.running.checkpoint import load_checkpoint, save_checkpoint
@@ -107,6 +108,25 @@ print(json.dumps([
     for arm, seed, task, which, accuracy, loss in found:
         row = best_rows(history, arm, seed, task)[which]
         assert (accuracy, loss) == (row[f"{task}/eval_acc"], row[f"{task}/eval_loss"])
+
+
+@pytest.mark.parametrize("name", ["wine", "digits"])
+def test_examples_as_they_come_are_put_in_units(name: str, tmp_path: Path) -> None:
+    """Of data that ask for it: what a model was tested on is found from its file and the data."""
+    tree = small.tree(run={"seeds": [3], "num_server_rounds": 1})
+    tree["task"] = [{"name": "x", "data": name, "model": "linear"}]
+    config = check_config({**tree, "recruitment": {}, "arm": []})
+    history = run(config, out=tmp_path / "run")
+    features = load_dataset(name).features
+    units = fl_runtime.input_units(tmp_path / "run", "x")
+    memory = history.models.units("x")
+    assert (units is None) == (memory is None) == (name == "digits")
+    if units is not None and memory is not None:
+        assert all(torch.equal(one, other) for one, other in zip(units, memory, strict=True))
+        features = ((features - units[0].numpy()) / units[1].numpy()).astype("float32")
+    test = assemble(config, 3).federation.tasks[0].test
+    ready = torch.from_numpy(features)
+    assert all(bool((ready == example).flatten(1).all(dim=1).any()) for example in test.features)
 
 
 def test_the_best_model_is_not_always_the_last() -> None:
