@@ -55,7 +55,7 @@ def fingerprints(config: Config) -> dict[str, str]:
     arms = arm_configs(config).values()
     costs = [arm.recruitment.costs for arm in arms if arm.recruitment.rule != "everyone"]
     traces = [arm.clients.availability for arm in arms]
-    found = {source: _of_dataset(load_dataset(source)) for source in sorted(sources)}
+    found = {source: _of_dataset(load_dataset(source), source) for source in sorted(sources)}
     for key, tables in (("recruitment.costs.file", costs), ("clients.availability.file", traces)):
         files = sorted({str(table["file"]) for table in tables if "file" in table})
         found |= {file: _of_file(key, Path(file)) for file in files}
@@ -74,7 +74,7 @@ def load_recorded(source: str, inputs: Mapping[str, str]) -> Dataset:
         InvalidInput: It cannot be loaded, or is another one than when the run began.
     """
     dataset = load_dataset(source)
-    if source in inputs and _of_dataset(dataset) != inputs[source]:
+    if source in inputs and _of_dataset(dataset, source) != inputs[source]:
         requirement = "the data that the run began with, the same at every load"
         raise InvalidInput(source, "changed", requirement)
     return dataset
@@ -91,7 +91,7 @@ def check_recorded(key: str, table: Mapping[str, Any], inputs: Mapping[str, str]
         raise InvalidInput(file, "changed", "the data that the run began with")
 
 
-def _of_dataset(dataset: Dataset) -> str:
+def _of_dataset(dataset: Dataset, source: str) -> str:
     """Hash of everything in a data set; what is as by default adds nothing, as in early records."""
     digest = hashlib.sha256(repr(dataset.features.shape).encode())
     digest.update(dataset.features.tobytes())
@@ -102,6 +102,10 @@ def _of_dataset(dataset: Dataset) -> str:
         digest.update(f"family {dataset.family}".encode())
     if dataset.standardise:
         digest.update(b"standardise")
+    if dataset.client is not None:
+        digest.update(b"client" + dataset.client.tobytes())
+    if dataset.split is not None and not source.startswith("idx:"):  # there files are the parts
+        digest.update(b"split" + "".join(mark[0] for mark in dataset.split.tolist()).encode())
     return digest.hexdigest()
 
 

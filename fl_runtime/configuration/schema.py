@@ -141,6 +141,8 @@ class TaskSection(Section):
         target_accuracy: Test accuracy whose first round the summary reports.
         validation_fraction: Share of the examples that feeds decisions.
         test_fraction: Share of the examples that is only reported.
+        split: `official` for the parts that the data are marked with; all of them are pooled and
+            cut by the two fractions otherwise.
         initial: A safetensors file with the numbers that the model begins with, such as a model
             that another run has left; drawn by the seed without one.
         initial_partial: The file has some of the model's entries only; the others are drawn.
@@ -160,6 +162,7 @@ class TaskSection(Section):
     target_accuracy: Fraction | None = None
     validation_fraction: HeldOut = 0.2
     test_fraction: HeldOut = 0.2
+    split: Literal["pooled", "official"] | None = None
     initial: Name | None = None
     initial_partial: bool = False
 
@@ -203,6 +206,7 @@ class ClientsSection(Section):
         partition: How a task's examples are dealt to clients.
         concentration: Parameter of the `dirichlet` partition, per class.
         class_ratio: Share of the classes a client holds under `missing-classes`.
+        min_examples: Under `natural`, clients with fewer training examples of a task take no part.
         local_epochs: Passes over a client's shard per job.
         batch_size: Examples per step.
         dropout: Chance that a client never answers a job.
@@ -222,6 +226,7 @@ class ClientsSection(Section):
     partition: Name = "iid"
     concentration: Positive = 0.5
     class_ratio: Fraction = 0.8
+    min_examples: Count | None = None
     local_epochs: Count = 1
     batch_size: Count = 32
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0

@@ -48,7 +48,7 @@ LISTS = ("task", "arm", "claim")
 YOUNG_SWITCHES = ("stop_at_targets", "client_metrics")
 """Switches of ``[run]`` that early histories did not know, and which they had off."""
 
-YOUNG_KEYS = ("initial", "initial_partial")
+YOUNG_KEYS = ("initial", "initial_partial", "split")
 """Keys of ``[[task]]`` that early histories did not know; they count where they are set."""
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
@@ -175,7 +175,7 @@ def digest(config: Config) -> str:
     """
     off = {switch for switch in YOUNG_SWITCHES if not getattr(config.run, switch)}
     run = {"title", "checkpoint_every", "keep_models", "extended_from", *off}
-    clients = set() if config.clients.task_sets else {"task_sets"}
+    clients = {key for key in ("task_sets", "min_examples") if not getattr(config.clients, key)}
     tree = config.model_dump(
         exclude={"versions": True, "claim": True, "run": run, "clients": clients}
     )

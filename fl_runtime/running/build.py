@@ -14,7 +14,14 @@ from fairopt.errors import InvalidInput
 from fl_runtime.algorithms import ALGORITHMS, Algorithm, ByArrival, FedAvg
 from fl_runtime.configuration.input_hashes import check_recorded, load_recorded
 from fl_runtime.configuration.schema import ClientsSection, Config, SpeedsTable, TaskSection
-from fl_runtime.data.partitions import IID, PARTITIONS, Dirichlet, MissingClasses, Partition
+from fl_runtime.data.partitions import (
+    IID,
+    PARTITIONS,
+    Dirichlet,
+    MissingClasses,
+    Natural,
+    Partition,
+)
 from fl_runtime.execution.executor import Executor, check_device
 from fl_runtime.execution.registry import EXECUTORS, resolve_executor
 from fl_runtime.random_streams import stream, torch_seed
@@ -211,6 +218,7 @@ def _task(
         validation_fraction=section.validation_fraction,
         test_fraction=section.test_fraction,
         device=device,
+        official=section.split == "official",
     )
     return task, told
 
@@ -240,6 +248,7 @@ def _partition(clients: ClientsSection) -> Partition:
         "iid": IID,
         "dirichlet": lambda: Dirichlet(clients.concentration),
         "missing-classes": lambda: MissingClasses(clients.class_ratio),
+        "natural": lambda: Natural(clients.min_examples or 1),
     }
     assert makers.keys() == PARTITIONS.keys()
     return choose("clients.partition", clients.partition, makers)()

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from fairopt.errors import InvalidInput
 from fl_runtime.data.dataset import Dataset
 from fl_runtime.data.mixtures import Mixture
-from fl_runtime.data.partitions import Partition
+from fl_runtime.data.partitions import Natural, Partition
+from fl_runtime.data.splits import official_split
 from fl_runtime.random_streams import stream
 
 Params = Mapping[str, Tensor]
@@ -234,19 +235,26 @@ def make_task(
     validation_fraction: float = 0.2,
     test_fraction: float = 0.2,
     device: torch.device | str = "cpu",
+    official: bool = False,
 ) -> Task:
     """Split a data set three ways, stratified by class, and deal its training part to clients.
 
-    Tasks on data sets of one family draw the same split and the same deal.
+    Tasks on data sets of one family draw the same split and the same deal. With `official` the
+    three parts are those that the data are marked with.
 
     Raises:
         InvalidInput: A class has too few examples for three parts, or there are more clients than
             training examples.
     """
     cut = dataset.family or name
-    parts = _stratified(dataset, validation_fraction, test_fraction, seed, cut)
+    if official:
+        rng, key = stream(seed, "split", cut), f"task.{name}.split"
+        parts = official_split(dataset, validation_fraction, rng, argument=key)
+    else:
+        parts = _stratified(dataset, validation_fraction, test_fraction, seed, cut)
     train, validation, test = parts
-    shards = partition.split(dataset.cut_by[train], num_clients, stream(seed, "partition", cut))
+    deal_by = _dealt_by(dataset, partition)[train]
+    shards = partition.split(deal_by, num_clients, stream(seed, "partition", cut))
     dealt = [train[shard] for shard in shards]
     units = _units(dataset.features[train]) if dataset.standardise else None
     if units is not None:
@@ -271,6 +279,16 @@ def make_task(
         mixture=Mixture.of(dataset.cut_by, test, dealt),
         units=units,
     )
+
+
+def _dealt_by(dataset: Dataset, partition: Partition) -> NDArray[np.int64]:
+    """(n,) what a partition goes by: classes, or who made the examples."""
+    if not isinstance(partition, Natural):
+        return dataset.cut_by
+    if dataset.client is None:
+        requirement = "used with data that say who made each example"
+        raise InvalidInput("clients.partition", "natural", requirement)
+    return dataset.client
 
 
 def _check_shards(task: Task) -> None:
