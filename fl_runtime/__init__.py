@@ -23,6 +23,7 @@ from fl_runtime.conformance import (
 )
 from fl_runtime.history import History
 from fl_runtime.running.experiment import Event
+from fl_runtime.running.trained_models import Result, input_units, load_model
 from fl_runtime.runs import resume, run
 
 __all__ = [
@@ -30,12 +31,15 @@ __all__ = [
     "Event",
     "FedAvg",
     "History",
+    "Result",
     "check_algorithm",
     "check_availability",
     "check_config",
     "check_cost_law",
     "check_delay",
     "check_partition",
+    "input_units",
+    "load_model",
     "read_config",
     "resume",
     "run",

@@ -70,6 +70,9 @@ def run(
 @app.command()
 def resume(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a stopped run.")],
+    rounds: Annotated[
+        int | None, typer.Option(help="Extend the run, finished or not, to that many rounds.")
+    ] = None,
     tensorboard: Curves = None,
     as_json: Json = False,
 ) -> None:
@@ -83,8 +86,8 @@ def resume(
         progress = RunFolder(folder).progress(config)
         _finish(
             folder,
-            lambda watch: runs.resume(folder, on_event=watch),
-            (total_rounds(config), RunFolder(folder).rounds_done(progress)),
+            lambda watch: runs.resume(folder, rounds=rounds, on_event=watch),
+            (total_rounds(config, rounds), RunFolder(folder).rounds_done(config, progress)),
             tensorboard,
             as_json,
         )

@@ -56,15 +56,19 @@ def check_inputs(config: Config) -> None:
 
 
 def fingerprints(config: Config) -> dict[str, str]:
-    """A hash per data source, cost or trace file, and object, by its name in the configuration."""
+    """A hash per data source, cost, trace or model file, and object, by its name at its key."""
     sources = {label(task.data): task.data for task in config.task if ":" in label(task.data)}
     arms = arm_configs(config).values()
     costs = [arm.recruitment.costs for arm in arms if arm.recruitment.rule != "everyone"]
     traces = [arm.clients.availability for arm in arms]
-    found = {source: _of_dataset(load_dataset(sources[source])) for source in sorted(sources)}
+    found = {
+        source: _of_dataset(load_dataset(sources[source]), source) for source in sorted(sources)
+    }
     for key, tables in (("recruitment.costs.file", costs), ("clients.availability.file", traces)):
         files = sorted({str(table["file"]) for table in tables if "file" in table})
         found |= {file: _of_file(key, Path(file)) for file in files}
+    models = {task.initial: f"task.{task.name}.initial" for task in config.task if task.initial}
+    found |= {file: _of_file(key, Path(file)) for file, key in models.items()}
     return found | {name: fingerprint(key, name) for name, key in references(config).items()}
 
 
@@ -115,7 +119,7 @@ def load_recorded(entry: Entry, inputs: Mapping[str, str]) -> Dataset:
         InvalidInput: It cannot be loaded, or is another one than when the run began.
     """
     dataset, source = load_dataset(entry), label(entry)
-    if source in inputs and _of_dataset(dataset) != inputs[source]:
+    if source in inputs and _of_dataset(dataset, source) != inputs[source]:
         requirement = "the data that the run began with, the same at every load"
         raise InvalidInput(source, "changed", requirement)
     return dataset
@@ -132,7 +136,7 @@ def check_recorded(key: str, table: Mapping[str, Any], inputs: Mapping[str, str]
         raise InvalidInput(file, "changed", "the data that the run began with")
 
 
-def _of_dataset(dataset: Dataset) -> str:
+def _of_dataset(dataset: Dataset, source: str) -> str:
     """Hash of everything in a data set; what is as by default adds nothing, as in early records."""
     digest = hashlib.sha256(repr(dataset.features.shape).encode())
     digest.update(dataset.features.tobytes())
@@ -143,6 +147,10 @@ def _of_dataset(dataset: Dataset) -> str:
         digest.update(f"family {dataset.family}".encode())
     if dataset.standardise:
         digest.update(b"standardise")
+    if dataset.client is not None:
+        digest.update(b"client" + dataset.client.tobytes())
+    if dataset.split is not None and not source.startswith("idx:"):  # there files are the parts
+        digest.update(b"split" + "".join(mark[0] for mark in dataset.split.tolist()).encode())
     return digest.hexdigest()
 
 
@@ -151,12 +159,15 @@ def _of_file(key: str, path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        requirement = f"a CSV file of numbers ({error.strerror})"
+        kind = "safetensors file" if key.endswith(".initial") else "CSV file of numbers"
+        requirement = f"a {kind} ({error.strerror})"
         raise InvalidInput(key, str(path), requirement) from error
 
 
 def _absolute_task(task: TaskSection) -> TaskSection:
-    """The task with an absolute path, if it reads files."""
+    """The task with absolute paths, if it reads files."""
+    if task.initial is not None:
+        task = task.model_copy(update={"initial": str(Path(task.initial).resolve())})
     name, _ = taken_apart(task.data, "data")
     kind, _, file = name.partition(":")
     if file and kind in FILE_KINDS:

@@ -136,6 +136,10 @@ class RunSection(Section):
             done again. Where an aggregation is quicker than a checkpoint, rarer ones save time.
         client_metrics: Rows also hold the figures of `client_metrics`.
         callbacks: Functions of an `Event` that are called after each row.
+        keep_models: Which trained models a run leaves: the last and the best by validation score of
+            every task, the last alone, or none (then a finished run cannot be extended).
+        extended_from: Numbers of rounds that the run had before it was extended, in order; written
+            into a run's own copy.
     """
 
     title: str = ""
@@ -152,6 +156,8 @@ class RunSection(Section):
     checkpoint_every: Count = 1
     client_metrics: bool = False
     callbacks: Listed[Choice] = ()
+    keep_models: Literal["last+best", "last", "none"] = "last+best"
+    extended_from: Listed[Count] = ()
 
     @model_validator(mode="after")
     def _ends(self) -> RunSection:
@@ -183,6 +189,11 @@ class TaskSection(Section):
         target_accuracy: Test accuracy whose first round the summary reports.
         validation_fraction: Share of the examples that feeds decisions.
         test_fraction: Share of the examples that is only reported.
+        split: `official` for the parts that the data are marked with; all of them are pooled and
+            cut by the two fractions otherwise.
+        initial: A safetensors file with the numbers that the model begins with, such as a model
+            that another run has left; drawn by the seed without one.
+        initial_partial: The file has some of the model's entries only; the others are drawn.
     """
 
     name: Label
@@ -201,6 +212,16 @@ class TaskSection(Section):
     target_accuracy: Fraction | None = None
     validation_fraction: HeldOut = 0.2
     test_fraction: HeldOut = 0.2
+    split: Literal["pooled", "official"] | None = None
+    initial: Name | None = None
+    initial_partial: bool = False
+
+    @model_validator(mode="after")
+    def _begins(self) -> TaskSection:
+        """Part of nothing is nothing."""
+        if self.initial_partial and self.initial is None:
+            raise InvalidInput("initial_partial", True, "false without initial")
+        return self
 
 
 class SpeedsTable(Section):
@@ -236,6 +257,7 @@ class ClientsSection(Section):
         partition: How a task's examples are dealt to clients.
         concentration: Parameter of the `dirichlet` partition, per class.
         class_ratio: Share of the classes a client holds under `missing-classes`.
+        min_examples: Under `natural`, clients with fewer training examples of a task take no part.
         local_epochs: Passes over a client's shard per job.
         batch_size: Examples per step.
         dropout: Chance that a client never answers a job.
@@ -256,6 +278,7 @@ class ClientsSection(Section):
     partition: Choice = "iid"
     concentration: Positive = 0.5
     class_ratio: Fraction = 0.8
+    min_examples: Count | None = None
     local_epochs: Count = 1
     batch_size: Count = 32
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0

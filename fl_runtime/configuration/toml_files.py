@@ -51,10 +51,10 @@ LISTS = ("task", "arm", "claim")
 YOUNG_SWITCHES = ("stop_at_targets", "client_metrics")
 """Switches of ``[run]`` that early histories did not know, and which they had off."""
 
-YOUNG_OF_CLIENTS = ("task_sets", "sampling")
+YOUNG_OF_CLIENTS = ("task_sets", "sampling", "min_examples")
 """The same of ``[clients]``."""
 
-YOUNG_OF_A_TASK = ("schedule", "clip_gradient")
+YOUNG_OF_A_TASK = ("schedule", "clip_gradient", "initial", "initial_partial", "split")
 """Keys of a task that early histories did not know, and which count where they are set."""
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
@@ -191,14 +191,15 @@ def dump_toml(config: Config) -> str:
 def digest(config: Config) -> str:
     """A fingerprint of everything that decides the history, but for versions.
 
-    A switch that is younger than the first fingerprints counts when it is on.
+    A switch or key that is younger than the first fingerprints counts when it is set. A run that
+    was extended has the fingerprint of the configuration that it began with.
     """
     off = {switch for switch in YOUNG_SWITCHES if not getattr(config.run, switch)}
-    run = {"title", "checkpoint_every", "callbacks", *off}
+    run = {"title", "checkpoint_every", "callbacks", "keep_models", "extended_from", *off}
     clients = {key for key in YOUNG_OF_CLIENTS if not getattr(config.clients, key)}
     young = {} if config.server else {"server": True}
     unset = {
-        index: {key for key in YOUNG_OF_A_TASK if getattr(task, key) is None}
+        index: {key for key in YOUNG_OF_A_TASK if not getattr(task, key)}
         for index, task in enumerate(config.task)
     }
     tree = config.model_dump(
@@ -211,6 +212,8 @@ def digest(config: Config) -> str:
             **young,
         }
     )
+    if config.run.extended_from:
+        tree["run"]["num_server_rounds"] = config.run.extended_from[0]
     return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -71,7 +71,7 @@ def _versus(
 def _check_comparable(label: str, config: Config, first: Config) -> None:
     """The same tasks with the same data, or no comparison; other clients are announced."""
     tasks, expected = ([(task.name, task.data) for task in c.task] for c in (config, first))
-    if tasks != expected or config.inputs != first.inputs:
+    if tasks != expected or _data_hashes(config) != _data_hashes(first):
         names = ", ".join(f"{name} ({data})" for name, data in expected)
         raise InvalidInput("DIR", label, f"a run with the tasks and data of the first: {names}")
     if config.clients != first.clients or config.task != first.task:
@@ -85,6 +85,12 @@ def _check_comparable(label: str, config: Config, first: Config) -> None:
             f"{label}: report-rounds of the first run ({first.run.report_rounds}) are used",
             stacklevel=3,
         )
+
+
+def _data_hashes(config: Config) -> dict[str, str]:
+    """Fingerprints of all inputs but the models that tasks begin with."""
+    models = {task.initial for task in config.task}
+    return {name: found for name, found in config.inputs.items() if name not in models}
 
 
 def finished_part(label: str, config: Config, history: History) -> History:

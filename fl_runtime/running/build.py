@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from fl_runtime.execution.executor import Executor, check_device
 from fl_runtime.execution.registry import EXECUTORS, resolve_executor
 from fl_runtime.extensions import resolve, taken_apart
 from fl_runtime.random_streams import stream, torch_seed
+from fl_runtime.running.initial_models import take_initial
 from fl_runtime.running.recruitment import Recruitment, recruit
 from fl_runtime.running.stopping import targets_of
 from fl_runtime.simulation.availability import Availability, availability
@@ -41,6 +43,19 @@ from fl_runtime.training.schedules import SCHEDULE, Schedule
 from fl_runtime.training.task import LocalTraining, Task, make_task
 from fl_runtime.user_objects import loaded
 from fl_runtime.validation_errors import kebab
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the factory of a task's model was told of the data.
+
+    Attributes:
+        example_shape: Shape of one example.
+        outputs: Number of classes.
+    """
+
+    example_shape: tuple[int, ...]
+    outputs: int
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,7 @@ class Parts:
         executor: Runs local training.
         targets: Test accuracy at which each task is finished; empty if the run does not stop there.
         client_metrics: Whether rows hold the figures of `client_metrics`.
+        told: What model factories were told, by task; not known in tests without data.
     """
 
     algorithm: Algorithm
@@ -70,6 +86,7 @@ class Parts:
     executor: Executor
     targets: Mapping[str, float] = field(default_factory=dict)
     client_metrics: bool = False
+    told: Mapping[str, Told] = field(default_factory=dict)
 
     def recruited(self, number: int) -> Parts:
         """The same parts with the clients of that recruitment."""
@@ -87,12 +104,7 @@ def assemble(config: Config, seed: int) -> Parts:
     """
     device = check_device(config.run.device)
     executor = EXECUTORS[executor_of(config)]
-    if "server" in config.algorithm:
-        raise InvalidInput("algorithm.server", config.algorithm["server"], "a table [server]")
-    algorithm: Algorithm = resolve(
-        ALGORITHM, config.run.algorithm, table="algorithm", fields=config.algorithm
-    )
-    algorithm = _with_server(algorithm, config)
+    algorithm = algorithm_of(config)
     clients = config.clients
     num_clients, holds = clients.num_clients, _holds(config)
 
@@ -103,9 +115,10 @@ def assemble(config: Config, seed: int) -> Parts:
         return recruit(config.recruitment, holds, seed, number)
 
     recruitment = recruit_(0)
-    tasks = algorithm.reported(
-        [_task(section, config, seed, device) for section in config.task], seed
-    )
+    pairs = [_task(section, config, seed, device) for section in config.task]
+    made, told = zip(*pairs, strict=True)
+    tasks = algorithm.reported(made, seed)
+    _check_initial(config, made, tasks)
     companions = algorithm.companions(tasks, seed)
     timing = _timing(config, seed, companions)
     return Parts(
@@ -130,7 +143,30 @@ def assemble(config: Config, seed: int) -> Parts:
         executor=executor((*tasks, *companions)),
         targets=targets_of(config),
         client_metrics=config.run.client_metrics,
+        told={task.name: each for task, each in zip(made, told, strict=True)},
     )
+
+
+def _check_initial(config: Config, made: Sequence[Task], reported: Sequence[Task]) -> None:
+    """Refuse initial numbers for a model that is not trained."""
+    for section, mine, other in zip(config.task, made, reported, strict=True):
+        if section.initial is not None and mine.model is not other.model:
+            requirement = "left out: this algorithm reports a model of its own"
+            raise InvalidInput(f"task.{section.name}.initial", section.initial, requirement)
+
+
+def algorithm_of(config: Config) -> Algorithm:
+    """The algorithm of one arm, with its parameters and the options of ``[server]``.
+
+    Raises:
+        InvalidInput: Its name or a parameter is wrong.
+    """
+    if "server" in config.algorithm:
+        raise InvalidInput("algorithm.server", config.algorithm["server"], "a table [server]")
+    algorithm: Algorithm = resolve(
+        ALGORITHM, config.run.algorithm, table="algorithm", fields=config.algorithm
+    )
+    return _with_server(algorithm, config)
 
 
 def _with_server(algorithm: Algorithm, config: Config) -> Algorithm:
@@ -194,18 +230,22 @@ def _holds(config: Config) -> NDArray[np.bool_]:
     return np.tile(np.array(rows, dtype=np.bool_), (repeats, 1))
 
 
-def _task(section: TaskSection, config: Config, seed: int, device: torch.device) -> Task:
-    """One task of the configuration."""
+def _task(
+    section: TaskSection, config: Config, seed: int, device: torch.device
+) -> tuple[Task, Told]:
+    """One task of the configuration, and what the factory of its model was told."""
     clients = config.clients
     dataset = load_recorded(section.data, config.inputs)
+    told = Told(dataset.features.shape[1:], dataset.num_classes)
     model = build_model(
         section.model,
-        dataset.features.shape[1:],
-        dataset.num_classes,
+        told.example_shape,
+        told.outputs,
         section.hidden,
         seed=torch_seed(seed, "initial model", section.name),
     )
-    return make_task(
+    take_initial(model, section, config.inputs)
+    task = make_task(
         section.name,
         dataset,
         model,
@@ -216,7 +256,9 @@ def _task(section: TaskSection, config: Config, seed: int, device: torch.device)
         validation_fraction=section.validation_fraction,
         test_fraction=section.test_fraction,
         device=device,
+        official=section.split == "official",
     )
+    return task, told
 
 
 def _training(section: TaskSection, clients: ClientsSection) -> LocalTraining:
@@ -255,9 +297,10 @@ def _schedule(section: TaskSection) -> Schedule | None:
 def _partition(clients: ClientsSection) -> Partition:
     """The partition a configuration names; some parameters have keys beside it."""
     name, _ = taken_apart(clients.partition, PARTITION.key)
-    beside = {
+    beside: dict[str, dict[str, Any]] = {
         "dirichlet": {"concentration": clients.concentration},
         "missing-classes": {"class_ratio": clients.class_ratio},
+        "natural": {"min_examples": clients.min_examples or 1},
     }
     found: Partition = resolve(PARTITION, clients.partition, fields=beside.get(name, {}))
     return found

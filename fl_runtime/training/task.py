@@ -19,13 +19,16 @@ from torch import Tensor, nn
 from fairopt.errors import InvalidInput
 from fl_runtime.data.dataset import Dataset
 from fl_runtime.data.mixtures import Mixture
-from fl_runtime.data.partitions import Partition
+from fl_runtime.data.partitions import Natural, Partition
+from fl_runtime.data.splits import official_split
 from fl_runtime.random_streams import stream
 from fl_runtime.training.schedules import Schedule, scheduled
 
 Params = Mapping[str, Tensor]
 """Floating-point entries of a model's state by name."""
 
+Units = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Mean and spread of every feature, each of the shape of one example."""
 
 EVALUATION_BUDGET = 64 * 2**20
 """Bytes of what a model makes of the examples that are evaluated at a time."""
@@ -49,6 +52,31 @@ class Examples:
 
     def __len__(self) -> int:
         return int(self.labels.shape[0])
+
+
+class Shards(tuple[Examples, ...]):
+    """Examples of every client as views of one tensor, in the order of the clients.
+
+    They are moved to a device and checked at once, which for many small shards is most of the work.
+
+    Attributes:
+        whole: The examples of all clients.
+
+    Example:
+        >>> whole = Examples(torch.zeros(3, 2), torch.tensor([0, 1, 1]))
+        >>> [shard.labels.tolist() for shard in Shards.of(whole, [1, 2])]
+        [[0], [1, 1]]
+    """
+
+    whole: Examples
+
+    @classmethod
+    def of(cls, whole: Examples, sizes: Sequence[int]) -> Shards:
+        """The examples cut into shards of those sizes."""
+        parts = (torch.split(part, list(sizes)) for part in (whole.features, whole.labels))
+        found = cls(map(Examples, *parts))
+        found.whole = whole
+        return found
 
 
 @dataclass(frozen=True)
@@ -143,6 +171,7 @@ class Task:
         test: Held-out examples for reports.
         training: Settings of the local optimiser.
         mixture: Strata of the test set and of every shard, where they are known.
+        units: Mean and spread of every feature, where examples have been put in these units.
     """
 
     name: str
@@ -154,6 +183,7 @@ class Task:
     training: LocalTraining
     fixed: Params = field(default_factory=dict)
     mixture: Mixture | None = None
+    units: Units | None = None
 
     def __post_init__(self) -> None:
         empty = [client for client, shard in enumerate(self.shards) if len(shard) == 0]
@@ -223,28 +253,39 @@ def make_task(
     validation_fraction: float = 0.2,
     test_fraction: float = 0.2,
     device: torch.device | str = "cpu",
+    official: bool = False,
 ) -> Task:
     """Split a data set three ways, stratified by class, and deal its training part to clients.
 
-    Tasks on data sets of one family draw the same split and the same deal.
+    Tasks on data sets of one family draw the same split and the same deal. With `official` the
+    three parts are those that the data are marked with.
 
     Raises:
         InvalidInput: A class has too few examples for three parts, or there are more clients than
             training examples.
     """
     cut = dataset.family or name
-    parts = _stratified(dataset, validation_fraction, test_fraction, seed, cut)
+    if official:
+        rng, key = stream(seed, "split", cut), f"task.{name}.split"
+        parts = official_split(dataset, validation_fraction, rng, argument=key)
+    else:
+        parts = _stratified(dataset, validation_fraction, test_fraction, seed, cut)
     train, validation, test = parts
-    shards = partition.split(dataset.cut_by[train], num_clients, stream(seed, "partition", cut))
-    if dataset.standardise:
-        dataset = _standardised(dataset, train)
+    deal_by = _dealt_by(dataset, partition)[train]
+    shards = partition.split(deal_by, num_clients, stream(seed, "partition", cut))
+    dealt = [train[shard] for shard in shards]
+    units = _units(dataset.features[train]) if dataset.standardise else None
+    if units is not None:
+        dataset = _standardised(dataset, units)
     model = model.to(device)
     initial = {key: value.clone() for key, value in float_state(model).items()}
     return Task(
         name=name,
         model=model,
         initial=initial,
-        shards=tuple(_examples(dataset, train[shard], device) for shard in shards),
+        shards=Shards.of(
+            _examples(dataset, np.concatenate(dealt), device), [len(mine) for mine in dealt]
+        ),
         validation=_examples(dataset, validation, device),
         test=_examples(dataset, test, device),
         training=training,
@@ -253,8 +294,19 @@ def make_task(
             for key, value in model.state_dict().items()
             if isinstance(value, Tensor) and key not in initial
         },
-        mixture=Mixture.of(dataset.cut_by, test, [train[shard] for shard in shards]),
+        mixture=Mixture.of(dataset.cut_by, test, dealt),
+        units=units,
     )
+
+
+def _dealt_by(dataset: Dataset, partition: Partition) -> NDArray[np.int64]:
+    """(n,) what a partition goes by: classes, or who made the examples."""
+    if not isinstance(partition, Natural):
+        return dataset.cut_by
+    if dataset.client is None:
+        requirement = "used with data that say who made each example"
+        raise InvalidInput("clients.partition", "natural", requirement)
+    return dataset.client
 
 
 def _check_shards(task: Task) -> None:
@@ -263,7 +315,9 @@ def _check_shards(task: Task) -> None:
     Raises:
         InvalidInput: Features or labels that do not fit; named are the task and the client.
     """
-    classes = num_logits(task)
+    classes, shards = num_logits(task), task.shards
+    if isinstance(shards, Shards) and _misfit(shards.whole, task.validation, classes) is None:
+        return
     for client, shard in enumerate(task.shards):
         found = _misfit(shard, task.validation, classes)
         if found is not None:
@@ -324,12 +378,18 @@ def _examples(dataset: Dataset, index: NDArray[np.int64], device: torch.device |
     )
 
 
-def _standardised(dataset: Dataset, train: NDArray[np.int64]) -> Dataset:
-    """Every feature minus its training mean, over its training spread (1 where that is zero)."""
-    rows = dataset.features[train].astype(np.float64)
+def _units(train: NDArray[np.float32]) -> Units:
+    """Mean and spread (1 where that is zero) of every feature of the training examples."""
+    rows = train.astype(np.float64)
     spread = rows.std(axis=0)
-    scaled = (dataset.features - rows.mean(axis=0)) / np.where(spread > 0.0, spread, 1.0)
-    return replace(dataset, features=scaled.astype(np.float32), standardise=False)
+    return rows.mean(axis=0), np.where(spread > 0.0, spread, 1.0)
+
+
+def _standardised(dataset: Dataset, units: Units) -> Dataset:
+    """Every feature minus its mean, over its spread."""
+    mean, spread = units
+    scaled = ((dataset.features - mean) / spread).astype(np.float32)
+    return replace(dataset, features=scaled, standardise=False)
 
 
 def _stratified(
