@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fairopt.errors import FairoptError
+from fairopt.errors import FairoptError, InvalidInput
 
 app = typer.Typer(
     help="Train several models at once, with clients recruited and shared fairly.",
@@ -237,7 +237,9 @@ def _stoppable(folder: Path, begun: Sequence[object]) -> Iterator[None]:
     except (FairoptError, OSError) as error:
         if not begun:
             raise
-        typer.echo(f"error: {' '.join(str(error).split())}; {hint}", err=True)
+        wrong = isinstance(error, InvalidInput)  # a setting, which resuming would meet again
+        rest = "" if wrong else f"; {hint}"
+        typer.echo(f"error: {' '.join(str(error).split())}{rest}", err=True)
         raise typer.Exit(2) from None
     except Exception:  # not the user's fault, so the traceback stays
         if begun:
@@ -274,7 +276,7 @@ def _show(summary: dict[str, Any], as_json: bool) -> None:
 
 def _console(tasks: Sequence[str] = ()) -> Console:
     """Standard output; wide enough for the tables when it is a file or a pipe."""
-    width = max(150, 80 + sum(max(16, len(task) + 10) for task in tasks))
+    width = max(240, 80 + sum(max(16, len(task) + 10) for task in tasks))
     return Console(width=None if sys.stdout.isatty() else width)
 
 

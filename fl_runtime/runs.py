@@ -7,7 +7,9 @@ are put together here. A run that was killed and resumed leaves the same files a
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
+from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config
 from fl_runtime.history import History
 from fl_runtime.reporting.report import write_report
@@ -41,6 +43,9 @@ def run(
         InvalidInput: Anything about the configuration that does not hold; nothing has been written
             or replaced by then.
     """
+    if not isinstance(cast(object, config), Config):
+        requirement = "a Config, as load_config and check_config give it"
+        raise InvalidInput("config", type(config).__name__, requirement)
     watcher = configured(config, on_event)
     history = experiment.run(config, on_event=watcher, out=out, fresh=fresh)
     return history if out is None else _reported(Path(out), history)

@@ -6,7 +6,8 @@ says
 * `reported(tasks, seed)`: the tasks with the models that it reports: those of the configuration,
   unless it stands for them with models of its own;
 * `companions(tasks, seed)`: tasks of its own beside those of the configuration (a small proxy of
-  each, say): executors train them, the state's `models` hold them, nothing reports them;
+  each, say), none or one per task in their order: executors train them for as long as the task
+  takes, the state's `models` hold them, nothing reports them;
 * `init(federation, seed)`: the first state;
 * `dispatch(state, federation, now)`: the state after dispatch and the jobs to start; the
   federation says who is recruited for which unfinished task, who is idle and what is in flight;

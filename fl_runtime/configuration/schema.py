@@ -361,6 +361,8 @@ class ClaimSection(Section):
     @model_validator(mode="after")
     def _fits(self) -> ClaimSection:
         """A band has a width, and a share needs something to be a share of."""
+        if self.arm == self.versus:
+            raise InvalidInput("versus", self.versus, "another arm")
         if self.expect == "within" and self.margin <= 0.0:
             raise InvalidInput("margin", self.margin, "> 0 with expect = within")
         if self.relative and self.versus is None:

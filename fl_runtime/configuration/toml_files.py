@@ -149,6 +149,8 @@ def _check_names(config: Config, arms: Sequence[ArmSection], names: Mapping[str,
     """Arms and claims name arms that exist."""
     for arm in arms:
         for other in arm.versus:
+            if other == arm.name:
+                raise InvalidInput(f'arm "{arm.name}".versus', other, "another arm")
             choose(f'arm "{arm.name}".versus', other, names)
     for index, claim in enumerate(config.claim):
         choose(f"claim.{index}.arm", claim.arm, names)

@@ -24,7 +24,7 @@ from fl_runtime.execution.padding import Padded, Plan
 from fl_runtime.execution.sequential import SequentialExecutor
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.job_options import JobOptions
-from fl_runtime.training.local_training import Trained
+from fl_runtime.training.local_training import Trained, at_least_float32
 from fl_runtime.training.optimizers import StackedOptimizer, numbers_kept, precision_context
 from fl_runtime.training.stacks import Rows, Stack
 from fl_runtime.training.task import (
@@ -314,7 +314,7 @@ def _masked_loss(
     ) -> Tensor:
         with precision_context(settings, features.device):
             logits = functional_call(model, {**params, **still}, (features,))
-        each = nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+        each = nn.functional.cross_entropy(at_least_float32(logits), labels, reduction="none")
         return (each * weights).sum() / size.clamp(min=1.0)
 
     return loss

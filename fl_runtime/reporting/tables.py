@@ -34,7 +34,9 @@ CLIENT_HEADERS = (
 def fairness_table(summary: Mapping[str, Any]) -> Table:
     """One line per arm: figures across tasks with their intervals."""
     last = summary["last"]
-    when = "last round" if last == 1 else f"mean of the last {last} rounds"
+    when = (
+        "last round" if last == 1 else f"mean of the last {last} rounds (of all, in shorter runs)"
+    )
     table = _arm_table("Test accuracy across tasks", (*HEADERS, "mean rank"))
     table.caption = f"{when} ± 95 % interval over seeds"
     for arm, figures in summary["arms"].items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -106,7 +106,8 @@ def assemble(config: Config, seed: int) -> Parts:
     tasks = algorithm.reported(
         [_task(section, config, seed, device) for section in config.task], seed
     )
-    companions, timing = algorithm.companions(tasks, seed), _timing(config, seed)
+    companions = algorithm.companions(tasks, seed)
+    timing = _timing(config, seed, companions)
     return Parts(
         algorithm=algorithm,
         federation=Federation(
@@ -181,6 +182,14 @@ def _holds(config: Config) -> NDArray[np.bool_]:
             )
         for name in held:
             choose("clients.task-sets", name, dict.fromkeys(names))
+        if len(set(held)) < len(held):
+            raise InvalidInput("clients.task-sets", list(held), "tasks that differ")
+    for name in names:
+        if not any(name in held for held in clients.task_sets):
+            requirement = f"lists in which every task occurs: nobody holds {name}"
+            raise InvalidInput(
+                "clients.task-sets", [list(s) for s in clients.task_sets], requirement
+            )
     rows = [[name in held for name in names] for held in clients.task_sets]
     return np.tile(np.array(rows, dtype=np.bool_), (repeats, 1))
 
@@ -273,8 +282,8 @@ def _sampling(clients: ClientsSection, algorithm: Algorithm) -> ClientSampling |
     return found
 
 
-def _timing(config: Config, seed: int) -> Timing:
-    """Delays, speed classes and losses of a configuration."""
+def _timing(config: Config, seed: int, companions: Sequence[Task]) -> Timing:
+    """Delays, speed classes and losses of a configuration; a companion takes its task's time."""
     clients, names = config.clients, [task.name for task in config.task]
     if len(clients.task_delays) not in (0, len(names)):
         requirement = f"empty or {len(names)} numbers, one per task"
@@ -285,7 +294,11 @@ def _timing(config: Config, seed: int) -> Timing:
         slowness=dealt_speeds(
             speeds.shares, speeds.factors, clients.num_clients, stream(seed, "speeds")
         ),
-        factors=dict(zip(names, clients.task_delays, strict=False)),
+        factors={
+            name: factor
+            for some in (names, [companion.name for companion in companions])
+            for name, factor in zip(some, clients.task_delays, strict=False)
+        },
         dropout=clients.dropout,
         failures=clients.failures,
     )

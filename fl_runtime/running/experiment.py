@@ -231,9 +231,10 @@ def _recruited_now(parts: Parts, server_round: int, recorder: _Recorder) -> Part
         parts = parts.recruited(server_round // every)
     recorder.event("recruitment", recruitment_row(parts, server_round))
     if not parts.recruitment.eligible.any():
+        end = f"in rounds {server_round + 1} to {server_round + every}" if every else "at all"
         warnings.warn(
             f'arm "{recorder.arm}", seed {recorder.seed}: nobody is recruited, '
-            "so nothing is trained",
+            f"so nothing is trained {end}",
             stacklevel=2,
         )
     return parts

@@ -29,7 +29,8 @@ class Federation:
         present: (num_clients,) bool, True for clients that are available now; None for all.
         busy: (num_clients,) bool, True for clients with a job; None for no client.
         in_flight: Jobs under way by task.
-        companions: Tasks of the algorithm's own, trained like the others and never reported.
+        companions: Tasks of the algorithm's own, trained like the others and never reported; none,
+            or one beside every task, in their order.
         answer_chance: Chance that a job is answered, of all jobs alike.
         equal_speeds: Whether the delays of all clients have one law.
         equal_tasks: Whether the delays of all tasks have one law.
@@ -84,6 +85,11 @@ class Federation:
     def open_tasks(self) -> list[str]:
         """Names of the tasks that some client may train."""
         return [self.tasks[index].name for index in np.flatnonzero(self.eligible.any(axis=0))]
+
+    def models_of(self, tasks: Collection[str]) -> set[str]:
+        """Names of those tasks and of the companions beside them: what their jobs are called."""
+        beside = zip(self.tasks, self.companions, strict=False)
+        return {*tasks, *(companion.name for task, companion in beside if task.name in tasks)}
 
     def without(self, finished: Collection[str]) -> Federation:
         """The same, with those tasks closed to all clients."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import zip_longest
 
@@ -166,9 +166,12 @@ def check_joint(tasks: Sequence[Task]) -> None:
         InvalidInput: Their local settings differ, since one optimiser serves them all.
     """
     for task in tasks[1:]:
-        if task.training != tasks[0].training:
-            requirement = f"the local settings of task {tasks[0].name}, to be trained jointly"
-            raise InvalidInput(f"task {task.name}", task.training, requirement)
+        for setting in fields(LocalTraining):
+            mine, first = (getattr(each.training, setting.name) for each in (task, tasks[0]))
+            if mine != first:
+                name = f"task.{task.name}.{setting.name.replace('_', '-')}"
+                requirement = f"{first} like that of task {tasks[0].name}, to be trained jointly"
+                raise InvalidInput(name, mine, requirement)
 
 
 def _trainable(task: Task) -> set[str]:

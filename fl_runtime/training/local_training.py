@@ -97,7 +97,7 @@ def train_locally(
 def _weighted_mean(losses: Sequence[Tensor], sizes: Sequence[float]) -> float:
     """Mean loss over all examples of all steps, brought from the device once."""
     weights = torch.tensor(sizes, device=losses[0].device)
-    return float(torch.stack(list(losses)).float() @ weights / weights.sum())
+    return float(torch.stack(list(losses)).to(weights.dtype) @ weights / weights.sum())
 
 
 def batch_loss(
@@ -107,10 +107,16 @@ def batch_loss(
     index = batch.to(examples.labels.device)
     with precision_context(settings, examples.labels.device):
         logits = model(examples.features[index])
+    logits = at_least_float32(logits)
     if examples.weights is None:
-        return nn.functional.cross_entropy(logits.float(), examples.labels[index])
-    each = nn.functional.cross_entropy(logits.float(), examples.labels[index], reduction="none")
+        return nn.functional.cross_entropy(logits, examples.labels[index])
+    each = nn.functional.cross_entropy(logits, examples.labels[index], reduction="none")
     return (each * examples.weights[index]).mean()
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Logits of mixed precision in single precision; a loss is never computed in less."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def mean_loss(model: nn.Module, examples: Examples) -> float:

@@ -317,9 +317,9 @@ def load_params(model: nn.Module, params: Params) -> None:
 
 
 def _examples(dataset: Dataset, index: NDArray[np.int64], device: torch.device | str) -> Examples:
-    """Those examples as tensors on the device."""
+    """Those examples as tensors on the device, in the precision that PyTorch makes models of."""
     return Examples(
-        torch.from_numpy(dataset.features[index]).to(device),
+        torch.from_numpy(dataset.features[index]).to(device, torch.get_default_dtype()),
         torch.from_numpy(dataset.labels[index]).to(device),
     )
 
