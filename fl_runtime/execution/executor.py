@@ -11,7 +11,6 @@ import torch
 from fairopt.errors import InvalidInput
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.local_training import Trained
-from fl_runtime.training.task import LocalTraining
 
 
 class Executor(Protocol):
@@ -37,7 +36,7 @@ def joint_groups(jobs: Sequence[Job]) -> list[list[int]]:
     return list(groups.values())
 
 
-def answer(job: Job, trained: Trained, settings: LocalTraining) -> Update:
+def answer(job: Job, trained: Trained, learning_rate: float) -> Update:
     """The update that a trained client sends."""
     echoed: Mapping[str, float] = job.config.get("echo", {})
     return Update(
@@ -47,8 +46,8 @@ def answer(job: Job, trained: Trained, settings: LocalTraining) -> Update:
         delta=trained.delta,
         num_examples=trained.num_examples,
         client_state=trained.client_state,
-        metrics={"learning_rate": settings.learning_rate, **echoed, **trained.metrics},
-        num_steps=settings.local_epochs * -(-trained.num_examples // settings.batch_size),
+        metrics={"learning_rate": learning_rate, **echoed, **trained.metrics},
+        num_steps=trained.num_steps,
     )
 
 

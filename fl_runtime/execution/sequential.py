@@ -53,8 +53,8 @@ class SequentialExecutor:
                 trained = train_jointly(tasks, jobs)
             else:
                 trained = [_train_one(tasks[0], jobs[0])]
-        settings = tasks[0].training.at(jobs[0].version)
-        return [answer(job, one, settings) for job, one in zip(jobs, trained, strict=True)]
+        rate = tasks[0].training.at(jobs[0].version).learning_rate
+        return [answer(job, one, rate) for job, one in zip(jobs, trained, strict=True)]
 
 
 def _train_one(task: Task, job: Job) -> Trained:

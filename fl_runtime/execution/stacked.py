@@ -172,8 +172,9 @@ def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) ->
     delta |= {key: torch.zeros_like(value) for key, value in still.items()}
     kept = optimizer.kept if settings.persist_optimizer else lambda _: {}
     rows = Rows({key: delta[key] for key in jobs[0].payload}).split()
+    steps = [settings.local_epochs * -(-count // settings.batch_size) for count in counts]
     return [
-        _one_update(job, k, row, metrics, kept(k), counts[k], settings)
+        _one_update(job, k, row, metrics, kept(k), counts[k], steps[k], settings)
         for k, (job, row) in enumerate(zip(jobs, rows, strict=True))
     ]
 
@@ -220,6 +221,7 @@ def _one_update(
     metrics: Mapping[str, Sequence[float]],
     kept: Mapping[str, Tensor],
     count: int,
+    steps: int,
     settings: LocalTraining,
 ) -> Update:
     """Client k of the stack."""
@@ -228,8 +230,9 @@ def _one_update(
         metrics={name: values[k] for name, values in metrics.items()},
         client_state={**job.client_state, **kept},
         num_examples=count,
+        num_steps=steps,
     )
-    return answer(job, trained, settings)
+    return answer(job, trained, settings.learning_rate)
 
 
 def _rectangles(task: Task) -> Padded | None:

@@ -63,7 +63,7 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
         for k, job in enumerate(jobs)
         for name, value in renamed(job.client_state, model.names(k)).items()
     }
-    optimizer = make_optimizer(model.named, settings, kept)
+    optimizer, taken = make_optimizer(model.named, settings, kept), Counter[int]()
     totals, counts = [0.0] * len(jobs), Counter[str]()
     for number, batches in enumerate(_batches(jobs, examples, settings)):
         losses = {
@@ -76,6 +76,7 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
         solution = backward(list(losses.values()), list(model.trunk.values()), method)
         pull(model.named, anchors, common.proximal)
         optimizer.step()
+        taken.update(losses.keys())
         counts[f"{outcome(solution.status)}_steps"] += 1
         for k, loss in losses.items():
             totals[k] += float(loss.detach()) * len(batches[k])
@@ -84,6 +85,7 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
     state = optimizer_state(optimizer, model.named, settings) if settings.persist_optimizer else {}
     return [
         Trained(
+            num_steps=taken[k],
             delta=model.delta(k, job),
             metrics={"train_loss": losses_seen[k], **(counts if k == 0 else {})},
             client_state={**job.client_state, **renamed(state, model.own_names(k))},

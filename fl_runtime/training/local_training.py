@@ -24,12 +24,14 @@ class Trained:
             job's options have measured.
         client_state: What the client keeps.
         num_examples: Examples trained on, repeats counted.
+        num_steps: Steps of the optimiser.
     """
 
     delta: Params
     metrics: dict[str, float]
     client_state: Mapping[str, Tensor]
     num_examples: int
+    num_steps: int
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def train_locally(
         metrics["end_loss"] = mean_loss(model, examples)
     kept = optimizer_state(optimizer, named, settings) if settings.persist_optimizer else {}
     return Trained(
+        num_steps=len(losses),
         delta={key: value - start[key] for key, value in float_state(model).items()},
         metrics={"train_loss": _weighted_mean(losses, sizes), **metrics},
         client_state={**client.kept, **kept},

@@ -70,12 +70,18 @@ def test_fed_nova_undoes_the_number_of_steps() -> None:
     assert found == pytest.approx([0.75, 0.375])
 
 
-@pytest.mark.parametrize("executor", ["sequential", "stacked"])
-def test_updates_count_their_steps(executor: str) -> None:
+@pytest.mark.parametrize(
+    ("executor", "algorithm"),
+    [("sequential", {}), ("stacked", {}), ("sequential", {"where": "client"})],
+    ids=["one by one", "stacked", "jointly"],
+)
+def test_updates_count_their_steps(executor: str, algorithm: dict[str, Any]) -> None:
+    name = "fair-grad" if algorithm else "fed-avg"
     tree = {
-        "run": {"algorithm": "fed-avg", "num_server_rounds": 1, "executor": executor},
-        "task": [{"name": "wine", "data": "wine", "model": "linear"}],
+        "run": {"algorithm": name, "num_server_rounds": 1, "executor": executor},
+        "task": [{"name": "wine", "data": "wine", "model": "mlp", "hidden": [3]}],
         "clients": {"num_clients": 5, "batch_size": 8, "local_epochs": 3},
+        "algorithm": algorithm,
     }
     parts = assemble(check_config(tree), 0)
     state = parts.algorithm.init(parts.federation, 0)
