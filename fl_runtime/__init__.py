@@ -11,10 +11,36 @@
 (1, 2)
 """
 
+from fl_runtime.algorithms import FedAvg
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import check_config, read_config
+from fl_runtime.conformance import (
+    check_algorithm,
+    check_availability,
+    check_cost_law,
+    check_delay,
+    check_partition,
+)
 from fl_runtime.history import History
 from fl_runtime.running.experiment import Event
+from fl_runtime.running.trained_models import Result, input_units, load_model
 from fl_runtime.runs import resume, run
 
-__all__ = ["Config", "Event", "History", "check_config", "read_config", "resume", "run"]
+__all__ = [
+    "Config",
+    "Event",
+    "FedAvg",
+    "History",
+    "Result",
+    "check_algorithm",
+    "check_availability",
+    "check_config",
+    "check_cost_law",
+    "check_delay",
+    "check_partition",
+    "input_units",
+    "load_model",
+    "read_config",
+    "resume",
+    "run",
+]

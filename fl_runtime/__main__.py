@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fairopt.errors import FairoptError
+from fairopt.errors import FairoptError, InvalidInput
 
 app = typer.Typer(
     help="Train several models at once, with clients recruited and shared fairly.",
@@ -70,6 +70,9 @@ def run(
 @app.command()
 def resume(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a stopped run.")],
+    rounds: Annotated[
+        int | None, typer.Option(help="Extend the run, finished or not, to that many rounds.")
+    ] = None,
     tensorboard: Curves = None,
     as_json: Json = False,
 ) -> None:
@@ -83,8 +86,8 @@ def resume(
         progress = RunFolder(folder).progress(config)
         _finish(
             folder,
-            lambda watch: runs.resume(folder, on_event=watch),
-            (total_rounds(config), RunFolder(folder).rounds_done(progress)),
+            lambda watch: runs.resume(folder, rounds=rounds, on_event=watch),
+            (total_rounds(config, rounds), RunFolder(folder).rounds_done(config, progress)),
             tensorboard,
             as_json,
         )
@@ -133,11 +136,17 @@ def results(
 
 
 @app.command("list")
-def list_names(as_json: Json = False) -> None:
+def list_names(
+    from_: Annotated[
+        str | None, typer.Option("--from", help="A module: what it offers to a configuration.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Names a configuration can use: algorithms, data, models, partitions, rules, delays."""
-    from fl_runtime.catalogue import catalogue
+    with one_line_errors():
+        from fl_runtime.catalogue import catalogue, offers
 
-    known = catalogue()
+        known = catalogue() if from_ is None else offers(from_)
     if as_json:
         typer.echo(json.dumps(known, indent=2))
         return
@@ -231,7 +240,9 @@ def _stoppable(folder: Path, begun: Sequence[object]) -> Iterator[None]:
     except (FairoptError, OSError) as error:
         if not begun:
             raise
-        typer.echo(f"error: {' '.join(str(error).split())}; {hint}", err=True)
+        wrong = isinstance(error, InvalidInput)  # a setting, which resuming would meet again
+        rest = "" if wrong else f"; {hint}"
+        typer.echo(f"error: {' '.join(str(error).split())}{rest}", err=True)
         raise typer.Exit(2) from None
     except Exception:  # not the user's fault, so the traceback stays
         if begun:
@@ -268,7 +279,7 @@ def _show(summary: dict[str, Any], as_json: bool) -> None:
 
 def _console(tasks: Sequence[str] = ()) -> Console:
     """Standard output; wide enough for the tables when it is a file or a pipe."""
-    width = max(150, 80 + sum(max(16, len(task) + 10) for task in tasks))
+    width = max(240, 80 + sum(max(16, len(task) + 10) for task in tasks))
     return Console(width=None if sys.stdout.isatty() else width)
 
 

@@ -7,13 +7,16 @@ are put together here. A run that was killed and resumed leaves the same files a
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
+from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config
-from fl_runtime.history import History
 from fl_runtime.reporting.report import write_report
 from fl_runtime.running import experiment
+from fl_runtime.running.callbacks import configured
 from fl_runtime.running.experiment import Watcher
 from fl_runtime.running.run_folder import RunFolder
+from fl_runtime.running.trained_models import Result
 
 
 def run(
@@ -22,7 +25,7 @@ def run(
     on_event: Watcher | None = None,
     out: str | Path | None = None,
     fresh: bool = False,
-) -> History:
+) -> Result:
     """Run every arm with every seed.
 
     Args:
@@ -34,27 +37,44 @@ def run(
         fresh: Replace an earlier run at `out`.
 
     Returns:
-        The whole history.
+        The whole history, and the trained models as its `models`: ``run(...).models.load("wine")``
+        is a module (`load_model` has the arguments). Without `out` they stay in memory as long as
+        the result does; `keep-models = "none"` keeps none.
 
     Raises:
         InvalidInput: Anything about the configuration that does not hold; nothing has been written
             or replaced by then.
     """
-    history = experiment.run(config, on_event=on_event, out=out, fresh=fresh)
+    if not isinstance(cast(object, config), Config):
+        requirement = "a Config, as load_config and check_config give it"
+        raise InvalidInput("config", type(config).__name__, requirement)
+    watcher = configured(config, on_event)
+    history = experiment.run(config, on_event=watcher, out=out, fresh=fresh)
     return history if out is None else _reported(Path(out), history)
 
 
-def resume(path: str | Path, *, on_event: Watcher | None = None) -> History:
+def resume(
+    path: str | Path, *, rounds: int | None = None, on_event: Watcher | None = None
+) -> Result:
     """Take up a run where its last checkpoint left it, to the files that it would have left.
+
+    Args:
+        path: Folder of the run.
+        rounds: Extend the run, finished or not, to that many rounds. Its history becomes that of a
+            run which had them from the start, to the byte: what early stopping or targets have
+            ended stays so, and a time limit still holds.
+        on_event: Called after each new row of the history, in order.
 
     Raises:
         InvalidInput: The folder is not a run, a file of it is damaged or belongs to another
-            configuration, its data have changed, or another process is writing it.
+            configuration, its data have changed, another process is writing it, or it cannot have
+            that many rounds.
     """
-    return _reported(Path(path), experiment.resume(path, on_event=on_event))
+    watcher = configured(RunFolder(Path(path)).config(), on_event)
+    return _reported(Path(path), experiment.resume(path, rounds=rounds, on_event=watcher))
 
 
-def _reported(folder: Path, history: History) -> History:
+def _reported(folder: Path, history: Result) -> Result:
     """The history of a run whose report has been written."""
     write_report(folder, history, RunFolder(folder).config())
     return history

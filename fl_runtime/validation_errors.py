@@ -54,7 +54,8 @@ def record_from_table(
         if key not in hints:
             raise unknown_key([table_name, key], value, hints)
     values = {key: _checked(f"{table_name}.{key}", hints[key], table[key]) for key in table}
-    absent = [f.name for f in fields(kind) if f.default is MISSING and f.name not in table]  # type: ignore[arg-type]
+    needed = [f.name for f in fields(kind) if f.default is f.default_factory is MISSING]  # type: ignore[arg-type]
+    absent = [name for name in needed if name not in table]
     if absent:
         raise missing_key([table_name, absent[0]])
     try:

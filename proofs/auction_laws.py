@@ -9,19 +9,34 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from fairopt.errors import InvalidInput
 from mechanisms import Mechanism
 from mechanisms.audits.properties import (
     find_irrational_payment,
     find_overspend,
+    find_profitable_misreport,
     find_profitable_report,
 )
+from mechanisms.audits.random_reports import random_reports
 from mechanisms.audits.run_rule import run_mechanism
-from proofs.conformance_law import Law
+from proofs.conformance_law import CodeFailed, Law
 
 AUCTIONS = 40
 """Random auctions per law."""
 MISREPORTS = 25
 """Joint misreports per client."""
+TRACED = 6
+"""Bids of an auction up to which every single one is traced, where the rule can be."""
+UNTRACEABLE = (
+    CodeFailed,
+    InvalidInput,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    LookupError,
+)
+"""Errors by which a rule shows that it takes floats alone."""
 ROUNDING = Fraction(1, 10**9)
 """Relative to the budget: smaller gains and excesses are the rounding of a float mechanism."""
 
@@ -63,17 +78,33 @@ def _uninvited(mechanism: Mechanism, auction: Auction, rng: np.random.Generator)
 
 
 def _misreport(mechanism: Mechanism, auction: Auction, rng: np.random.Generator) -> str | None:
-    """A profitable joint misreport of the tasks that a client bids on."""
+    """A profitable misreport: every single bid where they can be traced, and sampled joint ones.
+
+    The sampled ones are near others' bids and the prices that were paid, and common multiples of
+    the truth. A witness that tracing finds counts if it gains on the given floats as well.
+    """
     bids, budget = auction
+    prices = sorted(set(run_mechanism(mechanism, bids, budget).payments.flat))
+    slack = ROUNDING * Fraction(budget)
     for client, truth in enumerate(bids):
-        drawn = rng.integers(0, 19, size=(MISREPORTS, truth.size)) / 2
-        kept = rng.random(drawn.shape) < 0.5
-        reports = np.where(kept | np.isinf(truth), truth, drawn)
-        rows = [tuple(float(x) for x in row) for row in reports]
+        if np.isinf(truth).all():
+            continue
+        rows = random_reports(bids, client, MISREPORTS, True, rng, prices)
+        if bids.size <= TRACED:
+            rows += _traced(mechanism, auction, client)
         found = find_profitable_report(mechanism, bids, budget, client=client, reports=rows)
-        if found and found.gain > ROUNDING * Fraction(budget):
+        if found and found.gain > slack:
             return found.sentence
     return None
+
+
+def _traced(mechanism: Mechanism, auction: Auction, client: int) -> list[tuple[float, ...]]:
+    """The best single bid that tracing finds, in floats; none where the rule cannot be traced."""
+    try:
+        found = find_profitable_misreport(mechanism, *auction, client=client)
+    except UNTRACEABLE:  # it decides on floats alone, which is what the law is about
+        return []
+    return [] if found is None or found.report is None else [tuple(map(float, found.report))]
 
 
 def _forgetful(mechanism: Mechanism, auction: Auction, rng: np.random.Generator) -> str | None:

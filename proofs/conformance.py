@@ -98,9 +98,11 @@ def check_auction(
     """Search for violations of the laws of a truthful auction by any mechanism.
 
     Auctions are small (1 to 6 clients, 1 to 3 tasks), with integer bids and frequent ties, passed
-    as float64; `inf` is a client that does not bid. Passing is evidence, not proof;
-    `mechanisms.audit` is complete in more cases. An error that the mechanism raises breaks the law
-    that was tried, and so does an outcome of another shape or with a payment that is no number.
+    as float64; `inf` is a client that does not bid. Misreports are traced where the rule can be,
+    and sampled near asks and prices that were paid. Passing is evidence, not proof, and the report
+    says so ("not refuted by 40 trials"); `mechanisms.audit` is complete in more cases. An error
+    that the mechanism raises breaks the law that was tried, and so does an outcome of another shape
+    or with a payment that is no number.
 
     Args:
         mechanism: `(bids, budget) -> Outcome`; a function of the two, which remembers nothing.

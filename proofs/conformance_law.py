@@ -47,11 +47,14 @@ class Law:
 
     def check(self, code: Any, seed: int, at_most: int | None = None) -> LawResult:
         """Try all instances, or so many of them spread evenly, until the law is broken."""
+        trials = 0
         for name, instance in self.chosen(seed, at_most):
+            trials += 1
             found = self.object_to(code, instance, seed)
             if found is not None:
-                return LawResult(self.name, False, f"{name}: {found}", self, instance, seed)
-        return LawResult(self.name, True, None, self)
+                witness = f"{name}: {found}"
+                return LawResult(self.name, False, witness, self, instance, seed, trials)
+        return LawResult(self.name, True, None, self, trials=trials)
 
     def chosen(self, seed: int, at_most: int | None) -> Iterator[tuple[str, Any]]:
         """All instances, or every so many-th, which spreads them over families and sizes."""
@@ -74,11 +77,12 @@ class LawResult:
 
     Args:
         law: Its name.
-        passed: Nothing was found against it.
+        passed: Nothing was found against it, which is no proof.
         witness: What was found, in words.
         definition: The law itself.
         instance: The instance of the witness: a matrix of gradients, or (bids, budget).
         seed: With which it was tried.
+        trials: Instances that were tried.
     """
 
     law: str
@@ -87,6 +91,7 @@ class LawResult:
     definition: Law = field(repr=False)
     instance: Any = field(default=None, repr=False, compare=False)
     seed: int = 0
+    trials: int = 0
 
     @property
     def statement(self) -> str:
@@ -129,7 +134,9 @@ class ConformanceReport:
     def __str__(self) -> str:
         """One line per law."""
         return "\n".join(
-            f"{'ok   ' if r.passed else 'FAILS'} {r.law}" + ("" if r.passed else f": {r.witness}")
+            f"not refuted by {r.trials} trials: {r.law}"
+            if r.passed
+            else f"FAILS {r.law}: {r.witness}"
             for r in self.results
         )
 

@@ -66,5 +66,6 @@ def _main(package: str, words: tuple[str, ...], streams: list[str], cwd: str) ->
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
     os.environ["OMP_NUM_THREADS"] = "1"
     os.chdir(cwd)
+    sys.path.insert(0, cwd)
     sys.argv = [package, *words]
     runpy.run_module(package, run_name="__main__", alter_sys=True)

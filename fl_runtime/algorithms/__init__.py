@@ -17,9 +17,9 @@ Baselines: `one_task_per_client` (random and round-robin allocation), `personal`
 `trunk_directions` (the mean, MGDA, PCGrad, CAGrad and UPGrad on a shared trunk).
 
 What they share: `base` (the protocol and the server's state), `synchronous` and `asynchronous`
-(rounds, arrivals), `aggregation` (coefficients of updates), `inclusion` (the chance that an answer
-counts), `shared_trunk` and `one_trunk` (models with parts in common), `personal` (clients with
-models of their own).
+(rounds, arrivals), `aggregation` (coefficients of updates), `server_optimizers` (steps of their
+mean), `inclusion` (the chance that an answer counts), `shared_trunk` and `one_trunk` (models with
+parts in common), `personal` (clients with models of their own).
 """
 
 from collections.abc import Mapping
@@ -51,6 +51,7 @@ from fl_runtime.algorithms.trunk_directions import (
     PCGradTraining,
     UPGradTraining,
 )
+from fl_runtime.extensions import Kind
 
 ALGORITHMS: Mapping[str, type[Any]] = {
     "fed-fair-mmfl": FedFairMMFL,
@@ -80,7 +81,11 @@ ALGORITHMS: Mapping[str, type[Any]] = {
 }
 """Names in a configuration; the fields of each record are its hyper-parameters."""
 
+ALGORITHM = Kind("algorithm", "run.algorithm", ALGORITHMS, Algorithm)
+"""What can train the tasks."""
+
 __all__ = [
+    "ALGORITHM",
     "ALGORITHMS",
     "Algorithm",
     "ByArrival",

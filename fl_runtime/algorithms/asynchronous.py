@@ -33,7 +33,7 @@ class BufferedUpdate:
     """An update in the buffer of its task.
 
     Attributes:
-        weight: By its age when it arrived.
+        weight: By its age, or by the requests of its task, when it arrived.
         num_examples: Size of the client's shard.
         delta: Trained parameters minus those it started from.
     """

@@ -6,7 +6,8 @@ says
 * `reported(tasks, seed)`: the tasks with the models that it reports: those of the configuration,
   unless it stands for them with models of its own;
 * `companions(tasks, seed)`: tasks of its own beside those of the configuration (a small proxy of
-  each, say): executors train them, the state's `models` hold them, nothing reports them;
+  each, say), none or one per task in their order: executors train them for as long as the task
+  takes, the state's `models` hold them, nothing reports them;
 * `init(federation, seed)`: the first state;
 * `dispatch(state, federation, now)`: the state after dispatch and the jobs to start; the
   federation says who is recruited for which unfinished task, who is idle and what is in flight;
@@ -51,6 +52,9 @@ from fl_runtime.training.job import Job, Update
 from fl_runtime.training.optimizers import entry_of
 from fl_runtime.training.task import Evaluation, Params, Task
 
+Memory = Mapping[str, Any]
+"""Numbers, words and tensors by name, nested as deep as one likes: what a checkpoint can hold."""
+
 TRUNK = ""
 """Where a client keeps what belongs to the trunk of all its tasks; no task has that name."""
 
@@ -70,6 +74,7 @@ class ServerState:
             checkpoint are strings). What they keep once for a trunk that their tasks train together
             is under `TRUNK` instead of a task.
         figures: Figures of the last aggregation, by metric name, for the history.
+        memory: What a server's own steps remember, by task (`Synchronous.server_step`).
     """
 
     seed: int
@@ -81,6 +86,7 @@ class ServerState:
         default_factory=dict, kw_only=True
     )
     figures: Mapping[str, float] = field(default_factory=dict, kw_only=True)
+    memory: Mapping[str, Memory] = field(default_factory=dict, kw_only=True)
 
     @classmethod
     def initial(cls, federation: Federation, seed: int) -> Self:

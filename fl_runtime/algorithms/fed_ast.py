@@ -51,10 +51,18 @@ class FedAST(ByArrival):
     Symbols: :math:`\eta_s` = `server_learning_rate`, :math:`\rho` = `ratio`, A_m requests of the
     task under way. A finished task's requests go to the others in proportion to theirs.
 
+    So an answer moves its model by about :math:`\eta_s / \lceil A_m / \rho \rceil` of its update,
+    less as a task gets more requests; without a buffer it would be :math:`\eta_s` throughout. A
+    comparison of buffers that is no comparison of steps has `server_step` = `per-request` on both
+    sides: the step of an answer is fixed when it arrives, by the requests alone.
+
     Attributes:
         concurrency: R, shared equally, or R_m for every task; None for one request per client.
         ratio: Requests per place in a buffer.
         server_learning_rate: Step of the server.
+        server_step: What it is the step of: the `mean` of a buffer, as published, or `per-request`:
+            an answer moves the model by :math:`\eta_s / \lceil A_m / \rho \rceil` of its update,
+            however many are in the buffer.
         allocation: `static`, or `dynamic`: R_m follows the estimated heterogeneity of the tasks.
         objective: What the dynamic allocation equalises or minimises, see
             `fairopt.request_allocation`.
@@ -70,13 +78,14 @@ class FedAST(ByArrival):
     and a floor of min(ratio, R / tasks) requests per task in a reallocation.
 
     Example:
-        >>> [FedAST().capacity(active) for active in (1, 31, 32, 33, 96, 300)]
+        >>> [FedAST().places(active) for active in (1, 31, 32, 33, 96, 300)]
         [1, 1, 1, 2, 3, 10]
     """
 
     concurrency: int | tuple[int, ...] | None = None
     ratio: float = 32.0
     server_learning_rate: float = 0.1
+    server_step: Literal["mean", "per-request"] = "mean"
     allocation: Literal["static", "dynamic"] = "static"
     objective: Objective = "equal-error"
     estimator: Estimator = "gradient-variance"
@@ -105,9 +114,13 @@ class FedAST(ByArrival):
             watches={task.name: Watch.of(task) for task in federation.tasks},
         )
 
-    def capacity(self, active: int) -> int:
-        """Buffer size of a task with so many requests under way."""
+    def places(self, active: int) -> int:
+        """One for every `ratio` requests under way, which sets the step of an answer."""
         return max(1, whole_up(active / self.ratio))
+
+    def capacity(self, active: int) -> int:
+        """Buffer size of a task with so many requests under way: its places."""
+        return self.places(active)
 
     def dispatch(
         self, state: FedASTState, federation: Federation, now: float
@@ -154,11 +167,13 @@ class FedAST(ByArrival):
         update = replace(update, delta=delta)
         if self.allocation == "dynamic":
             state = self._observed(state, update)
-        kept = (*state.buffers[task], BufferedUpdate(1.0, update.num_examples, delta))
+        places = self.places(state.active[task]) if self.server_step == "per-request" else 1
+        latest = BufferedUpdate(1.0 / places, update.num_examples, delta)
+        kept = (*state.buffers[task], latest)
         if len(kept) < self.capacity(state.active[task]):
             return state.keeping(task, kept)
-        shares = [self.server_learning_rate / len(kept)] * len(kept)
-        step = weighted_sum([each.delta for each in kept], shares)
+        rate = self.server_learning_rate / (len(kept) if self.server_step == "mean" else 1)
+        step = weighted_sum([each.delta for each in kept], [rate * each.weight for each in kept])
         return state.aggregated(task, add(state.models[task], step))
 
     def _observed(self, state: FedASTState, update: Update) -> FedASTState:
@@ -172,7 +187,15 @@ class FedAST(ByArrival):
 
 @dataclass(frozen=True)
 class FedASTNoBuffer(FedAST):
-    """FedAST that aggregates at every answer: b = 1 whatever the requests."""
+    """FedAST that aggregates at every answer: b = 1 whatever the requests.
+
+    With `server_step` = `per-request` an answer has the step that it has in FedAST with the same
+    requests.
+
+    Example:
+        >>> FedASTNoBuffer().capacity(300), FedASTNoBuffer().places(300)
+        (1, 10)
+    """
 
     def capacity(self, active: int) -> int:
         """One."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -32,8 +33,9 @@ class FedFairMMFL(OneTaskPerClient):
             accuracies the share of misclassified examples).
         priority: One positive weight per task, or empty for equal weights.
         aggregation: See `Synchronous`. With `data-weighted` or `plain` means fairness decides how
-            many clients train a task; with `importance` the expected step of every task is that of
-            full participation, and fairness decides its variance.
+            many clients train a task; with `importance` the expected step of every task that has a
+            chance (for alpha > 1 one whose signal is not zero) is that of full participation, and
+            fairness decides its variance.
 
     In the first round nothing is known and the allocation is uniform.
 
@@ -54,6 +56,9 @@ class FedFairMMFL(OneTaskPerClient):
     def __post_init__(self) -> None:
         if not self.alpha >= 1.0:
             raise InvalidInput("alpha", self.alpha, "a number in [1, inf]")
+        if self.alpha == math.inf and self.aggregation == "importance":
+            requirement = "finite with importance: a task that is nobody's worst has no chance"
+            raise InvalidInput("alpha", self.alpha, requirement)
 
     def init(self, federation: Federation, seed: int) -> ServerState:
         """Initial models, if the priorities fit the tasks, and the signal is in one unit."""

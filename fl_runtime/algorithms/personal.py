@@ -23,7 +23,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from fairopt import InvalidInput
-from fl_runtime.algorithms.aggregation import AGGREGATIONS, step_tasks
+from fl_runtime.algorithms.aggregation import step_tasks
 from fl_runtime.algorithms.base import ServerState, earlier_version
 from fl_runtime.algorithms.client_models import ClientModels, Pair
 from fl_runtime.algorithms.exchange import NOTHING, Exchange
@@ -165,7 +165,7 @@ class Local(FedAvg):
         self, models: Mapping[str, Params], updates: Sequence[Update]
     ) -> dict[str, Params]:
         """Models after the mean of their updates, with one trunk or each on its own."""
-        rule = AGGREGATIONS[self.aggregation]
+        rule = self.coefficients
         if self.share_trunk:
             return step_with_one_trunk(models, updates, rule, self.shared_layers)
         return step_tasks(models, updates, rule)

@@ -17,13 +17,10 @@ from fl_runtime.algorithms.aggregation import (
     data_shares,
     data_weighted,
     squared_length,
-    step_tasks,
 )
-from fl_runtime.algorithms.base import ServerState
 from fl_runtime.algorithms.one_task_per_client import RandomAllocation
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
-from fl_runtime.training.task import Params
 
 LEAST_LOSS = 1e-10
 """Losses count as at least that much, as in released code: F^(q-1) is infinite at 0 for q < 1."""
@@ -61,10 +58,6 @@ class QFFL(RandomAllocation):
     ) -> Mapping[str, Any]:
         """The loss of the model that is sent."""
         return {"measure_start": True}
-
-    def models(self, state: ServerState, updates: Sequence[Update]) -> Mapping[str, Params]:
-        """One q-FedAvg step per task."""
-        return step_tasks(state.models, updates, self.coefficients)
 
     def coefficients(self, updates: Sequence[Update]) -> list[float]:
         """The fraction above, update by update; losses are divided by the largest one first."""
@@ -114,10 +107,6 @@ class QFFLReleased(RandomAllocation):
         chance = federation.num_active / federation.num_clients / len(federation.open_tasks)
         echo = {"released_weight": share / chance, "relative_size": share * federation.num_clients}
         return {"measure_start": True, "echo": echo}
-
-    def models(self, state: ServerState, updates: Sequence[Update]) -> Mapping[str, Params]:
-        """One released step per task."""
-        return step_tasks(state.models, updates, self.coefficients)
 
     def coefficients(self, updates: Sequence[Update]) -> list[float]:
         """The factors of the updates of one task."""

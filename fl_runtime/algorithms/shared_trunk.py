@@ -34,7 +34,7 @@ import numpy as np
 
 from fairopt import InvalidInput
 from fairopt.torch import aggregate
-from fl_runtime.algorithms.aggregation import AGGREGATIONS, add, combined
+from fl_runtime.algorithms.aggregation import add, combined
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.algorithms.exchange import Exchange, everything
 from fl_runtime.algorithms.fed_avg import FedAvg
@@ -116,8 +116,7 @@ class SharedTrunk(FedAvg):
         trunk = trunk_entries(state.models, self.shared_layers) if together else ()
         after = replace(state.keep(updates, trunk), server_round=state.server_round + 1)
         mine = {task: [u for u in updates if u.task == task] for task in state.models}
-        rule = AGGREGATIONS[self.aggregation]
-        steps = {task: combined(some, rule(some)) for task, some in mine.items() if some}
+        steps = {task: combined(s, self.coefficients(s)) for task, s in mine.items() if s}
         common, counts = self._common(state, steps, updates) if steps else ({}, ())
         models = {
             task: add(params, {**steps.get(task, {}), **common})

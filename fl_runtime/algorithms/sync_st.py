@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,14 +12,12 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from fairopt import InvalidInput
-from fl_runtime.algorithms.aggregation import AGGREGATIONS, step_tasks
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.algorithms.inclusion import counted_chance, why_unknown
 from fl_runtime.algorithms.synchronous import Probabilities, Synchronous
 from fl_runtime.simulation.sync_policies import Barrier, SyncPolicy
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
-from fl_runtime.training.task import Params
 from fl_runtime.validation_errors import check_positive
 from fl_runtime.whole_numbers import whole_down
 
@@ -153,13 +151,9 @@ class SyncST(Synchronous):
         idle = int(federation.idle.size)
         return counted_chance(self.first, size, able, idle, federation.answer_chance)
 
-    def models(self, state: ServerState, updates: Sequence[Update]) -> Mapping[str, Params]:
-        """Every task's model after a step of the server's length."""
-        rule = AGGREGATIONS[self.aggregation]
-        rate = self.server_learning_rate
-        return step_tasks(
-            state.models, updates, lambda mine: [rate * share for share in rule(mine)]
-        )
+    def coefficients(self, updates: Sequence[Update]) -> list[float]:
+        """A step of the server's length."""
+        return [self.server_learning_rate * share for share in super().coefficients(updates)]
 
 
 def split_sizes(shares: NDArray[np.float64], rng: Generator) -> NDArray[np.int64]:

@@ -20,11 +20,13 @@ from fl_runtime.algorithms.aggregation import (
     AGGREGATIONS,
     IMPORTANCE,
     Aggregation,
+    add,
+    combined,
     importance_weights,
-    step_tasks,
 )
-from fl_runtime.algorithms.base import InRounds, ServerState
+from fl_runtime.algorithms.base import InRounds, Memory, ServerState
 from fl_runtime.algorithms.inclusion import counted_chance, why_unknown
+from fl_runtime.algorithms.server_optimizers import NO_SERVER, Server
 from fl_runtime.random_streams import stream, torch_seed
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Job, Update
@@ -35,18 +37,25 @@ Probabilities = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Synchronous(InRounds, ABC):
-    """One global model per task and one barrier per round.
+    r"""One global model per task and one barrier per round.
 
     A subclass says with which probability a client trains a task (`probabilities`), draws
-    accordingly (`assignments`), and may set options of a job (`job_options`) or aggregate
-    differently (`models`).
+    accordingly (`assignments`), and may set options of a job (`job_options`). A task's model moves
+    by
+
+    .. math:: w \leftarrow w + step\Big(\sum_k c_k \Delta_k\Big)
+
+    where a subclass may choose the :math:`c_k` (`coefficients`) and the step, which may remember
+    things from round to round (`server_step`); by default it is the sum itself.
 
     Attributes:
         aggregation: `data-weighted` mean of a task's updates, `plain` mean, or the unbiased sum of
             `importance` weights (`aggregation.importance_weights`).
+        server: What ``[server]`` of a configuration says about steps and updates.
     """
 
     aggregation: Aggregation = "data-weighted"
+    server: Server = NO_SERVER
 
     def init(self, federation: Federation, seed: int) -> ServerState:
         """Initial models, round 0.
@@ -54,6 +63,7 @@ class Synchronous(InRounds, ABC):
         Raises:
             InvalidInput: `importance` where nobody knows by what chance an answer counts.
         """
+        federation.check_sampling()
         why = self.why_unknown(federation)
         if self.aggregation == IMPORTANCE and why:
             requirement = f"data-weighted or plain where only the first answers count: {why}"
@@ -80,15 +90,41 @@ class Synchronous(InRounds, ABC):
                 task,
                 now,
                 seed_name=self.seed_name(federation, client, task),
-                config=self.job_options(federation, client, task, float(weights[client, task])),
+                config=self._options(federation, client, task, float(weights[client, task])),
             )
             for client, task in self.assignments(chances, active, rng)
         ]
 
     def aggregate(self, state: ServerState, updates: Sequence[Update]) -> ServerState:
-        """The models after the updates of this round, and the next round."""
+        """The models after the updates of this round, and the next round.
+
+        A task that nobody trained keeps its model, and what is remembered of it.
+        """
+        models, memory = dict(state.models), dict(state.memory)
+        for task, params in state.models.items():
+            mine = [update for update in updates if update.task == task]
+            if mine:
+                shares = zip(self.coefficients(mine), mine, strict=True)
+                mean = combined(mine, [c * self.server.shrink(u.delta) for c, u in shares])
+                step, kept = self.server_step(mean, memory.get(task, {}))
+                models[task] = add(params, step)
+                memory |= {task: kept} if kept else {}
         after = replace(state.keep(updates), server_round=state.server_round + 1)
-        return replace(after, models=self.models(state, updates))
+        return replace(after, models=models, memory=memory)
+
+    def coefficients(self, updates: Sequence[Update]) -> list[float]:
+        """What the updates of one task count, by `aggregation`; there is at least one update."""
+        return AGGREGATIONS[self.aggregation](updates)
+
+    def server_step(self, mean: Params, memory: Memory) -> tuple[Params, Memory]:
+        """The step of one task's model, and what is remembered for the next one.
+
+        Args:
+            mean: The sum of the updates with their coefficients, entry by entry.
+            memory: What the last step of this task left; empty before the first one.
+        """
+        optimizer = self.server.optimizer
+        return (mean, memory) if optimizer is None else optimizer.step(mean, memory)
 
     def inclusion(self, state: ServerState, federation: Federation) -> Probabilities | None:
         """Chance that a client is sent a task's job in this round, answers it, and is counted."""
@@ -142,16 +178,21 @@ class Synchronous(InRounds, ABC):
     def job_options(
         self, federation: Federation, client: int, task: int, weight: float
     ) -> Mapping[str, Any]:
-        """Options of one job (`Job.config`); `weight` is its importance weight."""
-        return {"echo": {IMPORTANCE: weight}} if self.aggregation == "importance" else {}
+        """Options of one job (`Job.config`), to which an echo of its importance weight is added."""
+        return {}
+
+    def _options(
+        self, federation: Federation, client: int, task: int, weight: float
+    ) -> Mapping[str, Any]:
+        """The options of one job, with its importance weight among what it echoes."""
+        options = self.job_options(federation, client, task, weight)
+        if self.aggregation != IMPORTANCE:
+            return options
+        return {**options, "echo": {**options.get("echo", {}), IMPORTANCE: weight}}
 
     def seed_name(self, federation: Federation, client: int, task: int) -> str:
         """Jobs of a client and round with the same name here draw the same numbers."""
         return federation.tasks[task].name
-
-    def models(self, state: ServerState, updates: Sequence[Update]) -> Mapping[str, Params]:
-        """Every task's model after its updates."""
-        return step_tasks(state.models, updates, AGGREGATIONS[self.aggregation])
 
 
 def make_job(

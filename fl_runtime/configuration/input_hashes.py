@@ -1,8 +1,9 @@
 """Inputs that a configuration only names: made independent of the folder, and fingerprinted.
 
 Files and functions can change while a run goes on or is stopped, and a function may give other data
-at every call. Their fingerprints are written into the run's configuration and compared at every
-load, so that going on with other data is refused instead of mixed in.
+at every call; so can the source of a user's own algorithm, model or partition. Their fingerprints
+are written into the run's configuration and compared when it is taken up (those of data at every
+load), so that going on with others is refused instead of mixed in.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config, TaskSection
 from fl_runtime.configuration.toml_files import arm_configs
 from fl_runtime.data.dataset import Data, Dataset
-from fl_runtime.data.registry import load_dataset
+from fl_runtime.data.registry import FILE_KINDS, load_dataset
+from fl_runtime.extensions import Entry, taken_apart
+from fl_runtime.user_objects import fingerprint
 
-_FILE_KINDS = ("idx:", "npz:")
+TASK_CHOICES = ("model", "optimizer", "schedule", "loss", "metrics")
+"""Keys of a task that may name an object of the user's; data are compared by what they hold."""
 
 
 def with_inputs(config: Config) -> Config:
@@ -41,39 +45,81 @@ def check_inputs(config: Config) -> None:
     """Compare today's inputs with the recorded ones.
 
     Raises:
-        InvalidInput: A file or function gives other data than when the run began.
+        InvalidInput: A file or function gives other data than when the run began, or the source
+            behind an object that the configuration names has changed.
     """
-    now = fingerprints(config)
+    now, objects = fingerprints(config), references(config)
     for name, recorded in config.inputs.items():
         if now.get(name) != recorded:
-            raise InvalidInput(name, "changed", "the data that the run began with")
+            what = "the source" if name in objects else "the data"
+            raise InvalidInput(name, "changed", f"{what} that the run began with")
 
 
 def fingerprints(config: Config) -> dict[str, str]:
-    """A hash per data source, cost or trace file, by its name in the configuration."""
-    sources = {task.data for task in config.task if ":" in task.data}
+    """A hash per data source, cost, trace or model file, and object, by its name at its key."""
+    sources = {label(task.data): task.data for task in config.task if ":" in label(task.data)}
     arms = arm_configs(config).values()
     costs = [arm.recruitment.costs for arm in arms if arm.recruitment.rule != "everyone"]
     traces = [arm.clients.availability for arm in arms]
-    found = {source: _of_dataset(load_dataset(source)) for source in sorted(sources)}
+    found = {
+        source: _of_dataset(load_dataset(sources[source]), source) for source in sorted(sources)
+    }
     for key, tables in (("recruitment.costs.file", costs), ("clients.availability.file", traces)):
         files = sorted({str(table["file"]) for table in tables if "file" in table})
         found |= {file: _of_file(key, Path(file)) for file in files}
-    return found
+    models = {task.initial: f"task.{task.name}.initial" for task in config.task if task.initial}
+    found |= {file: _of_file(key, Path(file)) for file, key in models.items()}
+    return found | {name: fingerprint(key, name) for name, key in references(config).items()}
 
 
-def load_recorded(source: str, inputs: Mapping[str, str]) -> Dataset | Data:
+def references(config: Config) -> dict[str, str]:
+    """Every ``package.module:object`` of a configuration but for data, with the key it is at."""
+    chosen: list[tuple[str, object]] = [
+        (f"task.{task.name}.{key}", entry)
+        for task in config.task
+        for key in TASK_CHOICES
+        for value in [getattr(task, key)]
+        for entry in (value if isinstance(value, list | tuple) else [value])
+    ]
+    for arm in arm_configs(config).values():
+        chosen += [
+            ("run.algorithm", arm.run.algorithm),
+            ("server.optimizer", arm.server and arm.server.optimizer),
+            ("clients.partition", arm.clients.partition),
+            ("clients.sampling", arm.clients.sampling),
+            ("clients.delay.model", arm.clients.delay.get("model")),
+            ("clients.availability.model", arm.clients.availability.get("model")),
+            ("recruitment.rule", arm.recruitment.rule),
+            ("recruitment.costs.distribution", arm.recruitment.costs.get("distribution")),
+        ]
+    named = {taken_apart(entry, key)[0]: key for key, entry in chosen if entry is not None}
+    return {name: key for name, key in sorted(named.items()) if ":" in name}
+
+
+def label(entry: Entry) -> str:
+    """An entry as one text.
+
+    Example:
+        >>> label("mine:faces"), label({"name": "mine:faces", "size": 8})
+        ('mine:faces', 'mine:faces(size=8)')
+    """
+    name, fields = taken_apart(entry, "data")
+    inside = ", ".join(f"{key}={fields[key]!r}" for key in sorted(fields))
+    return f"{name}({inside})" if fields else name
+
+
+def load_recorded(entry: Entry, inputs: Mapping[str, str]) -> Dataset | Data:
     """A data set, which is the recorded one where there is a record of it.
 
     Args:
-        source: Its name in a configuration.
+        entry: Its name in a configuration.
         inputs: What `fingerprints` gave when the run began.
 
     Raises:
         InvalidInput: It cannot be loaded, or is another one than when the run began.
     """
-    dataset = load_dataset(source)
-    if source in inputs and _of_dataset(dataset) != inputs[source]:
+    dataset, source = load_dataset(entry), label(entry)
+    if source in inputs and _of_dataset(dataset, source) != inputs[source]:
         requirement = "the data that the run began with, the same at every load"
         raise InvalidInput(source, "changed", requirement)
     return dataset
@@ -90,7 +136,7 @@ def check_recorded(key: str, table: Mapping[str, Any], inputs: Mapping[str, str]
         raise InvalidInput(file, "changed", "the data that the run began with")
 
 
-def _of_dataset(dataset: Dataset | Data) -> str:
+def _of_dataset(dataset: Dataset | Data, source: str) -> str:
     """Hash of everything in a data set; what is as by default adds nothing, as in early records."""
     if isinstance(dataset, Data):
         return _of_data(dataset)
@@ -103,6 +149,10 @@ def _of_dataset(dataset: Dataset | Data) -> str:
         digest.update(f"family {dataset.family}".encode())
     if dataset.standardise:
         digest.update(b"standardise")
+    if dataset.client is not None:
+        digest.update(b"client" + dataset.client.tobytes())
+    if dataset.split is not None and not source.startswith("idx:"):  # there files are the parts
+        digest.update(b"split" + "".join(mark[0] for mark in dataset.split.tolist()).encode())
     return digest.hexdigest()
 
 
@@ -121,16 +171,19 @@ def _of_file(key: str, path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        requirement = f"a CSV file of numbers ({error.strerror})"
+        kind = "safetensors file" if key.endswith(".initial") else "CSV file of numbers"
+        requirement = f"a {kind} ({error.strerror})"
         raise InvalidInput(key, str(path), requirement) from error
 
 
 def _absolute_task(task: TaskSection) -> TaskSection:
-    """The task with an absolute path, if it reads files."""
-    for kind in _FILE_KINDS:
-        if task.data.startswith(kind):
-            path = Path(task.data.removeprefix(kind)).resolve()
-            return task.model_copy(update={"data": f"{kind}{path}"})
+    """The task with absolute paths, if it reads files."""
+    if task.initial is not None:
+        task = task.model_copy(update={"initial": str(Path(task.initial).resolve())})
+    name, _ = taken_apart(task.data, "data")
+    kind, _, file = name.partition(":")
+    if file and kind in FILE_KINDS:
+        return task.model_copy(update={"data": f"{kind}:{Path(file).resolve()}"})
     return task
 
 

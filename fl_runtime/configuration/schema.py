@@ -8,9 +8,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from fairopt.errors import InvalidInput
+from fl_runtime.extensions import Entry
 from fl_runtime.training.scores import ACC, metric_name
 from fl_runtime.validation_errors import kebab
 
@@ -40,10 +50,40 @@ Name = Annotated[str, Field(min_length=1)]
 Label = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """What tables and pictures show: printable, of readable length."""
 
-Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
-Entry = str | dict[str, Any]
-"""A name, ``package.module:object``, or a table of `name` and fields."""
 
+def _is_entry(value: object) -> Entry:
+    """A name, or a table with one."""
+    if value == "":
+        raise PydanticCustomError("entry", "not empty")
+    if isinstance(value, dict) and isinstance(value.get("name"), str):
+        return value if len(value) > 1 else str(value["name"])
+    if isinstance(value, str):
+        return value
+    raise PydanticCustomError("entry", "a name, package.module:object, or a table with a name")
+
+
+Choice = Annotated[Any, AfterValidator(_is_entry)]
+"""One of several, see `fl_runtime.extensions`."""
+
+
+def _table_of(word: str) -> BeforeValidator:
+    """A table that spells its ``name`` as another word; a name alone is one without fields."""
+
+    def table(value: object) -> object:
+        if isinstance(value, str):
+            return {word: value}
+        if isinstance(value, dict) and word not in value and "name" in value:
+            fields = {key: found for key, found in value.items() if key != "name"}
+            return {word: value["name"], **fields}
+        return value
+
+    return BeforeValidator(table)
+
+
+Model = Annotated[dict[str, Any], _table_of("model")]
+Law = Annotated[dict[str, Any], _table_of("distribution")]
+
+Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 End = Finite | Literal["initial", "reference"]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -83,7 +123,8 @@ class RunSection(Section):
 
     Attributes:
         title: What the run is about, for pages made from several runs.
-        algorithm: Name of the algorithm.
+        algorithm: Name of the algorithm, or ``package.module:object``; as a table with its fields
+            it fills ``[algorithm]``.
         seeds: One run per seed; all arms share the seeds, which makes comparisons paired.
         num_server_rounds: Rounds, or None to go by `time_limit`.
         time_limit: Virtual time after which no new round starts.
@@ -97,6 +138,11 @@ class RunSection(Section):
         checkpoint_every: Rounds between checkpoints; after a kill the rounds since the last one are
             done again. Where an aggregation is quicker than a checkpoint, rarer ones save time.
         client_metrics: Rows also hold the figures of `client_metrics`.
+        callbacks: Functions of an `Event` that are called after each row.
+        keep_models: Which trained models a run leaves: the last and the best by validation score of
+            every task, the last alone, or none (then a finished run cannot be extended).
+        extended_from: Numbers of rounds that the run had before it was extended, in order; written
+            into a run's own copy.
     """
 
     title: str = ""
@@ -112,6 +158,9 @@ class RunSection(Section):
     stop_at_targets: bool = False
     checkpoint_every: Count = 1
     client_metrics: bool = False
+    callbacks: Listed[Choice] = ()
+    keep_models: Literal["last+best", "last", "none"] = "last+best"
+    extended_from: Listed[Count] = ()
 
     @model_validator(mode="after")
     def _ends(self) -> RunSection:
@@ -131,12 +180,14 @@ class TaskSection(Section):
         data: Data set, see `fl_runtime.data.registry.load_dataset`.
         model: Model family, see `fl_runtime.training.models.build_model`.
         hidden: Widths of hidden layers.
-        optimizer: Local optimiser, `sgd` or `adamw`.
+        optimizer: Local optimiser: `sgd`, `adamw`, or ``package.module:object``.
         learning_rate: Its step size.
         momentum: Heavy-ball momentum of `sgd`.
         nesterov: Nesterov's form of the momentum.
         weight_decay: L2 penalty of `sgd`, decoupled decay of `adamw`.
         persist_optimizer: Clients keep the optimiser's state from job to job.
+        schedule: How the step size changes, see `fl_runtime.training.schedules`.
+        clip_gradient: Greatest length of a step's gradient.
         precision: `bfloat16` for mixed precision in local training.
         loss: What is trained on, see `fl_runtime.training.losses.loss_of`; cross-entropy of labels
             by default.
@@ -150,27 +201,44 @@ class TaskSection(Section):
         target_accuracy: The same for a task that is scored by accuracy.
         validation_fraction: Share of the examples that feeds decisions.
         test_fraction: Share of the examples that is only reported.
+        split: `official` for the parts that the data are marked with; all of them are pooled and
+            cut by the two fractions otherwise.
+        initial: A safetensors file with the numbers that the model begins with, such as a model
+            that another run has left; drawn by the seed without one.
+        initial_partial: The file has some of the model's entries only; the others are drawn.
     """
 
     name: Label
-    data: Name
-    model: Name
+    data: Choice
+    model: Choice
     hidden: Listed[Annotated[int, Field(ge=1, le=LARGEST_WIDTH)]] = ()
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Choice = "sgd"
     learning_rate: Step = 0.05
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     nesterov: bool = False
     weight_decay: Annotated[float, Field(ge=0.0, le=LARGEST_STEP)] = 0.0
     persist_optimizer: bool = False
+    schedule: Choice | None = None
+    clip_gradient: Positive | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
-    loss: Entry | None = None
-    metrics: Annotated[Listed[Entry], Field(min_length=1)] | None = None
+    loss: Choice | None = None
+    metrics: Annotated[Listed[Choice], Field(min_length=1)] | None = None
     range: Annotated[Listed[End], Field(min_length=2, max_length=2)] | None = None
     reference: Finite | None = None
     target: Finite | None = None
     target_accuracy: Fraction | None = None
     validation_fraction: HeldOut = 0.2
     test_fraction: HeldOut = 0.2
+    split: Literal["pooled", "official"] | None = None
+    initial: Name | None = None
+    initial_partial: bool = False
+
+    @model_validator(mode="after")
+    def _begins(self) -> TaskSection:
+        """Part of nothing is nothing."""
+        if self.initial_partial and self.initial is None:
+            raise InvalidInput("initial_partial", True, "false without initial")
+        return self
 
     @model_validator(mode="after")
     def _fits(self) -> TaskSection:
@@ -222,9 +290,11 @@ class ClientsSection(Section):
         task_sets: Names of the tasks that a client holds, one list per client; fewer lists repeat
             if their number divides that of the clients. Every client holds every task if empty.
         fraction_train: Share of the clients that is active in a round.
+        sampling: By what weights active clients are drawn, see `training.client_sampling`.
         partition: How a task's examples are dealt to clients.
         concentration: Parameter of the `dirichlet` partition, per class.
         class_ratio: Share of the classes a client holds under `missing-classes`.
+        min_examples: Under `natural`, clients with fewer training examples of a task take no part.
         local_epochs: Passes over a client's shard per job.
         batch_size: Examples per step.
         dropout: Chance that a client never answers a job.
@@ -241,18 +311,20 @@ class ClientsSection(Section):
     num_clients: Count
     task_sets: Listed[Listed[Name]] = ()
     fraction_train: Fraction = 1.0
-    partition: Name = "iid"
+    sampling: Choice | None = None
+    partition: Choice = "iid"
     concentration: Positive = 0.5
     class_ratio: Fraction = 0.8
+    min_examples: Count | None = None
     local_epochs: Count = 1
     batch_size: Count = 32
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     failures: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     over_selection: Annotated[float, Field(ge=1.0, le=LARGEST_OVER_SELECTION)] = 1.0
-    delay: dict[str, Any] = {"model": "constant"}
+    delay: Model = {"model": "constant"}
     speeds: SpeedsTable | None = None
     task_delays: Listed[Factor] = ()
-    availability: dict[str, Any] = {"model": "always"}
+    availability: Model = {"model": "always"}
 
 
 class RecruitmentSection(Section):
@@ -272,15 +344,27 @@ class RecruitmentSection(Section):
             parameters (uniform by default), or with `file`, a CSV of clients x tasks.
     """
 
-    rule: Name = "everyone"
+    rule: Choice = "everyone"
     budget: float | Annotated[Listed[float], Field(min_length=1)] | None = None
     every: Count | None = None
-    drift: dict[str, Any] = {}
+    drift: Model = {}
     reserve: float | Listed[float] | None = None
     prices: Listed[float] | None = None
     direction: Listed[float] | None = None
     fee: float | None = None
-    costs: dict[str, Any] = {}
+    costs: Law = {}
+
+
+class ServerSection(Section):
+    """``[server]``: what the server makes of the updates of a round.
+
+    Attributes:
+        optimizer: Makes a step of their mean, see `algorithms.server_optimizers`.
+        clip_update: Greatest length of an update; longer ones are shortened to it.
+    """
+
+    optimizer: Choice | None = None
+    clip_update: Positive | None = None
 
 
 class ArmSection(BaseModel):
@@ -338,6 +422,8 @@ class ClaimSection(Section):
     @model_validator(mode="after")
     def _fits(self) -> ClaimSection:
         """A band has a width, and a share needs something to be a share of."""
+        if self.arm == self.versus:
+            raise InvalidInput("versus", self.versus, "another arm")
         if self.expect == "within" and self.margin <= 0.0:
             raise InvalidInput("margin", self.margin, "> 0 with expect = within")
         if self.relative and self.versus is None:
@@ -356,6 +442,7 @@ class Config(Section):
         clients: The population.
         algorithm: Hyper-parameters of the chosen algorithm, checked against its record.
         recruitment: Who takes part, for how much.
+        server: What becomes of the updates of a round.
         arm: Variants beside the configuration as it stands, see `toml_files.arm_configs`.
         claim: What the run tests, see `fl_runtime.reporting.claim_results`.
         versions: Of packages, written into a run's own copy.
@@ -367,6 +454,7 @@ class Config(Section):
     clients: ClientsSection
     algorithm: dict[str, Any] = {}
     recruitment: RecruitmentSection = RecruitmentSection()
+    server: ServerSection | None = None
     arm: Listed[ArmSection] = ()
     claim: Listed[ClaimSection] = ()
     versions: dict[str, str] = {}

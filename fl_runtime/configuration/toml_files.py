@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from fairopt.choices import choose, suggestion
 from fairopt.errors import InvalidInput
-from fl_runtime.algorithms import ALGORITHMS
+from fl_runtime.algorithms import ALGORITHM, ALGORITHMS
 from fl_runtime.configuration.schema import (
     ArmSection,
     ClaimSection,
@@ -29,14 +29,17 @@ from fl_runtime.configuration.schema import (
     EarlyStopTable,
     RecruitmentSection,
     RunSection,
+    ServerSection,
     SpeedsTable,
     TaskSection,
 )
+from fl_runtime.extensions import taken_apart
+from fl_runtime.user_objects import loaded
 from fl_runtime.validation_errors import first_validation_error, kebab
 
 Tree = dict[str, Any]
 
-ARM_MAY_CHANGE = ("algorithm.", "recruitment.", "clients.", "run.algorithm")
+ARM_MAY_CHANGE = ("algorithm.", "recruitment.", "clients.", "server.", "run.algorithm")
 """Keys an arm may override; seeds, rounds and tasks are common, or arms could not be compared."""
 
 VERBATIM = ("versions", "inputs")
@@ -48,8 +51,14 @@ LISTS = ("task", "arm", "claim")
 YOUNG_SWITCHES = ("stop_at_targets", "client_metrics")
 """Switches of ``[run]`` that early histories did not know, and which they had off."""
 
-YOUNG_KEYS = ("loss", "metrics", "range", "reference", "target")
-"""Keys of ``[[task]]`` that early histories did not know, and which they had not set."""
+YOUNG_OF_CLIENTS = ("task_sets", "sampling", "min_examples")
+"""The same of ``[clients]``."""
+
+YOUNG_OF_A_TASK = ("schedule", "clip_gradient", "initial", "initial_partial", "split")
+"""Keys of a task that early histories did not know, and which count where they are set."""
+
+YOUNG_SCORES = ("loss", "metrics", "range", "reference", "target")
+"""The same, but set to zero counts as well."""
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "run": RunSection,
@@ -57,6 +66,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "claim": ClaimSection,
     "clients": ClientsSection,
     "recruitment": RecruitmentSection,
+    "server": ServerSection,
 }
 
 
@@ -100,9 +110,21 @@ def check_config(tree: Tree) -> Config:
         fairopt.errors.InvalidInput: run.rounds = 3, but it must be a known key of [run]...
     """
     try:
-        return Config.model_validate(snake_keys(tree))
+        return Config.model_validate(_with_algorithm(snake_keys(tree)))
     except ValidationError as error:
         raise first_validation_error(error, _known_keys) from None
+
+
+def _with_algorithm(tree: Tree) -> Tree:
+    """The tree in which the fields of ``run.algorithm`` stand in ``[algorithm]``."""
+    run = tree.get("run")
+    if not isinstance(run, dict) or not isinstance(run.get("algorithm"), dict):
+        return tree
+    name, fields = taken_apart(run["algorithm"], ALGORITHM.key)
+    if fields and tree.get("algorithm"):
+        raise InvalidInput(ALGORITHM.key, run["algorithm"], "a name beside a table [algorithm]")
+    algorithm = {"algorithm": fields} if fields else {}
+    return {**tree, "run": {**run, "algorithm": name}, **algorithm}
 
 
 def arm_configs(config: Config) -> dict[str, Config]:
@@ -130,6 +152,8 @@ def _check_names(config: Config, arms: Sequence[ArmSection], names: Mapping[str,
     """Arms and claims name arms that exist."""
     for arm in arms:
         for other in arm.versus:
+            if other == arm.name:
+                raise InvalidInput(f'arm "{arm.name}".versus', other, "another arm")
             choose(f'arm "{arm.name}".versus', other, names)
     for index, claim in enumerate(config.claim):
         choose(f"claim.{index}.arm", claim.arm, names)
@@ -170,16 +194,31 @@ def dump_toml(config: Config) -> str:
 def digest(config: Config) -> str:
     """A fingerprint of everything that decides the history, but for versions.
 
-    A switch that is younger than the first fingerprints counts when it is on.
+    A switch or key that is younger than the first fingerprints counts when it is set. A run that
+    was extended has the fingerprint of the configuration that it began with.
     """
     off = {switch for switch in YOUNG_SWITCHES if not getattr(config.run, switch)}
-    run = {"title", "checkpoint_every", *off}
-    clients = set() if config.clients.task_sets else {"task_sets"}
+    run = {"title", "checkpoint_every", "callbacks", "keep_models", "extended_from", *off}
+    clients = {key for key in YOUNG_OF_CLIENTS if not getattr(config.clients, key)}
+    young = {} if config.server else {"server": True}
+    unset = {
+        index: {key for key in YOUNG_OF_A_TASK if not getattr(task, key)}
+        for index, task in enumerate(config.task)
+    }
     tree = config.model_dump(
-        exclude={"versions": True, "claim": True, "run": run, "clients": clients}
+        exclude={
+            "versions": True,
+            "claim": True,
+            "run": run,
+            "clients": clients,
+            "task": unset,
+            **young,
+        }
     )
+    if config.run.extended_from:
+        tree["run"]["num_server_rounds"] = config.run.extended_from[0]
     tree["task"] = [
-        {key: value for key, value in task.items() if value is not None or key not in YOUNG_KEYS}
+        {key: value for key, value in task.items() if value is not None or key not in YOUNG_SCORES}
         for task in tree["task"]
     ]
     return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
@@ -226,7 +265,8 @@ def _arm_table(arm: ArmSection) -> Tree:
 
 def _arm_config(config: Config, name: str, overrides: Mapping[str, Any]) -> Config:
     """The base configuration with one arm's overrides applied."""
-    tree = config.model_dump(exclude={"arm", "claim", "versions"})
+    young = set() if config.server else {"server"}
+    tree = config.model_dump(exclude={"arm", "claim", "versions", *young})
     if overrides.get("run.algorithm", config.run.algorithm) != config.run.algorithm:
         tree["algorithm"] = {}
     try:
@@ -260,7 +300,7 @@ def _parse_override(text: str) -> tuple[str, Any]:
 
 def _unique_leaf(tree: Tree, leaf: str) -> list[str]:
     """The path of the only key of that name, among keys present and keys of the sections."""
-    paths = sorted(set(_leaf_paths(tree)) | set(_field_paths()))
+    paths = sorted(set(_leaf_paths(tree)) | set(_field_paths(tree)))
     found = [path for path in paths if path[-1] == leaf]
     of_a_task = leaf in TaskSection.model_fields and all(path[0] != "task" for path in found)
     if len(found) == 1 and not of_a_task:
@@ -288,12 +328,14 @@ def _leaf_paths(tree: Any, prefix: tuple[str, ...] = ()) -> Iterable[tuple[str, 
             yield (*prefix, str(key))
 
 
-def _field_paths() -> Iterable[tuple[str, ...]]:
+def _field_paths(tree: Tree) -> Iterable[tuple[str, ...]]:
     """Paths of every key that a file may hold once."""
     for section, kind in _SECTIONS.items():
         if section not in LISTS:
             yield from ((section, leaf) for leaf in kind.model_fields)
-    for record in ALGORITHMS.values():
+    chosen = tree.get("run", {}).get("algorithm")
+    own = [loaded(ALGORITHM.key, chosen)] if isinstance(chosen, str) and ":" in chosen else []
+    for record in (*ALGORITHMS.values(), *filter(dataclasses.is_dataclass, own)):
         yield from (("algorithm", field.name) for field in dataclasses.fields(record))
 
 

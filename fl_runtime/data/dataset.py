@@ -28,6 +28,8 @@ class Dataset:
         family: Name that tasks with other labels of the same examples have in common. They are
             split and dealt alike (with the same strata), so that no task's test example is another
             one's training example. A family of its own if empty.
+        client: (n,) int64 of who made each example, for the partition `natural`.
+        split: (n,) words `train`, `validation` or `test`, for ``split = "official"``.
     """
 
     features: NDArray[np.float32]
@@ -36,6 +38,8 @@ class Dataset:
     standardise: bool = False
     strata: NDArray[np.int64] | None = None
     family: str = ""
+    client: NDArray[np.int64] | None = None
+    split: NDArray[np.str_] | None = None
 
     @property
     def cut_by(self) -> NDArray[np.int64]:

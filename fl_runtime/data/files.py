@@ -6,6 +6,7 @@ import gzip
 import struct
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ from fl_runtime.data.dataset import Dataset
 
 ARRAYS = ("features", "labels")
 """What an archive or a folder of arrays holds."""
+
+
+IDX_PARTS = {"train": "train", "val": "validation", "t10k": "test", "test": "test"}
+"""Parts of an official split by the beginnings of file names."""
 
 
 def read_arrays(path: Path) -> Dataset:
@@ -49,6 +54,9 @@ def _folder(path: Path) -> Mapping[str, NDArray[Any]]:
 def read_idx_folder(folder: Path) -> Dataset:
     """MNIST-style files of a folder, all parts together; pixels become 0..1.
 
+    Files whose names begin with `train`, `val`, and `t10k` or `test` are the parts of the official
+    split, if there are no others.
+
     Raises:
         InvalidInput: Files are missing, damaged, or do not fit together.
     """
@@ -64,11 +72,23 @@ def read_idx_folder(folder: Path) -> Dataset:
     if len({part.shape[1:] for part in parts}) > 1:
         raise InvalidInput("data", f"idx:{folder}", "a folder with images of one size")
     pixels = np.concatenate(parts)
-    return Dataset.from_arrays(
+    found = Dataset.from_arrays(
         pixels[:, None].astype(np.float32) / 255.0,
         np.concatenate([_read_idx(path) for path in labels]).astype(np.int64),
         source=f"idx:{folder.name}",
     )
+    marks = [mark for path in images if (mark := _mark(path.name)) is not None]
+    if len(marks) < len(parts):
+        return found
+    return replace(found, split=np.repeat(marks, [len(part) for part in parts]))
+
+
+def _mark(name: str) -> str | None:
+    """The part of the official split that a file holds, by its name."""
+    for start, part in IDX_PARTS.items():
+        if name.startswith(start):
+            return part
+    return None
 
 
 def _matching(folder: Path, pattern: str) -> list[Path]:

@@ -41,8 +41,10 @@ class Mixture:
         shards: Sequence[NDArray[np.int64]],
     ) -> Mixture:
         """From the strata of a data set, the positions of its test set and of every shard."""
-        count = int(strata.max()) + 1
-        sizes = np.array([np.bincount(strata[shard], minlength=count) for shard in shards])
+        count, clients = int(strata.max()) + 1, len(shards)
+        client = np.repeat(np.arange(clients), [shard.size for shard in shards])
+        cells = client * count + strata[np.concatenate(shards)]
+        sizes = np.bincount(cells, minlength=clients * count).reshape(clients, count)
         return cls(strata[test], sizes / sizes.sum(axis=1, keepdims=True))
 
     def local(self, hits: NDArray[np.bool_] | NDArray[np.float64]) -> NDArray[np.float64]:

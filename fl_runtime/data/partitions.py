@@ -1,12 +1,13 @@
 """Splitting one task's training examples over clients, evenly in number, unevenly in class.
 
-All partitions here give every client the same number of examples (give or take one), so no shard is
-ever empty; what varies is which classes a client holds. A partition is a pure function of labels,
-number of clients, its own parameter and a generator.
+All partitions here but `natural` give every client the same number of examples (give or take one),
+so no shard is ever empty; what varies is which classes a client holds. A partition is a pure
+function of labels, number of clients, its own parameter and a generator.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,6 +17,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
+from fl_runtime.data.splits import natural_shards
+from fl_runtime.extensions import Kind
+from fl_runtime.validation_errors import check_positive
 from fl_runtime.whole_numbers import whole_down
 
 Labels = NDArray[np.int64]
@@ -36,8 +40,9 @@ class IID:
 
     def split(self, labels: Labels, num_clients: int, rng: Generator) -> Shards:
         """Shuffle and cut into equal parts."""
-        sizes = shard_sizes(labels.size, num_clients)
-        return tuple(np.split(rng.permutation(labels.size), np.cumsum(sizes)[:-1]))
+        ends = np.cumsum(shard_sizes(labels.size, num_clients)).tolist()
+        order = rng.permutation(labels.size)
+        return tuple(order[begin:end] for begin, end in itertools.pairwise([0, *ends]))
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,9 @@ class Dirichlet:
     """
 
     concentration: float
+
+    def __post_init__(self) -> None:
+        check_positive("concentration", self.concentration)
 
     def split(self, labels: Labels, num_clients: int, rng: Generator) -> Shards:
         """Turn by turn, one example of a drawn class for each client."""
@@ -97,6 +105,10 @@ class MissingClasses:
 
     class_ratio: float
 
+    def __post_init__(self) -> None:
+        if not 0.0 < self.class_ratio <= 1.0:
+            raise InvalidInput("class_ratio", self.class_ratio, "in (0, 1]")
+
     def split(self, labels: Labels, num_clients: int, rng: Generator) -> Shards:
         """Client by client, the fullest classes first."""
         pools = _pools(labels, rng)
@@ -107,12 +119,42 @@ class MissingClasses:
         )
 
 
+@dataclass(frozen=True)
+class Natural:
+    """Every client holds the examples that it made, as the data say; sizes differ as they do.
+
+    Attributes:
+        min_examples: Clients with fewer training examples take no part.
+    """
+
+    min_examples: int = 1
+
+    def split(self, labels: Labels, num_clients: int, rng: Generator) -> Shards:
+        """As many of the clients as are wanted, chosen by the generator.
+
+        Args:
+            labels: (n,) who made each example, instead of its class.
+            num_clients: How many of them take part.
+            rng: Chooses.
+        """
+        return natural_shards(labels, num_clients, self.min_examples, rng)
+
+
 PARTITIONS: Mapping[str, str] = {
     "iid": "a random deal",
     "dirichlet": "class mixture per client from a Dirichlet law (concentration)",
     "missing-classes": "each client lacks classes (class-ratio)",
+    "natural": "clients as the data know them, of their own sizes (min-examples)",
 }
 """Names in a configuration, each with a line about it."""
+
+PARTITION = Kind(
+    "partition",
+    "clients.partition",
+    {"iid": IID, "dirichlet": Dirichlet, "missing-classes": MissingClasses, "natural": Natural},
+    Partition,
+)
+"""How examples can be dealt to clients."""
 
 
 def shard_sizes(num_examples: int, num_clients: int) -> NDArray[np.int64]:

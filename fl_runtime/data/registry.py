@@ -5,11 +5,11 @@ Nothing is downloaded. How a data set is split over clients is decided in `parti
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +18,28 @@ from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fl_runtime.data.dataset import Data, Dataset
 from fl_runtime.data.files import read_arrays, read_idx_folder
+from fl_runtime.data.splits import PARTS
 from fl_runtime.data.synthetic import GENERATOR_SEED, SOFTMAX_TASKS, SUBSPACE_TASKS
+from fl_runtime.extensions import Entry, Kind, taken_apart
 from fl_runtime.random_streams import stream
+from fl_runtime.user_objects import load_object, said
+
+FILE_KINDS = ("idx", "npz")
+"""First words of names that stand for files."""
 
 PIXEL_NOISE = 0.5
 """Standard deviation of the noise of `digits-noisy`, in units of the full pixel range."""
 
 
-def load_dataset(name: str) -> Dataset | Data:
+def load_dataset(entry: Entry) -> Dataset | Data:
     """A data set by its name in a configuration.
 
     Args:
-        name: A bundled or generated set (`BUNDLED`), ``"idx:FOLDER"`` (MNIST-style files),
+        entry: A bundled or generated set (`BUNDLED`), ``"idx:FOLDER"`` (MNIST-style files),
             ``"npz:PATH"`` (arrays `features` and `labels`
             in an archive, or in a folder as ``.npy`` files), or ``"package.module:function"`` (a
-            function without arguments that returns a `Dataset`, a pair of arrays, or `Data`).
+            function that returns a `Dataset`, a pair of arrays, or `Data`; a table
+            ``{ name = ... }`` holds its arguments).
 
     Raises:
         InvalidInput: The name is unknown (the nearest known one is given), or the file or function
@@ -42,42 +49,17 @@ def load_dataset(name: str) -> Dataset | Data:
         >>> load_dataset("wine").features.shape
         (178, 13)
     """
+    name, fields = taken_apart(entry, "data")
     kind, separator, rest = name.partition(":")
+    if fields and (not separator or kind in FILE_KINDS):
+        raise InvalidInput("data", entry, "a name alone: only functions take arguments")
     if not separator:
         return choose("data", name, BUNDLED)()
     if kind == "idx":
         return read_idx_folder(Path(rest))
     if kind == "npz":
         return read_arrays(Path(rest))
-    return _call_function(name)
-
-
-def load_object(argument: str, reference: str) -> Callable[..., object]:
-    """The function that ``"package.module:function"`` names.
-
-    Raises:
-        InvalidInput: The module cannot be imported or has no such callable.
-
-    Example:
-        >>> load_object("data", "math:sqrt")(4.0)
-        2.0
-    """
-    module, _, attribute = reference.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (Exception, SystemExit) as error:  # whatever the user's module does while it is imported
-        reason = f"{type(error).__name__}: {error}{_where_it_is_looked_for(module, error)}"
-        raise InvalidInput(argument, reference, f"package.module:function ({reason})") from error
-    if not callable(found):
-        raise InvalidInput(argument, reference, "the name of a function")
-    return found  # type: ignore[no-any-return]
-
-
-def _where_it_is_looked_for(module: str, error: BaseException) -> str:
-    """A hint where the user's own module is not found, as after a change of the folder."""
-    if not isinstance(error, ModuleNotFoundError) or not f"{module}.".startswith(f"{error.name}."):
-        return ""
-    return f"; it is looked for in the current folder {Path.cwd()} and those of PYTHONPATH"
+    return _call_function(name, fields)
 
 
 def digits() -> Dataset:
@@ -165,6 +147,9 @@ BUNDLED: Mapping[str, Callable[[], Dataset]] = {
 }
 """Sets that need no file: bundled with scikit-learn, derived from those, or generated."""
 
+DATA = Kind("data", "task.data", BUNDLED)
+"""What a task can be about; a user's own is a function of no argument but its fields."""
+
 
 def _digit_images(label_map: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> Dataset:
     """Digits in 0..1 as one-channel images, relabelled."""
@@ -208,27 +193,53 @@ def _measurements(loader: str) -> Dataset:
     return Dataset(columns, labels, int(labels.max()) + 1, standardise=True)
 
 
-def _call_function(reference: str) -> Dataset | Data:
+def _call_function(reference: str, fields: Mapping[str, Any]) -> Dataset | Data:
     """What a user's own function returns, checked."""
     function = load_object("data", reference)
     try:
-        made = function()
+        made = function(**fields)
     except (Exception, SystemExit) as error:  # whatever the user's function does
-        reason = (
-            f"a function that can be called without arguments ({type(error).__name__}: {error})"
-        )
+        how = f"with {', '.join(fields)}" if fields else "without arguments"
+        reason = f"a function that can be called {how} ({said(error)})"
         raise InvalidInput("data", reference, reason) from error
     if isinstance(made, Data):
         return made.checked(reference)
     if isinstance(made, Dataset):
         checked = Dataset.from_arrays(made.features, made.labels, source=reference)
         return replace(
-            checked, standardise=made.standardise, strata=_strata(made), family=made.family
+            checked,
+            standardise=made.standardise,
+            strata=_strata(made),
+            family=made.family,
+            client=_clients(made, reference),
+            split=_marks(made, reference),
         )
     if isinstance(made, tuple) and len(made) == 2:
         return Dataset.from_arrays(*made, source=reference)
     requirement = "a function that returns a Dataset, (features, labels), or Data"
     raise InvalidInput("data", reference, requirement)
+
+
+def _clients(dataset: Dataset, source: str) -> NDArray[np.int64] | None:
+    """A user's client numbers, one per example."""
+    if dataset.client is None:
+        return None
+    found = np.asarray(dataset.client)
+    if found.shape != dataset.labels.shape or found.dtype.kind not in "iu":
+        shown = f"{found.dtype} {found.shape}"
+        raise InvalidInput(f"{source} client", shown, "an integer for every example")
+    return found.astype(np.int64)
+
+
+def _marks(dataset: Dataset, source: str) -> NDArray[np.str_] | None:
+    """A user's split, one word per example."""
+    if dataset.split is None:
+        return None
+    found = np.asarray(dataset.split)
+    if found.shape != dataset.labels.shape or not np.isin(found, PARTS).all():
+        requirement = f"one of {', '.join(PARTS)} for every example"
+        raise InvalidInput(f"{source} split", f"{found.dtype} {found.shape}", requirement)
+    return found.astype(np.str_)
 
 
 def _strata(dataset: Dataset) -> NDArray[np.int64] | None:

@@ -47,6 +47,7 @@ def answer(job: Job, trained: Trained, learning_rate: float) -> Update:
         num_examples=trained.num_examples,
         client_state=trained.client_state,
         metrics={"learning_rate": learning_rate, **echoed, **trained.metrics},
+        num_steps=trained.num_steps,
     )
 
 

@@ -53,7 +53,7 @@ class SequentialExecutor:
                 trained = train_jointly(tasks, jobs)
             else:
                 trained = [_train_one(tasks[0], jobs[0])]
-        rate = tasks[0].training.learning_rate
+        rate = tasks[0].training.at(jobs[0].version).learning_rate
         return [answer(job, one, rate) for job, one in zip(jobs, trained, strict=True)]
 
 
@@ -65,4 +65,5 @@ def _train_one(task: Task, job: Job) -> Trained:
         JobOptions.of(job.config),
         job.client_state,
     )
-    return train_locally(task.model, task.complete(job.payload), client, task.training, task.loss)
+    settings, start = task.training.at(job.version), task.complete(job.payload)
+    return train_locally(task.model, start, client, settings, task.loss)

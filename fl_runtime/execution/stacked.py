@@ -24,7 +24,7 @@ from fl_runtime.execution.padding import Padded, Plan
 from fl_runtime.execution.sequential import SequentialExecutor
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.job_options import JobOptions
-from fl_runtime.training.local_training import Trained
+from fl_runtime.training.local_training import Trained, at_least_float32
 from fl_runtime.training.losses import counted, loss_parts
 from fl_runtime.training.optimizers import StackedOptimizer, numbers_kept, precision_context
 from fl_runtime.training.stacks import Rows, Stack
@@ -94,7 +94,8 @@ class StackedExecutor:
         if options.joint or self._sizes[job.task] == 0:
             return (None,)
         pulled = options.proximal, tuple(options.anchor)
-        return job.task, *pulled, options.measure_start, options.measure_end
+        rate = self._tasks[job.task].training.at(job.version).learning_rate
+        return job.task, rate, *pulled, options.measure_start, options.measure_end
 
     def _group(self, name: object, jobs: list[Job]) -> list[Update]:
         """All jobs of one kind."""
@@ -137,15 +138,16 @@ def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) ->
 
     Args:
         task: A task whose model is `stackable`.
-        jobs: At least one job of that task; all with the same `proximal`, measurements, and entries
-            in their anchors.
+        jobs: At least one job of that task; all with the same step size, `proximal`, measurements,
+            and entries in their anchors.
         whole: All shards of the task as rectangles, if they are at hand.
 
     Returns:
         One update per job, in order.
     """
     task.model.train()
-    settings, all_options = task.training, [JobOptions.of(job.config) for job in jobs]
+    settings = task.training.at(jobs[0].version)
+    all_options = [JobOptions.of(job.config) for job in jobs]
     data = _data(task, jobs, all_options, whole)
     counts = data.sizes()
     start, still = _payloads(task, jobs)
@@ -176,9 +178,10 @@ def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) ->
     delta |= {key: torch.zeros_like(value) for key, value in still.items()}
     kept = optimizer.kept if settings.persist_optimizer else lambda _: {}
     rows = Rows({key: delta[key] for key in jobs[0].payload}).split()
+    steps = [settings.local_epochs * -(-count // settings.batch_size) for count in counts]
     trained = _counted(task, jobs, all_options, counts)
     return [
-        _one_update(job, k, row, metrics, kept(k), trained[k], settings)
+        _one_update(job, k, row, metrics, kept(k), trained[k], steps[k], settings)
         for k, (job, row) in enumerate(zip(jobs, rows, strict=True))
     ]
 
@@ -237,6 +240,7 @@ def _one_update(
     metrics: Mapping[str, Sequence[float]],
     kept: Mapping[str, Tensor],
     count: int,
+    steps: int,
     settings: LocalTraining,
 ) -> Update:
     """Client k of the stack."""
@@ -245,6 +249,7 @@ def _one_update(
         metrics={name: values[k] for name, values in metrics.items()},
         client_state={**job.client_state, **kept},
         num_examples=count,
+        num_steps=steps,
     )
     return answer(job, trained, settings.learning_rate)
 
@@ -350,7 +355,7 @@ def _masked_loss(
     ) -> tuple[Tensor, Tensor]:
         with precision_context(settings, features.device):
             outputs = functional_call(task.model, {**params, **still}, (features,))
-        sums, counts = loss_parts(task.loss, outputs.float(), targets)
+        sums, counts = loss_parts(task.loss, at_least_float32(outputs), targets)
         count = (counts * mask).sum()
         value = (sums * weights).sum() / count.clamp(min=1.0)
         return value, count

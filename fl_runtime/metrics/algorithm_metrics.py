@@ -163,7 +163,7 @@ SIGNATURES: Sequence[Signature] = (
 
 def signs(history: History) -> list[dict[str, str]]:
     """What is off, arm by arm: `arm` and `sign`, a sentence."""
-    return [
+    found = [
         {"arm": arm, "sign": signature.sentence.format(value)}
         for arm in history.arms
         for signature in SIGNATURES
@@ -172,3 +172,19 @@ def signs(history: History) -> list[dict[str, str]]:
         for value in [signature.found(*runs)]
         if value is not None
     ]
+    return found + [
+        {"arm": arm, "sign": UNTRAINED} for arm in history.arms if _is_untrained(history, arm)
+    ]
+
+
+UNTRAINED = "no model that is reported has changed in any round: the figures are of initial models"
+"""The sign of a run that is shorter than the stages before its models, or that trained nobody."""
+
+
+def _is_untrained(history: History, arm: str) -> bool:
+    """Whether the held-out losses of all tasks stayed as they were, in runs of several rounds."""
+    runs = [history.rounds(arm, seed) for seed in history.seeds(arm)]
+    names = [f"{task}/eval_loss" for task in history.tasks]
+    return all(len(rows) > 1 for rows in runs) and all(
+        len({row.get(name) for row in rows}) == 1 for rows in runs for name in names
+    )

@@ -72,7 +72,7 @@ def _versus(
 def _check_comparable(label: str, config: Config, first: Config) -> None:
     """The same tasks with the same data, or no comparison; other clients are announced."""
     tasks, expected = ([(task.name, task.data) for task in c.task] for c in (config, first))
-    if tasks != expected or config.inputs != first.inputs:
+    if tasks != expected or _data_hashes(config) != _data_hashes(first):
         names = ", ".join(f"{name} ({data})" for name, data in expected)
         raise InvalidInput("DIR", label, f"a run with the tasks and data of the first: {names}")
     if _scored(config) != _scored(first):
@@ -93,6 +93,12 @@ def _check_comparable(label: str, config: Config, first: Config) -> None:
 def _scored(config: Config) -> list[tuple[object, ...]]:
     """What tasks are judged by."""
     return [(task.metric_names[0], task.range, task.reference) for task in config.task]
+
+
+def _data_hashes(config: Config) -> dict[str, str]:
+    """Fingerprints of all inputs but the models that tasks begin with."""
+    models = {task.initial for task in config.task}
+    return {name: found for name, found in config.inputs.items() if name not in models}
 
 
 def finished_part(label: str, config: Config, history: History) -> History:

@@ -96,6 +96,8 @@ def write_results(folders: Sequence[Path], page: Path, *, update: bool = False) 
     names = [experiment.name for experiment in experiments]
     if len(set(names)) < len(names):
         raise InvalidInput("DIR", names, "folders with different names")
+    if page.is_dir():
+        raise InvalidInput("--out", str(page), "a file, such as results.md")
     pictures = page.with_suffix("")
     pictures.mkdir(parents=True, exist_ok=True)
     for experiment in experiments:

@@ -44,7 +44,8 @@ def across(summary: Mapping[str, Any]) -> dict[str, str]:
 def fairness_table(summary: Mapping[str, Any]) -> Table:
     """One line per arm: figures across tasks with their intervals."""
     last = summary["last"]
-    when = "last round" if last == 1 else f"mean of the last {last} rounds"
+    several = f"mean of the last {last} rounds (of all, in shorter runs)"
+    when = "last round" if last == 1 else several
     what = "1 - error of test scores" if "scores" in summary else "Test accuracy"
     changed = any("delta_m" in figures for figures in summary["arms"].values())
     headers = (*HEADERS, "mean rank", *(["change from references"] if changed else []))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,25 +12,55 @@ from numpy.typing import NDArray
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
-from fl_runtime.algorithms import ALGORITHMS, Algorithm, ByArrival, FedAvg
+from fl_runtime.algorithms import (
+    ALGORITHM,
+    ALGORITHMS,
+    Algorithm,
+    ByArrival,
+    FedAvg,
+    Synchronous,
+    SyncST,
+)
+from fl_runtime.algorithms.server_optimizers import SERVER_OPTIMIZER, Server, check_server
 from fl_runtime.configuration.input_hashes import check_recorded, load_recorded
 from fl_runtime.configuration.schema import ClientsSection, Config, SpeedsTable, TaskSection
 from fl_runtime.data.dataset import Dataset, as_data
-from fl_runtime.data.partitions import IID, PARTITIONS, Dirichlet, MissingClasses, Partition
+from fl_runtime.data.partitions import PARTITION, Partition
 from fl_runtime.execution.executor import Executor, check_device
 from fl_runtime.execution.registry import EXECUTORS, resolve_executor
+from fl_runtime.extensions import resolve, taken_apart
 from fl_runtime.random_streams import stream, torch_seed
+from fl_runtime.running.initial_models import take_initial
 from fl_runtime.running.recruitment import Recruitment, recruit
 from fl_runtime.running.stopping import targets_of
 from fl_runtime.simulation.availability import Availability, availability
 from fl_runtime.simulation.clock import Timing
-from fl_runtime.simulation.delays import DELAY_MODELS, DelayModel, dealt_speeds
+from fl_runtime.simulation.delays import DELAY, DelayModel, dealt_speeds
+from fl_runtime.training.client_sampling import CLIENT_SAMPLING, ClientSampling
 from fl_runtime.training.federation import Federation, active_count
 from fl_runtime.training.losses import loss_of
 from fl_runtime.training.models import build_model
+from fl_runtime.training.optimizers import OPTIMIZER
+from fl_runtime.training.schedules import SCHEDULE, Schedule
 from fl_runtime.training.scores import ACC, metrics_of
 from fl_runtime.training.task import LocalTraining, Task, make_task
-from fl_runtime.validation_errors import kebab, record_from_table
+from fl_runtime.user_objects import loaded
+from fl_runtime.validation_errors import kebab
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the factory of a task's model was told of the data.
+
+    Attributes:
+        example_shape: Shape of one example.
+        outputs: Number of classes, or of numbers that the model gives, or their shape.
+        inputs: Type of the inputs, of data of another kind than classification.
+    """
+
+    example_shape: tuple[int, ...]
+    outputs: int | tuple[int, ...]
+    inputs: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,6 +78,7 @@ class Parts:
         executor: Runs local training.
         targets: Test score at which each task is finished; empty if the run does not stop there.
         client_metrics: Whether rows hold the figures of `client_metrics`.
+        told: What model factories were told, by task; not known in tests without data.
     """
 
     algorithm: Algorithm
@@ -59,6 +91,7 @@ class Parts:
     executor: Executor
     targets: Mapping[str, float] = field(default_factory=dict)
     client_metrics: bool = False
+    told: Mapping[str, Told] = field(default_factory=dict)
 
     def recruited(self, number: int) -> Parts:
         """The same parts with the clients of that recruitment."""
@@ -76,9 +109,7 @@ def assemble(config: Config, seed: int) -> Parts:
     """
     device = check_device(config.run.device)
     executor = EXECUTORS[executor_of(config)]
-    algorithm = record_from_table(
-        "algorithm", choose("run.algorithm", config.run.algorithm, ALGORITHMS), config.algorithm
-    )
+    algorithm = algorithm_of(config)
     clients = config.clients
     num_clients, holds = clients.num_clients, _holds(config)
 
@@ -89,10 +120,12 @@ def assemble(config: Config, seed: int) -> Parts:
         return recruit(config.recruitment, holds, seed, number)
 
     recruitment = recruit_(0)
-    tasks = algorithm.reported(
-        [_task(section, config, seed, device) for section in config.task], seed
-    )
-    companions, timing = algorithm.companions(tasks, seed), _timing(config, seed)
+    pairs = [_task(section, config, seed, device) for section in config.task]
+    made, told = zip(*pairs, strict=True)
+    tasks = algorithm.reported(made, seed)
+    _check_initial(config, made, tasks)
+    companions = algorithm.companions(tasks, seed)
+    timing = _timing(config, seed, companions)
     return Parts(
         algorithm=algorithm,
         federation=Federation(
@@ -105,6 +138,7 @@ def assemble(config: Config, seed: int) -> Parts:
             answer_chance=timing.answer_chance,
             equal_speeds=timing.equal_speeds,
             equal_tasks=timing.equal_tasks,
+            sampling=_sampling(clients, algorithm),
         ),
         recruitment=recruitment,
         recruit=recruit_,
@@ -114,12 +148,46 @@ def assemble(config: Config, seed: int) -> Parts:
         executor=executor((*tasks, *companions)),
         targets=targets_of(config),
         client_metrics=config.run.client_metrics,
+        told={task.name: each for task, each in zip(made, told, strict=True)},
     )
+
+
+def _check_initial(config: Config, made: Sequence[Task], reported: Sequence[Task]) -> None:
+    """Refuse initial numbers for a model that is not trained."""
+    for section, mine, other in zip(config.task, made, reported, strict=True):
+        if section.initial is not None and mine.model is not other.model:
+            requirement = "left out: this algorithm reports a model of its own"
+            raise InvalidInput(f"task.{section.name}.initial", section.initial, requirement)
+
+
+def algorithm_of(config: Config) -> Algorithm:
+    """The algorithm of one arm, with its parameters and the options of ``[server]``.
+
+    Raises:
+        InvalidInput: Its name or a parameter is wrong.
+    """
+    if "server" in config.algorithm:
+        raise InvalidInput("algorithm.server", config.algorithm["server"], "a table [server]")
+    algorithm: Algorithm = resolve(
+        ALGORITHM, config.run.algorithm, table="algorithm", fields=config.algorithm
+    )
+    return _with_server(algorithm, config)
+
+
+def _with_server(algorithm: Algorithm, config: Config) -> Algorithm:
+    """The algorithm with the options of ``[server]``."""
+    section = config.server
+    if section is None:
+        return algorithm
+    optimizer = None if section.optimizer is None else resolve(SERVER_OPTIMIZER, section.optimizer)
+    server = Server(optimizer=optimizer, clip_update=section.clip_update)
+    check_server(algorithm, server, Synchronous)
+    return replace(algorithm, server=server) if isinstance(algorithm, Synchronous) else algorithm
 
 
 def executor_of(config: Config) -> str:
     """The name of the executor that a configuration ends up with."""
-    clients, kind = config.clients, ALGORITHMS.get(config.run.algorithm, object)
+    clients, kind = config.clients, _algorithm_class(config.run.algorithm)
     active = active_count(clients.num_clients, clients.fraction_train)
     if issubclass(kind, ByArrival):
         wanted = config.algorithm.get("concurrency")
@@ -131,6 +199,12 @@ def executor_of(config: Config) -> str:
         device=config.run.device,
         clients_per_task=active * (_holds(config).mean() if every_task else 1 / len(config.task)),
     )
+
+
+def _algorithm_class(name: str) -> type:
+    """The class of an algorithm; that of anything where there is none of that name."""
+    found = loaded("run.algorithm", name) if ":" in name else ALGORITHMS.get(name)
+    return found if isinstance(found, type) else object
 
 
 def _holds(config: Config) -> NDArray[np.bool_]:
@@ -149,24 +223,37 @@ def _holds(config: Config) -> NDArray[np.bool_]:
             )
         for name in held:
             choose("clients.task-sets", name, dict.fromkeys(names))
+        if len(set(held)) < len(held):
+            raise InvalidInput("clients.task-sets", list(held), "tasks that differ")
+    for name in names:
+        if not any(name in held for held in clients.task_sets):
+            requirement = f"lists in which every task occurs: nobody holds {name}"
+            raise InvalidInput(
+                "clients.task-sets", [list(s) for s in clients.task_sets], requirement
+            )
     rows = [[name in held for name in names] for held in clients.task_sets]
     return np.tile(np.array(rows, dtype=np.bool_), (repeats, 1))
 
 
-def _task(section: TaskSection, config: Config, seed: int, device: torch.device) -> Task:
-    """One task of the configuration."""
+def _task(
+    section: TaskSection, config: Config, seed: int, device: torch.device
+) -> tuple[Task, Told]:
+    """One task of the configuration, and what the factory of its model was told."""
     clients, key = config.clients, f"task.{section.name}"
     dataset = load_recorded(section.data, config.inputs)
     data = as_data(dataset)
+    kind = "" if isinstance(dataset, Dataset) else str(data.inputs.dtype)
+    told = Told(data.inputs.shape[1:], data.outputs, kind)
     model = build_model(
         section.model,
-        data.inputs.shape[1:],
-        data.outputs,
+        told.example_shape,
+        told.outputs,
         section.hidden,
         seed=torch_seed(seed, "initial model", section.name),
         example=None if isinstance(dataset, Dataset) else torch.from_numpy(data.inputs[:1]),
     )
-    return make_task(
+    take_initial(model, section, config.inputs)
+    task = make_task(
         section.name,
         dataset,
         model,
@@ -181,11 +268,16 @@ def _task(section: TaskSection, config: Config, seed: int, device: torch.device)
         metrics=metrics_of(f"{key}.metrics", section.metrics or (ACC,)),
         scale=section.range,
         reference=section.reference,
+        official=section.split == "official",
     )
+    return task, told
 
 
 def _training(section: TaskSection, clients: ClientsSection) -> LocalTraining:
     """How clients train this task."""
+    key = f"task.{section.name}.optimizer"
+    resolve(OPTIMIZER, section.optimizer, key=key)
+    optimizer, fields = taken_apart(section.optimizer, key)
     try:
         return LocalTraining(
             learning_rate=section.learning_rate,
@@ -193,7 +285,10 @@ def _training(section: TaskSection, clients: ClientsSection) -> LocalTraining:
             batch_size=clients.batch_size,
             momentum=section.momentum,
             weight_decay=section.weight_decay,
-            optimizer=section.optimizer,
+            optimizer=optimizer,
+            optimizer_fields=fields,
+            schedule=_schedule(section),
+            clip_gradient=section.clip_gradient,
             nesterov=section.nesterov,
             persist_optimizer=section.persist_optimizer,
             precision=section.precision,
@@ -203,19 +298,47 @@ def _training(section: TaskSection, clients: ClientsSection) -> LocalTraining:
         raise InvalidInput(name, error.value, error.requirement) from None
 
 
+def _schedule(section: TaskSection) -> Schedule | None:
+    """How the step size of a task changes, if it does."""
+    if section.schedule is None:
+        return None
+    found: Schedule = resolve(SCHEDULE, section.schedule, key=f"task.{section.name}.schedule")
+    return found
+
+
 def _partition(clients: ClientsSection) -> Partition:
-    """The partition a configuration names, with its own parameter."""
-    makers: Mapping[str, Callable[[], Partition]] = {
-        "iid": IID,
-        "dirichlet": lambda: Dirichlet(clients.concentration),
-        "missing-classes": lambda: MissingClasses(clients.class_ratio),
+    """The partition a configuration names; some parameters have keys beside it."""
+    name, _ = taken_apart(clients.partition, PARTITION.key)
+    beside: dict[str, dict[str, Any]] = {
+        "dirichlet": {"concentration": clients.concentration},
+        "missing-classes": {"class_ratio": clients.class_ratio},
+        "natural": {"min_examples": clients.min_examples or 1},
     }
-    assert makers.keys() == PARTITIONS.keys()
-    return choose("clients.partition", clients.partition, makers)()
+    found: Partition = resolve(PARTITION, clients.partition, fields=beside.get(name, {}))
+    return found
 
 
-def _timing(config: Config, seed: int) -> Timing:
-    """Delays, speed classes and losses of a configuration."""
+def _sampling(clients: ClientsSection, algorithm: Algorithm) -> ClientSampling | None:
+    """The law by which active clients are drawn; None for equal chances.
+
+    Raises:
+        InvalidInput: The algorithm draws clients by itself, or the first answers count: whose they
+            are is known for equal chances only.
+    """
+    if clients.sampling in (None, "uniform"):
+        return None
+    found: ClientSampling = resolve(CLIENT_SAMPLING, clients.sampling)
+    if not isinstance(algorithm, Synchronous) or isinstance(algorithm, SyncST):
+        requirement = "uniform for an algorithm that chooses clients by itself"
+        raise InvalidInput("clients.sampling", clients.sampling, requirement)
+    if clients.over_selection > 1.0:
+        requirement = "uniform where the first answers count (over-selection)"
+        raise InvalidInput("clients.sampling", clients.sampling, requirement)
+    return found
+
+
+def _timing(config: Config, seed: int, companions: Sequence[Task]) -> Timing:
+    """Delays, speed classes and losses of a configuration; a companion takes its task's time."""
     clients, names = config.clients, [task.name for task in config.task]
     if len(clients.task_delays) not in (0, len(names)):
         requirement = f"empty or {len(names)} numbers, one per task"
@@ -226,7 +349,11 @@ def _timing(config: Config, seed: int) -> Timing:
         slowness=dealt_speeds(
             speeds.shares, speeds.factors, clients.num_clients, stream(seed, "speeds")
         ),
-        factors=dict(zip(names, clients.task_delays, strict=False)),
+        factors={
+            name: factor
+            for some in (names, [companion.name for companion in companions])
+            for name, factor in zip(some, clients.task_delays, strict=False)
+        },
         dropout=clients.dropout,
         failures=clients.failures,
     )
@@ -235,7 +362,6 @@ def _timing(config: Config, seed: int) -> Timing:
 def _delay(clients: ClientsSection) -> DelayModel:
     """The delay model a configuration names."""
     fields = {key: value for key, value in clients.delay.items() if key != "model"}
-    kind: Callable[..., DelayModel] = choose(
-        "clients.delay.model", str(clients.delay.get("model")), DELAY_MODELS
-    )
-    return record_from_table("clients.delay", kind, fields)
+    model = str(clients.delay.get("model"))
+    found: DelayModel = resolve(DELAY, model, table="clients.delay", fields=fields)
+    return found

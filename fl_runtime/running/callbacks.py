@@ -13,7 +13,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from fairopt.errors import InvalidInput
+from fl_runtime.configuration.schema import Config
+from fl_runtime.extensions import Kind, resolve
 from fl_runtime.running.experiment import Event, Watcher
+
+CALLBACK = Kind("callback", "run.callbacks", {}, arguments=("event",))
+"""Who can watch a run from within its configuration."""
 
 NOT_A_FIGURE = ("event", "arm", "seed", "server_round", "virtual_time")
 """Entries of a row that are not drawn as curves."""
@@ -35,6 +40,21 @@ def together(*watchers: Watcher) -> Watcher:
             watcher(event)
 
     return watch
+
+
+def configured(config: Config, on_event: Watcher | None) -> Watcher | None:
+    """A run's watcher together with those that its configuration names, which come first.
+
+    Raises:
+        InvalidInput: One of them cannot be found or made.
+    """
+    named = [
+        resolve(CALLBACK, entry, key=f"{CALLBACK.key}.{number}")
+        for number, entry in enumerate(config.run.callbacks)
+    ]
+    if not named:
+        return on_event
+    return together(*named, *([on_event] if on_event else []))
 
 
 @contextmanager

@@ -46,14 +46,35 @@ def save_checkpoint(path: Path, tree: Mapping[str, Any]) -> None:
     """
     tensors: dict[str, Tensor] = {}
     text = json.dumps(_Packed(tensors, _rows_of(tree)).strip(tree, ""))
-    header = {"format": FORMAT, "tree": text, "sha256": _hash(text, tensors)}
+    header = {"format": FORMAT, "tree": text, "sha256": hash_of(text, tensors)}
+    write_tensors(path, tensors, header)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: dict[str, str]) -> None:
+    """Write tensors that share no memory, and a header, to a file that is never half there.
+
+    Raises:
+        OSError: It cannot be written; an earlier file there is kept.
+    """
     temporary = path.with_name(path.name + ".partial")
     try:
-        save_file(tensors, temporary, metadata=header)
+        save_file(dict(tensors), temporary, metadata=header)
     except SafetensorError as error:
         temporary.unlink(missing_ok=True)
-        raise OSError(f"the checkpoint {path} cannot be written ({error})") from error
+        raise OSError(f"the file {path} cannot be written ({error})") from error
     temporary.replace(path)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Header and tensors of a safetensors file.
+
+    Raises:
+        OSError: It cannot be read.
+        SafetensorError: It is no such file, or not a whole one.
+    """
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata() or {}
+        return header, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -63,13 +84,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         InvalidInput: The file is missing, damaged, or of another layout.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        header, tensors = read_tensors(path)
         if header.get("format") not in (FORMAT, WITHOUT_ROWS, WITHOUT_HASH):
             raise InvalidInput("checkpoint", header.get("format"), f"of format {FORMAT}")
         hashed = header["format"] != WITHOUT_HASH or header.keys() != {"format", "tree"}
-        if hashed and header.get("sha256") != _hash(header["tree"], tensors):
+        if hashed and header.get("sha256") != hash_of(header["tree"], tensors):
             raise InvalidInput("checkpoint", str(path), "with the bits that a run wrote")
         return _fill(json.loads(header["tree"]), tensors, {})  # type: ignore[no-any-return]
     except (OSError, SafetensorError, KeyError, ValueError) as error:
@@ -78,8 +97,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise InvalidInput("checkpoint", str(path), f"a whole checkpoint file ({error})") from error
 
 
-def _hash(text: str, tensors: Mapping[str, Tensor]) -> str:
-    """Hash of a stripped tree and of the name, type, shape and bits of each of its tensors."""
+def hash_of(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """Hash of a text and of the name, type, shape and bits of each tensor."""
     found = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         found.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())

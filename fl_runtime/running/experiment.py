@@ -20,7 +20,7 @@ import torch
 from fl_runtime.configuration.input_hashes import with_inputs
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, digest
-from fl_runtime.history import History, finite_figures, read_history
+from fl_runtime.history import finite_figures, read_history
 from fl_runtime.running.build import Parts, assemble, executor_of
 from fl_runtime.running.history_rows import (
     closing_row,
@@ -28,11 +28,15 @@ from fl_runtime.running.history_rows import (
     stop_row,
     targets_row,
 )
+from fl_runtime.running.kept_models import saved_models, with_better
 from fl_runtime.running.loop import Evaluator, one_round
+from fl_runtime.running.model_files import SavedModel
 from fl_runtime.running.preflight import check_all_arms
 from fl_runtime.running.run_folder import HISTORY, RunFolder, Writer, nothing_done
 from fl_runtime.running.run_state import RunState
 from fl_runtime.running.stopping import early_stop_of, is_over
+from fl_runtime.running.trained_models import Models, Result
+from fl_runtime.training.task import Evaluation
 
 Kind = Literal["recruitment", "round", "incident", "stop", "account"]
 
@@ -66,7 +70,7 @@ def run(
     on_event: Watcher | None = None,
     out: str | Path | None = None,
     fresh: bool = False,
-) -> History:
+) -> Result:
     """Run every arm with every seed.
 
     Args:
@@ -77,7 +81,7 @@ def run(
         fresh: Replace an earlier run at `out`.
 
     Returns:
-        The whole history.
+        The whole history, with the trained models.
 
     Raises:
         InvalidInput: Anything about the configuration that does not hold; nothing has been written
@@ -86,48 +90,77 @@ def run(
     config = resolved(config)
     check_all_arms(config)
     if out is None:
-        rows: list[dict[str, Any]] = []
-        _execute(config, _Memory(rows), nothing_done(config), on_event)
-        return History(rows)
+        memory = _Memory()
+        _execute(config, memory, nothing_done(config), on_event)
+        return Result(memory.rows, models=Models.in_memory(config, memory.models))
     with RunFolder.begin(Path(out), config, fresh=fresh) as writer:
         _execute(config, writer, nothing_done(config), on_event)
-        return read_history(writer.folder.path / HISTORY)
+        return _result(writer.folder.path)
 
 
-def resume(path: str | Path, *, on_event: Watcher | None = None) -> History:
+def resume(
+    path: str | Path, *, rounds: int | None = None, on_event: Watcher | None = None
+) -> Result:
     """Take up a run where its last checkpoint left it; a finished run is only read.
+
+    Args:
+        path: Folder of the run.
+        rounds: Extend the run, finished or not, to that many rounds; see `fl_runtime.runs.resume`.
+        on_event: Called after each new row of the history, in order.
 
     Raises:
         InvalidInput: The folder is not a run, a file of it is damaged or belongs to another
-            configuration, its data have changed, or another process is writing it.
+            configuration, its data have changed, another process is writing it, or it cannot have
+            that many rounds.
     """
-    with RunFolder(Path(path)).taken_up() as (config, progress, writer):
+    with RunFolder(Path(path)).taken_up(rounds) as (config, progress, writer):
         _execute(config, writer, progress, on_event)
-        return read_history(writer.folder.path / HISTORY)
+        return _result(writer.folder.path)
+
+
+def _result(folder: Path) -> Result:
+    """What a run has left in its folder."""
+    rows = read_history(folder / HISTORY).rows
+    return Result(rows, models=Models.of_folder(folder))
 
 
 def resolved(config: Config) -> Config:
     """The configuration as a run records it: `auto` replaced, paths absolute, inputs hashed."""
-    run = config.run.model_copy(update={"executor": executor_of(config)})
+    decided = {"executor": executor_of(config), "extended_from": ()}
+    run = config.run.model_copy(update=decided)
     return with_inputs(config.model_copy(update={"run": run}))
 
 
-def total_rounds(config: Config) -> int | None:
-    """Rounds over all arms and seeds, if the configuration fixes their number."""
+def total_rounds(config: Config, extended: int | None = None) -> int | None:
+    """Rounds over all arms and seeds, if the configuration (or its extension) fixes them."""
     open_end = config.run.early_stop or config.run.stop_at_targets
-    rounds = None if open_end else config.run.num_server_rounds
+    rounds = None if open_end else extended or config.run.num_server_rounds
     return rounds and rounds * len(config.run.seeds) * len(arm_configs(config))
 
 
 class _Memory:
-    """A writer that keeps rows and forgets the rest."""
+    """A writer that keeps rows and models, and forgets the rest."""
 
-    def __init__(self, rows: list[dict[str, Any]]) -> None:
-        self._rows = rows
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.models: dict[Path, SavedModel] = {}
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Keep a row."""
-        self._rows.append(dict(row))
+        self.rows.append(dict(row))
+
+    def model(self, model: SavedModel) -> None:
+        """Keep a model."""
+        self.models[model.header.place] = model
+
+    def rows_again(self, lines: bytes) -> None:
+        """There is nothing to extend in memory."""
+
+    def moment(self, config: Config, index: int) -> None:
+        """There is nothing to extend in memory."""
+
+    def keep(self, index: int, digest: str, state: Mapping[str, Any], run: tuple[str, int]) -> None:
+        """Memory ends with the process."""
 
     def seconds(self, row: Mapping[str, Any]) -> None:
         """Wall-clock figures are for files."""
@@ -146,6 +179,10 @@ def _execute(
         for index in range(progress["finished"], len(runs)):
             seed, arm, arm_config = runs[index]
             recorder = _Recorder(writer, digest(config), index, arm, seed, on_event)
+            moment = writer.moment(config, index) if state is None else None
+            if moment is not None:
+                writer.rows_again(moment.rows)
+                state = moment.state
             _one_run(arm_config, seed, recorder, state)
             state = None
 
@@ -174,6 +211,16 @@ class _Recorder:
         finished = self.index + (current is None)
         self.writer.checkpoint({"digest": self.digest, "finished": finished, "state": state})
 
+    def moment(self, current: RunState) -> None:
+        """Keep where this run has come to."""
+        self.writer.keep(self.index, self.digest, current.tree(), (self.arm, self.seed))
+
+    def models(self, parts: Parts, current: RunState, validation: Mapping[str, Evaluation]) -> None:
+        """Write the models of a run that has ended."""
+        state, best = current.state, current.best
+        for model in saved_models(parts, state, best, validation, arm=self.arm, digest=self.digest):
+            self.writer.model(model)
+
     def seconds(self, server_round: int, spent: float) -> None:
         """Note the wall time of a round."""
         self.writer.seconds(
@@ -185,7 +232,7 @@ def _one_run(
     config: Config, seed: int, recorder: _Recorder, saved: Mapping[str, Any] | None
 ) -> None:
     """One arm with one seed, from its start or from a saved `RunState`."""
-    parts = assemble(config, seed)
+    parts, keep = assemble(config, seed), config.run.keep_models
     rule = early_stop_of(config, parts.federation.tasks)
     evaluator = Evaluator(parts.federation.tasks, parts.federation.companions)
     first = parts.algorithm.init(parts.federation, seed)
@@ -201,12 +248,19 @@ def _one_run(
         parts = _recruited_now(parts, before, recorder)
         current, stats, row = one_round(parts, current, evaluator, config.run.time_limit)
         current = replace(current, patience=current.patience.after(row, rule))
+        if keep == "last+best" and current.best is not None:
+            seen = evaluator.validation(current.state, parts.federation.eligible)
+            current = replace(current, best=with_better(current.best, parts, current.state, seen))
         for failure in stats.failures:
             recorder.event("incident", failure.row(before))
         recorder.event("round", row)
         if current.state.server_round % config.run.checkpoint_every == 0:
             recorder.checkpoint(current)
         recorder.seconds(current.state.server_round, time.perf_counter() - began)
+    if keep != "none":
+        seen = evaluator.validation(current.state, parts.federation.eligible)
+        recorder.models(parts, current, seen)
+        recorder.moment(current)
     if rule is not None and current.patience.is_out(rule):
         recorder.event("stop", stop_row(current, rule))
     elif parts.targets:
@@ -232,9 +286,10 @@ def _recruited_now(parts: Parts, server_round: int, recorder: _Recorder) -> Part
         parts = parts.recruited(server_round // every)
     recorder.event("recruitment", recruitment_row(parts, server_round))
     if not parts.recruitment.eligible.any():
+        end = f"in rounds {server_round + 1} to {server_round + every}" if every else "at all"
         warnings.warn(
             f'arm "{recorder.arm}", seed {recorder.seed}: nobody is recruited, '
-            "so nothing is trained",
+            f"so nothing is trained {end}",
             stacklevel=2,
         )
     return parts

@@ -143,7 +143,7 @@ def closed(parts: Parts, current: RunState, reached: Collection[str]) -> RunStat
     fresh = set(reached).difference(current.finished)
     if not fresh:
         return current
-    left = withdraw(current.pending, fresh, current.now)
+    left = withdraw(current.pending, parts.federation.models_of(fresh), current.now)
     gone = Account(withdrawn=in_flight(current.pending) - in_flight(left))
     finished = fresh.union(current.finished)
     return replace(

@@ -21,15 +21,17 @@ from fl_runtime.metrics.round_metrics import (
     column_among,
 )
 from fl_runtime.metrics.run_figures import run_figure_names
-from fl_runtime.random_streams import torch_seed
+from fl_runtime.random_streams import stream, torch_seed
 from fl_runtime.running.build import Parts, assemble
 from fl_runtime.running.history_rows import round_columns
 from fl_runtime.running.stopping import check_early_stop
-from fl_runtime.simulation.delays import Constant
 from fl_runtime.simulation.sync_policies import NextArrival
 from fl_runtime.training.local_training import Client, train_locally
 from fl_runtime.training.scores import ACC
 from fl_runtime.training.task import Task
+
+LONGEST_JOB = 1e200
+"""Mean duration, so that times stay finite however many jobs follow each other."""
 
 MOST_ROUNDS = 1e7
 """Of a run that ends by virtual time alone; more is a typing error in the delays or the limit."""
@@ -93,7 +95,11 @@ def _check_claimed(config: Config, name: str, parts: Parts) -> None:
 
 
 def _check_time_limit(config: Config, parts: Parts) -> None:
-    """A run by virtual time must be able to get there."""
+    """Times must be numbers to the end, and a run by virtual time must be able to get there."""
+    longest = parts.timing.delay.mean * float(parts.timing.slowness.max())
+    longest *= max(parts.timing.factors.values(), default=1.0)
+    if not longest < LONGEST_JOB:
+        raise InvalidInput("clients.delay", longest, f"a mean duration below {LONGEST_JOB:g}")
     limit, mean = config.run.time_limit, parts.timing.mean
     if limit is not None and config.run.num_server_rounds is None and limit / mean > MOST_ROUNDS:
         requirement = f"at most {MOST_ROUNDS:g} times the mean delay {mean:g}"
@@ -105,10 +111,11 @@ def _warn_of_ties(arm: str, parts: Parts) -> None:
 
     Times that differ between tasks leave the answers of one task together.
     """
-    slowness = parts.timing.slowness
     asynchronous = isinstance(parts.algorithm.sync_policy(parts.federation), NextArrival)
-    together = isinstance(parts.timing.delay, Constant) and (slowness == slowness[0]).all()
-    if asynchronous and together:
+    lengths = parts.timing.delay.draw(stream(0, "probe"), 8)  # any law may be of no spread
+    together = bool((lengths == lengths[0]).all()) and parts.timing.equal_speeds
+    jobs = getattr(parts.algorithm, "concurrency", None) or parts.federation.num_clients
+    if asynchronous and together and jobs != 1:
         warnings.warn(
             f'arm "{arm}" is asynchronous, but delays are constant and clients equally fast: '
             "their jobs end at the same moments, in an order that is drawn (set clients.delay)",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,19 @@ from numpy.typing import NDArray
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import RecruitmentSection
+from fl_runtime.extensions import Kind, resolve, taken_apart
 from fl_runtime.history import EVERYONE
 from fl_runtime.random_streams import stream, stream_seed
-from fl_runtime.validation_errors import record_from_table
-from mechanisms import Mechanism
-from mechanisms.auctions.registry import RuleOptions, named_rule
-from mechanisms.studies.cost_distributions import CostDistribution, scenario
+from fl_runtime.user_objects import said
+from fl_runtime.validation_errors import record_from_table, unknown_key
+from mechanisms import Mechanism, Outcome
+from mechanisms.auctions.registry import RULES, RuleOptions, named_rule
+from mechanisms.studies.cost_distributions import (
+    DISTRIBUTIONS,
+    Abstaining,
+    CostDistribution,
+    scenario,
+)
 from mechanisms.studies.cost_drift import CostProcess, GeometricWalk, MeanReverting
 
 Costs = NDArray[np.float64]
@@ -45,6 +52,12 @@ RULE_NOTES: Mapping[str, str] = {
 }
 """A line about each rule of `mechanisms`. Clients bid their true costs, which is their best
 response under the truthful rules and the most favourable assumption for the others."""
+
+RULE = Kind("recruitment rule", "recruitment.rule", RULES, arguments=("bids", "budget"))
+"""Who is recruited at what pay; a user's own is a function without dice that gives an `Outcome`."""
+
+COST_LAW = Kind("cost law", "recruitment.costs.distribution", DISTRIBUTIONS, CostDistribution)
+"""What clients' costs are drawn from."""
 
 DRIFTS: Mapping[str, str] = {
     "none": "costs stay as they are",
@@ -97,15 +110,20 @@ def recruit(
     """
     if section.rule == EVERYONE:
         return _everyone(section, holds, number)
-    choose("recruitment.rule", section.rule, {EVERYONE: "", **RULE_NOTES})
+    name, fields = taken_apart(section.rule, RULE.key)
+    if ":" not in name:
+        choose(RULE.key, name, {EVERYONE: "", **RULE_NOTES})
     if section.budget is None:
-        raise InvalidInput("recruitment.budget", "nothing", f"given for rule {section.rule}")
+        raise InvalidInput("recruitment.budget", "nothing", f"given for rule {name}")
     budget = _budget_of(section, number)
     costs = draw_costs(section, len(holds), holds.shape[1], stream(seed, "costs"), number)
     costs = np.where(holds, costs, np.inf)
-    outcome = _rule(section, seed, number)(costs, budget)
+    if ":" in name:
+        outcome = _of_own_rule(name, resolve(RULE, section.rule), costs, budget)
+    else:
+        outcome = _rule(section, (name, fields), seed, number)(costs, budget)
     return Recruitment(
-        rule=section.rule,
+        rule=name,
         budget=budget,
         eligible=outcome.winners,
         take_up=outcome.take_up,
@@ -123,25 +141,43 @@ def _budget_of(section: RecruitmentSection, number: int) -> Any:
     return section.budget
 
 
-def _rule(section: RecruitmentSection, seed: int, number: int) -> Mechanism:
-    """The configured rule with its options; random rules draw afresh every time."""
-    options = RuleOptions(
-        reserve=_numbers(section.reserve),
-        prices=_numbers(section.prices),
-        direction=_numbers(section.direction),
-        fee=section.fee,
-        seed=stream_seed(seed, "recruitment", *((number,) if number else ())),
-    )
+def _of_own_rule(name: str, rule: Mechanism, costs: Costs, budget: Any) -> Outcome:
+    """What a user's own rule decides, if it is a decision about these clients and tasks."""
     try:
-        return named_rule(section.rule, options)
+        outcome = rule(costs, budget)
+    except Exception as error:  # whatever the user's rule does
+        requirement = f"a rule that can be called with bids {costs.shape} and a budget"
+        raise InvalidInput(RULE.key, name, f"{requirement} ({said(error)})") from error
+    if not isinstance(outcome, Outcome) or outcome.winners.shape != costs.shape:
+        requirement = f"a rule that gives an Outcome with winners {costs.shape}"
+        raise InvalidInput(RULE.key, name, requirement)
+    if not np.isfinite(costs[outcome.winners]).all():
+        raise InvalidInput(RULE.key, name, "a rule that recruits nobody who does not bid")
+    return outcome
+
+
+def _rule(
+    section: RecruitmentSection, entry: tuple[str, Mapping[str, Any]], seed: int, number: int
+) -> Mechanism:
+    """The configured rule with its options; random rules draw afresh every time."""
+    name, fields = entry
+    beside = {key: getattr(section, key) for key in ("reserve", "prices", "direction", "fee")}
+    for key in fields:
+        if key not in beside:
+            raise unknown_key([RULE.key, key], fields[key], beside)
+    given = {key: _numbers(value) for key, value in {**beside, **fields}.items()}
+    drawn = stream_seed(seed, "recruitment", *((number,) if number else ()))
+    options = RuleOptions(**given, seed=drawn)
+    try:
+        return named_rule(name, options)
     except InvalidInput as error:
         name = f"recruitment.{error.argument}"
         raise InvalidInput(name, error.value, error.requirement) from None
 
 
-def _numbers(values: float | tuple[float, ...] | None) -> Any:
+def _numbers(values: float | Sequence[float] | None) -> Any:
     """A list of the file as an array."""
-    return np.array(values) if isinstance(values, tuple) else values
+    return np.array(values) if isinstance(values, list | tuple) else values
 
 
 def draw_costs(
@@ -178,6 +214,11 @@ def _first_costs(table: Mapping[str, Any], num_clients: int, num_tasks: int) -> 
             requirement = "alone, or a distribution with its parameters"
             raise InvalidInput("recruitment.costs.file", str(table["file"]), requirement)
         return _Table(_costs_of_file(Path(str(table["file"])), num_clients, num_tasks))
+    law = str(table.get("distribution", ""))
+    if ":" in law:
+        fields = {k: v for k, v in table.items() if k not in ("distribution", "abstention")}
+        own: CostDistribution = resolve(COST_LAW, law, table="recruitment.costs", fields=fields)
+        return Abstaining(own, table["abstention"]) if "abstention" in table else own
     try:
         return scenario({"distribution": "uniform", **_for_tasks(table, num_tasks)})
     except InvalidInput as error:

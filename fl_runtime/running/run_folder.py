@@ -3,7 +3,9 @@
     config.toml     the resolved configuration, with versions and fingerprints of input files
     history.jsonl   one line per event of a run; the same bytes for the same configuration
     timing.jsonl    wall-clock seconds, kept apart because they never repeat
-    checkpoint/     state.safetensors: the state after the last whole round, with jobs in flight
+    checkpoint/     state.safetensors: the state after the last whole round, with jobs in flight;
+                    000.safetensors and so on: the last moment of every arm and seed (`moments`)
+    models/         the models at the end of every arm and seed, and the best (`model_files`)
     summary.json    figures per arm, written at the end (`fl_runtime.runs`)
     plots/          pictures, likewise
 
@@ -42,6 +44,15 @@ from fl_runtime.configuration.toml_files import (
 )
 from fl_runtime.history import History, encode_row, history_of
 from fl_runtime.running.checkpoint import load_checkpoint, save_checkpoint
+from fl_runtime.running.model_files import SavedModel, is_model_file, write_model
+from fl_runtime.running.moments import (
+    Moment,
+    check_extension,
+    is_moment,
+    read_moment,
+    rows_of,
+    write_moment,
+)
 
 CONFIG = "config.toml"
 HISTORY = "history.jsonl"
@@ -118,10 +129,19 @@ class RunFolder:
             )
         return record
 
-    def rounds_done(self, progress: Mapping[str, Any]) -> int:
-        """Rounds that a checkpoint counts."""
-        counted = (self.path / HISTORY).read_bytes()[: progress["history_bytes"]]
-        return sum(line.startswith(b'{"event":"round"') for line in counted.splitlines())
+    def rounds_done(self, config: Config, progress: Mapping[str, Any]) -> int:
+        """Rounds that need not be done again: those a checkpoint counts, and of runs to extend."""
+        counted = [(self.path / HISTORY).read_bytes()[: progress["history_bytes"]]]
+        first = progress["finished"] + (progress["state"] is not None)
+        for index in range(first, len(_runs(config))):
+            moment = self.moment(config, index)
+            counted += [] if moment is None else [moment.rows]
+        lines = (line for rows in counted for line in rows.splitlines())
+        return sum(line.startswith(b'{"event":"round"') for line in lines)
+
+    def moment(self, config: Config, index: int) -> Moment | None:
+        """The last moment of that arm and seed that was kept, if any was."""
+        return read_moment(self.path / CHECKPOINT.parent, index, digest(config))
 
     def history(self, config: Config) -> History:
         """The rows of this run, also while it is being written.
@@ -139,7 +159,7 @@ class RunFolder:
         except OSError as error:
             raise InvalidInput("history", str(path), f"a readable file ({error})") from error
         rest = content[_counted(content, progress, self.path)[0] :]
-        if rest and progress["finished"] == len(arm_configs(config)) * len(config.run.seeds):
+        if rest and progress["finished"] == len(_runs(config)):
             raise InvalidInput("history", str(path), "one that ends with the lines of its run")
         return history_of(content[: content.rfind(b"\n") + 1], path)
 
@@ -148,14 +168,20 @@ class RunFolder:
         return json.loads((self.path / SUMMARY).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
     @contextmanager
-    def taken_up(self) -> Iterator[tuple[Config, dict[str, Any], Writer]]:
+    def taken_up(
+        self, rounds: int | None = None
+    ) -> Iterator[tuple[Config, dict[str, Any], Writer]]:
         """Configuration, last checkpoint, and the only writer of this run from there on.
 
         Nothing is read before this process is the only one that may write.
 
+        Args:
+            rounds: Extend the run to that many rounds; None to leave it as it is.
+
         Raises:
             InvalidInput: Another process is writing, a file is damaged, the history is not what the
-                checkpoint counted, or its data have changed; nothing has been cut off then.
+                checkpoint counted, its data have changed, or the run cannot be extended so; nothing
+                has been cut off then.
         """
         with ExitStack() as files:
             try:
@@ -167,10 +193,41 @@ class RunFolder:
             progress = self.progress(config)
             _warn_of_versions(config.versions)
             check_inputs(config)
-            size, counted = _counted(history.read(), progress, self.path)
+            content = history.read()
+            size, counted = _counted(content, progress, self.path)
+            if rounds is not None and rounds != config.run.num_server_rounds:
+                config = self._extended(config, progress, content[:size], rounds)
+                progress = self.progress(config)
+                size, counted = _counted(b"", progress, self.path)
             history.seek(size)
             history.truncate()
             yield config, progress, Writer(self, history, timing, counted)
+
+    def _extended(
+        self, config: Config, progress: Mapping[str, Any], content: bytes, rounds: int
+    ) -> Config:
+        """The configuration of a run with more rounds, which begins anew from its last moments.
+
+        A kill between any two of the writes leaves a run that ends with the rows it had before,
+        since every last moment holds the rows that led to it.
+        """
+        finished, runs = progress["finished"], _runs(config)
+        check_extension(config, rounds)
+        for index, (arm, seed) in enumerate(runs[:finished]):
+            if self.moment(config, index) is None:
+                which = f'arm "{arm}", seed {seed}'
+                requirement = f"left out: {which} has ended and its last moment was not kept"
+                raise InvalidInput("rounds", rounds, requirement)
+        if progress["state"] is not None:
+            rows = rows_of(content, *runs[finished])
+            moment = Moment(finished, digest(config), progress["state"], rows)
+            write_moment(self.path / CHECKPOINT.parent, moment)
+        save_checkpoint(self.path / CHECKPOINT, nothing_done(config))
+        before = (*config.run.extended_from, config.run.num_server_rounds)
+        run = {"num_server_rounds": rounds, "extended_from": before}
+        longer = config.model_copy(update={"run": config.run.model_copy(update=run)})
+        write_whole(self.path / CONFIG, dump_toml(longer))
+        return longer
 
 
 @dataclass
@@ -184,15 +241,32 @@ class Writer:
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Append a row to the history."""
-        line = encode_row(row)
-        self.history.write(line)
+        self.rows_again(encode_row(row))
+
+    def rows_again(self, lines: bytes) -> None:
+        """Append whole lines to the history."""
+        self.history.write(lines)
         self.history.flush()
-        self.hash.update(line)
+        self.hash.update(lines)
 
     def seconds(self, row: Mapping[str, Any]) -> None:
         """Append a row of wall-clock figures."""
         self.timing.write(encode_row(row))
         self.timing.flush()
+
+    def model(self, model: SavedModel) -> None:
+        """Write a trained model."""
+        write_model(self.folder.path, model)
+
+    def moment(self, config: Config, index: int) -> Moment | None:
+        """The last moment of an arm and seed that is to be extended."""
+        return self.folder.moment(config, index)
+
+    def keep(self, index: int, digest: str, state: Mapping[str, Any], run: tuple[str, int]) -> None:
+        """Keep the last moment of an arm and seed, with the rows that have led to it."""
+        self.history.seek(0)
+        rows = rows_of(self.history.read(), *run)
+        write_moment(self.folder.path / CHECKPOINT.parent, Moment(index, digest, state, rows))
 
     def checkpoint(self, record: Mapping[str, Any]) -> None:
         """Replace the checkpoint by one that counts everything written so far."""
@@ -245,7 +319,7 @@ def _occupied(path: Path, *, fresh: bool) -> BinaryIO | None:
         requirement = "a new or empty folder (--fresh replaces the run there, resume goes on)"
         raise InvalidInput("--out", str(path), requirement)
     found = (file.relative_to(path) for file in path.rglob("*") if not file.is_dir())
-    foreign = sorted(str(f) for f in found if str(f).removesuffix(_PARTIAL) not in _OWN_FILES)
+    foreign = sorted(str(file) for file in found if not _is_own(file))
     if foreign:
         requirement = f"a folder with nothing but a run in it (there is {foreign[0]})"
         raise InvalidInput("--out", str(path), requirement)
@@ -256,6 +330,17 @@ def _occupied(path: Path, *, fresh: bool) -> BinaryIO | None:
         history.close()
         raise
     return history
+
+
+def _is_own(file: Path) -> bool:
+    """Whether a path within a run's folder is that of a file which runs write."""
+    whole = Path(str(file).removesuffix(_PARTIAL))
+    return str(whole) in _OWN_FILES or is_model_file(whole) or is_moment(whole)
+
+
+def _runs(config: Config) -> list[tuple[str, int]]:
+    """Arm and seed of every run, in order."""
+    return [(arm, seed) for seed in config.run.seeds for arm in arm_configs(config)]
 
 
 @contextmanager

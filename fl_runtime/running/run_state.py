@@ -8,7 +8,7 @@ versions can be resumed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ import torch
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.running.account import Account
 from fl_runtime.running.checkpoint import to_device
+from fl_runtime.running.kept_models import Best
 from fl_runtime.running.stopping import Patience
 from fl_runtime.simulation.clock import PendingJob, PendingJobs
 from fl_runtime.training.job import Job, Update
@@ -35,6 +36,8 @@ class RunState:
         finished: Tasks that have reached their targets, in a run that stops at them.
         account: What became of the jobs that are not in flight; None in a run that an earlier
             version began, which kept none.
+        best: The best models so far by task, where they are kept; None in a run that an earlier
+            version began, which kept none.
     """
 
     state: ServerState
@@ -45,6 +48,7 @@ class RunState:
     patience: Patience = Patience()  # noqa: RUF009
     finished: tuple[str, ...] = ()
     account: Account | None = Account()  # noqa: RUF009
+    best: Mapping[str, Best] | None = field(default_factory=dict)
 
     @property
     def is_due(self) -> bool:
@@ -62,6 +66,7 @@ class RunState:
             "patience": _plain(self.patience),
             "finished": list(self.finished),
             "account": None if self.account is None else _plain(self.account),
+            "best": None if self.best is None else {k: b.tree() for k, b in self.best.items()},
         }
 
     @classmethod
@@ -85,7 +90,13 @@ class RunState:
             patience=Patience(**tree["patience"]),
             finished=tuple(tree.get("finished", ())),
             account=None if tree.get("account") is None else Account(**tree["account"]),
+            best=_best(tree.get("best")),
         )
+
+
+def _best(tree: Mapping[str, Any] | None) -> dict[str, Best] | None:
+    """The best models that a tree describes."""
+    return None if tree is None else {name: Best.from_tree(each) for name, each in tree.items()}
 
 
 def _pending_tree(entry: PendingJob) -> dict[str, Any]:

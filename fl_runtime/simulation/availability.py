@@ -18,8 +18,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from fairopt.choices import choose
 from fairopt.errors import InvalidInput
+from fl_runtime.extensions import Kind, resolve
 from fl_runtime.random_streams import stream
 from fl_runtime.validation_errors import check_positive, record_from_table
 
@@ -63,6 +63,10 @@ class OnOff:
     def __post_init__(self) -> None:
         check_positive("on", self.on)
         check_positive("off", self.off)
+
+    def present(self, seed: int, num_clients: int, now: float) -> Mask:
+        """Those that are on, drawn from the beginning at every call; `Turns` remembers."""
+        return Turns(self).present(seed, num_clients, now)
 
 
 class Turns:
@@ -134,6 +138,9 @@ class Trace:
 AVAILABILITIES: Mapping[str, type[Always | OnOff]] = {"always": Always, "on-off": OnOff}
 """Availability models by their names in a configuration, beside trace files."""
 
+AVAILABILITY = Kind("availability", "clients.availability.model", AVAILABILITIES, Availability)
+"""When clients can be given jobs."""
+
 
 def availability(table: Mapping[str, Any], num_clients: int) -> Availability:
     """The availability that a table of a configuration describes.
@@ -153,9 +160,9 @@ def availability(table: Mapping[str, Any], num_clients: int) -> Availability:
     if "file" in table:
         settings = record_from_table("clients.availability", _TraceFile, table)
         return _read_trace(Path(settings.file), settings.period, num_clients)
-    kind: Any = choose("clients.availability.model", str(table.get("model")), AVAILABILITIES)
     fields = {key: value for key, value in table.items() if key != "model"}
-    found: Always | OnOff = record_from_table("clients.availability", kind, fields)
+    model, where = str(table.get("model")), "clients.availability"
+    found: Availability = resolve(AVAILABILITY, model, table=where, fields=fields)
     return Turns(found) if isinstance(found, OnOff) else found
 
 

@@ -16,6 +16,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
+from fl_runtime.extensions import Kind
 from fl_runtime.validation_errors import check_at_least, check_positive
 from fl_runtime.whole_numbers import largest_remainders
 
@@ -166,6 +167,9 @@ DELAY_MODELS: Mapping[str, DelayKind] = {
     "pareto": Pareto,
 }
 """Delay models by their names in a configuration."""
+
+DELAY = Kind("delay", "clients.delay.model", DELAY_MODELS, DelayModel)
+"""How long a job can take."""
 
 
 def dealt_speeds(

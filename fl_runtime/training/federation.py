@@ -10,6 +10,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
+from fl_runtime.training.client_sampling import ClientSampling, draw_with, inclusion_chances
 from fl_runtime.training.task import Task
 from fl_runtime.whole_numbers import whole_down, whole_up
 
@@ -28,10 +29,12 @@ class Federation:
         present: (num_clients,) bool, True for clients that are available now; None for all.
         busy: (num_clients,) bool, True for clients with a job; None for no client.
         in_flight: Jobs under way by task.
-        companions: Tasks of the algorithm's own, trained like the others and never reported.
+        companions: Tasks of the algorithm's own, trained like the others and never reported; none,
+            or one beside every task, in their order.
         answer_chance: Chance that a job is answered, of all jobs alike.
         equal_speeds: Whether the delays of all clients have one law.
         equal_tasks: Whether the delays of all tasks have one law.
+        sampling: By what weights active clients are drawn; None for equal ones.
     """
 
     tasks: tuple[Task, ...]
@@ -46,6 +49,7 @@ class Federation:
     answer_chance: float = 1.0
     equal_speeds: bool = True
     equal_tasks: bool = True
+    sampling: ClientSampling | None = None
 
     def __post_init__(self) -> None:
         names = [task.name for task in (*self.tasks, *self.companions)]
@@ -82,6 +86,11 @@ class Federation:
         """Names of the tasks that some client may train."""
         return [self.tasks[index].name for index in np.flatnonzero(self.eligible.any(axis=0))]
 
+    def models_of(self, tasks: Collection[str]) -> set[str]:
+        """Names of those tasks and of the companions beside them: what their jobs are called."""
+        beside = zip(self.tasks, self.companions, strict=False)
+        return {*tasks, *(companion.name for task, companion in beside if task.name in tasks)}
+
     def without(self, finished: Collection[str]) -> Federation:
         """The same, with those tasks closed to all clients."""
         if not finished:
@@ -98,11 +107,35 @@ class Federation:
     def selection_chance(self) -> NDArray[np.float64]:
         """(num_clients,) chance that a client is asked in a round, zero unless it is idle."""
         chance = np.zeros(self.num_clients)
+        if self.sampling is not None:
+            chance[self.idle] = inclusion_chances(
+                self._weights(self.sampling)[self.idle], self.num_selected
+            )
+            return chance
         chance[self.idle] = self.num_selected / max(self.idle.size, 1)
         return chance
 
+    def check_sampling(self) -> None:
+        """Refuse a law of sampling that gives no weights."""
+        if self.sampling is not None:
+            self._weights(self.sampling)
+
+    def _weights(self, sampling: ClientSampling) -> NDArray[np.float64]:
+        """What a law of sampling gives, if it is one."""
+        sizes = np.array([[len(shard) for shard in task.shards] for task in self.tasks]).T
+        found = np.asarray(sampling.weights(np.where(self.eligible, sizes, 0)), np.float64)
+        if found.shape != (self.num_clients,) or not (
+            np.isfinite(found).all() and (found >= 0).all()
+        ):
+            requirement = f"a law that gives {self.num_clients} finite weights >= 0"
+            raise InvalidInput("clients.sampling", type(sampling).__name__, requirement)
+        return found
+
     def draw_active(self, rng: Generator) -> NDArray[np.int64]:
-        """The active clients of a round, in order: idle ones, all equally likely."""
+        """The active clients of a round, in order: idle ones, equally likely or by `sampling`."""
+        if self.sampling is not None:
+            chances = self.selection_chance
+            return draw_with(chances, rng) if chances.any() else np.zeros(0, dtype=np.int64)
         return np.sort(rng.choice(self.idle, self.num_selected, replace=False))
 
 

@@ -53,6 +53,7 @@ class Update:
         metrics: Figures of the training: `train_loss`, `learning_rate`, the job's `echo`, and
             `start_loss` and `end_loss` if its options say so.
         payload: Parameters that the client started from; the loop puts them here, not an executor.
+        num_steps: Steps of the local optimiser.
     """
 
     task: str
@@ -63,6 +64,7 @@ class Update:
     client_state: Mapping[str, Tensor] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     payload: Params = field(default_factory=dict)
+    num_steps: int = 0
 
     @property
     def is_finite(self) -> bool:

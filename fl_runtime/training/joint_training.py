@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import zip_longest
 
@@ -48,7 +48,7 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
     Raises:
         InvalidInput: A job also has an option that only single tasks have.
     """
-    all_options, settings = _checked_options(jobs), tasks[0].training
+    all_options, settings = _checked_options(jobs), tasks[0].training.at(jobs[0].version)
     common = all_options[0]
     examples = [
         options.selected(task.shards[job.client])
@@ -63,7 +63,7 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
         for k, job in enumerate(jobs)
         for name, value in renamed(job.client_state, model.names(k)).items()
     }
-    optimizer = make_optimizer(model.named, settings, kept)
+    optimizer, taken = make_optimizer(model.named, settings, kept), Counter[int]()
     totals, seen, counts = [0.0] * len(jobs), [0.0] * len(jobs), Counter[str]()
     for number, batches in enumerate(_batches(jobs, examples, settings)):
         parts = {
@@ -77,6 +77,7 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
         solution = backward(list(losses.values()), list(model.trunk.values()), method)
         pull(model.named, anchors, common.proximal)
         optimizer.step()
+        taken.update(losses.keys())
         counts[f"{outcome(solution.status)}_steps"] += 1
         for k, (loss, count) in parts.items():
             totals[k] += float(loss.detach()) * float(count)
@@ -85,6 +86,7 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
     state = optimizer_state(optimizer, model.named, settings) if settings.persist_optimizer else {}
     return [
         Trained(
+            num_steps=taken[k],
             delta=model.delta(k, job),
             metrics={"train_loss": losses_seen[k], **(counts if k == 0 else {})},
             client_state={**job.client_state, **renamed(state, model.own_names(k))},
@@ -167,9 +169,12 @@ def check_joint(tasks: Sequence[Task]) -> None:
         InvalidInput: Their local settings differ, since one optimiser serves them all.
     """
     for task in tasks[1:]:
-        if task.training != tasks[0].training:
-            requirement = f"the local settings of task {tasks[0].name}, to be trained jointly"
-            raise InvalidInput(f"task {task.name}", task.training, requirement)
+        for setting in fields(LocalTraining):
+            mine, first = (getattr(each.training, setting.name) for each in (task, tasks[0]))
+            if mine != first:
+                name = f"task.{task.name}.{setting.name.replace('_', '-')}"
+                requirement = f"{first} like that of task {tasks[0].name}, to be trained jointly"
+                raise InvalidInput(name, mine, requirement)
 
 
 def _trainable(task: Task) -> set[str]:

@@ -25,12 +25,14 @@ class Trained:
             job's options have measured.
         client_state: What the client keeps.
         num_examples: Examples trained on that have a target, repeats counted.
+        num_steps: Steps of the optimiser.
     """
 
     delta: Params
     metrics: dict[str, float]
     client_state: Mapping[str, Tensor]
     num_examples: int
+    num_steps: int
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def train_locally(
         metrics["end_loss"] = mean_loss(model, examples, loss)
     kept = optimizer_state(optimizer, named, settings) if settings.persist_optimizer else {}
     return Trained(
+        num_steps=len(losses),
         delta={key: value - start[key] for key, value in float_state(model).items()},
         metrics={"train_loss": _weighted_mean(losses, counts), **metrics},
         client_state={**client.kept, **kept},
@@ -104,8 +107,9 @@ def train_locally(
 
 def _weighted_mean(losses: Sequence[Tensor], counts: Sequence[Tensor]) -> float:
     """Mean loss over all that was counted in all steps, brought from the device once."""
-    weights = torch.stack(list(counts)).float()
-    return float(torch.stack(list(losses)).float() @ weights / weights.sum().clamp(min=1.0))
+    seen = torch.stack(list(losses))
+    weights = torch.stack(list(counts)).to(seen.dtype)
+    return float(seen @ weights / weights.sum().clamp(min=1.0))
 
 
 def batch_loss(
@@ -121,11 +125,16 @@ def batch_loss(
         outputs = model(examples.features[index])
     return batch_mean(
         loss,
-        outputs.float(),
+        at_least_float32(outputs),
         examples.targets[index],
         weights=None if examples.weights is None else examples.weights[index],
         complete=examples.complete,
     )
+
+
+def at_least_float32(outputs: Tensor) -> Tensor:
+    """Outputs of mixed precision in single precision; a loss is never computed in less."""
+    return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
 
 
 def mean_loss(model: nn.Module, examples: Examples, loss: Loss = CROSS_ENTROPY) -> float:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
-from fl_runtime.data.registry import load_object
+from fl_runtime.user_objects import load_object
 from fl_runtime.validation_errors import check_positive, record_from_table
 
 MISSING = -100

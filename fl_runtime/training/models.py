@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from fairopt.choices import choose
 from fairopt.errors import InvalidInput
-from fl_runtime.data.registry import load_object
+from fl_runtime.extensions import Entry, Kind, resolve, taken_apart
+from fl_runtime.user_objects import said
 
 CHANNELS = (8, 16)
 """Channels of the two convolutions of `cnn`."""
@@ -41,7 +41,7 @@ class ModelFactory(Protocol):
 
 
 def build_model(
-    name: str,
+    entry: Entry,
     example_shape: tuple[int, ...],
     outputs: int | tuple[int, ...],
     hidden: Sequence[int],
@@ -52,8 +52,8 @@ def build_model(
     """A freshly initialised model.
 
     Args:
-        name: A family of `MODELS`, or ``"package.module:factory"`` with the signature of
-            `ModelFactory`.
+        entry: A family of `MODELS`, or ``"package.module:factory"`` with the signature of
+            `ModelFactory`; a table ``{ name = ... }`` holds further arguments of a factory.
         example_shape: Shape of one example.
         outputs: Number of logits; or what data of another kind say.
         hidden: Widths of the hidden layers.
@@ -69,7 +69,10 @@ def build_model(
         >>> build_model("mlp", (4,), 3, [8], seed=0)(torch.zeros(2, 4)).shape
         torch.Size([2, 3])
     """
-    factory = _user_factory(name) if ":" in name else choose("model", name, MODELS)
+    name, _ = taken_apart(entry, "model")
+    factory: ModelFactory = resolve(MODEL, entry, key="model")
+    if ":" in name:
+        factory = _guarded(name, factory)
 
     def made() -> nn.Module:
         with torch.random.fork_rng(devices=[]):
@@ -180,10 +183,12 @@ MODELS: Mapping[str, ModelFactory] = {
 }
 """Families a configuration can name."""
 
+MODEL = Kind("model", "task.model", MODELS, arguments=("example_shape", "num_classes", "hidden"))
+"""What a task can train."""
 
-def _user_factory(reference: str) -> ModelFactory:
+
+def _guarded(reference: str, found: ModelFactory) -> ModelFactory:
     """A user's own factory, which must return a module."""
-    found = load_object("model", reference)
 
     def factory(
         example_shape: tuple[int, ...], num_classes: Outputs, hidden: Sequence[int]
@@ -191,7 +196,7 @@ def _user_factory(reference: str) -> ModelFactory:
         try:
             model = found(example_shape, num_classes, hidden)
         except Exception as error:  # whatever the user's factory does
-            reason = f"a factory (example_shape, num_classes, hidden) -> Module ({error})"
+            reason = f"a factory (example_shape, num_classes, hidden) -> Module ({said(error)})"
             raise InvalidInput("model", reference, reason) from error
         if not isinstance(model, nn.Module):
             raise InvalidInput("model", reference, "a factory that returns a torch.nn.Module")

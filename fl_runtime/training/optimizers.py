@@ -13,6 +13,9 @@ State that a client keeps is a flat mapping of tensors, ``optimizer:<what>:<entr
 that the entry has in its model, on whatever device it was made; whatever else the client keeps
 passes through.
 
+A user's own optimiser is called as PyTorch's are, ``(entries, lr=..., **fields)``, starts afresh
+with every job, and trains clients one by one.
+
 Source: Sutskever et al. 2013 (momentum forms), Loshchilov and Hutter 2019 (arXiv 1711.05101).
 """
 
@@ -24,14 +27,20 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from fairopt.errors import InvalidInput
+from fl_runtime.extensions import Kind, resolve
 from fl_runtime.training.stacks import Stack
 from fl_runtime.training.task import LocalTraining
+from fl_runtime.user_objects import said
 
 BETAS = (0.9, 0.999)
 """Decay of AdamW's two averages, the published defaults."""
 
 EPSILON = 1e-8
 """AdamW's guard against division by zero, the published default."""
+
+GUARD = 1e-6
+"""Added to a norm before it divides, as in PyTorch's clipping."""
 
 STATE = "optimizer"
 """First word of the names of kept optimiser state."""
@@ -42,6 +51,14 @@ SLOTS: Mapping[str, tuple[str, ...]] = {
 }
 """Tensors per entry that an optimiser remembers, as PyTorch names them."""
 
+OPTIMIZER = Kind(
+    "local optimiser",
+    "task.optimizer",
+    {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW},
+    arguments=("params", "lr"),
+)
+"""What clients can train with."""
+
 Kept = Mapping[str, Tensor]
 
 
@@ -51,6 +68,8 @@ def make_optimizer(
     """PyTorch's optimiser for these entries, with the state the client kept, if any."""
     entries = list(named.values())
     optimizer: torch.optim.Optimizer
+    if ":" in settings.optimizer:
+        return _clipping(_own_optimizer(entries, settings), entries, settings)
     if settings.optimizer == "adamw":
         optimizer = torch.optim.AdamW(
             entries,
@@ -74,7 +93,39 @@ def make_optimizer(
                 slot: value.clone().to("cpu" if slot == "step" else entry.device)
                 for slot, value in found.items()
             }
+    return _clipping(optimizer, entries, settings)
+
+
+def _clipping(
+    optimizer: torch.optim.Optimizer,
+    entries: Sequence[nn.Parameter | Tensor],
+    settings: LocalTraining,
+) -> torch.optim.Optimizer:
+    """The optimiser, which shortens gradients before it steps if the settings say so."""
+    longest = settings.clip_gradient
+    if longest is not None:
+
+        def clip(*_: object) -> None:
+            nn.utils.clip_grad_norm_(entries, longest)
+
+        optimizer.register_step_pre_hook(clip)
     return optimizer
+
+
+def _own_optimizer(
+    entries: Sequence[nn.Parameter | Tensor], settings: LocalTraining
+) -> torch.optim.Optimizer:
+    """A user's own optimiser."""
+    fields = settings.optimizer_fields
+    make = resolve(OPTIMIZER, settings.optimizer, fields=fields)
+    try:
+        made = make(entries, lr=settings.learning_rate)
+    except Exception as error:  # whatever the user's optimiser does when it is made
+        requirement = f"one that can be made with (entries, lr=...) ({said(error)})"
+        raise InvalidInput("optimizer", settings.optimizer, requirement) from error
+    if not isinstance(made, torch.optim.Optimizer):
+        raise InvalidInput("optimizer", settings.optimizer, "a torch.optim.Optimizer")
+    return made
 
 
 def optimizer_state(
@@ -122,6 +173,8 @@ class StackedOptimizer:
     """The same steps for entries with a leading client axis; clients may stand still."""
 
     def __init__(self, settings: LocalTraining, now: Stack, kept: Sequence[Kept]) -> None:
+        if ":" in settings.optimizer:
+            raise NotImplementedError(f"{settings.optimizer} steps one client at a time")
         self._settings = settings
         self._slots = {
             (slot, key): torch.stack(
@@ -135,6 +188,7 @@ class StackedOptimizer:
 
     def step(self, now: Stack, slopes: Stack, moving: Tensor | None) -> None:
         """One step in place, for the clients that still move (None for all of them)."""
+        slopes = clipped(slopes, self._settings.clip_gradient)
         move = self._adamw if self._settings.optimizer == "adamw" else self._sgd
         for key, value in now.items():
             move(key, value, slopes[key], moving)
@@ -178,6 +232,16 @@ class StackedOptimizer:
         root = (1.0 - second**steps).sqrt().to(value.dtype)
         decayed = value * (1.0 - settings.learning_rate * settings.weight_decay)
         _assign(value, decayed - size * (mean / (square.sqrt() / root + EPSILON)), moving)
+
+
+def clipped(slopes: Stack, longest: float | None) -> Stack:
+    """Gradients of every client, shortened as `torch.nn.utils.clip_grad_norm_` does it."""
+    if longest is None:
+        return slopes
+    norms = [torch.linalg.vector_norm(value.flatten(1), dim=1) for value in slopes.values()]
+    factors = (longest / (torch.stack(norms).norm(dim=0) + GUARD)).clamp(max=1.0)
+    shapes = {key: (-1, *(1 for _ in value.shape[1:])) for key, value in slopes.items()}
+    return {key: value * factors.view(shapes[key]) for key, value in slopes.items()}
 
 
 def _assign(target: Tensor, value: Tensor, moving: Tensor | None) -> None:

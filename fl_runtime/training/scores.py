@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
-from fl_runtime.data.registry import load_object
 from fl_runtime.training.losses import counted, like_targets, per_example, present
+from fl_runtime.user_objects import load_object
 from fl_runtime.validation_errors import record_from_table
 
 Range = tuple[float, float]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from fairopt.errors import InvalidInput
 from fl_runtime.data.dataset import Data, Dataset, as_data
 from fl_runtime.data.mixtures import Mixture
-from fl_runtime.data.partitions import Partition
+from fl_runtime.data.partitions import Natural, Partition
+from fl_runtime.data.splits import official_split
 from fl_runtime.random_streams import stream
 from fl_runtime.training.losses import (
     CROSS_ENTROPY,
@@ -33,11 +34,14 @@ from fl_runtime.training.losses import (
     counted,
     present,
 )
+from fl_runtime.training.schedules import Schedule, scheduled
 from fl_runtime.training.scores import ACC, PLAIN, PLAIN_SCALE, Metric, Scale, check_statistics
 
 Params = Mapping[str, Tensor]
 """Floating-point entries of a model's state by name."""
 
+Units = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Mean and spread of every feature, each of the shape of one example."""
 
 EVALUATION_BUDGET = 64 * 2**20
 """Bytes of what a model makes of the examples that are evaluated at a time."""
@@ -91,6 +95,31 @@ class Examples:
         return len(self) if self.complete else int(counted(self.targets).sum())
 
 
+class Shards(tuple[Examples, ...]):
+    """Examples of every client as views of one tensor, in the order of the clients.
+
+    They are moved to a device and checked at once, which for many small shards is most of the work.
+
+    Attributes:
+        whole: The examples of all clients.
+
+    Example:
+        >>> whole = Examples(torch.zeros(3, 2), torch.tensor([0, 1, 1]))
+        >>> [shard.labels.tolist() for shard in Shards.of(whole, [1, 2])]
+        [[0], [1, 1]]
+    """
+
+    whole: Examples
+
+    @classmethod
+    def of(cls, whole: Examples, sizes: Sequence[int]) -> Shards:
+        """The examples cut into shards of those sizes."""
+        parts = (torch.split(part, list(sizes)) for part in (whole.features, whole.targets))
+        found = cls(map(Examples, *parts))
+        found.whole = whole
+        return found
+
+
 @dataclass(frozen=True)
 class LocalTraining:
     """How a client trains.
@@ -101,12 +130,15 @@ class LocalTraining:
         batch_size: Examples per step; the last batch of a pass may be smaller.
         momentum: Momentum of `sgd`.
         weight_decay: L2 penalty of `sgd`, decoupled decay of `adamw`.
-        optimizer: `sgd` or `adamw`, see `optimizers`.
+        optimizer: `sgd`, `adamw`, or ``package.module:object``, see `optimizers`.
         nesterov: Nesterov's form of the momentum.
         persist_optimizer: Whether a client keeps its optimiser's state from job to job; otherwise
             every job starts afresh.
         precision: `bfloat16` runs forward and backward passes in mixed precision; parameters,
             losses and optimiser stay float32.
+        optimizer_fields: Further arguments of an optimiser of the user's own.
+        schedule: What multiplies the step size from version to version; None for nothing.
+        clip_gradient: Greatest length of a step's gradient, over all entries; None for any.
 
     Example:
         >>> LocalTraining(0.1, 1, 8, nesterov=True)
@@ -120,12 +152,19 @@ class LocalTraining:
     batch_size: int
     momentum: float = 0.0
     weight_decay: float = 0.0
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: str = "sgd"
     nesterov: bool = False
     persist_optimizer: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
+    optimizer_fields: Mapping[str, Any] = field(default_factory=dict)
+    schedule: Schedule | None = None
+    clip_gradient: float | None = None
 
     def __post_init__(self) -> None:
+        own = ":" in self.optimizer
+        if own and (self.momentum > 0.0 or self.weight_decay > 0.0 or self.persist_optimizer):
+            requirement = "used without momentum, weight-decay and persist-optimizer"
+            raise InvalidInput("optimizer", self.optimizer, requirement)
         if self.optimizer == "adamw" and self.momentum > 0.0:
             raise InvalidInput("momentum", self.momentum, "0 with optimizer adamw")
         if self.nesterov and self.momentum == 0.0:
@@ -133,6 +172,13 @@ class LocalTraining:
         if self.persist_optimizer and self.optimizer == "sgd" and self.momentum == 0.0:
             requirement = "false for sgd without momentum, which keeps nothing"
             raise InvalidInput("persist_optimizer", True, requirement)
+
+    def at(self, version: int) -> LocalTraining:
+        """The settings of jobs that start from that version of the model."""
+        if self.schedule is None:
+            return self
+        rate = scheduled(self.schedule, self.learning_rate, version)
+        return replace(self, learning_rate=rate, schedule=None)
 
 
 @dataclass(frozen=True)
@@ -206,6 +252,7 @@ class Task:
         test: Held-out examples for reports.
         training: Settings of the local optimiser.
         mixture: Strata of the test set and of every shard, where they are known.
+        units: Mean and spread of every feature, where examples have been put in these units.
         loss: What is trained on.
         metrics: What is measured, by name; the first one is the score.
         scale: What a score is worth beside those of other tasks; None where nobody says.
@@ -220,6 +267,7 @@ class Task:
     training: LocalTraining
     fixed: Params = field(default_factory=dict)
     mixture: Mixture | None = None
+    units: Units | None = None
     loss: Loss = CROSS_ENTROPY
     metrics: Mapping[str, Metric] = field(default_factory=lambda: PLAIN)
     scale: Scale | None = PLAIN_SCALE
@@ -307,10 +355,12 @@ def make_task(
     metrics: Mapping[str, Metric] = PLAIN,
     scale: ScaleEnds | None = None,
     reference: float | None = None,
+    official: bool = False,
 ) -> Task:
     """Split a data set three ways, stratified by class, and deal its training part to clients.
 
-    Tasks on data sets of one family draw the same split and the same deal.
+    Tasks on data sets of one family draw the same split and the same deal. With `official` the
+    three parts are those that the data are marked with.
 
     Args:
         name: Of the task.
@@ -327,18 +377,27 @@ def make_task(
         metrics: What is measured.
         scale: Worst and best score; those of the metric if None, if it has such.
         reference: What "reference" in the scale stands for.
+        official: Whether the three parts are those that the data are marked with.
 
     Raises:
         InvalidInput: A class has too few examples for three parts, there are more clients than
             training examples, or targets, loss, metrics and scale do not fit.
     """
     cut = dataset.family or name
-    parts = _stratified(dataset, validation_fraction, test_fraction, seed, cut)
+    if official:
+        rng, key = stream(seed, "split", cut), f"task.{name}.split"
+        if isinstance(dataset, Data):
+            raise InvalidInput(key, "official", "used with data that have such a split")
+        parts = official_split(dataset, validation_fraction, rng, argument=key)
+    else:
+        parts = _stratified(dataset, validation_fraction, test_fraction, seed, cut)
     train, validation, test = parts
-    shards = partition.split(dataset.cut_by[train], num_clients, stream(seed, "partition", cut))
-    data = as_data(dataset)
-    if data.standardise:
-        data = _standardised(data, train)
+    deal_by = _dealt_by(dataset, partition)[train]
+    shards = partition.split(deal_by, num_clients, stream(seed, "partition", cut))
+    dealt, data = [train[shard] for shard in shards], as_data(dataset)
+    units = _units(data.inputs[train]) if data.standardise else None
+    if units is not None:
+        data = _standardised(data, units)
     model = model.to(device)
     initial = {key: value.clone() for key, value in float_state(model).items()}
     ends = next(iter(metrics.values())).range if scale is None else scale
@@ -348,7 +407,9 @@ def make_task(
         name=name,
         model=model,
         initial=initial,
-        shards=tuple(_examples(data, train[shard], device) for shard in shards),
+        shards=Shards.of(
+            _examples(data, np.concatenate(dealt), device), [len(mine) for mine in dealt]
+        ),
         validation=_examples(data, validation, device),
         test=_examples(data, test, device),
         training=training,
@@ -357,7 +418,8 @@ def make_task(
             for key, value in model.state_dict().items()
             if isinstance(value, Tensor) and key not in initial
         },
-        mixture=Mixture.of(dataset.cut_by, test, [train[shard] for shard in shards]),
+        mixture=Mixture.of(dataset.cut_by, test, dealt),
+        units=units,
         loss=loss,
         metrics=metrics,
         scale=None if measured else _scale(name, ends, known),
@@ -403,43 +465,33 @@ def _scale(name: str, ends: ScaleEnds | None, known: Mapping[str, float]) -> Sca
         raise InvalidInput(key, error.value, error.requirement) from None
 
 
+def _dealt_by(dataset: Dataset | Data, partition: Partition) -> NDArray[np.int64]:
+    """(n,) what a partition goes by: classes, or who made the examples."""
+    if not isinstance(partition, Natural):
+        return dataset.cut_by
+    if isinstance(dataset, Data) or dataset.client is None:
+        requirement = "used with data that say who made each example"
+        raise InvalidInput("clients.partition", "natural", requirement)
+    return dataset.client
+
+
 def _check_shards(task: Task) -> None:
     """All examples must be of the kind the task is about.
 
     Raises:
         InvalidInput: Features or targets that do not fit; named are the task and the client.
     """
-    outputs = output_shape(task)
-    named = [(f"client {client}", shard) for client, shard in enumerate(task.shards)]
-    blocks = [named[first : first + BLOCK] for first in range(0, len(named), BLOCK)]
-    for block in [*blocks, [("validation", task.validation), ("test", task.test)]]:
-        if not _all_fit([examples for _, examples in block], task.validation, outputs, task.loss):
-            _name_misfit(task, block, outputs)
-
-
-def _all_fit(
-    several: Sequence[Examples], like: Examples, outputs: tuple[int, ...], loss: Loss
-) -> bool:
-    """Whether sets fit that lack nothing; asked of all at once, which is much faster."""
-    kinds = {(x.features.dtype, x.features.shape[1:]) for x in several}
-    kinds |= {(x.targets.dtype, x.targets.shape[1:]) for x in several}
-    even = all(len(x.features) == len(x) for x in several)
-    small = sum(x.features.numel() + x.targets.numel() for x in several) <= BLOCK_NUMBERS
+    outputs, shards = output_shape(task), task.shards
+    held_out = [("validation", task.validation), ("test", task.test)]
+    named = [(f"client {client}", shard) for client, shard in enumerate(shards)]
+    whole = shards.whole if isinstance(shards, Shards) else None
     if (
-        not even
-        or not small
-        or kinds != {(tensor.dtype, tensor.shape[1:]) for tensor in (like.features, like.targets)}
+        whole is not None
+        and whole.complete
+        and _misfit(whole, task.validation, outputs, task.loss) is None
     ):
-        return False
-    whole = Examples(*(torch.cat([getattr(x, part) for x in several]) for part in PARTS))
-    return whole.complete and _misfit(whole, like, outputs, loss) is None
-
-
-def _name_misfit(
-    task: Task, block: Sequence[tuple[str, Examples]], outputs: tuple[int, ...]
-) -> None:
-    """Raise for the first set that does not fit, if there is one."""
-    for who, examples in block:
+        named = []
+    for who, examples in [*named, *held_out]:
         found = _misfit(examples, task.validation, outputs, task.loss)
         if found is not None:
             part, value, requirement = found
@@ -493,19 +545,29 @@ def load_params(model: nn.Module, params: Params) -> None:
 
 
 def _examples(data: Data, index: NDArray[np.int64], device: torch.device | str) -> Examples:
-    """Those examples as tensors on the device."""
-    return Examples(
-        torch.from_numpy(data.inputs[index]).to(device),
-        torch.from_numpy(data.targets[index]).to(device),
-    )
+    """Those examples as tensors on the device, floats in the precision that models are made of."""
+    return Examples(*(_tensor(part[index], device) for part in (data.inputs, data.targets)))
 
 
-def _standardised(data: Data, train: NDArray[np.int64]) -> Data:
-    """Every feature minus its training mean, over its training spread (1 where that is zero)."""
-    rows = data.inputs[train].astype(np.float64)
+def _tensor(values: NDArray[Any], device: torch.device | str) -> Tensor:
+    """An array on the device."""
+    found = torch.from_numpy(values)
+    kind = torch.get_default_dtype() if found.is_floating_point() else found.dtype
+    return found.to(device, kind)
+
+
+def _units(train: NDArray[Any]) -> Units:
+    """Mean and spread (1 where that is zero) of every feature of the training examples."""
+    rows = train.astype(np.float64)
     spread = rows.std(axis=0)
-    scaled = (data.inputs - rows.mean(axis=0)) / np.where(spread > 0.0, spread, 1.0)
-    return replace(data, inputs=scaled.astype(np.float32), standardise=False)
+    return rows.mean(axis=0), np.where(spread > 0.0, spread, 1.0)
+
+
+def _standardised(data: Data, units: Units) -> Data:
+    """Every feature minus its mean, over its spread."""
+    mean, spread = units
+    scaled = ((data.inputs - mean) / spread).astype(np.float32)
+    return replace(data, inputs=scaled, standardise=False)
 
 
 def _stratified(

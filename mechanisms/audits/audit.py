@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from types import MappingProxyType
@@ -18,6 +19,7 @@ from mechanisms.audits import properties
 from mechanisms.audits.best_response import best_response_of, known_rule, rankings_of
 from mechanisms.audits.checks import BestReport, SearchReports, TraceBids, Truthful
 from mechanisms.audits.job import AuditJob, checked_clients
+from mechanisms.audits.refusals import Refusing, checked_refusals
 from mechanisms.audits.report import AuditReport
 from mechanisms.audits.run_rule import check_repeats, run_mechanism
 from mechanisms.audits.violation import (
@@ -36,6 +38,7 @@ from mechanisms.bids import (
     checked_budget,
     checked_count,
     checked_generator,
+    exact_number,
     read_auction,
 )
 from mechanisms.outcome import Mechanism, Outcome
@@ -71,6 +74,7 @@ def audit(
     rng: np.random.Generator | None = None,
     jobs: int | None = None,
     progress: bool = False,
+    refusals: type[Exception] | tuple[type[Exception], ...] = (),
 ) -> AuditReport:
     """Look for profitable misreports, and for the other failures of an auction.
 
@@ -88,6 +92,11 @@ def audit(
         method: "exact" traces every bid, and for `budget_fair`, `max_min_fair`,
             `leave_one_out_level` and `level_max_min` covers all joint misreports by their
             structure; other mechanisms must add, scale and compare only, and get exact numbers.
+            Every traced piece is run again on plain numbers, and the bids themselves as they were
+            given: a mechanism that decides otherwise there is searched instead ("auto") or refused.
+            A client with several asks may also gain by moving them together, which tracing does
+            not show for mechanisms of unknown structure: then joint misreports are sampled as well,
+            and `truthful` is None where nothing is found (with `joint=False` it is True).
             "search" tries random joint misreports in the mechanism's own arithmetic. "smt" proves
             it for all real bids of this shape, for rules that `mechanisms.audits.smt.prove` knows.
             "auto" is exact where that is possible within minutes and a search otherwise.
@@ -98,13 +107,15 @@ def audit(
             or Ray takes over unchanged; without one it is a single process. The report is the
             same for any number. Proofs by "smt" are not divided.
         progress: Show a bar on the error stream.
+        refusals: Kinds of errors by which the mechanism refuses an auction (a cap on bids, say):
+            then nobody is recruited, and the audit goes on.
 
     Raises:
         InvalidInput: Bad input; an exact joint audit of a mechanism of unknown structure, for
             which `joint=False` or `method="search"` is the way; a mechanism that decides
             differently when run again, or whose outcome has payments that are not finite, or
             that go to clients that are not recruited.
-        Exception: What the mechanism raises, with a note that names the bids. A mechanism that
+        Exception: What else the mechanism raises, with a note that names the bids. A mechanism that
             never returns is waited for.
 
     Example:
@@ -121,21 +132,26 @@ def audit(
     table = checked_bids(bids)
     checked_budget(budget, exact=table.dtype == object)
     chosen = checked_clients(clients, len(table))
+    kinds = checked_refusals(refusals)
+    mechanism = Refusing(mechanism, kinds) if kinds else mechanism
     job = AuditJob(mechanism, table, budget, chosen, checked_jobs(jobs), progress)
     if method == "smt":
         return _by_smt(job, joint)
     if method == "search" or (method == "auto" and not _traceable(job)):
         return _by_search(job, joint, samples, rng)
     try:
-        return _exactly(job, joint)
+        return _exactly(job, joint, samples, rng)
     except InvalidInput as error:
         if method == "exact" or error.argument != "mechanism":
             raise
     return _by_search(job, joint, samples, rng)  # it was traceable at first, but not everywhere
 
 
-def _exactly(job: AuditJob, joint: bool | None) -> AuditReport:
+def _exactly(
+    job: AuditJob, joint: bool | None, samples: int, rng: np.random.Generator | None
+) -> AuditReport:
     """Complete methods."""
+    _check_as_given(job)
     known = best_response_of(job.mechanism) is not None
     if joint and not known:
         requirement = (
@@ -145,7 +161,30 @@ def _exactly(job: AuditJob, joint: bool | None) -> AuditReport:
         raise InvalidInput("joint", joint, requirement)
     if known and joint is not False:
         return _by_structure(job)
-    return _by_tracing(job)
+    return _by_tracing(job, joint, samples, rng)
+
+
+def _check_as_given(job: AuditJob) -> None:
+    """Refuse a mechanism that decides otherwise on the given numbers than on exact ones.
+
+    Payments may differ by rounding.
+
+    Raises:
+        InvalidInput: What is shown for exact numbers would not be about it.
+    """
+    if job.bids.dtype == object:
+        return
+    given = run_mechanism(job.mechanism, job.bids, job.budget)
+    exact = run_mechanism(job.mechanism, job.exact_bids, job.exact_budget)
+    slack = rounding_error(job.bids, job.budget)
+    pairs = zip(given.payments.flat, exact.payments.flat, strict=True)
+    alike = all(abs(exact_number(a) - exact_number(b)) <= slack for a, b in pairs)
+    if not (alike and np.array_equal(given.winners, exact.winners)):
+        requirement = (
+            "one that decides on the given floats as on the same numbers in fractions; "
+            'or use method="search"'
+        )
+        raise InvalidInput("mechanism", job.mechanism, requirement)
 
 
 def _by_structure(job: AuditJob) -> AuditReport:
@@ -189,12 +228,24 @@ def _replay_largest(job: AuditJob, found: Sequence[Violation]) -> None:
         assert largest.replay(job.mechanism) == largest.gain, "a best response must replay"
 
 
-def _by_tracing(job: AuditJob) -> AuditReport:
-    """Every single bid of a mechanism that adds, scales and compares."""
+def _by_tracing(
+    job: AuditJob, joint: bool | None, samples: int, rng: np.random.Generator | None
+) -> AuditReport:
+    """Every single bid of a mechanism that adds, scales and compares.
+
+    Where a client has several asks, joint misreports are sampled too, unless they are not asked
+    about: then nothing found is no proof of truthfulness.
+    """
     check_repeats(job.mechanism, job.exact_bids, job.exact_budget)
-    found = _traced(job)
-    scope = f"every misreport of every single bid of {job.who} at this profile"
-    return _report(job, found, scope, "exact", complete=_traced_laws(job))
+    found, laws = _traced(job), _traced_laws(job)
+    scope = f"every misreport of every single bid of {job.who}"
+    if joint is not False and CRITICAL not in laws:
+        exactly_given = replace(job, bids=job.exact_bids, budget=job.exact_budget)
+        more, tried = _sampled(exactly_given, True, samples, rng)
+        found += more
+        scope += f", and {tried:,} sampled joint misreports,"
+        laws = tuple(law for law in laws if law != TRUTHFUL)
+    return _report(job, found, f"{scope} at this profile", "exact", complete=laws)
 
 
 def _traced_laws(job: AuditJob) -> tuple[str, ...]:
@@ -213,19 +264,27 @@ def _by_search(
     job: AuditJob, joint: bool | None, samples: int, rng: np.random.Generator | None
 ) -> AuditReport:
     """Random misreports in the mechanism's own arithmetic: a lower bound on the gains."""
+    check_repeats(job.mechanism, job.bids, job.budget)
+    found, tried = _sampled(job, joint is not False, samples, rng)
+    kind = "single-bid" if joint is False else "joint"
+    scope = f"{tried:,} sampled {kind} misreports of {job.who}, a lower bound"
+    threshold = rounding_error(job.bids, job.budget)
+    return _report(job, found, scope, "search", complete=(), tolerance=threshold)
+
+
+def _sampled(
+    job: AuditJob, joint: bool, samples: int, rng: np.random.Generator | None
+) -> tuple[list[Violation], int]:
+    """What random misreports of the clients find, and how many were tried."""
     checked_count("samples", samples, 1)
     generator = np.random.default_rng(SEED) if rng is None else checked_generator(rng)
-    check_repeats(job.mechanism, job.bids, job.budget)
     each = -(-samples // len(job.clients))
     threshold = rounding_error(job.bids, job.budget)
     seeds = generator.integers(2**63, size=(len(job.bids), 2))
-    settings = (each, joint is not False, threshold, seeds)
-    check = SearchReports(job.mechanism, job.bids, job.budget, *settings)
+    check = SearchReports(job.mechanism, job.bids, job.budget, each, joint, threshold, seeds)
     answers = job.check_each(check, job.clients)
     found = [each.within(job.bids, job.budget) for each in answers if each is not None]
-    kind = "single-bid" if joint is False else "joint"
-    scope = f"{each * len(job.clients):,} sampled {kind} misreports of {job.who}, a lower bound"
-    return _report(job, found, scope, "search", complete=(), tolerance=threshold)
+    return found, each * len(job.clients)
 
 
 def _by_smt(job: AuditJob, joint: bool | None) -> AuditReport:

@@ -13,7 +13,7 @@ from mechanisms.auctions.exact.ranking import Ranking
 from mechanisms.audits import properties
 from mechanisms.audits.best_response import BestResponse, best_response_of
 from mechanisms.audits.random_reports import random_reports
-from mechanisms.audits.run_rule import unrepeatable
+from mechanisms.audits.run_rule import run_mechanism, unrepeatable
 from mechanisms.audits.violation import Violation
 from mechanisms.bids import Auction
 from mechanisms.outcome import Mechanism
@@ -138,7 +138,9 @@ class SearchReports:
     def __call__(self, client: int) -> Violation | None:
         """The best report found, without the bids, which the caller knows."""
         rng = np.random.default_rng(self.seeds[client])
-        reports = random_reports(self.bids, client, self.samples, self.joint, rng)
+        paid = run_mechanism(self.mechanism, self.bids, self.budget).payments
+        prices = sorted({price for price in paid.flat if price != 0})
+        reports = random_reports(self.bids, client, self.samples, self.joint, rng, prices)
         best = properties.find_profitable_report(
             self.mechanism, self.bids, self.budget, client=client, reports=reports
         )

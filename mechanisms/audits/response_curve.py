@@ -18,6 +18,8 @@ from mechanisms.outcome import Mechanism
 
 NEAR = Fraction(1, 1024)
 """Part of a gain that may be missed where only a limit that no bid attains has all of it."""
+INNER = 8
+"""Others' bids inside an interval at which it is run again, about."""
 PIECES = 100_000
 """Intervals after which tracing gives up; the rules of this package have a few per client."""
 
@@ -94,7 +96,9 @@ def trace(
     """All bids of one (client, task) from 0 to infinity, piece by piece, and not bidding.
 
     Method: tracing. The unchanged mechanism runs on a point, then infinitesimally above it; the
-    comparisons it makes say where the next point is. Exact and complete for one bid.
+    comparisons it makes say where the next point is. Exact and complete for one bid. Every interval
+    is run again with plain numbers inside it, since a mechanism may take a bid that is no plain
+    number for something else (no bid at all, say).
 
     Args:
         mechanism: A rule that only adds, scales and compares, on exact numbers.
@@ -104,7 +108,8 @@ def trace(
         task: Of which task.
 
     Raises:
-        InvalidInput: The mechanism does something else with a bid, such as rounding it.
+        InvalidInput: The mechanism does something else with a bid, such as rounding it, or decides
+            otherwise on plain numbers.
     """
     low: Any = Fraction(0)
     for _ in range(PIECES):
@@ -113,12 +118,41 @@ def trace(
         above_low = Infinitesimal(low, Fraction(1), horizon)
         above = _piece(mechanism, bids, budget, client, task, above_low, low, math.inf)
         high = low + horizon.limit if horizon.limit < math.inf else math.inf
-        yield Piece(low, high, above.won, above.paid)
+        piece = Piece(low, high, above.won, above.paid)
+        _check_replayed(mechanism, bids, budget, client, task, piece)
+        yield piece
         if high == math.inf:
             yield _piece(mechanism, bids, budget, client, task, math.inf, math.inf, math.inf)
             return
         low = high
     raise InvalidInput("mechanism", mechanism, f"one with at most {PIECES} pieces per bid")
+
+
+def _check_replayed(
+    mechanism: Mechanism, bids: NDArray[Any], budget: Any, client: int, task: int, piece: Piece
+) -> None:
+    """Refuse a mechanism that treats plain numbers of an interval otherwise than traced ones."""
+    for bid in _inner_bids(bids, client, task, piece):
+        plain = _piece(mechanism, bids, budget, client, task, bid, bid, bid)
+        traced = tuple(at(pay, bid - piece.low) for pay in piece.paid)
+        if plain.won != piece.won or plain.paid != traced:
+            requirement = (
+                "one that decides on plain numbers as on those that trace it "
+                f'(client {client}, task {task}, bid {bid}); or use method="search"'
+            )
+            raise InvalidInput("mechanism", mechanism, requirement)
+
+
+def _inner_bids(bids: NDArray[Any], client: int, task: int, piece: Piece) -> list[Any]:
+    """Bids inside an interval: two of its own, the truth, and others' bids for the task.
+
+    Rules change their decisions at bids of others, so few of those lie inside; a rule that took a
+    traced bid for none has one interval with all of them.
+    """
+    middle = piece.inside()
+    own = [middle, (middle + piece.low) / 2]
+    others = sorted({bid for bid in bids[:, task] if piece.low < bid < piece.high})
+    return [*own, *others[:: max(1, len(others) // INNER)]]
 
 
 def _piece(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -62,13 +63,19 @@ def checked_outcome(outcome: Any, shape: tuple[int, ...]) -> Outcome:
 
 
 def check_repeats(mechanism: Mechanism, bids: NDArray[Any], budget: Any) -> None:
-    """Refuse a mechanism that decides differently when it is run twice.
+    """Refuse a mechanism that decides differently when it is run again, at once or after others.
+
+    In between it is run on the same bids with twice the budget, and on halved bids, since what a
+    mechanism remembers may show only after another auction.
 
     Raises:
         InvalidInput: It draws random numbers anew, or remembers earlier calls.
     """
     first, second = (run_mechanism(mechanism, bids, budget) for _ in range(2))
-    if first != second:
+    for others, money in ((bids, budget * 2), (bids / 2, budget)):
+        with suppress(Exception):  # it need not be defined there
+            mechanism(others.copy(), money)
+    if not first == second == run_mechanism(mechanism, bids, budget):
         raise unrepeatable()
 
 

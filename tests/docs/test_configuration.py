@@ -12,6 +12,7 @@ from fl_runtime.configuration.schema import (
     EarlyStopTable,
     RecruitmentSection,
     RunSection,
+    ServerSection,
     SpeedsTable,
     TaskSection,
 )
@@ -23,7 +24,14 @@ from fl_runtime.training.models import MODELS
 from fl_runtime.validation_errors import kebab
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
-SECTIONS = (RunSection, TaskSection, ClientsSection, RecruitmentSection, ClaimSection)
+SECTIONS = (
+    RunSection,
+    TaskSection,
+    ClientsSection,
+    RecruitmentSection,
+    ServerSection,
+    ClaimSection,
+)
 
 
 @pytest.mark.parametrize("section", SECTIONS)

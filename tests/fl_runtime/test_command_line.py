@@ -47,7 +47,10 @@ def test_run_prints_tables_and_leaves_all_files(toml: Path, tmp_path: Path) -> N
     assert code == 0
     assert "Test accuracy across tasks" in text
     found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-    assert found == {
+    models = {file for file in found if file.startswith("models/")}
+    moments = {f"checkpoint/00{index}.safetensors" for index in range(4)}
+    assert moments < found
+    assert found - models - moments == {
         "config.toml",
         "history.jsonl",
         "timing.jsonl",
@@ -55,12 +58,24 @@ def test_run_prints_tables_and_leaves_all_files(toml: Path, tmp_path: Path) -> N
         "checkpoint/state.safetensors",
         "plots/accuracy.png",
     }
+    assert {"models/fair/1/wine.best.safetensors", "models/random/0/iris.safetensors"} <= models
+    assert len(models) == 16
     summary = json.loads((out / "summary.json").read_text())
     code, text, _ = call("resume", out, "--json")
     assert (code, json.loads(text)) == (0, summary)
     code, text, _ = call("compare", out, "--json")
     assert (code, json.loads(text)["arms"]) == (0, summary["arms"])
     assert call("plot", out)[:2] == (0, f"{out}/plots/accuracy.png\n")
+
+
+def test_a_finished_run_can_be_extended(toml: Path, tmp_path: Path) -> None:
+    out, rounds = tmp_path / "run", ("--set", "num-server-rounds=2")
+    assert call("run", toml, "--out", out, *rounds)[0] == 0
+    code, text, _ = call("resume", out, "--rounds", 3, "--json")
+    assert (code, json.loads(text)["arms"]["fair"]["rounds"]) == (0, [3, 3])
+    code, text, error = call("resume", out, "--rounds", 2)
+    assert (code, text) == (2, "")
+    assert error.startswith("error: rounds = 2, but it must be a number from 3 on")
 
 
 def test_compare_pairs_two_runs(toml: Path, tmp_path: Path) -> None:
@@ -388,7 +403,10 @@ def test_sigkill_and_resume_give_the_same_bytes(toml: Path, tmp_path: Path, arms
         kills.append(kill_after_rows(start("fl_runtime", "resume", killed), killed, rows))
     assert any(kills)
     assert end(start("fl_runtime", "resume", killed)) == 0
-    assert (killed / HISTORY).read_bytes() == (tmp_path / "whole" / HISTORY).read_bytes()
+    models = [p.relative_to(killed) for p in (killed / "models").rglob("*.safetensors")]
+    assert len(models) == 16
+    for file in (HISTORY, *models):
+        assert (killed / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
 
 def in_flight(text: str) -> str:

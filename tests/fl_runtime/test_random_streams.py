@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl_runtime.random_streams import shuffled_orders, stream, torch_seed
+from fl_runtime.random_streams import shuffled_orders, stream, stream_seed, torch_seed
 
 KEYS = st.lists(st.one_of(st.text(max_size=8), st.integers(0, 2**31)), max_size=3)
 
@@ -64,3 +64,15 @@ def test_all_orders_are_equally_likely() -> None:
     assert all(abs(number - expected) < 5 * spread for number in found.values())
     pairs = Counter(map(tuple, np.stack([draws[:-1, 0], draws[1:, 0]], axis=1).tolist()))
     assert all(abs(n - len(draws) / 16) < 5 * (len(draws) / 16) ** 0.5 for n in pairs.values())
+
+
+@given(
+    one=st.tuples(st.integers(0, 5), st.sampled_from(["a", "b"]), st.integers(0, 5)),
+    two=st.tuples(st.integers(0, 5), st.sampled_from(["a", "b"]), st.integers(0, 5)),
+)
+def test_streams_are_one_iff_seed_and_keys_are(
+    one: tuple[int, str, int], two: tuple[int, str, int]
+) -> None:
+    assert (stream_seed(*one) == stream_seed(*two)) == (one == two)
+    assert (stream(*one).random() == stream(*two).random()) == (one == two)
+    assert (torch_seed(*one) == torch_seed(*two)) == (one == two)

@@ -1,5 +1,6 @@
 """The tool that seeds mistakes: it changes one place, and says caught, missed or stale."""
 
+import ast
 import os
 import shutil
 import signal
@@ -9,12 +10,13 @@ import time
 
 import pytest
 
-from proofs import mutations
+from proofs import mutations, runtime_mutation_list
 from proofs.mutation_list import CLAIMS_OF, FOLDERS, MUTATIONS, PACKAGES, Mutation, claims_of
 from proofs.mutations import CAUGHT, MISSED, ROOT, STALE, apply, baseline, run_one
 from proofs.registry import all_claims
 
 FILE = "fairopt/cross_attention.py"
+EVERYTHING = (*MUTATIONS, *runtime_mutation_list.MUTATIONS)
 
 
 @pytest.fixture
@@ -26,13 +28,17 @@ def copy(tmp_path):
 
 def test_mistakes_are_many_and_told_apart():
     assert len(MUTATIONS) >= 30
-    assert len({(m.file, m.what) for m in MUTATIONS}) == len(MUTATIONS)
-    assert all((ROOT / m.file).exists() and m.old != m.new for m in MUTATIONS)
+    assert len(runtime_mutation_list.MUTATIONS) >= 60
+    assert len({(m.file, m.what) for m in EVERYTHING}) == len(EVERYTHING)
+    assert len({(m.file, m.old, m.new) for m in EVERYTHING}) == len(EVERYTHING)
+    assert all((ROOT / m.file).exists() and m.old != m.new for m in EVERYTHING)
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: f"{m.file}: {m.what}")
+@pytest.mark.parametrize("mutation", EVERYTHING, ids=lambda m: f"{m.file}: {m.what}")
 def test_its_place_is_in_the_source(mutation):
-    assert (ROOT / mutation.file).read_text(encoding="utf-8").count(mutation.old) == 1
+    text = (ROOT / mutation.file).read_text(encoding="utf-8")
+    assert text.count(mutation.old) == 1
+    ast.parse(text.replace(mutation.old, mutation.new))
 
 
 def test_every_solver_and_every_auction_has_mistakes():

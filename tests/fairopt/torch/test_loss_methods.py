@@ -9,6 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fairopt import InvalidInput, Status
 from fairopt import torch as ft
@@ -412,3 +414,28 @@ def test_training_lowers_all_losses(name, alpha):
                 method.update(after if alpha is None else ft.alpha_fair_losses(after, alpha))
     last = ((model(x) - goals) ** 2).mean(0).detach()
     assert (last < 0.5 * first).all()
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: ft.DWA(period=1), ft.Uncertainty, ft.IMTLL, ft.FAMO, ft.GradNorm]
+)
+@settings(max_examples=25)
+@given(
+    steps=st.lists(st.lists(st.floats(0.1, 10.0), min_size=4, max_size=4), min_size=3, max_size=5),
+    present=st.lists(st.booleans(), min_size=4, max_size=4).filter(any),
+    sizes=st.lists(st.floats(0.1, 10.0), min_size=4, max_size=4),
+)
+def test_tasks_that_are_never_there_change_nothing_for_the_others(make, steps, present, sizes):
+    """As if the method had been told of the others alone; absent weights are zero."""
+    here = np.array(present)
+    some, others = make(), make()
+    gram = np.diag(np.square(sizes))
+    for row in steps:
+        losses = np.array(row)
+        found = some.weigh(losses, gram=gram, present=present).weights
+        alone = others.weigh(losses[here], gram=gram[np.ix_(here, here)]).weights
+        np.testing.assert_allclose(found[here], alone, rtol=1e-9)
+        assert not found[~here].any()
+        for method, seen in ((some, losses), (others, losses[here])):
+            if hasattr(method, "update"):
+                method.update(0.9 * seen)

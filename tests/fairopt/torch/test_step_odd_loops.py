@@ -279,10 +279,14 @@ def test_losses_that_a_rule_is_not_defined_for_are_a_status():
 @pytest.mark.parametrize(
     "method", [ft.Uncertainty(rate=0.1), ft.FAMO(), ft.IMTLL(), ft.RLW(0), ft.GradNorm()], ids=repr
 )
-def test_a_step_that_is_not_finite_teaches_nothing(method):
+@pytest.mark.parametrize("taught", [False, True])
+def test_a_step_that_is_not_finite_teaches_nothing(method, taught):
     model = Model(torch.float32)
-    before = method.state.state_dict()
     x, y = batch(torch.float32)
+    if taught:
+        for _ in range(2):
+            ft.backward(model.losses(x, y), model.trunk, method)
+    before = method.state.state_dict()
     losses = model.losses(x, y)
     w = model.first.weight
     losses[1] = losses[1] + ((w - w.detach()).abs() ** 0.5).sum()  # finite, its slope is not

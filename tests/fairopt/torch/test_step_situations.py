@@ -178,6 +178,22 @@ def test_a_scaler_changes_nothing_and_the_optimizer_agrees():
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [lambda: ft.FairGrad(2.0), ft.FAMO, ft.Uncertainty, ft.GradNorm, lambda: ft.DWA(period=1)],
+)
+def test_a_scaler_changes_no_weights(make):
+    watched, plain = [], []
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    for weights, scale in ((watched, scaler), (plain, None)):
+        model, method = Model(), make()
+        for step in range(3):
+            losses = model.losses(*batch(seed=step))
+            solution = ft.backward(losses, model.trunk, method, loss_scale=scale)
+            weights.append(solution.weights)
+    np.testing.assert_allclose(watched, plain, rtol=1e-9)
+
+
 def overflowing(model, k):
     """Losses of which one has an infinite gradient."""
     losses = model.losses(*batch(torch.float32))
@@ -223,6 +239,18 @@ def test_a_step_that_is_not_finite_leaves_grad_as_it_was(bad, heads):
     assert "'task-2'" in solution.sentence
     with pytest.raises(Exception, match="task-2"):
         solution.require()
+
+
+@pytest.mark.parametrize("bad", range(4))
+@pytest.mark.parametrize("absent", range(4))
+def test_the_first_task_that_is_not_finite_is_named_among_all(absent, bad):
+    p = torch.ones(3, requires_grad=True)
+    factors = [torch.inf if k == bad else k + 1.0 for k in range(4)]
+    losses = [(p * factor).sum() for factor in factors]
+    present = [k != absent for k in range(4)]
+    solution = ft.backward(losses, [p], ft.Mean(), present=present)
+    assert solution.worst == (bad if bad != absent else -1)
+    assert (p.grad is None) == (bad != absent)
 
 
 def test_a_head_that_is_not_finite_stops_the_step_too():

@@ -444,3 +444,22 @@ def test_a_direction_near_the_largest_number_is_an_answer():
     assert solution.ok
     assert torch.equal(direction, rows[0])
     assert ft.aggregate([x * 200 for x in [torch.full((4,), 300.0).half()]], ft.Mean())[1].ok
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=2, max_size=20))
+def test_sums_of_pieces_are_rounded_once(numbers):
+    terms = [x * y for x in numbers for y in (1.0, 1e-9, -1.0)]  # which nearly cancel
+    found = segments._sum([np.array([[x]]) for x in terms], 1)[0, 0]
+    slack = len(terms) * 2.0**-100 * math.fsum(map(abs, terms))
+    assert abs(found - math.fsum(terms)) <= 2.0**-52 * abs(found) + slack
+
+
+@pytest.mark.parametrize("entries", [1, 5])
+def test_views_that_stand_for_their_negatives(entries):
+    """The imaginary part of a conjugate is one: its memory holds the other sign."""
+    view = torch.complex(torch.zeros(entries), torch.arange(1.0, entries + 1.0)).conj().imag
+    other = torch.ones(entries)
+    assert view.is_neg()
+    np.testing.assert_array_equal(ft.gram([view, other]), ft.gram([view.clone(), other]))
+    assert ft.gram([view, other])[0, 1] < 0.0
+    torch.testing.assert_close(ft.combine([view, other], [1.0, 0.0]), view.clone())

@@ -112,3 +112,17 @@ def test_a_scalarizer_saves_what_the_method_remembers() -> None:
 def test_methods_that_need_gradients_are_no_scalarizers(method: object) -> None:
     with pytest.raises(InvalidInput, match="method"):
         ft.as_torchjd_scalarizer(method)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("make", [ft.FAMO, ft.Uncertainty, lambda: ft.DWA(period=1)])
+def test_a_scalarizer_that_was_reset_is_a_new_one(make):
+    used, new = ft.as_torchjd_scalarizer(make()), ft.as_torchjd_scalarizer(make())
+    values = [torch.tensor([1.0, 4.0]), torch.tensor([3.0, 0.5]), torch.tensor([2.0, 2.5])]
+    for row in values:
+        used(row)
+        used.update(row)
+    used.reset()
+    for row in values:
+        torch.testing.assert_close(used(row), new(row))
+        used.update(row)
+        new.update(row)

@@ -176,6 +176,91 @@ def test_requests_of_finished_tasks_go_to_the_others() -> None:
     assert handed_over(same, ["a", "b"]) is same
 
 
+ROUNDED_SUM = 1e-12
+"""Sums of at most 60 terms of size at most 100, in another order."""
+
+ENOUGH = 60
+
+
+def moved(
+    kind: type[FedAST], finishing: dict[int, str], law: DelayModel, **own: Any
+) -> dict[str, list[float]]:
+    """Where each open task's model has been, with what waits in its buffer added.
+
+    Updates depend on the client alone, and requests on the seed and on what is open, so every kind
+    gets the same answers in the same order.
+    """
+    algorithm = kind(**own)
+    places: dict[str, list[float]] = {"A": [], "B": [], "C": []}
+    timing = Timing(law, np.array([0.7, 1.0, 1.3]))
+    events = arrivals(
+        algorithm,
+        federation("ABC", 3),
+        timing,
+        lambda job: vector(2.0**job.client + 1.0),
+        finishing=finishing,
+    )
+    for index, event in enumerate(itertools.islice(events, ENOUGH), 1):
+        task, state = event.job.task, event.state
+        if finishing.get(index) == task:
+            continue  # the dispatch after this answer has emptied its buffer
+        per = algorithm.server_learning_rate / (
+            algorithm.places(state.active[task]) if algorithm.server_step == "mean" else 1
+        )
+        waiting = sum(each.weight * each.delta["w"].item() for each in state.buffers[task])
+        places[task].append(state.models[task]["w"].item() + per * waiting)
+    return places
+
+
+@given(
+    requests=st.lists(st.integers(1, 7), min_size=3, max_size=3),
+    ratio=st.sampled_from([0.5, 1.0, 2.0, 3.0]),
+    rate=st.sampled_from([0.1, 1.0, 3.0]),
+    allocation=st.sampled_from(["static", "dynamic"]),
+    finishing=st.dictionaries(st.integers(0, 40), st.sampled_from("AB"), max_size=2),
+    law=st.sampled_from([Constant(), ShiftedExponential(0.3, 1.0)]),
+)
+@settings(max_examples=40)
+def test_an_answer_moves_the_model_as_far_with_a_buffer_as_without(
+    requests: list[int],
+    ratio: float,
+    rate: float,
+    allocation: Any,
+    finishing: dict[int, str],
+    law: DelayModel,
+) -> None:
+    """Whatever finishes, and wherever its requests go: the arms differ in the buffer alone."""
+    own: dict[str, Any] = {"concurrency": tuple(requests), "ratio": ratio, "window": 2, "period": 5}
+    own |= {"allocation": allocation, "server_learning_rate": rate, "server_step": "per-request"}
+    buffered, single = (moved(kind, finishing, law, **own) for kind in (FedAST, FedASTNoBuffer))
+    assert buffered.keys() == single.keys()
+    for task, path in buffered.items():
+        np.testing.assert_allclose(path, single[task], rtol=ROUNDED_SUM)
+
+
+def test_a_common_step_of_the_server_is_no_common_step_of_an_answer() -> None:
+    """As published: equal at first, with 2 places each, and apart once A's requests are B's."""
+    own: dict[str, Any] = {"concurrency": (4, 4, 4), "ratio": 2.0, "server_step": "mean"}
+    law, end = ShiftedExponential(0.3, 1.0), {20: "A"}
+    buffered = moved(FedAST, end, law, server_learning_rate=1.0, **own)["B"]
+    single = moved(FedASTNoBuffer, end, law, server_learning_rate=0.5, **own)["B"]
+    assert buffered[0] == single[0]
+    assert buffered[-1] < 0.8 * single[-1]
+
+
+@given(st.integers(1, 6), st.sampled_from([1.0, 2.0, 3.0]))
+def test_with_requests_that_stay_the_step_per_request_is_the_published_one(
+    requests: int, ratio: float
+) -> None:
+    own: dict[str, Any] = {"concurrency": (requests,) * 3, "ratio": ratio}
+    law = ShiftedExponential(0.3, 1.0)
+    mean, each = (
+        moved(FedAST, {}, law, server_step=step, **own) for step in ("mean", "per-request")
+    )
+    for task, path in mean.items():
+        np.testing.assert_allclose(path, each[task], rtol=ROUNDED_SUM)
+
+
 def test_the_ratio_has_its_bound() -> None:
     assert fed_ast.LARGEST_RATIO == 37.0
     assert FedAST(ratio=37.0).capacity(111) == 3

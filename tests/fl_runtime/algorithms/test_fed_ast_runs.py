@@ -204,6 +204,7 @@ def test_a_bound_of_staleness_drops_older_answers() -> None:
         ({"window": 1}, "algorithm.window"),
         ({"period": 0}, "algorithm.period"),
         ({"server_learning_rate": 0.0}, "algorithm.server-learning-rate"),
+        ({"server_step": "sum"}, "algorithm.server-step"),
         ({"objective": "equal"}, "algorithm.objective"),
         ({"max_staleness": -1}, "algorithm.max-staleness"),
     ],

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from rich.progress import track
 
 from fairopt import InvalidInput
-from fl_runtime.algorithms import ALGORITHMS
+from fl_runtime.algorithms import ALGORITHMS, ByArrival, Ditto
 from fl_runtime.algorithms.aggregation import IMPORTANCE
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.algorithms.inclusion import counted_chance
@@ -176,39 +177,92 @@ OWN: Mapping[str, dict[str, Any]] = {
 }
 
 
+IMPORTANT = ("fed-fair-mmfl", "random", "fed-avg", "fed-prox", "sync-st")
+"""Algorithms that take importance weights; there are others that share their code."""
+
+
+def drawn_case(seed: int, name: str) -> Parts:
+    """A random configuration of an algorithm: two tasks of one shape, ten clients."""
+    rng = np.random.default_rng(seed)
+    way = dict(WAYS[str(rng.choice(list(WAYS)))])
+    own = dict(OWN.get(name, {}))
+    in_rounds = not issubclass(ALGORITHMS[name], ByArrival)
+    if name == "sync-st" or not in_rounds:
+        way.pop("over_selection", None)
+    if name == "sync-st":
+        own |= SETS[int(rng.integers(len(SETS)))]
+    if name in IMPORTANT and rng.random() < 0.7:
+        own["aggregation"] = "importance"
+    if name in ("fed-avg", "fed-prox") and "over_selection" in way:
+        own["tasks_per_client"] = "one"
+    delay = DELAYS[str(rng.choice(list(DELAYS)))] if in_rounds else DELAYS["exponential"]
+    recruited = {"rule": "max-min-fair", "budget": 4.0} if rng.random() < 0.5 else {}
+    clients = {"num_clients": 10, "fraction_train": float(rng.choice([0.2, 0.4, 0.7, 1.0]))}
+    return assemble(
+        check_config(
+            {
+                "run": {"algorithm": name, "num_server_rounds": 1},
+                "task": [
+                    {"name": data, "data": data, "model": "mlp", "hidden": [2, 2]}
+                    for data in ("digits-joint", "digits-joint-parity")
+                ],
+                "clients": {**clients, "delay": delay, **way},
+                "algorithm": own,
+                "recruitment": recruited,
+            }
+        ),
+        int(rng.integers(5)),
+    )
+
+
+def agrees(parts: Parts, rounds: int) -> bool | None:
+    """Whether jobs, answers and weights come as often as expected; None if that is not known."""
+    if (
+        parts.algorithm.inclusion(parts.algorithm.init(parts.federation, 0), parts.federation)
+        is None
+    ):
+        return None
+    names = [task.name for task in parts.federation.tasks]
+    parts, watched, current, evaluator = untrained(parts)
+    per_job = 2.0 if isinstance(watched.algorithm, Ditto) else 1.0
+    seen, sums = np.zeros(parts.federation.eligible.shape), np.zeros((rounds, len(names)))
+    for index in range(rounds):
+        current, stats, _ = one_round(parts, current, evaluator)
+        for update in stats.updates:
+            task = names.index(update.task.partition(".")[0])  # companions stand for their tasks
+            seen[update.client, task] += 1.0 / per_job
+            sums[index, task] += update.metrics.get(IMPORTANCE, 0.0)
+    if any(each is None for each in watched.expected):
+        return None
+    expected = np.array(watched.expected)
+    total = expected.sum(axis=0)
+    if isinstance(watched.algorithm, ByArrival):  # some are still in flight
+        sent = [(pair, count) for jobs in watched.sent for pair, count in jobs.items()]
+        seen[:] = 0.0
+        for (client, name), count in sent:
+            seen[client, names.index(name)] += count * parts.federation.answer_chance
+    fine = (np.abs(seen - total) / np.sqrt(total + 1.0)).max() < LIMIT
+    if sums.any():
+        askable = expected.any(axis=1)
+        error = (sums - askable).std(axis=0) / rounds**0.5
+        fine &= bool((np.abs((sums - askable).mean(axis=0)) <= LIMIT * error + 1.0 / rounds).all())
+    return bool(fine and seen.sum() > 0.0)
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_algorithm_says_what_it_expects_of_a_dispatch(name: str) -> None:
-    """Jobs that are sent, lost ones included, of clients of which some are away."""
-    whole = check_config(
-        {
-            "run": {"algorithm": name, "num_server_rounds": 1},
-            "task": [
-                {"name": data, "data": data, "model": "mlp", "hidden": [2, 2]}
-                for data in ("digits-joint", "digits-joint-parity")
-            ],
-            "clients": {
-                "num_clients": 10,
-                "fraction_train": 0.4,
-                "delay": DELAYS["exponential"],
-                "availability": AWAY,
-            },
-            "algorithm": OWN.get(name, {}),
-        }
-    )
-    parts = assemble(whole, 0)
-    parts, watched, current, evaluator = untrained(parts)
-    for _ in range(150):
-        current, _, _ = one_round(parts, current, evaluator)
-    names = [task.name for task in parts.federation.tasks]
-    sent = np.zeros(parts.federation.eligible.shape)
-    for jobs in watched.sent:
-        for (client, task), count in jobs.items():
-            task = task.partition(".")[0]  # companions stand for their tasks
-            sent[client, names.index(task)] += count / (2 if name == "ditto" else 1)
-    expected = np.array(watched.expected)
-    spread = np.sqrt(expected.sum(axis=0) + 1.0)
-    assert (np.abs(sent - expected.sum(axis=0)) / spread).max() < LIMIT
-    assert sent.sum() > 0
+    """Jobs of three random configurations each; `many` draws as many as one likes."""
+    assert all(agrees(drawn_case(seed, name), 60) is not False for seed in range(3))
+
+
+def many(count: int) -> dict[str, tuple[int, int, int]]:
+    """Per algorithm: random configurations that agree, do not, and have no known chance."""
+    found = {name: [0, 0, 0] for name in ALGORITHMS}
+    for seed in track(range(count)):
+        name = list(ALGORITHMS)[seed % len(ALGORITHMS)]
+        verdict = agrees(drawn_case(seed, name), 60)
+        found[name][2 if verdict is None else 0 if verdict else 1] += 1
+    return {name: (a, b, c) for name, (a, b, c) in found.items()}
 
 
 def test_a_wrong_chance_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

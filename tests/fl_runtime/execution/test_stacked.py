@@ -6,11 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from fl_runtime.data.partitions import IID
 from fl_runtime.data.registry import load_dataset
 from fl_runtime.execution import stacked
+from fl_runtime.execution.executor import joint_groups
 from fl_runtime.execution.sequential import SequentialExecutor
 from fl_runtime.execution.stacked import StackedExecutor, clients_per_chunk, stackable
 from fl_runtime.running.experiment import run
@@ -161,6 +164,74 @@ def test_examples_and_weights_of_jobs_agree_with_sequential_training() -> None:
     first, second = both(task, jobs)
     assert_same(first, second)
     assert [u.num_examples for u in first] == [5, 12, 21]
+
+
+@settings(max_examples=25)
+@given(
+    how=st.sampled_from(
+        [
+            LocalTraining(0.05, 2, 4),
+            LocalTraining(0.05, 1, 3, momentum=0.9, weight_decay=0.01),
+            LocalTraining(0.05, 2, 50, momentum=0.9, nesterov=True),
+        ]
+    ),
+    clients=st.lists(st.integers(0, 6), min_size=2, max_size=4),
+    proximal=st.sampled_from([0.0, 0.7]),
+    anchored=st.booleans(),
+    weighted=st.booleans(),
+    measured=st.tuples(st.booleans(), st.booleans()),
+    seed=st.integers(0, 99),
+)
+def test_whatever_options_jobs_have_both_executors_agree(
+    how: LocalTraining,
+    clients: list[int],
+    proximal: float,
+    anchored: bool,
+    weighted: bool,
+    measured: tuple[bool, bool],
+    seed: int,
+) -> None:
+    task, draws = ragged_task("mlp", [6], how), torch.Generator().manual_seed(seed)
+    jobs = []
+    for job in jobs_of(task, clients, spread=0.1):
+        options: dict[str, object] = {"proximal": proximal}
+        options["measure_start"], options["measure_end"] = measured
+        if anchored:  # to models of their own
+            options["anchor"] = {
+                key: torch.randn(value.shape, generator=draws) for key, value in job.payload.items()
+            }
+        if weighted:
+            count = len(task.shards[job.client])
+            options["weights"] = 2.0 * torch.rand(count, generator=draws)
+        jobs.append(replace(job, config=options, client_state={"notes": torch.arange(2.0)}))
+    first, second = both(task, jobs)
+    assert_same(first, second, atol=5e-6)
+    for one, two in zip(first, second, strict=True):
+        assert one.metrics.keys() == two.metrics.keys()
+        assert one.client_state.keys() == two.client_state.keys()
+        for name, value in one.metrics.items():
+            assert two.metrics[name] == pytest.approx(value, abs=2e-5, rel=1e-5)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 1), st.sampled_from([None, "mean", "own"])),
+        max_size=8,
+    )
+)
+def test_jobs_are_trained_together_iff_client_version_and_table_agree(
+    kinds: list[tuple[int, int, str | None]],
+) -> None:
+    jobs = [
+        Job("a", client, version, 0.0, {}, 0, config={"joint": {"length": how}} if how else {})
+        for client, version, how in kinds
+    ]
+    group_of = {index: n for n, group in enumerate(joint_groups(jobs)) for index in group}
+    assert sorted(group_of) == list(range(len(jobs)))
+    for i, one in enumerate(kinds):
+        for j, two in enumerate(kinds):
+            together = i == j or (one == two and one[2] is not None)
+            assert (group_of[i] == group_of[j]) == together
 
 
 def test_mixed_precision_agrees_to_its_own_rounding() -> None:

@@ -121,7 +121,8 @@ def test_checkpoints_keep_the_keys_of_earlier_versions() -> None:
     """A tree as earlier versions wrote it is read, and written again with the same keys.
 
     What those versions did not know is added: draws of ties (jobs then come in the order in which
-    they were sent), and an account, which stays untold.
+    they were sent), steps of updates (zero, which no algorithm of those versions reads), an
+    account, which stays untold, and the best models, which stay unknown.
     """
     weights = {"w": torch.arange(2.0)}
     job = {
@@ -166,7 +167,8 @@ def test_checkpoints_keep_the_keys_of_earlier_versions() -> None:
     assert (answered.update.num_examples, unanswered.update) == (5, None)
     assert found.account is None
     flights = [{**each, "tie": 0.0} for each in tree["flights"]]
-    assert found.tree() == {**tree, "flights": flights, "account": None}
+    flights[0]["update"] = {**update, "num_steps": 0}
+    assert found.tree() == {**tree, "flights": flights, "account": None, "best": None}
 
 
 def test_ties_and_the_account_survive_a_checkpoint() -> None:

@@ -82,7 +82,7 @@ def test_factory_of_the_user() -> None:
         (f"{__name__}:lazy", (4,), [], "depend on PyTorch's seed alone"),
         (f"{__name__}:other_weights", (4,), [], "depend on PyTorch's seed alone"),
         (f"{__name__}:no_module", (4,), [], "returns a torch.nn.Module"),
-        (f"{__name__}:absent", (4,), [], "package.module:function"),
+        (f"{__name__}:absent", (4,), [], "package.module:object"),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -94,10 +94,16 @@ def test_bundles_at_a_fee_are_traced():
     def rule(bids, budget):
         return participation_fee(bids, budget, [1, 1], 1)
 
-    report = audit(rule, C3, 15)
+    report = audit(rule, C3, 15, joint=False)
     assert report.truthful is True
     assert report.laws["menu independent"] is True
     assert report.ok
+    together = audit(rule, C3, 15, samples=900)
+    assert together.truthful is None
+    assert together.scope == (
+        "every misreport of every single bid of clients 0-2, and 900 sampled joint misreports, "
+        "at this profile"
+    )
 
 
 def floats_only(bids, budget):
@@ -219,7 +225,7 @@ def test_progress_and_random_rules():
     def rule(bids, budget):
         return sampled_posted_price(bids, budget, np.random.default_rng(3))
 
-    report = audit(rule, C3, 15, progress=True)
+    report = audit(rule, C3, 15, progress=True, joint=False)
     assert report.truthful is True
     assert tuple(report.laws) == LAWS
 

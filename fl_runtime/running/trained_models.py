@@ -1,0 +1,298 @@
+"""Trained models as modules again: of a run's folder, or of a run in memory.
+
+A module is made by the factory that the configuration names, and takes the saved numbers; data are
+not needed for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from fairopt.choices import choose
+from fairopt.errors import InvalidInput
+from fl_runtime.configuration.schema import Config
+from fl_runtime.configuration.toml_files import arm_configs, digest
+from fl_runtime.history import History
+from fl_runtime.random_streams import torch_seed
+from fl_runtime.running.build import algorithm_of
+from fl_runtime.running.model_files import (
+    ModelHeader,
+    SavedModel,
+    Which,
+    file_name,
+    model_place,
+    read_model,
+)
+from fl_runtime.running.run_folder import RunFolder
+from fl_runtime.training.models import build_model
+from fl_runtime.training.task import (
+    Examples,
+    LocalTraining,
+    Params,
+    Task,
+    float_state,
+    load_params,
+)
+
+Choice = TypeVar("Choice", str, int)
+Shape = tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Models:
+    """The trained models of a run.
+
+    Attributes:
+        config: The configuration of the run.
+        read: The saved model of a place within the folder of a run (`model_files.model_place`).
+    """
+
+    config: Config
+    read: Callable[[Path], SavedModel]
+
+    @classmethod
+    def of_folder(cls, path: Path) -> Models:
+        """The models that a run has left in its folder."""
+        return cls(RunFolder(path).config(), lambda place: read_model(path / place))
+
+    @classmethod
+    def in_memory(cls, config: Config, kept: Mapping[Path, SavedModel]) -> Models:
+        """The models of a run without a folder, by their place if they were in one."""
+
+        def read(place: Path) -> SavedModel:
+            if place not in kept:
+                raise InvalidInput("model", str(place), "one that the run has kept")
+            return kept[place]
+
+        return cls(config, read)
+
+    def load(
+        self,
+        task: str,
+        arm: str | None = None,
+        seed: int | None = None,
+        which: Which = "best",
+        client: int | None = None,
+    ) -> nn.Module:
+        """One model, in evaluation mode; for arguments and errors see `load_model`."""
+        saved = self._saved(task, arm, seed, which)
+        whose = _client_of(saved.header, client)
+        module = _module(arm_configs(self.config)[saved.header.arm], saved, whose)
+        return _filled(module, saved.states[whose])
+
+    def units(
+        self, task: str, arm: str | None = None, seed: int | None = None
+    ) -> tuple[Tensor, Tensor] | None:
+        """Mean and spread that a task's inputs were put in, see `input_units`."""
+        which: Which = "best" if self.config.run.keep_models == "last+best" else "last"
+        units = self._saved(task, arm, seed, which).header.units
+        if units is None:
+            return None
+        mean, spread = (torch.tensor(each, dtype=torch.float64) for each in units)
+        return mean, spread
+
+    def _saved(self, task: str, arm: str | None, seed: int | None, which: Which) -> SavedModel:
+        """A saved model, which is what its place says."""
+        config = self.config
+        choose("task", task, {each.name: each for each in config.task})
+        arm = _only("arm", arm, tuple(arm_configs(config)))
+        seed = _only("seed", seed, config.run.seeds)
+        _check_kept(config, which)
+        saved = self.read(model_place(arm, seed, task, which))
+        _check_header(saved.header, (task, arm, seed, which, digest(config)))
+        return saved
+
+
+def load_model(
+    run: str | Path,
+    task: str,
+    arm: str | None = None,
+    seed: int | None = None,
+    which: Which = "best",
+    client: int | None = None,
+) -> nn.Module:
+    """A model that a run has trained, on the CPU and in evaluation mode.
+
+    Args:
+        run: Folder of the run.
+        task: Name of the task.
+        arm: Name of the arm; may be left out where there is one.
+        seed: Seed of the run; may be left out where there is one.
+        which: `best` by the validation score, or `last`.
+        client: Whose model, for algorithms with a model per client; left out for all others.
+
+    Returns:
+        A fresh module made by the factory of the run's configuration (a factory of your own must be
+        importable), with the saved numbers. Inputs are to be prepared as the run's data were, see
+        `input_units`.
+
+    Raises:
+        InvalidInput: The folder is not a run, the run has not kept such a model (yet), or the file
+            is damaged, of another configuration, or does not fit the module.
+
+    Example:
+        >>> import tempfile
+        >>> from fl_runtime import check_config, run
+        >>> config = check_config({
+        ...     "run": {"algorithm": "fed-avg", "num_server_rounds": 2},
+        ...     "task": [{"name": "wine", "data": "wine", "model": "linear"}],
+        ...     "clients": {"num_clients": 4},
+        ... })
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     history = run(config, out=f"{folder}/mine")
+        ...     model = load_model(f"{folder}/mine", "wine")
+        >>> model(torch.zeros(1, 13)).shape
+        torch.Size([1, 3])
+    """
+    return Models.of_folder(Path(run)).load(task, arm, seed, which, client)
+
+
+def input_units(
+    run: str | Path, task: str, arm: str | None = None, seed: int | None = None
+) -> tuple[Tensor, Tensor] | None:
+    """In which units a model wants its inputs: (x - mean) / spread, to the bit in float64.
+
+    Args:
+        run: Folder of the run.
+        task: Name of the task.
+        arm: Name of the arm; may be left out where there is one.
+        seed: Seed of the run, whose split decides; may be left out where there is one.
+
+    Returns:
+        Mean and spread of every feature of the training examples, each float64 of the shape of one
+        example, for data that ask to be standardised (`Dataset.standardise`); None for others.
+
+    Raises:
+        InvalidInput: As `load_model`.
+    """
+    return Models.of_folder(Path(run)).units(task, arm, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Result(History):
+    """The history of a run, and the models that it has trained.
+
+    It is a `History` like any other, equal to one with the same rows.
+
+    Attributes:
+        models: The models, see `Models.load`.
+    """
+
+    models: Models = field(repr=False, kw_only=True)
+
+    def __eq__(self, other: object) -> bool:
+        return self.rows == other.rows if isinstance(other, History) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _only(argument: str, wanted: Choice | None, there: tuple[Choice, ...]) -> Choice:
+    """The choice that is wanted, or the only one."""
+    if wanted is None and len(there) == 1:
+        return there[0]
+    if wanted is None or wanted not in there:
+        raise InvalidInput(argument, wanted, f"one of {', '.join(map(str, there))}")
+    return wanted
+
+
+def _check_kept(config: Config, which: str) -> None:
+    """Refuse a model that a run does not keep."""
+    if which not in ("best", "last"):
+        raise InvalidInput("which", which, "best or last")
+    kept = config.run.keep_models
+    if which not in kept:
+        raise InvalidInput("which", which, f"one that a run with keep-models = {kept} keeps")
+
+
+def _check_header(header: ModelHeader, wanted: tuple[object, ...]) -> None:
+    """A file must hold what its place says.
+
+    Raises:
+        InvalidInput: It is of another task, arm, seed, kind or configuration.
+    """
+    found = (header.task, header.arm, header.seed, header.which, header.digest)
+    for name, mine, other in zip(
+        ("task", "arm", "seed", "kind", "configuration"), wanted, found, strict=True
+    ):
+        if mine != other:
+            shown = file_name(str(other))
+            raise InvalidInput("model", shown, f"of the {name} {mine}, as its place says")
+
+
+def _client_of(header: ModelHeader, client: int | None) -> str:
+    """Under which client the model is."""
+    if not header.clients and client is None:
+        return ""
+    if not header.clients:
+        raise InvalidInput("client", client, "left out: there is one model for all clients")
+    if client not in header.clients:
+        first, last = header.clients[0], header.clients[-1]
+        requirement = f"a client with a model of its own ({len(header.clients)}: {first} .. {last})"
+        raise InvalidInput("client", client, requirement)
+    return str(client)
+
+
+def _module(config: Config, saved: SavedModel, client: str) -> nn.Module:
+    """A fresh module of the kind that the arm reports for a task.
+
+    It is that of the configuration, or where this does not fit one of the algorithm's own.
+    """
+    header = saved.header
+    task, seed = header.task, header.seed
+    section = next(each for each in config.task if each.name == task)
+    model = build_model(
+        section.model,
+        header.example_shape,
+        header.outputs,
+        section.hidden,
+        seed=torch_seed(seed, "initial model", task),
+        example=_example(header),
+    )
+    if _misfit(model, saved.states[client]) is None:
+        return model
+    return algorithm_of(config).reported([_blank_task(task, model, header)], seed)[0].model
+
+
+def _example(header: ModelHeader) -> Tensor | None:
+    """A blank example of data of another kind than classification."""
+    if not header.inputs:
+        return None
+    return torch.zeros(1, *header.example_shape, dtype=getattr(torch, header.inputs))
+
+
+def _blank_task(name: str, model: nn.Module, header: ModelHeader) -> Task:
+    """A task with one blank example, for an algorithm to say which model it reports."""
+    blank = Examples(torch.zeros(1, *header.example_shape), torch.zeros(1, dtype=torch.int64))
+    training = LocalTraining(learning_rate=1.0, local_epochs=1, batch_size=1)
+    return Task(name, model, float_state(model), (blank,), blank, blank, training)
+
+
+def _filled(module: nn.Module, state: Params) -> nn.Module:
+    """The module with a saved state.
+
+    Raises:
+        InvalidInput: Names or shapes differ.
+    """
+    found = _misfit(module, state)
+    if found is not None:
+        name, mine, other = found
+        requirement = f"of shape {mine}, as the model of the configuration has it"
+        raise InvalidInput(f"model entry {name}", other, requirement)
+    load_params(module, state)
+    return module.eval()
+
+
+def _misfit(module: nn.Module, state: Params) -> tuple[str, Shape, Shape] | None:
+    """The first entry whose shape differs between a module and a state, with both shapes."""
+    own = {k: v for k, v in module.state_dict().items() if isinstance(v, Tensor)}
+    for name in sorted(own.keys() | state.keys()):
+        mine, other = (tuple(each[name].shape) if name in each else None for each in (own, state))
+        if mine != other:
+            return name, mine, other
+    return None
