@@ -158,7 +158,8 @@ def read_model(path: Path) -> SavedModel:
     try:
         header, tensors = read_tensors(path)
         about = json.loads(header[_HEADER])
-        if about.pop("sha256") != hash_of(_text(about), tensors):
+        same = _text(about) == header[_HEADER]  # another last digit can be the same number
+        if not same or about.pop("sha256") != hash_of(_text(about), tensors):
             raise InvalidInput("model", str(path), "with the bits that a run wrote")
         known = ModelHeader(**about)
         shape, clients = (tuple(each) for each in (known.example_shape, known.clients))

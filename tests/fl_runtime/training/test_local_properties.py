@@ -220,9 +220,9 @@ def test_features_are_scaled_by_what_is_trained_on() -> None:
 
 @given(st.lists(st.tuples(st.floats(0.0, 9.0), st.floats(0.0, 1.0)), min_size=1, max_size=5))
 def test_the_evaluation_of_several_models_is_their_mean(found: list[tuple[float, float]]) -> None:
-    mean = Evaluation.mean([Evaluation(*one) for one in found])
+    mean = Evaluation.mean([Evaluation.of_accuracy(*one) for one in found])
     wanted = np.mean(np.array(found), axis=0)
-    np.testing.assert_allclose([mean.loss, mean.accuracy], wanted, atol=1e-12)
+    np.testing.assert_allclose([mean.loss, mean.score], wanted, atol=1e-12)
 
 
 @pytest.mark.parametrize(("method", "alike"), [("mean", True), ("pcgrad", False)])

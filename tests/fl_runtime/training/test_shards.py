@@ -52,7 +52,7 @@ def test_the_client_behind_a_bad_example_is_named() -> None:
     made = task(IID())
     assert isinstance(made.shards, Shards)
     size = len(made.shards[0])
-    for part, value in (("labels", 4), ("features", torch.nan)):
+    for part, value in (("targets", 4), ("features", torch.nan)):
         entry: Any = getattr(made.shards.whole, part).clone()
         entry[size] = value
         whole = replace(made.shards.whole, **{part: entry})
