@@ -225,12 +225,6 @@ def _holds(config: Config) -> NDArray[np.bool_]:
             choose("clients.task-sets", name, dict.fromkeys(names))
         if len(set(held)) < len(held):
             raise InvalidInput("clients.task-sets", list(held), "tasks that differ")
-    for name in names:
-        if not any(name in held for held in clients.task_sets):
-            requirement = f"lists in which every task occurs: nobody holds {name}"
-            raise InvalidInput(
-                "clients.task-sets", [list(s) for s in clients.task_sets], requirement
-            )
     rows = [[name in held for name in names] for held in clients.task_sets]
     return np.tile(np.array(rows, dtype=np.bool_), (repeats, 1))
 

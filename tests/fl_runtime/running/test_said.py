@@ -32,7 +32,6 @@ def tree(**sections: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("sections", "argument"),
     [
-        ({"clients": {"task_sets": [["iris"]]}}, "nobody holds wine"),
         ({"clients": {"task_sets": [["iris", "iris"], ["wine"]]}}, "tasks that differ"),
         ({"clients": {"delay": {"model": "constant", "mean": 1e308}}}, "a mean duration below"),
         (
