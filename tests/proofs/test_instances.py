@@ -111,8 +111,15 @@ def test_families_have_a_common_descent_direction():
 def test_one_request_is_never_stale():
     process = Process(1, 1, constant, np.random.default_rng(0))
     assert list(process.run(5)) == [(0, 0)] * 5
-    pair = Process(2, 1, constant, np.random.default_rng(0))
-    assert list(pair.run(6)) == [(0, 0), (1, 1), *[(1, 1)] * 4]
+
+
+def test_two_requests_that_end_together_are_stale_by_one_on_average():
+    """In either order: the second is one version behind, or sees two made after it was sent."""
+    seen = list(Process(2, 1, constant, np.random.default_rng(0)).run(40))
+    assert seen[:2] == [(0, 0), (1, 1)]
+    sums = {first + second for (first, _), (second, _) in zip(seen[2::2], seen[3::2], strict=True)}
+    assert sums == {2}
+    assert set(seen[2:]) == {(0, 0), (1, 1), (2, 2)}
 
 
 def test_mechanisms_that_exist_and_do_not():
