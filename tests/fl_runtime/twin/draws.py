@@ -70,7 +70,9 @@ class Drawer:
         }
 
     def unknown_chance(self, clients: Tree) -> bool:
-        """Whether only the first answers count, and not all are equally likely to be."""
+        """Whether only the first answers count, not all equally likely, or some have no chance."""
+        if self.options.get("alpha") == float("inf") and self.algorithm == "fed-fair-mmfl":
+            return True
         if clients.get("over_selection", 1.0) == 1.0 and not self.options.get("first"):
             return False
         many = self.algorithm in (*TRUNKS, "fed-avg", "fed-prox")
