@@ -117,8 +117,8 @@ class LabelAccuracy:
 
 
 @dataclass(frozen=True)
-class MacroF1:
-    """Mean of F1 over the classes that occur, in the targets or in the guesses."""
+class _OverClasses:
+    """What metrics share that are means over classes."""
 
     higher_is_better = True
     range = (0.0, 1.0)
@@ -126,6 +126,11 @@ class MacroF1:
     def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Per class: hits, guesses, targets."""
         return _by_class(outputs, targets)
+
+
+@dataclass(frozen=True)
+class MacroF1(_OverClasses):
+    """Mean of F1 over the classes that occur, in the targets or in the guesses."""
 
     def value(self, totals: Tensor) -> float:
         """Twice the hits over guesses and targets, class by class."""
@@ -134,15 +139,8 @@ class MacroF1:
 
 
 @dataclass(frozen=True)
-class MeanIoU:
+class MeanIoU(_OverClasses):
     """Mean over the classes that occur of their intersection over union."""
-
-    higher_is_better = True
-    range = (0.0, 1.0)
-
-    def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Per class: hits, guesses, targets."""
-        return _by_class(outputs, targets)
 
     def value(self, totals: Tensor) -> float:
         """Hits over what is guessed or true, class by class."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, cast
 
@@ -24,6 +23,7 @@ from fl_runtime.algorithms.base import ServerState
 from fl_runtime.algorithms.inclusion import counted_chance
 from fl_runtime.configuration.schema import RecruitmentSection, SpeedsTable
 from fl_runtime.configuration.toml_files import check_config
+from fl_runtime.conformance.stage import Noted
 from fl_runtime.running.build import Parts, assemble
 from fl_runtime.running.loop import one_round
 from fl_runtime.running.preflight import check_all_arms
@@ -43,29 +43,9 @@ def unchanged(job: Job) -> Params:
     return {key: 0.0 * value for key, value in job.payload.items()}
 
 
-@dataclass
-class Watched:
-    """An algorithm that notes what it expects of a dispatch, and what it sends."""
-
-    algorithm: Any
-    expected: list[NDArray[np.float64]] = field(default_factory=list)
-    sent: list[Counter[tuple[int, str]]] = field(default_factory=list)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.algorithm, name)
-
-    def dispatch(
-        self, state: ServerState, federation: Federation, now: float
-    ) -> tuple[ServerState, list[Job]]:
-        self.expected.append(self.algorithm.inclusion(state, federation))
-        state, jobs = self.algorithm.dispatch(state, federation, now)
-        self.sent.append(Counter((job.client, job.task) for job in jobs))
-        return state, jobs
-
-
-def untrained(parts: Parts) -> tuple[Parts, Watched, RunState, Told]:
+def untrained(parts: Parts) -> tuple[Parts, Noted, RunState, Told]:
     """The parts without training, and their beginning."""
-    watched = Watched(parts.algorithm)
+    watched = Noted(parts.algorithm)
     names = tuple(task.name for task in parts.federation.tasks)
     state = parts.algorithm.init(parts.federation, 0)
     parts = replace(parts, algorithm=cast(Any, watched), executor=Instant(unchanged))
@@ -237,10 +217,10 @@ def agrees(parts: Parts, rounds: int) -> bool | None:
     expected = np.array(watched.expected)
     total = expected.sum(axis=0)
     if isinstance(watched.algorithm, ByArrival):  # some are still in flight
-        sent = [(pair, count) for jobs in watched.sent for pair, count in jobs.items()]
         seen[:] = 0.0
-        for (client, name), count in sent:
-            seen[client, names.index(name)] += count * parts.federation.answer_chance
+        for *_, jobs in watched.dispatches:
+            for job in jobs:
+                seen[job.client, names.index(job.task)] += parts.federation.answer_chance
     fine = (np.abs(seen - total) / np.sqrt(total + 1.0)).max() < LIMIT
     if sums.any():
         askable = expected.any(axis=1)
