@@ -225,6 +225,20 @@ def test_every_method_trains_in_libmtls_loop(method, heads, libmtl):
     assert (losses_of(model, x, y) < first).all()
 
 
+@pytest.mark.parametrize("heads", ["unit", "weighted"])
+def test_heads_in_libmtls_loop_are_those_asked_for(heads, libmtl):
+    model = libmtl_model(ft.as_libmtl_weighting(ft.FairGrad(2.0), heads=heads))
+    x, y = data()
+    weights = model.backward(losses_of(model, x, y))
+    for k, task in enumerate(TASKS):
+        parameters = list(model.heads[task].parameters())
+        alone = torch.autograd.grad(losses_of(model, x, y)[k], parameters)
+        factor = weights[k] if heads == "weighted" else 1.0
+        for parameter, gradient in zip(parameters, alone, strict=True):
+            torch.testing.assert_close(parameter.grad, factor * gradient)
+    assert (np.abs(weights - 1.0) > 0.01).all()
+
+
 def test_dwa_closes_its_epochs_with_libmtls(libmtl):
     weights = libmtl_loop(libmtl_model(ft.as_libmtl_weighting(ft.DWA())))
     by_count = libmtl_loop(libmtl_model(ft.as_libmtl_weighting(ft.DWA(period=5))))

@@ -427,6 +427,22 @@ def test_a_direction_that_overflows_its_dtype_is_not_an_answer(dtype, per, caplo
         assert solution.status.tolist() == [Status.OUT_OF_RANGE, Status.OPTIMAL]
 
 
+def test_a_direction_beyond_float64_is_not_an_answer():
+    """Gradients so long that the matrix is solved in another unit: the weights show nothing."""
+
+    class Doubled:
+        degree = 0.0
+
+        def solve(self, gram, *, gram_error=None):
+            return Solution(np.full(2, 2.0**30), Status.OPTIMAL, 0.0, 0)
+
+    rows = [2.0**power * torch.ones(3).double() for power in (1000, 999)]
+    direction, solution = ft.aggregate(rows, Doubled())
+    assert direction.isinf().all()
+    assert solution.status == Status.OUT_OF_RANGE
+    assert ft.aggregate([row * 2.0**-40 for row in rows], Doubled())[1].ok
+
+
 class Huge:
     """Weights that float64 holds, and a direction that float32 does not."""
 

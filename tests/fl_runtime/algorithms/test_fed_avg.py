@@ -85,6 +85,26 @@ def test_a_strong_pull_keeps_the_model_near() -> None:
     assert lengths[0] > lengths[1] > lengths[2] > 0.0
 
 
+def test_the_pull_is_mu_times_the_distance() -> None:
+    """In the second of two full-batch steps; the average of the clients is linear in it."""
+
+    def moved(mu: float, epochs: int) -> dict[str, Params]:
+        whole = {"local_epochs": epochs, "batch_size": 10**6}
+        tasks = (replace(t, training=replace(t.training, **whole)) for t in FEDERATION.tasks)
+        return dict(after_start(FedProx(mu=mu), replace(FEDERATION, tasks=tuple(tasks))).models)
+
+    first, free, pulled = moved(0.3, 1), moved(0.0, 2), moved(0.3, 2)
+    for task in FEDERATION.tasks:
+        for key, start in START.models[task.name].items():
+            way = first[task.name][key] - start
+            torch.testing.assert_close(
+                pulled[task.name][key] - free[task.name][key],
+                -0.3 * task.training.learning_rate * way,
+                rtol=1e-3,
+                atol=1e-7,
+            )
+
+
 def numpy_q_fed_avg(
     start: np.ndarray, trained: np.ndarray, losses: np.ndarray, p: np.ndarray, q: float, lr: float
 ) -> np.ndarray:
