@@ -54,7 +54,10 @@ class Method(StrEnum):
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
 Bids = Annotated[
-    Path, typer.Argument(metavar="BIDS.csv", help="Header: task names. Empty: no bid.")
+    Path, typer.Argument(metavar="BIDS.csv", help="Header: client, task names. Empty: no bid.")
+]
+NameColumn = Annotated[
+    str, typer.Option(help="Heading of the clients' names; none: they are numbered.")
 ]
 Budget = Annotated[str, typer.Option(help="Money available.")]
 Rule = Annotated[str, typer.Option(help=", ".join(RULES))]
@@ -84,6 +87,7 @@ def run(
     bids: Bids,
     budget: Budget,
     rule: Rule = "max-min-fair",
+    name_column: NameColumn = "",
     reserve: Reserve = "",
     prices: Prices = "",
     direction: Direction = "",
@@ -93,7 +97,7 @@ def run(
     plot: Annotated[Path | None, typer.Option(help="Also draw the auction to this file.")] = None,
 ) -> None:
     """Run one auction."""
-    named, money = read_bids(bids), _money(budget)
+    named, money = read_bids(bids, name_column), _money(budget)
     options = _options(named, reserve, prices, direction, fee, seed)
     outcome = named_rule(rule, options)(named.bids, money)
     title = f"{rule}: {amount(outcome.spend)} of {amount(money)} spent"
@@ -112,6 +116,7 @@ def audit_command(
     bids: Bids,
     budget: Budget,
     rule: Rule = "max-min-fair",
+    name_column: NameColumn = "",
     method: Annotated[Method, typer.Option(help="How to look.")] = Method.auto,
     samples: Annotated[int, typer.Option(help="Misreports that a search tries.")] = SAMPLES,
     reserve: Reserve = "",
@@ -134,7 +139,7 @@ def audit_command(
     """
     import numpy as np
 
-    named, money = read_bids(bids), _money(budget)
+    named, money = read_bids(bids, name_column), _money(budget)
     mechanism = named_rule(rule, _options(named, reserve, prices, direction, fee, seed))
     rng = np.random.default_rng(seed)
     report = audit(

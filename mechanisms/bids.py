@@ -1,8 +1,8 @@
 """Reading bids and budgets: the one place where an auction's input is checked.
 
-A table of bids is either float64, and then computed fast, or an object array of `Fraction` and
-integers, and then computed exactly. In both cases a decision is the one that exact arithmetic
-takes on the numbers given: a float is its exact binary value.
+A table of bids is either float64, and then computed fast, or an object array of `Fraction`,
+`Decimal` and integers, and then computed exactly. In both cases a decision is the one that exact
+arithmetic takes on the numbers given: a float is its exact binary value.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import numbers
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -19,9 +20,13 @@ from numpy.typing import ArrayLike, NDArray
 from fairopt.errors import InvalidInput
 
 BID = "at least 0, or inf for a client that does not bid"
-NUMBERS = "a real number: an integer, a float or a Fraction"
+NUMBERS = "a real number: an integer, a float, a Fraction or a Decimal"
 LARGEST_INTEGER = 2**53
 """Integers above it need not be float64 numbers, so they are refused rather than rounded."""
+DECIMAL_EXPONENTS = 1000
+"""Powers of ten up to which a decimal is multiplied out."""
+PLAIN = (int, float, Fraction)
+"""Types of cells about which there is nothing to ask."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +100,8 @@ def checked_bids(bids: ArrayLike) -> NDArray[Any]:
 
 def checked_budget(budget: Any, *, exact: bool) -> Any:
     """The budget as a float, or as a Fraction for an exact auction."""
-    requirement = "a finite number > 0: an integer, a float or a Fraction"
-    if isinstance(budget, bool | np.bool_) or not isinstance(budget, numbers.Real):
-        raise InvalidInput("budget", budget, requirement)
-    value = exact_number(budget)
+    requirement = "a finite number > 0: an integer, a float, a Fraction or a Decimal"
+    value = _exact_real("budget", budget, requirement)
     if not 0 < value < math.inf:
         raise InvalidInput("budget", budget, requirement)
     if exact:
@@ -144,11 +147,10 @@ def checked_direction(
         if not 0 < weight < math.inf:
             raise InvalidInput(f"direction[task {task}]", weight, "finite and > 0")
     total = sum(weights)
-    if isinstance(fee, bool | np.bool_) or not isinstance(fee, numbers.Real):
-        raise InvalidInput("fee", fee, "a number >= 0")
-    if not 0 <= exact_number(fee) < total:
+    charge = _exact_real("fee", fee, "a number >= 0")
+    if not 0 <= charge < total:
         raise InvalidInput("fee", fee, f">= 0 and below the sum of the direction, {total}")
-    return tuple(weights), exact_number(fee)
+    return tuple(weights), charge
 
 
 def exactly(table: ArrayLike) -> NDArray[Any]:
@@ -179,9 +181,29 @@ def exact_number(value: Any) -> Any:
         return Fraction(*value.as_integer_ratio())  # of a wide float, too, every bit
     if isinstance(value, (int, np.integer)):
         return Fraction(int(value))
+    if isinstance(value, Decimal):
+        return Fraction(value) if value.is_finite() else float(value)
     if isinstance(value, numbers.Real):
         return value
     raise TypeError(f"{value!r} is not a real number")
+
+
+def _exact_real(argument: str, value: Any, requirement: str) -> Any:
+    """A real number without rounding; booleans and text are none, nor are endless decimals.
+
+    Raises:
+        InvalidInput: Something else, or a decimal whose digits would fill the memory.
+    """
+    real = isinstance(value, numbers.Real | Decimal) and not isinstance(value, bool | np.bool_)
+    if not real:
+        raise InvalidInput(argument, value, requirement)
+    if isinstance(value, Decimal) and value.is_snan():
+        raise InvalidInput(argument, value, requirement)
+    if isinstance(value, Decimal) and value.is_finite():
+        exponents = value.adjusted(), int(value.as_tuple().exponent)
+        if value and max(map(abs, exponents)) > DECIMAL_EXPONENTS:
+            raise InvalidInput(argument, value, f"within 10 to the power of {DECIMAL_EXPONENTS}")
+    return exact_number(value)
 
 
 def _representable(argument: str, value: Fraction) -> float:
@@ -226,9 +248,10 @@ def _exact_nonnegative(argument: str, array: NDArray[Any], requirement: str) -> 
     """The cells of an object array as exact numbers >= 0."""
     out = np.empty(array.shape, dtype=object)
     for flat, value in enumerate(array.flat):
-        if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
-            raise InvalidInput(_cell(argument, flat, array), value, NUMBERS)
-        number = exact_number(value)
+        if type(value) in PLAIN:
+            number = exact_number(value)
+        else:
+            number = _exact_real(_cell(argument, flat, array), value, NUMBERS)
         if not number >= 0:
             raise InvalidInput(_cell(argument, flat, array), value, requirement)
         out.flat[flat] = number

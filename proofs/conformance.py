@@ -25,6 +25,7 @@ from typing import Any
 
 from fairopt.errors import InvalidInput
 from mechanisms import Mechanism
+from mechanisms.audits.time_limit import limited
 from proofs.aggregator_laws import AGGREGATOR_LAWS
 from proofs.auction_laws import AUCTION_LAWS
 from proofs.conformance_law import (
@@ -94,6 +95,7 @@ def check_auction(
     claims: Sequence[str] | None = None,
     seed: int = 0,
     at_most: int | None = None,
+    time_limit: float | None = 10.0,
 ) -> ConformanceReport:
     """Search for violations of the laws of a truthful auction by any mechanism.
 
@@ -109,6 +111,8 @@ def check_auction(
         claims: Names of `AUCTION_LAWS`; all of them by default, about 4,000 calls.
         seed: Of the auctions and of the misreports.
         at_most: Auctions tried per law, for slow code; all 40 by default.
+        time_limit: Seconds for one run of the mechanism, after which the law that was tried fails;
+            None waits for it (see `mechanisms.audit`).
 
     Returns:
         `ConformanceReport`, as `check_aggregator` does; the instance of a result is (bids, budget).
@@ -117,7 +121,7 @@ def check_auction(
         InvalidInput: An unknown law, something that cannot be called, `at_most` below 1.
     """
     _check_callable("mechanism", mechanism)
-    return check_laws(dict(AUCTION_LAWS), mechanism, claims, seed, at_most)
+    return check_laws(dict(AUCTION_LAWS), limited(mechanism, time_limit), claims, seed, at_most)
 
 
 def _check_callable(argument: str, code: object) -> None:

@@ -8,8 +8,8 @@ tests that pass its place run, file by file, nearest first, to the first that fa
 the other tests of the same files follow, since what a place leaves behind (a fixture of a module,
 something cached) may be judged by a test that does not pass it.
 
-A mistake is caught if a test fails that holds in a run of the same tests, in the same order,
-without the mistake.
+A mistake is caught if a test fails that holds in a run of the same tests of its file, in the same
+order, without the mistake.
 """
 
 from __future__ import annotations
@@ -287,10 +287,9 @@ class Judge:
             what, why = failure(reply)
             if not what:
                 break
-            anyway = self.workers.fails_anyway(_until(reply, what, tests))
-            if not anyway:
+            if not self.workers.fails_anyway(_until(reply, what, tests)):
                 return Judgement(what, why, time.perf_counter() - start)
-            tests = [test for test in tests if test != anyway]
+            tests = _after(what, tests)
         reach = sum(number in places for places in self.suite.reaching.values())
         spent = time.perf_counter() - start
         return Judgement("", f"{reach} tests reach it and hold", spent)
@@ -308,8 +307,14 @@ def files_of(tests: Sequence[str]) -> list[str]:
 
 
 def _until(reply: Reply, what: str, tests: list[str]) -> tuple[str, ...]:
-    """The tests that ran, with the one that failed; all of them if a file could not be imported."""
+    """The tests that ran in the file of the one that failed, up to it; all of a broken file."""
     done = [one.test for one in reply.ran]
-    if what in done:
-        return tuple(done)
-    return (*done, what) if what in tests else tuple(tests)
+    where = file_of(what)
+    ran = [*done, what] if what in tests and what not in done else done if what in done else tests
+    return tuple(test for test in ran if file_of(test) == where) or tuple(tests)
+
+
+def _after(what: str, tests: list[str]) -> list[str]:
+    """The tests that come after one, or after those of a file: the others have held."""
+    mine = [n for n, test in enumerate(tests) if what in (test, file_of(test))]
+    return tests[mine[-1] + 1 :] if mine else []

@@ -22,6 +22,7 @@ from mechanisms.audits.job import AuditJob, checked_clients
 from mechanisms.audits.refusals import Refusing, checked_refusals
 from mechanisms.audits.report import AuditReport
 from mechanisms.audits.run_rule import check_repeats, run_mechanism
+from mechanisms.audits.time_limit import SECONDS, limited
 from mechanisms.audits.violation import (
     CRITICAL,
     LAWS,
@@ -75,6 +76,7 @@ def audit(
     jobs: int | None = None,
     progress: bool = False,
     refusals: type[Exception] | tuple[type[Exception], ...] = (),
+    time_limit: float | None = SECONDS,
 ) -> AuditReport:
     """Look for profitable misreports, and for the other failures of an auction.
 
@@ -97,8 +99,10 @@ def audit(
             A client with several asks may also gain by moving them together, which tracing does
             not show for mechanisms of unknown structure: then joint misreports are sampled as well,
             and `truthful` is None where nothing is found (with `joint=False` it is True).
-            "search" tries random joint misreports in the mechanism's own arithmetic. "smt" proves
-            it for all real bids of this shape, for rules that `mechanisms.audits.smt.prove` knows.
+            "search" tries joint misreports in the mechanism's own arithmetic: at thresholds of the
+            client's own bids, found by bisection, and random ones near asks and prices. "smt"
+            proves it for all real bids of this shape, for rules that `mechanisms.audits.smt.prove`
+            knows.
             "auto" is exact where that is possible within minutes and a search otherwise.
         samples: Misreports tried by a search, over all clients.
         rng: Source of the search; a fixed seed by default.
@@ -109,14 +113,16 @@ def audit(
         progress: Show a bar on the error stream.
         refusals: Kinds of errors by which the mechanism refuses an auction (a cap on bids, say):
             then nobody is recruited, and the audit goes on.
+        time_limit: Seconds for one run of the mechanism; None waits for it. Rules of this package
+            are not timed, compiled code ends its call first, and outside the main thread of a
+            process there is no limit.
 
     Raises:
         InvalidInput: Bad input; an exact joint audit of a mechanism of unknown structure, for
             which `joint=False` or `method="search"` is the way; a mechanism that decides
             differently when run again, or whose outcome has payments that are not finite, or
-            that go to clients that are not recruited.
-        Exception: What else the mechanism raises, with a note that names the bids. A mechanism that
-            never returns is waited for.
+            that go to clients that are not recruited; one that does not return in time.
+        Exception: What else the mechanism raises, with a note that names the bids.
 
     Example:
         >>> from mechanisms import level_max_min, max_min_fair
@@ -134,6 +140,7 @@ def audit(
     chosen = checked_clients(clients, len(table))
     kinds = checked_refusals(refusals)
     mechanism = Refusing(mechanism, kinds) if kinds else mechanism
+    mechanism = limited(mechanism, None if method == "smt" else time_limit)
     job = AuditJob(mechanism, table, budget, chosen, checked_jobs(jobs), progress)
     if method == "smt":
         return _by_smt(job, joint)
@@ -142,7 +149,7 @@ def audit(
     try:
         return _exactly(job, joint, samples, rng)
     except InvalidInput as error:
-        if method == "exact" or error.argument != "mechanism":
+        if method == "exact" or error.argument not in ("mechanism", "time_limit"):
             raise
     return _by_search(job, joint, samples, rng)  # it was traceable at first, but not everywhere
 

@@ -14,6 +14,7 @@ from mechanisms.audits import properties
 from mechanisms.audits.best_response import BestResponse, best_response_of
 from mechanisms.audits.random_reports import random_reports
 from mechanisms.audits.run_rule import run_mechanism, unrepeatable
+from mechanisms.audits.thresholds import threshold_reports
 from mechanisms.audits.violation import Violation
 from mechanisms.bids import Auction
 from mechanisms.outcome import Mechanism
@@ -115,7 +116,9 @@ class TraceBids:
 
 @dataclass(frozen=True, eq=False)
 class SearchReports:
-    """Tries random reports of a client in the mechanism's own arithmetic.
+    """Tries reports of a client in the mechanism's own arithmetic.
+
+    Up to half of them are at thresholds of its own bids, the rest is drawn.
 
     Args:
         mechanism: Any mechanism.
@@ -140,13 +143,33 @@ class SearchReports:
         rng = np.random.default_rng(self.seeds[client])
         paid = run_mechanism(self.mechanism, self.bids, self.budget).payments
         prices = sorted({price for price in paid.flat if price != 0})
-        reports = random_reports(self.bids, client, self.samples, self.joint, rng, prices)
+        at_thresholds, runs = threshold_reports(
+            lambda row: self._wins(client, row),
+            self.bids,
+            self.budget,
+            client,
+            self.joint,
+            self.samples // 2,
+        )
+        count = self.samples - runs
+        drawn = random_reports(self.bids, client, count, self.joint, rng, prices)
         best = properties.find_profitable_report(
-            self.mechanism, self.bids, self.budget, client=client, reports=reports
+            self.mechanism,
+            self.bids,
+            self.budget,
+            client=client,
+            reports=[*at_thresholds, *drawn],
         )
         if best is None or best.gain <= self.threshold:
             return None
         return replace(_confirmed(best, self.mechanism), bids=None, budget=None)
+
+    def _wins(self, client: int, row: Row) -> tuple[bool, ...]:
+        """Tasks that the client wins with a report."""
+        profile = self.bids.copy()
+        profile[client] = row
+        outcome = run_mechanism(self.mechanism, profile, self.budget)
+        return tuple(bool(won) for won in outcome.winners[client])
 
 
 def _confirmed(found: Violation, mechanism: Mechanism) -> Violation:

@@ -79,11 +79,11 @@ def _plain_mean(values: Sequence[float]) -> str:
 
 
 def _text(measure: Measure, *, bold: bool = False) -> str:
-    """A mean and its interval (or its spread, where there is none), or a dash."""
+    """A mean and its interval, or its spread, or neither for a single value; or a dash."""
     if math.isnan(measure.mean):
         return "-"
     width = measure.spread if math.isnan(measure.half_width) else measure.half_width
-    text = f"{measure.mean:.2f} ±{width:.2f}"
+    text = f"{measure.mean:.2f}" + ("" if math.isnan(width) else f" ±{width:.2f}")
     return f"[bold]{text}[/]" if bold else text
 
 
@@ -92,7 +92,8 @@ def _difference(measure: Measure, *, bold: bool = False) -> str:
     if math.isnan(measure.mean):
         return "-"
     known = "!" * (abs(measure.mean) > measure.half_width)
-    text = f"{measure.mean:+.2f} ±{measure.half_width:.2f}{known}"
+    width = "" if math.isnan(measure.half_width) else f" ±{measure.half_width:.2f}{known}"
+    text = f"{measure.mean:+.2f}{width}"
     return f"[bold]{text}[/]" if bold else text
 
 

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 LARGEST = Fraction(10) ** 300
 """Amounts of money beyond it are typing errors, and near the end of the floats."""
+NAME_HEADINGS = ("", "client", "clients", "client_id", "id", "name")
+"""Headings of a first column that are no task's."""
+NO_NAMES = "none"
+"""Says that no column has the clients' names."""
 EXPONENTS = 1000
 """Decimal exponents beyond it are not multiplied out."""
 
@@ -45,32 +49,76 @@ class NamedBids:
     bids: NDArray[Any]
 
 
-def read_bids(path: str | Path) -> NamedBids:
-    """Read a CSV file: a header with task names, then a row per client, its name first.
+def read_bids(path: str | Path, name_column: str = "") -> NamedBids:
+    """Read a CSV file: a header with the names of the columns, then a row per client.
 
-    An empty cell means that the client does not bid. Decimals such as 0.1, fractions such as 1/3
-    and integers are read exactly.
+    One column has the clients' names, the others are tasks. An empty cell means that the client
+    does not bid. Decimals such as 0.1, fractions such as 1/3 and integers are read exactly.
+
+    Args:
+        path: The file.
+        name_column: Heading of the clients' names; "none" if there are none, and clients are
+            numbered from 0. By default the first column, which must not look like asks: its heading
+            is one of client, name, id or empty, or some name in it is no number.
 
     Raises:
-        InvalidInput: The file cannot be read, a name is missing or stands twice, a row has another
-            length than the header, or a cell is not a number >= 0; row and column are named.
+        InvalidInput: The file cannot be read, has no header, has a first column of numbers under
+            the heading of a task, a name is missing or stands twice, a row has another length than
+            the header, or a cell is not a number >= 0; row and column are named.
     """
     rows = [row for row in _rows(Path(path)) if any(cell.strip() for cell in row)]
-    if len(rows) < 2 or len(rows[0]) < 2:
+    if len(rows) < 2:
         raise InvalidInput(
             "BIDS", str(path), "a header of task names and a row per client, separated by commas"
         )
     header, *body = rows
-    tasks = _names("task", header[1:])
-    clients = _names("client", [row[0] for row in body])
-    bids = np.empty((len(body), len(tasks)), dtype=object)
-    for i, row in enumerate(body):
+    for row in body:
         if len(row) != len(header):
             requirement = f"a row of {len(header)} cells, as the header"
             raise InvalidInput(f"BIDS, client {row[0]!r}", row, requirement)
-        for s, cell in enumerate(row[1:]):
-            bids[i, s] = number(cell, f"BIDS, client {row[0]!r}, task {tasks[s]!r}")
+    names, others = _columns(str(path), header, body, name_column)
+    tasks = _names("task", [header[column] for column in others])
+    named = [str(i) if names is None else row[names] for i, row in enumerate(body)]
+    clients = _names("client", named)
+    bids = np.empty((len(body), len(tasks)), dtype=object)
+    for i, row in enumerate(body):
+        for s, column in enumerate(others):
+            where = f"BIDS, client {clients[i]!r}, task {tasks[s]!r}"
+            bids[i, s] = number(row[column], where)
     return NamedBids(clients, tasks, bids)
+
+
+def _columns(
+    path: str, header: list[str], body: list[list[str]], name_column: str
+) -> tuple[int | None, list[int]]:
+    """Which column has the clients' names, if one has, and which are tasks."""
+    headings = [cell.strip() for cell in header]
+    if all(_looks_like_a_number(cell) for cell in headings):
+        raise InvalidInput("BIDS, first line", ",".join(headings), "names of the columns: a header")
+    everything = list(range(len(headings)))
+    if name_column == NO_NAMES:
+        return None, everything
+    if name_column and name_column not in headings:
+        raise InvalidInput("--name-column", name_column, f"none, or one of {', '.join(headings)}")
+    names = headings.index(name_column) if name_column else 0
+    unsure = not name_column and headings[0].lower() not in NAME_HEADINGS
+    if unsure and all(_looks_like_a_number(row[0]) for row in body):
+        requirement = (
+            "of clients' names, but holds numbers only: say --name-column "
+            f"{headings[0]} if these are names, --name-column {NO_NAMES} if they are asks"
+        )
+        raise InvalidInput("BIDS, first column", headings[0], requirement)
+    if len(headings) < 2:
+        raise InvalidInput("BIDS", path, "a column of names and at least one task")
+    return names, [column for column in everything if column != names]
+
+
+def _looks_like_a_number(cell: str) -> bool:
+    """Whether a cell may be an ask; an empty one is none."""
+    try:
+        return number(cell, "", infinite=False) is not None
+    except InvalidInput:
+        return False
 
 
 def _names(kind: str, cells: list[str]) -> tuple[str, ...]:

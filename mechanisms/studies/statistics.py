@@ -20,7 +20,7 @@ class Measure:
 
     Args:
         mean: Sample mean; not a number without values.
-        spread: Standard deviation of single values; 0 for one value.
+        spread: Standard deviation of single values; not a number below two, which show none.
         half_width: Of the Student-t interval of the mean, at `CONFIDENCE`; not a number below two
             values, and 0 where all are equal, which says nothing about draws that were not seen.
     """
@@ -41,7 +41,7 @@ def measure(values: ArrayLike) -> Measure:
     x = np.asarray(values, dtype=np.float64)
     x = x[~np.isnan(x)]
     if x.size < 2:
-        return Measure(float(x[0]), 0.0) if x.size else Measure(NAN, NAN)
+        return Measure(float(x[0]) if x.size else NAN, NAN)
     from scipy import stats
 
     spread = float(x.std(ddof=1))
@@ -62,4 +62,5 @@ def paired(values: ArrayLike, baseline: ArrayLike) -> Measure:
 def over(values: Sequence[float]) -> Measure:
     """Mean and standard deviation of means that are no independent draws: without an interval."""
     known = [value for value in values if not math.isnan(value)]
-    return Measure(float(np.mean(known)), float(np.std(known))) if known else Measure(NAN, NAN)
+    spread = float(np.std(known)) if len(known) > 1 else NAN
+    return Measure(float(np.mean(known)) if known else NAN, spread)

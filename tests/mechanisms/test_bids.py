@@ -15,6 +15,7 @@ from mechanisms import (
     cheapest_first,
     exactly,
     greedy_max_min,
+    leave_one_out_level,
     max_min_fair,
     proportional_share,
     random_recruitment,
@@ -45,7 +46,10 @@ NAN = float("nan")
         ([[True]], "bids"),
         (None, "bids"),
         (5.0, "bids"),
-        ([[Decimal(1)]], "bids[client 0, task 0]"),
+        ([[Decimal("NaN")]], "bids[client 0, task 0]"),
+        ([[Decimal("sNaN")]], "bids[client 0, task 0]"),
+        ([[Decimal("1e-2000")]], "bids[client 0, task 0]"),
+        ([[1, Decimal("1e999999999")]], "bids[client 0, task 1]"),
         (np.ma.array([[1.0, 2.0]], mask=[[False, True]]), "bids"),
     ],
 )
@@ -70,7 +74,7 @@ def test_bad_bids(rule, bids, argument):
         [1.0],
         Fraction(1, 3),
         10**400,
-        Decimal(1),
+        Decimal("NaN"),
         np.longdouble("0.1"),
         np.array(1.0),
     ],
@@ -173,3 +177,21 @@ def test_importing_the_package_loads_numpy_only():
     code = f"import sys, mechanisms; print([m for m in {heavy.split()!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("rule", [budget_fair, max_min_fair, leave_one_out_level])
+def test_decimals_are_exact(rule):
+    """Three asks of 0.1 fit 0.3 in decimals; in binary floats two of them do."""
+    cents = [[Decimal("0.1")]] * 3
+    outcome = rule(cents, Decimal("0.3"))
+    same = rule([[Fraction(1, 10)]] * 3, Fraction(3, 10))
+    assert outcome == same
+    assert outcome.spend <= Fraction(3, 10)
+    absent = [[Decimal("0.1"), Decimal("Infinity")], [Decimal(1), Decimal(2)]]
+    exact = [[Fraction(1, 10), float("inf")], [1, 2]]
+    assert rule(absent, Decimal(4)) == rule(exact, 4)
+    with pytest.raises(errors.InvalidInput, match="budget"):
+        rule(cents, Decimal("1e999999999"))
+    assert rule([[0.5], [0.5]], Decimal(2)) == rule([[0.5], [0.5]], 2.0)
+    with pytest.raises(errors.InvalidInput, match="unless the bids are exact"):
+        rule([[0.5], [0.5]], Decimal("0.1"))

@@ -132,6 +132,45 @@ def test_bad_files(tmp_path, text):
         read_bids(path)
 
 
+TASKS_ONLY = "a,b\n1,2\n3,1\n2,2\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "says"),
+    [
+        (TASKS_ONLY, (), "--name-column a if these are names, --name-column none if they are asks"),
+        (TASKS_ONLY, ("--name-column", "x"), "it must be none, or one of a, b"),
+        (TASKS_ONLY, ("--name-column", "b"), "named once"),
+        ("1,2\n3,1\n2,2\n", (), "a header"),
+        ("1,2\n3,1\n2,2\n", ("--name-column", "none"), "a header"),
+    ],
+)
+def test_asks_are_never_taken_for_names(tmp_path, text, options, says):
+    path = tmp_path / "bids.csv"
+    path.write_text(text)
+    done = command("run", path, "--budget", 5, *options)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_where_names_are_is_said_or_seen(tmp_path):
+    path = tmp_path / "bids.csv"
+
+    def named(text, name_column=""):
+        path.write_text(text)
+        found = read_bids(path, name_column)
+        return found.clients, found.tasks, found.bids.tolist()
+
+    asks = [[1, 2], [3, 1], [2, 2]]
+    assert named(TASKS_ONLY, "none") == (("0", "1", "2"), ("a", "b"), asks)
+    assert named(TASKS_ONLY, "a") == (("1", "3", "2"), ("b",), [[2], [1], [2]])
+    assert named("a,who,b\n1,x,2\n3,y,1\n2,z,2\n", "who") == (("x", "y", "z"), ("a", "b"), asks)
+    for heading in ("client", "ID", ""):
+        assert named(f"{heading},a,b\n7,1,2\n8,3,1\n9,2,2\n")[0] == ("7", "8", "9")
+    assert named("who,a\n7,1\neight,2\n")[0] == ("7", "eight")
+
+
 def test_a_missing_file_or_a_folder(tmp_path):
     for path in (tmp_path / "none.csv", tmp_path):
         done = command("audit", path, "--budget", 1)

@@ -218,3 +218,13 @@ def test_a_law_that_passed_has_nothing_to_replay():
         check_aggregator(mean, claims=["finite"]).require().results[0].replay(against_the_mean)
         is None
     )
+
+
+def test_an_auction_that_never_returns_fails_the_law_that_was_tried():
+    def waits(bids, budget):
+        while True:
+            pass
+
+    report = check_auction(waits, claims=["truthful"], time_limit=0.1)
+    assert not report.passed
+    assert "time_limit" in report.broken[0].witness

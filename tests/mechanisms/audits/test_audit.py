@@ -137,13 +137,20 @@ def test_a_search_that_finds_nothing_decides_nothing():
 
 
 def test_a_search_repeats_and_follows_its_generator():
-    reports = [
-        audit(level_max_min, C3, 15, method="search", samples=300, rng=np.random.default_rng(seed))
-        for seed in (1, 1, 2)
-    ]
-    found = [[each.report for each in report.violations] for report in reports]
-    assert found[0] == found[1]
-    assert found[0] != found[2]
+    tried, found = [], []
+    for seed in (1, 1, 2):
+        seen = []
+
+        def watched(bids, budget, seen=seen):
+            seen.append(bids.tolist())
+            return level_max_min(bids, budget)
+
+        rng = np.random.default_rng(seed)
+        report = audit(watched, C3, 15, method="search", samples=300, rng=rng)
+        tried.append(seen)
+        found.append([each.report for each in report.violations])
+    assert (found[0], tried[0]) == (found[1], tried[1])
+    assert tried[0] != tried[2]
 
 
 def test_overspending_and_underpaying_show_up():
