@@ -21,11 +21,13 @@ export OMP_NUM_THREADS ?= 1
 demo: $(VENV)/runtime.stamp
 	$(BIN)/python -m fl_runtime run experiments/demo.toml --out $(OUT) --fresh
 
+# Every process loads PyTorch, about half a gigabyte.
 test: lint
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 8 --dist loadfile
 
 explore: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -q --hypothesis-profile=explore
+	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 8 --dist loadfile \
+		--hypothesis-profile=explore
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from fractions import Fraction
 from itertools import islice
 from types import MappingProxyType
@@ -87,7 +88,8 @@ def audit(
     Args:
         mechanism: Callable `(bids, budget) -> Outcome`: a rule of this package (with a reserve as
             `functools.partial(rule, reserve=...)`) or your own.
-        bids: (N, S) true costs; `inf` = does not bid, and stays out.
+        bids: (N, S) true costs; `inf` = does not bid, and stays out. Decimals reach the mechanism
+            as fractions, and so does a budget.
         budget: Money available.
         clients: Who may misreport: an index, several, or everybody.
         joint: Vary all bids of a client together. By default whatever is complete.
@@ -136,7 +138,8 @@ def audit(
     if method not in METHODS:
         raise InvalidInput("method", method, f"one of {', '.join(METHODS)}")
     table = checked_bids(bids)
-    checked_budget(budget, exact=table.dtype == object)
+    money = checked_budget(budget, exact=table.dtype == object)
+    budget = money if isinstance(budget, Decimal) else budget
     chosen = checked_clients(clients, len(table))
     kinds = checked_refusals(refusals)
     mechanism = Refusing(mechanism, kinds) if kinds else mechanism

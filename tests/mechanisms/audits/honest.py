@@ -20,6 +20,7 @@ from rich.progress import track
 
 from mechanisms import audit, budget_fair, leave_one_out_level, max_min_fair, participation_fee
 from mechanisms.audits.violation import TRUTHFUL
+from mechanisms.bids import exact_number, exactly
 from tests.mechanisms.audits import zoo
 
 HONEST: dict[str, Callable[..., Any]] = {
@@ -103,7 +104,9 @@ def verdict_on(seed: int) -> Verdict:
 
 def _can_gain(rule: Callable[..., Any], bids: Any, budget: Any) -> bool:
     """Whether some client gains by some ask of a grid, written without the audit."""
-    numbers = bids if bids.dtype == object else bids.astype(object)
+    if bids.dtype == object:
+        bids, budget = exactly(bids), exact_number(budget)
+    numbers = bids.astype(object)
     for (client, task), cost in np.ndenumerate(numbers):
         if cost == np.inf:
             continue
