@@ -72,6 +72,7 @@ def against_the_mean(G):
 CONTROLS = {
     "finite": lambda G: G.mean(axis=0) * np.inf,
     "deterministic": moody,
+    "single precision": lambda G: G.mean(axis=0) * (2.0 if G.dtype == np.float32 else 1.0),
     "leaves its input alone": changing,
     "permutation invariant": lambda G: G[0],
     "non-conflicting": against_the_mean,
@@ -102,6 +103,31 @@ def test_wrong_aggregators_do_not_conform(law):
     assert law in str(report)
     if law != "deterministic":
         assert result.replay(CONTROLS[law]) in result.witness
+
+
+def test_lengths_beyond_floats_do_not_hide_a_direction():
+    """A constant of 1e300 conflicts with tasks, and so does what is too short to be squared."""
+    laws = ["non-conflicting", "within the span", "common descent"]
+    huge = check_aggregator(lambda G: np.full(G.shape[1], 1e300), claims=laws)
+    assert [result.law for result in huge.broken] == laws
+    short = check_aggregator(lambda G: -1e-200 * G.mean(axis=0), claims=laws)
+    assert [result.law for result in short.broken] == ["non-conflicting", "common descent"]
+    assert "nan" not in str(huge) + str(short)
+
+
+def test_a_memory_that_shows_after_other_gradients():
+    """Weights are drawn anew when the gradients change, so a second call repeats the first."""
+    seen: dict[str, np.ndarray] = {}
+    rng = np.random.default_rng(0)
+
+    def remembers(G):
+        key = G.tobytes()
+        if seen.get("key") != key:
+            seen.update(key=key, weights=rng.dirichlet(np.ones(len(G))))
+        return seen["weights"] @ G
+
+    report = check_aggregator(remembers, claims=["deterministic"])
+    assert "after one with other gradients" in report.broken[0].witness
 
 
 class OwnError(Exception):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from examples import check_your_own_aggregator
-from proofs.aggregators import OURS, mean, torchjd_aggregators
+from proofs.aggregators import OURS, mean
 from proofs.claim import ClaimResult
 from proofs.conformance_page import (
     broken_promises,
@@ -18,6 +18,7 @@ from proofs.conformance_page import (
 )
 from proofs.pages import claims_page
 from proofs.registry import claims_by_topic
+from proofs.torchjd_aggregators import torchjd_aggregators
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fl_runtime.algorithms import FedAsync, FedBuff
@@ -124,6 +124,7 @@ def test_every_dispatch_draws_anew(make: Any) -> None:
     counts=st.tuples(st.integers(0, 3), st.integers(0, 3)),
     means=st.tuples(st.floats(0.1, 10.0), st.floats(0.1, 10.0)),
 )
+@example(received=R, period=None, counts=(1, 1), means=(1.0, 2.0))  # a period of one task
 def test_a_reallocation_ends_a_period_and_begins_the_next(
     received: int, period: int | None, counts: tuple[int, int], means: tuple[float, float]
 ) -> None:

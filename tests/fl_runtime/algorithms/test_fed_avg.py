@@ -47,6 +47,11 @@ def assert_same_models(one: ServerState, two: ServerState, atol: float = 1e-7) -
             torch.testing.assert_close(two.models[task][key], value, rtol=0, atol=atol)
 
 
+def test_errors_are_what_accuracies_lack() -> None:
+    assert MEASURED.validation_error == pytest.approx({"wine": 0.2, "iris": 0.8})
+    assert MEASURED.validation_loss == {"wine": 2.0, "iris": 0.7}
+
+
 def test_fed_avg_sends_every_task_of_every_active_client() -> None:
     eligible = FEDERATION.eligible.copy()
     eligible[:5, 0] = False

@@ -91,6 +91,15 @@ def test_a_validation_part_is_cut_from_the_training_part_where_there_is_none() -
     assert sorted(trained + seen) == np.flatnonzero(MARKS != "test").tolist()
 
 
+@pytest.mark.parametrize("source", ["marked", "unmarked"])
+def test_every_example_is_in_one_part(source: str) -> None:
+    """Pooled: no example is trained on, validated with and tested with, and none is lost."""
+    task = assemble(settings(source), 0).federation.tasks[0]
+    trained = [row for shard in task.shards for row in rows(shard)]
+    assert sorted(trained + rows(task.validation) + rows(task.test)) == list(range(COUNT))
+    assert min(map(len, (trained, rows(task.validation), rows(task.test)))) > 0
+
+
 def test_without_the_key_all_examples_are_pooled() -> None:
     """As before data could be marked."""
     marked_, plain = (

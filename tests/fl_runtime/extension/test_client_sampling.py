@@ -41,6 +41,13 @@ class Negative:
         return -np.ones(len(examples))
 
 
+def test_every_pair_is_drawn_together_at_times() -> None:
+    """A walk along a fixed order never takes two neighbours of it."""
+    rng = np.random.default_rng(0)
+    pairs = {tuple(draw_with(np.full(4, 0.5), rng).tolist()) for _ in range(200)}
+    assert pairs == {(a, b) for b in range(4) for a in range(b)}
+
+
 WEIGHT = st.just(0.0) | st.floats(1e-6, 100.0)
 
 
