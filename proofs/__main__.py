@@ -60,15 +60,21 @@ def conformance(
     markdown: Annotated[
         Path | None, typer.Option(help="Also write the page with witnesses.")
     ] = None,
+    libmtl: Annotated[
+        Path | None, typer.Option(help="A clone of LibMTL: hold its weightings against the laws.")
+    ] = None,
 ) -> None:
     """Hold our aggregators, common recipes and TorchJD's against the laws of `check_aggregator`."""
-    from proofs.conformance_page import broken_promises, conformance_page, run
+    from proofs.conformance_page import broken_promises, conformance_page, libmtl_page, run
+    from proofs.libmtl_weightings import libmtl_version, libmtl_weightings
 
-    reports = run()
+    reports = run() if libmtl is None else run(libmtl_weightings(libmtl))
     for name, report in reports.items():
         broken = ", ".join(result.law for result in report.broken) or "nothing"
         sys.stdout.write(f"{name} breaks: {broken}\n")
-    if markdown is not None:
+    if markdown is not None and libmtl is not None:
+        markdown.write_text(libmtl_page(reports, libmtl_version(libmtl)))
+    elif markdown is not None:
         markdown.write_text(conformance_page(reports))
     promises = broken_promises(reports)
     sys.stdout.writelines(f"CLAIMED AND BROKEN: {promise}\n" for promise in promises)

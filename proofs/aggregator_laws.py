@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,8 @@ SIZES = (2, 3, 6)
 DIGITS = 1e-6
 """Relative to the lengths at hand. Half of the digits of float64: solvers of other people stop at
 about there, and a wrong rule is off by far more."""
+SINGLE = 1e-3
+"""The same for code that is given single precision."""
 SCALES = (1e-6, 1e-3, 1e3)
 
 Aggregate = Callable[[Array], Array]
@@ -102,7 +105,10 @@ def _call(aggregate: Aggregate, G: Array) -> Array:
     """The direction for a copy of the gradients, if it is one that a law can check."""
     returned = aggregate(G.copy())
     try:
-        d = np.asarray(returned, dtype=np.float64)
+        array = np.asarray(returned)
+        if array.dtype.kind not in "fiu":
+            raise TypeError(f"its numbers are {array.dtype}")
+        d = np.asarray(array, dtype=np.float64)
     except (RuntimeError, TypeError, ValueError) as error:
         raise CodeFailed(f"returns no array: {error}") from error
     if d.shape != G.shape[1:]:
@@ -125,8 +131,18 @@ def _finite(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | N
 
 
 def _deterministic(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
-    same = np.array_equal(_call(aggregate, G), _call(aggregate, G))
-    return None if same else "a second call gives other digits"
+    first = _call(aggregate, G)
+    if not np.array_equal(first, _call(aggregate, G)):
+        return "a second call gives other digits"
+    _call(aggregate, rng.normal(size=G.shape))
+    same = np.array_equal(first, _call(aggregate, G))
+    return None if same else "a call after one with other gradients gives other digits"
+
+
+def _single(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    narrow: Any = G.astype(np.float32)
+    off = distance(_call(aggregate, narrow), _call(aggregate, narrow.astype(np.float64)))
+    return None if off <= SINGLE else f"{off:.1e} of its length from that of float64"
 
 
 def _pure(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
@@ -149,8 +165,8 @@ def _conflict(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str |
 
 
 def _descent(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
-    worst = float((G @ _call(aggregate, G)).min())
-    return None if worst > 0.0 else f"progress {worst:.1e} on a task"
+    worst = float((G @ unit(_call(aggregate, G))).min())
+    return None if worst > 0.0 else f"progress {worst:.1e} on a task, per length of the step"
 
 
 def _span(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
@@ -160,9 +176,10 @@ def _span(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | Non
 
 
 def _hull(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
-    found = min_norm_from_gradients(G - _call(aggregate, G))
-    off = float(np.linalg.norm(found.weights @ (G - _call(aggregate, G))))
-    size = float(np.linalg.norm(G, axis=1).max())
+    d, size = _call(aggregate, G), float(np.linalg.norm(G, axis=1).max())
+    if np.abs(d).max() > 2.0 * size:
+        return "longer than every gradient"
+    off = float(np.linalg.norm(min_norm_from_gradients(G - d).weights @ (G - d)))
     return None if off <= DIGITS * size else f"{off / size:.1e} from the hull of the gradients"
 
 
@@ -213,7 +230,18 @@ _SCALED = drawn(plain=plain, conflicting=conflicting)
 _SOLVABLE = drawn(**PLAIN, **{k: v for k, v in EDGES.items() if k != "zero row"})
 _LAWS = (
     Law("finite", "a finite direction for every matrix, edge cases included", _EVERYWHERE, _finite),
-    Law("deterministic", "the same bytes for the same gradients", _NORMAL, _deterministic),
+    Law(
+        "deterministic",
+        "the same bytes for the same gradients, at once and after others",
+        _NORMAL,
+        _deterministic,
+    ),
+    Law(
+        "single precision",
+        "gradients in float32 give the direction of the same numbers in float64, to 1e-3",
+        _SCALED,
+        _single,
+    ),
     Law("leaves its input alone", "the gradients are only read", _NORMAL, _pure),
     Law("permutation invariant", "the order of the tasks does not matter", _NORMAL, _permutation),
     Law(

@@ -7,7 +7,6 @@ what the laws find. Nothing in this file is meant for use.
 from __future__ import annotations
 
 import importlib
-import itertools
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
@@ -21,6 +20,7 @@ from proofs.aggregator_laws import Aggregate
 ALWAYS = (
     "finite",
     "deterministic",
+    "single precision",
     "leaves its input alone",
     "permutation invariant",
     "within the span",
@@ -133,23 +133,6 @@ RECIPES: MappingProxyType[str, Aggregate] = MappingProxyType(
     }
 )
 """Common practice."""
-TORCHJD: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
-    {
-        "Mean": {},
-        "MGDA": {},
-        "UPGrad": {},
-        "DualProj": {},
-        "CAGrad": {"c": 0.4},
-        "FairGrad": {"alpha": 2.0},
-        "IMTLG": {},
-        "AlignedMTL": {},
-        "ConFIG": {},
-        "PCGrad": {},
-    }
-)
-"""Aggregators of TorchJD and their arguments; it is an optional package."""
-
-
 EXACT: MappingProxyType[str, str] = MappingProxyType(
     {
         "SciPy least_squares FairGrad, alpha 2": "fairgrad, alpha 2",
@@ -160,28 +143,11 @@ EXACT: MappingProxyType[str, str] = MappingProxyType(
         "TorchJD DualProj": "dual cone of the mean",
         "TorchJD CAGrad": "conflict_averse, c 0.4",
         "TorchJD FairGrad": "fairgrad, alpha 2",
+        "LibMTL MGDA": "min_norm",
+        "LibMTL FairGrad": "fairgrad, alpha 2",
+        "LibMTL CAGrad": "conflict_averse, c 0.4",
+        "LibMTL Nash_MTL": "fairgrad, alpha 1",
+        "LibMTL UPGrad": "upgrad",
     }
 )
 """Which of our methods solves the same problem exactly."""
-
-
-def torchjd_aggregators() -> dict[str, Aggregate]:
-    """Those of `TORCHJD` that are there; nothing if the package is not installed."""
-    try:
-        torch = importlib.import_module("torch")
-        package = importlib.import_module("torchjd.aggregation")
-    except ModuleNotFoundError:
-        return {}
-
-    def called(name: str) -> Aggregate:
-        calls = itertools.count()
-
-        def aggregate(G: Array) -> Array:
-            method = getattr(package, name)(**TORCHJD[name])
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(next(calls))  # other numbers for every call, the same every run
-                return np.asarray(method(torch.from_numpy(G)).numpy())
-
-        return aggregate
-
-    return {f"TorchJD {name}": called(name) for name in TORCHJD if hasattr(package, name)}

@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Iterable, Mapping
 
 from proofs.aggregator_laws import Aggregate
-from proofs.aggregators import EXACT, OURS, RECIPES, torchjd_aggregators
+from proofs.aggregators import EXACT, OURS, RECIPES
 from proofs.conformance import AGGREGATOR_LAWS, check_aggregator
 from proofs.conformance_law import ConformanceReport
 from proofs.pages import markdown_table
+from proofs.torchjd_aggregators import torchjd_aggregators
 
 INTRODUCTION = """\
 # Which laws aggregators obey
@@ -25,7 +26,26 @@ the same problem exactly, the second column of the last table names what is lost
 yours: [docs/proofs.md](proofs.md).
 
 """
-PACKAGES = ("torchjd", "torch", "cvxpy", "clarabel", "scipy", "numpy")
+LIBMTL_INTRODUCTION = """\
+# Which laws the weightings of LibMTL obey
+
+Written by `python -m proofs conformance --libmtl LIBMTL --markdown docs/conformance-libmtl.md` from
+an actual run on a clone of https://github.com/median-research-group/LibMTL; do not edit. The laws
+are those of [conformance.md](conformance.md), where it says what a broken law means. Each weighting
+is joined to a model of one shared vector (`proofs/libmtl_weightings.py`): what is judged is the
+first step of a fresh instance, in float64, with the arguments in that file. Every line under
+"Witnesses" names the gradients, which `check_aggregator` draws again from the same seed.
+
+Three lines to read first:
+
+* `Nash_MTL` asks cvxpy for the solver ECOS and goes on without a word where it fails. cvxpy does
+  not bring ECOS any more; without it the direction is the plain sum of the gradients, to the last
+  bit, and all promises of the method are broken. (`pip install ecos` helps.)
+* `Aligned_MTL` calls a function that PyTorch has removed, so it raises at the first step.
+* `GradDrop` works on gradients of representations only; it raises here.
+
+"""
+PACKAGES = ("torchjd", "torch", "cvxpy", "clarabel", "ecos", "scipy", "numpy")
 """Whose versions the rows of other people's methods hang on."""
 LAWS_HEADING = ("law", "statement")
 OTHERS_HEADING = ("method", "breaks, though the exact solution obeys", "breaks besides")
@@ -99,9 +119,22 @@ def conformance_page(reports: Mapping[str, ConformanceReport]) -> str:
         + "\n## fairopt\n\n"
         + own_table(reports)
         + "\n## Common practice and TorchJD\n\n"
-        + markdown_table(OTHERS_HEADING, map(_row, others.items()))
+        + _others(others)
+    )
+
+
+def libmtl_page(reports: Mapping[str, ConformanceReport], version: str) -> str:
+    """The page about a version of LibMTL."""
+    head = LIBMTL_INTRODUCTION + f"LibMTL {version}. " + versions()
+    return head + "## The weightings\n\n" + _others(reports)
+
+
+def _others(reports: Mapping[str, ConformanceReport]) -> str:
+    """A table of other people's methods, and what was found against each."""
+    return (
+        markdown_table(OTHERS_HEADING, map(_row, reports.items()))
         + "\n## Witnesses\n"
-        + "".join(witnesses(name, report) for name, report in others.items())
+        + "".join(witnesses(name, report) for name, report in reports.items())
     )
 
 
@@ -120,8 +153,13 @@ def _row(item: tuple[str, ConformanceReport]) -> tuple[str, ...]:
 
 
 def _witnesses(report: ConformanceReport) -> str:
-    """A list of what was found."""
-    return "".join(f"- {r.law}: {r.witness}\n" for r in report.broken) or "None.\n"
+    """A list of what was found; an error that breaks several laws is said once."""
+    laws: dict[str, list[str]] = {}
+    for result in report.broken:
+        _, raises, error = result.witness.partition("raises ")
+        known = next((text for text in laws if raises and text.endswith(raises + error)), None)
+        laws.setdefault(known or result.witness, []).append(result.law)
+    return "".join(f"- {', '.join(names)}: {text}\n" for text, names in laws.items()) or "None.\n"
 
 
 def _names(laws: Iterable[str]) -> str:

@@ -113,15 +113,32 @@ def progress(gradients: Array, weights: Array) -> Row:
 
 
 def distance(left: Array, right: Array) -> float:
-    """Between two directions, relative to the longer one."""
-    longest = max(float(np.linalg.norm(left)), float(np.linalg.norm(right)))
-    return float(np.linalg.norm(left - right)) / longest if longest else 0.0
+    """Between two directions, relative to the longer one, whatever their unit.
+
+    Example:
+        >>> distance(np.array([1e300, 0.0]), np.array([0.0, 1e300]))
+        1.4142135623730951
+    """
+    scale = max(float(np.abs(left).max(initial=0.0)), float(np.abs(right).max(initial=0.0)))
+    if scale == 0.0:
+        return 0.0
+    one, two = left / scale, right / scale
+    longest = max(float(np.linalg.norm(one)), float(np.linalg.norm(two)))
+    return float(np.linalg.norm(one - two)) / longest
 
 
 def unit(vector: Array) -> Array:
-    """Of length one; zero stays."""
-    size = float(np.linalg.norm(vector))
-    return np.asarray(vector / size) if size > 0.0 else vector
+    """Of length one, whatever its unit; zero stays.
+
+    Example:
+        >>> unit(np.array([3e-200, 4e-200]))
+        array([0.6, 0.8])
+    """
+    scale = float(np.abs(vector).max(initial=0.0))
+    if scale == 0.0:
+        return vector
+    scaled = vector / scale
+    return np.asarray(scaled / np.linalg.norm(scaled))
 
 
 def _unit_rows(G: Array) -> Array:
