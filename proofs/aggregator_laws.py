@@ -106,14 +106,16 @@ def _call(aggregate: Aggregate, G: Array) -> Array:
     returned = aggregate(G.copy())
     try:
         array = np.asarray(returned)
-        if array.dtype.kind not in "fiu":
-            raise TypeError(f"its numbers are {array.dtype}")
-        d = np.asarray(array, dtype=np.float64)
     except (RuntimeError, TypeError, ValueError) as error:
         raise CodeFailed(f"returns no array: {error}") from error
-    if d.shape != G.shape[1:]:
-        got = f"shape {d.shape}" if returned is not None else "None"
+    if array.dtype.kind in "OSUV" and returned is not None:
+        raise CodeFailed(f"returns no array: {type(returned).__name__}")
+    if array.shape != G.shape[1:]:
+        got = f"shape {array.shape}" if returned is not None else "None"
         raise CodeFailed(f"returns {got}, not shape {G.shape[1:]}, for gradients {G.shape}")
+    if array.dtype.kind not in "fiu":
+        raise CodeFailed(f"returns no array of real numbers: its type is {array.dtype}")
+    d = np.asarray(array, dtype=np.float64)
     if not np.isfinite(d).all():
         raise CodeFailed("the direction is not finite")
     return d

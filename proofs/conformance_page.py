@@ -156,9 +156,10 @@ def _witnesses(report: ConformanceReport) -> str:
     """A list of what was found; an error that breaks several laws is said once."""
     laws: dict[str, list[str]] = {}
     for result in report.broken:
-        _, raises, error = result.witness.partition("raises ")
-        known = next((text for text in laws if raises and text.endswith(raises + error)), None)
-        laws.setdefault(known or result.witness, []).append(result.law)
+        witness = result.witness or ""
+        _, raises, error = witness.partition("raises ")
+        same = (text for text in laws if raises and text.endswith(raises + error))
+        laws.setdefault(next(same, witness), []).append(result.law)
     return "".join(f"- {', '.join(names)}: {text}\n" for text, names in laws.items()) or "None.\n"
 
 
