@@ -263,6 +263,37 @@ def test_large_auction_agrees_with_the_exact_form_on_a_sample_of_clients():
         assert_rounded_copy(max_min_fair(bids, budget), max_min_fair(exactly(bids), budget))
 
 
+ALL_RULES = (
+    budget_fair,
+    max_min_fair,
+    leave_one_out_level,
+    level_max_min,
+    greedy_max_min,
+    cheapest_first,
+)
+LAWS = {
+    "tied": lambda rng, shape: rng.integers(0, 6, shape) / 10,
+    "lognormal": lambda rng, shape: rng.lognormal(size=shape),
+    "awkward": lambda rng, shape: rng.choice([0.1, 0.2, 0.3, 1 / 3, 2 / 3, 1e-3], shape),
+    "scales": lambda rng, shape: rng.random(shape) * 10.0 ** rng.integers(-8, 9, shape[1]),
+}
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("shape", [(300, 15), (24, 40)])
+def test_many_tasks_and_hundreds_of_clients_agree_with_the_exact_form(law, shape):
+    """All rules, with missing bids, at budgets that are sums of asks to the last bit."""
+    rng = np.random.default_rng([len(law), *shape])
+    bids = LAWS[law](rng, shape)
+    bids[rng.random(shape) < 0.1] = np.inf
+    asks = np.sort(np.where(np.isfinite(bids), bids, 0.0), axis=0)
+    for clients in (2, shape[0] // 4):
+        total = sum(map(Fraction, asks[:clients].ravel()), Fraction(0))
+        budget = max(float(total), float(np.nextafter(0.0, 1.0)))
+        for rule in ALL_RULES:
+            assert_rounded_copy(rule(bids, budget), rule(exactly(bids), budget))
+
+
 HUGE = [1e308, 1.7e308, 3e300, 1.0, 0.0]
 
 
