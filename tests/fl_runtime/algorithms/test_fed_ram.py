@@ -201,6 +201,20 @@ def test_resampled_jobs_have_the_counts_of_the_weights() -> None:
     assert len(set(many)) < len(many)
 
 
+def test_every_round_and_client_draws_its_own_examples() -> None:
+    parts, state = after(config(reference_rounds=1, proxy_rounds=2, task_rate=1.0), 3)
+    state = replace(state, task_weights=[[0.25, 0.75]] * 6)
+
+    def drawn(rounds: int, client: int) -> list[list[int]]:
+        later = replace(state, server_round=state.server_round + rounds)
+        jobs = StagedJobs(later, parts.federation, 0.0).agents(np.array([client]), {})
+        return [job.config["examples"].tolist() for job in jobs]
+
+    assert drawn(0, 0) == drawn(0, 0)
+    assert drawn(0, 0) != drawn(1, 0) != drawn(2, 0)
+    assert drawn(0, 0) != drawn(0, 1)
+
+
 def test_updates_of_zero_leave_models_and_client_weights() -> None:
     parts, state = after(config(**STAGES), 1)
     sent, jobs = parts.algorithm.dispatch(state, parts.federation, 0.0)
