@@ -201,6 +201,20 @@ def test_resampled_jobs_have_the_counts_of_the_weights() -> None:
     assert len(set(many)) < len(many)
 
 
+def test_a_client_draws_as_many_examples_as_it_holds() -> None:
+    """Those of a task that it lacks do not count, nor does that task's weight."""
+    parts, state = after(config(reference_rounds=1, proxy_rounds=2, task_rate=1.0), 3)
+    state = replace(state, task_weights=[[0.25, 0.75]] * 6)
+    eligible = parts.federation.eligible.copy()
+    eligible[0, 1] = False
+    staged = StagedJobs(state, replace(parts.federation, eligible=eligible), 0.0)
+    wine, iris = (len(task.shards[0]) for task in parts.federation.tasks)
+    assert staged.counts(0).tolist() == [wine, 0]
+    eligible[0] = [False, True]
+    staged = StagedJobs(state, replace(parts.federation, eligible=eligible), 0.0)
+    assert staged.counts(0).tolist() == [0, iris]
+
+
 def test_every_round_and_client_draws_its_own_examples() -> None:
     parts, state = after(config(reference_rounds=1, proxy_rounds=2, task_rate=1.0), 3)
     state = replace(state, task_weights=[[0.25, 0.75]] * 6)

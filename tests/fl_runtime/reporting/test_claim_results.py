@@ -86,6 +86,24 @@ def test_verdicts_are_exclusive_and_mirror_each_other(
     assert decide(found, "within", margin) == decide(mirrored, "within", margin)
 
 
+@given(mean=finite, half=st.floats(0, 10), margin=st.floats(0.01, 10))
+def test_within_is_held_inside_and_not_held_outside_alone(
+    mean: float, half: float, margin: float
+) -> None:
+    """As sets: the interval lies in [-margin, margin], or has no point in common with it."""
+    low, high = mean - half, mean + half
+    common = max(low, -margin) <= min(high, margin)
+    right = HELD if -margin <= low <= high <= margin else INCONCLUSIVE if common else NOT_HELD
+    assert decide(Interval(mean, half, 5), "within", margin) == right
+
+
+@pytest.mark.parametrize("mean", [-1.0, 1.0])
+def test_an_interval_that_reaches_in_decides_nothing(mean: float) -> None:
+    assert decide(Interval(mean, 0.5, 5), "within", 0.75) == INCONCLUSIVE
+    assert decide(Interval(mean, 0.2, 5), "within", 0.75) == NOT_HELD
+    assert decide(Interval(mean, 2.0, 5), "within", 0.75) == INCONCLUSIVE
+
+
 def test_one_seed_decides_nothing() -> None:
     assert decide(Interval(5.0, math.nan, 1), "greater", 0.0) == INCONCLUSIVE
 
