@@ -39,6 +39,9 @@ LARGEST_THREADS = 256
 LARGEST_OVER_SELECTION = 100.0
 """Selecting more clients than that per answer is a typing error."""
 
+EXECUTOR_NAMES = ("auto", "sequential", "stacked", "dense")
+"""Of `execution.registry`, and the rule that chooses one."""
+
 SHARE_SLACK = 1e-6
 """0.33 + 0.33 + 0.34 is 1 to whoever wrote it; thirds are written with six digits."""
 
@@ -79,6 +82,21 @@ def _table_of(word: str) -> BeforeValidator:
 
     return BeforeValidator(table)
 
+
+def _is_executor(value: object) -> object:
+    """The name of an executor, or a table of them."""
+    names = value.values() if isinstance(value, dict) and value else [value]
+    if all(name in EXECUTOR_NAMES for name in names if isinstance(name, str)) and all(
+        isinstance(name, str) for name in names
+    ):
+        return value
+    known = "', '".join(EXECUTOR_NAMES[:-1])
+    requirement = f"'{known}' or '{EXECUTOR_NAMES[-1]}', or a table of them by task"
+    raise PydanticCustomError("executor", requirement)
+
+
+Executors = Annotated[Any, AfterValidator(_is_executor)]
+"""How local training is run: one way, or one for every task."""
 
 Model = Annotated[dict[str, Any], _table_of("model")]
 Law = Annotated[dict[str, Any], _table_of("distribution")]
@@ -129,7 +147,8 @@ class RunSection(Section):
         num_server_rounds: Rounds, or None to go by `time_limit`.
         time_limit: Virtual time after which no new round starts.
         device: Where models train.
-        executor: How local training is run; `auto` follows a fixed rule and is recorded resolved.
+        executor: How local training is run, or a table with a way for each task; `auto`, also for
+            tasks that it does not name, follows a fixed rule and is recorded resolved.
         threads: Intra-op threads of PyTorch; one is fastest for small models.
         report_rounds: The summary averages each metric over this many last rounds.
         early_stop: End a run whose `metric` has not improved for `patience` rounds.
@@ -151,7 +170,7 @@ class RunSection(Section):
     num_server_rounds: Count | None = None
     time_limit: Positive | None = None
     device: Literal["cpu", "cuda"] = "cpu"
-    executor: Literal["auto", "sequential", "stacked"] = "auto"
+    executor: Executors = "auto"
     threads: Annotated[int, Field(ge=1, le=LARGEST_THREADS)] = 1
     report_rounds: Count = 1
     early_stop: EarlyStopTable | None = None

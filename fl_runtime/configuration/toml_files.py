@@ -42,7 +42,7 @@ Tree = dict[str, Any]
 ARM_MAY_CHANGE = ("algorithm.", "recruitment.", "clients.", "server.", "run.algorithm")
 """Keys an arm may override; seeds, rounds and tasks are common, or arms could not be compared."""
 
-VERBATIM = ("versions", "inputs")
+VERBATIM = ("versions", "inputs", "executor")
 """Tables whose keys are names of other things and stay as they are."""
 
 LISTS = ("task", "arm", "claim")

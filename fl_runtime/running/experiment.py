@@ -21,7 +21,7 @@ from fl_runtime.configuration.input_hashes import with_inputs
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, digest
 from fl_runtime.history import finite_figures, read_history
-from fl_runtime.running.build import Parts, assemble, executor_of
+from fl_runtime.running.build import Parts, assemble, with_executors
 from fl_runtime.running.history_rows import (
     closing_row,
     recruitment_row,
@@ -126,9 +126,8 @@ def _result(folder: Path) -> Result:
 
 def resolved(config: Config) -> Config:
     """The configuration as a run records it: `auto` replaced, paths absolute, inputs hashed."""
-    decided = {"executor": executor_of(config), "extended_from": ()}
-    run = config.run.model_copy(update=decided)
-    return with_inputs(config.model_copy(update={"run": run}))
+    run = config.run.model_copy(update={"extended_from": ()})
+    return with_executors(with_inputs(config.model_copy(update={"run": run})))
 
 
 def total_rounds(config: Config, extended: int | None = None) -> int | None:

@@ -193,6 +193,10 @@ class StackedOptimizer:
         for key, value in now.items():
             move(key, value, slopes[key], moving)
 
+    def slot(self, what: str, key: str) -> Tensor:
+        """What is remembered of an entry, for all clients; a kernel may step on it in place."""
+        return self._slots[what, key]
+
     def kept(self, client: int) -> dict[str, Tensor]:
         """The state of one client of the stack, as `optimizer_state` would give it."""
         state = {
