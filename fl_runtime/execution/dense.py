@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from fl_runtime.training.losses import LOSSES, Loss, loss_parts
 from fl_runtime.training.models import AsFloat
-from fl_runtime.training.optimizers import StackedOptimizer
+from fl_runtime.training.optimizers import MOMENTUM, StackedOptimizer
 from fl_runtime.training.stacks import Stack
 from fl_runtime.training.task import LocalTraining, Task, output_shape
 
@@ -126,7 +126,7 @@ class DenseChain:
             if not inertia:
                 _add_product(value, left, right, keep=1.0 - rate * decay, times=-rate)
                 return
-            speed = optimizer.slot("momentum_buffer", key)
+            speed = optimizer.slot(MOMENTUM, key)
             _add_product(speed, left, right, keep=inertia, times=1.0)
             if decay:
                 speed.add_(value, alpha=decay)

@@ -19,7 +19,7 @@ from fl_runtime.execution.executor import (
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.job_options import JobOptions
 from fl_runtime.training.joint_training import train_jointly
-from fl_runtime.training.local_training import Client, Trained, train_locally
+from fl_runtime.training.local_training import Client, Trained, settled, train_on_device
 from fl_runtime.training.task import Task
 
 
@@ -37,24 +37,23 @@ class SequentialExecutor:
     def poll(self) -> list[Update]:
         """Run everything that is queued; updates come in the order of submission."""
         jobs, self._queue = self._queue, []
-        done: dict[int, Update] = {}
+        done: dict[int, Trained] = {}
         with torch.random.fork_rng():
             for group in joint_groups(jobs):
-                updates = self._run([jobs[index] for index in group])
-                done.update(zip(group, updates, strict=True))
-        return [done[index] for index in range(len(jobs))]
+                trained = self._run([jobs[index] for index in group])
+                done.update(zip(group, trained, strict=True))
+        rates = [self._tasks[job.task].training.at(job.version).learning_rate for job in jobs]
+        found = settled([done[index] for index in range(len(jobs))])
+        return [answer(*each) for each in zip(jobs, found, rates, strict=True)]
 
-    def _run(self, jobs: Sequence[Job]) -> list[Update]:
+    def _run(self, jobs: Sequence[Job]) -> list[Trained]:
         """Train one client, on one task or on several jointly; errors say where they happened."""
         tasks = [self._tasks[job.task] for job in jobs]
         seed_torch(jobs[0].seed)
         with placed(jobs[0]):
             if jobs[0].config.get("joint"):
-                trained = train_jointly(tasks, jobs)
-            else:
-                trained = [_train_one(tasks[0], jobs[0])]
-        rate = tasks[0].training.at(jobs[0].version).learning_rate
-        return [answer(job, one, rate) for job, one in zip(jobs, trained, strict=True)]
+                return train_jointly(tasks, jobs)
+            return [_train_one(tasks[0], jobs[0])]
 
 
 def _train_one(task: Task, job: Job) -> Trained:
@@ -66,4 +65,4 @@ def _train_one(task: Task, job: Job) -> Trained:
         job.client_state,
     )
     settings, start = task.training.at(job.version), task.complete(job.payload)
-    return train_locally(task.model, start, client, settings, task.loss)
+    return train_on_device(task.model, start, client, settings, task.loss)

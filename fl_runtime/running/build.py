@@ -214,8 +214,8 @@ def with_executors(config: Config) -> Config:
 
 def _by_shape(section: TaskSection, config: Config, clients_per_task: float) -> str:
     """The executor that `auto` stands for in a task."""
-    data, _, model = _model(section, config, config.run.seeds[0])
-    example = torch.from_numpy(data.inputs[:1])
+    dataset, _, model = _model(section, config, config.run.seeds[0])
+    example = torch.from_numpy(as_data(dataset).inputs[:1])
     floats = example.is_floating_point()
     return by_shape(
         model,
@@ -285,11 +285,11 @@ def _task(
 ) -> tuple[Task, Told]:
     """One task of the configuration, and what the factory of its model was told."""
     clients, key = config.clients, f"task.{section.name}"
-    _, told, model = _model(section, config, seed)
+    dataset, told, model = _model(section, config, seed)
     take_initial(model, section, config.inputs)
     task = make_task(
         section.name,
-        load_recorded(section.data, config.inputs),
+        dataset,
         model,
         _training(section, clients),
         _partition(clients),
@@ -307,7 +307,9 @@ def _task(
     return task, told
 
 
-def _model(section: TaskSection, config: Config, seed: int) -> tuple[Data, Told, nn.Module]:
+def _model(
+    section: TaskSection, config: Config, seed: int
+) -> tuple[Dataset | Data, Told, nn.Module]:
     """The data of a task, what the factory of its model is told of them, and the model."""
     dataset = load_recorded(section.data, config.inputs)
     data = as_data(dataset)
@@ -321,7 +323,7 @@ def _model(section: TaskSection, config: Config, seed: int) -> tuple[Data, Told,
         seed=torch_seed(seed, "initial model", section.name),
         example=None if isinstance(dataset, Dataset) else torch.from_numpy(data.inputs[:1]),
     )
-    return data, told, model
+    return dataset, told, model
 
 
 def _loss(section: TaskSection) -> Loss:
