@@ -73,8 +73,8 @@ def by_shape(
     return "stacked" if small and clients_per_task >= STACK_FROM else "sequential"
 
 
-def make_executor(tasks: Sequence[Task], names: Mapping[str, str]) -> Executor:
+def make_executor(tasks: Sequence[Task], names: Mapping[str, str], *, workers: int = 1) -> Executor:
     """What trains these tasks, each by the executor of that name."""
     if set(names.values()) == {"sequential"}:
-        return SequentialExecutor(tasks)
-    return StackedExecutor(tasks, names)
+        return SequentialExecutor(tasks, workers=workers)
+    return StackedExecutor(tasks, names, workers=workers)

@@ -51,6 +51,9 @@ CACHE_BUDGET = 5 * 2**20
 """Bytes of one entry of a chunk, so that what a step makes stays in the cache, and its blocks are
 not mapped afresh at every step (as glibc does above 32 MiB)."""
 
+FREE_SHARE = 0.5
+"""Of a GPU's free memory, for one chunk; what steps make besides, and evaluation, have the rest."""
+
 LARGEST_PADDING = 1.25
 """Work with padding over work without, from which on chunks are sorted by length."""
 
@@ -116,12 +119,12 @@ class Way:
     """How clients of a task are trained together.
 
     Attributes:
-        kernel: What their steps are made with.
+        kernels: What their steps are made with, one for each worker.
         size: Most clients of a chunk.
         whole: All shards of the task as rectangles, where they fit in memory.
     """
 
-    kernel: Kernel
+    kernels: Sequence[Kernel]
     size: int
     whole: Padded | None
 
@@ -131,18 +134,27 @@ class StackedExecutor:
 
     default = "stacked"
 
-    def __init__(self, tasks: Sequence[Task], ways: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], ways: Mapping[str, str] | None = None, *, workers: int = 1
+    ) -> None:
         """Prepare the shards of all tasks.
 
         Args:
             tasks: What jobs may be about.
             ways: `sequential`, `stacked` or `dense` by task; that of the class for others.
+            workers: Threads that train chunks side by side, or clients where there are none.
+
+        Raises:
+            InvalidInput: There are several workers, and a model draws random numbers.
         """
-        self._tasks = {task.name: task for task in tasks}
-        self._sequential = SequentialExecutor(tasks)
-        named = ways or {}
+        self._sequential = SequentialExecutor(tasks, workers=workers)
+        self._crew, named = self._sequential.crew, ways or {}
         self._ways = {
-            task.name: _announced_way(task, named.get(task.name, self.default)) for task in tasks
+            task.name: _announced_way(
+                [mine[task.name] for mine in self._crew.tasks],
+                named.get(task.name, self.default),
+            )
+            for task in tasks
         }
         self._queue: list[Job] = []
         self._told = False
@@ -158,10 +170,9 @@ class StackedExecutor:
         for index, job in enumerate(jobs):
             groups.setdefault(self._kind(job), []).append(index)
         done: dict[int, Update] = {}
-        with attention_as_products():
-            for (task, *_), mine in groups.items():
-                updates = self._group(task, [jobs[index] for index in mine])
-                done.update(zip(mine, updates, strict=True))
+        for (task, *_), mine in groups.items():
+            updates = self._group(task, [jobs[index] for index in mine])
+            done.update(zip(mine, updates, strict=True))
         return [done[index] for index in range(len(jobs))]
 
     def _kind(self, job: Job) -> tuple[object, ...]:
@@ -170,7 +181,7 @@ class StackedExecutor:
         if options.joint or self._ways[job.task] is None:
             return (None,)
         pulled = options.proximal, tuple(options.anchor)
-        rate = self._tasks[job.task].training.at(job.version).learning_rate
+        rate = self._crew.tasks[0][job.task].training.at(job.version).learning_rate
         return job.task, rate, *pulled, options.measure_start, options.measure_end
 
     def _group(self, name: object, jobs: list[Job]) -> list[Update]:
@@ -180,12 +191,16 @@ class StackedExecutor:
             self._tell(jobs)
             self._sequential.submit(jobs)
             return self._sequential.poll()
-        task = self._tasks[str(name)]
+        cut = chunks(self._lengths(self._crew.tasks[0][str(name)], jobs), way.size)
+
+        def train(number: int, chunk: Sequence[int]) -> list[Update]:
+            task, mine = self._crew.tasks[number][str(name)], [jobs[index] for index in chunk]
+            return train_stack(task, mine, way.whole, way.kernels[number])
+
         done: dict[int, Update] = {}
-        for chunk in chunks(self._lengths(task, jobs), way.size):
-            mine = [jobs[index] for index in chunk]
-            updates = train_stack(task, mine, way.whole, way.kernel)
-            done.update(zip(chunk, updates, strict=True))
+        with attention_as_products():
+            for chunk, updates in zip(cut, self._crew.map(train, cut), strict=True):
+                done.update(zip(chunk, updates, strict=True))
         return [done[index] for index in range(len(jobs))]
 
     def _lengths(self, task: Task, jobs: Sequence[Job]) -> list[int]:
@@ -357,7 +372,8 @@ def _rectangles(task: Task) -> Padded | None:
     """All shards of a task side by side, kept from round to round where they fit in memory."""
     longest = max(len(shard) for shard in task.shards)
     example = _numbers_per_example(task)
-    fits = FLOAT_BYTES * longest * example * len(task.shards) <= MEMORY_BUDGET
+    memory, _ = budgets(task.validation.targets.device)
+    fits = FLOAT_BYTES * longest * example * len(task.shards) <= memory
     weighted = any(shard.weights is not None for shard in task.shards)
     return Padded.of(task.shards) if fits and not weighted else None
 
@@ -398,7 +414,7 @@ def _padding(parts: Sequence[Sequence[int]], lengths: Sequence[int]) -> float:
 
 
 def clients_per_chunk(task: Task) -> int:
-    """How many clients of a task fit into `MEMORY_BUDGET` and `CACHE_BUDGET`, at least one."""
+    """How many clients of a task fit into the `budgets` of its device, at least one."""
     parameters = sum(value.numel() for value in task.initial.values())
     longest = max(len(shard) for shard in task.shards)
     example = _numbers_per_example(task)
@@ -409,8 +425,22 @@ def clients_per_chunk(task: Task) -> int:
         + PASSES * batch * numbers_saved(task)
     )
     largest = max(value.numel() for value in task.initial.values())
-    fit = MEMORY_BUDGET // (FLOAT_BYTES * numbers), CACHE_BUDGET // (FLOAT_BYTES * largest)
+    memory, cache = budgets(task.validation.targets.device)
+    fit = memory // (FLOAT_BYTES * numbers), cache // (FLOAT_BYTES * largest)
     return max(1, min(fit))
+
+
+def budgets(device: torch.device) -> tuple[int, int]:
+    """Bytes of a whole chunk, and of its largest entry.
+
+    On a GPU the first is `FREE_SHARE` of the memory that is free, rounded down to a power of two,
+    so that what others leave of it rarely changes a chunk; its caches count for nothing.
+    """
+    if device.type != "cuda":
+        return MEMORY_BUDGET, CACHE_BUDGET
+    free = int(torch.cuda.mem_get_info(device)[0] * FREE_SHARE)
+    whole = 2 ** max(0, free.bit_length() - 1)
+    return whole, whole
 
 
 def stackable(task: Task) -> bool:
@@ -483,13 +513,19 @@ def _means(total: Tensor, seen: Tensor) -> list[float]:
     return [value / max(count, 1.0) for value, count in pairs]
 
 
-def _announced_way(task: Task, name: str) -> Way | None:
-    """How a task is trained, with a line in the log where it is not as it was asked for."""
+def _announced_way(copies: Sequence[Task], name: str) -> Way | None:
+    """How a task is trained, with a line in the log where it is not as it was asked for.
+
+    Args:
+        copies: The task, with a model for each worker.
+        name: Of its executor.
+    """
+    task = copies[0]
     if name == "sequential":
         return None
     chain = DenseChain.of(task) if name == "dense" else None
     if chain is not None:
-        return Way(chain, clients_per_chunk(task), _rectangles(task))
+        return Way([chain] * len(copies), clients_per_chunk(task), _rectangles(task))
     if not stackable(task):
         _log.warning("task %s cannot be stacked; its clients are trained one by one", task.name)
         return None
@@ -497,4 +533,4 @@ def _announced_way(task: Task, name: str) -> Way | None:
         _log.warning(
             "task %s is not fully connected; its clients are trained as a stack", task.name
         )
-    return Way(Vectorised(task), clients_per_chunk(task), _rectangles(task))
+    return Way(list(map(Vectorised, copies)), clients_per_chunk(task), _rectangles(task))

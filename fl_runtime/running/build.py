@@ -80,6 +80,7 @@ class Parts:
         targets: Test score at which each task is finished; empty if the run does not stop there.
         client_metrics: Whether rows hold the figures of `client_metrics`.
         told: What model factories were told, by task; not known in tests without data.
+        evaluate_every: Rounds from one evaluation of the test sets to the next.
     """
 
     algorithm: Algorithm
@@ -93,6 +94,7 @@ class Parts:
     targets: Mapping[str, float] = field(default_factory=dict)
     client_metrics: bool = False
     told: Mapping[str, Told] = field(default_factory=dict)
+    evaluate_every: int = 1
 
     def recruited(self, number: int) -> Parts:
         """The same parts with the clients of that recruitment."""
@@ -146,10 +148,11 @@ def assemble(config: Config, seed: int) -> Parts:
         recruit_every=config.recruitment.every,
         timing=timing,
         availability=availability(clients.availability, num_clients),
-        executor=_executor(tasks, companions, names),
+        executor=_executor(tasks, companions, names, config.run.workers),
         targets=targets_of(config),
         client_metrics=config.run.client_metrics,
         told={task.name: each for task, each in zip(made, told, strict=True)},
+        evaluate_every=config.run.evaluate_every,
     )
 
 
@@ -196,10 +199,10 @@ def executors_of(config: Config) -> dict[str, str]:
     named = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(tasks, wanted)
     for name in named:
         choose("run.executor", name, tasks)
-    clients = _clients_per_task(config)
+    several = clients_per_task(config)
     whole = {name: str(named.get(name, "auto")) for name in tasks}
     return {
-        name: _by_shape(tasks[name], config, clients) if way == "auto" else way
+        name: _by_shape(tasks[name], config, several) if way == "auto" else way
         for name, way in whole.items()
     }
 
@@ -212,7 +215,7 @@ def with_executors(config: Config) -> Config:
     return config.model_copy(update={"run": config.run.model_copy(update={"executor": found})})
 
 
-def _by_shape(section: TaskSection, config: Config, clients_per_task: float) -> str:
+def _by_shape(section: TaskSection, config: Config, several: float) -> str:
     """The executor that `auto` stands for in a task."""
     dataset, _, model = _model(section, config, config.run.seeds[0])
     example = torch.from_numpy(as_data(dataset).inputs[:1])
@@ -223,11 +226,11 @@ def _by_shape(section: TaskSection, config: Config, clients_per_task: float) -> 
         _loss(section),
         _training(section, config.clients),
         device=config.run.device,
-        clients_per_task=clients_per_task,
+        clients_per_task=several,
     )
 
 
-def _clients_per_task(config: Config) -> float:
+def clients_per_task(config: Config) -> float:
     """Clients that train a task at a time, on average."""
     clients, kind = config.clients, _algorithm_class(config.run.algorithm)
     active = active_count(clients.num_clients, clients.fraction_train)
@@ -240,7 +243,7 @@ def _clients_per_task(config: Config) -> float:
 
 
 def _executor(
-    tasks: Sequence[Task], companions: Sequence[Task], names: Mapping[str, str]
+    tasks: Sequence[Task], companions: Sequence[Task], names: Mapping[str, str], workers: int
 ) -> Executor:
     """What trains all tasks; a companion, of which there is one per task, as its task."""
     ways = list(names.values())
@@ -249,7 +252,7 @@ def _executor(
         for some in (tasks, companions)
         for task, way in zip(some, ways, strict=False)
     }
-    return make_executor((*tasks, *companions), found)
+    return make_executor((*tasks, *companions), found, workers=workers)
 
 
 def _algorithm_class(name: str) -> type:
@@ -336,6 +339,7 @@ def _training(section: TaskSection, clients: ClientsSection) -> LocalTraining:
     key = f"task.{section.name}.optimizer"
     resolve(OPTIMIZER, section.optimizer, key=key)
     optimizer, fields = taken_apart(section.optimizer, key)
+    schedule = _schedule(section)
     try:
         return LocalTraining(
             learning_rate=section.learning_rate,
@@ -345,7 +349,7 @@ def _training(section: TaskSection, clients: ClientsSection) -> LocalTraining:
             weight_decay=section.weight_decay,
             optimizer=optimizer,
             optimizer_fields=fields,
-            schedule=_schedule(section),
+            schedule=schedule,
             clip_gradient=section.clip_gradient,
             nesterov=section.nesterov,
             persist_optimizer=section.persist_optimizer,

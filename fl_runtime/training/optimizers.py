@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -249,10 +250,13 @@ class StackedOptimizer:
         state = {
             _name(slot, key): rows[client].clone() for (slot, key), rows in self._slots.items()
         }
-        if self._settings.optimizer == "adamw":
-            steps = {key: count[client] for key, count in self._steps.items()}
-            return state | {_name("step", k): t.to("cpu", torch.float32) for k, t in steps.items()}
-        return state
+        counts = self._counts_at_the_end
+        return state | {_name("step", key): count[client] for key, count in counts.items()}
+
+    @cached_property
+    def _counts_at_the_end(self) -> dict[str, Tensor]:
+        """Steps of each client when training is over, as AdamW keeps them: brought once for all."""
+        return {key: count.to("cpu", torch.float32) for key, count in self._steps.items()}
 
     def _sgd(self, key: str, value: Tensor, slope: Tensor, moving: Tensor | None) -> None:
         """Heavy-ball or Nesterov."""
@@ -304,8 +308,9 @@ def _assign(target: Tensor, value: Tensor, moving: Tensor | None) -> None:
 
 def _step_counts(key: str, value: Tensor, kept: Sequence[Kept]) -> Tensor:
     """Steps that each client has done before, in float64."""
-    counts = [float(client.get(_name("step", key), 0.0)) for client in kept]
-    return torch.tensor(counts, dtype=torch.float64, device=value.device)
+    none = torch.zeros(())
+    counts = [client.get(_name("step", key), none) for client in kept]
+    return torch.stack([count.double() for count in counts]).to(value.device)
 
 
 def numbers_kept(settings: LocalTraining) -> int:
