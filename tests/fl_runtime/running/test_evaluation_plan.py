@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,22 @@ import torch
 
 import fl_runtime
 from fairopt import InvalidInput
+from fl_runtime.algorithms import FedAvg
 from fl_runtime.configuration.schema import Config, EarlyStopTable
 from fl_runtime.configuration.toml_files import check_config, digest
 from fl_runtime.history import History
 from fl_runtime.metrics.run_figures import final, time_to_targets
 from fl_runtime.running import experiment
 from fl_runtime.running.build import assemble
-from fl_runtime.running.evaluation_plan import EVERYTHING, Measured, evaluation_plan
+from fl_runtime.running.evaluation_plan import (
+    EVERYTHING,
+    Measured,
+    evaluation_plan,
+    reads_validation,
+)
 from fl_runtime.running.experiment import run
 from fl_runtime.running.loop import Evaluator
+from fl_runtime.running.run_folder import PICTURE
 from fl_runtime.running.run_state import RunState
 from fl_runtime.running.stopping import Patience
 from fl_runtime.training.task import Task
@@ -67,7 +75,7 @@ def test_what_is_measured_is_what_would_have_been(keep: str, algorithm: str) -> 
 def test_figures_about_clients_follow_and_costs_are_counted_in_every_round() -> None:
     whole, some = (rounds_of(config(every, client_metrics=True)) for every in (1, 3))
     for one, two in zip(whole, some, strict=True):
-        assert [*one, "evaluated"] == list(two)
+        assert {*one, "evaluated"} == two.keys()
         for key in ("compute", "traffic", "wine/update_variance"):
             assert one[key] == two[key]
         expected = one["macro_f1"] if two["evaluated"] else None
@@ -113,7 +121,7 @@ def test_reports_take_the_last_measured_rounds(tmp_path: Path) -> None:
     values = history.series("fed-avg", "wine/eval_acc")
     assert values.shape == (2, ROUNDS)
     assert (values[:, 3:5] == values[:, 2:3]).all()
-    assert (tmp_path / "run" / "plot.png").exists() or any((tmp_path / "run").glob("*.png"))
+    assert (tmp_path / "run" / PICTURE).exists()
     summary = (tmp_path / "run" / "summary.json").read_text()
     assert "null" not in summary.partition('"accuracy"')[2].partition("}")[0]
 
@@ -204,3 +212,13 @@ def test_numbers_of_rounds_that_are_none_are_refused(every: object) -> None:
     with pytest.raises(InvalidInput, match=r"run\.evaluate-every") as caught:
         check_config(tree)
     assert "\n" not in str(caught.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own(FedAvg):
+    """Of which nobody knows what it reads."""
+
+
+def test_an_algorithm_of_ones_own_may_read_validation_figures() -> None:
+    assert reads_validation(Own())
+    assert not reads_validation(FedAvg())
