@@ -11,6 +11,7 @@ with one line in the log.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,7 +34,7 @@ from fl_runtime.training.job_options import JobOptions
 from fl_runtime.training.local_training import Trained, at_least_float32
 from fl_runtime.training.losses import counted, loss_parts
 from fl_runtime.training.optimizers import StackedOptimizer, numbers_kept, precision_context
-from fl_runtime.training.stacks import Rows, Stack
+from fl_runtime.training.stacks import Row, Rows, Stack
 from fl_runtime.training.task import (
     FLOAT_BYTES,
     Examples,
@@ -192,14 +193,19 @@ class StackedExecutor:
             self._sequential.submit(jobs)
             return self._sequential.poll()
         cut = chunks(self._lengths(self._crew.tasks[0][str(name)], jobs), way.size)
+        rows = _room(jobs).split()
+        ends = list(itertools.accumulate(map(len, cut)))
+        places = [rows[end - len(chunk) : end] for chunk, end in zip(cut, ends, strict=True)]
 
-        def train(number: int, chunk: Sequence[int]) -> list[Update]:
+        def train(number: int, part: tuple[Sequence[int], Sequence[Row]]) -> list[Update]:
+            chunk, place = part
             task, mine = self._crew.tasks[number][str(name)], [jobs[index] for index in chunk]
-            return train_stack(task, mine, way.whole, way.kernels[number])
+            return train_stack(task, mine, way.whole, way.kernels[number], place)
 
         done: dict[int, Update] = {}
+        parts = list(zip(cut, places, strict=True))
         with attention_as_products():
-            for chunk, updates in zip(cut, self._crew.map(train, cut), strict=True):
+            for chunk, updates in zip(cut, self._crew.map(train, parts), strict=True):
                 done.update(zip(chunk, updates, strict=True))
         return [done[index] for index in range(len(jobs))]
 
@@ -230,7 +236,11 @@ def attention_as_products() -> AbstractContextManager[None]:
 
 
 def train_stack(
-    task: Task, jobs: Sequence[Job], whole: Padded | None = None, kernel: Kernel | None = None
+    task: Task,
+    jobs: Sequence[Job],
+    whole: Padded | None = None,
+    kernel: Kernel | None = None,
+    place: Sequence[Row] | None = None,
 ) -> list[Update]:
     r"""Local training of several clients of one task at once.
 
@@ -249,6 +259,7 @@ def train_stack(
         whole: All shards of the task as rectangles, if they are at hand.
         kernel: What steps are made with; `Vectorised` by default, which for models with attention
             needs `attention_as_products`.
+        place: Consecutive rows of a stack that take the differences; one of their own by default.
 
     Returns:
         One update per job, in order.
@@ -288,16 +299,31 @@ def train_stack(
         metrics["start_loss"] = _losses(task, kernel, start, still, data)
     if common.measure_end:
         metrics["end_loss"] = _losses(task, kernel, now, still, data)
-    delta = {key: value - start[key] for key, value in now.items()}
-    delta |= {key: torch.zeros_like(value) for key, value in still.items()}
+    rows = _room(jobs).split() if place is None else place
+    _write_differences(rows, now, start)
     kept = optimizer.kept if settings.persist_optimizer else lambda _: {}
-    rows = Rows({key: delta[key] for key in jobs[0].payload}).split()
     steps = [settings.local_epochs * -(-count // settings.batch_size) for count in counts]
     trained = _counted(task, jobs, all_options, counts)
     return [
         _one_update(job, k, row, metrics, kept(k), trained[k], steps[k], settings)
         for k, (job, row) in enumerate(zip(jobs, rows, strict=True))
     ]
+
+
+def _room(jobs: Sequence[Job]) -> Rows:
+    """A stack for the differences of all these jobs, so that no sum over it has to copy it first.
+
+    Entries that are not trained stay zero.
+    """
+    shapes = jobs[0].payload.items()
+    return Rows({key: value.new_zeros(len(jobs), *value.shape) for key, value in shapes})
+
+
+def _write_differences(rows: Sequence[Row], now: Stack, start: Stack) -> None:
+    """Trained models minus those they began with, into consecutive rows."""
+    first, whole = rows[0].index, rows[0].rows.stack
+    for key, value in now.items():
+        torch.sub(value, start[key], out=whole[key][first : first + len(rows)])
 
 
 def _data(
