@@ -1,4 +1,4 @@
-"""Command line: ``python -m fl_runtime run|resume|compare|plot|results|list``.
+"""Command line: ``python -m fl_runtime run|resume|compare|plot|results|probe|list``.
 
 Bad input ends with one line on standard error and exit status 2; nothing is written by then. What
 stops a run later, such as a full disk or a signal, ends with the command that goes on with it.
@@ -133,6 +133,32 @@ def results(
         found = write_results(folders, out, update=update)
         totals = counts([result for experiment in found for result in experiment.results])
         typer.echo(f"{out}: " + ", ".join(f"{n} {name}" for name, n in totals.items()))
+
+
+@app.command()
+def probe(
+    config: Annotated[Path, typer.Argument(help="Configuration (TOML).")],
+    set_: Override = [],  # noqa: B006
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
+) -> None:
+    """Time a round's local training by every executor, task by task; nothing is written."""
+    with one_line_errors():
+        from fl_runtime.configuration.toml_files import read_config
+        from fl_runtime.running.experiment import torch_threads
+        from fl_runtime.running.probe import probe as timed
+
+        checked = read_config(config, set_)
+        with torch_threads(checked.run.threads), redirect_stdout(sys.stderr):
+            found = timed(checked)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    names = list(next(iter(found["tasks"].values()))["ms"])
+    table = Table("task", "clients", *(f"{name} ms" for name in names), "auto takes")
+    for task, seen in found["tasks"].items():
+        times = ("-" if ms is None else f"{ms:.1f}" for ms in seen["ms"].values())
+        table.add_row(escape(task), str(seen["clients"]), *times, seen["auto"])
+    _console(list(found["tasks"])).print(table)
 
 
 @app.command("list")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -136,9 +136,12 @@ class History:
         return rows[0] if rows else None
 
     def figures(self, arm: str, metric: str) -> list[Series]:
-        """A metric round by round, one array per seed; NaN where it is undefined."""
+        """A metric round by round, one array per seed; NaN where it is undefined.
+
+        A round whose models were not evaluated has the value of the one before.
+        """
         return [
-            np.array([row[metric] for row in self.rounds(arm, seed)], dtype=np.float64)
+            np.array(list(_carried(self.rounds(arm, seed), metric)), dtype=np.float64)
             for seed in self.seeds(arm)
         ]
 
@@ -149,6 +152,15 @@ class History:
     def keep(self, wanted: Callable[[str, int], bool]) -> History:
         """The history of the (arm, seed) pairs that are wanted."""
         return History([row for row in self.rows if wanted(row["arm"], row["seed"])])
+
+
+def _carried(rows: Sequence[Mapping[str, Any]], metric: str) -> Iterator[float | None]:
+    """A column, in which the last value stands for what was not measured."""
+    value = None
+    for row in rows:
+        if row.get("evaluated", True) or row[metric] is not None:
+            value = row[metric]
+        yield value
 
 
 def side_by_side(runs: Sequence[Series]) -> Series:

@@ -6,6 +6,7 @@ error that names the nearest known one. Reading files, overrides and arms is in 
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -38,6 +39,9 @@ LARGEST_THREADS = 256
 
 LARGEST_OVER_SELECTION = 100.0
 """Selecting more clients than that per answer is a typing error."""
+
+EXECUTOR_NAMES = ("auto", "sequential", "stacked", "dense")
+"""Of `execution.registry`, and the rule that chooses one."""
 
 SHARE_SLACK = 1e-6
 """0.33 + 0.33 + 0.34 is 1 to whoever wrote it; thirds are written with six digits."""
@@ -79,6 +83,31 @@ def _table_of(word: str) -> BeforeValidator:
 
     return BeforeValidator(table)
 
+
+def _is_executor(value: object) -> object:
+    """The name of an executor, or a table of them."""
+    names = value.values() if isinstance(value, dict) and value else [value]
+    if all(name in EXECUTOR_NAMES for name in names if isinstance(name, str)) and all(
+        isinstance(name, str) for name in names
+    ):
+        return value
+    known = "', '".join(EXECUTOR_NAMES[:-1])
+    requirement = f"'{known}' or '{EXECUTOR_NAMES[-1]}', or a table of them by task"
+    raise PydanticCustomError("executor", requirement)
+
+
+def _is_device(value: str) -> str:
+    """The processor, or a GPU with or without its number."""
+    if re.fullmatch(r"cpu|cuda(:(0|[1-9][0-9]{0,2}))?", value):
+        return value
+    raise PydanticCustomError("device", "'cpu' or 'cuda', or a GPU by its number such as 'cuda:1'")
+
+
+Device = Annotated[str, AfterValidator(_is_device)]
+"""Where models train."""
+
+Executors = Annotated[Any, AfterValidator(_is_executor)]
+"""How local training is run: one way, or one for every task."""
 
 Model = Annotated[dict[str, Any], _table_of("model")]
 Law = Annotated[dict[str, Any], _table_of("distribution")]
@@ -128,9 +157,14 @@ class RunSection(Section):
         seeds: One run per seed; all arms share the seeds, which makes comparisons paired.
         num_server_rounds: Rounds, or None to go by `time_limit`.
         time_limit: Virtual time after which no new round starts.
-        device: Where models train.
-        executor: How local training is run; `auto` follows a fixed rule and is recorded resolved.
+        device: Where models train: `cpu`, `cuda`, or a GPU by its number, ``cuda:1``.
+        executor: How local training is run, or a table with a way for each task; `auto`, also for
+            tasks that it does not name, follows a fixed rule and is recorded resolved.
         threads: Intra-op threads of PyTorch; one is fastest for small models.
+        workers: Threads that train clients side by side, to the same bytes however many; refused
+            for models that draw random numbers.
+        evaluate_every: Test sets are evaluated in the first round, every so many rounds, and in the
+            last; validation sets likewise where nothing reads them (`running.evaluation_plan`).
         report_rounds: The summary averages each metric over this many last rounds.
         early_stop: End a run whose `metric` has not improved for `patience` rounds.
         stop_at_targets: A task that reaches its target is finished, and a run with it when
@@ -150,9 +184,11 @@ class RunSection(Section):
     seeds: Annotated[Listed[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)] = (0,)
     num_server_rounds: Count | None = None
     time_limit: Positive | None = None
-    device: Literal["cpu", "cuda"] = "cpu"
-    executor: Literal["auto", "sequential", "stacked"] = "auto"
+    device: Device = "cpu"
+    executor: Executors = "auto"
     threads: Annotated[int, Field(ge=1, le=LARGEST_THREADS)] = 1
+    workers: Annotated[int, Field(ge=1, le=LARGEST_THREADS)] = 1
+    evaluate_every: Count = 1
     report_rounds: Count = 1
     early_stop: EarlyStopTable | None = None
     stop_at_targets: bool = False

@@ -42,7 +42,7 @@ Tree = dict[str, Any]
 ARM_MAY_CHANGE = ("algorithm.", "recruitment.", "clients.", "server.", "run.algorithm")
 """Keys an arm may override; seeds, rounds and tasks are common, or arms could not be compared."""
 
-VERBATIM = ("versions", "inputs")
+VERBATIM = ("versions", "inputs", "executor")
 """Tables whose keys are names of other things and stay as they are."""
 
 LISTS = ("task", "arm", "claim")
@@ -198,7 +198,9 @@ def digest(config: Config) -> str:
     was extended has the fingerprint of the configuration that it began with.
     """
     off = {switch for switch in YOUNG_SWITCHES if not getattr(config.run, switch)}
-    run = {"title", "checkpoint_every", "callbacks", "keep_models", "extended_from", *off}
+    off |= {"evaluate_every"} if config.run.evaluate_every == 1 else set()
+    none = {"title", "checkpoint_every", "callbacks", "keep_models", "extended_from", "workers"}
+    run = {*none, *off}
     clients = {key for key in YOUNG_OF_CLIENTS if not getattr(config.clients, key)}
     young = {} if config.server else {"server": True}
     unset = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -11,6 +12,9 @@ import torch
 from fairopt.errors import InvalidInput
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.local_training import Trained
+
+CUBLAS_WORKSPACE = ":4096:8"
+"""One of the two settings with which cuBLAS repeats its sums (its documentation's larger one)."""
 
 
 class Executor(Protocol):
@@ -78,12 +82,39 @@ def check_device(name: str) -> torch.device:
     """The device of that name, if this machine has it.
 
     Raises:
-        InvalidInput: CUDA was asked for and there is none.
+        InvalidInput: CUDA was asked for and there is none, or none of that number.
 
     Example:
         >>> check_device("cpu")
         device(type='cpu')
     """
-    if name == "cuda" and not torch.cuda.is_available():
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
         raise InvalidInput("device", name, "cpu: this machine has no usable CUDA device")
-    return torch.device(name)
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and device.index is not None and device.index >= count:
+        raise InvalidInput("device", name, f"one of the {count} CUDA devices, cuda:{count - 1}")
+    return device
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """PyTorch with algorithms that give the same bytes again on a GPU, where it has such.
+
+    A CPU needs none of it. What has no such algorithm warns. The workspace of cuBLAS must have been
+    set before CUDA is first used; it is left as it is where the user has set it.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", CUBLAS_WORKSPACE)
+    before = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    cudnn, tuned = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warns)
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn, tuned

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
+from fl_runtime.execution.crew import Crew
 from fl_runtime.execution.executor import (
     answer,
     joint_groups,
@@ -19,15 +20,16 @@ from fl_runtime.execution.executor import (
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.job_options import JobOptions
 from fl_runtime.training.joint_training import train_jointly
-from fl_runtime.training.local_training import Client, Trained, train_locally
+from fl_runtime.training.local_training import Client, Trained, settled, train_on_device
 from fl_runtime.training.task import Task
 
 
 class SequentialExecutor:
-    """One job at a time, in the order of submission."""
+    """One job at a time, in the order of submission; with several workers as many side by side."""
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        self._tasks = {task.name: task for task in tasks}
+    def __init__(self, tasks: Sequence[Task], *, workers: int = 1) -> None:
+        self.crew = Crew(tasks, workers)
+        self._seeds = workers == 1
         self._queue: list[Job] = []
 
     def submit(self, jobs: Iterable[Job]) -> None:
@@ -37,24 +39,30 @@ class SequentialExecutor:
     def poll(self) -> list[Update]:
         """Run everything that is queued; updates come in the order of submission."""
         jobs, self._queue = self._queue, []
-        done: dict[int, Update] = {}
+        groups = joint_groups(jobs)
         with torch.random.fork_rng():
-            for group in joint_groups(jobs):
-                updates = self._run([jobs[index] for index in group])
-                done.update(zip(group, updates, strict=True))
-        return [done[index] for index in range(len(jobs))]
+            found = self.crew.map(
+                lambda number, group: self._run(number, [jobs[index] for index in group]), groups
+            )
+        done = {
+            index: trained
+            for group, several in zip(groups, found, strict=True)
+            for index, trained in zip(group, several, strict=True)
+        }
+        tasks = self.crew.tasks[0]
+        rates = [tasks[job.task].training.at(job.version).learning_rate for job in jobs]
+        trained = settled([done[index] for index in range(len(jobs))])
+        return [answer(*each) for each in zip(jobs, trained, rates, strict=True)]
 
-    def _run(self, jobs: Sequence[Job]) -> list[Update]:
+    def _run(self, number: int, jobs: Sequence[Job]) -> list[Trained]:
         """Train one client, on one task or on several jointly; errors say where they happened."""
-        tasks = [self._tasks[job.task] for job in jobs]
-        seed_torch(jobs[0].seed)
+        tasks = [self.crew.tasks[number][job.task] for job in jobs]
+        if self._seeds:  # workers have one generator in common, and models that draw nothing
+            seed_torch(jobs[0].seed)
         with placed(jobs[0]):
             if jobs[0].config.get("joint"):
-                trained = train_jointly(tasks, jobs)
-            else:
-                trained = [_train_one(tasks[0], jobs[0])]
-        rate = tasks[0].training.at(jobs[0].version).learning_rate
-        return [answer(job, one, rate) for job, one in zip(jobs, trained, strict=True)]
+                return train_jointly(tasks, jobs)
+            return [_train_one(tasks[0], jobs[0])]
 
 
 def _train_one(task: Task, job: Job) -> Trained:
@@ -66,4 +74,4 @@ def _train_one(task: Task, job: Job) -> Trained:
         job.client_state,
     )
     settings, start = task.training.at(job.version), task.complete(job.payload)
-    return train_locally(task.model, start, client, settings, task.loss)
+    return train_on_device(task.model, start, client, settings, task.loss)

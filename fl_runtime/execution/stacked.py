@@ -4,14 +4,20 @@
 models are small and clients many. Models whose state is more than parameters (batch norm), that
 draw random numbers (dropout), or that `torch.func` cannot follow are trained one by one by the
 sequential executor, with one line in the log; so are jobs that train several tasks jointly.
+
+`DenseExecutor` trains fully connected models by the kernel of `dense`, and others as above, also
+with one line in the log.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,6 +25,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fl_runtime.execution.dense import DenseChain, fusible
 from fl_runtime.execution.executor import answer
 from fl_runtime.execution.padding import Padded, Plan
 from fl_runtime.execution.sequential import SequentialExecutor
@@ -27,7 +34,7 @@ from fl_runtime.training.job_options import JobOptions
 from fl_runtime.training.local_training import Trained, at_least_float32
 from fl_runtime.training.losses import counted, loss_parts
 from fl_runtime.training.optimizers import StackedOptimizer, numbers_kept, precision_context
-from fl_runtime.training.stacks import Rows, Stack
+from fl_runtime.training.stacks import Row, Rows, Stack
 from fl_runtime.training.task import (
     FLOAT_BYTES,
     Examples,
@@ -45,6 +52,9 @@ CACHE_BUDGET = 5 * 2**20
 """Bytes of one entry of a chunk, so that what a step makes stays in the cache, and its blocks are
 not mapped afresh at every step (as glibc does above 32 MiB)."""
 
+FREE_SHARE = 0.5
+"""Of a GPU's free memory, for one chunk; what steps make besides, and evaluation, have the rest."""
+
 LARGEST_PADDING = 1.25
 """Work with padding over work without, from which on chunks are sorted by length."""
 
@@ -56,19 +66,97 @@ PASSES = 2
 
 _log = logging.getLogger(__name__)
 
-Gradient = Callable[
-    [Stack, Stack, Tensor, Tensor, Tensor, Tensor], tuple[Stack, tuple[Tensor, Tensor]]
-]
+Seen = tuple[Tensor, Tensor]
+"""(clients,) mean losses of a batch, and how much was counted."""
+
+Gradient = Callable[[Stack, Stack, Tensor, Tensor, Tensor, Tensor], tuple[Stack, Seen]]
+
+
+class Kernel(Protocol):
+    """Losses and gradients of a stack of models.
+
+    Both take the entries that are trained, those that are not, and of a batch the features, targets
+    and weights, and the mask of the examples that there are.
+    """
+
+    def losses(
+        self,
+        params: Stack,
+        still: Stack,
+        features: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        mask: Tensor,
+    ) -> Seen:
+        """Weighted mean of the loss over what is counted, for every client; and that count."""
+        ...
+
+    def slopes(
+        self,
+        params: Stack,
+        still: Stack,
+        features: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        mask: Tensor,
+    ) -> tuple[Stack, Seen]:
+        """Gradients of these losses, and the losses."""
+        ...
+
+
+class Vectorised:
+    """The kernel of every model that `torch.func` can follow."""
+
+    def __init__(self, task: Task) -> None:
+        plain = replace(task.training, precision="float32")
+        self.losses = vmap(_masked_loss(task, plain))
+        self.slopes: Gradient = vmap(
+            grad_and_value(_masked_loss(task, task.training), has_aux=True)
+        )
+
+
+@dataclass(frozen=True)
+class Way:
+    """How clients of a task are trained together.
+
+    Attributes:
+        kernels: What their steps are made with, one for each worker.
+        size: Most clients of a chunk.
+        whole: All shards of the task as rectangles, where they fit in memory.
+    """
+
+    kernels: Sequence[Kernel]
+    size: int
+    whole: Padded | None
 
 
 class StackedExecutor:
     """Groups jobs by task and trains each group as one stack, in chunks that fit in memory."""
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        self._tasks = {task.name: task for task in tasks}
-        self._sequential = SequentialExecutor(tasks)
-        self._sizes = {task.name: _announced_chunk(task) for task in tasks}
-        self._whole = {task.name: _rectangles(task) for task in tasks if self._sizes[task.name]}
+    default = "stacked"
+
+    def __init__(
+        self, tasks: Sequence[Task], ways: Mapping[str, str] | None = None, *, workers: int = 1
+    ) -> None:
+        """Prepare the shards of all tasks.
+
+        Args:
+            tasks: What jobs may be about.
+            ways: `sequential`, `stacked` or `dense` by task; that of the class for others.
+            workers: Threads that train chunks side by side, or clients where there are none.
+
+        Raises:
+            InvalidInput: There are several workers, and a model draws random numbers.
+        """
+        self._sequential = SequentialExecutor(tasks, workers=workers)
+        self._crew, named = self._sequential.crew, ways or {}
+        self._ways = {
+            task.name: _announced_way(
+                [mine[task.name] for mine in self._crew.tasks],
+                named.get(task.name, self.default),
+            )
+            for task in tasks
+        }
         self._queue: list[Job] = []
         self._told = False
 
@@ -91,23 +179,34 @@ class StackedExecutor:
     def _kind(self, job: Job) -> tuple[object, ...]:
         """Jobs of one kind can be stacked; the first entry is None for those that cannot."""
         options = JobOptions.of(job.config)
-        if options.joint or self._sizes[job.task] == 0:
+        if options.joint or self._ways[job.task] is None:
             return (None,)
         pulled = options.proximal, tuple(options.anchor)
-        rate = self._tasks[job.task].training.at(job.version).learning_rate
+        rate = self._crew.tasks[0][job.task].training.at(job.version).learning_rate
         return job.task, rate, *pulled, options.measure_start, options.measure_end
 
     def _group(self, name: object, jobs: list[Job]) -> list[Update]:
         """All jobs of one kind."""
-        if name is None:
+        way = None if name is None else self._ways[str(name)]
+        if way is None:
             self._tell(jobs)
             self._sequential.submit(jobs)
             return self._sequential.poll()
-        task, size = self._tasks[str(name)], self._sizes[str(name)]
+        cut = chunks(self._lengths(self._crew.tasks[0][str(name)], jobs), way.size)
+        rows = _room(jobs).split()
+        ends = list(itertools.accumulate(map(len, cut)))
+        places = [rows[end - len(chunk) : end] for chunk, end in zip(cut, ends, strict=True)]
+
+        def train(number: int, part: tuple[Sequence[int], Sequence[Row]]) -> list[Update]:
+            chunk, place = part
+            task, mine = self._crew.tasks[number][str(name)], [jobs[index] for index in chunk]
+            return train_stack(task, mine, way.whole, way.kernels[number], place)
+
         done: dict[int, Update] = {}
-        for chunk in chunks(self._lengths(task, jobs), size):
-            updates = train_stack(task, [jobs[index] for index in chunk], self._whole[task.name])
-            done.update(zip(chunk, updates, strict=True))
+        parts = list(zip(cut, places, strict=True))
+        with attention_as_products():
+            for chunk, updates in zip(cut, self._crew.map(train, parts), strict=True):
+                done.update(zip(chunk, updates, strict=True))
         return [done[index] for index in range(len(jobs))]
 
     def _lengths(self, task: Task, jobs: Sequence[Job]) -> list[int]:
@@ -125,7 +224,24 @@ class StackedExecutor:
             self._told = True
 
 
-def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) -> list[Update]:
+class DenseExecutor(StackedExecutor):
+    """Fully connected models by products of stacks of matrices; others as stacks."""
+
+    default = "dense"
+
+
+def attention_as_products() -> AbstractContextManager[None]:
+    """The kernel of attention that can be vectorised, for the whole process."""
+    return sdpa_kernel(SDPBackend.MATH)
+
+
+def train_stack(
+    task: Task,
+    jobs: Sequence[Job],
+    whole: Padded | None = None,
+    kernel: Kernel | None = None,
+    place: Sequence[Row] | None = None,
+) -> list[Update]:
     r"""Local training of several clients of one task at once.
 
     Problem: for each job k the same as `local_training.train_locally`, the reference
@@ -141,6 +257,9 @@ def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) ->
         jobs: At least one job of that task; all with the same step size, `proximal`, measurements,
             and entries in their anchors.
         whole: All shards of the task as rectangles, if they are at hand.
+        kernel: What steps are made with; `Vectorised` by default, which for models with attention
+            needs `attention_as_products`.
+        place: Consecutive rows of a stack that take the differences; one of their own by default.
 
     Returns:
         One update per job, in order.
@@ -155,35 +274,56 @@ def train_stack(task: Task, jobs: Sequence[Job], whole: Padded | None = None) ->
     optimizer = StackedOptimizer(settings, now, [job.client_state for job in jobs])
     common = all_options[0]
     anchor = _stacked([options.anchor for options in all_options]) if common.anchor else start
-    gradient: Gradient = vmap(grad_and_value(_masked_loss(task, settings), has_aux=True))
+    kernel = Vectorised(task) if kernel is None else kernel
+    fused = (
+        kernel if isinstance(kernel, DenseChain) and fusible(settings, common.proximal) else None
+    )
     plan = Plan.shuffled(counts, settings, [job.seed for job in jobs])
     total = torch.zeros(len(jobs), device=data.targets.device)
     seen = torch.zeros_like(total, dtype=torch.float64)
     full_steps = plan.full_steps
-    for number, (features, targets, weights, mask) in enumerate(data.steps(plan)):
-        with sdpa_kernel(SDPBackend.MATH):  # the attention kernel that can be vectorised
-            slopes, (loss, count) = gradient(now, still, features, targets, weights, mask)
+    for number, batch in enumerate(data.steps(plan)):
+        moving = None if number < full_steps else batch[-1].any(dim=1)
+        if fused is not None and moving is None:
+            loss, count = fused.descend(now, optimizer, settings, batch)
+        else:
+            slopes, (loss, count) = kernel.slopes(now, still, *batch)
+            with torch.no_grad():
+                _pull(slopes, now, anchor, common.proximal)
+                optimizer.step(now, slopes, moving)
         with torch.no_grad():
-            _pull(slopes, now, anchor, common.proximal)
-            moving = None if number < full_steps else mask.any(dim=1)
-            optimizer.step(now, slopes, moving)
             total += loss * count
             seen += count
     metrics = {"train_loss": _means(total, seen)}
     if common.measure_start:
-        metrics["start_loss"] = _losses(task, start, still, data)
+        metrics["start_loss"] = _losses(task, kernel, start, still, data)
     if common.measure_end:
-        metrics["end_loss"] = _losses(task, now, still, data)
-    delta = {key: value - start[key] for key, value in now.items()}
-    delta |= {key: torch.zeros_like(value) for key, value in still.items()}
+        metrics["end_loss"] = _losses(task, kernel, now, still, data)
+    rows = _room(jobs).split() if place is None else place
+    _write_differences(rows, now, start)
     kept = optimizer.kept if settings.persist_optimizer else lambda _: {}
-    rows = Rows({key: delta[key] for key in jobs[0].payload}).split()
     steps = [settings.local_epochs * -(-count // settings.batch_size) for count in counts]
     trained = _counted(task, jobs, all_options, counts)
     return [
         _one_update(job, k, row, metrics, kept(k), trained[k], steps[k], settings)
         for k, (job, row) in enumerate(zip(jobs, rows, strict=True))
     ]
+
+
+def _room(jobs: Sequence[Job]) -> Rows:
+    """A stack for the differences of all these jobs, so that no sum over it has to copy it first.
+
+    Entries that are not trained stay zero.
+    """
+    shapes = jobs[0].payload.items()
+    return Rows({key: value.new_zeros(len(jobs), *value.shape) for key, value in shapes})
+
+
+def _write_differences(rows: Sequence[Row], now: Stack, start: Stack) -> None:
+    """Trained models minus those they began with, into consecutive rows."""
+    first, whole = rows[0].index, rows[0].rows.stack
+    for key, value in now.items():
+        torch.sub(value, start[key], out=whole[key][first : first + len(rows)])
 
 
 def _data(
@@ -258,7 +398,8 @@ def _rectangles(task: Task) -> Padded | None:
     """All shards of a task side by side, kept from round to round where they fit in memory."""
     longest = max(len(shard) for shard in task.shards)
     example = _numbers_per_example(task)
-    fits = FLOAT_BYTES * longest * example * len(task.shards) <= MEMORY_BUDGET
+    memory, _ = budgets(task.validation.targets.device)
+    fits = FLOAT_BYTES * longest * example * len(task.shards) <= memory
     weighted = any(shard.weights is not None for shard in task.shards)
     return Padded.of(task.shards) if fits and not weighted else None
 
@@ -299,7 +440,7 @@ def _padding(parts: Sequence[Sequence[int]], lengths: Sequence[int]) -> float:
 
 
 def clients_per_chunk(task: Task) -> int:
-    """How many clients of a task fit into `MEMORY_BUDGET` and `CACHE_BUDGET`, at least one."""
+    """How many clients of a task fit into the `budgets` of its device, at least one."""
     parameters = sum(value.numel() for value in task.initial.values())
     longest = max(len(shard) for shard in task.shards)
     example = _numbers_per_example(task)
@@ -310,8 +451,22 @@ def clients_per_chunk(task: Task) -> int:
         + PASSES * batch * numbers_saved(task)
     )
     largest = max(value.numel() for value in task.initial.values())
-    fit = MEMORY_BUDGET // (FLOAT_BYTES * numbers), CACHE_BUDGET // (FLOAT_BYTES * largest)
+    memory, cache = budgets(task.validation.targets.device)
+    fit = memory // (FLOAT_BYTES * numbers), cache // (FLOAT_BYTES * largest)
     return max(1, min(fit))
+
+
+def budgets(device: torch.device) -> tuple[int, int]:
+    """Bytes of a whole chunk, and of its largest entry.
+
+    On a GPU the first is `FREE_SHARE` of the memory that is free, rounded down to a power of two,
+    so that what others leave of it rarely changes a chunk; its caches count for nothing.
+    """
+    if device.type != "cuda":
+        return MEMORY_BUDGET, CACHE_BUDGET
+    free = int(torch.cuda.mem_get_info(device)[0] * FREE_SHARE)
+    whole = 2 ** max(0, free.bit_length() - 1)
+    return whole, whole
 
 
 def stackable(task: Task) -> bool:
@@ -327,7 +482,8 @@ def stackable(task: Task) -> bool:
     probe = Job(task.name, 0, version=0, sent_at=0.0, payload=task.initial, seed=0)
     try:
         settings = replace(task.training, local_epochs=1)
-        train_stack(replace(task, shards=(one,), training=settings), [probe, probe])
+        with attention_as_products():
+            train_stack(replace(task, shards=(one,), training=settings), [probe, probe])
     except (RuntimeError, ValueError, TypeError, NotImplementedError):
         return False
     return True
@@ -363,17 +519,15 @@ def _masked_loss(
     return loss
 
 
-def _losses(task: Task, params: Stack, still: Stack, data: Padded) -> list[float]:
+def _losses(task: Task, kernel: Kernel, params: Stack, still: Stack, data: Padded) -> list[float]:
     """Mean loss of every client's model on its examples, in batches, unweighted."""
     task.model.eval()
-    plain = replace(task.training, precision="float32")
-    loss = vmap(_masked_loss(task, plain))
-    plan = Plan.in_order(data.sizes(), plain.batch_size)
+    plan = Plan.in_order(data.sizes(), task.training.batch_size)
     total = torch.zeros(len(data.rows), device=data.targets.device)
     seen = torch.zeros_like(total, dtype=torch.float64)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+    with torch.no_grad():
         for features, targets, _, mask in data.steps(plan):
-            value, count = loss(params, still, features, targets, mask, mask)
+            value, count = kernel.losses(params, still, features, targets, mask, mask)
             total += value * count
             seen += count
     return _means(total, seen)
@@ -385,9 +539,24 @@ def _means(total: Tensor, seen: Tensor) -> list[float]:
     return [value / max(count, 1.0) for value, count in pairs]
 
 
-def _announced_chunk(task: Task) -> int:
-    """Clients per chunk, 0 with a line in the log where a task cannot be stacked."""
-    if stackable(task):
-        return clients_per_chunk(task)
-    _log.warning("task %s cannot be stacked; its clients are trained one by one", task.name)
-    return 0
+def _announced_way(copies: Sequence[Task], name: str) -> Way | None:
+    """How a task is trained, with a line in the log where it is not as it was asked for.
+
+    Args:
+        copies: The task, with a model for each worker.
+        name: Of its executor.
+    """
+    task = copies[0]
+    if name == "sequential":
+        return None
+    chain = DenseChain.of(task) if name == "dense" else None
+    if chain is not None:
+        return Way([chain] * len(copies), clients_per_chunk(task), _rectangles(task))
+    if not stackable(task):
+        _log.warning("task %s cannot be stacked; its clients are trained one by one", task.name)
+        return None
+    if name == "dense":
+        _log.warning(
+            "task %s is not fully connected; its clients are trained as a stack", task.name
+        )
+    return Way(list(map(Vectorised, copies)), clients_per_chunk(task), _rectangles(task))

@@ -67,6 +67,15 @@ def client_figures(
     return {
         **_over_clients(federation, guesses),
         **_over_classes(federation.tasks, guesses),
+        **cost_figures(algorithm, federation, state, updates),
+    }
+
+
+def cost_figures(
+    algorithm: Algorithm, federation: Federation, state: ServerState, updates: Sequence[Update]
+) -> Row:
+    """The columns that need no model to be evaluated."""
+    return {
         **{
             f"{task.name}/update_variance": update_variance(
                 [update.delta for update in updates if update.task == task.name]

@@ -21,7 +21,7 @@ MEAN_TASK_CHANGE = "mean-task-change"
 DELTA_M = "delta-m"
 """The same against every task's reference instead of another arm."""
 
-NO_FIGURES = ("event", "arm", "seed", "rule", "take_up")
+NO_FIGURES = ("event", "arm", "seed", "rule", "take_up", "evaluated")
 """Entries of rows that are names or several numbers, so no claim can be about them."""
 
 CLIENT_METRICS = (

@@ -100,6 +100,8 @@ def run_figure_names(tasks: Sequence[str]) -> list[str]:
 def final(rows: Sequence[Mapping[str, Any]], name: str, last: int = 1) -> float:
     """A column averaged over the last rounds; NaN where one of them lacks it, or there is none.
 
+    Rounds whose models were not evaluated count for the columns that they have.
+
     Example:
         >>> final([{"jain": 0.1}, {"jain": 0.5}, {"jain": 1}], "jain", last=2)
         0.75
@@ -107,7 +109,7 @@ def final(rows: Sequence[Mapping[str, Any]], name: str, last: int = 1) -> float:
         >>> final([quiet, busy], "staleness_mean", last=2)
         3.0
     """
-    seen = rows[-last:]
+    seen = [row for row in rows[-last:] if row.get("evaluated", True) or row.get(name) is not None]
     values, weights = _column(seen, name), _weights(seen, name)
     if weights.any():
         values, weights = values[weights > 0.0], weights[weights > 0.0]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
@@ -24,10 +25,10 @@ from fl_runtime.algorithms import (
 from fl_runtime.algorithms.server_optimizers import SERVER_OPTIMIZER, Server, check_server
 from fl_runtime.configuration.input_hashes import check_recorded, load_recorded
 from fl_runtime.configuration.schema import ClientsSection, Config, SpeedsTable, TaskSection
-from fl_runtime.data.dataset import Dataset, as_data
+from fl_runtime.data.dataset import Data, Dataset, as_data
 from fl_runtime.data.partitions import PARTITION, Partition
 from fl_runtime.execution.executor import Executor, check_device
-from fl_runtime.execution.registry import EXECUTORS, resolve_executor
+from fl_runtime.execution.registry import by_shape, make_executor
 from fl_runtime.extensions import resolve, taken_apart
 from fl_runtime.random_streams import stream, torch_seed
 from fl_runtime.running.initial_models import take_initial
@@ -38,7 +39,7 @@ from fl_runtime.simulation.clock import Timing
 from fl_runtime.simulation.delays import DELAY, DelayModel, dealt_speeds
 from fl_runtime.training.client_sampling import CLIENT_SAMPLING, ClientSampling
 from fl_runtime.training.federation import Federation, active_count
-from fl_runtime.training.losses import loss_of
+from fl_runtime.training.losses import Loss, loss_of
 from fl_runtime.training.models import build_model
 from fl_runtime.training.optimizers import OPTIMIZER
 from fl_runtime.training.schedules import SCHEDULE, Schedule
@@ -79,6 +80,7 @@ class Parts:
         targets: Test score at which each task is finished; empty if the run does not stop there.
         client_metrics: Whether rows hold the figures of `client_metrics`.
         told: What model factories were told, by task; not known in tests without data.
+        evaluate_every: Rounds from one evaluation of the test sets to the next.
     """
 
     algorithm: Algorithm
@@ -92,6 +94,7 @@ class Parts:
     targets: Mapping[str, float] = field(default_factory=dict)
     client_metrics: bool = False
     told: Mapping[str, Told] = field(default_factory=dict)
+    evaluate_every: int = 1
 
     def recruited(self, number: int) -> Parts:
         """The same parts with the clients of that recruitment."""
@@ -108,7 +111,7 @@ def assemble(config: Config, seed: int) -> Parts:
             run began with.
     """
     device = check_device(config.run.device)
-    executor = EXECUTORS[executor_of(config)]
+    names = executors_of(config)
     algorithm = algorithm_of(config)
     clients = config.clients
     num_clients, holds = clients.num_clients, _holds(config)
@@ -145,10 +148,11 @@ def assemble(config: Config, seed: int) -> Parts:
         recruit_every=config.recruitment.every,
         timing=timing,
         availability=availability(clients.availability, num_clients),
-        executor=executor((*tasks, *companions)),
+        executor=_executor(tasks, companions, names, config.run.workers),
         targets=targets_of(config),
         client_metrics=config.run.client_metrics,
         told={task.name: each for task, each in zip(made, told, strict=True)},
+        evaluate_every=config.run.evaluate_every,
     )
 
 
@@ -185,8 +189,49 @@ def _with_server(algorithm: Algorithm, config: Config) -> Algorithm:
     return replace(algorithm, server=server) if isinstance(algorithm, Synchronous) else algorithm
 
 
-def executor_of(config: Config) -> str:
-    """The name of the executor that a configuration ends up with."""
+def executors_of(config: Config) -> dict[str, str]:
+    """The executor of every task: of that name in the configuration, or by its shape.
+
+    Raises:
+        InvalidInput: ``run.executor`` names no task, or a task of it cannot be built.
+    """
+    wanted, tasks = config.run.executor, {task.name: task for task in config.task}
+    named = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(tasks, wanted)
+    for name in named:
+        choose("run.executor", name, tasks)
+    several = clients_per_task(config)
+    whole = {name: str(named.get(name, "auto")) for name in tasks}
+    return {
+        name: _by_shape(tasks[name], config, several) if way == "auto" else way
+        for name, way in whole.items()
+    }
+
+
+def with_executors(config: Config) -> Config:
+    """The configuration that names the executors it ends up with: one, or one of each task."""
+    names = executors_of(config)
+    same = len(set(names.values())) == 1
+    found = next(iter(names.values())) if same else names
+    return config.model_copy(update={"run": config.run.model_copy(update={"executor": found})})
+
+
+def _by_shape(section: TaskSection, config: Config, several: float) -> str:
+    """The executor that `auto` stands for in a task."""
+    dataset, _, model = _model(section, config, config.run.seeds[0])
+    example = torch.from_numpy(as_data(dataset).inputs[:1])
+    floats = example.is_floating_point()
+    return by_shape(
+        model,
+        example.to(torch.get_default_dtype()) if floats else example,
+        _loss(section),
+        _training(section, config.clients),
+        device=config.run.device,
+        clients_per_task=several,
+    )
+
+
+def clients_per_task(config: Config) -> float:
+    """Clients that train a task at a time, on average."""
     clients, kind = config.clients, _algorithm_class(config.run.algorithm)
     active = active_count(clients.num_clients, clients.fraction_train)
     if issubclass(kind, ByArrival):
@@ -194,11 +239,20 @@ def executor_of(config: Config) -> str:
         counts = wanted if isinstance(wanted, list | tuple) else [wanted]
         active = sum(n for n in counts if isinstance(n, int)) or clients.num_clients
     every_task = issubclass(kind, FedAvg) and config.algorithm.get("tasks_per_client") != "one"
-    return resolve_executor(
-        config.run.executor,
-        device=config.run.device,
-        clients_per_task=active * (_holds(config).mean() if every_task else 1 / len(config.task)),
-    )
+    return active * float(_holds(config).mean() if every_task else 1 / len(config.task))
+
+
+def _executor(
+    tasks: Sequence[Task], companions: Sequence[Task], names: Mapping[str, str], workers: int
+) -> Executor:
+    """What trains all tasks; a companion, of which there is one per task, as its task."""
+    ways = list(names.values())
+    found = {
+        task.name: way
+        for some in (tasks, companions)
+        for task, way in zip(some, ways, strict=False)
+    }
+    return make_executor((*tasks, *companions), found, workers=workers)
 
 
 def _algorithm_class(name: str) -> type:
@@ -234,18 +288,7 @@ def _task(
 ) -> tuple[Task, Told]:
     """One task of the configuration, and what the factory of its model was told."""
     clients, key = config.clients, f"task.{section.name}"
-    dataset = load_recorded(section.data, config.inputs)
-    data = as_data(dataset)
-    kind = "" if isinstance(dataset, Dataset) else str(data.inputs.dtype)
-    told = Told(data.inputs.shape[1:], data.outputs, kind)
-    model = build_model(
-        section.model,
-        told.example_shape,
-        told.outputs,
-        section.hidden,
-        seed=torch_seed(seed, "initial model", section.name),
-        example=None if isinstance(dataset, Dataset) else torch.from_numpy(data.inputs[:1]),
-    )
+    dataset, told, model = _model(section, config, seed)
     take_initial(model, section, config.inputs)
     task = make_task(
         section.name,
@@ -258,7 +301,7 @@ def _task(
         validation_fraction=section.validation_fraction,
         test_fraction=section.test_fraction,
         device=device,
-        loss=loss_of(f"{key}.loss", section.loss or "cross-entropy"),
+        loss=_loss(section),
         metrics=metrics_of(f"{key}.metrics", section.metrics or (ACC,)),
         scale=section.range,
         reference=section.reference,
@@ -267,11 +310,36 @@ def _task(
     return task, told
 
 
+def _model(
+    section: TaskSection, config: Config, seed: int
+) -> tuple[Dataset | Data, Told, nn.Module]:
+    """The data of a task, what the factory of its model is told of them, and the model."""
+    dataset = load_recorded(section.data, config.inputs)
+    data = as_data(dataset)
+    kind = "" if isinstance(dataset, Dataset) else str(data.inputs.dtype)
+    told = Told(data.inputs.shape[1:], data.outputs, kind)
+    model = build_model(
+        section.model,
+        told.example_shape,
+        told.outputs,
+        section.hidden,
+        seed=torch_seed(seed, "initial model", section.name),
+        example=None if isinstance(dataset, Dataset) else torch.from_numpy(data.inputs[:1]),
+    )
+    return dataset, told, model
+
+
+def _loss(section: TaskSection) -> Loss:
+    """What a task is trained on."""
+    return loss_of(f"task.{section.name}.loss", section.loss or "cross-entropy")
+
+
 def _training(section: TaskSection, clients: ClientsSection) -> LocalTraining:
     """How clients train this task."""
     key = f"task.{section.name}.optimizer"
     resolve(OPTIMIZER, section.optimizer, key=key)
     optimizer, fields = taken_apart(section.optimizer, key)
+    schedule = _schedule(section)
     try:
         return LocalTraining(
             learning_rate=section.learning_rate,
@@ -281,7 +349,7 @@ def _training(section: TaskSection, clients: ClientsSection) -> LocalTraining:
             weight_decay=section.weight_decay,
             optimizer=optimizer,
             optimizer_fields=fields,
-            schedule=_schedule(section),
+            schedule=schedule,
             clip_gradient=section.clip_gradient,
             nesterov=section.nesterov,
             persist_optimizer=section.persist_optimizer,

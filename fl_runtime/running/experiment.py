@@ -20,8 +20,15 @@ import torch
 from fl_runtime.configuration.input_hashes import with_inputs
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, digest
+from fl_runtime.execution.executor import repeatable
 from fl_runtime.history import finite_figures, read_history
-from fl_runtime.running.build import Parts, assemble, executor_of
+from fl_runtime.running.build import Parts, assemble, with_executors
+from fl_runtime.running.evaluation_plan import (
+    EVERYTHING,
+    EvaluationPlan,
+    Measured,
+    evaluation_plan,
+)
 from fl_runtime.running.history_rows import (
     closing_row,
     recruitment_row,
@@ -29,7 +36,7 @@ from fl_runtime.running.history_rows import (
     targets_row,
 )
 from fl_runtime.running.kept_models import saved_models, with_better
-from fl_runtime.running.loop import Evaluator, one_round
+from fl_runtime.running.loop import Evaluator, measured, one_round
 from fl_runtime.running.model_files import SavedModel
 from fl_runtime.running.preflight import check_all_arms
 from fl_runtime.running.run_folder import HISTORY, RunFolder, Writer, nothing_done
@@ -37,6 +44,10 @@ from fl_runtime.running.run_state import RunState
 from fl_runtime.running.stopping import early_stop_of, is_over
 from fl_runtime.running.trained_models import Models, Result
 from fl_runtime.training.task import Evaluation
+
+RUIN_SAMPLE = 256
+"""Validation examples by which a ruined model is found where nothing reads validation figures: one
+that has overflowed gives no finite loss on any."""
 
 Kind = Literal["recruitment", "round", "incident", "stop", "account"]
 
@@ -126,9 +137,8 @@ def _result(folder: Path) -> Result:
 
 def resolved(config: Config) -> Config:
     """The configuration as a run records it: `auto` replaced, paths absolute, inputs hashed."""
-    decided = {"executor": executor_of(config), "extended_from": ()}
-    run = config.run.model_copy(update=decided)
-    return with_inputs(config.model_copy(update={"run": run}))
+    run = config.run.model_copy(update={"extended_from": ()})
+    return with_executors(with_inputs(config.model_copy(update={"run": run})))
 
 
 def total_rounds(config: Config, extended: int | None = None) -> int | None:
@@ -159,7 +169,14 @@ class _Memory:
     def moment(self, config: Config, index: int) -> None:
         """There is nothing to extend in memory."""
 
-    def keep(self, index: int, digest: str, state: Mapping[str, Any], run: tuple[str, int]) -> None:
+    def keep(
+        self,
+        index: int,
+        digest: str,
+        state: Mapping[str, Any],
+        run: tuple[str, int],
+        last: Mapping[str, Any] | None = None,
+    ) -> None:
         """Memory ends with the process."""
 
     def seconds(self, row: Mapping[str, Any]) -> None:
@@ -175,7 +192,7 @@ def _execute(
     """All runs that are not finished, in order."""
     runs = [(seed, *arm) for seed in config.run.seeds for arm in arm_configs(config).items()]
     state = progress["state"]
-    with torch_threads(config.run.threads):
+    with torch_threads(config.run.threads), repeatable(torch.device(config.run.device)):
         for index in range(progress["finished"], len(runs)):
             seed, arm, arm_config = runs[index]
             recorder = _Recorder(writer, digest(config), index, arm, seed, on_event)
@@ -200,7 +217,7 @@ class _Recorder:
 
     def event(self, kind: Kind, figures: Mapping[str, Any]) -> None:
         """Append a row and announce it."""
-        row = {"event": kind, "arm": self.arm, "seed": self.seed, **finite_figures(figures)}
+        row = self._row(kind, figures)
         self.writer.row(row)
         if self.on_event:
             self.on_event(Event(kind, self.arm, self.seed, row))
@@ -211,9 +228,14 @@ class _Recorder:
         finished = self.index + (current is None)
         self.writer.checkpoint({"digest": self.digest, "finished": finished, "state": state})
 
-    def moment(self, current: RunState) -> None:
-        """Keep where this run has come to."""
-        self.writer.keep(self.index, self.digest, current.tree(), (self.arm, self.seed))
+    def moment(self, current: RunState, last: Mapping[str, Any] | None) -> None:
+        """Keep where this run has come to, with another row of its last round if one is given."""
+        row = None if last is None else self._row("round", last)
+        self.writer.keep(self.index, self.digest, current.tree(), (self.arm, self.seed), row)
+
+    def _row(self, kind: Kind, figures: Mapping[str, Any]) -> dict[str, Any]:
+        """A row of the history."""
+        return {"event": kind, "arm": self.arm, "seed": self.seed, **finite_figures(figures)}
 
     def models(self, parts: Parts, current: RunState, validation: Mapping[str, Evaluation]) -> None:
         """Write the models of a run that has ended."""
@@ -234,33 +256,47 @@ def _one_run(
     """One arm with one seed, from its start or from a saved `RunState`."""
     parts, keep = assemble(config, seed), config.run.keep_models
     rule = early_stop_of(config, parts.federation.tasks)
-    evaluator = Evaluator(parts.federation.tasks, parts.federation.companions)
+    plan = evaluation_plan(config, parts.algorithm, rule)
+    evaluator = Evaluator(
+        parts.federation.tasks,
+        parts.federation.companions,
+        sample=None if plan.validates or plan.every == 1 else RUIN_SAMPLE,
+    )
     first = parts.algorithm.init(parts.federation, seed)
-    current = RunState(first)
+    current, as_if = RunState(first), None
     if saved is not None:
         current = RunState.from_tree(saved, type(first), torch.device(config.run.device))
         parts = _recruited_before(parts, current.state.server_round)
-    while not is_over(config, current.state.server_round, current.now, due=current.is_due):
+    while not _is_last(config, current):
         if current.patience.is_out(rule) or parts.targets.keys() <= set(current.finished) != set():
             break
         began = time.perf_counter()
-        before = current.state.server_round
+        before, patience = current.state.server_round, current.patience
         parts = _recruited_now(parts, before, recorder)
-        current, stats, row = one_round(parts, current, evaluator, config.run.time_limit)
-        current = replace(current, patience=current.patience.after(row, rule))
+        wish = _Wish(config, plan, current)
+        current, stats, row = one_round(parts, current, evaluator, config.run.time_limit, wish)
+        current = replace(current, patience=patience.after(row, rule))
+        if current.patience.is_out(rule) and not row.get("evaluated", True):
+            current, row = measured(parts, wish.stepped, stats, evaluator, EVERYTHING)
+            current = replace(current, patience=patience.after(row, rule))
         if keep == "last+best" and current.best is not None:
             seen = evaluator.validation(current.state, parts.federation.eligible)
             current = replace(current, best=with_better(current.best, parts, current.state, seen))
         for failure in stats.failures:
             recorder.event("incident", failure.row(before))
         recorder.event("round", row)
-        if current.state.server_round % config.run.checkpoint_every == 0:
+        if wish.forced:
+            usual = plan.at(current.state.server_round)
+            state, other = measured(parts, wish.stepped, stats, evaluator, usual)
+            state = replace(state, patience=patience.after(other, rule), best=current.best)
+            as_if = state, other
+        elif current.state.server_round % config.run.checkpoint_every == 0:
             recorder.checkpoint(current)
         recorder.seconds(current.state.server_round, time.perf_counter() - began)
     if keep != "none":
         seen = evaluator.validation(current.state, parts.federation.eligible)
         recorder.models(parts, current, seen)
-        recorder.moment(current)
+        recorder.moment(*(as_if or (current, None)))
     if rule is not None and current.patience.is_out(rule):
         recorder.event("stop", stop_row(current, rule))
     elif parts.targets:
@@ -269,6 +305,31 @@ def _one_run(
     if account is not None:
         recorder.event("account", account)
     recorder.checkpoint(None)
+
+
+def _is_last(config: Config, current: RunState) -> bool:
+    """Whether a run ends here by its rounds or its time."""
+    return is_over(config, current.state.server_round, current.now, due=current.is_due)
+
+
+class _Wish:
+    """What is evaluated after a round; everything after the last.
+
+    Attributes:
+        stepped: The state that the round led to, before any evaluation.
+        forced: Whether that is evaluated only because it is the last, which an extension changes.
+    """
+
+    def __init__(self, config: Config, plan: EvaluationPlan, current: RunState) -> None:
+        self._config, self._plan = config, plan
+        self.stepped, self.forced = current, False
+
+    def __call__(self, current: RunState) -> Measured:
+        """By the state that the round leads to."""
+        usual = self._plan.at(current.state.server_round)
+        self.stepped = current
+        self.forced = usual != EVERYTHING and _is_last(self._config, current)
+        return EVERYTHING if self.forced else usual
 
 
 def _recruited_before(parts: Parts, server_round: int) -> Parts:

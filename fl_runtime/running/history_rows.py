@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fl_runtime.configuration.schema import EarlyStopTable
-from fl_runtime.metrics.client_metrics import client_figure_names, client_figures
+from fl_runtime.metrics.client_metrics import client_figure_names, client_figures, cost_figures
 from fl_runtime.metrics.round_metrics import (
     TIME_TO_TARGETS,
     held_out_metrics,
@@ -138,7 +138,7 @@ def round_row(
     validation: Mapping[str, Evaluation],
     test: Mapping[str, Evaluation],
 ) -> Figures:
-    """The figures of a round."""
+    """The figures of a round; null where a held-out set was not evaluated."""
     return {
         "server_round": current.state.server_round,
         "virtual_time": current.now,
@@ -149,10 +149,27 @@ def round_row(
             answers_once=parts.algorithm.answers_once,
         ),
         **staleness_metrics(stats.staleness),
-        **held_out_metrics(validation, test),
-        **_wanted_client_figures(parts, current, stats),
+        **_held_out(parts, validation, test),
+        **_wanted_client_figures(parts, current, stats, measured=bool(test)),
         **current.state.figures,
+        **({"evaluated": bool(test)} if parts.evaluate_every > 1 else {}),
     }
+
+
+def _held_out(
+    parts: Parts, validation: Mapping[str, Evaluation], test: Mapping[str, Evaluation]
+) -> Figures:
+    """The figures of the held-out sets that were evaluated, in the places of all."""
+    if validation and test:
+        return dict(held_out_metrics(validation, test))
+    tasks = parts.federation.tasks
+    whole: Figures = dict.fromkeys(
+        held_out_names({task.name: tuple(task.metrics) for task in tasks})
+    )
+    for task, seen in validation.items():
+        whole |= {f"{task}/val_{name}": value for name, value in seen.figures.items()}
+        whole[f"{task}/val_loss"] = seen.loss
+    return whole
 
 
 def round_columns(parts: Parts) -> list[str]:
@@ -186,10 +203,16 @@ def _losses(parts: Parts, stats: RoundStats) -> Figures:
     }
 
 
-def _wanted_client_figures(parts: Parts, current: RunState, stats: RoundStats) -> Figures:
-    """The figures about clients, where they are wanted."""
+def _wanted_client_figures(
+    parts: Parts, current: RunState, stats: RoundStats, *, measured: bool
+) -> Figures:
+    """The figures about clients, where they are wanted; those that cost nothing in every round."""
     if not parts.client_metrics:
         return {}
+    if not measured:
+        names = client_figure_names([task.name for task in parts.federation.tasks])
+        known = cost_figures(parts.algorithm, parts.federation, current.state, stats.updates)
+        return {**dict.fromkeys(names), **known}
     return client_figures(parts.algorithm, parts.federation, current.state, stats.updates)
 
 

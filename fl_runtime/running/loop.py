@@ -7,7 +7,7 @@ ones alike. Then models are evaluated, and tasks that have reached their targets
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ import numpy as np
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.running.account import Account, in_flight
 from fl_runtime.running.build import Parts
+from fl_runtime.running.evaluation_plan import EVERYTHING, Measured
 from fl_runtime.running.history_rows import RoundStats, round_row
 from fl_runtime.running.run_state import RunState
 from fl_runtime.running.step import Held, step
@@ -47,31 +48,47 @@ class Evaluator:
     models of their own, a task is judged by theirs.
     """
 
-    def __init__(self, tasks: Sequence[Task], companions: Sequence[Task] = ()) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], companions: Sequence[Task] = (), *, sample: int | None = None
+    ) -> None:
+        """Take the tasks.
+
+        Args:
+            tasks: Those that are reported.
+            companions: Those of the algorithm.
+            sample: Examples of a validation set by which a model is found ruined; all by default.
+        """
         self._tasks = tasks
         self._companions = companions
+        self._sample = sample
         self._seen: dict[tuple[str, str, str], tuple[Params, Evaluation]] = {}
 
     def validation(self, state: ServerState, held: Held) -> dict[str, Evaluation]:
         """On the data that decisions are made by."""
         pairs = zip(self._tasks, held.T, strict=True)
-        return {t.name: self._of(t, "v", state, mine, t.validation) for t, mine in pairs}
+        return {t.name: self._of(t, "v", t.validation, state, mine) for t, mine in pairs}
 
     def test(self, state: ServerState, held: Held) -> dict[str, Evaluation]:
         """On the data that is only reported."""
         pairs = zip(self._tasks, held.T, strict=True)
-        return {t.name: self._of(t, "t", state, mine, t.test) for t, mine in pairs}
+        return {t.name: self._of(t, "t", t.test, state, mine) for t, mine in pairs}
 
     def ruined(self, state: ServerState, held: Held) -> set[str]:
         """Names of tasks and companions of which a model has no finite validation loss."""
         nobody = np.zeros(len(held), dtype=np.bool_)
-        seen = self.validation(state, held) | {
-            t.name: self._of(t, "v", state, nobody, t.validation) for t in self._companions
-        }
+        pairs = [*zip(self._tasks, held.T, strict=True), *((t, nobody) for t in self._companions)]
+        seen = {t.name: self._of(t, *self._judged_by(t), state, mine) for t, mine in pairs}
         return {name for name, one in seen.items() if not math.isfinite(one.loss)}
 
+    def _judged_by(self, task: Task) -> tuple[str, Examples]:
+        """What shows whether a model is ruined."""
+        if self._sample is None:
+            return "v", task.validation
+        whole = task.validation
+        return "s", Examples(whole.features[: self._sample], whole.targets[: self._sample])
+
     def _of(
-        self, task: Task, kind: str, state: ServerState, holders: Held, examples: Examples
+        self, task: Task, kind: str, examples: Examples, state: ServerState, holders: Held
     ) -> Evaluation:
         """The mean over the models that the task is evaluated by."""
         seen = [
@@ -93,8 +110,17 @@ class Evaluator:
         return known[1]
 
 
+def everything(current: RunState) -> Measured:
+    """All held-out sets, whatever the round."""
+    return EVERYTHING
+
+
 def one_round(
-    parts: Parts, current: RunState, evaluator: Measuring, limit: float | None = None
+    parts: Parts,
+    current: RunState,
+    evaluator: Measuring,
+    limit: float | None = None,
+    wanted: Callable[[RunState], Measured] = everything,
 ) -> tuple[RunState, RoundStats, dict[str, Any]]:
     """Steps until the algorithm has aggregated, or waited in vain.
 
@@ -108,6 +134,7 @@ def one_round(
         current: The state before the round.
         evaluator: Evaluates models.
         limit: Virtual time at which the run ends; None for no limit.
+        wanted: What is evaluated after the round, by the state that it leads to.
 
     Returns:
         The state after the round, what happened in it, and the figures of its row.
@@ -121,17 +148,27 @@ def one_round(
         in_vain = wasted >= parts.federation.num_clients or (at_limit and not current.is_due)
         if current.state.server_round == before and in_vain:
             current = replace(current, state=parts.algorithm.aggregate(current.state, []))
-    validation = evaluator.validation(current.state, parts.federation.eligible)
+    current, row = measured(parts, current, stats, evaluator, wanted(current))
+    return current, stats, row
+
+
+def measured(
+    parts: Parts, current: RunState, stats: RoundStats, evaluator: Measuring, wanted: Measured
+) -> tuple[RunState, dict[str, Any]]:
+    """The state after a round whose models have been evaluated, and the figures of its row."""
+    held = parts.federation.eligible
+    validation = evaluator.validation(current.state, held) if wanted.validation else {}
     current = replace(current, state=current.state.observe(validation))
-    test = evaluator.test(current.state, parts.federation.eligible)
+    test = evaluator.test(current.state, held) if wanted.test else {}
     row = round_row(parts, current, stats, validation, test)
     metrics = {task.name: next(iter(task.metrics.values())) for task in parts.federation.tasks}
     reached = {
         task
         for task, target in parts.targets.items()
-        if is_reached(test[task].score, target, higher=metrics[task].higher_is_better)
+        if task in test
+        and is_reached(test[task].score, target, higher=metrics[task].higher_is_better)
     }
-    return closed(parts, current, reached), stats, row
+    return closed(parts, current, reached), row
 
 
 def closed(parts: Parts, current: RunState, reached: Collection[str]) -> RunState:

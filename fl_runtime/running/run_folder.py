@@ -262,10 +262,27 @@ class Writer:
         """The last moment of an arm and seed that is to be extended."""
         return self.folder.moment(config, index)
 
-    def keep(self, index: int, digest: str, state: Mapping[str, Any], run: tuple[str, int]) -> None:
-        """Keep the last moment of an arm and seed, with the rows that have led to it."""
+    def keep(
+        self,
+        index: int,
+        digest: str,
+        state: Mapping[str, Any],
+        run: tuple[str, int],
+        last: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Keep the last moment of an arm and seed, with the rows that have led to it.
+
+        Args:
+            index: Its place among all arms and seeds.
+            digest: Of the configuration.
+            state: The tree of its `RunState`.
+            run: Its arm and seed.
+            last: The last row of a run that goes on, if it is another one than that written.
+        """
         self.history.seek(0)
         rows = rows_of(self.history.read(), *run)
+        if last is not None:
+            rows = rows[: rows[:-1].rfind(b"\n") + 1] + encode_row(last)
         write_moment(self.folder.path / CHECKPOINT.parent, Moment(index, digest, state, rows))
 
     def checkpoint(self, record: Mapping[str, Any]) -> None:

@@ -34,7 +34,7 @@ from fl_runtime.running.run_state import RunState
 from fl_runtime.simulation.clock import PendingJob
 from fl_runtime.simulation.sync_policies import Arrivals
 from fl_runtime.training.federation import Federation
-from fl_runtime.training.job import Update
+from fl_runtime.training.job import Update, are_finite
 
 Held = NDArray[np.bool_]
 """(num_clients, num_tasks), who holds what."""
@@ -91,8 +91,9 @@ def _aggregate_sound(
     """
     algorithm, over = parts.algorithm, arrivals.over
     accepted = [update for update in updates if algorithm.accepts(state, update)]
-    rejected = [(NOT_FINITE, update) for update in accepted if not update.is_finite]
-    sound = [update for update in accepted if update.is_finite]
+    pairs = list(zip(accepted, are_finite(accepted), strict=True))
+    rejected = [(NOT_FINITE, update) for update, finite in pairs if not finite]
+    sound = [update for update, finite in pairs if finite]
     for _ in range(len(parts.federation.tasks) + 1):  # leaving out one task may break another
         after = algorithm.aggregate(state, sound) if sound or over else state
         broken = judge.ruined(after, parts.federation.eligible)

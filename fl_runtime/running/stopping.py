@@ -32,6 +32,8 @@ class Patience:
     def after(self, row: Mapping[str, Any], rule: EarlyStopTable | None) -> Patience:
         """What is remembered after a round; a figure that is not finite is no improvement.
 
+        A round in which the figure was not measured is waited for, too, but does not end a run.
+
         Example:
             >>> rule = EarlyStopTable(metric="min_task_acc", patience=2)
             >>> Patience(0.5, 1).after({"min_task_acc": 0.5}, rule)
@@ -40,6 +42,8 @@ class Patience:
         if rule is None:
             return self
         value = row[rule.metric]
+        if value is None and not row.get("evaluated", True):
+            return Patience(self.best, min(self.waited + 1, max(self.waited, rule.patience - 1)))
         if value is None or not math.isfinite(value):
             return Patience(self.best, self.waited + 1)
         gain = math.inf if self.best is None else value - self.best

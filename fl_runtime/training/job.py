@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +69,27 @@ class Update:
     @property
     def is_finite(self) -> bool:
         """Whether every entry of the difference is a finite number."""
-        if isinstance(self.delta, Row):
-            return self.delta.is_finite
-        return all(bool(torch.isfinite(value).all()) for value in self.delta.values())
+        return are_finite([self])[0]
+
+
+def are_finite(updates: Sequence[Update]) -> list[bool]:
+    """Whether every entry of each difference is a finite number; a device is asked once for all.
+
+    Example:
+        >>> good, bad = (Update("a", 0, 0, {"w": torch.tensor([x])}, 1) for x in (1.0, torch.nan))
+        >>> are_finite([good, bad])
+        [True, False]
+    """
+    alone = [update for update in updates if not isinstance(update.delta, Row)]
+    flags = [_finite(update.delta) for update in alone]
+    answers = iter(torch.stack(flags).tolist() if flags else [])
+    return [
+        update.delta.is_finite if isinstance(update.delta, Row) else next(answers)
+        for update in updates
+    ]
+
+
+def _finite(delta: Params) -> Tensor:
+    """Whether all numbers are finite, on their device."""
+    flags = [torch.isfinite(value).all() for value in delta.values()]
+    return torch.stack(flags).all() if flags else torch.tensor(True)

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -45,8 +46,11 @@ GUARD = 1e-6
 STATE = "optimizer"
 """First word of the names of kept optimiser state."""
 
+MOMENTUM = "momentum_buffer"
+"""What SGD remembers of an entry, as PyTorch names it."""
+
 SLOTS: Mapping[str, tuple[str, ...]] = {
-    "sgd": ("momentum_buffer",),
+    "sgd": (MOMENTUM,),
     "adamw": ("exp_avg", "exp_avg_sq"),
 }
 """Tensors per entry that an optimiser remembers, as PyTorch names them."""
@@ -169,6 +173,50 @@ def renamed(kept: Kept, names: Mapping[str, str]) -> dict[str, Tensor]:
     }
 
 
+class PlainSteps:
+    """`torch.optim.SGD` without what surrounds it: the same operations in the same order.
+
+    An optimiser is made for every job and looks after hooks, groups and scalers at every step:
+    for small models that takes longer than the step.
+    """
+
+    def __init__(
+        self, named: Mapping[str, nn.Parameter | Tensor], settings: LocalTraining, kept: Kept
+    ) -> None:
+        self._named, self._settings = named, settings
+        found = {key: kept[name] for key in named if (name := _name(MOMENTUM, key)) in kept}
+        self._speed = {key: value.clone().to(named[key].device) for key, value in found.items()}
+
+    def step(self, slopes: Mapping[str, Tensor]) -> None:
+        """One step in place, for the entries that have a gradient."""
+        settings, keys = self._settings, list(slopes)
+        values, moves = [self._named[key].detach() for key in keys], list(slopes.values())
+        if settings.weight_decay:
+            moves = list(torch._foreach_add(moves, values, alpha=settings.weight_decay))
+        if settings.momentum:
+            self._gather_speed(keys, moves)
+            speed = [self._speed[key] for key in keys]
+            ahead = torch._foreach_add(moves, speed, alpha=settings.momentum)
+            moves = list(ahead) if settings.nesterov else speed
+        if values:
+            torch._foreach_add_(values, moves, alpha=-settings.learning_rate)
+
+    def _gather_speed(self, keys: Sequence[str], slopes: Sequence[Tensor]) -> None:
+        """Decay what is remembered and add the gradients, which are the first of some entries."""
+        old = [(self._speed[k], g) for k, g in zip(keys, slopes, strict=True) if k in self._speed]
+        if old:
+            speed, fresh = map(list, zip(*old, strict=True))
+            torch._foreach_mul_(speed, self._settings.momentum)
+            torch._foreach_add_(speed, fresh)
+        for key, slope in zip(keys, slopes, strict=True):
+            if key not in self._speed:
+                self._speed[key] = slope.detach().clone()
+
+    def kept(self) -> dict[str, Tensor]:
+        """What the client keeps, as `optimizer_state` gives it."""
+        return {_name(MOMENTUM, key): value.clone() for key, value in self._speed.items()}
+
+
 class StackedOptimizer:
     """The same steps for entries with a leading client axis; clients may stand still."""
 
@@ -193,15 +241,22 @@ class StackedOptimizer:
         for key, value in now.items():
             move(key, value, slopes[key], moving)
 
+    def slot(self, what: str, key: str) -> Tensor:
+        """What is remembered of an entry, for all clients; a kernel may step on it in place."""
+        return self._slots[what, key]
+
     def kept(self, client: int) -> dict[str, Tensor]:
         """The state of one client of the stack, as `optimizer_state` would give it."""
         state = {
             _name(slot, key): rows[client].clone() for (slot, key), rows in self._slots.items()
         }
-        if self._settings.optimizer == "adamw":
-            steps = {key: count[client] for key, count in self._steps.items()}
-            return state | {_name("step", k): t.to("cpu", torch.float32) for k, t in steps.items()}
-        return state
+        counts = self._counts_at_the_end
+        return state | {_name("step", key): count[client] for key, count in counts.items()}
+
+    @cached_property
+    def _counts_at_the_end(self) -> dict[str, Tensor]:
+        """Steps of each client when training is over, as AdamW keeps them: brought once for all."""
+        return {key: count.to("cpu", torch.float32) for key, count in self._steps.items()}
 
     def _sgd(self, key: str, value: Tensor, slope: Tensor, moving: Tensor | None) -> None:
         """Heavy-ball or Nesterov."""
@@ -209,7 +264,7 @@ class StackedOptimizer:
         if settings.weight_decay:
             slope = move = slope.add(value, alpha=settings.weight_decay)
         if settings.momentum:
-            speed = self._slots["momentum_buffer", key]
+            speed = self._slots[MOMENTUM, key]
             if moving is None:
                 torch.add(slope, speed, alpha=settings.momentum, out=speed)
             else:
@@ -253,8 +308,9 @@ def _assign(target: Tensor, value: Tensor, moving: Tensor | None) -> None:
 
 def _step_counts(key: str, value: Tensor, kept: Sequence[Kept]) -> Tensor:
     """Steps that each client has done before, in float64."""
-    counts = [float(client.get(_name("step", key), 0.0)) for client in kept]
-    return torch.tensor(counts, dtype=torch.float64, device=value.device)
+    none = torch.zeros(())
+    counts = [client.get(_name("step", key), none) for client in kept]
+    return torch.stack([count.double() for count in counts]).to(value.device)
 
 
 def numbers_kept(settings: LocalTraining) -> int:

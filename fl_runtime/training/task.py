@@ -117,6 +117,8 @@ class Shards(tuple[Examples, ...]):
         parts = (torch.split(part, list(sizes)) for part in (whole.features, whole.targets))
         found = cls(map(Examples, *parts))
         found.whole = whole
+        for shard in found if whole.complete else ():
+            shard.__dict__["complete"] = True  # what is true of the whole need not be asked again
         return found
 
 
@@ -553,6 +555,8 @@ def _tensor(values: NDArray[Any], device: torch.device | str) -> Tensor:
     """An array on the device."""
     found = torch.from_numpy(values)
     kind = torch.get_default_dtype() if found.is_floating_point() else found.dtype
+    if torch.device(device).type == "cuda":
+        return found.to(kind).pin_memory().to(device, non_blocking=True)
     return found.to(device, kind)
 
 

@@ -82,10 +82,11 @@ def config(overrides: dict[str, Any], executor: str, rounds: int, **task: Any) -
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_stacked_and_sequential_agree_after_one_round(variant: str) -> None:
+@pytest.mark.parametrize("executor", ["stacked", "dense"])
+def test_executors_agree_after_one_round(variant: str, executor: str) -> None:
     one, two = (
         run(config(VARIANTS[variant], executor, 1)).rows[-2]
-        for executor in ("sequential", "stacked")
+        for executor in ("sequential", executor)
     )
     assert one.keys() == two.keys()
     for key, value in one.items():
@@ -114,7 +115,7 @@ def test_kept_optimizer_state_changes_the_second_round_alone(algorithm: str) -> 
     assert kept[3] != fresh[3]
 
 
-@pytest.mark.parametrize("executor", ["sequential", "stacked"])
+@pytest.mark.parametrize("executor", ["sequential", "stacked", "dense"])
 def test_kept_adamw_state_survives_a_stop(executor: str, tmp_path: Path) -> None:
     adamw = {"optimizer": "adamw", "learning_rate": 0.01, "persist_optimizer": True}
     settings = config({"run.algorithm": "fed-prox"}, executor, 3, **adamw)

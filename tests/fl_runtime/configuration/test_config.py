@@ -170,7 +170,7 @@ def changed(section: str, key: str, value: Any) -> dict[str, Any]:
         ("run", "seeds", [1, 1], "seeds that differ"),
         ("run", "seeds", [-1], "greater than or equal to 0"),
         ("run", "device", "tpu", "'cpu' or 'cuda'"),
-        ("run", "executor", "flower", "'auto', 'sequential' or 'stacked'"),
+        ("run", "executor", "flower", "'auto', 'sequential', 'stacked' or 'dense'"),
         ("task", "data", "digit", "did you mean digits?"),
         ("task", "model", "mpl", "did you mean mlp?"),
         ("task", "name", "iris", "tasks with different names"),

@@ -1,4 +1,4 @@
-"""Every kind of task is trained alike by both executors, on ragged shards with missing targets."""
+"""Every kind of task is trained alike by all executors, on ragged shards with missing targets."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import torch
 
 from fl_runtime.execution import stacked
 from fl_runtime.execution.sequential import SequentialExecutor
-from fl_runtime.execution.stacked import StackedExecutor, stackable
+from fl_runtime.execution.stacked import DenseExecutor, StackedExecutor, stackable
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.task import Examples, LocalTraining, Task
 from tests.fl_runtime.eight_tasks import KINDS, small_task
@@ -32,14 +32,16 @@ def both(task: Task, **options: object) -> list[list[Update]]:
         for k in range(len(task.shards))
     ]
     found = []
-    for executor in (SequentialExecutor([task]), StackedExecutor([task])):
+    for kind in (SequentialExecutor, StackedExecutor, DenseExecutor):
+        executor = kind([task])
         executor.submit(jobs)
         found.append(executor.poll())
     return found
 
 
-def assert_agree(one: list[Update], two: list[Update]) -> None:
-    for first, second in zip(one, two, strict=True):
+def assert_agree(one: list[Update], *others: list[Update]) -> None:
+    pairs = [pair for two in others for pair in zip(one, two, strict=True)]
+    for first, second in pairs:
         assert first.num_examples == second.num_examples
         assert first.metrics == pytest.approx(second.metrics, rel=AGREEMENT, abs=AGREEMENT)
         for key, value in first.delta.items():
@@ -48,7 +50,7 @@ def assert_agree(one: list[Update], two: list[Update]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_both_executors_agree(kind: str) -> None:
+def test_all_executors_agree(kind: str) -> None:
     task = ragged(kind)
     assert stackable(task)
     assert_agree(*both(task, measure_start=True, measure_end=True))

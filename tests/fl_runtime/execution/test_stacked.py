@@ -1,4 +1,4 @@
-"""The stacked executor gives what the sequential one gives."""
+"""The stacked executor, and the kernel of dense models, give what the sequential one gives."""
 
 import logging
 from dataclasses import replace
@@ -15,7 +15,12 @@ from fl_runtime.data.registry import load_dataset
 from fl_runtime.execution import stacked
 from fl_runtime.execution.executor import joint_groups
 from fl_runtime.execution.sequential import SequentialExecutor
-from fl_runtime.execution.stacked import StackedExecutor, clients_per_chunk, stackable
+from fl_runtime.execution.stacked import (
+    DenseExecutor,
+    StackedExecutor,
+    clients_per_chunk,
+    stackable,
+)
 from fl_runtime.running.experiment import run
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.models import build_model
@@ -56,9 +61,14 @@ def jobs_of(task: Task, clients: list[int], spread: float = 0.0) -> list[Job]:
     ]
 
 
-def both(task: Task, jobs: list[Job]) -> tuple[list[Update], list[Update]]:
+FAST = pytest.mark.parametrize("fast", [StackedExecutor, DenseExecutor])
+
+
+def both(
+    task: Task, jobs: list[Job], fast: type[StackedExecutor] = StackedExecutor
+) -> tuple[list[Update], list[Update]]:
     found = []
-    for executor in (SequentialExecutor([task]), StackedExecutor([task])):
+    for executor in (SequentialExecutor([task]), fast([task])):
         executor.submit(jobs)
         found.append(executor.poll())
     return found[0], found[1]
@@ -74,20 +84,24 @@ def assert_same(first: list[Update], second: list[Update], atol: float = ONE_ROU
             torch.testing.assert_close(two.delta[key], one.delta[key], rtol=0, atol=atol)
 
 
+@FAST
 @pytest.mark.parametrize(
     ("model", "hidden"), [("linear", []), ("mlp", [12]), ("cnn", [8]), ("transformer", [])]
 )
-def test_ragged_clients_agree_with_sequential_training(model: str, hidden: list[int]) -> None:
+def test_ragged_clients_agree_with_sequential_training(
+    model: str, hidden: list[int], fast: type[StackedExecutor]
+) -> None:
     task = ragged_task(model, hidden, LocalTraining(0.05, 2, 8))
     assert stackable(task)
-    assert_same(*both(task, jobs_of(task, [3, 0, 6, 6, 1])))
+    assert_same(*both(task, jobs_of(task, [3, 0, 6, 6, 1]), fast))
 
 
+@FAST
 @pytest.mark.parametrize("batch_size", [1, 5, 1000])
-def test_momentum_decay_and_other_payloads(batch_size: int) -> None:
+def test_momentum_decay_and_other_payloads(batch_size: int, fast: type[StackedExecutor]) -> None:
     settings = LocalTraining(0.02, 3, batch_size, momentum=0.9, weight_decay=0.01)
     task = ragged_task("mlp", [6], settings)
-    assert_same(*both(task, jobs_of(task, list(range(7)), spread=0.1)))
+    assert_same(*both(task, jobs_of(task, list(range(7)), spread=0.1), fast))
 
 
 @pytest.mark.parametrize(
@@ -99,13 +113,14 @@ def test_momentum_decay_and_other_payloads(batch_size: int) -> None:
     ids=["nesterov", "adamw"],
 )
 @pytest.mark.parametrize("proximal", [0.0, 0.5])
+@FAST
 def test_every_optimizer_agrees_with_sequential_training(
-    settings: LocalTraining, proximal: float
+    settings: LocalTraining, proximal: float, fast: type[StackedExecutor]
 ) -> None:
     task = ragged_task("mlp", [6], settings)
     options = {"proximal": proximal, "measure_start": True, "measure_end": True}
     jobs = [replace(job, config=options) for job in jobs_of(task, list(range(7)), spread=0.1)]
-    first, second = both(task, jobs)
+    first, second = both(task, jobs, fast)
     # AdamW moves an entry by about a step even where its gradient is mere rounding.
     step = 0.01 * settings.learning_rate if settings.optimizer == "adamw" else 0.0
     assert_same(first, second, atol=max(ONE_ROUND, step))
@@ -134,10 +149,13 @@ def test_a_wrong_step_is_noticed() -> None:
     ],
     ids=["momentum", "adamw"],
 )
-def test_kept_state_agrees_with_sequential_training_over_two_jobs(settings: LocalTraining) -> None:
+@FAST
+def test_kept_state_agrees_with_sequential_training_over_two_jobs(
+    settings: LocalTraining, fast: type[StackedExecutor]
+) -> None:
     task = ragged_task("mlp", [6], settings)
     jobs = jobs_of(task, [0, 3, 6])
-    once, stacked_once = both(task, jobs)
+    once, stacked_once = both(task, jobs, fast)
     kept = [u.client_state for u in once]
     for one, two in zip(kept, (u.client_state for u in stacked_once), strict=True):
         assert one.keys() == two.keys()
@@ -147,10 +165,13 @@ def test_kept_state_agrees_with_sequential_training_over_two_jobs(settings: Loca
         replace(job, client_state=state, seed=5 + k)
         for k, (job, state) in enumerate(zip(jobs, [kept[0], {}, kept[2]], strict=True))
     ]
-    assert_same(*both(task, later))
+    assert_same(*both(task, later, fast))
 
 
-def test_examples_and_weights_of_jobs_agree_with_sequential_training() -> None:
+@FAST
+def test_examples_and_weights_of_jobs_agree_with_sequential_training(
+    fast: type[StackedExecutor],
+) -> None:
     task = ragged_task("mlp", [6], LocalTraining(0.05, 2, 4))
     all_options = [
         {"examples": torch.tensor([2, 0, 2, 1, 1])},
@@ -161,7 +182,7 @@ def test_examples_and_weights_of_jobs_agree_with_sequential_training() -> None:
         replace(job, config=options)
         for job, options in zip(jobs_of(task, [0, 3, 6]), all_options, strict=True)
     ]
-    first, second = both(task, jobs)
+    first, second = both(task, jobs, fast)
     assert_same(first, second)
     assert [u.num_examples for u in first] == [5, 12, 21]
 
@@ -181,6 +202,7 @@ def test_examples_and_weights_of_jobs_agree_with_sequential_training() -> None:
     weighted=st.booleans(),
     measured=st.tuples(st.booleans(), st.booleans()),
     seed=st.integers(0, 99),
+    fast=st.sampled_from([StackedExecutor, DenseExecutor]),
 )
 def test_whatever_options_jobs_have_both_executors_agree(
     how: LocalTraining,
@@ -190,6 +212,7 @@ def test_whatever_options_jobs_have_both_executors_agree(
     weighted: bool,
     measured: tuple[bool, bool],
     seed: int,
+    fast: type[StackedExecutor],
 ) -> None:
     task, draws = ragged_task("mlp", [6], how), torch.Generator().manual_seed(seed)
     jobs = []
@@ -204,7 +227,7 @@ def test_whatever_options_jobs_have_both_executors_agree(
             count = len(task.shards[job.client])
             options["weights"] = 2.0 * torch.rand(count, generator=draws)
         jobs.append(replace(job, config=options, client_state={"notes": torch.arange(2.0)}))
-    first, second = both(task, jobs)
+    first, second = both(task, jobs, fast)
     assert_same(first, second, atol=5e-6)
     for one, two in zip(first, second, strict=True):
         assert one.metrics.keys() == two.metrics.keys()

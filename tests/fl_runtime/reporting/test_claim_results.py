@@ -163,6 +163,7 @@ EVERY_SORT: dict[str, Any] = {
         "client_metrics": True,
         "report_rounds": 2,
         "early_stop": {"patience": 3},
+        "evaluate_every": 2,
     },
     "clients": {**small.TREE["clients"], "failures": 0.4, "over_selection": 1.5},
     "recruitment": {**small.TREE["recruitment"], "every": 2},

@@ -54,10 +54,20 @@ def assert_same_models(one: Path, other: Path) -> None:
         (small.tree(), {}),
         (small.tree(), {"checkpoint_every": 4}),
         (small.tree(), {"early_stop": {"metric": "min_task_acc", "patience": 2}}),
+        (small.tree(), {"evaluate_every": 2}),
+        (small.tree(), {"evaluate_every": 3, "early_stop": {"patience": 2}}),
         (FLYING, {}),
         ({**RECRUITED, "run": {**RECRUITED["run"], "early_stop": None}}, {}),
     ],
-    ids=["rounds", "rare checkpoints", "early stop", "flying", "recruited"],
+    ids=[
+        "rounds",
+        "rare checkpoints",
+        "early stop",
+        "every second",
+        "every third",
+        "flying",
+        "recruited",
+    ],
 )
 def test_an_extended_run_is_a_longer_run(
     tree: dict[str, Any], more: dict[str, Any], tmp_path: Path

@@ -260,7 +260,7 @@ def test_early_stop_ends_a_run_and_says_so() -> None:
     ("section", "table", "reason"),
     [
         ("run", {"num_server_rounds": 0}, "greater than or equal to 1"),
-        ("run", {"executor": "flower"}, "it must be 'auto', 'sequential' or 'stacked'"),
+        ("run", {"executor": "flower"}, "it must be 'auto', 'sequential', 'stacked' or 'dense'"),
         ("run", {"early_stop": {"metric": "min_task_ac", "patience": 1}}, "min_task_acc"),
         ("run", {"early_stop": {"patience": 0}}, "run.early-stop.patience"),
         ("run", {"early_stop": {"patience": 1, "mod": "max"}}, "did you mean mode?"),

@@ -105,7 +105,7 @@ def test_joint_training_uses_every_example_of_every_task(
     assert counted == [steps, 0]
     for one, task in zip(found, tasks, strict=True):
         load_params(task.model, task.initial)
-        wanted = mean_loss(task.model, task.shards[0])
+        wanted = float(mean_loss(task.model, task.shards[0]))
         assert one.metrics["train_loss"] == pytest.approx(wanted, rel=1e-5)
 
 

@@ -2,20 +2,25 @@
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from fairopt import InvalidInput
+from fl_runtime.configuration.schema import EXECUTOR_NAMES
 from fl_runtime.execution.executor import check_device
-from fl_runtime.execution.registry import EXECUTORS, STACK_FROM, resolve_executor
+from fl_runtime.execution.registry import EXECUTORS
 from fl_runtime.execution.sequential import SequentialExecutor
 from fl_runtime.random_streams import shuffled_orders
+from fl_runtime.training import local_training
 from fl_runtime.training.job import Job
 from fl_runtime.training.job_options import JobOptions
 from fl_runtime.training.local_training import Client, train_locally
 from fl_runtime.training.models import build_model
+from fl_runtime.training.optimizers import make_optimizer
 from fl_runtime.training.task import Examples, LocalTraining, Task, float_state
 
 RNG = np.random.default_rng(5)
@@ -115,11 +120,7 @@ def test_empty_shard_is_refused_by_name() -> None:
 
 
 def test_executors_and_devices_by_name() -> None:
-    assert resolve_executor("auto", clients_per_task=STACK_FROM) == "stacked"
-    assert resolve_executor("auto", clients_per_task=STACK_FROM - 1) == "sequential"
-    assert set(EXECUTORS) == {"sequential", "stacked"}
-    with pytest.raises(InvalidInput, match="one of sequential"):
-        resolve_executor("flower")
+    assert set(EXECUTORS) == set(EXECUTOR_NAMES) - {"auto"}
     if not torch.cuda.is_available():
         with pytest.raises(InvalidInput, match="no usable CUDA device"):
             check_device("cuda")
@@ -264,3 +265,63 @@ def test_bfloat16_is_close_to_float32_and_not_equal() -> None:
         scale = float(value.abs().max())
         torch.testing.assert_close(mixed.delta[key], value, rtol=0, atol=0.05 * scale)
     assert any(not torch.equal(full.delta[key], mixed.delta[key]) for key in full.delta)
+
+
+def by_optimizer(named: Any, client: Client, start: Any, settings: LocalTraining) -> Any:
+    """What trained clients before there were steps without an optimiser."""
+    pulled_to = client.options.anchor or start, client.options.proximal
+    optimizer = make_optimizer(named, settings, client.kept)
+    return local_training._ByOptimizer(optimizer, named, settings, *pulled_to)
+
+
+class Aliased(nn.Module):
+    """Two entries with one gradient, one of another shape, and one that is never used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Parameter(torch.zeros(3))
+        self.two = nn.Parameter(torch.full((3,), 0.5))
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.unused = nn.Parameter(torch.ones(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ torch.diag(self.one + self.two) + self.bias
+
+
+@pytest.mark.parametrize("proximal", [0.0, 0.3])
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"weight_decay": 0.1},
+        {"momentum": 0.9, "persist_optimizer": True},
+        {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1, "persist_optimizer": True},
+        {"optimizer": "adamw", "weight_decay": 0.1, "persist_optimizer": True},
+        {"clip_gradient": 0.1, "momentum": 0.5, "persist_optimizer": True},
+        {"precision": "bfloat16"},
+    ],
+)
+def test_steps_without_an_optimizer_have_its_bytes(
+    how: dict[str, Any], kept: bool, proximal: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = [Aliased(), build_model("mlp", (3,), 3, [5], seed=1)]
+    examples = Examples(torch.randn(11, 3), torch.arange(11) % 3)
+    for model in models:
+        settings = LocalTraining(0.05, 2, 4, **how)
+        start = {key: value.clone() for key, value in float_state(model).items()}
+        client = Client(examples, 3, JobOptions(proximal=proximal))
+        if kept:
+            state = train_locally(model, start, client, settings).client_state
+            client = replace(client, kept=state)
+        found = []
+        for descent in (None, by_optimizer):
+            with monkeypatch.context() as patch:
+                if descent is not None:
+                    patch.setattr(local_training, "_descent", descent)
+                found.append(train_locally(model, start, client, settings))
+        lean, full = found
+        assert lean.metrics == full.metrics
+        for one, two in ((lean.delta, full.delta), (lean.client_state, full.client_state)):
+            assert one.keys() == two.keys()
+            assert all(torch.equal(one[key], two[key]) for key in one)

@@ -86,7 +86,7 @@ class Drawer:
             "algorithm": self.algorithm,
             "seeds": [int(self.rng.integers(1000))],
             "num_server_rounds": self.one(3, 4, 5, 6),
-            "executor": self.one("sequential", "stacked"),
+            "executor": self.one("sequential", "stacked", "dense"),
         }
         if self.maybe(0.15):
             run["time_limit"] = self.between(2.0, 6.0)
