@@ -47,7 +47,13 @@ Listed = Annotated[tuple[Item, ...], Strict(strict=False)]
 """A list of the file, whose items are checked strictly."""
 
 Name = Annotated[str, Field(min_length=1)]
-Label = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+LONGEST_LABEL = 60
+"""Characters of a name in tables and pictures."""
+
+Label = Annotated[
+    str, Field(min_length=1, max_length=LONGEST_LABEL, pattern=r"^[^\x00-\x1f\x7f]+$")
+]
 """What tables and pictures show: printable, of readable length."""
 
 

@@ -22,6 +22,7 @@ from fairopt.choices import choose, suggestion
 from fairopt.errors import InvalidInput
 from fl_runtime.algorithms import ALGORITHM, ALGORITHMS
 from fl_runtime.configuration.schema import (
+    LONGEST_LABEL,
     ArmSection,
     ClaimSection,
     ClientsSection,
@@ -140,12 +141,17 @@ def arm_configs(config: Config) -> dict[str, Config]:
     """
     arms = list(config.arm)
     if all(arm.overrides for arm in arms):
-        arms.insert(0, ArmSection(name=config.run.algorithm))
+        arms.insert(0, ArmSection(name=_short(config.run.algorithm)))
     names = [arm.name for arm in arms]
     if len(set(names)) < len(names):
         raise InvalidInput("arm", names, "arms with different names")
     _check_names(config, arms, dict.fromkeys(names))
     return {arm.name: _arm_config(config, arm.name, arm.overrides) for arm in arms}
+
+
+def _short(algorithm: str) -> str:
+    """The name of an algorithm as that of an arm; of a long path the object alone."""
+    return algorithm if len(algorithm) <= LONGEST_LABEL else algorithm.rpartition(":")[2]
 
 
 def _check_names(config: Config, arms: Sequence[ArmSection], names: Mapping[str, object]) -> None:

@@ -37,6 +37,9 @@ NUM_EXAMPLES = 90
 WIDTHS = (5, 4)
 """Layers before the last: enough for an encoder, a decoder and a head."""
 
+PATIENCE = 150
+"""Aggregations without a new round after which nothing more is expected."""
+
 TASKS = ("first", "second")
 LOSSES = {"dropout": 0.2, "failures": 0.1}
 
@@ -91,9 +94,17 @@ class Noted:
         return accepted
 
     def aggregate(self, state: ServerState, updates: Sequence[Update]) -> ServerState:
-        """As it is."""
+        """As it is; an algorithm that never counts a round is stopped.
+
+        Raises:
+            RuntimeError: After `PATIENCE` aggregations in one round.
+        """
         after: ServerState = self.algorithm.aggregate(state, updates)
         self.aggregations.append((state, updates, after))
+        if len(self.aggregations) > PATIENCE:
+            begun = self.aggregations[-PATIENCE][0]
+            if begun.server_round == after.server_round:
+                raise RuntimeError(f"{PATIENCE} aggregations, and still round {begun.server_round}")
         return after
 
 

@@ -21,6 +21,7 @@ from fl_runtime.algorithms import (
     Synchronous,
     SyncST,
 )
+from fl_runtime.algorithms.hooks import check_hooks
 from fl_runtime.algorithms.server_optimizers import SERVER_OPTIMIZER, Server, check_server
 from fl_runtime.configuration.input_hashes import check_recorded, load_recorded
 from fl_runtime.configuration.schema import ClientsSection, Config, SpeedsTable, TaskSection
@@ -164,13 +165,14 @@ def algorithm_of(config: Config) -> Algorithm:
     """The algorithm of one arm, with its parameters and the options of ``[server]``.
 
     Raises:
-        InvalidInput: Its name or a parameter is wrong.
+        InvalidInput: Its name or a parameter is wrong, or it overrides what nobody calls.
     """
     if "server" in config.algorithm:
         raise InvalidInput("algorithm.server", config.algorithm["server"], "a table [server]")
     algorithm: Algorithm = resolve(
         ALGORITHM, config.run.algorithm, table="algorithm", fields=config.algorithm
     )
+    check_hooks(ALGORITHM.key, config.run.algorithm, type(algorithm))
     return _with_server(algorithm, config)
 
 

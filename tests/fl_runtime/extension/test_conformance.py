@@ -207,7 +207,14 @@ class RefusesQuietly(FedAvg):
         return update.client != 5
 
 
+@dataclass(frozen=True, kw_only=True)
+class CountsNoRound(FedAvg):
+    def aggregate(self, state: Any, updates: Sequence[Update]) -> Any:
+        return state
+
+
 FAULTS: Mapping[type, str] = {
+    CountsNoRound: "runs with losses and absences",
     ChangesUpdates: "aggregation is pure",
     ChangesItsState: "dispatch is pure",
     RemembersOutside: "aggregation is pure",
