@@ -21,7 +21,7 @@ from fl_runtime.data.registry import FILE_KINDS, load_dataset
 from fl_runtime.extensions import Entry, taken_apart
 from fl_runtime.user_objects import fingerprint
 
-TASK_CHOICES = ("model", "optimizer", "schedule", "loss", "metrics")
+TASK_CHOICES = ("model", "optimizer", "schedule", "loss", "metrics", "trainer")
 """Keys of a task that may name an object of the user's; data are compared by what they hold."""
 
 

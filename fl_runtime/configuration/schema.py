@@ -195,6 +195,7 @@ class TaskSection(Section):
         schedule: How the step size changes, see `fl_runtime.training.schedules`.
         clip_gradient: Greatest length of a step's gradient.
         precision: `bfloat16` for mixed precision in local training.
+        trainer: The user's own local training, see `fl_runtime.training.trainers`.
         loss: What is trained on, see `fl_runtime.training.losses.loss_of`; cross-entropy of labels
             by default.
         metrics: What is measured, see `fl_runtime.training.scores.metric_of`; the first one is the
@@ -227,6 +228,7 @@ class TaskSection(Section):
     schedule: Choice | None = None
     clip_gradient: Positive | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
+    trainer: Choice | None = None
     loss: Choice | None = None
     metrics: Annotated[Listed[Choice], Field(min_length=1)] | None = None
     range: Annotated[Listed[End], Field(min_length=2, max_length=2)] | None = None

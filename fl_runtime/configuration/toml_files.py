@@ -55,7 +55,7 @@ YOUNG_SWITCHES = ("stop_at_targets", "client_metrics")
 YOUNG_OF_CLIENTS = ("task_sets", "sampling", "min_examples")
 """The same of ``[clients]``."""
 
-YOUNG_OF_A_TASK = ("schedule", "clip_gradient", "initial", "initial_partial", "split")
+YOUNG_OF_A_TASK = ("schedule", "clip_gradient", "initial", "initial_partial", "split", "trainer")
 """Keys of a task that early histories did not know, and which count where they are set."""
 
 YOUNG_SCORES = ("loss", "metrics", "range", "reference", "target")

@@ -13,6 +13,7 @@ from fl_runtime.conformance.parts import (
     check_delay,
     check_partition,
 )
+from fl_runtime.conformance.trainers import check_trainer
 
 __all__ = [
     "Broken",
@@ -21,4 +22,5 @@ __all__ = [
     "check_cost_law",
     "check_delay",
     "check_partition",
+    "check_trainer",
 ]

@@ -387,6 +387,8 @@ def _means(total: Tensor, seen: Tensor) -> list[float]:
 
 def _announced_chunk(task: Task) -> int:
     """Clients per chunk, 0 with a line in the log where a task cannot be stacked."""
+    if task.trainer is not None:
+        return 0
     if stackable(task):
         return clients_per_chunk(task)
     _log.warning("task %s cannot be stacked; its clients are trained one by one", task.name)

@@ -45,6 +45,7 @@ from fl_runtime.training.optimizers import OPTIMIZER
 from fl_runtime.training.schedules import SCHEDULE, Schedule
 from fl_runtime.training.scores import ACC, metrics_of
 from fl_runtime.training.task import LocalTraining, Task, make_task
+from fl_runtime.training.trainers import TRAINER, obeyed_by
 from fl_runtime.user_objects import loaded
 from fl_runtime.validation_errors import kebab
 
@@ -188,7 +189,16 @@ def _with_server(algorithm: Algorithm, config: Config) -> Algorithm:
 
 
 def executor_of(config: Config) -> str:
-    """The name of the executor that a configuration ends up with."""
+    """The name of the executor that a configuration ends up with.
+
+    Raises:
+        InvalidInput: Another one than `sequential` is wanted where a task has its own trainer.
+    """
+    if any(task.trainer is not None for task in config.task):
+        if config.run.executor not in ("auto", "sequential"):
+            requirement = "sequential or auto where a task has a trainer of its own"
+            raise InvalidInput("run.executor", config.run.executor, requirement)
+        return "sequential"
     clients, kind = config.clients, _algorithm_class(config.run.algorithm)
     active = active_count(clients.num_clients, clients.fraction_train)
     if issubclass(kind, ByArrival):
@@ -266,7 +276,16 @@ def _task(
         reference=section.reference,
         official=section.split == "official",
     )
-    return task, told
+    return _with_trainer(task, section), told
+
+
+def _with_trainer(task: Task, section: TaskSection) -> Task:
+    """The task with the user's own local training, if there is one."""
+    if section.trainer is None:
+        return task
+    trainer = resolve(TRAINER, section.trainer, key=f"task.{section.name}.trainer")
+    obeyed_by(trainer)
+    return replace(task, trainer=trainer)
 
 
 def _training(section: TaskSection, clients: ClientsSection) -> LocalTraining:
