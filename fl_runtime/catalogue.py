@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fl_runtime.algorithms import ALGORITHM
+from fl_runtime.algorithms.robust_aggregation import ROBUST_RULE
 from fl_runtime.algorithms.server_optimizers import SERVER_OPTIMIZER
 from fl_runtime.data.partitions import PARTITION, PARTITIONS
 from fl_runtime.data.registry import DATA
@@ -34,6 +35,7 @@ KINDS: Mapping[str, Kind] = {
     "schedules": SCHEDULE,
     "trainers": TRAINER,
     "server optimisers": SERVER_OPTIMIZER,
+    "robust aggregations": ROBUST_RULE,
     "partitions": PARTITION,
     "client samplings": CLIENT_SAMPLING,
     "recruitment rules": RULE,

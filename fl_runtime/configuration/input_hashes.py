@@ -85,6 +85,7 @@ def references(config: Config) -> dict[str, str]:
         chosen += [
             ("run.algorithm", arm.run.algorithm),
             ("server.optimizer", arm.server and arm.server.optimizer),
+            ("server.aggregation", arm.server and arm.server.aggregation),
             ("clients.partition", arm.clients.partition),
             ("clients.sampling", arm.clients.sampling),
             ("clients.delay.model", arm.clients.delay.get("model")),

@@ -369,9 +369,11 @@ class ServerSection(Section):
     Attributes:
         optimizer: Makes a step of their mean, see `algorithms.server_optimizers`.
         clip_update: Greatest length of an update; longer ones are shortened to it.
+        aggregation: What stands for the weighted mean, see `algorithms.robust_aggregation`.
     """
 
     optimizer: Choice | None = None
+    aggregation: Choice | None = None
     clip_update: Positive | None = None
 
 

@@ -58,6 +58,9 @@ YOUNG_OF_CLIENTS = ("task_sets", "sampling", "min_examples")
 YOUNG_OF_A_TASK = ("schedule", "clip_gradient", "initial", "initial_partial", "split", "trainer")
 """Keys of a task that early histories did not know, and which count where they are set."""
 
+YOUNG_OF_THE_SERVER = ("aggregation",)
+"""The same of ``[server]``."""
+
 YOUNG_SCORES = ("loss", "metrics", "range", "reference", "target")
 """The same, but set to zero counts as well."""
 
@@ -206,7 +209,8 @@ def digest(config: Config) -> str:
     off = {switch for switch in YOUNG_SWITCHES if not getattr(config.run, switch)}
     run = {"title", "checkpoint_every", "callbacks", "keep_models", "extended_from", *off}
     clients = {key for key in YOUNG_OF_CLIENTS if not getattr(config.clients, key)}
-    young = {} if config.server else {"server": True}
+    server: Any = {key for key in YOUNG_OF_THE_SERVER if not getattr(config.server, key, None)}
+    young = {"server": server if config.server else True}
     unset = {
         index: {key for key in YOUNG_OF_A_TASK if not getattr(task, key)}
         for index, task in enumerate(config.task)

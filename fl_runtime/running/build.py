@@ -22,6 +22,7 @@ from fl_runtime.algorithms import (
     SyncST,
 )
 from fl_runtime.algorithms.hooks import check_hooks
+from fl_runtime.algorithms.robust_aggregation import ROBUST_RULE
 from fl_runtime.algorithms.server_optimizers import SERVER_OPTIMIZER, Server, check_server
 from fl_runtime.configuration.input_hashes import check_recorded, load_recorded
 from fl_runtime.configuration.schema import ClientsSection, Config, SpeedsTable, TaskSection
@@ -183,7 +184,8 @@ def _with_server(algorithm: Algorithm, config: Config) -> Algorithm:
     if section is None:
         return algorithm
     optimizer = None if section.optimizer is None else resolve(SERVER_OPTIMIZER, section.optimizer)
-    server = Server(optimizer=optimizer, clip_update=section.clip_update)
+    rule = None if section.aggregation is None else resolve(ROBUST_RULE, section.aggregation)
+    server = Server(optimizer=optimizer, clip_update=section.clip_update, rule=rule)
     check_server(algorithm, server, Synchronous)
     return replace(algorithm, server=server) if isinstance(algorithm, Synchronous) else algorithm
 
