@@ -251,7 +251,7 @@ MUTATIONS = (
     Mutation("fl_runtime/algorithms/synchronous.py", "clients without a task count as able", "able = int((chances[federation.idle] > 0.0).any(axis=1).sum())", "able = int(federation.idle.size)"),
     Mutation("fl_runtime/algorithms/synchronous.py", "one order of examples for all rounds", "seed=torch_seed(state.seed, \"local\", state.server_round, client, seed_name)", "seed=torch_seed(state.seed, \"local\", client, seed_name)"),
     Mutation("fl_runtime/algorithms/synchronous.py", "what clients keep is lost", "after = replace(state.keep(updates), server_round=state.server_round + 1)\n        figures", "after = replace(state, server_round=state.server_round + 1)\n        figures"),
-    Mutation("fl_runtime/algorithms/sync_st.py", "the first tasks get what is left over", "order = rng.permutation(shares.size)\n    ends", "order = np.arange(shares.size)\n    ends"),
+    Mutation("fl_runtime/algorithms/sync_st.py", "the first tasks get what is left over", "order = rng.permutation(shares.size)\n    rest", "order = np.arange(shares.size)\n    rest"),
     Mutation("fl_runtime/algorithms/sync_st.py", "step length of the server dropped", "[self.server_learning_rate * share for share in super().coefficients(updates)]", "list(super().coefficients(updates))"),
     Mutation("fl_runtime/algorithms/sync_st.py", "one barrier for the first answers of any task", "return Barrier(self.first, per_task=True)", "return Barrier(self.first)"),
     Mutation("fl_runtime/algorithms/sync_st.py", "sizes by rounding down", "(low, low + 1 - shares[task]), (low + 1, shares[task] - low))", "(low, 1.0), (low + 1, 0.0))"),
