@@ -74,8 +74,11 @@ def ignored_hooks(kind: type) -> list[Ignored]:
     found = []
     for name in sorted(hooks | fields):
         owner, value = _defined(kind, name)
-        if owner not in own or not (functions := _functions(value)):
+        functions = _functions(value)
+        if owner is None or owner not in own or not functions:
             continue
+        if name in vars(owner).get("__annotations__", {}):
+            continue  # a field, whose default happens to be a function
         hidden = name in fields
         if hidden or not any(function in reached for function in functions):
             found.append(Ignored(name, _place(functions[0]), bases[0].__name__, hidden))

@@ -9,8 +9,8 @@ import torch
 
 from fl_runtime.algorithms.robust_aggregation import ROBUST_RULE, RobustRule
 from fl_runtime.conformance.broken import Broken, other_dice, tried
+from fl_runtime.conformance.given import made_of
 from fl_runtime.conformance.trees import differences, plain, tensors
-from fl_runtime.extensions import resolve
 from fl_runtime.training.task import Params
 
 ROUNDING = 1e-9
@@ -31,7 +31,7 @@ def check_aggregation(rule: str | Mapping[str, Any] | RobustRule) -> list[Broken
         >>> check_aggregation({"name": "krum", "num_byzantine": 2})
         []
     """
-    made = _made(rule)
+    made: RobustRule = made_of(ROBUST_RULE, rule)
 
     def cases() -> Iterator[list[Params]]:
         rng = torch.Generator().manual_seed(3)
@@ -88,11 +88,3 @@ def check_aggregation(rule: str | Mapping[str, Any] | RobustRule) -> list[Broken
             "equal updates give that update": equal,
         }
     )
-
-
-def _made(rule: str | Mapping[str, Any] | RobustRule) -> RobustRule:
-    """A rule as it is, or what a configuration would name so."""
-    if not isinstance(rule, str | Mapping):
-        return rule
-    found: RobustRule = resolve(ROBUST_RULE, rule if isinstance(rule, str) else dict(rule))
-    return found

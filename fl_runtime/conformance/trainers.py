@@ -8,10 +8,10 @@ from typing import Any
 
 from fl_runtime.algorithms import FedAvg
 from fl_runtime.conformance.broken import Broken, Law, other_dice, tried
+from fl_runtime.conformance.given import made_of
 from fl_runtime.conformance.stage import stage
 from fl_runtime.conformance.trees import differences, plain, tensors
 from fl_runtime.execution.sequential import SequentialExecutor
-from fl_runtime.extensions import resolve
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.task import Task
 from fl_runtime.training.trainers import TRAINER, Trainer, obeyed_by
@@ -41,7 +41,7 @@ def check_trainer(
         >>> check_trainer(plain)
         []
     """
-    made: Trainer = trainer if callable(trainer) else resolve(TRAINER, _entry(trainer))
+    made: Trainer = made_of(TRAINER, trainer)
     parts = stage(FedAvg(), None)
     whose = replace(parts.federation.tasks[0] if task is None else task, trainer=made)
     obeyed_by(made)
@@ -50,11 +50,6 @@ def check_trainer(
     state = algorithm.init(federation, 0)
     jobs = algorithm.dispatch(state, federation, 0.0)[1]
     return tried(_laws(whose, made, jobs))
-
-
-def _entry(given: str | Mapping[str, Any]) -> Any:
-    """A name, or a plain table."""
-    return given if isinstance(given, str) else dict(given)
 
 
 def _laws(task: Task, trainer: Trainer, jobs: Sequence[Job]) -> dict[str, Law]:

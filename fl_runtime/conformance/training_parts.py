@@ -11,8 +11,8 @@ import numpy as np
 
 from fl_runtime.algorithms import FedAvg
 from fl_runtime.conformance.broken import Broken, other_dice, tried
+from fl_runtime.conformance.given import made_of
 from fl_runtime.conformance.stage import NUM_CLIENTS, stage
-from fl_runtime.extensions import resolve
 from fl_runtime.training.client_sampling import CLIENT_SAMPLING, ClientSampling
 from fl_runtime.training.schedules import SCHEDULE, Schedule
 
@@ -40,7 +40,7 @@ def check_schedule(schedule: str | Mapping[str, Any] | Schedule) -> list[Broken]
         >>> check_schedule({"name": "cosine", "rounds": 100})
         []
     """
-    made: Schedule = _resolved(SCHEDULE, schedule)
+    made: Schedule = made_of(SCHEDULE, schedule)
 
     def positive() -> Iterator[str]:
         for version in range(VERSIONS):
@@ -74,7 +74,7 @@ def check_sampling(sampling: str | Mapping[str, Any] | ClientSampling) -> list[B
         >>> check_sampling({"name": "by-examples", "power": 0.5})
         []
     """
-    made: ClientSampling = _resolved(CLIENT_SAMPLING, sampling)
+    made: ClientSampling = made_of(CLIENT_SAMPLING, sampling)
 
     def weights() -> Iterator[str]:
         for table in TABLES:
@@ -117,10 +117,3 @@ def check_sampling(sampling: str | Mapping[str, Any] | ClientSampling) -> list[B
             "clients are drawn by their chances": chances,
         }
     )
-
-
-def _resolved(kind: Any, given: Any) -> Any:
-    """An object as it is, or what a configuration would name so."""
-    if isinstance(given, str | Mapping):
-        return resolve(kind, given if isinstance(given, str) else dict(given))
-    return given

@@ -107,12 +107,13 @@ def assemble(config: Config, seed: int) -> Parts:
     """Build everything for one arm and one seed.
 
     Raises:
-        InvalidInput: A name is unknown, parts do not fit together, or data are not those that the
-            run began with.
+        InvalidInput: A name is unknown, parts do not fit together, an algorithm overrides what
+            nobody calls, or data are not those that the run began with.
     """
     device = check_device(config.run.device)
     executor = EXECUTORS[executor_of(config)]
     algorithm = algorithm_of(config)
+    check_hooks(ALGORITHM.key, config.run.algorithm, type(algorithm))
     clients = config.clients
     num_clients, holds = clients.num_clients, _holds(config)
 
@@ -167,14 +168,13 @@ def algorithm_of(config: Config) -> Algorithm:
     """The algorithm of one arm, with its parameters and the options of ``[server]``.
 
     Raises:
-        InvalidInput: Its name or a parameter is wrong, or it overrides what nobody calls.
+        InvalidInput: Its name or a parameter is wrong.
     """
     if "server" in config.algorithm:
         raise InvalidInput("algorithm.server", config.algorithm["server"], "a table [server]")
     algorithm: Algorithm = resolve(
         ALGORITHM, config.run.algorithm, table="algorithm", fields=config.algorithm
     )
-    check_hooks(ALGORITHM.key, config.run.algorithm, type(algorithm))
     return _with_server(algorithm, config)
 
 

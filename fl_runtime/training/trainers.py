@@ -64,7 +64,7 @@ def train_by(
     Raises:
         InvalidInput: What it gives is no `Trained` for what it was sent.
     """
-    metrics: dict[str, float] = {}
+    metrics: dict[str, Any] = {}
     examples = client.options.selected(client.examples)
     if client.options.measure_start:
         load_params(task.model, start)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, kl_div
 
-from fl_runtime.training.local_training import Client, Trained, index_batches, train_locally
+from fl_runtime.training.local_training import Client, Trained, train_locally
 from fl_runtime.training.task import LocalTraining, Params, float_state
 
 
@@ -26,7 +26,8 @@ def distil(
     teacher = copy.deepcopy(model).eval()
     optimizer = torch.optim.SGD(model.parameters(), lr=settings.learning_rate)
     x, y, losses = client.examples.features, client.examples.targets, []
-    for batch in index_batches(len(y), settings, client.seed):
+    orders = [torch.randperm(len(y)) for _ in range(settings.local_epochs)]
+    for batch in (batch for order in orders for batch in order.split(settings.batch_size)):
         said = model(x[batch]).log_softmax(dim=1)
         with torch.no_grad():
             known = teacher(x[batch]).log_softmax(dim=1)

@@ -271,6 +271,16 @@ def test_built_in_parts_keep_their_laws() -> None:
     assert check_cost_law(own_parts.AllOne()) == []
 
 
+def test_parts_may_be_named_as_in_a_configuration() -> None:
+    assert check_partition({"name": "dirichlet", "concentration": 0.5}) == []
+    assert check_partition(f"{own_parts.__name__}:InOrder") == []
+    assert check_delay({"name": "uniform", "low": 0.5, "high": 1.5}) == []
+    assert check_availability({"name": "on-off", "on": 2.0, "off": 1.0}) == []
+    assert check_cost_law("uniform") == []
+    with pytest.raises(InvalidInput, match="did you mean pareto"):
+        check_delay("paretto")
+
+
 class Overlaps:
     def split(self, labels: Any, num_clients: int, rng: Any) -> Any:
         return tuple(np.arange(labels.size) for _ in range(num_clients))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -194,6 +194,14 @@ def test_conformance_finds_it(kind: type) -> None:
 )
 def test_what_is_called_is_not_refused(kind: type) -> None:
     assert ignored_hooks(kind) == []
+
+
+def test_a_field_may_hold_a_function() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class WithAFunction(FedBuff):
+        weighed: Callable[..., Any] = weighed
+
+    assert ignored_hooks(WithAFunction) == []
 
 
 def test_a_method_of_another_name_is_nobodys_business() -> None:
