@@ -35,8 +35,8 @@ def check_metric(
     Laws: (n, m) finite statistics; the figure is the same in any order and however a set is cut
     into batches; a function of outputs and targets, which it leaves alone; a model without an error
     is at least as good as one that knows nothing, by its direction, and has the best value of its
-    range, which nobody exceeds; who is always wrong is at the worst value or beyond; examples whose
-    targets are missing change nothing.
+    range, which nobody exceeds; who is always wrong is at the worst value or beyond (but for those
+    of all outputs at once); examples whose targets are missing change nothing.
 
     Args:
         metric: An object, a function with a direction, a name, ``package.module:object``, or a
@@ -208,7 +208,7 @@ def _reached(metric: Metric, one: Layout) -> Iterator[str]:
     plain = _figure(metric, one.outputs, one.targets)
     if sign * plain > sign * best + slack:
         yield f"{plain:g}, and the best is {best:g}"
-    if one.wrong is not None:
+    if one.wrong is not None and not _whole(metric):  # the worst ranking depends on the shares
         wrong = _figure(metric, one.wrong, one.targets)
         if sign * wrong > sign * worst + slack:
             yield f"{wrong:g} where all is wrong, and the worst is {worst:g}"
