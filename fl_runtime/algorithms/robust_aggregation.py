@@ -157,8 +157,8 @@ class MultiKrum:
         num_byzantine: f, faulty updates that it is made for.
         selected: How many are averaged; None for n - f - 2.
 
-    Guarantee: each of them is as near an honest update as Krum's, since at least n - f scores (those
-    of the honest) are at most :math:`(n - f - 2) D^2`, and fewer are averaged. So their mean is as
+    Guarantee: each of them is as near an honest update as Krum's, since at least n - f scores, those
+    of the honest, are at most :math:`(n - f - 2) D^2`, and fewer are averaged. So their mean is as
     near the convex hull of the honest ones. It commutes with shifts and factors of all updates.
 
     Source: Blanchard et al. 2017 (arXiv 1703.02757), section 7; El Mhamdi et al. 2018 (arXiv
