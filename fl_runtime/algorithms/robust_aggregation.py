@@ -157,7 +157,7 @@ class MultiKrum:
         num_byzantine: f, faulty updates that it is made for.
         selected: How many are averaged; None for n - f - 2.
 
-    Guarantee: each of them is as near an honest update as Krum's, since at least n - f scores, those
+    Guarantee: each of them is as near an honest update as Krum's, since n - f scores or more, those
     of the honest, are at most :math:`(n - f - 2) D^2`, and fewer are averaged. So their mean is as
     near the convex hull of the honest ones. It commutes with shifts and factors of all updates.
 
