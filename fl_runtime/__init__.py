@@ -15,11 +15,18 @@ from fl_runtime.algorithms import FedAvg
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import check_config, read_config
 from fl_runtime.conformance import (
+    check_aggregation,
     check_algorithm,
     check_availability,
     check_cost_law,
     check_delay,
+    check_loss,
+    check_metric,
     check_partition,
+    check_rule,
+    check_sampling,
+    check_schedule,
+    check_trainer,
 )
 from fl_runtime.history import History
 from fl_runtime.running.experiment import Event
@@ -32,12 +39,19 @@ __all__ = [
     "FedAvg",
     "History",
     "Result",
+    "check_aggregation",
     "check_algorithm",
     "check_availability",
     "check_config",
     "check_cost_law",
     "check_delay",
+    "check_loss",
+    "check_metric",
     "check_partition",
+    "check_rule",
+    "check_sampling",
+    "check_schedule",
+    "check_trainer",
     "input_units",
     "load_model",
     "read_config",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fl_runtime.algorithms import ALGORITHM
+from fl_runtime.algorithms.robust_aggregation import ROBUST_RULE
 from fl_runtime.algorithms.server_optimizers import SERVER_OPTIMIZER
 from fl_runtime.data.partitions import PARTITION, PARTITIONS
 from fl_runtime.data.registry import DATA
@@ -17,19 +18,24 @@ from fl_runtime.running.recruitment import COST_LAW, DRIFTS, RULE, RULE_NOTES
 from fl_runtime.simulation.availability import AVAILABILITY
 from fl_runtime.simulation.delays import DELAY
 from fl_runtime.training.client_sampling import CLIENT_SAMPLING
-from fl_runtime.training.losses import LOSSES
+from fl_runtime.training.losses import LOSS
 from fl_runtime.training.models import MODEL
 from fl_runtime.training.optimizers import OPTIMIZER
 from fl_runtime.training.schedules import SCHEDULE
-from fl_runtime.training.scores import METRICS
+from fl_runtime.training.scores import METRIC
+from fl_runtime.training.trainers import TRAINER
 
 KINDS: Mapping[str, Kind] = {
     "algorithms": ALGORITHM,
     "data": DATA,
     "models": MODEL,
+    "losses": LOSS,
+    "metrics": METRIC,
     "local optimisers": OPTIMIZER,
     "schedules": SCHEDULE,
+    "trainers": TRAINER,
     "server optimisers": SERVER_OPTIMIZER,
+    "robust aggregations": ROBUST_RULE,
     "partitions": PARTITION,
     "client samplings": CLIENT_SAMPLING,
     "recruitment rules": RULE,
@@ -60,14 +66,8 @@ def catalogue() -> dict[str, dict[str, str]]:
         'a random deal'
     """
     own = {title: _of_kind(kind, _NOTES.get(title, {})) for title, kind in KINDS.items()}
-    losses = _first_lines(LOSSES) | {
-        "package.module:object": "(outputs, targets) -> (n,), or sums and counts (n,)"
-    }
-    metrics = _first_lines(METRICS) | {
-        "package.module:object": "(outputs, targets) -> (n,) with higher_is_better, or a Metric"
-    }
     rest = {"cost drifts": dict(DRIFTS), "executors": _first_lines(EXECUTORS)}
-    return {**own, "losses": losses, "metrics": metrics, **rest}
+    return {**own, **rest}
 
 
 def offers(module: str) -> dict[str, dict[str, str]]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from types import MappingProxyType
 from typing import Any
@@ -29,6 +29,9 @@ from fl_runtime.validation_errors import record_from_table, unknown_key
 Entry = str | dict[str, Any]
 """What a configuration may say: a name or reference, or a table with ``name`` and fields."""
 
+Maker = Callable[[str, str, Any, Mapping[str, Any]], Any]
+"""From the key of an entry, its name, what was found there, and fields, to the object."""
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -40,6 +43,9 @@ class Kind:
         built_ins: Objects by name.
         protocol: The protocol of its objects; None where objects are functions.
         arguments: Of a function of this kind, by position.
+        maker: How an object is made of what was found, where that is not as for all kinds.
+        looks: Whether something in a module looks like one, where that is not as for all kinds.
+        words: What a user's own object is, where that is more than protocol or arguments say.
     """
 
     name: str
@@ -47,6 +53,9 @@ class Kind:
     built_ins: Mapping[str, Any]
     protocol: type | None = None
     arguments: tuple[str, ...] = ()
+    maker: Maker | None = None
+    looks: Callable[[Any], bool] | None = None
+    words: str = ""
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -59,18 +68,22 @@ class Kind:
     @property
     def wanted(self) -> str:
         """What a user's own object of this kind is."""
+        if self.words:
+            return self.words
         if self.protocol is None:
             return f"a function ({', '.join(self.arguments)})"
         return f"a dataclass with {', '.join(self.members)}"
 
     def offers(self, found: object) -> bool:
         """Whether an object of a module looks like one of this kind; nothing is called."""
+        if self.looks is not None:
+            return self.looks(found)
         record = isinstance(found, type) and is_dataclass(found)
         if self.protocol is None:
             called = inspect.isfunction(found) or (
                 isinstance(found, type) and not record and bool(self.arguments)
             )
-            return called and _begins_with(found, self.arguments)
+            return called and begins_with(found, self.arguments)
         if not record or inspect.isabstract(found) or _absent(found, self.members):
             return False
         return all(_alike(found, self.protocol, name) for name in self.members)
@@ -117,6 +130,8 @@ def resolve(
     """
     key = key or kind.key
     name, own = taken_apart(entry, key)
+    if not kind.built_ins and ":" not in name:
+        raise InvalidInput(key, name, f"package.module:object, {kind.wanted}")
     found = loaded(key, name) if ":" in name else choose(key, name, kind.built_ins)
     made = _made(kind, (key, name), found, {**fields, **own}, table or key)
     lacking = [*_absent(made, kind.members), *_not_methods(made, kind)]
@@ -148,6 +163,8 @@ def _made(
 ) -> Any:
     """The object with its fields filled in."""
     key, name = what
+    if kind.maker is not None:
+        return kind.maker(key, name, found, fields)
     if kind.protocol is None:
         return _with_keywords(kind, what, found, fields, table)
     if isinstance(found, type) and is_dataclass(found):
@@ -200,7 +217,7 @@ def _not_methods(made: object, kind: Kind) -> list[str]:
     ]
 
 
-def _begins_with(function: Any, arguments: tuple[str, ...]) -> bool:
+def begins_with(function: Any, arguments: tuple[str, ...]) -> bool:
     """Whether a function takes these arguments first, and needs no others."""
     parameters = inspect.signature(function).parameters
     needed = [key for key, each in parameters.items() if each.default is inspect.Parameter.empty]

@@ -17,9 +17,10 @@ Baselines: `one_task_per_client` (random and round-robin allocation), `personal`
 `trunk_directions` (the mean, MGDA, PCGrad, CAGrad and UPGrad on a shared trunk).
 
 What they share: `base` (the protocol and the server's state), `synchronous` and `asynchronous`
-(rounds, arrivals), `aggregation` (coefficients of updates), `server_optimizers` (steps of their
-mean), `inclusion` (the chance that an answer counts), `shared_trunk` and `one_trunk` (models with
-parts in common), `personal` (clients with models of their own).
+(rounds, arrivals), `aggregation` (coefficients of updates), `robust_aggregation` (what stands for
+their mean where some are faulty), `server_optimizers` (steps of the mean), `inclusion` (the chance
+that an answer counts), `shared_trunk` and `one_trunk` (models with parts in common), `personal`
+(clients with models of their own), `hooks` (which overrides are called).
 """
 
 from collections.abc import Mapping

@@ -17,7 +17,7 @@ for momentum.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,9 +25,11 @@ import torch
 from torch import Tensor
 
 from fairopt.errors import InvalidInput
-from fl_runtime.algorithms.aggregation import squared_length
+from fl_runtime.algorithms.aggregation import IMPORTANCE, scaled, squared_length
 from fl_runtime.algorithms.base import Memory
+from fl_runtime.algorithms.robust_aggregation import RobustRule
 from fl_runtime.extensions import Kind
+from fl_runtime.training.job import Update
 from fl_runtime.training.task import Params
 from fl_runtime.validation_errors import check_positive
 
@@ -169,16 +171,31 @@ class Server:
     Attributes:
         optimizer: Makes a step of the mean; None for the mean itself.
         clip_update: Greatest length of an update; longer ones are shortened to it.
+        rule: What stands for the weighted mean of a task's updates; None for that mean.
     """
 
     optimizer: ServerOptimizer | None = None
     clip_update: float | None = None
+    rule: RobustRule | None = None
 
     def shrink(self, delta: Params) -> float:
         r"""By what an update is multiplied: :math:`\min(1, c / (\|\Delta\| + 10^{-6}))`."""
         if self.clip_update is None:
             return 1.0
         return min(1.0, self.clip_update / (math.sqrt(squared_length(delta)) + GUARD))
+
+    def combined(self, updates: Sequence[Update]) -> Params | None:
+        """What the robust rule makes of the updates of one task, each once, by client.
+
+        None where they are too few for it.
+        """
+        assert self.rule is not None
+        if len(updates) < self.rule.fewest:
+            return None
+        deltas = [each.delta for each in sorted(updates, key=lambda update: update.client)]
+        if self.clip_update is not None:
+            deltas = [scaled(self.shrink(delta), delta) for delta in deltas]
+        return self.rule.combine(deltas)
 
 
 NO_SERVER = Server()
@@ -197,11 +214,27 @@ def check_server(algorithm: Any, server: Server, base: type) -> None:
     follows = isinstance(algorithm, base) and kind.aggregate is base.aggregate  # type: ignore[attr-defined]
     own = kind.server_step is not base.server_step if follows else False  # type: ignore[attr-defined]
     requirement = "left out for an algorithm that has "
+    if server.rule is not None:
+        _check_rule(algorithm, server.rule, requirement, follows=follows, base=base)
     if server.clip_update is not None and not follows:
         raise InvalidInput("server.clip-update", server.clip_update, requirement + "its own sums")
     if server.optimizer is not None and (own or not follows):
         name = type(server.optimizer).__name__
         raise InvalidInput("server.optimizer", name, requirement + "steps of its own")
+
+
+def _check_rule(
+    algorithm: Any, rule: RobustRule, requirement: str, *, follows: bool, base: type
+) -> None:
+    """Refuse a robust rule where updates are not summed, or by weights that it would ignore."""
+    key, name, kind = "server.aggregation", type(rule).__name__, type(algorithm)
+    if not follows:
+        raise InvalidInput(key, name, requirement + "its own sums")
+    if kind.coefficients is not base.coefficients:  # type: ignore[attr-defined]
+        raise InvalidInput(key, name, requirement + "weights of its own, which it would ignore")
+    if algorithm.aggregation == IMPORTANCE:
+        requirement = f"left out with aggregation = {IMPORTANCE}, whose weights it would ignore"
+        raise InvalidInput(key, name, requirement)
 
 
 def _check_share(name: str, value: float) -> None:

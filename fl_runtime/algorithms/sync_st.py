@@ -16,6 +16,7 @@ from fl_runtime.algorithms.base import ServerState
 from fl_runtime.algorithms.inclusion import counted_chance, why_unknown
 from fl_runtime.algorithms.synchronous import Probabilities, Synchronous
 from fl_runtime.simulation.sync_policies import Barrier, SyncPolicy
+from fl_runtime.training.client_sampling import systematic
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
 from fl_runtime.validation_errors import check_positive
@@ -77,7 +78,7 @@ class SyncST(Synchronous):
 
     def probabilities(self, state: ServerState, federation: Federation) -> Probabilities:
         """The shares of the unfinished tasks, where a client may train them."""
-        shares = self._shares(self._unfinished(federation.eligible), federation.num_selected)
+        shares = self._shares(federation.eligible, federation.num_selected)
         return np.asarray(federation.eligible * shares / max(federation.num_selected, 1))
 
     def inclusion(self, state: ServerState, federation: Federation) -> Probabilities | None:
@@ -85,7 +86,7 @@ class SyncST(Synchronous):
         if self.why_unknown(federation):
             return None
         asked = federation.num_selected
-        shares = self._shares(self._unfinished(federation.eligible), asked)
+        shares = self._shares(federation.eligible, asked)
         idle = federation.idle
         found = np.zeros(federation.eligible.shape)
         for task in np.flatnonzero(shares).tolist():
@@ -114,7 +115,7 @@ class SyncST(Synchronous):
     ) -> list[tuple[int, int]]:
         """Disjoint sets, by the order of the draws."""
         draws = rng.random(active.size)
-        sizes = split_sizes(self._shares(self._unfinished(probabilities), active.size), rng)
+        sizes = split_sizes(self._shares(probabilities, active.size), rng)
         if not sizes.sum():
             return []
         tasks = np.empty(active.size, dtype=np.int64)
@@ -122,16 +123,13 @@ class SyncST(Synchronous):
         pairs = zip(active.tolist(), tasks.tolist(), strict=True)
         return [(client, task) for client, task in pairs if probabilities[client, task] > 0.0]
 
-    @staticmethod
-    def _unfinished(pairs: NDArray[Any]) -> NDArray[np.bool_]:
-        """(num_tasks,) bool, True where some client may train a task."""
-        return np.asarray(pairs.astype(np.bool_).any(axis=0))
-
-    def _shares(self, unfinished: NDArray[np.bool_], clients: int) -> NDArray[np.float64]:
+    def _shares(self, pairs: NDArray[Any], clients: int) -> NDArray[np.float64]:
         """(num_tasks,) exact sizes of the sets: of at least one client each, if there are so many.
 
-        Tasks whose share is below one client get one, and the others share the rest.
+        Tasks whose share is below one client get one, and the others share the rest. Unfinished are
+        the tasks that some client may train, of (num_clients, num_tasks) pairs.
         """
+        unfinished = pairs.astype(np.bool_).any(axis=0)
         shares = np.zeros(unfinished.size)
         left, rest = unfinished.copy(), float(clients)
         ratio = np.where(unfinished, self.split or np.ones(unfinished.size), 0.0)
@@ -159,9 +157,9 @@ class SyncST(Synchronous):
 def split_sizes(shares: NDArray[np.float64], rng: Generator) -> NDArray[np.int64]:
     """Whole numbers with the same sum, each the share rounded down or up, and on average the share.
 
-    Method: systematic sampling. Tasks in a random order cut a line into pieces of their shares, and
-    each gets the whole numbers, moved by one draw, that lie in its piece. Where no share needs
-    rounding nothing is drawn.
+    Method: `systematic` sampling: tasks in a random order cut a line into pieces of what is left of
+    their shares, and each gets the points in its piece. Where no share needs rounding nothing is
+    drawn.
 
     Args:
         shares: (S,) nonnegative, of a whole sum.
@@ -179,9 +177,6 @@ def split_sizes(shares: NDArray[np.float64], rng: Generator) -> NDArray[np.int64
     if not missing:
         return whole
     order = rng.permutation(shares.size)
-    ends = np.cumsum(np.maximum(shares - whole, 0.0)[order])
-    ends *= missing / ends[-1]
-    cuts = np.ceil(np.concatenate([[0.0], ends]) - rng.random())
-    cuts[-1] = cuts[0] + missing
-    whole[order] += np.diff(cuts).astype(np.int64)
+    rest = np.maximum(shares - whole, 0.0)[order]
+    whole[order] += systematic(rest * (missing / rest.sum()), 1.0 - rng.random())
     return whole

@@ -34,6 +34,9 @@ from fl_runtime.training.task import Params
 
 Probabilities = NDArray[np.float64]
 
+WITHHELD = "num-withheld"
+"""Tasks with too few updates for a robust rule, in the history."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Synchronous(InRounds, ABC):
@@ -68,7 +71,23 @@ class Synchronous(InRounds, ABC):
         if self.aggregation == IMPORTANCE and why:
             requirement = f"data-weighted or plain where only the first answers count: {why}"
             raise InvalidInput("algorithm.aggregation", self.aggregation, requirement)
+        self._check_enough(federation)
         return ServerState.initial(federation, seed)
+
+    def _check_enough(self, federation: Federation) -> None:
+        """Refuse a robust rule that can never have enough updates."""
+        if self.server.rule is None:
+            return
+        able = federation.eligible.sum(axis=0)
+        for task, count in zip(federation.tasks, able.tolist(), strict=True):
+            most = min(count, federation.num_active)
+            if 0 < most < self.server.rule.fewest:
+                requirement = (
+                    f"one for at most {most} updates of task {task.name} in a round; "
+                    f"it needs {self.server.rule.fewest}"
+                )
+                name = type(self.server.rule).__name__
+                raise InvalidInput("server.aggregation", name, requirement)
 
     def dispatch(
         self, state: ServerState, federation: Federation, now: float
@@ -98,19 +117,32 @@ class Synchronous(InRounds, ABC):
     def aggregate(self, state: ServerState, updates: Sequence[Update]) -> ServerState:
         """The models after the updates of this round, and the next round.
 
-        A task that nobody trained keeps its model, and what is remembered of it.
+        A task that nobody trained keeps its model, and what is remembered of it; so does one that
+        has too few updates for a robust rule.
         """
-        models, memory = dict(state.models), dict(state.memory)
+        models, memory, withheld = dict(state.models), dict(state.memory), 0
         for task, params in state.models.items():
             mine = [update for update in updates if update.task == task]
-            if mine:
-                shares = zip(self.coefficients(mine), mine, strict=True)
-                mean = combined(mine, [c * self.server.shrink(u.delta) for c, u in shares])
+            mean = self._mean(mine) if mine else None
+            if mean is not None:
                 step, kept = self.server_step(mean, memory.get(task, {}))
                 models[task] = add(params, step)
                 memory |= {task: kept} if kept else {}
+            withheld += bool(mine) and mean is None
         after = replace(state.keep(updates), server_round=state.server_round + 1)
-        return replace(after, models=models, memory=memory)
+        figures = after.figures if self.server.rule is None else {WITHHELD: withheld}
+        return replace(after, models=models, memory=memory, figures=figures)
+
+    def _mean(self, updates: Sequence[Update]) -> Params | None:
+        """The weighted sum of a task's updates, or what stands for it; None if they are too few."""
+        if self.server.rule is not None:
+            return self.server.combined(updates)
+        shares = zip(self.coefficients(updates), updates, strict=True)
+        return combined(updates, [c * self.server.shrink(u.delta) for c, u in shares])
+
+    def own_figures(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """Where a robust rule stands for the mean, how many tasks had too few updates for it."""
+        return super().own_figures(tasks) if self.server.rule is None else (WITHHELD,)
 
     def coefficients(self, updates: Sequence[Update]) -> list[float]:
         """What the updates of one task count, by `aggregation`; there is at least one update."""

@@ -21,7 +21,7 @@ from fl_runtime.data.registry import FILE_KINDS, load_dataset
 from fl_runtime.extensions import Entry, taken_apart
 from fl_runtime.user_objects import fingerprint
 
-TASK_CHOICES = ("model", "optimizer", "schedule", "loss", "metrics")
+TASK_CHOICES = ("model", "optimizer", "schedule", "loss", "metrics", "trainer")
 """Keys of a task that may name an object of the user's; data are compared by what they hold."""
 
 
@@ -85,6 +85,7 @@ def references(config: Config) -> dict[str, str]:
         chosen += [
             ("run.algorithm", arm.run.algorithm),
             ("server.optimizer", arm.server and arm.server.optimizer),
+            ("server.aggregation", arm.server and arm.server.aggregation),
             ("clients.partition", arm.clients.partition),
             ("clients.sampling", arm.clients.sampling),
             ("clients.delay.model", arm.clients.delay.get("model")),

@@ -51,7 +51,13 @@ Listed = Annotated[tuple[Item, ...], Strict(strict=False)]
 """A list of the file, whose items are checked strictly."""
 
 Name = Annotated[str, Field(min_length=1)]
-Label = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+LONGEST_LABEL = 60
+"""Characters of a name in tables and pictures."""
+
+Label = Annotated[
+    str, Field(min_length=1, max_length=LONGEST_LABEL, pattern=r"^[^\x00-\x1f\x7f]+$")
+]
 """What tables and pictures show: printable, of readable length."""
 
 
@@ -225,6 +231,7 @@ class TaskSection(Section):
         schedule: How the step size changes, see `fl_runtime.training.schedules`.
         clip_gradient: Greatest length of a step's gradient.
         precision: `bfloat16` for mixed precision in local training.
+        trainer: The user's own local training, see `fl_runtime.training.trainers`.
         loss: What is trained on, see `fl_runtime.training.losses.loss_of`; cross-entropy of labels
             by default.
         metrics: What is measured, see `fl_runtime.training.scores.metric_of`; the first one is the
@@ -257,6 +264,7 @@ class TaskSection(Section):
     schedule: Choice | None = None
     clip_gradient: Positive | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
+    trainer: Choice | None = None
     loss: Choice | None = None
     metrics: Annotated[Listed[Choice], Field(min_length=1)] | None = None
     range: Annotated[Listed[End], Field(min_length=2, max_length=2)] | None = None
@@ -397,9 +405,11 @@ class ServerSection(Section):
     Attributes:
         optimizer: Makes a step of their mean, see `algorithms.server_optimizers`.
         clip_update: Greatest length of an update; longer ones are shortened to it.
+        aggregation: What stands for the weighted mean, see `algorithms.robust_aggregation`.
     """
 
     optimizer: Choice | None = None
+    aggregation: Choice | None = None
     clip_update: Positive | None = None
 
 

@@ -22,6 +22,7 @@ from fairopt.choices import choose, suggestion
 from fairopt.errors import InvalidInput
 from fl_runtime.algorithms import ALGORITHM, ALGORITHMS
 from fl_runtime.configuration.schema import (
+    LONGEST_LABEL,
     ArmSection,
     ClaimSection,
     ClientsSection,
@@ -54,8 +55,11 @@ YOUNG_SWITCHES = ("stop_at_targets", "client_metrics")
 YOUNG_OF_CLIENTS = ("task_sets", "sampling", "min_examples")
 """The same of ``[clients]``."""
 
-YOUNG_OF_A_TASK = ("schedule", "clip_gradient", "initial", "initial_partial", "split")
+YOUNG_OF_A_TASK = ("schedule", "clip_gradient", "initial", "initial_partial", "split", "trainer")
 """Keys of a task that early histories did not know, and which count where they are set."""
+
+YOUNG_OF_THE_SERVER = ("aggregation",)
+"""The same of ``[server]``."""
 
 YOUNG_SCORES = ("loss", "metrics", "range", "reference", "target")
 """The same, but set to zero counts as well."""
@@ -140,12 +144,17 @@ def arm_configs(config: Config) -> dict[str, Config]:
     """
     arms = list(config.arm)
     if all(arm.overrides for arm in arms):
-        arms.insert(0, ArmSection(name=config.run.algorithm))
+        arms.insert(0, ArmSection(name=_short(config.run.algorithm)))
     names = [arm.name for arm in arms]
     if len(set(names)) < len(names):
         raise InvalidInput("arm", names, "arms with different names")
     _check_names(config, arms, dict.fromkeys(names))
     return {arm.name: _arm_config(config, arm.name, arm.overrides) for arm in arms}
+
+
+def _short(algorithm: str) -> str:
+    """The name of an algorithm as that of an arm; of a long path the object alone."""
+    return algorithm if len(algorithm) <= LONGEST_LABEL else algorithm.rpartition(":")[2]
 
 
 def _check_names(config: Config, arms: Sequence[ArmSection], names: Mapping[str, object]) -> None:
@@ -202,7 +211,8 @@ def digest(config: Config) -> str:
     none = {"title", "checkpoint_every", "callbacks", "keep_models", "extended_from", "workers"}
     run = {*none, *off}
     clients = {key for key in YOUNG_OF_CLIENTS if not getattr(config.clients, key)}
-    young = {} if config.server else {"server": True}
+    server: Any = {key for key in YOUNG_OF_THE_SERVER if not getattr(config.server, key, None)}
+    young = {"server": server if config.server else True}
     unset = {
         index: {key for key in YOUNG_OF_A_TASK if not getattr(task, key)}
         for index, task in enumerate(config.task)

@@ -15,6 +15,7 @@ import numpy as np
 from fairopt.errors import InvalidInput
 from fl_runtime.algorithms import ALGORITHM, Algorithm
 from fl_runtime.algorithms.exchange import traffic
+from fl_runtime.algorithms.hooks import ignored_hooks
 from fl_runtime.conformance.broken import Broken, Law, other_dice, tried
 from fl_runtime.conformance.stage import Noted, played
 from fl_runtime.conformance.trees import differences, plain, tensors
@@ -46,13 +47,13 @@ def check_algorithm(
     It is played for a few rounds on a small federation with ragged shards, clients that may not
     train everything, absences and losses; then its functions are called again, alone.
 
-    Laws: it is a frozen record; it runs with losses and absences, and stays finite; dispatching and
-    aggregating are pure (nothing that they are given changes, and no hidden memory or global
-    generator plays a part); only clients that agreed and are there get jobs, which clients
-    understand; in rounds the order of answers matters up to rounding only; nothing changes without
-    answers; a state goes through a checkpoint unchanged; both executors agree; `inclusion` is right
-    in frequency, `exchange` names what travels, `own_figures` all figures, `answers_once` and
-    `may_refuse` what happens.
+    Laws: it is a frozen record; what it overrides is called; it runs with losses and absences, and
+    stays finite; dispatching and aggregating are pure (nothing that they are given changes, and no
+    hidden memory or global generator plays a part); only clients that agreed and are there get
+    jobs, which clients understand; in rounds the order of answers matters up to rounding only;
+    nothing changes without answers; a state goes through a checkpoint unchanged; both executors
+    agree; `inclusion` is right in frequency, `exchange` names what travels, `own_figures` all
+    figures, `answers_once` and `may_refuse` what happens.
 
     Args:
         algorithm: A class, the name of a built-in one, or ``package.module:object``.
@@ -69,7 +70,12 @@ def check_algorithm(
         []
     """
     made = _made(algorithm, dict(settings or {}))
-    frozen = tried({"is a frozen record": partial(_is_frozen, made)})
+    frozen = tried(
+        {
+            "is a frozen record": partial(_is_frozen, made),
+            "what it overrides is called": lambda: map(str, ignored_hooks(type(made))),
+        }
+    )
     try:
         with other_dice(0):
             parts, noted = played(made, TRAINED_ROUNDS)

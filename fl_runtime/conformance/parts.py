@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fl_runtime.conformance.broken import Broken, other_dice, tried
-from fl_runtime.data.partitions import Partition
-from fl_runtime.simulation.availability import Availability
-from fl_runtime.simulation.delays import DelayModel
+from fl_runtime.conformance.given import made_of
+from fl_runtime.data.partitions import PARTITION, Partition
+from fl_runtime.running.recruitment import COST_LAW
+from fl_runtime.simulation.availability import AVAILABILITY, Availability
+from fl_runtime.simulation.delays import DELAY, DelayModel
 from mechanisms.studies.cost_distributions import CostDistribution
 
 LAYOUTS = (
@@ -31,7 +33,7 @@ SLACK = 0.25
 """Share by which a mean of so many draws may be off for tails without a variance."""
 
 
-def check_partition(partition: Partition) -> list[Broken]:
+def check_partition(partition: str | Mapping[str, Any] | Partition) -> list[Broken]:
     """The laws that a partition breaks.
 
     Laws: as many shards as clients, of examples that there are; disjoint and covering; none empty;
@@ -42,11 +44,12 @@ def check_partition(partition: Partition) -> list[Broken]:
         >>> check_partition(Dirichlet(0.3))
         []
     """
+    made: Partition = made_of(PARTITION, partition)
 
     def splits() -> Iterator[tuple[Any, int, tuple[NDArray[Any], ...]]]:
         for labels in LAYOUTS:
             for count in (1, 5, 8):
-                yield labels, count, partition.split(labels, count, np.random.default_rng(1))
+                yield labels, count, made.split(labels, count, np.random.default_rng(1))
 
     def shape() -> Iterator[str]:
         for labels, count, shards in splits():
@@ -77,7 +80,7 @@ def check_partition(partition: Partition) -> list[Broken]:
             kept = labels.copy()
             for seed in (1, 2):
                 with other_dice(seed):
-                    again = partition.split(labels, count, np.random.default_rng(1))
+                    again = made.split(labels, count, np.random.default_rng(1))
                 if not all(np.array_equal(a, b) for a, b in zip(shards, again, strict=True)):
                     yield f"other shards of {count} clients at another call"
             if not np.array_equal(kept, labels):
@@ -93,7 +96,7 @@ def check_partition(partition: Partition) -> list[Broken]:
     )
 
 
-def check_delay(delay: DelayModel) -> list[Broken]:
+def check_delay(delay: str | Mapping[str, Any] | DelayModel) -> list[Broken]:
     """The laws that a delay model breaks.
 
     Laws: as many finite delays >= 0 as asked for; a function of the generator alone; `mean` is
@@ -104,10 +107,11 @@ def check_delay(delay: DelayModel) -> list[Broken]:
         >>> check_delay(Pareto())
         []
     """
+    made: DelayModel = made_of(DELAY, delay)
 
     def draws() -> Iterator[str]:
         for count in (0, 1, 7):
-            found = np.asarray(delay.draw(np.random.default_rng(1), count))
+            found = np.asarray(made.draw(np.random.default_rng(1), count))
             if found.shape != (count,):
                 yield f"shape {found.shape} for {count} delays"
             elif not (np.isfinite(found).all() and (found >= 0.0).all()):
@@ -117,20 +121,20 @@ def check_delay(delay: DelayModel) -> list[Broken]:
         found = []
         for seed in (1, 2):
             with other_dice(seed):
-                found.append(np.asarray(delay.draw(np.random.default_rng(1), 9)))
+                found.append(np.asarray(made.draw(np.random.default_rng(1), 9)))
         if not np.array_equal(found[0], found[1]):
             yield "other delays at another call"
 
     def mean() -> Iterator[str]:
-        if not 0.0 < delay.mean < np.inf:
-            yield f"mean {delay.mean}"
+        if not 0.0 < made.mean < np.inf:
+            yield f"mean {made.mean}"
             return
-        found = np.asarray(delay.draw(np.random.default_rng(1), DRAWS), dtype=np.float64)
+        found = np.asarray(made.draw(np.random.default_rng(1), DRAWS), dtype=np.float64)
         error = STANDARD_ERRORS * found.std() / DRAWS**0.5
-        if abs(found.mean() - delay.mean) > max(error, 1e-9 * delay.mean) + (
-            SLACK * delay.mean if found.max() > DRAWS**0.5 * found.mean() else 0.0
+        if abs(found.mean() - made.mean) > max(error, 1e-9 * made.mean) + (
+            SLACK * made.mean if found.max() > DRAWS**0.5 * found.mean() else 0.0
         ):
-            yield f"mean {delay.mean:g}, but {DRAWS} draws have {found.mean():g}"
+            yield f"mean {made.mean:g}, but {DRAWS} draws have {found.mean():g}"
 
     return tried(
         {
@@ -141,7 +145,7 @@ def check_delay(delay: DelayModel) -> list[Broken]:
     )
 
 
-def check_availability(availability: Availability) -> list[Broken]:
+def check_availability(availability: str | Mapping[str, Any] | Availability) -> list[Broken]:
     """The laws that an availability breaks.
 
     Laws: a yes or no for every client; a function of seed, client and time, whenever and in
@@ -152,10 +156,11 @@ def check_availability(availability: Availability) -> list[Broken]:
         >>> check_availability(OnOff(on=2.0, off=1.0))
         []
     """
+    made: Availability = made_of(AVAILABILITY, availability)
 
     def shape() -> Iterator[str]:
         for count in (1, 6):
-            found = np.asarray(availability.present(0, count, 1.5))
+            found = np.asarray(made.present(0, count, 1.5))
             if found.shape != (count,) or found.dtype != np.bool_:
                 yield f"{found.dtype} of shape {found.shape} for {count} clients"
 
@@ -164,14 +169,14 @@ def check_availability(availability: Availability) -> list[Broken]:
             asked = []
             for dice, times in ((1, TIMES), (2, TIMES[::-1])):
                 with other_dice(dice):
-                    asked.append({t: availability.present(seed, 6, t).copy() for t in times})
+                    asked.append({t: made.present(seed, 6, t).copy() for t in times})
             for at in TIMES:
                 if not np.array_equal(asked[0][at], asked[1][at]):
                     yield f"seed {seed}, time {at:g}: others at another call"
 
     def alone() -> Iterator[str]:
         for at in TIMES:
-            few, many = (availability.present(0, count, at) for count in (6, 9))
+            few, many = (made.present(0, count, at) for count in (6, 9))
             if not np.array_equal(few, many[:6]):
                 yield f"time {at:g}: others of the first six where there are nine"
 
@@ -184,7 +189,7 @@ def check_availability(availability: Availability) -> list[Broken]:
     )
 
 
-def check_cost_law(law: CostDistribution) -> list[Broken]:
+def check_cost_law(law: str | Mapping[str, Any] | CostDistribution) -> list[Broken]:
     """The laws that a distribution of costs breaks.
 
     Laws: a table of costs >= 0, infinite for no bid; a function of the generator alone.
@@ -194,10 +199,11 @@ def check_cost_law(law: CostDistribution) -> list[Broken]:
         >>> check_cost_law(Uniform())
         []
     """
+    made: CostDistribution = made_of(COST_LAW, law)
 
     def table() -> Iterator[str]:
         for shape in ((1, 1), (6, 3)):
-            found = np.asarray(law.draw(np.random.default_rng(1), *shape))
+            found = np.asarray(made.draw(np.random.default_rng(1), *shape))
             if found.shape != shape:
                 yield f"shape {found.shape} for {shape}"
             elif not (found >= 0.0).all():
@@ -207,7 +213,7 @@ def check_cost_law(law: CostDistribution) -> list[Broken]:
         found = []
         for seed in (1, 2):
             with other_dice(seed):
-                found.append(np.asarray(law.draw(np.random.default_rng(1), 6, 3)))
+                found.append(np.asarray(made.draw(np.random.default_rng(1), 6, 3)))
         if not np.array_equal(found[0], found[1]):
             yield "other costs at another call"
 

@@ -29,13 +29,16 @@ from fl_runtime.simulation.delays import Exponential
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.models import build_model
-from fl_runtime.training.task import Evaluation, LocalTraining, Task, make_task
+from fl_runtime.training.task import Evaluation, LocalTraining, Params, Task, make_task
 
 NUM_CLIENTS = 6
 NUM_FEATURES = 12
 NUM_EXAMPLES = 90
 WIDTHS = (5, 4)
 """Layers before the last: enough for an encoder, a decoder and a head."""
+
+PATIENCE = 150
+"""Aggregations without a new round after which nothing more is expected."""
 
 TASKS = ("first", "second")
 LOSSES = {"dropout": 0.2, "failures": 0.1}
@@ -91,16 +94,25 @@ class Noted:
         return accepted
 
     def aggregate(self, state: ServerState, updates: Sequence[Update]) -> ServerState:
-        """As it is."""
+        """As it is; an algorithm that never counts a round is stopped.
+
+        Raises:
+            RuntimeError: After `PATIENCE` aggregations in one round.
+        """
         after: ServerState = self.algorithm.aggregate(state, updates)
         self.aggregations.append((state, updates, after))
+        if len(self.aggregations) > PATIENCE:
+            begun = self.aggregations[-PATIENCE][0]
+            if begun.server_round == after.server_round:
+                raise RuntimeError(f"{PATIENCE} aggregations, and still round {begun.server_round}")
         return after
 
 
 @dataclass
-class Untrained:
-    """An executor that answers every job with a difference of zero."""
+class Instant:
+    """An executor that answers every job by a function, without training; None is no answer."""
 
+    train: Callable[[Job], Params | None]
     waiting: list[Job] = field(default_factory=list)
 
     def submit(self, jobs: Iterable[Job]) -> None:
@@ -110,7 +122,20 @@ class Untrained:
     def poll(self) -> list[Update]:
         """The answers to all of them."""
         jobs, self.waiting = self.waiting, []
-        return [_still(job) for job in jobs]
+        found = ((job, self.train(job)) for job in jobs)
+        return [answered(job, delta) for job, delta in found if delta is not None]
+
+
+def answered(job: Job, delta: Params) -> Update:
+    """The update of a client with one example and one step, with what the job echoes."""
+    losses = dict.fromkeys(("train_loss", "start_loss", "end_loss", "reference_loss"), 1.0)
+    metrics = {**losses, "learning_rate": 1.0, **job.config.get("echo", {})}
+    return Update(job.task, job.client, job.version, delta, 1, metrics=metrics, num_steps=1)
+
+
+def unmoved(job: Job) -> Params:
+    """A difference of zero."""
+    return {key: 0.0 * value for key, value in job.payload.items()}
 
 
 class Unmoved:
@@ -144,7 +169,7 @@ def stage(algorithm: Algorithm, executor: Callable[[Sequence[Task]], Executor] |
         companions=companions,
         answer_chance=timing.answer_chance,
     )
-    made = Untrained() if executor is None else executor((*tasks, *companions))
+    made = Instant(unmoved) if executor is None else executor((*tasks, *companions))
     nobody = cast(Any, None)
     return Parts(algorithm, federation, nobody, nobody, None, timing, _InTurns(), made)
 
@@ -178,11 +203,3 @@ def _task(name: str, number: int) -> Task:
         num_clients=NUM_CLIENTS,
         seed=0,
     )
-
-
-def _still(job: Job) -> Update:
-    """The update of a client that did not train."""
-    losses = dict.fromkeys(("train_loss", "start_loss", "end_loss"), 1.0)
-    metrics = {**losses, "learning_rate": 1.0, **job.config.get("echo", {})}
-    delta = {key: 0.0 * value for key, value in job.payload.items()}
-    return Update(job.task, job.client, job.version, delta, 4, metrics=metrics, num_steps=1)

@@ -22,6 +22,7 @@ from fl_runtime.training.job_options import JobOptions
 from fl_runtime.training.joint_training import train_jointly
 from fl_runtime.training.local_training import Client, Trained, settled, train_on_device
 from fl_runtime.training.task import Task
+from fl_runtime.training.trainers import train_by
 
 
 class SequentialExecutor:
@@ -74,4 +75,6 @@ def _train_one(task: Task, job: Job) -> Trained:
         job.client_state,
     )
     settings, start = task.training.at(job.version), task.complete(job.payload)
+    if task.trainer is not None:
+        return train_by(task.trainer, task, start, client, settings)
     return train_on_device(task.model, start, client, settings, task.loss)

@@ -547,7 +547,7 @@ def _announced_way(copies: Sequence[Task], name: str) -> Way | None:
         name: Of its executor.
     """
     task = copies[0]
-    if name == "sequential":
+    if name == "sequential" or task.trainer is not None:
         return None
     chain = DenseChain.of(task) if name == "dense" else None
     if chain is not None:

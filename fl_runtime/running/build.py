@@ -22,6 +22,8 @@ from fl_runtime.algorithms import (
     Synchronous,
     SyncST,
 )
+from fl_runtime.algorithms.hooks import check_hooks
+from fl_runtime.algorithms.robust_aggregation import ROBUST_RULE
 from fl_runtime.algorithms.server_optimizers import SERVER_OPTIMIZER, Server, check_server
 from fl_runtime.configuration.input_hashes import check_recorded, load_recorded
 from fl_runtime.configuration.schema import ClientsSection, Config, SpeedsTable, TaskSection
@@ -45,6 +47,7 @@ from fl_runtime.training.optimizers import OPTIMIZER
 from fl_runtime.training.schedules import SCHEDULE, Schedule
 from fl_runtime.training.scores import ACC, metrics_of
 from fl_runtime.training.task import LocalTraining, Task, make_task
+from fl_runtime.training.trainers import TRAINER, obeyed_by
 from fl_runtime.user_objects import loaded
 from fl_runtime.validation_errors import kebab
 
@@ -107,12 +110,13 @@ def assemble(config: Config, seed: int) -> Parts:
     """Build everything for one arm and one seed.
 
     Raises:
-        InvalidInput: A name is unknown, parts do not fit together, or data are not those that the
-            run began with.
+        InvalidInput: A name is unknown, parts do not fit together, an algorithm overrides what
+            nobody calls, or data are not those that the run began with.
     """
     device = check_device(config.run.device)
     names = executors_of(config)
     algorithm = algorithm_of(config)
+    check_hooks(ALGORITHM.key, config.run.algorithm, type(algorithm))
     clients = config.clients
     num_clients, holds = clients.num_clients, _holds(config)
 
@@ -184,7 +188,8 @@ def _with_server(algorithm: Algorithm, config: Config) -> Algorithm:
     if section is None:
         return algorithm
     optimizer = None if section.optimizer is None else resolve(SERVER_OPTIMIZER, section.optimizer)
-    server = Server(optimizer=optimizer, clip_update=section.clip_update)
+    rule = None if section.aggregation is None else resolve(ROBUST_RULE, section.aggregation)
+    server = Server(optimizer=optimizer, clip_update=section.clip_update, rule=rule)
     check_server(algorithm, server, Synchronous)
     return replace(algorithm, server=server) if isinstance(algorithm, Synchronous) else algorithm
 
@@ -193,18 +198,29 @@ def executors_of(config: Config) -> dict[str, str]:
     """The executor of every task: of that name in the configuration, or by its shape.
 
     Raises:
-        InvalidInput: ``run.executor`` names no task, or a task of it cannot be built.
+        InvalidInput: ``run.executor`` names no task, a task of it cannot be built, or one with a
+            trainer of its own is not to be trained one by one.
     """
     wanted, tasks = config.run.executor, {task.name: task for task in config.task}
     named = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(tasks, wanted)
     for name in named:
         choose("run.executor", name, tasks)
     several = clients_per_task(config)
-    whole = {name: str(named.get(name, "auto")) for name in tasks}
+    whole = {name: _wanted(task, str(named.get(name, "auto"))) for name, task in tasks.items()}
     return {
         name: _by_shape(tasks[name], config, several) if way == "auto" else way
         for name, way in whole.items()
     }
+
+
+def _wanted(section: TaskSection, way: str) -> str:
+    """The executor of a task as it is asked for; a trainer of its own has one only."""
+    if section.trainer is None:
+        return way
+    if way not in ("auto", "sequential"):
+        requirement = f"sequential or auto for task {section.name}, which has its own trainer"
+        raise InvalidInput("run.executor", way, requirement)
+    return "sequential"
 
 
 def with_executors(config: Config) -> Config:
@@ -307,7 +323,16 @@ def _task(
         reference=section.reference,
         official=section.split == "official",
     )
-    return task, told
+    return _with_trainer(task, section), told
+
+
+def _with_trainer(task: Task, section: TaskSection) -> Task:
+    """The task with the user's own local training, if there is one."""
+    if section.trainer is None:
+        return task
+    trainer = resolve(TRAINER, section.trainer, key=f"task.{section.name}.trainer")
+    obeyed_by(trainer)
+    return replace(task, trainer=trainer)
 
 
 def _model(

@@ -29,6 +29,8 @@ from fl_runtime.simulation.sync_policies import NextArrival
 from fl_runtime.training.local_training import Client, train_locally
 from fl_runtime.training.scores import ACC
 from fl_runtime.training.task import Task
+from fl_runtime.training.trainers import called, check_options, train_by
+from fl_runtime.user_objects import said
 
 LONGEST_JOB = 1e200
 """Mean duration, so that times stay finite however many jobs follow each other."""
@@ -57,6 +59,7 @@ def check_all_arms(config: Config) -> None:
             _check_time_limit(arm, parts)
             _check_targets(parts)
             _check_client_metrics(parts)
+            _check_trainers(parts, seed)
             _check_claimed(config, name, parts)
             _warn_of_ties(name, parts)
             for task in (*parts.federation.tasks, *parts.federation.companions):
@@ -141,6 +144,24 @@ def _check_client_metrics(parts: Parts) -> None:
             raise InvalidInput("run.client-metrics", True, requirement)
 
 
+def _check_trainers(parts: Parts, seed: int) -> None:
+    """A trainer of the user's own does what the jobs of the algorithm ask for."""
+    if any(task.trainer is not None for task in parts.federation.tasks):
+        state = parts.algorithm.init(parts.federation, seed)
+        _, jobs = parts.algorithm.dispatch(state, parts.federation, 0.0)
+        for task in (*parts.federation.tasks, *parts.federation.companions):
+            if task.trainer is not None:
+                check_options(task, jobs)
+
+
+def _of_trainer(task: Task, error: Exception) -> InvalidInput:
+    """What a trainer of the user's own did wrong, with its place."""
+    if isinstance(error, InvalidInput):
+        return error
+    requirement = f"one that trains a client ({said(error)})"
+    return InvalidInput(f"task.{task.name}.trainer", called(task.trainer), requirement)
+
+
 def _check_trains(task: Task) -> None:
     """Train once on the shard with the smallest batch, and look at the initial validation loss."""
     size = task.training.batch_size
@@ -149,8 +170,14 @@ def _check_trains(task: Task) -> None:
     client = Client(shard, torch_seed(0, "probe"))
     try:
         with torch.random.fork_rng():
-            train_locally(task.model, task.complete(task.initial), client, settings, task.loss)
+            start = task.complete(task.initial)
+            if task.trainer is None:
+                train_locally(task.model, start, client, settings, task.loss)
+            else:
+                train_by(task.trainer, task, start, client, task.training)
     except Exception as error:  # whatever the user's model does in training
+        if task.trainer is not None:
+            raise _of_trainer(task, error) from error
         reason = f"a model that trains on {len(shard)} examples ({error})"
         raise InvalidInput(f"task {task.name} model", "this one", reason) from error
     seen = task.evaluate(task.initial, task.validation)

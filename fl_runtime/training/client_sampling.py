@@ -97,8 +97,7 @@ def inclusion_chances(weights: NDArray[np.float64], count: int) -> Chances:
 def draw_with(chances: Chances, rng: Generator) -> NDArray[np.int64]:
     """A set of fixed size in which everybody is with its chance, in order.
 
-    Method: systematic sampling of a random order: chances side by side on a line are hit by points
-    of distance one, moved by one draw.
+    Method: `systematic` sampling of a random order, by one draw.
 
     Args:
         chances: (n,) in [0, 1], of a whole sum.
@@ -111,8 +110,25 @@ def draw_with(chances: Chances, rng: Generator) -> NDArray[np.int64]:
         2
     """
     order = rng.permutation(np.flatnonzero((chances > 0.0) & (chances < 1.0)))
-    ends = np.concatenate([[0.0], np.cumsum(chances[order])])
-    hits = np.floor(ends + rng.random())
-    hits[-1] = hits[0] + round(float(ends[-1]))
-    drawn = order[np.diff(hits) > 0.0]
+    drawn = order[systematic(chances[order], rng.random()) > 0]
     return np.sort(np.concatenate([np.flatnonzero(chances >= 1.0), drawn]))
+
+
+def systematic(pieces: NDArray[np.float64], offset: float) -> NDArray[np.int64]:
+    """How many points of distance one, moved by an offset, lie in each piece of a line.
+
+    With an offset that is uniform in [0, 1] it is on average the length of the piece, and always
+    that rounded down or up.
+
+    Args:
+        pieces: (n,) lengths >= 0, of a whole sum.
+        offset: In [0, 1].
+
+    Example:
+        >>> systematic(np.array([0.5, 0.25, 1.25]), 0.6)
+        array([1, 0, 1])
+    """
+    ends = np.concatenate([[0.0], np.cumsum(pieces)])
+    hits = np.floor(ends + offset)
+    hits[-1] = hits[0] + round(float(ends[-1]))
+    return np.diff(hits).astype(np.int64)

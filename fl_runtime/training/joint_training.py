@@ -166,8 +166,13 @@ def check_joint(tasks: Sequence[Task]) -> None:
     """Refuse tasks that cannot be trained jointly.
 
     Raises:
-        InvalidInput: Their local settings differ, since one optimiser serves them all.
+        InvalidInput: Their local settings differ, since one optimiser serves them all, or one is
+            trained by the user's own function.
     """
+    for task in tasks:
+        if task.trainer is not None:
+            requirement = "left out where a client trains its tasks jointly"
+            raise InvalidInput(f"task.{task.name}.trainer", "this one", requirement)
     for task in tasks[1:]:
         for setting in fields(LocalTraining):
             mine, first = (getattr(each.training, setting.name) for each in (task, tasks[0]))

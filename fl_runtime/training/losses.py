@@ -15,16 +15,16 @@ operations only, and neither looks into a tensor (`if`, `float`) nor picks entri
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from fairopt.choices import choose
 from fairopt.errors import InvalidInput
-from fl_runtime.user_objects import load_object
+from fl_runtime.extensions import Kind, begins_with, resolve
 from fl_runtime.validation_errors import check_positive, record_from_table
 
 MISSING = -100
@@ -238,17 +238,48 @@ def loss_of(key: str, entry: str | Mapping[str, Any]) -> Loss:
         >>> loss_of("task.a.loss", {"name": "huber", "delta": 0.5})
         Huber(delta=0.5)
     """
-    table = {"name": entry} if isinstance(entry, str) else dict(entry)
-    name, rest = str(table.pop("name", "")), table
-    if ":" not in name:
-        return record_from_table(key, choose(key, name, LOSSES), rest)
-    found = load_object(key, name)
+    found: Loss = resolve(LOSS, dict(entry) if isinstance(entry, Mapping) else entry, key=key)
+    return found
+
+
+def _made_loss(key: str, name: str, found: Any, fields: Mapping[str, Any]) -> Loss:
+    """A record or class with its fields, or a function as it is."""
     if isinstance(found, type):
-        made: Loss = record_from_table(key, found, rest) if rest else found()
+        plain = not fields and not is_dataclass(found)
+        made: Loss = found() if plain else record_from_table(key, found, fields)
         return made
-    if rest:
-        raise InvalidInput(f"{key}.{next(iter(rest))}", next(iter(rest.values())), "absent")
-    return found  # type: ignore[return-value]
+    if not callable(found):
+        raise InvalidInput(key, name, LOSS.wanted)
+    if fields:
+        raise InvalidInput(f"{key}.{next(iter(fields))}", next(iter(fields.values())), "absent")
+    return found  # type: ignore[no-any-return]
+
+
+def _looks_like_a_loss(found: Any) -> bool:
+    """A function of outputs and targets without a direction, or a record that is called so."""
+    if isinstance(found, type):
+        call = vars(found).get("__call__")
+        return is_dataclass(found) and inspect.isfunction(call) and begins_with(call, _SELF)
+    return inspect.isfunction(found) and begins_with(found, _SELF[1:]) and not _is_directed(found)
+
+
+def _is_directed(found: object) -> bool:
+    """Whether it says which direction is better, as metrics do."""
+    return hasattr(found, "higher_is_better")
+
+
+_SELF = ("self", "outputs", "targets")
+
+LOSS = Kind(
+    "loss",
+    "task.loss",
+    LOSSES,
+    arguments=_SELF[1:],
+    maker=_made_loss,
+    looks=_looks_like_a_loss,
+    words="a function (outputs, targets) -> (n,), or sums and counts (n,)",
+)
+"""What a task can be trained on."""
 
 
 def loss_parts(loss: Loss, outputs: Tensor, targets: Tensor) -> Parts:

@@ -11,9 +11,10 @@ accuracy, of which 0 is the worst and 1 the best, this is the share of wrong ans
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any, Protocol
 
 import torch
@@ -21,8 +22,8 @@ from torch import Tensor, nn
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
+from fl_runtime.extensions import Kind, begins_with, resolve
 from fl_runtime.training.losses import counted, like_targets, per_example, present
-from fl_runtime.user_objects import load_object
 from fl_runtime.validation_errors import record_from_table
 
 Range = tuple[float, float]
@@ -296,19 +297,47 @@ def metric_of(key: str, entry: str | Mapping[str, Any]) -> Metric:
         >>> metric_of("task.a.metrics", "rmse")
         RootMeanSquare()
     """
-    table = {"name": entry} if isinstance(entry, str) else dict(entry)
-    name, better = str(table.pop("name", "")), table.pop("better", None)
+    found: Metric = resolve(METRIC, dict(entry) if isinstance(entry, Mapping) else entry, key=key)
+    return found
+
+
+def _made_metric(key: str, name: str, found: Any, fields: Mapping[str, Any]) -> Metric:
+    """A metric with its fields, or the mean of a function; with the direction that it has."""
+    rest = {field: value for field, value in fields.items() if field != "better"}
+    better = fields.get("better")
     if better is not None:
         choose(f"{key}.better", str(better), DIRECTIONS)
-    if ":" not in name:
-        metric = record_from_table(key, choose(key, name, METRICS), table) if table else None
-        return _directed(key, name, metric or choose(key, name, METRICS)(), better)
-    found: Any = load_object(key, name)
     if isinstance(found, type):
-        found = record_from_table(key, found, table) if table else found()
-    elif table:
-        raise InvalidInput(f"{key}.{next(iter(table))}", next(iter(table.values())), "absent")
+        plain = not rest and not is_dataclass(found)
+        found = found() if plain else record_from_table(key, found, rest)
+    elif rest:
+        raise InvalidInput(f"{key}.{next(iter(rest))}", next(iter(rest.values())), "absent")
+    elif not (callable(found) or hasattr(found, "higher_is_better")):
+        raise InvalidInput(key, name, METRIC.wanted)
     return _directed(key, name, found, better)
+
+
+def _looks_like_a_metric(found: Any) -> bool:
+    """A record with statistics, a value and a direction, or a function that says its direction."""
+    if not hasattr(found, "higher_is_better"):
+        return False
+    if isinstance(found, type):
+        whole = bool(getattr(found, "whole", False))
+        members = ("of_all",) if whole else ("statistics", "value")
+        return is_dataclass(found) and all(callable(getattr(found, m, None)) for m in members)
+    return inspect.isfunction(found) and begins_with(found, ("outputs", "targets"))
+
+
+METRIC = Kind(
+    "metric",
+    "task.metrics",
+    METRICS,
+    arguments=("outputs", "targets"),
+    maker=_made_metric,
+    looks=_looks_like_a_metric,
+    words="a function (outputs, targets) -> (n,) with higher_is_better, or a Metric",
+)
+"""What a task can be judged by."""
 
 
 def metric_name(entry: str | Mapping[str, Any]) -> str:

@@ -258,6 +258,7 @@ class Task:
         loss: What is trained on.
         metrics: What is measured, by name; the first one is the score.
         scale: What a score is worth beside those of other tasks; None where nobody says.
+        trainer: The user's own local training (`trainers.Trainer`); None for the runtime's.
     """
 
     name: str
@@ -273,6 +274,7 @@ class Task:
     loss: Loss = CROSS_ENTROPY
     metrics: Mapping[str, Metric] = field(default_factory=lambda: PLAIN)
     scale: Scale | None = PLAIN_SCALE
+    trainer: Any = None
 
     def __post_init__(self) -> None:
         empty = [client for client, shard in enumerate(self.shards) if len(shard) == 0]

@@ -2,44 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from fl_runtime.algorithms.base import Algorithm, ServerState
+from fl_runtime.conformance.stage import Instant, answered
 from fl_runtime.execution.executor import Executor
 from fl_runtime.running.build import Parts
 from fl_runtime.running.step import Held
 from fl_runtime.simulation.availability import Always, Availability
 from fl_runtime.simulation.clock import Timing
 from fl_runtime.training.federation import Federation
-from fl_runtime.training.job import Job, Update
-from fl_runtime.training.task import Evaluation, Params
+from fl_runtime.training.task import Evaluation
 
-
-@dataclass
-class Instant:
-    """An executor that answers every job by a function; None is no answer."""
-
-    train: Callable[[Job], Params | None]
-    waiting: list[Job] = field(default_factory=list)
-
-    def submit(self, jobs: Iterable[Job]) -> None:
-        """Take jobs."""
-        self.waiting += jobs
-
-    def poll(self) -> list[Update]:
-        """The answers to all of them."""
-        jobs, self.waiting = self.waiting, []
-        found = ((job, self.train(job)) for job in jobs)
-        return [answered(job, delta) for job, delta in found if delta is not None]
-
-
-def answered(job: Job, delta: Params) -> Update:
-    """The update of a client with one example, with what the job echoes."""
-    losses = dict.fromkeys(("train_loss", "start_loss", "end_loss", "reference_loss"), 1.0)
-    metrics = {**losses, "learning_rate": 1.0, **job.config.get("echo", {})}
-    return Update(job.task, job.client, job.version, delta, 1, metrics=metrics)
+__all__ = ["Instant", "Told", "answered", "parts_of"]
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from fl_runtime.algorithms import FedAvg
 from fl_runtime.data.partitions import Shards
 from fl_runtime.running.experiment import Event
+from fl_runtime.training.local_training import Client, Trained, train_locally
+from fl_runtime.training.task import LocalTraining, Params
 from mechanisms import Outcome
 
 SEEN: list[str] = []
@@ -42,6 +44,36 @@ def net(
     return nn.Sequential(
         nn.Flatten(), nn.Linear(example_shape[0], width), nn.ReLU(), nn.Linear(width, num_classes)
     )
+
+
+@dataclass(frozen=True)
+class Smoothed:
+    """Cross-entropy with targets that are not quite sure."""
+
+    smoothing: float = 0.1
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Per example."""
+        return nn.functional.cross_entropy(
+            outputs, targets, reduction="none", label_smoothing=self.smoothing
+        )
+
+
+def margin(outputs: Tensor, targets: Tensor) -> Tensor:
+    """How far the right class is ahead of chance."""
+    return outputs.softmax(dim=1).gather(1, targets[:, None])[:, 0]
+
+
+margin.higher_is_better = True  # type: ignore[attr-defined]
+margin.range = (0.0, 1.0)  # type: ignore[attr-defined]
+
+
+def shorter(
+    model: nn.Module, start: Params, client: Client, settings: LocalTraining, passes: int = 1
+) -> Trained:
+    """Local training with a number of passes of its own."""
+    settings = replace(settings, local_epochs=passes)
+    return train_locally(model, start, client, settings, Smoothed())
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,14 @@ class RefusesQuietly(FedAvg):
         return update.client != 5
 
 
+@dataclass(frozen=True, kw_only=True)
+class CountsNoRound(FedAvg):
+    def aggregate(self, state: Any, updates: Sequence[Update]) -> Any:
+        return state
+
+
 FAULTS: Mapping[type, str] = {
+    CountsNoRound: "runs with losses and absences",
     ChangesUpdates: "aggregation is pure",
     ChangesItsState: "dispatch is pure",
     RemembersOutside: "aggregation is pure",
@@ -262,6 +269,16 @@ def test_built_in_parts_keep_their_laws() -> None:
     assert check_partition(own_parts.InOrder()) == []
     assert check_delay(own_parts.Weekly()) == []
     assert check_cost_law(own_parts.AllOne()) == []
+
+
+def test_parts_may_be_named_as_in_a_configuration() -> None:
+    assert check_partition({"name": "dirichlet", "concentration": 0.5}) == []
+    assert check_partition(f"{own_parts.__name__}:InOrder") == []
+    assert check_delay({"name": "uniform", "low": 0.5, "high": 1.5}) == []
+    assert check_availability({"name": "on-off", "on": 2.0, "off": 1.0}) == []
+    assert check_cost_law("uniform") == []
+    with pytest.raises(InvalidInput, match="did you mean pareto"):
+        check_delay("paretto")
 
 
 class Overlaps:

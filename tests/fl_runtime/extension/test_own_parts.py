@@ -28,6 +28,9 @@ name = "points"
 data = {{ name = "{HERE}:points", count = 80 }}
 model = {{ name = "{HERE}:net", width = 5 }}
 optimizer = {{ name = "{HERE}:Signs", factor = 0.5 }}
+loss = {{ name = "{HERE}:Smoothed", smoothing = 0.2 }}
+metrics = ["{HERE}:margin", "acc"]
+trainer = {{ name = "{HERE}:shorter", passes = 2 }}
 [clients]
 num-clients = 4
 partition = {{ name = "{HERE}:InOrder", reverse = true }}
@@ -74,10 +77,13 @@ def test_one_of_every_kind_runs_and_is_recorded(full: Path, tmp_path: Path) -> N
     assert parts.recruitment.rule == f"{HERE}:everybody_cheap"
     assert parts.recruitment.cost == 2.0
     assert parts.federation.tasks[0].initial["1.weight"].shape == (5, 3)
+    assert parts.federation.tasks[0].loss == own_parts.Smoothed(0.2)
+    assert list(parts.federation.tasks[0].metrics) == ["margin", "acc"]
+    assert history.series(f"{HERE}:Mine", "points/eval_margin").shape == (1, 2)
     named = references(again)
     assert set(named) <= set(again.inputs)
     assert len({again.inputs[name] for name in named}) == 1  # all of one file
-    assert len(named) == 8
+    assert len(named) == 11
 
 
 def test_a_table_of_a_built_in_is_its_name_with_its_own_keys() -> None:
@@ -179,6 +185,15 @@ def test_what_is_wrong_with_an_object_has_its_place(
         ("task__optimizer", f"{HERE}:points", "can be made with"),
         ("task__schedule", f"{HERE}:AllOne", "a dataclass with factor"),
         ("run__callbacks", [f"{HERE}:wach"], "did you mean watch"),
+        ("task__loss", "hubr", "did you mean huber"),
+        ("task__loss", {"name": "huber", "dleta": 1.0}, "did you mean delta"),
+        ("task__loss", {"name": f"{HERE}:Smoothed", "smoothin": 1.0}, "did you mean smoothing"),
+        ("task__loss", {"name": f"{HERE}:margin", "size": 1.0}, r"loss\.size = 1\.0.*absent"),
+        ("task__metrics", ["acc", "macro-f"], "did you mean macro-f1"),
+        ("task__metrics", [f"{HERE}:Smoothed"], "a metric with a direction"),
+        ("task__trainer", f"{HERE}:shortr", "did you mean shorter"),
+        ("task__trainer", {"name": f"{HERE}:shorter", "passe": 1}, "did you mean passes"),
+        ("task__trainer", "shorter", "package.module:object, a function"),
     ],
 )
 def test_bad_entries_are_one_line_with_their_key(key: str, entry: Any, said: str) -> None:
@@ -221,6 +236,9 @@ def test_list_has_every_kind_and_a_module_what_it_offers() -> None:
         "availability models": {f"{HERE}:EvenHours": "On in every second hour."},
         "callbacks": {f"{HERE}:watch": "Note the kind of an event."},
         "local optimisers": {f"{HERE}:Signs": "Steps of one length."},
+        "losses": {f"{HERE}:Smoothed": "Cross-entropy with targets that are not quite sure."},
+        "metrics": {f"{HERE}:margin": "How far the right class is ahead of chance."},
+        "trainers": {f"{HERE}:shorter": "Local training with a number of passes of its own."},
     }
     with pytest.raises(InvalidInput, match="--from"):
         offers("no_such_module")
@@ -229,5 +247,5 @@ def test_list_has_every_kind_and_a_module_what_it_offers() -> None:
 def test_every_built_in_can_be_found() -> None:
     for kind in KINDS.values():
         for name, found in kind.built_ins.items():
-            if kind.protocol is None and kind.name != "recruitment rule":
+            if kind.protocol is kind.maker is None and kind.name != "recruitment rule":
                 assert resolve(kind, name) is found
