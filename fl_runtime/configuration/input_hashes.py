@@ -17,6 +17,7 @@ from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config, TaskSection
 from fl_runtime.configuration.toml_files import arm_configs
 from fl_runtime.data.dataset import Data, Dataset
+from fl_runtime.data.inputs import parts_of
 from fl_runtime.data.registry import FILE_KINDS, load_dataset
 from fl_runtime.extensions import Entry, taken_apart
 from fl_runtime.user_objects import fingerprint
@@ -160,9 +161,13 @@ def _of_data(data: Data) -> str:
     """Hash of everything in data of any kind."""
     what = (data.outputs, data.standardise, data.family, data.strata is None)
     digest = hashlib.sha256(repr(what).encode())
-    for array in (data.inputs, data.targets, data.cut_by):
-        digest.update(repr((array.shape, array.dtype.str)).encode())
+    for name, array in (*parts_of(data.inputs).items(), ("", data.targets), ("", data.cut_by)):
+        digest.update(f"{name}{(array.shape, array.dtype.str)!r}".encode())
         digest.update(array.tobytes())
+    if data.client is not None:
+        digest.update(b"client" + data.client.tobytes())
+    if data.split is not None:
+        digest.update(b"split" + "".join(mark[0] for mark in data.split.tolist()).encode())
     return digest.hexdigest()
 
 

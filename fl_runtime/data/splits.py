@@ -7,16 +7,13 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
-from fl_runtime.data.dataset import Dataset
-
-PARTS = ("train", "validation", "test")
-"""Marks of examples in a data set with an official split."""
+from fl_runtime.data.dataset import PARTS, Data, Dataset
 
 Index = NDArray[np.int64]
 
 
 def official_split(
-    dataset: Dataset, validation_fraction: float, rng: Generator, *, argument: str
+    dataset: Dataset | Data, validation_fraction: float, rng: Generator, *, argument: str
 ) -> tuple[Index, Index, Index]:
     """Train, validation and test positions, as the data are marked.
 

@@ -19,6 +19,7 @@ from fl_runtime.algorithms.base import Algorithm, ServerState
 from fl_runtime.algorithms.exchange import traffic
 from fl_runtime.algorithms.reweighting import accuracy_inside_and_outside
 from fl_runtime.algorithms.update_variance import mean_and_spread
+from fl_runtime.data.inputs import called
 from fl_runtime.metrics.round_metrics import CLIENT_METRICS, COST_METRICS, Row
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
@@ -89,7 +90,8 @@ def predictions(task: Task, params: Params) -> NDArray[np.int64]:
     load_params(task.model, task.complete(params))
     task.model.eval()
     with torch.no_grad():
-        return np.asarray(task.model(task.test.features).argmax(dim=1).cpu().numpy())
+        outputs = called(task.model, task.test.features)
+        return np.asarray(outputs.argmax(dim=1).cpu().numpy())
 
 
 def bottom_mean(values: Vector) -> float:
@@ -146,7 +148,7 @@ def _over_clients(federation: Federation, guesses: Guesses) -> Row:
             for mixture, mine in zip(mixtures, hits, strict=True)
         ]
     ).T
-    examples = np.array([[len(shard) for shard in task.shards] for task in tasks]).T * held
+    examples = np.array([task.sizes for task in tasks]).T * held
     some = examples.any(axis=1)
     parts = np.where(held, own * examples, 0.0)[some]
     local = parts.sum(axis=1) / examples[some].sum(axis=1)

@@ -25,6 +25,7 @@ from fl_runtime.algorithms.server_optimizers import SERVER_OPTIMIZER, Server, ch
 from fl_runtime.configuration.input_hashes import check_recorded, load_recorded
 from fl_runtime.configuration.schema import ClientsSection, Config, SpeedsTable, TaskSection
 from fl_runtime.data.dataset import Dataset, as_data
+from fl_runtime.data.inputs import Shapes, each, shapes_of
 from fl_runtime.data.partitions import PARTITION, Partition
 from fl_runtime.execution.executor import Executor, check_device
 from fl_runtime.execution.registry import EXECUTORS, resolve_executor
@@ -43,7 +44,8 @@ from fl_runtime.training.models import build_model
 from fl_runtime.training.optimizers import OPTIMIZER
 from fl_runtime.training.schedules import SCHEDULE, Schedule
 from fl_runtime.training.scores import ACC, metrics_of
-from fl_runtime.training.task import LocalTraining, Task, make_task
+from fl_runtime.training.task import LocalTraining, Task
+from fl_runtime.training.task_from_data import make_task
 from fl_runtime.user_objects import loaded
 from fl_runtime.validation_errors import kebab
 
@@ -53,14 +55,14 @@ class Told:
     """What the factory of a task's model was told of the data.
 
     Attributes:
-        example_shape: Shape of one example.
+        example_shape: Shape of one example, or shapes of its parts by name.
         outputs: Number of classes, or of numbers that the model gives, or their shape.
-        inputs: Type of the inputs, of data of another kind than classification.
+        inputs: Type of the inputs, of data of another kind than classification; by name likewise.
     """
 
-    example_shape: tuple[int, ...]
+    example_shape: Shapes
     outputs: int | tuple[int, ...]
-    inputs: str = ""
+    inputs: str | Mapping[str, str] = ""
 
 
 @dataclass(frozen=True)
@@ -236,15 +238,16 @@ def _task(
     clients, key = config.clients, f"task.{section.name}"
     dataset = load_recorded(section.data, config.inputs)
     data = as_data(dataset)
-    kind = "" if isinstance(dataset, Dataset) else str(data.inputs.dtype)
-    told = Told(data.inputs.shape[1:], data.outputs, kind)
+    plain = isinstance(dataset, Dataset)
+    kind = "" if plain else each(lambda part: str(part.dtype), data.inputs)
+    told = Told(shapes_of(data.inputs), data.outputs, kind)
     model = build_model(
         section.model,
         told.example_shape,
         told.outputs,
         section.hidden,
         seed=torch_seed(seed, "initial model", section.name),
-        example=None if isinstance(dataset, Dataset) else torch.from_numpy(data.inputs[:1]),
+        example=None if plain else each(lambda part: torch.from_numpy(part[:1]), data.inputs),
     )
     take_initial(model, section, config.inputs)
     task = make_task(

@@ -144,7 +144,9 @@ def _check_client_metrics(parts: Parts) -> None:
 def _check_trains(task: Task) -> None:
     """Train once on the shard with the smallest batch, and look at the initial validation loss."""
     size = task.training.batch_size
-    shard = min(task.shards, key=lambda shard: len(shard) % size or min(len(shard), size))
+    sizes = task.sizes
+    least = min(range(len(sizes)), key=lambda k: sizes[k] % size or min(sizes[k], size))
+    shard = task.shards[least]
     settings = replace(task.training, local_epochs=1)
     client = Client(shard, torch_seed(0, "probe"))
     try:

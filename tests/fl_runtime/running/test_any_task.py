@@ -39,8 +39,8 @@ class Trunk(nn.Module):
         self.head = nn.Linear(WIDTH, outputs)
         self.embed = [embed]  # fixed, and no part of the model's state
 
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = torch.relu(self.trunk(self.embed[0](x)))
+    def forward(self, x: Tensor | None = None, **parts: Tensor) -> Tensor:
+        hidden = torch.relu(self.trunk(self.embed[0](x, **parts)))
         found = self.head(torch.relu(self.middle(hidden)))
         return found.squeeze(-1) if self.place == "number" else found
 
@@ -54,8 +54,9 @@ class Wide(nn.Module):
 
 
 class OneHot(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return (x[..., None] == torch.arange(WIDTH, device=x.device)).float()
+    def forward(self, x: None, *, ids: Tensor, mask: Tensor) -> Tensor:
+        found = (ids[..., None] == torch.arange(WIDTH, device=ids.device)).float()
+        return found * mask[..., None]
 
 
 def regressor(example_shape: tuple[int, ...], outputs: int, hidden: object) -> nn.Module:
@@ -79,7 +80,7 @@ def depth() -> Data:
 
 
 def text() -> Data:
-    return eight_tasks.text()
+    return eight_tasks.masked_text()
 
 
 TOML = f"""
