@@ -20,6 +20,7 @@ from fl_runtime.data.dataset import Data, Dataset
 from fl_runtime.data.inputs import parts_of
 from fl_runtime.data.registry import FILE_KINDS, load_dataset
 from fl_runtime.extensions import Entry, taken_apart
+from fl_runtime.history import ROWS_FILE
 from fl_runtime.user_objects import fingerprint
 
 TASK_CHOICES = ("model", "optimizer", "schedule", "loss", "metrics")
@@ -70,6 +71,14 @@ def fingerprints(config: Config) -> dict[str, str]:
         found |= {file: _of_file(key, Path(file)) for file in files}
     models = {task.initial: f"task.{task.name}.initial" for task in config.task if task.initial}
     found |= {file: _of_file(key, Path(file)) for file, key in models.items()}
+    others = {
+        task.reference: f"task.{task.name}.reference"
+        for task in config.task
+        if isinstance(task.reference, str)
+    }
+    found |= {
+        name: _of_file(key, Path(name.partition("#")[0], ROWS_FILE)) for name, key in others.items()
+    }
     return found | {name: fingerprint(key, name) for name, key in references(config).items()}
 
 
@@ -176,7 +185,8 @@ def _of_file(key: str, path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        kind = "safetensors file" if key.endswith(".initial") else "CSV file of numbers"
+        kinds = {"initial": "safetensors file", "reference": "folder of a finished run"}
+        kind = kinds.get(key.rpartition(".")[2], "CSV file of numbers")
         requirement = f"a {kind} ({error.strerror})"
         raise InvalidInput(key, str(path), requirement) from error
 
@@ -185,6 +195,10 @@ def _absolute_task(task: TaskSection) -> TaskSection:
     """The task with absolute paths, if it reads files."""
     if task.initial is not None:
         task = task.model_copy(update={"initial": str(Path(task.initial).resolve())})
+    if isinstance(task.reference, str):
+        folder, *arm = task.reference.split("#", 1)
+        whole = "#".join([str(Path(folder).resolve()), *arm])
+        task = task.model_copy(update={"reference": whole})
     name, _ = taken_apart(task.data, "data")
     kind, _, file = name.partition(":")
     if file and kind in FILE_KINDS:

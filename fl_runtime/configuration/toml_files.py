@@ -54,10 +54,18 @@ YOUNG_SWITCHES = ("stop_at_targets", "client_metrics")
 YOUNG_OF_CLIENTS = ("task_sets", "sampling", "min_examples")
 """The same of ``[clients]``."""
 
-YOUNG_OF_A_TASK = ("schedule", "clip_gradient", "initial", "initial_partial", "split")
+YOUNG_OF_A_TASK = (
+    "schedule",
+    "clip_gradient",
+    "initial",
+    "initial_partial",
+    "split",
+    "trainable",
+    "weight_by",
+)
 """Keys of a task that early histories did not know, and which count where they are set."""
 
-YOUNG_SCORES = ("loss", "metrics", "range", "reference", "target")
+YOUNG_SCORES = ("loss", "metrics", "range", "reference", "reference_score", "target")
 """The same, but set to zero counts as well."""
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {

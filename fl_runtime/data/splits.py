@@ -48,6 +48,50 @@ def official_split(
     return train, validation, test
 
 
+def split_per_client(
+    clients: Index | None, fractions: tuple[float, float], rng: Generator, *, argument: str
+) -> tuple[Index, Index, Index]:
+    """Train, validation and test positions: of every client's examples the same shares, rounded.
+
+    Args:
+        clients: (n,) who made each example.
+        fractions: Shares of the validation and the test part.
+        rng: Draws which.
+        argument: Key of the configuration, for the error message.
+
+    Raises:
+        InvalidInput: Nobody knows the clients, or they are too small for a held-out example.
+
+    Example:
+        >>> made_by = np.repeat([4, 9], [10, 5])
+        >>> rng = np.random.default_rng(0)
+        >>> parts = split_per_client(made_by, (0.2, 0.2), rng, argument="split")
+        >>> [np.bincount(made_by[part])[[4, 9]].tolist() for part in parts]
+        [[6, 3], [2, 1], [2, 1]]
+    """
+    if clients is None:
+        requirement = "used with data that say who made each example"
+        raise InvalidInput(argument, "per-client", requirement)
+    held: tuple[list[Index], ...] = ([], [], [])
+    for members in _by_client(clients):
+        mixed = rng.permutation(members)
+        ends = np.cumsum([round(fraction * mixed.size) for fraction in fractions])
+        for part, mine in zip(held, np.split(mixed, ends), strict=True):
+            part.append(mine)
+    validation, test, train = (np.sort(np.concatenate(part)) for part in held)
+    if min(validation.size, test.size, train.size) == 0:
+        requirement = "used with clients of enough examples for three parts"
+        raise InvalidInput(argument, "per-client", requirement)
+    return train, validation, test
+
+
+def _by_client(clients: Index) -> list[Index]:
+    """Positions of each client's examples, clients in the order of their numbers."""
+    order = np.argsort(clients, kind="stable")
+    _, starts = np.unique(clients[order], return_index=True)
+    return np.split(order, starts[1:])
+
+
 def natural_shards(
     clients: Index, num_clients: int, min_examples: int, rng: Generator
 ) -> tuple[Index, ...]:

@@ -66,4 +66,4 @@ def _train_one(task: Task, job: Job) -> Trained:
         job.client_state,
     )
     settings, start = task.training.at(job.version), task.complete(job.payload)
-    return train_locally(task.model, start, client, settings, task.loss)
+    return train_locally(task.model, start, client, settings, task.loss).only(job.payload)

@@ -33,6 +33,7 @@ from fl_runtime.extensions import resolve, taken_apart
 from fl_runtime.random_streams import stream, torch_seed
 from fl_runtime.running.initial_models import take_initial
 from fl_runtime.running.recruitment import Recruitment, recruit
+from fl_runtime.running.references import reference_of
 from fl_runtime.running.stopping import targets_of
 from fl_runtime.simulation.availability import Availability, availability
 from fl_runtime.simulation.clock import Timing
@@ -264,8 +265,9 @@ def _task(
         loss=loss_of(f"{key}.loss", section.loss or "cross-entropy"),
         metrics=metrics_of(f"{key}.metrics", section.metrics or (ACC,)),
         scale=section.range,
-        reference=section.reference,
-        official=section.split == "official",
+        reference=reference_of(section),
+        split=section.split or "pooled",
+        trainable=section.trainable,
     )
     return task, told
 
@@ -286,6 +288,7 @@ def _training(section: TaskSection, clients: ClientsSection) -> LocalTraining:
             optimizer_fields=fields,
             schedule=_schedule(section),
             clip_gradient=section.clip_gradient,
+            weight_by=section.weight_by or "examples",
             nesterov=section.nesterov,
             persist_optimizer=section.persist_optimizer,
             precision=section.precision,
@@ -306,10 +309,12 @@ def _schedule(section: TaskSection) -> Schedule | None:
 def _partition(clients: ClientsSection) -> Partition:
     """The partition a configuration names; some parameters have keys beside it."""
     name, _ = taken_apart(clients.partition, PARTITION.key)
+    least = {"min_examples": clients.min_examples or 1}
     beside: dict[str, dict[str, Any]] = {
-        "dirichlet": {"concentration": clients.concentration},
-        "missing-classes": {"class_ratio": clients.class_ratio},
-        "natural": {"min_examples": clients.min_examples or 1},
+        "iid": least,
+        "dirichlet": {"concentration": clients.concentration, **least},
+        "missing-classes": {"class_ratio": clients.class_ratio, **least},
+        "natural": least,
     }
     found: Partition = resolve(PARTITION, clients.partition, fields=beside.get(name, {}))
     return found

@@ -158,7 +158,7 @@ def round_row(
 def round_columns(parts: Parts) -> list[str]:
     """Names of the figures that rows of rounds may hold; an algorithm's own may be absent."""
     tasks = [task.name for task in parts.federation.tasks]
-    clients = client_figure_names(tasks) if parts.client_metrics else []
+    clients = client_figure_names(parts.federation.tasks) if parts.client_metrics else []
     return [
         "server_round",
         "virtual_time",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,12 @@ class Trained:
     client_state: Mapping[str, Tensor]
     num_examples: int
     num_steps: int
+
+    def only(self, sent: Params) -> Trained:
+        """Without differences of entries that are not sent."""
+        if self.delta.keys() == sent.keys():
+            return self
+        return replace(self, delta={k: value for k, value in self.delta.items() if k in sent})
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fairopt.errors import InvalidInput
 from fl_runtime.data.inputs import called, parts_of
-from fl_runtime.data.mixtures import Mixture
+from fl_runtime.data.mixtures import Mixture, OwnExamples
 from fl_runtime.training.examples import FLOAT_BYTES, Examples, Shards
 from fl_runtime.training.losses import CROSS_ENTROPY, Demanding, Loss, batch_mean, batch_sum
 from fl_runtime.training.measuring import measures
@@ -189,7 +189,8 @@ class Task:
         validation: Held-out examples for decisions.
         test: Held-out examples for reports.
         training: Settings of the local optimiser.
-        mixture: Strata of the test set and of every shard, where they are known.
+        mixture: Strata of the test set and of every shard, or who made the test examples, where
+            that is known.
         units: Mean and spread of every feature, where examples have been put in these units.
         loss: What is trained on.
         metrics: What is measured, by name; the first one is the score.
@@ -204,7 +205,7 @@ class Task:
     test: Examples
     training: LocalTraining
     fixed: Params = field(default_factory=dict)
-    mixture: Mixture | None = None
+    mixture: Mixture | OwnExamples | None = None
     units: Units | None = None
     loss: Loss = CROSS_ENTROPY
     metrics: Mapping[str, AnyMetric] = field(default_factory=lambda: PLAIN)

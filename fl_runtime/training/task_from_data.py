@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,15 +15,18 @@ from torch import Tensor, nn
 from fairopt.errors import InvalidInput
 from fl_runtime.data.dataset import Data, Dataset, as_data
 from fl_runtime.data.inputs import called, parts_of
-from fl_runtime.data.mixtures import Mixture
+from fl_runtime.data.mixtures import Mixture, OwnExamples
 from fl_runtime.data.partitions import Natural, Partition
-from fl_runtime.data.splits import official_split
+from fl_runtime.data.splits import official_split, split_per_client
 from fl_runtime.random_streams import stream
 from fl_runtime.training.examples import Shards, examples_of
 from fl_runtime.training.losses import CROSS_ENTROPY, Loss, check_parts
 from fl_runtime.training.measuring import check_metric
 from fl_runtime.training.scores import PLAIN, AnyMetric, Scale
 from fl_runtime.training.task import LocalTraining, Task, Units, float_state, load_params
+
+Split = Literal["pooled", "official", "per-client"]
+"""How held-out examples are chosen."""
 
 ScaleEnds = Sequence[float | str]
 """Worst and best score: numbers, "initial" for that of the initial model, or "reference"."""
@@ -44,12 +48,12 @@ def make_task(
     metrics: Mapping[str, AnyMetric] = PLAIN,
     scale: ScaleEnds | None = None,
     reference: float | None = None,
-    official: bool = False,
+    split: Split = "pooled",
+    trainable: str | None = None,
 ) -> Task:
     """Split a data set three ways, stratified by class, and deal its training part to clients.
 
-    Tasks on data sets of one family draw the same split and the same deal. With `official` the
-    three parts are those that the data are marked with.
+    Tasks on data sets of one family draw the same split and the same deal.
 
     Args:
         name: Of the task.
@@ -66,16 +70,24 @@ def make_task(
         metrics: What is measured.
         scale: Worst and best score; those of the metric if None, if it has such.
         reference: What "reference" in the scale stands for.
-        official: Whether the three parts are those that the data are marked with.
+        split: `official` for the three parts that the data are marked with, `per-client` to cut
+            each client's examples by the fractions instead of each class.
+        trainable: Regular expression of the entries that are trained; all of them if None.
 
     Raises:
         InvalidInput: A class has too few examples for three parts, there are more clients than
             training examples, or targets, loss, metrics and scale do not fit.
     """
     cut = dataset.family or name
-    if official:
-        rng, key = stream(seed, "split", cut), f"task.{name}.split"
-        parts = official_split(dataset, validation_fraction, rng, argument=key)
+    rng, key, fractions = (
+        stream(seed, "split", cut),
+        f"task.{name}",
+        (validation_fraction, test_fraction),
+    )
+    if split == "official":
+        parts = official_split(dataset, validation_fraction, rng, argument=f"{key}.split")
+    elif split == "per-client":
+        parts = split_per_client(dataset.client, fractions, rng, argument=f"{key}.split")
     else:
         parts = _stratified(dataset, validation_fraction, test_fraction, seed, cut)
     train, validation, test = parts
@@ -86,7 +98,7 @@ def make_task(
     if units is not None:
         data = _standardised(data, units)
     model = model.to(device)
-    initial = {key: value.clone() for key, value in float_state(model).items()}
+    initial = {key: value.clone() for key, value in trained_entries(name, model, trainable).items()}
     ends = next(iter(metrics.values())).range if scale is None else scale
     known = {} if reference is None else {"reference": reference}
     measured = ends is not None and "initial" in ends
@@ -105,7 +117,7 @@ def make_task(
             for key, value in model.state_dict().items()
             if isinstance(value, Tensor) and key not in initial
         },
-        mixture=Mixture.of(dataset.cut_by, test, dealt),
+        mixture=_mixture(dataset, partition, test, dealt),
         units=units,
         loss=loss,
         metrics=metrics,
@@ -116,6 +128,40 @@ def make_task(
         known["initial"] = task.evaluate(task.initial, task.validation).score
         task = replace(task, scale=_scale(name, ends, known))
     return task
+
+
+def trained_entries(name: str, model: nn.Module, trainable: str | None) -> dict[str, Tensor]:
+    """The entries of a model that are trained and sent; all parameters but these are frozen.
+
+    Raises:
+        InvalidInput: The pattern is no regular expression, or is found in no entry.
+    """
+    state = float_state(model)
+    if trainable is None:
+        return state
+    key = f"task.{name}.trainable"
+    try:
+        found = {entry: value for entry, value in state.items() if re.search(trainable, entry)}
+    except re.error as error:
+        raise InvalidInput(key, trainable, f"a regular expression ({error})") from error
+    if not found:
+        requirement = f"found in an entry of the model: {', '.join(state)}"
+        raise InvalidInput(key, trainable, requirement)
+    for entry, value in model.named_parameters():
+        value.requires_grad_(value.requires_grad and entry in found)
+    return found
+
+
+def _mixture(
+    dataset: Dataset | Data,
+    partition: Partition,
+    test: NDArray[np.int64],
+    dealt: Sequence[NDArray[np.int64]],
+) -> Mixture | OwnExamples:
+    """What stands for fresh data of a client: its own test examples, if the data know clients."""
+    if isinstance(partition, Natural) and dataset.client is not None:
+        return OwnExamples.of(dataset.client, test, dealt)
+    return Mixture.of(dataset.cut_by, test, dealt)
 
 
 def check_judged(task: Task) -> None:

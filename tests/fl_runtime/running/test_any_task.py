@@ -300,11 +300,6 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     [
         ("algorithm", {"signal": "loss"}, r"task\.regression\.range.*rmse.*different losses"),
         ("algorithm", {"signal": "error"}, r"task\.regression\.range.*rmse.*no worst value"),
-        (
-            "run",
-            {"client-metrics": True, "algorithm": "fed-avg"},
-            r"run\.client-metrics.*regression",
-        ),
     ],
 )
 def test_what_compares_unlike_units_is_refused(
