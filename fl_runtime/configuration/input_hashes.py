@@ -13,12 +13,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config, TaskSection
 from fl_runtime.configuration.toml_files import arm_configs
 from fl_runtime.data.dataset import Data, Dataset
 from fl_runtime.data.inputs import parts_of
 from fl_runtime.data.registry import FILE_KINDS, load_dataset
+from fl_runtime.data.sources import Source
 from fl_runtime.extensions import Entry, taken_apart
 from fl_runtime.history import ROWS_FILE
 from fl_runtime.user_objects import fingerprint
@@ -118,7 +121,7 @@ def label(entry: Entry) -> str:
     return f"{name}({inside})" if fields else name
 
 
-def load_recorded(entry: Entry, inputs: Mapping[str, str]) -> Dataset | Data:
+def load_recorded(entry: Entry, inputs: Mapping[str, str]) -> Dataset | Data | Source:
     """A data set, which is the recorded one where there is a record of it.
 
     Args:
@@ -146,10 +149,14 @@ def check_recorded(key: str, table: Mapping[str, Any], inputs: Mapping[str, str]
         raise InvalidInput(file, "changed", "the data that the run began with")
 
 
-def _of_dataset(dataset: Dataset | Data, source: str) -> str:
+def _of_dataset(dataset: Dataset | Data | Source, source: str) -> str:
     """Hash of everything in a data set; what is as by default adds nothing, as in early records."""
     if isinstance(dataset, Data):
         return _of_data(dataset)
+    if not isinstance(dataset, Dataset):
+        sizes = np.asarray(dataset.sizes, dtype=np.int64).tobytes()
+        said = f"{dataset.fingerprint} {dataset.outputs!r} ".encode()
+        return hashlib.sha256(said + sizes).hexdigest()
     digest = hashlib.sha256(repr(dataset.features.shape).encode())
     digest.update(dataset.features.tobytes())
     digest.update(dataset.labels.tobytes())

@@ -137,6 +137,7 @@ class RunSection(Section):
             all are.
         checkpoint_every: Rounds between checkpoints; after a kill the rounds since the last one are
             done again. Where an aggregation is quicker than a checkpoint, rarer ones save time.
+        shard_cache: Bytes of shards that stay in memory, of data that are loaded client by client.
         client_metrics: Rows also hold the figures of `client_metrics`.
         callbacks: Functions of an `Event` that are called after each row.
         keep_models: Which trained models a run leaves: the last and the best by validation score of
@@ -157,6 +158,7 @@ class RunSection(Section):
     early_stop: EarlyStopTable | None = None
     stop_at_targets: bool = False
     checkpoint_every: Count = 1
+    shard_cache: Annotated[int, Field(ge=0)] | None = None
     client_metrics: bool = False
     callbacks: Listed[Choice] = ()
     keep_models: Literal["last+best", "last", "none"] = "last+best"

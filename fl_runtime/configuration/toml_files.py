@@ -48,6 +48,16 @@ VERBATIM = ("versions", "inputs")
 LISTS = ("task", "arm", "claim")
 """Arrays of tables."""
 
+OF_NO_HISTORY = (
+    "title",
+    "checkpoint_every",
+    "callbacks",
+    "keep_models",
+    "extended_from",
+    "shard_cache",
+)
+"""Keys of ``[run]`` that no history depends on."""
+
 YOUNG_SWITCHES = ("stop_at_targets", "client_metrics")
 """Switches of ``[run]`` that early histories did not know, and which they had off."""
 
@@ -206,7 +216,7 @@ def digest(config: Config) -> str:
     was extended has the fingerprint of the configuration that it began with.
     """
     off = {switch for switch in YOUNG_SWITCHES if not getattr(config.run, switch)}
-    run = {"title", "checkpoint_every", "callbacks", "keep_models", "extended_from", *off}
+    run = {*OF_NO_HISTORY, *off}
     clients = {key for key in YOUNG_OF_CLIENTS if not getattr(config.clients, key)}
     young = {} if config.server else {"server": True}
     unset = {

@@ -18,6 +18,7 @@ from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fl_runtime.data.dataset import Data, Dataset, clients_of, marks_of
 from fl_runtime.data.files import read_arrays, read_idx_folder
+from fl_runtime.data.sources import Source, checked_source
 from fl_runtime.data.synthetic import GENERATOR_SEED, SOFTMAX_TASKS, SUBSPACE_TASKS
 from fl_runtime.extensions import Entry, Kind, taken_apart
 from fl_runtime.random_streams import stream
@@ -30,14 +31,14 @@ PIXEL_NOISE = 0.5
 """Standard deviation of the noise of `digits-noisy`, in units of the full pixel range."""
 
 
-def load_dataset(entry: Entry) -> Dataset | Data:
+def load_dataset(entry: Entry) -> Dataset | Data | Source:
     """A data set by its name in a configuration.
 
     Args:
         entry: A bundled or generated set (`BUNDLED`), ``"idx:FOLDER"`` (MNIST-style files),
             ``"npz:PATH"`` (arrays `features` and `labels`
             in an archive, or in a folder as ``.npy`` files), or ``"package.module:function"`` (a
-            function that returns a `Dataset`, a pair of arrays, or `Data`; a table
+            function that returns a `Dataset`, a pair of arrays, `Data`, or a `Source`; a table
             ``{ name = ... }`` holds its arguments).
 
     Raises:
@@ -192,7 +193,7 @@ def _measurements(loader: str) -> Dataset:
     return Dataset(columns, labels, int(labels.max()) + 1, standardise=True)
 
 
-def _call_function(reference: str, fields: Mapping[str, Any]) -> Dataset | Data:
+def _call_function(reference: str, fields: Mapping[str, Any]) -> Dataset | Data | Source:
     """What a user's own function returns, checked."""
     function = load_object("data", reference)
     try:
@@ -203,6 +204,8 @@ def _call_function(reference: str, fields: Mapping[str, Any]) -> Dataset | Data:
         raise InvalidInput("data", reference, reason) from error
     if isinstance(made, Data):
         return made.checked(reference)
+    if isinstance(made, Source):
+        return checked_source(made, reference)
     if isinstance(made, Dataset):
         checked = Dataset.from_arrays(made.features, made.labels, source=reference)
         return replace(
@@ -215,7 +218,7 @@ def _call_function(reference: str, fields: Mapping[str, Any]) -> Dataset | Data:
         )
     if isinstance(made, tuple) and len(made) == 2:
         return Dataset.from_arrays(*made, source=reference)
-    requirement = "a function that returns a Dataset, (features, labels), or Data"
+    requirement = "a function that returns a Dataset, (features, labels), Data, or a Source"
     raise InvalidInput("data", reference, requirement)
 
 

@@ -250,6 +250,8 @@ def _one_update(
 
 def _rectangles(task: Task) -> Padded | None:
     """All shards of a task side by side, kept from round to round where they fit in memory."""
+    if not isinstance(task.shards, tuple):
+        return None  # loaded as they are used
     longest = max(task.sizes)
     example = _numbers_per_example(task)
     fits = FLOAT_BYTES * longest * example * len(task.shards) <= MEMORY_BUDGET

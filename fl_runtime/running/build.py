@@ -24,9 +24,10 @@ from fl_runtime.algorithms import (
 from fl_runtime.algorithms.server_optimizers import SERVER_OPTIMIZER, Server, check_server
 from fl_runtime.configuration.input_hashes import check_recorded, load_recorded
 from fl_runtime.configuration.schema import ClientsSection, Config, SpeedsTable, TaskSection
-from fl_runtime.data.dataset import Dataset, as_data
+from fl_runtime.data.dataset import Data, Dataset, as_data
 from fl_runtime.data.inputs import Shapes, each, shapes_of
 from fl_runtime.data.partitions import PARTITION, Partition
+from fl_runtime.data.sources import HELD_OUT, held_out_data
 from fl_runtime.execution.executor import Executor, check_device
 from fl_runtime.execution.registry import EXECUTORS, resolve_executor
 from fl_runtime.extensions import resolve, taken_apart
@@ -40,13 +41,15 @@ from fl_runtime.simulation.clock import Timing
 from fl_runtime.simulation.delays import DELAY, DelayModel, dealt_speeds
 from fl_runtime.training.client_sampling import CLIENT_SAMPLING, ClientSampling
 from fl_runtime.training.federation import Federation, active_count
+from fl_runtime.training.lazy_shards import SHARD_CACHE
 from fl_runtime.training.losses import loss_of
 from fl_runtime.training.models import build_model
 from fl_runtime.training.optimizers import OPTIMIZER
 from fl_runtime.training.schedules import SCHEDULE, Schedule
 from fl_runtime.training.scores import ACC, metrics_of
 from fl_runtime.training.task import LocalTraining, Task
-from fl_runtime.training.task_from_data import make_task
+from fl_runtime.training.task_from_data import make_task, with_shared_inputs
+from fl_runtime.training.task_from_source import task_of_source
 from fl_runtime.user_objects import loaded
 from fl_runtime.validation_errors import kebab
 
@@ -123,8 +126,12 @@ def assemble(config: Config, seed: int) -> Parts:
         return recruit(config.recruitment, holds, seed, number)
 
     recruitment = recruit_(0)
-    pairs = [_task(section, config, seed, device) for section in config.task]
-    made, told = zip(*pairs, strict=True)
+    made: list[Task] = []
+    told = []
+    for section in config.task:
+        task, known = _task(section, config, seed, device)
+        made.append(with_shared_inputs(task, made))
+        told.append(known)
     tasks = algorithm.reported(made, seed)
     _check_initial(config, made, tasks)
     companions = algorithm.companions(tasks, seed)
@@ -238,7 +245,8 @@ def _task(
     """One task of the configuration, and what the factory of its model was told."""
     clients, key = config.clients, f"task.{section.name}"
     dataset = load_recorded(section.data, config.inputs)
-    data = as_data(dataset)
+    lazy = not isinstance(dataset, Dataset | Data)
+    data = held_out_data(dataset, HELD_OUT[0], key) if lazy else as_data(dataset)  # type: ignore[arg-type]
     plain = isinstance(dataset, Dataset)
     kind = "" if plain else each(lambda part: str(part.dtype), data.inputs)
     told = Told(shapes_of(data.inputs), data.outputs, kind)
@@ -251,23 +259,30 @@ def _task(
         example=None if plain else each(lambda part: torch.from_numpy(part[:1]), data.inputs),
     )
     take_initial(model, section, config.inputs)
+    common: dict[str, Any] = {
+        "num_clients": clients.num_clients,
+        "seed": seed,
+        "device": device,
+        "loss": loss_of(f"{key}.loss", section.loss or "cross-entropy"),
+        "metrics": metrics_of(f"{key}.metrics", section.metrics or (ACC,)),
+        "scale": section.range,
+        "reference": reference_of(section),
+        "trainable": section.trainable,
+    }
+    parts = section.name, dataset, model, _training(section, clients), _partition(clients)
+    if lazy:
+        if section.split is not None:
+            requirement = "absent for data that are loaded by client, which are split already"
+            raise InvalidInput(f"{key}.split", section.split, requirement)
+        limit = config.run.shard_cache
+        limit = SHARD_CACHE if limit is None else limit
+        return task_of_source(*parts, **common, cache=limit), told  # type: ignore[arg-type]
     task = make_task(
-        section.name,
-        dataset,
-        model,
-        _training(section, clients),
-        _partition(clients),
-        num_clients=clients.num_clients,
-        seed=seed,
+        *parts,  # type: ignore[arg-type]
+        **common,
         validation_fraction=section.validation_fraction,
         test_fraction=section.test_fraction,
-        device=device,
-        loss=loss_of(f"{key}.loss", section.loss or "cross-entropy"),
-        metrics=metrics_of(f"{key}.metrics", section.metrics or (ACC,)),
-        scale=section.range,
-        reference=reference_of(section),
         split=section.split or "pooled",
-        trainable=section.trainable,
     )
     return task, told
 

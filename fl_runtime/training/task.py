@@ -22,6 +22,7 @@ from fairopt.errors import InvalidInput
 from fl_runtime.data.inputs import called, parts_of
 from fl_runtime.data.mixtures import Mixture, OwnExamples
 from fl_runtime.training.examples import FLOAT_BYTES, Examples, Shards
+from fl_runtime.training.lazy_shards import LazyShards
 from fl_runtime.training.losses import CROSS_ENTROPY, Demanding, Loss, batch_mean, batch_sum
 from fl_runtime.training.measuring import measures
 from fl_runtime.training.schedules import Schedule, scheduled
@@ -293,12 +294,28 @@ def _check_shards(task: Task) -> None:
     held_out = [("validation", task.validation), ("test", task.test)]
     whole = shards.whole if isinstance(shards, Shards) else None
     alike = whole is not None and whole.complete and _misfit(whole, task, outputs) is None
-    named = () if alike else ((f"client {k}", shard) for k, shard in enumerate(shards))
+    known = alike or isinstance(shards, LazyShards)
+    named = () if known else ((f"client {k}", shard) for k, shard in enumerate(shards))
     for who, examples in (*named, *held_out):
-        found = _misfit(examples, task, outputs)
-        if found is not None:
-            part, value, requirement = found
-            raise InvalidInput(f"task {task.name}, {who} {part}", value, requirement)
+        check_examples(task, who, examples, outputs)
+
+
+def check_examples(task: Task, who: str, examples: Examples, outputs: tuple[int, ...]) -> None:
+    """Examples must be of the kind the task is about.
+
+    Args:
+        task: The task.
+        who: Whose they are, for the message.
+        examples: Somebody's.
+        outputs: Shape of what the task's model gives for an example.
+
+    Raises:
+        InvalidInput: Features or targets that do not fit.
+    """
+    found = _misfit(examples, task, outputs)
+    if found is not None:
+        part, value, requirement = found
+        raise InvalidInput(f"task {task.name}, {who} {part}", value, requirement)
 
 
 def _misfit(some: Examples, task: Task, outputs: tuple[int, ...]) -> tuple[str, object, str] | None:

@@ -19,7 +19,7 @@ from fl_runtime.data.mixtures import Mixture, OwnExamples
 from fl_runtime.data.partitions import Natural, Partition
 from fl_runtime.data.splits import official_split, split_per_client
 from fl_runtime.random_streams import stream
-from fl_runtime.training.examples import Shards, examples_of
+from fl_runtime.training.examples import Examples, Shards, examples_of
 from fl_runtime.training.losses import CROSS_ENTROPY, Loss, check_parts
 from fl_runtime.training.measuring import check_metric
 from fl_runtime.training.scores import PLAIN, AnyMetric, Scale
@@ -97,7 +97,44 @@ def make_task(
     units = _units(data, train) if data.standardise else None
     if units is not None:
         data = _standardised(data, units)
-    model = model.to(device)
+    whole = examples_of(data, np.concatenate(dealt), device)
+    return finished_task(
+        name,
+        model.to(device),
+        training,
+        shards=Shards.of(whole, [len(mine) for mine in dealt]),
+        validation=examples_of(data, validation, device),
+        test=examples_of(data, test, device),
+        mixture=_mixture(dataset, partition, test, dealt),
+        units=units,
+        loss=loss,
+        metrics=metrics,
+        scale=scale,
+        reference=reference,
+        trainable=trainable,
+    )
+
+
+def finished_task(
+    name: str,
+    model: nn.Module,
+    training: LocalTraining,
+    *,
+    shards: Sequence[Examples],
+    validation: Examples,
+    test: Examples,
+    loss: Loss,
+    metrics: Mapping[str, AnyMetric],
+    mixture: Mixture | OwnExamples | None = None,
+    units: Units | None = None,
+    scale: ScaleEnds | None = None,
+    reference: float | None = None,
+    trainable: str | None = None,
+) -> Task:
+    """The task of those examples, tried on two of them, on the scale of its score.
+
+    See `make_task` for the arguments.
+    """
     initial = {key: value.clone() for key, value in trained_entries(name, model, trainable).items()}
     ends = next(iter(metrics.values())).range if scale is None else scale
     known = {} if reference is None else {"reference": reference}
@@ -106,18 +143,16 @@ def make_task(
         name=name,
         model=model,
         initial=initial,
-        shards=Shards.of(
-            examples_of(data, np.concatenate(dealt), device), [len(mine) for mine in dealt]
-        ),
-        validation=examples_of(data, validation, device),
-        test=examples_of(data, test, device),
+        shards=shards,
+        validation=validation,
+        test=test,
         training=training,
         fixed={
             key: value.clone()
             for key, value in model.state_dict().items()
             if isinstance(value, Tensor) and key not in initial
         },
-        mixture=_mixture(dataset, partition, test, dealt),
+        mixture=mixture,
         units=units,
         loss=loss,
         metrics=metrics,
@@ -128,6 +163,33 @@ def make_task(
         known["initial"] = task.evaluate(task.initial, task.validation).score
         task = replace(task, scale=_scale(name, ends, known))
     return task
+
+
+def with_shared_inputs(task: Task, others: Sequence[Task]) -> Task:
+    """The task with another one's tensors where these are the same numbers: stored once.
+
+    Tasks of one family have the same inputs, split and dealt alike.
+    """
+    for other in others:
+        if isinstance(task.shards, Shards) and isinstance(other.shards, Shards):
+            whole = _sharing(task.shards.whole, other.shards.whole)
+            held_out = (
+                _sharing(task.validation, other.validation),
+                _sharing(task.test, other.test),
+            )
+            if whole is not task.shards.whole and task.sizes == other.sizes:
+                shards = Shards.of(whole, task.sizes)
+                return replace(task, shards=shards, validation=held_out[0], test=held_out[1])
+    return task
+
+
+def _sharing(mine: Examples, others: Examples) -> Examples:
+    """The examples with the other ones' features, if they are equal."""
+    one, two = parts_of(mine.features), parts_of(others.features)
+    same = one.keys() == two.keys() and all(
+        one[name].dtype == two[name].dtype and torch.equal(one[name], two[name]) for name in one
+    )
+    return replace(mine, features=others.features) if same else mine
 
 
 def trained_entries(name: str, model: nn.Module, trainable: str | None) -> dict[str, Tensor]:
