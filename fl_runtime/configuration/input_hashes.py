@@ -62,12 +62,13 @@ def check_inputs(config: Config) -> None:
 
 def fingerprints(config: Config) -> dict[str, str]:
     """A hash per data source, cost, trace or model file, and object, by its name at its key."""
-    sources = {label(task.data): task.data for task in config.task if ":" in label(task.data)}
+    sources = {label(task.data): task for task in config.task if ":" in label(task.data)}
     arms = arm_configs(config).values()
     costs = [arm.recruitment.costs for arm in arms if arm.recruitment.rule != "everyone"]
     traces = [arm.clients.availability for arm in arms]
     found = {
-        source: _of_dataset(load_dataset(sources[source]), source) for source in sorted(sources)
+        source: _of_dataset(_loaded(sources[source].data, sources[source].name), source)
+        for source in sorted(sources)
     }
     for key, tables in (("recruitment.costs.file", costs), ("clients.availability.file", traces)):
         files = sorted({str(table["file"]) for table in tables if "file" in table})
@@ -121,21 +122,32 @@ def label(entry: Entry) -> str:
     return f"{name}({inside})" if fields else name
 
 
-def load_recorded(entry: Entry, inputs: Mapping[str, str]) -> Dataset | Data | Source:
+def load_recorded(entry: Entry, inputs: Mapping[str, str], task: str) -> Dataset | Data | Source:
     """A data set, which is the recorded one where there is a record of it.
 
     Args:
         entry: Its name in a configuration.
         inputs: What `fingerprints` gave when the run began.
+        task: Name of the task that it is for.
 
     Raises:
         InvalidInput: It cannot be loaded, or is another one than when the run began.
     """
-    dataset, source = load_dataset(entry), label(entry)
+    dataset, source = _loaded(entry, task), label(entry)
     if source in inputs and _of_dataset(dataset, source) != inputs[source]:
         requirement = "the data that the run began with, the same at every load"
         raise InvalidInput(source, "changed", requirement)
     return dataset
+
+
+def _loaded(entry: Entry, task: str) -> Dataset | Data | Source:
+    """A data set; what is wrong with its name is said of the task's key."""
+    try:
+        return load_dataset(entry)
+    except InvalidInput as error:
+        if error.argument != "data":
+            raise
+        raise InvalidInput(f"task.{task}.data", error.value, error.requirement) from error
 
 
 def check_recorded(key: str, table: Mapping[str, Any], inputs: Mapping[str, str]) -> None:

@@ -113,7 +113,7 @@ def drawn_sizes(
     Example:
         >>> sizes = drawn_sizes(Zipf(), 100, 5, np.random.default_rng(0), least=10)
         >>> sorted(sizes.tolist()), int(sizes.sum())
-        ([10, 12, 15, 21, 42], 100)
+        ([10, 11, 14, 22, 43], 100)
     """
     if num_examples < least * num_clients:
         requirement = f"at most {num_examples // least}, for {least} or more examples each"

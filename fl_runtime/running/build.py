@@ -244,7 +244,7 @@ def _task(
 ) -> tuple[Task, Told]:
     """One task of the configuration, and what the factory of its model was told."""
     clients, key = config.clients, f"task.{section.name}"
-    dataset = load_recorded(section.data, config.inputs)
+    dataset = load_recorded(section.data, config.inputs, section.name)
     lazy = not isinstance(dataset, Dataset | Data)
     data = held_out_data(dataset, HELD_OUT[0], key) if lazy else as_data(dataset)  # type: ignore[arg-type]
     plain = isinstance(dataset, Dataset)

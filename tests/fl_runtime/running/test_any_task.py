@@ -264,6 +264,13 @@ def test_young_keys_change_nothing_of_old_configurations() -> None:
     assert digest(check_config({**whole, "task": [whole["task"][0] | young]})) != digest(config)
 
 
+def all_at_once(outputs: Tensor, targets: Tensor) -> float:
+    return 0.0
+
+
+all_at_once.whole = True  # type: ignore[attr-defined]
+
+
 def endless(outputs: Tensor, targets: Tensor) -> Tensor:
     return outputs * torch.inf
 
@@ -285,6 +292,13 @@ def endless(outputs: Tensor, targets: Tensor) -> Tensor:
         ({"target-accuracy": 0.5, "target": None}, r"target-accuracy.*scored by rmse"),
         ({"target-accuracy": 0.5}, r"target.*absent beside"),
         ({"loss": "cross-entropy"}, "task regression, .*targets"),
+        ({"data": f"{HERE}:nothing"}, r"task\.regression\.data = .*no attribute 'nothing'"),
+        ({"data": "no_such_module:x"}, r"task\.regression\.data = .*No module named"),
+        ({"data": "wines"}, r"task\.regression\.data = 'wines', .*did you mean wine"),
+        ({"trainable": "lora"}, r"task\.regression\.trainable = 'lora', .*trunk\.weight"),
+        ({"reference": "nowhere#a"}, r"task\.regression\.reference = 'nowhere#a', .*folder"),
+        ({"weight-by": "pixels"}, r"task\.0\.weight-by = 'pixels'"),
+        ({"metrics": [f"{HERE}:all_at_once"]}, r"task\.regression\.metrics.*direction"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(
