@@ -47,6 +47,9 @@ class Score:
 ACCURACY = Score()
 """How tasks are scored that say nothing."""
 
+ROWS_FILE = "history.jsonl"
+"""Within the folder of a run."""
+
 EVERYONE = "everyone"
 """The recruitment rule without an auction: all clients train all tasks, unpaid."""
 

@@ -79,7 +79,7 @@ def data_shares(federation: Federation, *, now: bool = False) -> NDArray[np.floa
         federation: Clients and tasks.
         now: Over eligible clients that can be asked now, instead of all eligible ones.
     """
-    sizes = np.array([[len(shard) for shard in task.shards] for task in federation.tasks]).T
+    sizes = np.array([task.sizes for task in federation.tasks]).T
     mine = np.where(federation.eligible, sizes, 0.0)
     if now:
         mine *= (federation.selection_chance > 0.0)[:, None]

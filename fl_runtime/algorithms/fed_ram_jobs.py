@@ -57,7 +57,7 @@ class StagedJobs:
         """
         jobs = []
         for task in np.flatnonzero(self.federation.eligible[client]).tolist():
-            count = len(self.federation.companions[task].shards[client])
+            count = self.federation.companions[task].sizes[client]
             config = {
                 "weights": torch.full((count,), float(scales[task])),
                 "measure_start": True,
@@ -81,14 +81,14 @@ class StagedJobs:
     def counts(self, client: int) -> NDArray[np.int64]:
         """(num_tasks,) examples that a client draws, as many together as it holds."""
         held = self.federation.eligible[client]
-        sizes = [len(task.shards[client]) for task in self.federation.tasks]
+        sizes = [task.sizes[client] for task in self.federation.tasks]
         shares = shares_of_held(self.state.task_weights[client], held)
         return resampled_counts(shares, int(np.dot(sizes, held)))
 
     def _drawn(self, client: int, task: int, count: int) -> Tensor | None:
         """Positions in the shard, repeated only where there are too few; None for all of it."""
         chosen = self.federation.tasks[task]
-        size = len(chosen.shards[client])
+        size = chosen.sizes[client]
         if count == size:
             return None
         keys = self.state.stage_round, client, chosen.name

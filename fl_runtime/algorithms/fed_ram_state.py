@@ -15,12 +15,14 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.algorithms.client_models import ClientModels
 from fl_runtime.algorithms.one_trunk import initial_models
 from fl_runtime.algorithms.reweighting import Vector, differential_loss
 from fl_runtime.algorithms.shared_trunk import trunk_entries
+from fl_runtime.data.inputs import each, shapes_of
 from fl_runtime.random_streams import torch_seed
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
@@ -36,15 +38,16 @@ SUFFIX = ".proxy"
 
 def companion(task: Task, hidden: Sequence[int], seed: int) -> Task:
     """The task with a small model: an `mlp` of those widths, or a `linear` one without any."""
-    examples, outputs = task.validation.features, output_shape(task)
+    example, outputs = task.validation.at(slice(1)).features, output_shape(task)
+    alone = isinstance(example, Tensor) and example.is_floating_point()
     model = build_model(
         "mlp" if hidden else "linear",
-        tuple(examples.shape[1:]),
+        shapes_of(example),
         outputs if len(outputs) > 1 else math.prod(outputs),
         hidden,
         seed=torch_seed(seed, "initial model", task.name + SUFFIX),
-        example=None if examples.is_floating_point() else examples[:1].cpu(),
-    ).to(examples.device)
+        example=None if alone else each(Tensor.cpu, example),
+    ).to(task.validation.targets.device)
     initial = {key: value.clone() for key, value in float_state(model).items()}
     return replace(task, name=task.name + SUFFIX, model=model, initial=initial, fixed={})
 
@@ -141,7 +144,7 @@ class FedRAMState(ServerState):
 
 def first_task_weights(federation: Federation) -> list[list[float]]:
     """Every client's shares of its examples, over all tasks."""
-    sizes = np.array([[len(shard) for shard in task.shards] for task in federation.tasks]).T
+    sizes = np.array([task.sizes for task in federation.tasks]).T
     return (sizes / sizes.sum(axis=1, keepdims=True)).tolist()  # type: ignore[no-any-return]
 
 

@@ -98,7 +98,7 @@ class Watch:
     @classmethod
     def of(cls, task: Task) -> Watch:
         """Nothing seen yet."""
-        return cls(task.training.learning_rate, local_steps(task.training, len(task.shards[0])))
+        return cls(task.training.learning_rate, local_steps(task.training, task.sizes[0]))
 
     @classmethod
     def from_tree(cls, tree: Mapping[str, Any]) -> Watch:

@@ -13,12 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config, TaskSection
 from fl_runtime.configuration.toml_files import arm_configs
 from fl_runtime.data.dataset import Data, Dataset
+from fl_runtime.data.inputs import parts_of
 from fl_runtime.data.registry import FILE_KINDS, load_dataset
+from fl_runtime.data.sources import Source
 from fl_runtime.extensions import Entry, taken_apart
+from fl_runtime.history import ROWS_FILE
 from fl_runtime.user_objects import fingerprint
 
 TASK_CHOICES = ("model", "optimizer", "schedule", "loss", "metrics", "trainer")
@@ -57,18 +62,27 @@ def check_inputs(config: Config) -> None:
 
 def fingerprints(config: Config) -> dict[str, str]:
     """A hash per data source, cost, trace or model file, and object, by its name at its key."""
-    sources = {label(task.data): task.data for task in config.task if ":" in label(task.data)}
+    sources = {label(task.data): task for task in config.task if ":" in label(task.data)}
     arms = arm_configs(config).values()
     costs = [arm.recruitment.costs for arm in arms if arm.recruitment.rule != "everyone"]
     traces = [arm.clients.availability for arm in arms]
     found = {
-        source: _of_dataset(load_dataset(sources[source]), source) for source in sorted(sources)
+        source: _of_dataset(_loaded(sources[source].data, sources[source].name), source)
+        for source in sorted(sources)
     }
     for key, tables in (("recruitment.costs.file", costs), ("clients.availability.file", traces)):
         files = sorted({str(table["file"]) for table in tables if "file" in table})
         found |= {file: _of_file(key, Path(file)) for file in files}
     models = {task.initial: f"task.{task.name}.initial" for task in config.task if task.initial}
     found |= {file: _of_file(key, Path(file)) for file, key in models.items()}
+    others = {
+        task.reference: f"task.{task.name}.reference"
+        for task in config.task
+        if isinstance(task.reference, str)
+    }
+    found |= {
+        name: _of_file(key, Path(name.partition("#")[0], ROWS_FILE)) for name, key in others.items()
+    }
     return found | {name: fingerprint(key, name) for name, key in references(config).items()}
 
 
@@ -109,21 +123,32 @@ def label(entry: Entry) -> str:
     return f"{name}({inside})" if fields else name
 
 
-def load_recorded(entry: Entry, inputs: Mapping[str, str]) -> Dataset | Data:
+def load_recorded(entry: Entry, inputs: Mapping[str, str], task: str) -> Dataset | Data | Source:
     """A data set, which is the recorded one where there is a record of it.
 
     Args:
         entry: Its name in a configuration.
         inputs: What `fingerprints` gave when the run began.
+        task: Name of the task that it is for.
 
     Raises:
         InvalidInput: It cannot be loaded, or is another one than when the run began.
     """
-    dataset, source = load_dataset(entry), label(entry)
+    dataset, source = _loaded(entry, task), label(entry)
     if source in inputs and _of_dataset(dataset, source) != inputs[source]:
         requirement = "the data that the run began with, the same at every load"
         raise InvalidInput(source, "changed", requirement)
     return dataset
+
+
+def _loaded(entry: Entry, task: str) -> Dataset | Data | Source:
+    """A data set; what is wrong with its name is said of the task's key."""
+    try:
+        return load_dataset(entry)
+    except InvalidInput as error:
+        if error.argument != "data":
+            raise
+        raise InvalidInput(f"task.{task}.data", error.value, error.requirement) from error
 
 
 def check_recorded(key: str, table: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
@@ -137,10 +162,14 @@ def check_recorded(key: str, table: Mapping[str, Any], inputs: Mapping[str, str]
         raise InvalidInput(file, "changed", "the data that the run began with")
 
 
-def _of_dataset(dataset: Dataset | Data, source: str) -> str:
+def _of_dataset(dataset: Dataset | Data | Source, source: str) -> str:
     """Hash of everything in a data set; what is as by default adds nothing, as in early records."""
     if isinstance(dataset, Data):
         return _of_data(dataset)
+    if not isinstance(dataset, Dataset):
+        sizes = np.asarray(dataset.sizes, dtype=np.int64).tobytes()
+        said = f"{dataset.fingerprint} {dataset.outputs!r} ".encode()
+        return hashlib.sha256(said + sizes).hexdigest()
     digest = hashlib.sha256(repr(dataset.features.shape).encode())
     digest.update(dataset.features.tobytes())
     digest.update(dataset.labels.tobytes())
@@ -161,9 +190,13 @@ def _of_data(data: Data) -> str:
     """Hash of everything in data of any kind."""
     what = (data.outputs, data.standardise, data.family, data.strata is None)
     digest = hashlib.sha256(repr(what).encode())
-    for array in (data.inputs, data.targets, data.cut_by):
-        digest.update(repr((array.shape, array.dtype.str)).encode())
+    for name, array in (*parts_of(data.inputs).items(), ("", data.targets), ("", data.cut_by)):
+        digest.update(f"{name}{(array.shape, array.dtype.str)!r}".encode())
         digest.update(array.tobytes())
+    if data.client is not None:
+        digest.update(b"client" + data.client.tobytes())
+    if data.split is not None:
+        digest.update(b"split" + "".join(mark[0] for mark in data.split.tolist()).encode())
     return digest.hexdigest()
 
 
@@ -172,7 +205,8 @@ def _of_file(key: str, path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        kind = "safetensors file" if key.endswith(".initial") else "CSV file of numbers"
+        kinds = {"initial": "safetensors file", "reference": "folder of a finished run"}
+        kind = kinds.get(key.rpartition(".")[2], "CSV file of numbers")
         requirement = f"a {kind} ({error.strerror})"
         raise InvalidInput(key, str(path), requirement) from error
 
@@ -181,6 +215,10 @@ def _absolute_task(task: TaskSection) -> TaskSection:
     """The task with absolute paths, if it reads files."""
     if task.initial is not None:
         task = task.model_copy(update={"initial": str(Path(task.initial).resolve())})
+    if isinstance(task.reference, str):
+        folder, *arm = task.reference.split("#", 1)
+        whole = "#".join([str(Path(folder).resolve()), *arm])
+        task = task.model_copy(update={"reference": whole})
     name, _ = taken_apart(task.data, "data")
     kind, _, file = name.partition(":")
     if file and kind in FILE_KINDS:

@@ -177,6 +177,7 @@ class RunSection(Section):
             all are.
         checkpoint_every: Rounds between checkpoints; after a kill the rounds since the last one are
             done again. Where an aggregation is quicker than a checkpoint, rarer ones save time.
+        shard_cache: Bytes of shards that stay in memory, of data that are loaded client by client.
         client_metrics: Rows also hold the figures of `client_metrics`.
         callbacks: Functions of an `Event` that are called after each row.
         keep_models: Which trained models a run leaves: the last and the best by validation score of
@@ -199,6 +200,7 @@ class RunSection(Section):
     early_stop: EarlyStopTable | None = None
     stop_at_targets: bool = False
     checkpoint_every: Count = 1
+    shard_cache: Annotated[int, Field(ge=0)] | None = None
     client_metrics: bool = False
     callbacks: Listed[Choice] = ()
     keep_models: Literal["last+best", "last", "none"] = "last+best"
@@ -239,13 +241,18 @@ class TaskSection(Section):
         range: Worst and best score, which tasks are compared by: numbers, `initial` for that of the
             initial model on validation data, or `reference`. By default those of the metric, if it
             has such.
-        reference: Score of a model that was trained for this task alone.
+        reference: Score of a model that was trained for this task alone: a number, or
+            ``"FOLDER#ARM"`` for that of a finished run, see `fl_runtime.running.references`.
+        reference_score: What such a name stands for; written into a run's own copy.
         target: Test score whose first round the summary reports.
         target_accuracy: The same for a task that is scored by accuracy.
         validation_fraction: Share of the examples that feeds decisions.
         test_fraction: Share of the examples that is only reported.
-        split: `official` for the parts that the data are marked with; all of them are pooled and
-            cut by the two fractions otherwise.
+        split: `official` for the parts that the data are marked with; `per-client` to cut what
+            every client has made by the two fractions; otherwise all is pooled and cut by them.
+        trainable: A regular expression: only entries of the model in whose names it is found are
+            trained, sent, averaged and kept. All of them by default.
+        weight_by: What an update weighs: its `examples`, or the `counts` of its targets.
         initial: A safetensors file with the numbers that the model begins with, such as a model
             that another run has left; drawn by the seed without one.
         initial_partial: The file has some of the model's entries only; the others are drawn.
@@ -268,12 +275,15 @@ class TaskSection(Section):
     loss: Choice | None = None
     metrics: Annotated[Listed[Choice], Field(min_length=1)] | None = None
     range: Annotated[Listed[End], Field(min_length=2, max_length=2)] | None = None
-    reference: Finite | None = None
+    reference: Finite | Name | None = None
+    reference_score: Finite | None = None
     target: Finite | None = None
     target_accuracy: Fraction | None = None
     validation_fraction: HeldOut = 0.2
     test_fraction: HeldOut = 0.2
-    split: Literal["pooled", "official"] | None = None
+    split: Literal["pooled", "official", "per-client"] | None = None
+    trainable: Name | None = None
+    weight_by: Literal["examples", "counts"] | None = None
     initial: Name | None = None
     initial_partial: bool = False
 
@@ -293,6 +303,11 @@ class TaskSection(Section):
             requirement = f"absent for a task that is scored by {self.metric_names[0]}: use target"
             raise InvalidInput("target_accuracy", self.target_accuracy, requirement)
         return self
+
+    @property
+    def standard(self) -> float | None:
+        """The reference as a number, where it is known."""
+        return self.reference_score if isinstance(self.reference, str) else self.reference
 
     @property
     def goal(self) -> float | None:
@@ -338,7 +353,8 @@ class ClientsSection(Section):
         partition: How a task's examples are dealt to clients.
         concentration: Parameter of the `dirichlet` partition, per class.
         class_ratio: Share of the classes a client holds under `missing-classes`.
-        min_examples: Under `natural`, clients with fewer training examples of a task take no part.
+        min_examples: Under `natural`, clients with fewer training examples of a task take no part;
+            other partitions give every client so many at least.
         local_epochs: Passes over a client's shard per job.
         batch_size: Examples per step.
         dropout: Chance that a client never answers a job.

@@ -49,19 +49,38 @@ VERBATIM = ("versions", "inputs", "executor")
 LISTS = ("task", "arm", "claim")
 """Arrays of tables."""
 
+OF_NO_HISTORY = (
+    "title",
+    "checkpoint_every",
+    "callbacks",
+    "keep_models",
+    "extended_from",
+    "shard_cache",
+)
+"""Keys of ``[run]`` that no history depends on."""
+
 YOUNG_SWITCHES = ("stop_at_targets", "client_metrics")
 """Switches of ``[run]`` that early histories did not know, and which they had off."""
 
 YOUNG_OF_CLIENTS = ("task_sets", "sampling", "min_examples")
 """The same of ``[clients]``."""
 
-YOUNG_OF_A_TASK = ("schedule", "clip_gradient", "initial", "initial_partial", "split", "trainer")
+YOUNG_OF_A_TASK = (
+    "schedule",
+    "clip_gradient",
+    "initial",
+    "initial_partial",
+    "split",
+    "trainable",
+    "weight_by",
+    "trainer",
+)
 """Keys of a task that early histories did not know, and which count where they are set."""
 
 YOUNG_OF_THE_SERVER = ("aggregation",)
 """The same of ``[server]``."""
 
-YOUNG_SCORES = ("loss", "metrics", "range", "reference", "target")
+YOUNG_SCORES = ("loss", "metrics", "range", "reference", "reference_score", "target")
 """The same, but set to zero counts as well."""
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
@@ -208,8 +227,7 @@ def digest(config: Config) -> str:
     """
     off = {switch for switch in YOUNG_SWITCHES if not getattr(config.run, switch)}
     off |= {"evaluate_every"} if config.run.evaluate_every == 1 else set()
-    none = {"title", "checkpoint_every", "callbacks", "keep_models", "extended_from", "workers"}
-    run = {*none, *off}
+    run = {*OF_NO_HISTORY, *off}
     clients = {key for key in YOUNG_OF_CLIENTS if not getattr(config.clients, key)}
     server: Any = {key for key in YOUNG_OF_THE_SERVER if not getattr(config.server, key, None)}
     young = {"server": server if config.server else True}

@@ -13,7 +13,7 @@ from torch import Tensor
 from fairopt.errors import InvalidInput
 from fl_runtime.conformance.broken import Broken, Law, other_dice, tried
 from fl_runtime.conformance.layouts import Layout, layouts
-from fl_runtime.training.scores import METRIC, Metric, metric_of
+from fl_runtime.training.scores import METRIC, AnyMetric, metric_of
 from fl_runtime.user_objects import said
 
 CLOSE = 1e-6
@@ -23,7 +23,7 @@ SHAPE = "statistics of each example"
 
 
 def check_metric(
-    metric: str | Mapping[str, Any] | Metric | Any,
+    metric: str | Mapping[str, Any] | AnyMetric | Any,
     outputs: Tensor | None = None,
     targets: Tensor | None = None,
     *,
@@ -70,16 +70,16 @@ def check_metric(
     return first or tried(_laws(made, one, missing))
 
 
-def _made(metric: Any) -> Metric:
+def _made(metric: Any) -> AnyMetric:
     """The metric behind what was given."""
     if isinstance(metric, str | Mapping):
         return metric_of("metric", metric)
     assert METRIC.maker is not None
-    made: Metric = METRIC.maker("metric", getattr(metric, "__name__", "this one"), metric, {})
+    made: AnyMetric = METRIC.maker("metric", getattr(metric, "__name__", "this one"), metric, {})
     return made
 
 
-def _whole(metric: Metric) -> bool:
+def _whole(metric: Any) -> bool:
     """Whether it takes all examples at once."""
     return bool(getattr(metric, "whole", False))
 
@@ -91,7 +91,7 @@ def _figure(metric: Any, outputs: Tensor, targets: Tensor) -> float:
     return float(metric.value(metric.statistics(outputs, targets).double().sum(dim=0)))
 
 
-def _fitting(metric: Metric) -> Layout:
+def _fitting(metric: Any) -> Layout:
     """The first usual batch that a metric takes, and whose right outputs are the best there are.
 
     A metric of several labels, say, runs on numbers as well, and means something else there.
@@ -113,12 +113,12 @@ def _fitting(metric: Metric) -> Layout:
     return next((each for each in found if _is_meant(metric, each)), found[0])
 
 
-def _is_meant(metric: Metric, one: Layout) -> bool:
+def _is_meant(metric: Any, one: Layout) -> bool:
     """Whether a batch is of the kind that a metric is about, as far as its range can tell."""
     return not tried({"reached": lambda: _reached(metric, one)})
 
 
-def _laws(metric: Metric, one: Layout, missing: bool) -> dict[str, Law]:
+def _laws(metric: Any, one: Layout, missing: bool) -> dict[str, Law]:
     """All laws but the first."""
     laws: dict[str, Law] = {
         "in any order": lambda: _order(metric, one),
@@ -146,7 +146,7 @@ def _shape(metric: Any, one: Layout) -> Iterator[str]:
         yield f"{one.name}: statistics that are not finite"
 
 
-def _order(metric: Metric, one: Layout) -> Iterator[str]:
+def _order(metric: Any, one: Layout) -> Iterator[str]:
     """Nobody is first."""
     order = torch.arange(len(one.targets)).flip(0)
     straight = _figure(metric, one.outputs, one.targets)
@@ -155,7 +155,7 @@ def _order(metric: Metric, one: Layout) -> Iterator[str]:
         yield f"{straight:g}, and {turned:g} in reverse order"
 
 
-def _adds(metric: Metric, one: Layout) -> Iterator[str]:
+def _adds(metric: Any, one: Layout) -> Iterator[str]:
     """However a set is cut, its statistics have one sum."""
     whole = metric.statistics(one.outputs, one.targets).double().sum(dim=0)
     for cut in (1, len(one.targets) // 2):
@@ -169,7 +169,7 @@ def _adds(metric: Metric, one: Layout) -> Iterator[str]:
             yield f"other sums where a batch is cut after {cut}"
 
 
-def _pure(metric: Metric, one: Layout) -> Iterator[str]:
+def _pure(metric: Any, one: Layout) -> Iterator[str]:
     """Nothing else plays a part, and nothing is changed."""
     outputs, targets = one.outputs.clone(), one.targets.clone()
     found = []
@@ -182,7 +182,7 @@ def _pure(metric: Metric, one: Layout) -> Iterator[str]:
         yield "outputs or targets are changed"
 
 
-def _better(metric: Metric, one: Layout) -> Iterator[str]:
+def _better(metric: Any, one: Layout) -> Iterator[str]:
     """The direction is that of the errors."""
     assert one.right is not None
     sign = 1.0 if metric.higher_is_better else -1.0
@@ -191,7 +191,7 @@ def _better(metric: Metric, one: Layout) -> Iterator[str]:
         yield f"{right:g} without an error, {plain:g} of a model that knows nothing"
 
 
-def _reached(metric: Metric, one: Layout) -> Iterator[str]:
+def _reached(metric: Any, one: Layout) -> Iterator[str]:
     """Best and worst are what they are called."""
     assert one.right is not None
     if metric.range is None:
@@ -214,7 +214,7 @@ def _reached(metric: Metric, one: Layout) -> Iterator[str]:
             yield f"{wrong:g} where all is wrong, and the worst is {worst:g}"
 
 
-def _missing(metric: Metric, one: Layout) -> Iterator[str]:
+def _missing(metric: Any, one: Layout) -> Iterator[str]:
     """An example without targets is not there."""
     for example in (0, len(one.targets) - 1):
         rest = one.rest(example)

@@ -29,7 +29,8 @@ from fl_runtime.simulation.delays import Exponential
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.models import build_model
-from fl_runtime.training.task import Evaluation, LocalTraining, Params, Task, make_task
+from fl_runtime.training.task import Evaluation, LocalTraining, Params, Task
+from fl_runtime.training.task_from_data import make_task
 
 NUM_CLIENTS = 6
 NUM_FEATURES = 12

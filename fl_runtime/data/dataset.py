@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
+from fl_runtime.data.inputs import parts_of
+
+PARTS = ("train", "validation", "test")
+"""Marks of examples in a data set with an official split."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,8 @@ class Data:
     Missing targets are NaN in floats and -100 in integers, at any place.
 
     Attributes:
-        inputs: (n, ...) numbers; floats become float32, integers int64.
+        inputs: (n, ...) numbers; floats become float32, integers int64. Or several such by name,
+            which the model takes as keywords.
         targets: (n, ...) numbers, likewise.
         outputs: What a model factory is told instead of a number of classes: how many numbers (or
             logits) it gives, or their shape.
@@ -107,18 +113,22 @@ class Data:
             class per example, and otherwise one for all.
         standardise: As in `Dataset`, for inputs that are floats.
         family: As in `Dataset`.
+        client: As in `Dataset`.
+        split: As in `Dataset`.
 
     Example:
         >>> Data(np.zeros((4, 3)), np.array([0.5, np.nan, 1.0, 2.0]), 1).num_strata
         1
     """
 
-    inputs: NDArray[Any]
+    inputs: Any
     targets: NDArray[Any]
     outputs: int | tuple[int, ...]
     strata: NDArray[np.int64] | None = None
     standardise: bool = False
     family: str = ""
+    client: NDArray[np.int64] | None = None
+    split: NDArray[np.str_] | None = None
 
     @property
     def cut_by(self) -> NDArray[np.int64]:
@@ -146,30 +156,103 @@ class Data:
             InvalidInput: Arrays are not numbers or not of one length, inputs are not finite,
                 targets are infinite, or there are no outputs.
         """
-        x, y = (
-            _numbers(self.inputs, f"{source} inputs"),
-            _numbers(self.targets, f"{source} targets"),
-        )
-        if x.ndim < 2 or len(x) == 0:
-            raise InvalidInput(f"{source} inputs", x.shape, "of shape (n, ...) with an example")
-        if len(y) != len(x):
-            raise InvalidInput(f"{source} targets", y.shape, f"one entry per example, {len(x)}")
-        if x.dtype.kind == "f" and not np.isfinite(x).all():
-            raise InvalidInput(f"{source} inputs", "NaN, infinity or overflow", "finite float32")
+        x = self._checked_inputs(source)
+        y = _numbers(self.targets, f"{source} targets")
+        count = len(next(iter(parts_of(x).values())))
+        if len(y) != count:
+            raise InvalidInput(f"{source} targets", y.shape, f"one entry per example, {count}")
         if y.dtype.kind == "f" and np.isinf(y).any():
             raise InvalidInput(f"{source} targets", "infinity", "finite, or NaN where missing")
         shape = (self.outputs,) if isinstance(self.outputs, int) else self.outputs
         whole = isinstance(shape, tuple) and all(type(n) is int and n >= 1 for n in shape)
         if not whole or not shape:
             raise InvalidInput(f"{source} outputs", self.outputs, "a number >= 1, or a shape")
-        strata = None if self.strata is None else _array(self.strata, f"{source} strata")
-        if strata is not None and (
-            strata.shape != (len(x),) or strata.dtype.kind not in "iu" or int(strata.min()) < 0
-        ):
-            requirement = f"{len(x)} integers >= 0, one per example"
-            raise InvalidInput(f"{source} strata", strata.shape, requirement)
-        strata = None if strata is None else strata.astype(np.int64)
-        return replace(self, inputs=x, targets=y, strata=strata)
+        return replace(
+            self,
+            inputs=x,
+            targets=y,
+            strata=strata_of(self.strata, count, source),
+            client=clients_of(self.client, count, source),
+            split=marks_of(self.split, count, source),
+        )
+
+    def _checked_inputs(self, source: str) -> Any:
+        """Inputs of known types, in the order of their names."""
+        if isinstance(self.inputs, Mapping):
+            names = sorted(map(str, self.inputs))
+            wrong = [name for name in names if not name.isidentifier()]
+            if wrong or not names:
+                requirement = "names that a model can take as keywords, at least one"
+                raise InvalidInput(
+                    f"{source} inputs", wrong[0] if wrong else "nothing", requirement
+                )
+            found = {
+                name: _checked_part(self.inputs[name], f"{source} inputs {name}", 1)
+                for name in names
+            }
+            count = len(found[names[0]])
+            for name, part in found.items():
+                if len(part) != count:
+                    requirement = f"one entry per example, {count} as {names[0]} has"
+                    raise InvalidInput(f"{source} inputs {name}", part.shape, requirement)
+            return found
+        return _checked_part(self.inputs, f"{source} inputs", 2)
+
+
+def _checked_part(values: object, name: str, axes: int) -> NDArray[Any]:
+    """One part of the inputs, (n, ...) with so many axes at least."""
+    x = _numbers(values, name)
+    if x.ndim < axes or len(x) == 0:
+        raise InvalidInput(name, x.shape, "of shape (n, ...) with an example")
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        raise InvalidInput(name, "NaN, infinity or overflow", "finite float32")
+    return x
+
+
+def strata_of(found: object, count: int, source: str) -> NDArray[np.int64] | None:
+    """Classes to split and deal by, checked.
+
+    Raises:
+        InvalidInput: They are not one integer >= 0 per example.
+    """
+    if found is None:
+        return None
+    strata = _array(found, f"{source} strata")
+    whole = strata.shape == (count,) and strata.dtype.kind in "iu"
+    if not whole or int(strata.min()) < 0:
+        requirement = f"{count} integers >= 0, one per example"
+        raise InvalidInput(f"{source} strata", strata.shape, requirement)
+    return strata.astype(np.int64)
+
+
+def clients_of(found: object, count: int, source: str) -> NDArray[np.int64] | None:
+    """Who made each example, checked.
+
+    Raises:
+        InvalidInput: They are not one integer per example.
+    """
+    if found is None:
+        return None
+    clients = _array(found, f"{source} client")
+    if clients.shape != (count,) or clients.dtype.kind not in "iu":
+        shown = f"{clients.dtype} {clients.shape}"
+        raise InvalidInput(f"{source} client", shown, "an integer for every example")
+    return clients.astype(np.int64)
+
+
+def marks_of(found: object, count: int, source: str) -> NDArray[np.str_] | None:
+    """The parts of an official split, checked.
+
+    Raises:
+        InvalidInput: They are not one of `PARTS` per example.
+    """
+    if found is None:
+        return None
+    marks = _array(found, f"{source} split")
+    if marks.shape != (count,) or not np.isin(marks, PARTS).all():
+        requirement = f"one of {', '.join(PARTS)} for every example"
+        raise InvalidInput(f"{source} split", f"{marks.dtype} {marks.shape}", requirement)
+    return marks.astype(np.str_)
 
 
 def as_data(dataset: Dataset | Data) -> Data:
@@ -183,6 +266,8 @@ def as_data(dataset: Dataset | Data) -> Data:
         strata=dataset.cut_by,
         standardise=dataset.standardise,
         family=dataset.family,
+        client=dataset.client,
+        split=dataset.split,
     )
 
 

@@ -14,25 +14,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
-from fl_runtime.data.dataset import Dataset
+from fl_runtime.data.dataset import Data, Dataset, clients_of, marks_of, strata_of
 
-ARRAYS = ("features", "labels")
-"""What an archive or a folder of arrays holds."""
+NEEDED = ("features", "labels")
+"""What an archive or a folder of arrays holds; instead of labels there may be targets."""
+
+KNOWN = (*NEEDED, "targets", "outputs", "client", "split", "strata")
+"""What else it may hold."""
 
 
 IDX_PARTS = {"train": "train", "val": "validation", "t10k": "test", "test": "test"}
 """Parts of an official split by the beginnings of file names."""
 
 
-def read_arrays(path: Path) -> Dataset:
-    """Arrays `features` and `labels` of a NumPy archive, or of a folder with one file for each.
+def read_arrays(path: Path) -> Dataset | Data:
+    """Arrays of a NumPy archive, or of a folder with one file for each.
+
+    There are `features` and `labels` for classification. For anything else there are `targets`
+    instead of labels, and `outputs` where the model is to be told another number or shape than
+    these suggest: the number of classes for integers, the shape of a target for floats. Features of
+    several parts are called ``features/NAME`` (a folder in the folder). Who made each example may
+    be in `client`, the marks of an official split in `split`, classes to deal by in `strata`.
 
     Raises:
         InvalidInput: There are no such arrays, or they do not fit together.
     """
+    source = f"npz:{path.name}"
     try:
         arrays = _folder(path) if path.is_dir() else _archive(path)
-        return Dataset.from_arrays(*(arrays[name] for name in ARRAYS), source=f"npz:{path.name}")
+        if "targets" in arrays:
+            return _data(arrays, source)
+        made = Dataset.from_arrays(*(arrays[name] for name in NEEDED), source=source)
+        count = len(made.labels)
+        return replace(
+            made,
+            client=clients_of(arrays.get("client"), count, source),
+            split=marks_of(arrays.get("split"), count, source),
+            strata=strata_of(arrays.get("strata"), count, source),
+        )
     except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, InvalidInput):
             raise
@@ -40,15 +59,59 @@ def read_arrays(path: Path) -> Dataset:
         raise InvalidInput("data", f"npz:{path}", requirement) from error
 
 
+def _data(arrays: Mapping[str, NDArray[Any]], source: str) -> Data:
+    """Data of another kind than classification."""
+    parts = {
+        name.removeprefix("features/"): part
+        for name, part in arrays.items()
+        if name.startswith("features/")
+    }
+    if parts and "features" in arrays:
+        raise InvalidInput(f"{source} features", "both one array and several", "one of the two")
+    y = arrays["targets"]
+    told = arrays.get("outputs")
+    outputs = _suggested(y) if told is None else tuple(np.atleast_1d(told).tolist())
+    return Data(
+        parts or arrays["features"],
+        y,
+        outputs[0] if isinstance(outputs, tuple) and len(outputs) == 1 else outputs,
+        strata=arrays.get("strata"),
+        client=arrays.get("client"),
+        split=arrays.get("split"),
+    ).checked(source)
+
+
+def _suggested(targets: NDArray[Any]) -> int | tuple[int, ...]:
+    """What a model is told of targets: classes of integers, the shape of floats."""
+    if targets.dtype.kind in "iu":
+        return int(targets.max()) + 1
+    return tuple(targets.shape[1:]) or 1
+
+
 def _archive(path: Path) -> Mapping[str, NDArray[Any]]:
     """Arrays of an ``.npz`` file."""
     with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in ARRAYS}
+        return {name: archive[name] for name in archive.files if _is_known(name)}
 
 
 def _folder(path: Path) -> Mapping[str, NDArray[Any]]:
-    """Arrays of ``features.npy`` and ``labels.npy``."""
-    return {name: np.load(path / f"{name}.npy", allow_pickle=False) for name in ARRAYS}
+    """Arrays of ``features.npy``, ``labels.npy`` and so on; absent ones are named."""
+    found = {
+        name: np.load(file, allow_pickle=False)
+        for file in sorted([*path.glob("*.npy"), *path.glob("features/*.npy")])
+        if _is_known(name := file.relative_to(path).with_suffix("").as_posix())
+    }
+    parts = any(name.startswith("features/") for name in found)
+    needed = [] if parts else ["features"]
+    for name in [*needed, *([] if "targets" in found else ["labels"])]:
+        if name not in found:
+            raise FileNotFoundError(f"No such file: {path / name}.npy")
+    return found
+
+
+def _is_known(name: str) -> bool:
+    """Whether an array means something here."""
+    return name in KNOWN or name.startswith("features/")
 
 
 def read_idx_folder(folder: Path) -> Dataset:

@@ -1,22 +1,24 @@
-"""Splitting one task's training examples over clients, evenly in number, unevenly in class.
+"""Splitting one task's training examples over clients, unevenly in class.
 
 All partitions here but `natural` give every client the same number of examples (give or take one),
-so no shard is ever empty; what varies is which classes a client holds. A partition is a pure
-function of labels, number of clients, its own parameter and a generator.
+or numbers by a law (`sizes`), and never fewer than `min_examples`; what varies besides is which
+classes a client holds. A partition is a pure function of labels, number of clients, its own
+parameters and a generator.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
+from fl_runtime.data.size_laws import drawn_sizes, size_law
 from fl_runtime.data.splits import natural_shards
 from fl_runtime.extensions import Kind
 from fl_runtime.validation_errors import check_positive
@@ -35,18 +37,45 @@ class Partition(Protocol):
 
 
 @dataclass(frozen=True)
-class IID:
+class _Dealt:
+    """What partitions that deal have in common.
+
+    Attributes:
+        sizes: Law of the clients' numbers of examples, a table with `law` and its parameters
+            (`data.size_laws`); equal numbers if empty.
+        min_examples: The least that a client gets.
+    """
+
+    sizes: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    min_examples: int = field(default=1, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.min_examples < 1:
+            raise InvalidInput("min_examples", self.min_examples, "at least 1")
+        if self.sizes:
+            size_law("sizes", self.sizes)
+
+    def _sizes(self, num_examples: int, num_clients: int, rng: Generator) -> NDArray[np.int64]:
+        """Examples of every client."""
+        if not self.sizes:
+            return shard_sizes(num_examples, num_clients, self.min_examples)
+        law = size_law("sizes", self.sizes)
+        return drawn_sizes(law, num_examples, num_clients, rng, least=self.min_examples)
+
+
+@dataclass(frozen=True)
+class IID(_Dealt):
     """A random deal: every client's class mixture is the population's."""
 
     def split(self, labels: Labels, num_clients: int, rng: Generator) -> Shards:
-        """Shuffle and cut into equal parts."""
-        ends = np.cumsum(shard_sizes(labels.size, num_clients)).tolist()
+        """Shuffle and cut into parts."""
+        ends = np.cumsum(self._sizes(labels.size, num_clients, rng)).tolist()
         order = rng.permutation(labels.size)
         return tuple(order[begin:end] for begin, end in itertools.pairwise([0, *ends]))
 
 
 @dataclass(frozen=True)
-class Dirichlet:
+class Dirichlet(_Dealt):
     r"""Label skew: client k draws its class mixture :math:`q_k \sim Dir(c \, \pi)`.
 
     Symbols: :math:`\pi` class frequencies of the task, :math:`c` = `concentration` times the number
@@ -57,7 +86,7 @@ class Dirichlet:
     the classes that still have examples. When all of a client's likely classes are used up, it
     takes from what is left in proportion to what is left.
 
-    Source: mixture per client with equal shard sizes, Hsu, Qi and Brown 2019 (arXiv 1909.06335).
+    Source: mixture per client, sizes set apart from it, Hsu, Qi and Brown 2019 (arXiv 1909.06335).
 
     Example:
         >>> labels = np.repeat([0, 1], 10)
@@ -69,11 +98,12 @@ class Dirichlet:
     concentration: float
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive("concentration", self.concentration)
 
     def split(self, labels: Labels, num_clients: int, rng: Generator) -> Shards:
         """Turn by turn, one example of a drawn class for each client."""
-        sizes = shard_sizes(labels.size, num_clients)
+        sizes = self._sizes(labels.size, num_clients, rng)
         pools = _pools(labels, rng)
         left = np.array([len(pool) for pool in pools])
         prior = left / left.sum() * left.size
@@ -88,7 +118,7 @@ class Dirichlet:
 
 
 @dataclass(frozen=True)
-class MissingClasses:
+class MissingClasses(_Dealt):
     """Each client lacks classes: it holds `class_ratio` of them, rounded down, at least one.
 
     Method: a client takes the classes with most examples left (ties at random) and then deals
@@ -106,16 +136,17 @@ class MissingClasses:
     class_ratio: float
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0.0 < self.class_ratio <= 1.0:
             raise InvalidInput("class_ratio", self.class_ratio, "in (0, 1]")
 
     def split(self, labels: Labels, num_clients: int, rng: Generator) -> Shards:
         """Client by client, the fullest classes first."""
+        sizes = self._sizes(labels.size, num_clients, rng)
         pools = _pools(labels, rng)
         held = max(1, whole_down(self.class_ratio * len(pools)))
         return tuple(
-            np.sort(np.array(_deal(pools, held, int(size), rng), dtype=np.int64))
-            for size in shard_sizes(labels.size, num_clients)
+            np.sort(np.array(_deal(pools, held, int(size), rng), dtype=np.int64)) for size in sizes
         )
 
 
@@ -157,11 +188,12 @@ PARTITION = Kind(
 """How examples can be dealt to clients."""
 
 
-def shard_sizes(num_examples: int, num_clients: int) -> NDArray[np.int64]:
+def shard_sizes(num_examples: int, num_clients: int, least: int = 1) -> NDArray[np.int64]:
     """Equal sizes that add up, the first ones larger by one where they must be.
 
     Raises:
-        InvalidInput: There are fewer examples than clients, so some shard would be empty.
+        InvalidInput: There are fewer examples than clients, so some shard would be empty (or have
+            fewer than the least).
 
     Example:
         >>> shard_sizes(7, 3)
@@ -171,6 +203,9 @@ def shard_sizes(num_examples: int, num_clients: int) -> NDArray[np.int64]:
         raise InvalidInput(
             "num-clients", num_clients, f"at most {num_examples}, or some client shard is empty"
         )
+    if num_examples // num_clients < least:
+        requirement = f"at most {num_examples // least}, for {least} or more examples each"
+        raise InvalidInput("num-clients", num_clients, requirement)
     sizes = np.full(num_clients, num_examples // num_clients, dtype=np.int64)
     sizes[: num_examples % num_clients] += 1
     return sizes

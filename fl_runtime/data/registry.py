@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
-from fl_runtime.data.dataset import Data, Dataset
+from fl_runtime.data.dataset import Data, Dataset, clients_of, marks_of
 from fl_runtime.data.files import read_arrays, read_idx_folder
-from fl_runtime.data.splits import PARTS
+from fl_runtime.data.sources import Source, checked_source
 from fl_runtime.data.synthetic import GENERATOR_SEED, SOFTMAX_TASKS, SUBSPACE_TASKS
 from fl_runtime.extensions import Entry, Kind, taken_apart
 from fl_runtime.random_streams import stream
@@ -31,14 +31,14 @@ PIXEL_NOISE = 0.5
 """Standard deviation of the noise of `digits-noisy`, in units of the full pixel range."""
 
 
-def load_dataset(entry: Entry) -> Dataset | Data:
+def load_dataset(entry: Entry) -> Dataset | Data | Source:
     """A data set by its name in a configuration.
 
     Args:
         entry: A bundled or generated set (`BUNDLED`), ``"idx:FOLDER"`` (MNIST-style files),
             ``"npz:PATH"`` (arrays `features` and `labels`
             in an archive, or in a folder as ``.npy`` files), or ``"package.module:function"`` (a
-            function that returns a `Dataset`, a pair of arrays, or `Data`; a table
+            function that returns a `Dataset`, a pair of arrays, `Data`, or a `Source`; a table
             ``{ name = ... }`` holds its arguments).
 
     Raises:
@@ -193,7 +193,7 @@ def _measurements(loader: str) -> Dataset:
     return Dataset(columns, labels, int(labels.max()) + 1, standardise=True)
 
 
-def _call_function(reference: str, fields: Mapping[str, Any]) -> Dataset | Data:
+def _call_function(reference: str, fields: Mapping[str, Any]) -> Dataset | Data | Source:
     """What a user's own function returns, checked."""
     function = load_object("data", reference)
     try:
@@ -204,6 +204,8 @@ def _call_function(reference: str, fields: Mapping[str, Any]) -> Dataset | Data:
         raise InvalidInput("data", reference, reason) from error
     if isinstance(made, Data):
         return made.checked(reference)
+    if isinstance(made, Source):
+        return checked_source(made, reference)
     if isinstance(made, Dataset):
         checked = Dataset.from_arrays(made.features, made.labels, source=reference)
         return replace(
@@ -211,35 +213,13 @@ def _call_function(reference: str, fields: Mapping[str, Any]) -> Dataset | Data:
             standardise=made.standardise,
             strata=_strata(made),
             family=made.family,
-            client=_clients(made, reference),
-            split=_marks(made, reference),
+            client=clients_of(made.client, len(checked.labels), reference),
+            split=marks_of(made.split, len(checked.labels), reference),
         )
     if isinstance(made, tuple) and len(made) == 2:
         return Dataset.from_arrays(*made, source=reference)
-    requirement = "a function that returns a Dataset, (features, labels), or Data"
+    requirement = "a function that returns a Dataset, (features, labels), Data, or a Source"
     raise InvalidInput("data", reference, requirement)
-
-
-def _clients(dataset: Dataset, source: str) -> NDArray[np.int64] | None:
-    """A user's client numbers, one per example."""
-    if dataset.client is None:
-        return None
-    found = np.asarray(dataset.client)
-    if found.shape != dataset.labels.shape or found.dtype.kind not in "iu":
-        shown = f"{found.dtype} {found.shape}"
-        raise InvalidInput(f"{source} client", shown, "an integer for every example")
-    return found.astype(np.int64)
-
-
-def _marks(dataset: Dataset, source: str) -> NDArray[np.str_] | None:
-    """A user's split, one word per example."""
-    if dataset.split is None:
-        return None
-    found = np.asarray(dataset.split)
-    if found.shape != dataset.labels.shape or not np.isin(found, PARTS).all():
-        requirement = f"one of {', '.join(PARTS)} for every example"
-        raise InvalidInput(f"{source} split", f"{found.dtype} {found.shape}", requirement)
-    return found.astype(np.str_)
 
 
 def _strata(dataset: Dataset) -> NDArray[np.int64] | None:

@@ -7,16 +7,13 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
-from fl_runtime.data.dataset import Dataset
-
-PARTS = ("train", "validation", "test")
-"""Marks of examples in a data set with an official split."""
+from fl_runtime.data.dataset import PARTS, Data, Dataset
 
 Index = NDArray[np.int64]
 
 
 def official_split(
-    dataset: Dataset, validation_fraction: float, rng: Generator, *, argument: str
+    dataset: Dataset | Data, validation_fraction: float, rng: Generator, *, argument: str
 ) -> tuple[Index, Index, Index]:
     """Train, validation and test positions, as the data are marked.
 
@@ -49,6 +46,50 @@ def official_split(
             requirement = f"used with a {name} part that has every class (class {absent[0]} has no"
             raise InvalidInput(argument, "official", f"{requirement} example there)")
     return train, validation, test
+
+
+def split_per_client(
+    clients: Index | None, fractions: tuple[float, float], rng: Generator, *, argument: str
+) -> tuple[Index, Index, Index]:
+    """Train, validation and test positions: of every client's examples the same shares, rounded.
+
+    Args:
+        clients: (n,) who made each example.
+        fractions: Shares of the validation and the test part.
+        rng: Draws which.
+        argument: Key of the configuration, for the error message.
+
+    Raises:
+        InvalidInput: Nobody knows the clients, or they are too small for a held-out example.
+
+    Example:
+        >>> made_by = np.repeat([4, 9], [10, 5])
+        >>> rng = np.random.default_rng(0)
+        >>> parts = split_per_client(made_by, (0.2, 0.2), rng, argument="split")
+        >>> [np.bincount(made_by[part])[[4, 9]].tolist() for part in parts]
+        [[6, 3], [2, 1], [2, 1]]
+    """
+    if clients is None:
+        requirement = "used with data that say who made each example"
+        raise InvalidInput(argument, "per-client", requirement)
+    held: tuple[list[Index], ...] = ([], [], [])
+    for members in _by_client(clients):
+        mixed = rng.permutation(members)
+        ends = np.cumsum([round(fraction * mixed.size) for fraction in fractions])
+        for part, mine in zip(held, np.split(mixed, ends), strict=True):
+            part.append(mine)
+    validation, test, train = (np.sort(np.concatenate(part)) for part in held)
+    if min(validation.size, test.size, train.size) == 0:
+        requirement = "used with clients of enough examples for three parts"
+        raise InvalidInput(argument, "per-client", requirement)
+    return train, validation, test
+
+
+def _by_client(clients: Index) -> list[Index]:
+    """Positions of each client's examples, clients in the order of their numbers."""
+    order = np.argsort(clients, kind="stable")
+    _, starts = np.unique(clients[order], return_index=True)
+    return np.split(order, starts[1:])
 
 
 def natural_shards(

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from fairopt.errors import InvalidInput
+from fl_runtime.data.inputs import called
 from fl_runtime.training.losses import loss_parts
 from fl_runtime.training.task import Task
 
@@ -85,12 +86,12 @@ class Crew:
 
 def draws_numbers(task: Task) -> bool:
     """Whether training a model draws from a generator that all threads share: tried once."""
-    inputs, targets = task.validation.features[:TRIED], task.validation.targets[:TRIED]
+    some = task.validation.at(slice(TRIED))
     with torch.random.fork_rng():
         before = _shared_states()
         task.model.train()
         try:
-            loss_parts(task.loss, task.model(inputs), targets)
+            loss_parts(task.loss, called(task.model, some.features), some.targets)
         except Exception:  # noqa: BLE001 (preflight says what is wrong with a model)
             return False
         return before != _shared_states()

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +76,7 @@ class DenseChain:
     @classmethod
     def of(cls, task: Task) -> DenseChain | None:
         """The kernel of a task; None where its model, loss or training is of another kind."""
-        example = task.validation.features[:1]
+        example = task.validation.at(slice(1)).features
         if not is_dense(task.model, example, task.loss, task.training):
             return None
         layers = dense_layers(task.model, example)
@@ -188,17 +189,18 @@ def fusible(settings: LocalTraining, proximal: float) -> bool:
     return plain and settings.clip_gradient is None and not proximal
 
 
-def is_dense(model: nn.Module, example: Tensor, loss: Loss, training: LocalTraining) -> bool:
+def is_dense(model: nn.Module, example: Any, loss: Loss, training: LocalTraining) -> bool:
     """Whether a task is one for this kernel, by its shape alone.
 
     Args:
         model: See `dense_layers`.
-        example: (1, ...) of its inputs.
+        example: (1, ...) of its inputs, or several by name, which are never dense.
         loss: One of `losses.LOSSES`, which are known to be of each example alone.
         training: In single precision, with a built-in optimiser.
     """
     plain = training.precision == "float32" and ":" not in training.optimizer
-    return plain and type(loss) in LOSSES.values() and dense_layers(model, example) is not None
+    known = plain and isinstance(example, Tensor) and type(loss) in LOSSES.values()
+    return known and dense_layers(model, example) is not None
 
 
 def dense_layers(model: nn.Module, example: Tensor) -> tuple[Layer, ...] | None:

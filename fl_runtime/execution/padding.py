@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fl_runtime.data.inputs import each, together
 from fl_runtime.random_streams import shuffled_orders
-from fl_runtime.training.task import Examples, LocalTraining
+from fl_runtime.training.examples import Examples
+from fl_runtime.training.task import LocalTraining
 
 
 @dataclass(frozen=True)
@@ -19,14 +24,15 @@ class Padded:
     """Examples of several clients as rectangles.
 
     Attributes:
-        features: (clients, longest, ...), zeros where a client has no more examples.
+        features: (clients, longest, ...), zeros where a client has no more examples; or such by
+            name.
         targets: (clients, longest, ...), likewise.
         weights: (clients, longest), or None where all examples weigh one.
         counts: (clients,) examples of each.
         rows: (m,) the clients to train, as rows of the rectangles.
     """
 
-    features: Tensor
+    features: Any
     targets: Tensor
     weights: Tensor | None
     counts: Tensor
@@ -35,13 +41,13 @@ class Padded:
     @classmethod
     def of(cls, shards: Sequence[Examples]) -> Padded:
         """All of these shards, each a row."""
-        pad = nn.utils.rnn.pad_sequence
+        pad = partial(nn.utils.rnn.pad_sequence, batch_first=True)
         device = shards[0].targets.device
         weighted = any(shard.weights is not None for shard in shards)
         return cls(
-            pad([shard.features for shard in shards], batch_first=True),
-            pad([shard.targets for shard in shards], batch_first=True),
-            pad([_weights_of(s) for s in shards], batch_first=True) if weighted else None,
+            together(pad, [shard.features for shard in shards]),
+            pad([shard.targets for shard in shards]),
+            pad([_weights_of(s) for s in shards]) if weighted else None,
             torch.tensor([len(shard) for shard in shards], device=device),
             torch.arange(len(shards), device=device),
         )
@@ -56,14 +62,15 @@ class Padded:
         sizes: list[int] = self.counts[self.rows].tolist()
         return sizes
 
-    def steps(self, plan: Plan) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    def steps(self, plan: Plan) -> Iterator[tuple[Any, Tensor, Tensor, Tensor]]:
         """Per step: features (m, batch, ...), targets, weights, and which examples there are."""
         device, client = self.targets.device, self.rows[:, None]
         whole = torch.from_numpy(plan.index).to(device)
         masks = torch.from_numpy(plan.mask).to(device)
         for index, mask in zip(whole, masks, strict=True):
             weights = mask if self.weights is None else mask * self.weights[client, index]
-            yield self.features[client, index], self.targets[client, index], weights, mask
+            features = each(itemgetter((client, index)), self.features)
+            yield features, self.targets[client, index], weights, mask
 
 
 @dataclass(frozen=True)

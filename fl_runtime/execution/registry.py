@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from fl_runtime.execution.dense import is_dense
@@ -32,7 +33,7 @@ EXECUTORS: Mapping[str, Callable[[Sequence[Task]], Executor]] = {
 
 def by_shape(
     model: nn.Module,
-    example: Tensor,
+    example: Any,
     loss: Loss,
     training: LocalTraining,
     *,
@@ -47,7 +48,7 @@ def by_shape(
 
     Args:
         model: The task's.
-        example: (1, ...) of its inputs.
+        example: (1, ...) of its inputs, or such by name.
         loss: The task's.
         training: The task's.
         device: Where it trains.

@@ -76,5 +76,7 @@ def _train_one(task: Task, job: Job) -> Trained:
     )
     settings, start = task.training.at(job.version), task.complete(job.payload)
     if task.trainer is not None:
-        return train_by(task.trainer, task, start, client, settings)
-    return train_on_device(task.model, start, client, settings, task.loss)
+        trained = train_by(task.trainer, task, start, client, settings)
+    else:
+        trained = train_on_device(task.model, start, client, settings, task.loss)
+    return trained.only(job.payload)

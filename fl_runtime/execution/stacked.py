@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,25 +24,19 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fl_runtime.data.inputs import arguments
 from fl_runtime.execution.dense import DenseChain, fusible
 from fl_runtime.execution.executor import answer
 from fl_runtime.execution.padding import Padded, Plan
 from fl_runtime.execution.sequential import SequentialExecutor
+from fl_runtime.training.examples import FLOAT_BYTES, Examples
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.job_options import JobOptions
 from fl_runtime.training.local_training import Trained, at_least_float32
 from fl_runtime.training.losses import counted, loss_parts
 from fl_runtime.training.optimizers import StackedOptimizer, numbers_kept, precision_context
 from fl_runtime.training.stacks import Row, Rows, Stack
-from fl_runtime.training.task import (
-    FLOAT_BYTES,
-    Examples,
-    LocalTraining,
-    Params,
-    Task,
-    float_state,
-    numbers_saved,
-)
+from fl_runtime.training.task import LocalTraining, Params, Task, float_state, numbers_saved
 
 MEMORY_BUDGET = 256 * 2**20
 """Bytes that one chunk of clients may take for parameters, gradients, optimiser and data."""
@@ -69,7 +62,7 @@ _log = logging.getLogger(__name__)
 Seen = tuple[Tensor, Tensor]
 """(clients,) mean losses of a batch, and how much was counted."""
 
-Gradient = Callable[[Stack, Stack, Tensor, Tensor, Tensor, Tensor], tuple[Stack, Seen]]
+Gradient = Callable[[Stack, Stack, Any, Tensor, Tensor, Tensor], tuple[Stack, Seen]]
 
 
 class Kernel(Protocol):
@@ -83,7 +76,7 @@ class Kernel(Protocol):
         self,
         params: Stack,
         still: Stack,
-        features: Tensor,
+        features: Any,
         targets: Tensor,
         weights: Tensor,
         mask: Tensor,
@@ -95,7 +88,7 @@ class Kernel(Protocol):
         self,
         params: Stack,
         still: Stack,
-        features: Tensor,
+        features: Any,
         targets: Tensor,
         weights: Tensor,
         mask: Tensor,
@@ -213,7 +206,7 @@ class StackedExecutor:
         """Examples that each job trains on."""
         picked = [JobOptions.of(job.config).examples for job in jobs]
         return [
-            len(task.shards[job.client]) if some is None else len(some)
+            task.sizes[job.client] if some is None else len(some)
             for job, some in zip(jobs, picked, strict=True)
         ]
 
@@ -342,8 +335,8 @@ def _counted(
     """Examples of each job that have a target."""
     return [
         size
-        if task.shards[job.client].complete
-        else options.selected(task.shards[job.client]).num_counted
+        if task.training.counts_examples and task.shards[job.client].complete
+        else task.training.weight_of(options.selected(task.shards[job.client]))
         for job, options, size in zip(jobs, all_options, sizes, strict=True)
     ]
 
@@ -396,7 +389,9 @@ def _one_update(
 
 def _rectangles(task: Task) -> Padded | None:
     """All shards of a task side by side, kept from round to round where they fit in memory."""
-    longest = max(len(shard) for shard in task.shards)
+    if not isinstance(task.shards, tuple):
+        return None  # loaded as they are used
+    longest = max(task.sizes)
     example = _numbers_per_example(task)
     memory, _ = budgets(task.validation.targets.device)
     fits = FLOAT_BYTES * longest * example * len(task.shards) <= memory
@@ -406,9 +401,7 @@ def _rectangles(task: Task) -> Padded | None:
 
 def _numbers_per_example(task: Task) -> int:
     """Numbers of an example and of its targets, but for a single label."""
-    shard = task.shards[0]
-    targets = math.prod(shard.targets.shape[1:]) if shard.targets.ndim > 1 else 0
-    return math.prod(shard.features.shape[1:]) + targets
+    return task.validation.numbers
 
 
 def chunks(lengths: Sequence[int], size: int) -> list[list[int]]:
@@ -442,7 +435,7 @@ def _padding(parts: Sequence[Sequence[int]], lengths: Sequence[int]) -> float:
 def clients_per_chunk(task: Task) -> int:
     """How many clients of a task fit into the `budgets` of its device, at least one."""
     parameters = sum(value.numel() for value in task.initial.values())
-    longest = max(len(shard) for shard in task.shards)
+    longest = max(task.sizes)
     example = _numbers_per_example(task)
     batch = min(task.training.batch_size, longest)
     numbers = (
@@ -493,24 +486,25 @@ def _one_example(task: Task) -> Examples:
     """An example with a target."""
     shard = task.shards[0]
     first = int(counted(shard.targets).int().argmax())
-    return Examples(shard.features[first : first + 1], shard.targets[first : first + 1])
+    return replace(shard.at(slice(first, first + 1)), weights=None)
 
 
 def _masked_loss(
     task: Task, settings: LocalTraining
-) -> Callable[[Stack, Stack, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+) -> Callable[[Stack, Stack, Any, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Weighted mean of the loss over what is counted, zero where nothing is; and that count."""
 
     def loss(
         params: Stack,
         still: Stack,
-        features: Tensor,
+        features: Any,
         targets: Tensor,
         weights: Tensor,
         mask: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        with precision_context(settings, features.device):
-            outputs = functional_call(task.model, {**params, **still}, (features,))
+        with precision_context(settings, targets.device):
+            entries = {**task.fixed, **params, **still}
+            outputs = functional_call(task.model, entries, *arguments(features))
         sums, counts = loss_parts(task.loss, at_least_float32(outputs), targets)
         count = (counts * mask).sum()
         value = (sums * weights).sum() / count.clamp(min=1.0)

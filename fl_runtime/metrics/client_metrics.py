@@ -19,14 +19,19 @@ from fl_runtime.algorithms.base import Algorithm, ServerState
 from fl_runtime.algorithms.exchange import traffic
 from fl_runtime.algorithms.reweighting import accuracy_inside_and_outside
 from fl_runtime.algorithms.update_variance import mean_and_spread
+from fl_runtime.data.inputs import called
+from fl_runtime.metrics.local_metrics import (
+    Models,
+    bottom_mean,
+    local_figure_names,
+    local_figures,
+    mean_of_known,
+)
 from fl_runtime.metrics.round_metrics import CLIENT_METRICS, COST_METRICS, Row
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
+from fl_runtime.training.scores import ACC
 from fl_runtime.training.task import Params, Task, load_params
-from fl_runtime.whole_numbers import whole_up
-
-LOWEST_SHARE = 0.1
-"""Of the clients, those with the lowest accuracy: the bottom decile."""
 
 Vector = NDArray[np.float64]
 
@@ -56,17 +61,15 @@ def client_figures(
         `TASK/eval_f1`: mean over classes of F1, and over tasks as `macro_f1` and, by size,
             `weighted_f1`;
         `TASK/update_variance`, `compute`, and `traffic` (`exchange.traffic`).
+        Where a task is no classification with all its labels, `local_metrics.local_figures` instead
+        of the accuracies and F1.
     """
-    guesses = {
-        task.name: {
-            holder: predictions(task, params)
-            for holder, params in state.evaluated(task.name, holders.nonzero()[0].tolist()).items()
-        }
+    models = {
+        task.name: state.evaluated(task.name, holders.nonzero()[0].tolist())
         for task, holders in zip(federation.tasks, federation.eligible.T, strict=True)
     }
     return {
-        **_over_clients(federation, guesses),
-        **_over_classes(federation.tasks, guesses),
+        **(_of_classes if are_classes(federation.tasks) else local_figures)(federation, models),
         **cost_figures(algorithm, federation, state, updates),
     }
 
@@ -87,10 +90,29 @@ def cost_figures(
     }
 
 
-def client_figure_names(tasks: Sequence[str]) -> list[str]:
-    """Names of the columns that `client_figures` gives for tasks of those names."""
-    per_task = (f"{task}/{name}" for task in tasks for name in ("eval_f1", "update_variance"))
-    return [*CLIENT_METRICS, *per_task, *COST_METRICS]
+def client_figure_names(tasks: Sequence[Task]) -> list[str]:
+    """Names of the columns that `client_figures` gives for those tasks."""
+    variances = [f"{task.name}/update_variance" for task in tasks]
+    if not are_classes(tasks):
+        return [*local_figure_names(tasks), *variances, *COST_METRICS]
+    scores = [f"{task.name}/eval_f1" for task in tasks]
+    return [*CLIENT_METRICS, *scores, *variances, *COST_METRICS]
+
+
+def are_classes(tasks: Sequence[Task]) -> bool:
+    """Whether all tasks are classifications with all their labels, so that accuracies compare."""
+    return all(
+        ACC in task.metrics and task.test.targets.ndim == 1 and task.test.complete for task in tasks
+    )
+
+
+def _of_classes(federation: Federation, models: Mapping[str, Models]) -> Row:
+    """Figures about clients and classes of classifications."""
+    guesses = {
+        task.name: {who: predictions(task, params) for who, params in models[task.name].items()}
+        for task in federation.tasks
+    }
+    return {**_over_clients(federation, guesses), **_over_classes(federation.tasks, guesses)}
 
 
 def predictions(task: Task, params: Params) -> NDArray[np.int64]:
@@ -98,18 +120,8 @@ def predictions(task: Task, params: Params) -> NDArray[np.int64]:
     load_params(task.model, task.complete(params))
     task.model.eval()
     with torch.no_grad():
-        return np.asarray(task.model(task.test.features).argmax(dim=1).cpu().numpy())
-
-
-def bottom_mean(values: Vector) -> float:
-    """Mean of the lowest tenth of the values, of one at least.
-
-    Example:
-        >>> bottom_mean(np.array([0.5, 0.2, 0.9]))
-        0.2
-    """
-    count = whole_up(LOWEST_SHARE * values.size)
-    return float(np.sort(values)[:count].mean())
+        outputs = called(task.model, task.test.features)
+        return np.asarray(outputs.argmax(dim=1).cpu().numpy())
 
 
 def update_variance(deltas: Sequence[Params]) -> float:
@@ -143,8 +155,8 @@ def _over_clients(federation: Federation, guesses: Guesses) -> Row:
         ]
     )
     row: Row = {
-        "id_acc": _mean_of_known(sides[:, 0]),
-        "ood_acc": _mean_of_known(sides[:, 1]),
+        "id_acc": mean_of_known(sides[:, 0]),
+        "ood_acc": mean_of_known(sides[:, 1]),
     }
     mixtures = [task.mixture for task in tasks if task.mixture is not None]
     if len(mixtures) < len(tasks):
@@ -155,14 +167,14 @@ def _over_clients(federation: Federation, guesses: Guesses) -> Row:
             for mixture, mine in zip(mixtures, hits, strict=True)
         ]
     ).T
-    examples = np.array([[len(shard) for shard in task.shards] for task in tasks]).T * held
+    known = held & np.isfinite(own)
+    examples = np.array([task.sizes for task in tasks]).T * known
     some = examples.any(axis=1)
-    parts = np.where(held, own * examples, 0.0)[some]
+    parts = np.where(known, own * examples, 0.0)[some]
     local = parts.sum(axis=1) / examples[some].sum(axis=1)
-    known = local.size > 0
     return {
-        "local_acc": float(local.mean()) if known else math.nan,
-        "bottom_decile_acc": bottom_mean(local) if known else math.nan,
+        "local_acc": float(local.mean()) if local.size else math.nan,
+        "bottom_decile_acc": bottom_mean(local),
         **row,
     }
 
@@ -193,9 +205,3 @@ def _over_classes(tasks: Sequence[Task], guesses: Guesses) -> Row:
         "macro_f1": float(np.mean(values)),
         "weighted_f1": float(np.average(values, weights=sizes)),
     }
-
-
-def _mean_of_known(values: Vector) -> float:
-    """Mean of what is a number; NaN where nothing is."""
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else math.nan

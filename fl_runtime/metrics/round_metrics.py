@@ -34,6 +34,9 @@ CLIENT_METRICS = (
 )
 """Figures about clients and classes that rows hold on request, see `client_metrics`."""
 
+LOCAL_METRICS = ("local_score", "bottom_decile_score", "id_score", "ood_score")
+"""The first four of tasks that are no plain classifications, of 1 - error, see `local_metrics`."""
+
 COST_METRICS = ("compute", "traffic")
 """Figures about the cost of training, likewise; a summary adds them up over a run."""
 

@@ -146,7 +146,7 @@ def figures(history: History, config: Config, arm: str, metric: str) -> dict[int
     targets = {task.name: task.goal for task in config.task}
     last = config.run.report_rounds
     if metric == DELTA_M:
-        return delta_m(history, arm, {task.name: task.reference for task in config.task}, last)
+        return delta_m(history, arm, {task.name: task.standard for task in config.task}, last)
     return run_figures.figures(history, arm, metric, last=last, targets=targets)
 
 

@@ -38,7 +38,7 @@ def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
         targets={task.name: task.goal for task in first.task},
         versus=_versus([(label, config) for label, config, _ in runs], finished),
         last=first.run.report_rounds,
-        references={task.name: task.reference for task in first.task},
+        references={task.name: task.standard for task in first.task},
     )
 
 
@@ -92,12 +92,12 @@ def _check_comparable(label: str, config: Config, first: Config) -> None:
 
 def _scored(config: Config) -> list[tuple[object, ...]]:
     """What tasks are judged by."""
-    return [(task.metric_names[0], task.range, task.reference) for task in config.task]
+    return [(task.metric_names[0], task.range, task.standard) for task in config.task]
 
 
 def _data_hashes(config: Config) -> dict[str, str]:
-    """Fingerprints of all inputs but the models that tasks begin with."""
-    models = {task.initial for task in config.task}
+    """Fingerprints of all inputs but the models that tasks begin with or are compared with."""
+    models = {name for task in config.task for name in (task.initial, task.reference)}
     return {name: found for name, found in config.inputs.items() if name not in models}
 
 

@@ -28,7 +28,7 @@ def summary_of(history: History, config: Config) -> dict[str, Any]:
         targets={task.name: task.goal for task in config.task},
         versus={arm.name: arm.versus for arm in config.arm if arm.versus},
         last=config.run.report_rounds,
-        references={task.name: task.reference for task in config.task},
+        references={task.name: task.standard for task in config.task},
     )
     claims = [result.record() for result in check_claims(history, config)]
     return {**summary, "claims": claims, "signs": signs(history)}

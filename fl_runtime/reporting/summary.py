@@ -10,7 +10,12 @@ import numpy as np
 from scipy.stats import rankdata
 
 from fl_runtime.history import History, Series
-from fl_runtime.metrics.round_metrics import CLIENT_METRICS, COST_METRICS, SCORE_NAMES
+from fl_runtime.metrics.round_metrics import (
+    CLIENT_METRICS,
+    COST_METRICS,
+    LOCAL_METRICS,
+    SCORE_NAMES,
+)
 from fl_runtime.metrics.run_figures import MONEY, Run, figures, round_of_target, rule, total
 from fl_runtime.reporting.accounts import account_of
 from fl_runtime.reporting.intervals import as_record, interval, paired_difference
@@ -207,8 +212,9 @@ def _on_request(history: History, arm: str, last: int) -> dict[str, Any]:
     def over_seeds(name: str) -> dict[str, Any]:
         return as_record(interval(list(figures(history, arm, name, last=last).values())))
 
+    plain = all(CLIENT_METRICS[0] in row for row in rows)
     return {
-        "clients": {metric: over_seeds(metric) for metric in CLIENT_METRICS},
+        "clients": {m: over_seeds(m) for m in (CLIENT_METRICS if plain else LOCAL_METRICS)},
         "work": {
             metric: {
                 "total": over_seeds(metric),

@@ -105,8 +105,13 @@ def clients_table(summary: Mapping[str, Any]) -> Table | None:
 
 def client_cells(figures: Mapping[str, Any]) -> list[str]:
     """Figures about clients, compute and traffic of one arm, as text; a dash if undefined."""
-    seen = [as_interval(figures["clients"][metric]) for metric in CLIENT_METRICS]
-    cells = [format(each, ".3f") if math.isfinite(each.mean) else "-" for each in seen]
+    found = figures["clients"]
+    names = [name if name in found else name.replace("acc", "score") for name in CLIENT_METRICS]
+    seen = [as_interval(found[name]) if name in found else None for name in names]
+    cells = [
+        format(each, ".3f") if each is not None and math.isfinite(each.mean) else "-"
+        for each in seen
+    ]
     return cells + [_total(figures["work"][metric]) for metric in COST_METRICS]
 
 

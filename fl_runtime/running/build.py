@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
@@ -28,25 +28,31 @@ from fl_runtime.algorithms.server_optimizers import SERVER_OPTIMIZER, Server, ch
 from fl_runtime.configuration.input_hashes import check_recorded, load_recorded
 from fl_runtime.configuration.schema import ClientsSection, Config, SpeedsTable, TaskSection
 from fl_runtime.data.dataset import Data, Dataset, as_data
+from fl_runtime.data.inputs import Shapes, each, shapes_of
 from fl_runtime.data.partitions import PARTITION, Partition
+from fl_runtime.data.sources import HELD_OUT, held_out_data
 from fl_runtime.execution.executor import Executor, check_device
 from fl_runtime.execution.registry import by_shape, make_executor
 from fl_runtime.extensions import resolve, taken_apart
 from fl_runtime.random_streams import stream, torch_seed
 from fl_runtime.running.initial_models import take_initial
 from fl_runtime.running.recruitment import Recruitment, recruit
+from fl_runtime.running.references import reference_of
 from fl_runtime.running.stopping import targets_of
 from fl_runtime.simulation.availability import Availability, availability
 from fl_runtime.simulation.clock import Timing
 from fl_runtime.simulation.delays import DELAY, DelayModel, dealt_speeds
 from fl_runtime.training.client_sampling import CLIENT_SAMPLING, ClientSampling
 from fl_runtime.training.federation import Federation, active_count
+from fl_runtime.training.lazy_shards import SHARD_CACHE
 from fl_runtime.training.losses import Loss, loss_of
 from fl_runtime.training.models import build_model
 from fl_runtime.training.optimizers import OPTIMIZER
 from fl_runtime.training.schedules import SCHEDULE, Schedule
 from fl_runtime.training.scores import ACC, metrics_of
-from fl_runtime.training.task import LocalTraining, Task, make_task
+from fl_runtime.training.task import LocalTraining, Task
+from fl_runtime.training.task_from_data import make_task, trained_entries, with_shared_inputs
+from fl_runtime.training.task_from_source import task_of_source
 from fl_runtime.training.trainers import TRAINER, obeyed_by
 from fl_runtime.user_objects import loaded
 from fl_runtime.validation_errors import kebab
@@ -57,14 +63,14 @@ class Told:
     """What the factory of a task's model was told of the data.
 
     Attributes:
-        example_shape: Shape of one example.
+        example_shape: Shape of one example, or shapes of its parts by name.
         outputs: Number of classes, or of numbers that the model gives, or their shape.
-        inputs: Type of the inputs, of data of another kind than classification.
+        inputs: Type of the inputs, of data of another kind than classification; by name likewise.
     """
 
-    example_shape: tuple[int, ...]
+    example_shape: Shapes
     outputs: int | tuple[int, ...]
-    inputs: str = ""
+    inputs: str | Mapping[str, str] = ""
 
 
 @dataclass(frozen=True)
@@ -127,8 +133,12 @@ def assemble(config: Config, seed: int) -> Parts:
         return recruit(config.recruitment, holds, seed, number)
 
     recruitment = recruit_(0)
-    pairs = [_task(section, config, seed, device) for section in config.task]
-    made, told = zip(*pairs, strict=True)
+    made: list[Task] = []
+    told = []
+    for section in config.task:
+        task, known = _task(section, config, seed, device)
+        made.append(with_shared_inputs(task, made))
+        told.append(known)
     tasks = algorithm.reported(made, seed)
     _check_initial(config, made, tasks)
     companions = algorithm.companions(tasks, seed)
@@ -234,16 +244,21 @@ def with_executors(config: Config) -> Config:
 def _by_shape(section: TaskSection, config: Config, several: float) -> str:
     """The executor that `auto` stands for in a task."""
     dataset, _, model = _model(section, config, config.run.seeds[0])
-    example = torch.from_numpy(as_data(dataset).inputs[:1])
-    floats = example.is_floating_point()
+    trained_entries(section.name, model, section.trainable)  # freezes the others
     return by_shape(
         model,
-        example.to(torch.get_default_dtype()) if floats else example,
+        each(_as_model_takes_it, _seen(dataset, section).inputs),
         _loss(section),
         _training(section, config.clients),
         device=config.run.device,
         clients_per_task=several,
     )
+
+
+def _as_model_takes_it(inputs: NDArray[Any]) -> Tensor:
+    """An example as a tensor, floats in the precision of models."""
+    example = torch.from_numpy(inputs[:1])
+    return example.to(torch.get_default_dtype()) if example.is_floating_point() else example
 
 
 def clients_per_task(config: Config) -> float:
@@ -305,23 +320,33 @@ def _task(
     """One task of the configuration, and what the factory of its model was told."""
     clients, key = config.clients, f"task.{section.name}"
     dataset, told, model = _model(section, config, seed)
+    lazy = not isinstance(dataset, Dataset | Data)
     take_initial(model, section, config.inputs)
+    common: dict[str, Any] = {
+        "num_clients": clients.num_clients,
+        "seed": seed,
+        "device": device,
+        "loss": _loss(section),
+        "metrics": metrics_of(f"{key}.metrics", section.metrics or (ACC,)),
+        "scale": section.range,
+        "reference": reference_of(section),
+        "trainable": section.trainable,
+    }
+    parts = section.name, dataset, model, _training(section, clients), _partition(clients)
+    if lazy:
+        if section.split is not None:
+            requirement = "absent for data that are loaded by client, which are split already"
+            raise InvalidInput(f"{key}.split", section.split, requirement)
+        limit = config.run.shard_cache
+        limit = SHARD_CACHE if limit is None else limit
+        loaded_task = task_of_source(*parts, **common, cache=limit)
+        return _with_trainer(loaded_task, section), told
     task = make_task(
-        section.name,
-        dataset,
-        model,
-        _training(section, clients),
-        _partition(clients),
-        num_clients=clients.num_clients,
-        seed=seed,
+        *parts,
+        **common,
         validation_fraction=section.validation_fraction,
         test_fraction=section.test_fraction,
-        device=device,
-        loss=_loss(section),
-        metrics=metrics_of(f"{key}.metrics", section.metrics or (ACC,)),
-        scale=section.range,
-        reference=section.reference,
-        official=section.split == "official",
+        split=section.split or "pooled",
     )
     return _with_trainer(task, section), told
 
@@ -335,23 +360,29 @@ def _with_trainer(task: Task, section: TaskSection) -> Task:
     return replace(task, trainer=trainer)
 
 
-def _model(
-    section: TaskSection, config: Config, seed: int
-) -> tuple[Dataset | Data, Told, nn.Module]:
-    """The data of a task, what the factory of its model is told of them, and the model."""
-    dataset = load_recorded(section.data, config.inputs)
-    data = as_data(dataset)
-    kind = "" if isinstance(dataset, Dataset) else str(data.inputs.dtype)
-    told = Told(data.inputs.shape[1:], data.outputs, kind)
+def _model(section: TaskSection, config: Config, seed: int) -> tuple[Any, Told, nn.Module]:
+    """The data of a task or their source, what the factory of its model is told, and the model."""
+    dataset = load_recorded(section.data, config.inputs, section.name)
+    data = _seen(dataset, section)
+    plain = isinstance(dataset, Dataset)
+    kind = "" if plain else each(lambda part: str(part.dtype), data.inputs)
+    told = Told(shapes_of(data.inputs), data.outputs, kind)
     model = build_model(
         section.model,
         told.example_shape,
         told.outputs,
         section.hidden,
         seed=torch_seed(seed, "initial model", section.name),
-        example=None if isinstance(dataset, Dataset) else torch.from_numpy(data.inputs[:1]),
+        example=None if plain else each(lambda part: torch.from_numpy(part[:1]), data.inputs),
     )
     return dataset, told, model
+
+
+def _seen(dataset: Any, section: TaskSection) -> Data:
+    """Data of a task by which its model is made: all of them, or a held-out part of a source."""
+    if isinstance(dataset, Dataset | Data):
+        return as_data(dataset)
+    return held_out_data(dataset, HELD_OUT[0], f"task.{section.name}")
 
 
 def _loss(section: TaskSection) -> Loss:
@@ -376,6 +407,7 @@ def _training(section: TaskSection, clients: ClientsSection) -> LocalTraining:
             optimizer_fields=fields,
             schedule=schedule,
             clip_gradient=section.clip_gradient,
+            weight_by=section.weight_by or "examples",
             nesterov=section.nesterov,
             persist_optimizer=section.persist_optimizer,
             precision=section.precision,
@@ -396,10 +428,12 @@ def _schedule(section: TaskSection) -> Schedule | None:
 def _partition(clients: ClientsSection) -> Partition:
     """The partition a configuration names; some parameters have keys beside it."""
     name, _ = taken_apart(clients.partition, PARTITION.key)
+    least = {"min_examples": clients.min_examples or 1}
     beside: dict[str, dict[str, Any]] = {
-        "dirichlet": {"concentration": clients.concentration},
-        "missing-classes": {"class_ratio": clients.class_ratio},
-        "natural": {"min_examples": clients.min_examples or 1},
+        "iid": least,
+        "dirichlet": {"concentration": clients.concentration, **least},
+        "missing-classes": {"class_ratio": clients.class_ratio, **least},
+        "natural": least,
     }
     found: Partition = resolve(PARTITION, clients.partition, fields=beside.get(name, {}))
     return found

@@ -39,6 +39,7 @@ from fl_runtime.running.kept_models import saved_models, with_better
 from fl_runtime.running.loop import Evaluator, measured, one_round
 from fl_runtime.running.model_files import SavedModel
 from fl_runtime.running.preflight import check_all_arms
+from fl_runtime.running.references import with_references
 from fl_runtime.running.run_folder import HISTORY, RunFolder, Writer, nothing_done
 from fl_runtime.running.run_state import RunState
 from fl_runtime.running.stopping import early_stop_of, is_over
@@ -138,7 +139,8 @@ def _result(folder: Path) -> Result:
 def resolved(config: Config) -> Config:
     """The configuration as a run records it: `auto` replaced, paths absolute, inputs hashed."""
     run = config.run.model_copy(update={"extended_from": ()})
-    return with_executors(with_inputs(config.model_copy(update={"run": run})))
+    found = with_references(config.model_copy(update={"run": run}))
+    return with_executors(with_inputs(found))
 
 
 def total_rounds(config: Config, extended: int | None = None) -> int | None:

@@ -175,7 +175,7 @@ def _held_out(
 def round_columns(parts: Parts) -> list[str]:
     """Names of the figures that rows of rounds may hold; an algorithm's own may be absent."""
     tasks = [task.name for task in parts.federation.tasks]
-    clients = client_figure_names(tasks) if parts.client_metrics else []
+    clients = client_figure_names(parts.federation.tasks) if parts.client_metrics else []
     return [
         "server_round",
         "virtual_time",
@@ -210,7 +210,7 @@ def _wanted_client_figures(
     if not parts.client_metrics:
         return {}
     if not measured:
-        names = client_figure_names([task.name for task in parts.federation.tasks])
+        names = client_figure_names(parts.federation.tasks)
         known = cost_figures(parts.algorithm, parts.federation, current.state, stats.updates)
         return {**dict.fromkeys(names), **known}
     return client_figures(parts.algorithm, parts.federation, current.state, stats.updates)

@@ -14,9 +14,10 @@ from typing import Any, Self
 import numpy as np
 
 from fl_runtime.algorithms.base import ServerState
+from fl_runtime.data.inputs import each
 from fl_runtime.running.build import Parts, Told
 from fl_runtime.running.model_files import ModelHeader, SavedModel, Which
-from fl_runtime.training.task import Evaluation, Params, Task
+from fl_runtime.training.task import Evaluation, Params, Task, Units
 
 
 @dataclass(frozen=True)
@@ -138,12 +139,18 @@ def _saved(
         round=models.round,
         score=models.score,
         digest=digest,
-        example_shape=tuple(told.example_shape),
+        example_shape=told.example_shape,
         outputs=told.outputs,
         inputs=told.inputs,
-        units=None if task.units is None else (task.units[0].tolist(), task.units[1].tolist()),
+        units=None if task.units is None else _listed(task.units),
         clients=tuple(int(client) for client in models.models if client),
     )
     return SavedModel(
         header, {client: task.complete(params) for client, params in models.models.items()}
     )
+
+
+def _listed(units: Units) -> tuple[Any, Any]:
+    """Mean and spread as plain lists."""
+    mean, spread = (each(np.ndarray.tolist, one) for one in units)
+    return mean, spread

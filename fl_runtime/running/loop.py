@@ -21,8 +21,9 @@ from fl_runtime.running.history_rows import RoundStats, round_row
 from fl_runtime.running.run_state import RunState
 from fl_runtime.running.step import Held, step
 from fl_runtime.simulation.clock import withdraw
+from fl_runtime.training.examples import Examples
 from fl_runtime.training.scores import is_reached
-from fl_runtime.training.task import Evaluation, Examples, Params, Task
+from fl_runtime.training.task import Evaluation, Params, Task
 
 
 class Measuring(Protocol):

@@ -29,6 +29,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from fairopt.errors import InvalidInput
+from fl_runtime.data.inputs import Shapes, each
 from fl_runtime.running.checkpoint import hash_of, read_tensors, write_tensors
 from fl_runtime.training.task import Params
 
@@ -57,12 +58,13 @@ class ModelHeader:
         round: Server round after which it was this model.
         score: Its score on the validation data then.
         digest: Of the configuration.
-        example_shape: Shape of one example.
+        example_shape: Shape of one example, or shapes of its parts by name.
         outputs: What the factory was told of the targets: the number of classes, or another number
             or shape of outputs.
-        units: Mean and spread of every feature, if the data were put in these units.
+        units: Mean and spread of every feature, if the data were put in these units; by name where
+            inputs have several parts.
         clients: Numbers of the clients whose own models these are; empty for one model for all.
-        inputs: Type of the inputs, of data of another kind than classification.
+        inputs: Type of the inputs, of data of another kind than classification; by name likewise.
     """
 
     task: str
@@ -72,11 +74,11 @@ class ModelHeader:
     round: int
     score: float
     digest: str
-    example_shape: tuple[int, ...]
+    example_shape: Shapes
     outputs: int | tuple[int, ...]
     units: tuple[Any, Any] | None = None
     clients: tuple[int, ...] = ()
-    inputs: str = ""
+    inputs: str | Mapping[str, str] = ""
 
     @property
     def place(self) -> Path:
@@ -162,7 +164,8 @@ def read_model(path: Path) -> SavedModel:
         if not same or about.pop("sha256") != hash_of(_text(about), tensors):
             raise InvalidInput("model", str(path), "with the bits that a run wrote")
         known = ModelHeader(**about)
-        shape, clients = (tuple(each) for each in (known.example_shape, known.clients))
+        clients = tuple(known.clients)
+        shape = each(tuple, known.example_shape)
         outputs = known.outputs if isinstance(known.outputs, int) else tuple(known.outputs)
         whole = replace(known, example_shape=shape, clients=clients, outputs=outputs)
         return SavedModel(whole, _by_client(tensors, clients))

@@ -27,7 +27,7 @@ from fl_runtime.running.history_rows import round_columns
 from fl_runtime.running.stopping import check_early_stop
 from fl_runtime.simulation.sync_policies import NextArrival
 from fl_runtime.training.local_training import Client, train_locally
-from fl_runtime.training.scores import ACC
+from fl_runtime.training.measuring import is_whole
 from fl_runtime.training.task import Task
 from fl_runtime.training.trainers import called, check_options, train_by
 from fl_runtime.user_objects import said
@@ -134,12 +134,12 @@ def _check_targets(parts: Parts) -> None:
 
 
 def _check_client_metrics(parts: Parts) -> None:
-    """The figures about clients are of classifiers."""
+    """The figures about clients need scores by statistics."""
     for task in parts.federation.tasks if parts.client_metrics else ():
-        plain = ACC in task.metrics and task.test.targets.ndim == 1 and task.test.complete
-        if not plain:
+        score, metric = next(iter(task.metrics.items()))
+        if is_whole(metric):
             requirement = (
-                f"false where a task is no classification with all its labels, as {task.name}"
+                f"false where a score needs all outputs at once, as {score} of {task.name}"
             )
             raise InvalidInput("run.client-metrics", True, requirement)
 
@@ -165,7 +165,9 @@ def _of_trainer(task: Task, error: Exception) -> InvalidInput:
 def _check_trains(task: Task) -> None:
     """Train once on the shard with the smallest batch, and look at the initial validation loss."""
     size = task.training.batch_size
-    shard = min(task.shards, key=lambda shard: len(shard) % size or min(len(shard), size))
+    sizes = task.sizes
+    least = min(range(len(sizes)), key=lambda k: sizes[k] % size or min(sizes[k], size))
+    shard = task.shards[least]
     settings = replace(task.training, local_epochs=1)
     client = Client(shard, torch_seed(0, "probe"))
     try:

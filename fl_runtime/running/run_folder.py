@@ -42,7 +42,7 @@ from fl_runtime.configuration.toml_files import (
     dump_toml,
     read_toml,
 )
-from fl_runtime.history import History, encode_row, history_of
+from fl_runtime.history import ROWS_FILE, History, encode_row, history_of
 from fl_runtime.running.checkpoint import load_checkpoint, save_checkpoint
 from fl_runtime.running.model_files import SavedModel, is_model_file, write_model
 from fl_runtime.running.moments import (
@@ -55,7 +55,7 @@ from fl_runtime.running.moments import (
 )
 
 CONFIG = "config.toml"
-HISTORY = "history.jsonl"
+HISTORY = ROWS_FILE
 TIMING = "timing.jsonl"
 SUMMARY = "summary.json"
 CHECKPOINT = Path("checkpoint", "state.safetensors")
@@ -128,6 +128,10 @@ class RunFolder:
                 "checkpoint", str(self.path), f"made with the {CONFIG} beside it, which has changed"
             )
         return record
+
+    def is_finished(self, config: Config) -> bool:
+        """Whether every arm has come to its end with every seed."""
+        return bool(self.progress(config)["finished"] == len(_runs(config)))
 
     def rounds_done(self, config: Config, progress: Mapping[str, Any]) -> int:
         """Rounds that need not be done again: those a checkpoint counts, and of runs to extend."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, digest
+from fl_runtime.data.inputs import each, together
 from fl_runtime.history import History
 from fl_runtime.random_streams import torch_seed
 from fl_runtime.running.build import algorithm_of
@@ -30,15 +32,9 @@ from fl_runtime.running.model_files import (
     read_model,
 )
 from fl_runtime.running.run_folder import RunFolder
+from fl_runtime.training.examples import Examples
 from fl_runtime.training.models import build_model
-from fl_runtime.training.task import (
-    Examples,
-    LocalTraining,
-    Params,
-    Task,
-    float_state,
-    load_params,
-)
+from fl_runtime.training.task import LocalTraining, Params, Task, float_state, load_params
 
 Choice = TypeVar("Choice", str, int)
 Shape = tuple[int, ...] | None
@@ -94,13 +90,13 @@ class Models:
         units = self._saved(task, arm, seed, which).header.units
         if units is None:
             return None
-        mean, spread = (torch.tensor(each, dtype=torch.float64) for each in units)
+        mean, spread = (each(partial(torch.tensor, dtype=torch.float64), one) for one in units)
         return mean, spread
 
     def _saved(self, task: str, arm: str | None, seed: int | None, which: Which) -> SavedModel:
         """A saved model, which is what its place says."""
         config = self.config
-        choose("task", task, {each.name: each for each in config.task})
+        choose("task", task, {one.name: one for one in config.task})
         arm = _only("arm", arm, tuple(arm_configs(config)))
         seed = _only("seed", seed, config.run.seeds)
         _check_kept(config, which)
@@ -245,7 +241,7 @@ def _module(config: Config, saved: SavedModel, client: str) -> nn.Module:
     """
     header = saved.header
     task, seed = header.task, header.seed
-    section = next(each for each in config.task if each.name == task)
+    section = next(one for one in config.task if one.name == task)
     model = build_model(
         section.model,
         header.example_shape,
@@ -259,16 +255,24 @@ def _module(config: Config, saved: SavedModel, client: str) -> nn.Module:
     return algorithm_of(config).reported([_blank_task(task, model, header)], seed)[0].model
 
 
-def _example(header: ModelHeader) -> Tensor | None:
+def _example(header: ModelHeader) -> Any:
     """A blank example of data of another kind than classification."""
     if not header.inputs:
         return None
-    return torch.zeros(1, *header.example_shape, dtype=getattr(torch, header.inputs))
+    return together(_blank, [header.example_shape, header.inputs])
+
+
+def _blank(told: list[Any]) -> Tensor:
+    """One blank example of a shape and a type."""
+    shape, kind = told
+    return torch.zeros(1, *shape, dtype=getattr(torch, kind))
 
 
 def _blank_task(name: str, model: nn.Module, header: ModelHeader) -> Task:
     """A task with one blank example, for an algorithm to say which model it reports."""
-    blank = Examples(torch.zeros(1, *header.example_shape), torch.zeros(1, dtype=torch.int64))
+    features = each(lambda shape: torch.zeros(1, *shape), header.example_shape)
+    features = features if _example(header) is None else _example(header)
+    blank = Examples(features, torch.zeros(1, dtype=torch.int64))
     training = LocalTraining(learning_rate=1.0, local_epochs=1, batch_size=1)
     return Task(name, model, float_state(model), (blank,), blank, blank, training)
 

@@ -122,7 +122,7 @@ class Federation:
 
     def _weights(self, sampling: ClientSampling) -> NDArray[np.float64]:
         """What a law of sampling gives, if it is one."""
-        sizes = np.array([[len(shard) for shard in task.shards] for task in self.tasks]).T
+        sizes = np.array([task.sizes for task in self.tasks]).T
         found = np.asarray(sampling.weights(np.where(self.eligible, sizes, 0)), np.float64)
         if found.shape != (self.num_clients,) or not (
             np.isfinite(found).all() and (found >= 0).all()

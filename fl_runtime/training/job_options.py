@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from fairopt.errors import InvalidInput
-from fl_runtime.training.task import Examples, Params
+from fl_runtime.training.examples import Examples
+from fl_runtime.training.task import Params
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _picked(shard: Examples, index: Tensor) -> Examples:
         requirement = f"positions in 0 .. {len(shard) - 1}"
         raise InvalidInput("job config examples", index.tolist(), requirement)
     here = index.to(shard.targets.device)
-    return Examples(shard.features[here], shard.targets[here])
+    return replace(shard.at(here), weights=None)
 
 
 def _fitting(weights: Tensor, chosen: Examples) -> Tensor:
@@ -103,4 +104,4 @@ def _fitting(weights: Tensor, chosen: Examples) -> Tensor:
     if not fits or not bool(weights.isfinite().all()) or bool((weights < 0).any()):
         requirement = f"{len(chosen)} finite numbers >= 0, one per example"
         raise InvalidInput("job config weights", tuple(weights.shape), requirement)
-    return weights.to(chosen.features.device, torch.float32)
+    return weights.to(chosen.targets.device, torch.float32)

@@ -26,11 +26,12 @@ from fairopt.errors import InvalidInput
 from fairopt.torch import backward
 from fl_runtime.random_streams import torch_seed
 from fl_runtime.training.directions import Direction, outcome
+from fl_runtime.training.examples import Examples
 from fl_runtime.training.job import Job
 from fl_runtime.training.job_options import JobOptions
 from fl_runtime.training.local_training import Trained, batch_loss, index_batches, pull
 from fl_runtime.training.optimizers import make_optimizer, optimizer_state, renamed
-from fl_runtime.training.task import Examples, LocalTraining, Params, Task
+from fl_runtime.training.task import LocalTraining, Params, Task
 
 
 def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
@@ -90,7 +91,7 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
             delta=model.delta(k, job),
             metrics={"train_loss": losses_seen[k], **(counts if k == 0 else {})},
             client_state={**job.client_state, **renamed(state, model.own_names(k))},
-            num_examples=examples[k].num_counted,
+            num_examples=tasks[k].training.weight_of(examples[k]),
         )
         for k, job in enumerate(jobs)
     ]
@@ -142,10 +143,10 @@ class _Shared:
         """Names of the entries of model k by those of the leaves."""
         return {name: key for key, name in self.names(k).items()}
 
-    def outputs(self, k: int, features: Tensor) -> Tensor:
+    def outputs(self, k: int, *features: Tensor, **named: Tensor) -> Tensor:
         """Task k on a batch."""
-        params = {**self.trunk, **self.heads[k]}
-        return functional_call(self.tasks[k].model, params, (features,))  # type: ignore[no-any-return]
+        params = self.tasks[k].complete({**self.trunk, **self.heads[k]})
+        return functional_call(self.tasks[k].model, dict(params), features, named)  # type: ignore[no-any-return]
 
     def delta(self, k: int, job: Job) -> dict[str, Tensor]:
         """What changed in the model of task k."""

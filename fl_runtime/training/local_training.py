@@ -9,7 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from fl_runtime.data.inputs import called
 from fl_runtime.random_streams import shuffled_orders
+from fl_runtime.training.examples import Examples
 from fl_runtime.training.job_options import JobOptions
 from fl_runtime.training.losses import CROSS_ENTROPY, Loss, batch_mean
 from fl_runtime.training.optimizers import (
@@ -18,7 +20,7 @@ from fl_runtime.training.optimizers import (
     optimizer_state,
     precision_context,
 )
-from fl_runtime.training.task import Examples, LocalTraining, Params, float_state, load_params
+from fl_runtime.training.task import LocalTraining, Params, float_state, load_params
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,12 @@ class Trained:
     client_state: Mapping[str, Tensor]
     num_examples: int
     num_steps: int
+
+    def only(self, sent: Params) -> Trained:
+        """Without differences of entries that are not sent."""
+        if self.delta.keys() == sent.keys():
+            return self
+        return replace(self, delta={k: value for k, value in self.delta.items() if k in sent})
 
 
 @dataclass(frozen=True)
@@ -128,7 +136,7 @@ def train_on_device(
         delta={key: value - start[key] for key, value in float_state(model).items()},
         metrics={"train_loss": _weighted_mean(losses, counts), **metrics},
         client_state={**client.kept, **kept},
-        num_examples=examples.num_counted,
+        num_examples=settings.weight_of(examples),
     )
 
 
@@ -206,21 +214,21 @@ def _weighted_mean(losses: Sequence[Tensor], counts: Sequence[Tensor]) -> Tensor
 
 
 def batch_loss(
-    model: Callable[[Tensor], Tensor],
+    model: Callable[..., Tensor],
     examples: Examples,
     batch: Tensor,
     settings: LocalTraining,
     loss: Loss = CROSS_ENTROPY,
 ) -> tuple[Tensor, Tensor]:
     """Mean loss of one batch, each example times its weight where there are weights; its count."""
-    index = batch.to(examples.targets.device)
+    some = examples.at(batch.to(examples.targets.device))
     with precision_context(settings, examples.targets.device):
-        outputs = model(examples.features[index])
+        outputs = called(model, some.features)
     return batch_mean(
         loss,
         at_least_float32(outputs),
-        examples.targets[index],
-        weights=None if examples.weights is None else examples.weights[index],
+        some.targets,
+        weights=some.weights,
         complete=examples.complete,
     )
 
@@ -234,7 +242,7 @@ def mean_loss(model: nn.Module, examples: Examples, loss: Loss = CROSS_ENTROPY) 
     """Mean loss over all examples, unweighted and in evaluation mode."""
     model.eval()
     with torch.no_grad():
-        outputs = model(examples.features)
+        outputs = called(model, examples.features)
         return batch_mean(loss, outputs, examples.targets, complete=examples.complete)[0]
 
 

@@ -106,6 +106,13 @@ class CrossEntropy:
         """Classes that the outputs do not have, or other shapes than theirs."""
         if not outputs:
             return "outputs without an axis of classes", "for a model with one logit per class"
+        mine = tuple(targets.shape[1:])
+        if mine == outputs[:-1] != outputs[1:]:
+            requirement = (
+                f"for outputs with their classes in axis 1: in {('n', *outputs)} they "
+                "are last, as token-cross-entropy takes them"
+            )
+            return ("n", *mine), requirement
         return _no_classes(outputs[1:], outputs[0], targets)
 
 

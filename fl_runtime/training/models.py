@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fairopt.errors import InvalidInput
+from fl_runtime.data.inputs import Shapes, called, each, parts_of, size_of
 from fl_runtime.extensions import Entry, Kind, resolve, taken_apart
 from fl_runtime.user_objects import said
 
@@ -42,24 +43,26 @@ class ModelFactory(Protocol):
 
 def build_model(
     entry: Entry,
-    example_shape: tuple[int, ...],
+    example_shape: Shapes,
     outputs: int | tuple[int, ...],
     hidden: Sequence[int],
     *,
     seed: int,
-    example: Tensor | None = None,
+    example: Any = None,
 ) -> nn.Module:
     """A freshly initialised model.
 
     Args:
         entry: A family of `MODELS`, or ``"package.module:factory"`` with the signature of
             `ModelFactory`; a table ``{ name = ... }`` holds further arguments of a factory.
-        example_shape: Shape of one example.
+        example_shape: Shape of one example, or shapes of its parts by name.
         outputs: Number of logits; or what data of another kind say.
         hidden: Widths of the hidden layers.
         seed: Seed of the initial weights; PyTorch's global generator is left as it was.
         example: (1, *example_shape) of data of another kind than classification, of whose outputs
-            nothing is known here but that there is one. Families by name take integers as numbers.
+            nothing is known here but that there is one; by name where it has several parts.
+            Families by name take integers as numbers, and several parts (`linear`, `mlp`) side by
+            side.
 
     Raises:
         InvalidInput: Unknown family, one that does not fit examples of this shape, or a factory
@@ -74,11 +77,19 @@ def build_model(
     if ":" in name:
         factory = _guarded(name, factory)
 
+    several = isinstance(example_shape, Mapping) and ":" not in name
+    if several and name not in TAKE_PARTS:
+        requirement = f"{' or '.join(TAKE_PARTS)}, or your own, for inputs of several parts"
+        raise InvalidInput("model", name, requirement)
+    shape = (size_of(example_shape),) if several else example_shape
+
     def made() -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = factory(example_shape, outputs, hidden)
-        whole = example is not None and not example.is_floating_point()
+            model = factory(shape, outputs, hidden)  # type: ignore[arg-type]
+        if several:
+            return SideBySide(model)
+        whole = isinstance(example, Tensor) and not example.is_floating_point()
         return nn.Sequential(AsFloat(), model) if whole and ":" not in name else model
 
     model = made()
@@ -87,9 +98,9 @@ def build_model(
         raise InvalidInput("model", name, requirement)
     if not any(True for _ in model.parameters()):
         raise InvalidInput("model", name, "one with parameters to train")
-    blank = torch.zeros(1, *example_shape) if example is None else example
-    shape = (outputs,) if isinstance(outputs, int) else outputs
-    _check_outputs(name, model, blank, (1, *shape) if example is None else None)
+    blank = each(lambda one: torch.zeros(1, *one), example_shape) if example is None else example
+    given = (outputs,) if isinstance(outputs, int) else outputs
+    _check_outputs(name, model, blank, (1, *given) if example is None else None)
     return model
 
 
@@ -153,6 +164,23 @@ class AsFloat(nn.Module):
         return x.float()
 
 
+class SideBySide(nn.Module):
+    """Inputs of several parts as one vector, in the order of their names."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, **parts: Tensor) -> Tensor:
+        """What the body gives for them."""
+        columns = [
+            parts[name].flatten(1) if parts[name].ndim > 1 else parts[name][:, None]
+            for name in sorted(parts)
+        ]
+        kind = torch.get_default_dtype()
+        return self.body(torch.cat([one.to(kind) for one in columns], dim=1))  # type: ignore[no-any-return]
+
+
 class RowTransformer(nn.Module):
     """Rows as tokens, one encoder layer without dropout, mean over tokens, then `hidden` layers."""
 
@@ -182,6 +210,9 @@ MODELS: Mapping[str, ModelFactory] = {
     "transformer": transformer,
 }
 """Families a configuration can name."""
+
+TAKE_PARTS = ("linear", "mlp")
+"""Families that take inputs of several parts."""
 
 MODEL = Kind("model", "task.model", MODELS, arguments=("example_shape", "num_classes", "hidden"))
 """What a task can train."""
@@ -216,22 +247,43 @@ def _alike(one: nn.Module, other: nn.Module) -> bool:
 
 
 def _check_outputs(
-    name: str, model: nn.Module, blank: Tensor, wanted: tuple[object, ...] | None
+    name: str, model: nn.Module, blank: Any, wanted: tuple[object, ...] | None
 ) -> None:
     """Run one example through the model: its outputs must have the right shape, if it is known."""
     model.eval()
     try:
         with torch.no_grad():
-            got = tuple(model(blank).shape)
+            got = tuple(called(model, blank).shape)
     except Exception as error:  # whatever the user's model does
-        kind = str(blank.dtype).removeprefix("torch.")
-        reason = f"one that takes {kind} examples of shape {tuple(blank.shape[1:])} ({error})"
+        said_ = str(error).partition("\n")[0]
+        reason = f"one that takes examples of {_described(blank)} ({said_}){_layout_hint(blank)}"
         raise InvalidInput("model", name, reason) from error
     if wanted is not None and got != wanted:
         raise InvalidInput("model", name, f"one with logits {wanted}, it gives {got}")
     if got[:1] != (1,):
         requirement = f"one with an output for each example, it gives {got} for one"
         raise InvalidInput("model", name, requirement)
+
+
+def _described(example: Any) -> str:
+    """Type and shape of an example, of each part if there are several."""
+    found = {
+        name: f"{str(part.dtype).removeprefix('torch.')} {tuple(part.shape[1:])}"
+        for name, part in parts_of(example).items()
+    }
+    return found[""] if "" in found else ", ".join(f"{name} {one}" for name, one in found.items())
+
+
+def _layout_hint(example: Any) -> str:
+    """What may be wrong with images that look like (height, width, channels)."""
+    for name, part in parts_of(example).items():
+        if _is_channels_last(tuple(part.shape[1:])):
+            right = "(channels, height, width)"
+            return (
+                f"; {name or 'examples'} of shape {tuple(part.shape[1:])} look like (height, "
+                f"width, channels): transposed (0, 3, 1, 2) they are {right}, as convolutions want"
+            )
+    return ""
 
 
 def _needs_no_hidden(name: str, hidden: Sequence[int]) -> None:
@@ -247,16 +299,21 @@ def _refuse_channels_last(shape: tuple[int, ...]) -> None:
     first two agree and the last does not: few images are one to four pixels wide, or as high as
     they have channels.
     """
-    if len(shape) != 3:
-        return
-    first, second, last = shape
-    if last <= MOST_COLOURS < first or first == second != last:
-        right = (last, first, second)
+    if _is_channels_last(shape):
+        right = (shape[2], shape[0], shape[1])
         requirement = (
             f"one for images of shape {shape}: examples are (channels, height, width), so with "
             f"channels last they are to be transposed (0, 3, 1, 2), to {right} each"
         )
         raise InvalidInput("model", "cnn", requirement)
+
+
+def _is_channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether an example looks like (height, width, channels)."""
+    if len(shape) != 3:
+        return False
+    first, second, last = shape
+    return last <= MOST_COLOURS < first or first == second != last
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -24,6 +24,7 @@ from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fl_runtime.extensions import Kind, begins_with, resolve
 from fl_runtime.training.losses import counted, like_targets, per_example, present
+from fl_runtime.training.ranking import AreaUnderCurve, AveragePrecision
 from fl_runtime.validation_errors import record_from_table
 
 Range = tuple[float, float]
@@ -50,6 +51,32 @@ class Metric(Protocol):
     def value(self, totals: Tensor) -> float:
         """The figure, from the sums (m,) over all examples; NaN where it is undefined."""
         ...
+
+
+class WholeMetric(Protocol):
+    """A figure of a model on a set that needs all outputs at once."""
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Its direction."""
+        ...
+
+    @property
+    def range(self) -> Range | None:
+        """Worst and best value; None where there is no worst one."""
+        ...
+
+    @property
+    def whole(self) -> bool:
+        """True."""
+        ...
+
+    def of_all(self, outputs: Tensor, targets: Tensor) -> float:
+        """The figure of all examples, on the host; NaN where it is undefined."""
+        ...
+
+
+AnyMetric = Metric | WholeMetric
 
 
 @dataclass(frozen=True)
@@ -233,6 +260,59 @@ class Perplexity:
 
 
 @dataclass(frozen=True)
+class MeanAngle:
+    r"""Mean angle in degrees between vectors in axis 1, (n, k, ...): surface normals, say.
+
+    Lengths do not matter; an output without any is at 90 degrees. A place counts if none of its
+    target's numbers is missing and they are not all zero.
+
+    Source: the angle of unit vectors u, v as 2 atan2(|u - v|, |u + v|), exact for small ones
+    (Kahan, How Futile are Mindless Assessments of Roundoff, section 12).
+
+    Example:
+        >>> angle = MeanAngle().statistics(torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 0.0]]))
+        >>> MeanAngle().value(angle.sum(0))
+        90.0
+    """
+
+    higher_is_better = False
+    range = None
+
+    def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Angles, and places with a vector."""
+        wanted = targets.nan_to_num(nan=0.0).double()
+        there = ~targets.isnan().any(dim=1) & (wanted != 0.0).any(dim=1)
+        u, v = (nn.functional.normalize(one.double(), dim=1, eps=TINY) for one in (outputs, wanted))
+        apart, sum_ = ((u - v).norm(dim=1), (u + v).norm(dim=1))
+        angles = torch.rad2deg(2.0 * torch.atan2(apart, sum_))
+        return _columns(torch.where(there, angles, 0.0), there)
+
+    def value(self, totals: Tensor) -> float:
+        """Their mean."""
+        return _ratio(totals[0], totals[1])
+
+
+@dataclass(frozen=True)
+class WholeOf:
+    """A plain function (all outputs, all targets) -> number.
+
+    Attributes:
+        function: The figure.
+        higher_is_better: Its direction.
+        range: Worst and best value, if there are.
+    """
+
+    function: Callable[[Tensor, Tensor], float]
+    higher_is_better: bool
+    range: Range | None = None
+    whole = True
+
+    def of_all(self, outputs: Tensor, targets: Tensor) -> float:
+        """The figure."""
+        return self.function(outputs, targets)
+
+
+@dataclass(frozen=True)
 class MeanOf:
     """The mean over examples of a plain function (outputs, targets) -> (n,).
 
@@ -256,7 +336,10 @@ class MeanOf:
         return _ratio(totals[0], totals[1])
 
 
-METRICS: Mapping[str, Callable[[], Metric]] = {
+TINY = 1e-300
+"""Length below which a vector counts as none."""
+
+METRICS: Mapping[str, Callable[[], AnyMetric]] = {
     "acc": Accuracy,
     "macro-f1": MacroF1,
     "miou": MeanIoU,
@@ -268,6 +351,9 @@ METRICS: Mapping[str, Callable[[], Metric]] = {
     "perplexity": Perplexity,
     "exact-match": ExactMatch,
     "label-acc": LabelAccuracy,
+    "mean-angle": MeanAngle,
+    "auc": AreaUnderCurve,
+    "average-precision": AveragePrecision,
 }
 """Names in a configuration."""
 
@@ -277,11 +363,11 @@ DIRECTIONS = {"higher": True, "lower": False}
 ACC = "acc"
 """The metric of tasks that say nothing."""
 
-PLAIN: Mapping[str, Metric] = {ACC: Accuracy()}
+PLAIN: Mapping[str, AnyMetric] = {ACC: Accuracy()}
 """The metrics of tasks that say nothing."""
 
 
-def metric_of(key: str, entry: str | Mapping[str, Any]) -> Metric:
+def metric_of(key: str, entry: str | Mapping[str, Any]) -> AnyMetric:
     """The metric that a configuration names.
 
     Args:
@@ -297,11 +383,13 @@ def metric_of(key: str, entry: str | Mapping[str, Any]) -> Metric:
         >>> metric_of("task.a.metrics", "rmse")
         RootMeanSquare()
     """
-    found: Metric = resolve(METRIC, dict(entry) if isinstance(entry, Mapping) else entry, key=key)
+    found: AnyMetric = resolve(
+        METRIC, dict(entry) if isinstance(entry, Mapping) else entry, key=key
+    )
     return found
 
 
-def _made_metric(key: str, name: str, found: Any, fields: Mapping[str, Any]) -> Metric:
+def _made_metric(key: str, name: str, found: Any, fields: Mapping[str, Any]) -> AnyMetric:
     """A metric with its fields, or the mean of a function; with the direction that it has."""
     rest = {field: value for field, value in fields.items() if field != "better"}
     better = fields.get("better")
@@ -351,13 +439,13 @@ def metric_name(entry: str | Mapping[str, Any]) -> str:
     return name.rpartition(":")[2]
 
 
-def metrics_of(key: str, entries: Sequence[str | Mapping[str, Any]]) -> dict[str, Metric]:
+def metrics_of(key: str, entries: Sequence[str | Mapping[str, Any]]) -> dict[str, AnyMetric]:
     """The metrics of a task by name; the first one is its score.
 
     Raises:
         InvalidInput: Two have one name, or see `metric_of`.
     """
-    found: dict[str, Metric] = {}
+    found: dict[str, AnyMetric] = {}
     for entry in entries:
         name = metric_name(entry)
         if name in found or name == "loss":
@@ -421,18 +509,21 @@ PLAIN_SCALE = Scale(0.0, 1.0)
 """Of accuracies."""
 
 
-def _directed(key: str, name: str, found: Any, better: str | None) -> Metric:
+def _directed(key: str, name: str, found: Any, better: str | None) -> AnyMetric:
     """A metric as it is, or the mean of a function; its direction must be known."""
     higher = getattr(found, "higher_is_better", None) if better is None else DIRECTIONS[better]
     if not isinstance(higher, bool):
         requirement = 'a metric with a direction: an attribute higher_is_better, or better = "..."'
         raise InvalidInput(key, name, requirement)
-    if callable(getattr(found, "statistics", None)) and callable(getattr(found, "value", None)):
+    whole = bool(getattr(found, "whole", False))
+    members = ("of_all",) if whole else ("statistics", "value")
+    if all(callable(getattr(found, member, None)) for member in members):
         if higher != found.higher_is_better:
             requirement = "absent for a metric that has a direction of its own"
             raise InvalidInput(f"{key}.better", better, requirement)
         return found  # type: ignore[no-any-return]
-    return MeanOf(found, higher, getattr(found, "range", None))
+    kind = WholeOf if whole else MeanOf
+    return kind(found, higher, getattr(found, "range", None))
 
 
 def _guesses(outputs: Tensor, axis: int, targets: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Eight kinds of task, tiny and generated: targets of every kind, with holes in them."""
+"""Ten kinds of task, tiny and generated: targets with holes, inputs of several parts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from fl_runtime.data.dataset import Data
+from fl_runtime.data.inputs import each, shapes_of
 from fl_runtime.data.partitions import IID
 from fl_runtime.training.losses import loss_of
 from fl_runtime.training.models import build_model
 from fl_runtime.training.scores import metrics_of
-from fl_runtime.training.task import LocalTraining, Task, make_task
+from fl_runtime.training.task import LocalTraining, Task
+from fl_runtime.training.task_from_data import make_task
 
 SIZE = 90
 CLASSES = 4
@@ -78,6 +80,21 @@ def several_outputs() -> Data:
     return Data(x, np.stack([x[:, 0], x[:, 1] * 2.0, x.sum(1)], axis=1), 3)
 
 
+def masked_text() -> Data:
+    """The same with its padding said in the inputs, too: symbols, and which of them are there."""
+    plain = text()
+    return Data({"ids": plain.inputs, "mask": plain.targets != -100}, plain.targets, SYMBOLS)
+
+
+def graphs() -> Data:
+    """Points with weighted edges, of unequal numbers; the target is missing for some."""
+    points, edges = noise(STEPS, 3), np.abs(noise(STEPS, STEPS))
+    count = np.random.default_rng(3).integers(1, STEPS + 1, size=SIZE)
+    there = np.arange(STEPS) < count[:, None]
+    wanted = with_holes((points.sum(2) * there).sum(1))
+    return Data({"points": points, "edges": edges, "count": count}, wanted, 1, standardise=True)
+
+
 class PerPixel(nn.Module):
     """Two convolutions; a single channel is no axis."""
 
@@ -105,6 +122,45 @@ class NextToken(nn.Module):
         return self.head(torch.cat([seen, seen.cumsum(1) / steps], dim=2))
 
 
+class Reading(nn.Module):
+    """A token's successor from the token and the mean of those before it that are there."""
+
+    def __init__(self, symbols: int) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(symbols, 8)
+        self.head = nn.Linear(16, symbols)
+
+    def forward(self, *, mask: Tensor, ids: Tensor) -> Tensor:
+        there = mask.float()[:, :, None]
+        seen = self.embed(ids) * there
+        return self.head(torch.cat([seen, seen.cumsum(1) / there.cumsum(1).clamp(min=1.0)], dim=2))
+
+
+class OnGraphs(nn.Module):
+    """One step of messages, and the mean over the points that there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.send = nn.Linear(3, 6)
+        self.head = nn.Linear(6, 1)
+
+    def forward(self, points: Tensor, edges: Tensor, count: Tensor) -> Tensor:
+        there = (torch.arange(STEPS, device=count.device) < count[:, None]).float()
+        hidden = torch.relu(edges @ self.send(points)) * there[:, :, None]
+        return self.head(hidden.sum(1) / count[:, None])
+
+
+def mask_reader(
+    example_shape: Mapping[str, tuple[int, ...]], outputs: int, hidden: object
+) -> nn.Module:
+    assert example_shape == {"ids": (STEPS,), "mask": (STEPS,)}
+    return Reading(outputs)
+
+
+def graph_net(example_shape: object, outputs: object, hidden: object) -> nn.Module:
+    return OnGraphs()
+
+
 def segmenter(example_shape: tuple[int, ...], outputs: int, hidden: object) -> nn.Module:
     return PerPixel(outputs)
 
@@ -126,6 +182,8 @@ KINDS: Mapping[str, tuple[Callable[[], Data], str, object, list[str]]] = {
     "pixels": (pixels, f"{HERE}:segmenter", "cross-entropy", ["miou", "pixel-acc"]),
     "depth": (depth, f"{HERE}:depth_net", "mae", ["mae", "rmse"]),
     "text": (text, f"{HERE}:reader", "token-cross-entropy", ["token-acc", "perplexity"]),
+    "masked text": (masked_text, f"{HERE}:mask_reader", "token-cross-entropy", ["exact-match"]),
+    "graphs": (graphs, f"{HERE}:graph_net", "huber", ["mae"]),
     "several outputs": (several_outputs, "mlp", "mse", ["r2"]),
 }
 
@@ -133,15 +191,15 @@ KINDS: Mapping[str, tuple[Callable[[], Data], str, object, list[str]]] = {
 def small_task(
     kind: str, training: LocalTraining, *, data: Data | None = None, **changed: Any
 ) -> Task:
-    """One of the eight, dealt to five clients."""
+    """One of them, dealt to five clients."""
     make, model, loss, metrics = KINDS[kind]
     data = (make() if data is None else data).checked(kind)
     hidden = [6] if model == "mlp" else []
-    example = torch.from_numpy(data.inputs[:1])
+    example = each(lambda part: torch.from_numpy(part[:1]), data.inputs)
     return make_task(
         kind,
         data,
-        build_model(model, data.inputs.shape[1:], data.outputs, hidden, seed=0, example=example),
+        build_model(model, shapes_of(data.inputs), data.outputs, hidden, seed=0, example=example),
         training,
         IID(),
         num_clients=5,

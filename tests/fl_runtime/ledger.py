@@ -23,7 +23,8 @@ from fl_runtime.execution.executor import joint_groups
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.models import build_model
-from fl_runtime.training.task import LocalTraining, Params, Task, make_task
+from fl_runtime.training.task import LocalTraining, Params, Task
+from fl_runtime.training.task_from_data import make_task
 
 NAMES = ("a", "b", "c")
 CLIENTS = 4

@@ -18,7 +18,8 @@ from fl_runtime.data.partitions import IID
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
 from fl_runtime.training.models import build_model
-from fl_runtime.training.task import LocalTraining, Task, make_task
+from fl_runtime.training.task import LocalTraining, Task
+from fl_runtime.training.task_from_data import make_task
 from tests.fl_runtime.rounds import trained
 
 ENCODER, DECODER, HEADS = 48, 32, 36 + 27 + 36

@@ -1,4 +1,4 @@
-"""Every kind of task is trained alike by all executors, on ragged shards with missing targets."""
+"""Every kind of task is trained alike by all executors: ragged, with holes, of several parts."""
 
 from dataclasses import replace
 
@@ -19,10 +19,7 @@ PLAIN = LocalTraining(0.05, 2, 4)
 def ragged(kind: str, settings: LocalTraining = PLAIN) -> Task:
     """Shards of 2 to 10 examples."""
     task = small_task(kind, settings)
-    shards = tuple(
-        Examples(shard.features[: 2 + 2 * k], shard.targets[: 2 + 2 * k])
-        for k, shard in enumerate(task.shards)
-    )
+    shards = tuple(shard.at(slice(2 + 2 * k)) for k, shard in enumerate(task.shards))
     return replace(task, shards=shards)
 
 
@@ -56,7 +53,7 @@ def test_all_executors_agree(kind: str) -> None:
     assert_agree(*both(task, measure_start=True, measure_end=True))
 
 
-@pytest.mark.parametrize("kind", ["regression with holes", "text"])
+@pytest.mark.parametrize("kind", ["regression with holes", "text", "graphs"])
 def test_weights_momentum_and_decay_agree(kind: str) -> None:
     task = ragged(kind, replace(PLAIN, momentum=0.9, weight_decay=0.01))
     shard = task.shards[-1]
@@ -81,6 +78,23 @@ def test_examples_without_a_target_do_not_count() -> None:
         assert not any(bool(v.any()) for update in updates for v in update.delta.values())
     with pytest.raises(ValueError, match=r"client 1 targets = .all missing"):
         replace(task, shards=(shard, nothing))
+
+
+@pytest.mark.parametrize("kind", ["graphs", "pixels"])
+def test_a_client_that_is_large_and_mostly_missing_agrees(kind: str) -> None:
+    """Unequal shards: one client with almost all examples, of which few have targets."""
+    task = ragged(kind, replace(PLAIN, weight_by="counts", batch_size=3))
+    shard = task.shards[-1]
+    blank = torch.nan if shard.targets.is_floating_point() else -100
+    targets = shard.targets.clone()
+    targets[2:] = blank
+    wide = Examples(shard.features, targets)
+    task = replace(task, shards=(shard.at(slice(1, 2)), wide, shard.at(slice(2, 4)), shard))
+    updates = both(task)
+    assert_agree(*updates)
+    for found in updates:
+        assert [u.num_examples for u in found] == [s.num_targets for s in task.shards]
+        assert found[1].num_examples < found[3].num_examples
 
 
 def test_a_mask_that_is_forgotten_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,8 @@ from fl_runtime.execution.stacked import (
 from fl_runtime.running.experiment import run
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.models import build_model
-from fl_runtime.training.task import Examples, LocalTraining, Task, float_state, make_task
+from fl_runtime.training.task import Examples, LocalTraining, Task, float_state
+from fl_runtime.training.task_from_data import make_task
 from tests.fl_runtime.small import config
 
 ONE_ROUND = 1e-6  # agreement after one local training; later rounds amplify float order

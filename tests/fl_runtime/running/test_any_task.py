@@ -39,8 +39,8 @@ class Trunk(nn.Module):
         self.head = nn.Linear(WIDTH, outputs)
         self.embed = [embed]  # fixed, and no part of the model's state
 
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = torch.relu(self.trunk(self.embed[0](x)))
+    def forward(self, x: Tensor | None = None, **parts: Tensor) -> Tensor:
+        hidden = torch.relu(self.trunk(self.embed[0](x, **parts)))
         found = self.head(torch.relu(self.middle(hidden)))
         return found.squeeze(-1) if self.place == "number" else found
 
@@ -54,8 +54,9 @@ class Wide(nn.Module):
 
 
 class OneHot(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return (x[..., None] == torch.arange(WIDTH, device=x.device)).float()
+    def forward(self, x: None, *, ids: Tensor, mask: Tensor) -> Tensor:
+        found = (ids[..., None] == torch.arange(WIDTH, device=ids.device)).float()
+        return found * mask[..., None]
 
 
 def regressor(example_shape: tuple[int, ...], outputs: int, hidden: object) -> nn.Module:
@@ -79,7 +80,7 @@ def depth() -> Data:
 
 
 def text() -> Data:
-    return eight_tasks.text()
+    return eight_tasks.masked_text()
 
 
 TOML = f"""
@@ -263,6 +264,13 @@ def test_young_keys_change_nothing_of_old_configurations() -> None:
     assert digest(check_config({**whole, "task": [whole["task"][0] | young]})) != digest(config)
 
 
+def all_at_once(outputs: Tensor, targets: Tensor) -> float:
+    return 0.0
+
+
+all_at_once.whole = True  # type: ignore[attr-defined]
+
+
 def endless(outputs: Tensor, targets: Tensor) -> Tensor:
     return outputs * torch.inf
 
@@ -284,6 +292,13 @@ def endless(outputs: Tensor, targets: Tensor) -> Tensor:
         ({"target-accuracy": 0.5, "target": None}, r"target-accuracy.*scored by rmse"),
         ({"target-accuracy": 0.5}, r"target.*absent beside"),
         ({"loss": "cross-entropy"}, "task regression, .*targets"),
+        ({"data": f"{HERE}:nothing"}, r"task\.regression\.data = .*no attribute 'nothing'"),
+        ({"data": "no_such_module:x"}, r"task\.regression\.data = .*No module named"),
+        ({"data": "wines"}, r"task\.regression\.data = 'wines', .*did you mean wine"),
+        ({"trainable": "lora"}, r"task\.regression\.trainable = 'lora', .*trunk\.weight"),
+        ({"reference": "nowhere#a"}, r"task\.regression\.reference = 'nowhere#a', .*folder"),
+        ({"weight-by": "pixels"}, r"task\.0\.weight-by = 'pixels'"),
+        ({"metrics": [f"{HERE}:all_at_once"]}, r"task\.regression\.metrics.*direction"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(
@@ -299,11 +314,6 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     [
         ("algorithm", {"signal": "loss"}, r"task\.regression\.range.*rmse.*different losses"),
         ("algorithm", {"signal": "error"}, r"task\.regression\.range.*rmse.*no worst value"),
-        (
-            "run",
-            {"client-metrics": True, "algorithm": "fed-avg"},
-            r"run\.client-metrics.*regression",
-        ),
     ],
 )
 def test_what_compares_unlike_units_is_refused(

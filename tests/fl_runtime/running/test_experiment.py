@@ -24,7 +24,8 @@ from fl_runtime.running.checkpoint import load_checkpoint, save_checkpoint
 from fl_runtime.running.experiment import Event, resume, run
 from fl_runtime.running.run_folder import CHECKPOINT, CONFIG, HISTORY, RunFolder
 from fl_runtime.training.models import build_model
-from fl_runtime.training.task import LocalTraining, make_task
+from fl_runtime.training.task import LocalTraining
+from fl_runtime.training.task_from_data import make_task
 from tests.fl_runtime.kills import stopped
 from tests.fl_runtime.small import config, tree
 

@@ -25,7 +25,8 @@ from fl_runtime.running.recruitment import recruit
 from fl_runtime.running.stopping import Patience
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.models import build_model
-from fl_runtime.training.task import LocalTraining, Task, make_task
+from fl_runtime.training.task import LocalTraining, Task
+from fl_runtime.training.task_from_data import make_task
 from tests.fl_runtime.rounds import started
 from tests.fl_runtime.small import config
 

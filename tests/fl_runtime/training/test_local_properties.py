@@ -35,8 +35,8 @@ from fl_runtime.training.task import (
     Task,
     float_state,
     load_params,
-    make_task,
 )
+from fl_runtime.training.task_from_data import make_task
 
 RNG = np.random.default_rng(5)
 STILL = 1e-12

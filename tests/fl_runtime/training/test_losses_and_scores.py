@@ -9,8 +9,10 @@ from sklearn import metrics as reference
 
 from fairopt.errors import InvalidInput
 from fl_runtime.data.dataset import Data
+from fl_runtime.training import measuring
 from fl_runtime.training import task as task_module
 from fl_runtime.training.losses import LOSSES, batch_mean, batch_sum, loss_of, loss_parts
+from fl_runtime.training.measuring import measures
 from fl_runtime.training.scores import METRICS, Scale, metric_of, metrics_of
 from fl_runtime.training.task import Evaluation, LocalTraining
 from tests.fl_runtime.eight_tasks import KINDS, SIZE, noise, small_task
@@ -144,8 +146,80 @@ def test_tokens_and_pixels_by_hand() -> None:
 
 
 def figure_of_all(name: str, outputs: torch.Tensor, targets: torch.Tensor) -> float:
-    metric = metric_of("m", name)
-    return metric.value(metric.statistics(outputs, targets).sum(0))
+    (measure,) = measures({name: metric_of("m", name)}).values()
+    measure.add(outputs, targets)
+    return measure.value()
+
+
+def test_angles_by_hand() -> None:
+    """In axis 1, whatever the lengths; small ones are exact; no output is at a right angle."""
+    wanted = torch.tensor(
+        [[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [torch.nan, 1.0, 1.0], [0.0, 0.0, 0.0]]
+    )
+    tiny = 1e-7
+    found = torch.tensor(
+        [[5.0, 5.0 * tiny, 0.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
+    )
+    one, two = (math.degrees(math.atan(tiny)), 90.0)
+    assert figure_of_all("mean-angle", found[:1], wanted[:1]) == pytest.approx(one, rel=1e-6)
+    assert figure_of_all("mean-angle", found, wanted) == pytest.approx((one + two) / 2)
+    image = found.T.reshape(1, 3, 2, 2)
+    assert figure_of_all("mean-angle", image, wanted.T.reshape(1, 3, 2, 2)) == pytest.approx(
+        (one + two) / 2
+    )
+
+
+RANKED = {"auc": reference.roc_auc_score, "average-precision": reference.average_precision_score}
+
+
+@pytest.mark.parametrize("name", RANKED)
+def test_areas_under_curves_are_those_of_scikit_learn(name: str) -> None:
+    """Two classes, several against the rest, several labels with holes; batch by batch."""
+    area = RANKED[name]
+    logits, y = 3.0 * numbers(60, 4), classes(4, 60)
+    chances = logits.double().softmax(1)
+    assert figure_of_all(name, logits, y) == pytest.approx(
+        np.mean([area(y == c, chances[:, c]) for c in range(4)])
+    )
+    tags = y % 2
+    assert figure_of_all(name, logits[:, :2], tags) == pytest.approx(
+        area(tags, logits[:, 1] - logits[:, 0])
+    )
+    assert figure_of_all(name, logits[:, :1], tags.float()) == area(tags, logits[:, 0])
+    several = torch.stack([tags.float(), (y > 1).float(), torch.zeros(60)], dim=1)
+    several[:9, 0] = torch.nan
+    wanted = (area(tags[9:], logits[9:, 0]) + area(y > 1, logits[:, 1])) / 2
+    assert figure_of_all(name, logits[:, :3], several) == pytest.approx(wanted)
+    assert math.isnan(figure_of_all(name, logits[:, :1], torch.zeros(60)))
+    (measure,) = measures({name: metric_of("m", name)}).values()
+    for part in (slice(0, 7), slice(7, 60)):
+        measure.add(logits[part], y[part])
+    assert measure.value() == figure_of_all(name, logits, y)
+
+
+def spread(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+    return float((outputs - targets[:, None]).detach().std())
+
+
+spread.higher_is_better, spread.whole = False, True  # type: ignore[attr-defined]
+
+
+def test_a_function_of_everything_is_a_metric_and_too_much_of_it_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    metrics = metrics_of("m", [f"{__name__}:spread", "mae"])
+    task = small_task("robust regression", PLAIN, metrics=metrics)
+    monkeypatch.setattr(task_module, "EVALUATION_BUDGET", 70_000)
+    outputs = task.model(task.test.features)
+    assert task.evaluate(task.initial, task.test).score == pytest.approx(
+        spread(outputs, task.test.targets), rel=1e-6
+    )
+    monkeypatch.setattr(measuring, "LARGEST_OUTPUTS", 4 * len(task.test) - 1)
+    with pytest.raises(InvalidInput, match=r"metrics spread = '0.0 GiB of .*at most 1 GiB"):
+        small_task("robust regression", PLAIN, metrics=metrics)
+    small_task("robust regression", PLAIN)
+    monkeypatch.setattr(measuring, "LARGEST_OUTPUTS", 4 * len(task.test))
+    small_task("robust regression", PLAIN, metrics=metrics)
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -154,6 +228,13 @@ def test_missing_targets_do_not_enter_a_metric(name: str) -> None:
     by_class = name in ("acc", "macro-f1", "miou", "pixel-acc")
     tokens = name in ("token-acc", "perplexity", "exact-match")
     kind = "cross-entropy" if by_class else "token-cross-entropy" if tokens else "bce"
+    if name == "mean-angle":  # where one number of a vector is missing all of it is
+        vectors, other = numbers(6, 3), numbers(6, 3)
+        vectors[2, 1] = torch.nan
+        found = torch.where(torch.arange(6)[:, None] == 2, other, numbers(6, 3) + 1.0)
+        moved = torch.where(torch.arange(6)[:, None] == 2, other + 3.0, found)
+        assert figure_of_all(name, found, vectors) == figure_of_all(name, moved, vectors)
+        return
     outputs, targets = PAIRS[kind]
     some = holed(targets)
     there = ~some.isnan() if some.is_floating_point() else some != -100

@@ -14,8 +14,10 @@ from fl_runtime.data.dataset import Dataset
 from fl_runtime.data.mixtures import Mixture
 from fl_runtime.data.partitions import IID, Dirichlet, MissingClasses, Partition
 from fl_runtime.random_streams import stream
+from fl_runtime.training.examples import Shards
 from fl_runtime.training.models import build_model
-from fl_runtime.training.task import LocalTraining, Shards, Task, make_task
+from fl_runtime.training.task import LocalTraining, Task
+from fl_runtime.training.task_from_data import make_task
 
 RNG = np.random.default_rng(0)
 DATA = Dataset(RNG.standard_normal((200, 3)).astype(np.float32), RNG.integers(0, 4, 200), 4)
