@@ -43,6 +43,7 @@ AUCTIONS = (
     "*-dominate*",
     "max-min-fair-with-one-task",
     "leave-one-out-level-with-*",
+    "*-for-all-sizes",
 )
 CLAIMS_OF: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -111,6 +112,7 @@ FOLDERS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "fairopt/kernels/network/": RATES,
         "mechanisms/auctions/kernels/": ("float-rules-*", "*-take-up"),
         "mechanisms/": AUCTIONS,
+        "proofs/rocq/": ("*-for-all-sizes",),
         "fairopt/": GRADIENTS,
     }
 )
