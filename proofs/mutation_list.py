@@ -275,5 +275,13 @@ MUTATIONS = (
     Mutation("mechanisms/auctions/kernels/shares.py", "one rank too many", "return below + low\n", "return below + low + 1\n"),
     Mutation("mechanisms/auctions/kernels/spending.py", "a round that nobody bids for", "if b[s, k] == np.inf:\n                return int(k)", "if b[s, k] == np.inf:\n                return int(k) + 1"),
     Mutation("mechanisms/auctions/kernels/spending.py", "accepted prices paid twice", "count = add_exactly(partials, count, prices[i, s])", "count = add_exactly(partials, count, 2.0 * prices[i, s])"),
+    Mutation("proofs/rocq/outcomes.py", "smallest margins kept", "(-margins[task], task)", "(margins[task], task)"),
+    Mutation("proofs/rocq/outcomes.py", "capacity ignored", "[:capacity]", "[:]"),
+    Mutation("proofs/rocq/outcomes.py", "ties to the later task", "(-margins[task], task)", "(-margins[task], -task)"),
+    Mutation("proofs/rocq/outcomes.py", "pay without regard to who won", "tuple(pay if won else None for", "tuple(pay for"),
+    Mutation("proofs/rocq/theorems.py", "a subject that differs is let through", "if seen == proved:", "if seen == proved or True:"),
+    Mutation("proofs/rocq/theorems.py", "recorded auctions are not compared", "        if found is not None:\n", "        if False:\n"),
+    Mutation("proofs/rocq/compiler.py", "a theorem without axioms is refused", "found.assumptions.get(name) != CLOSED", "found.assumptions.get(name) == CLOSED"),
+    Mutation("proofs/rocq/compiler.py", "sources out of order", "\"Auction\", \"ProportionalShare\", \"Floor\"", "\"Auction\", \"Floor\", \"ProportionalShare\""),
 )  # fmt: skip
 """Signs, exponents, ranks, strict for weak, dropped terms: one in every place that decides."""
