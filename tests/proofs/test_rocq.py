@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mechanisms import max_min_fair
+from mechanisms import budget_fair, max_min_fair
 from proofs.__main__ import app
 from proofs.claim import NotChecked, summary
 from proofs.rocq import compiler, differential, extraction, theorems
@@ -121,9 +121,19 @@ def test_the_code_is_the_extracted_rule_in_fractions_and_in_floats():
 
 
 @needs_ocaml
+@pytest.mark.parametrize("rule", [max_min_fair, budget_fair])
+@pytest.mark.parametrize(("shape", "least"), [((2, 2), 100), ((3, 1), 20)])
+def test_every_path_of_the_code_decides_as_the_extracted_rule(rule, shape, least):
+    """Ties are paths of their own, so every pattern of them is there."""
+    auctions = differential.auctions_of_paths(rule, shape)
+    assert len(auctions) > least
+    assert differential.differences(auctions) == []
+
+
+@needs_ocaml
 def test_the_command_compares_and_reports(capsys):
     with pytest.raises(typer.Exit) as done:
-        differential.main(count=20, seed=3, kernel=5, record=False)
+        differential.main(count=20, seed=3, kernel=5, paths=False, record=False)
     assert done.value.exit_code == 0
     shown = capsys.readouterr().out
     assert "20 auctions" in shown
@@ -138,7 +148,7 @@ def test_the_command_sees_a_rule_that_differs(capsys, monkeypatch):
 
     monkeypatch.setattr(differential, "of_code", swapped)
     with pytest.raises(typer.Exit) as done:
-        differential.main(count=20, seed=3, kernel=20, record=False)
+        differential.main(count=20, seed=3, kernel=20, paths=False, record=False)
     assert done.value.exit_code == 1
     assert "max_min_fair differ" in capsys.readouterr().out
 
@@ -182,7 +192,7 @@ def test_without_a_compiler_the_command_exits_with_0_and_says_so(monkeypatch):
 def test_the_program_refuses_without_its_compilers(monkeypatch):
     monkeypatch.setattr(differential, "is_buildable", lambda: False)
     with pytest.raises(typer.Exit) as caught:
-        differential.main(count=1, seed=0, kernel=1, record=False)
+        differential.main(count=1, seed=0, kernel=1, paths=False, record=False)
     assert caught.value.exit_code == 2
 
 
