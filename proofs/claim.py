@@ -14,7 +14,7 @@ IDENTITY = "identity"
 COUNTEREXAMPLE = "counter-example"
 LIMIT = "limit"
 KINDS = {
-    TIGHT: "an inequality, with an instance on which nothing better can hold",
+    TIGHT: "an inequality, with an instance, checked too, on which no better one holds",
     BOUND: "an inequality on every instance",
     IDENTITY: "two things are equal on every instance",
     COUNTEREXAMPLE: "something plausible is false, on one worked instance",

@@ -142,11 +142,12 @@ def main(
     different = differences(auctions)
     rounded = float_differences(auctions)
     objection = kernel_disagrees(auctions[:kernel], list(map(of_code, auctions[:kernel])))
+    agrees = "agrees" if objection is None else "objects"
     reserves = sum(auction.reserve is not None for auction in auctions)
     sys.stdout.write(
         f"{len(auctions):,} auctions, {reserves} with a reserve price: "
-        f"{len(different)} differ in fractions, {len(rounded)} in floats; the kernel {'agrees' if objection is None else 'objects'} on "
-        f"{min(kernel, len(auctions))}\n"
+        f"{len(different)} differ in fractions, {len(rounded)} in floats; "
+        f"the kernel {agrees} on {min(kernel, len(auctions))}\n"
     )
     sys.stdout.writelines(f"{each}\n" for each in [*different[:3], *rounded[:3]])
     if objection is not None:
