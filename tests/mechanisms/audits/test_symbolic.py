@@ -1,8 +1,11 @@
 """Proofs that run the rule: verdicts on honest and wrong rules, refusals, limits, the engine."""
 
 import math
+import pathlib
 import random
+import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -350,3 +353,23 @@ def test_every_path_of_the_default_auction_is_the_search_over_all_levels():
 def test_it_is_public():
     assert mechanisms.prove is prove
     assert {"prove", "ProofReport", "ProofStatus"} <= set(mechanisms.__all__)
+
+
+def test_the_example_runs():
+    command = [sys.executable, "examples/prove_your_own_auction.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    one, two, _, replayed, shared = done.stdout.splitlines()
+    assert one.endswith(ProofStatus.PROVED.value)
+    assert ProofStatus.REFUTED.value in two
+    assert int(replayed.split()[-1]) > 0
+    assert shared.endswith(ProofStatus.PROVED.value)
+
+
+def test_the_snippet_of_the_page_prints_its_comments(capsys):
+    page = (pathlib.Path(__file__).parents[3] / "docs" / "auctions.md").read_text(encoding="utf-8")
+    section = page.split("## Proofs for all bids")[1].split("\n## ")[0]
+    source = section.split("```python\n")[1].split("```")[0]
+    exec(compile(source, "auctions.md", "exec"), {})
+    promised = re.findall(r"^print\(.*\)  # (.*)$", source, flags=re.MULTILINE)
+    assert capsys.readouterr().out.splitlines() == promised
