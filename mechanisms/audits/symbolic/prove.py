@@ -130,6 +130,8 @@ def prove(
     )
     clients, tasks = _checked_shape(shape)
     wanted = _checked_checks(checks)
+    if not isinstance(missing_bids, bool):
+        raise InvalidInput("missing_bids", missing_bids, "True or False")
     money = None if budget is None else checked_budget(budget, exact=True)
     _check_callable(rule)
     start = time.monotonic()

@@ -230,6 +230,7 @@ BAD = {
     "shape": [(2,), 4, (2, 0), (2.0, 1), (7, 2), "21", None, (True, 1)],
     "checks": ["truthful", (), ("honest",), None],
     "budget": [0, -1, math.inf, math.nan, "1", True],
+    "missing_bids": ["yes", 1, None],
     "max_paths": [0, 1.5, True, None],
     "seconds": [0.0, -1.0, math.inf, math.nan, "1", True],
 }
