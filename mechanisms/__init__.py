@@ -29,6 +29,7 @@ from mechanisms.auctions.proportional_share import proportional_share
 from mechanisms.auctions.registry import RuleOptions, named_rule
 from mechanisms.audits.audit import audit
 from mechanisms.audits.report import AuditReport
+from mechanisms.audits.symbolic.prove import ProofReport, ProofStatus, prove
 from mechanisms.bids import exactly
 from mechanisms.outcome import Mechanism, Outcome
 from mechanisms.studies.cost_distributions import draw_costs, scenario
@@ -37,6 +38,8 @@ __all__ = [
     "AuditReport",
     "Mechanism",
     "Outcome",
+    "ProofReport",
+    "ProofStatus",
     "RuleOptions",
     "audit",
     "budget_fair",
@@ -50,6 +53,7 @@ __all__ = [
     "named_rule",
     "participation_fee",
     "posted_price",
+    "prove",
     "proportional_share",
     "random_recruitment",
     "sampled_posted_price",

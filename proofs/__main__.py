@@ -30,13 +30,16 @@ def main(
         typer.Option(help="Only claims whose name contains or matches this; may be repeated."),
     ] = None,
     deep: Annotated[bool, typer.Option(help="Run the thorough checks: minutes.")] = False,
-    stop: Annotated[bool, typer.Option(help="Stop at the first that does not pass.")] = False,
+    stop: Annotated[bool, typer.Option(help="Stop at the first that fails.")] = False,
     json: Annotated[bool, typer.Option(help="Print JSON instead of a table.")] = False,
     markdown: Annotated[
         Path | None, typer.Option(help="Also write the page of all claims, without seconds.")
     ] = None,
 ) -> None:
-    """Check every claim; exit with 1 if one fails or a negative control is accepted."""
+    """Check every claim; exit with 1 if one fails or a negative control is accepted.
+
+    A claim that cannot be checked here, for lack of a program, is counted apart.
+    """
     if context.invoked_subcommand is not None:
         return
     claims = selected(*(only or ["*"]))
@@ -52,7 +55,7 @@ def main(
     else:
         width = None if sys.stdout.isatty() else PLAIN_WIDTH
         Console(width=width).print(table(results))
-    raise typer.Exit(0 if all(result.passed for result in results) else FAILED)
+    raise typer.Exit(FAILED if any(result.failed for result in results) else 0)
 
 
 @app.command()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeGuard
 
 TIGHT = "tight"
 BOUND = "bound"
@@ -14,7 +14,7 @@ IDENTITY = "identity"
 COUNTEREXAMPLE = "counter-example"
 LIMIT = "limit"
 KINDS = {
-    TIGHT: "an inequality, with an instance on which nothing better can hold",
+    TIGHT: "an inequality, with an instance, checked too, on which no better one holds",
     BOUND: "an inequality on every instance",
     IDENTITY: "two things are equal on every instance",
     COUNTEREXAMPLE: "something plausible is false, on one worked instance",
@@ -30,8 +30,24 @@ FORMER_KEYS = MappingProxyType(
 )
 """Former names of three keys of a record, kept for one release, and their present names."""
 
-Check = Callable[[Any, bool], "str | None"]
-"""`check(subject, deep)` returns a witness against the subject in words, or None."""
+
+@dataclass(frozen=True)
+class NotChecked:
+    """What a check returns that cannot run here: it speaks neither for its subject nor against it.
+
+    Args:
+        reason: What is missing, and how it is installed.
+    """
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"not checked here: {self.reason}"
+
+
+Check = Callable[[Any, bool], "str | NotChecked | None"]
+"""`check(subject, deep)` returns a witness against the subject in words, or None, or why it
+cannot run here."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +123,15 @@ class Claim:
         except Exception as error:
             error.add_note(f"while checking the claim {self.name}")
             raise
-        witness = next((found for found in witnesses if found is not None), None)
+        witness = next((found for found in witnesses if isinstance(found, str)), None)
         objection = None if None in objections else "; ".join(str(each) for each in objections)
-        return ClaimResult(self, deep, witness, objection, time.perf_counter() - start)
+        absent = next((x.reason for x in (*witnesses, *objections) if _absent(x)), None)
+        return ClaimResult(self, deep, witness, objection, time.perf_counter() - start, absent)
+
+
+def _absent(found: str | NotChecked | None) -> TypeGuard[NotChecked]:
+    """Whether a check could not run here."""
+    return isinstance(found, NotChecked)
 
 
 @dataclass(frozen=True)
@@ -123,6 +145,8 @@ class ClaimResult:
         objection: Why the negative controls were rejected, or None, which is a defect of a
             check: it accepted one.
         seconds: Time of both checks.
+        not_checked: What is missing here for a part of the check, or None. Such a claim neither
+            holds nor fails, unless another part of its check found a witness.
     """
 
     claim: Claim
@@ -130,11 +154,12 @@ class ClaimResult:
     witness: str | None
     objection: str | None
     seconds: float
+    not_checked: str | None = None
 
     @property
     def holds(self) -> bool:
-        """Whether nothing was found against the claim."""
-        return self.witness is None
+        """Whether everything was checked and nothing found against the claim."""
+        return self.witness is None and self.not_checked is None
 
     @property
     def rejects_control(self) -> bool:
@@ -145,6 +170,18 @@ class ClaimResult:
     def passed(self) -> bool:
         """Both."""
         return self.holds and self.rejects_control
+
+    @property
+    def failed(self) -> bool:
+        """Whether something speaks against the claim or against its check."""
+        return self.witness is not None or not self.rejects_control
+
+    @property
+    def verdict(self) -> str:
+        """One of "holds", "fails" and "not checked here"."""
+        if self.witness is not None:
+            return "fails"
+        return "holds" if self.not_checked is None else "not checked here"
 
     @property
     def scope(self) -> str:
@@ -162,10 +199,20 @@ class ClaimResult:
             "how": "; ".join(dict.fromkeys(each.how for each in self.claim.evidence)),
             "controls": len(self.claim.evidence),
             "scope": self.scope,
-            "result": "holds" if self.holds else "fails",
+            "result": self.verdict,
             "witness": self.witness,
+            "not_checked": self.not_checked,
             "control_rejected": self.rejects_control,
             "objection": self.objection,
             "seconds": round(self.seconds, 3),
         }
         return found | {former: found[present] for former, present in FORMER_KEYS.items()}
+
+
+def summary(results: Sequence[ClaimResult]) -> str:
+    """Count of claims that passed, and of those that could not be checked here."""
+    passed = sum(result.passed for result in results)
+    counted = f"{passed} of {len(results)} claims hold and reject their negative controls"
+    absent = [result.not_checked for result in results if result.not_checked is not None]
+    reasons = "; ".join(dict.fromkeys(absent))
+    return f"{counted}; {len(absent)} not checked here: {reasons}" if absent else counted

@@ -43,6 +43,7 @@ AUCTIONS = (
     "*-dominate*",
     "max-min-fair-with-one-task",
     "leave-one-out-level-with-*",
+    "*-for-all-sizes",
 )
 CLAIMS_OF: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -109,8 +110,10 @@ FOLDERS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "fairopt/allocation/multipath/": ("split-*", "optimal-split-*"),
         "fairopt/allocation/": RATES,
         "fairopt/kernels/network/": RATES,
+        "mechanisms/audits/symbolic/": ("*-for-all-real-bids",),
         "mechanisms/auctions/kernels/": ("float-rules-*", "*-take-up"),
         "mechanisms/": AUCTIONS,
+        "proofs/rocq/": ("*-for-all-sizes",),
         "fairopt/": GRADIENTS,
     }
 )
@@ -245,7 +248,7 @@ MUTATIONS = (
     Mutation("mechanisms/auctions/max_min_fair.py", "own task tested at the losing rank", "k - 1 if t == task else k) for t", "k if t == task else k) for t"),
     Mutation("mechanisms/auctions/max_min_fair.py", "strict for weak at the cap", "k * sum(min(bid, cap) for bid in losers) <= budget", "k * sum(min(bid, cap) for bid in losers) < budget"),
     Mutation("mechanisms/auctions/max_min_fair.py", "cap dropped from the price", "return level, min(bid(task, level), water_level(losers(level), auction.budget / level))", "return level, bid(task, level)"),
-    Mutation("mechanisms/auctions/exact/offers.py", "payment is the own bid", "prices[client, task] = price * unit", "prices[client, task] = bid * unit"),
+    Mutation("mechanisms/auctions/exact/offers.py", "payment is the own bid", "        return price\n", "        return bid\n"),
     Mutation("mechanisms/auctions/exact/offers.py", "strict for weak at the price", "and bid <= price:", "and bid < price:"),
     Mutation("mechanisms/auctions/level_max_min.py", "payment of the last winner", "price = kth(ranking, level + 1, auction.outside[task])", "price = kth(ranking, level, auction.outside[task])"),
     Mutation("mechanisms/auctions/level_max_min.py", "strict for weak at the budget", "bool(k * sum(bids) <= auction.budget)", "bool(k * sum(bids) < auction.budget)"),
@@ -273,5 +276,20 @@ MUTATIONS = (
     Mutation("mechanisms/auctions/kernels/shares.py", "one rank too many", "return below + low\n", "return below + low + 1\n"),
     Mutation("mechanisms/auctions/kernels/spending.py", "a round that nobody bids for", "if b[s, k] == np.inf:\n                return int(k)", "if b[s, k] == np.inf:\n                return int(k) + 1"),
     Mutation("mechanisms/auctions/kernels/spending.py", "accepted prices paid twice", "count = add_exactly(partials, count, prices[i, s])", "count = add_exactly(partials, count, 2.0 * prices[i, s])"),
+    Mutation("proofs/rocq/outcomes.py", "smallest margins kept", "(-margins[task], task)", "(margins[task], task)"),
+    Mutation("proofs/rocq/outcomes.py", "capacity ignored", "[:capacity]", "[:]"),
+    Mutation("proofs/rocq/outcomes.py", "ties to the later task", "(-margins[task], task)", "(-margins[task], -task)"),
+    Mutation("proofs/rocq/outcomes.py", "pay without regard to who won", "tuple(pay if won else None for", "tuple(pay for"),
+    Mutation("proofs/rocq/theorems.py", "a subject that differs is let through", "if seen == proved:", "if seen == proved or True:"),
+    Mutation("proofs/rocq/theorems.py", "recorded auctions are not compared", "        if found is not None:\n", "        if False:\n"),
+    Mutation("proofs/rocq/compiler.py", "a theorem without axioms is refused", "found.assumptions.get(name) != CLOSED", "found.assumptions.get(name) == CLOSED"),
+    Mutation("proofs/rocq/compiler.py", "sources out of order", "\"Auction\", \"ProportionalShare\", \"Floor\"", "\"Auction\", \"Floor\", \"ProportionalShare\""),
+    Mutation("mechanisms/audits/symbolic/linear_form.py", "terms are not scaled", "{name: part * number for", "{name: part for"),
+    Mutation("mechanisms/audits/symbolic/linear_form.py", "strict for weak", "return self._compared(other, NEGATIVE | ZERO)", "return self._compared(other, NEGATIVE)"),
+    Mutation("mechanisms/audits/symbolic/linear_form.py", "signs not turned with the form", "sign, mask = _opposite(sign), _opposite(mask)", "sign, mask = sign, mask"),
+    Mutation("mechanisms/audits/symbolic/paths.py", "no decision is tried the other way", "if depth >= known:", "if depth > len(decisions):"),
+    Mutation("mechanisms/audits/symbolic/programs.py", "a lie that gains is let through", "or feigned <= gain:", "or feigned >= gain:"),
+    Mutation("mechanisms/audits/symbolic/programs.py", "the menu is not compared", "chosen = bid < math.inf and pay == price and bid <= pay if won else bid >= price", "chosen = True"),
+    Mutation("mechanisms/audits/symbolic/prove.py", "the first client only", "for i in range(shapes[0].clients))", "for i in range(0))"),
 )  # fmt: skip
 """Signs, exponents, ranks, strict for weak, dropped terms: one in every place that decides."""

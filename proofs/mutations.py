@@ -161,7 +161,7 @@ def _reading(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
     except json.JSONDecodeError:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         return CAUGHT, f"the claims do not run: {last[:80]}"
-    failed = [c["claim"] for c in claims if c["result"] != "holds"]
+    failed = [c["claim"] for c in claims if c["result"] == "fails"]
     accepted = [c["claim"] for c in claims if not c["control_rejected"]]
     if failed:
         return CAUGHT, failed[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from proofs.claim import KINDS, ClaimResult
+from proofs.claim import KINDS, ClaimResult, summary
 
 INTRODUCTION = """\
 # Claims
@@ -22,11 +22,9 @@ HEADINGS = ("claim", "statement", "kind", "source", "checked by", "scope", "resu
 def claims_page(topics: Mapping[str, Sequence[ClaimResult]]) -> str:
     """The whole page: the kinds, then a table for each topic. Seconds are left out."""
     total = [result for results in topics.values() for result in results]
-    passed = sum(result.passed for result in total)
     kinds = "\n".join(f"- **{kind}**: {meaning};" for kind, meaning in KINDS.items())
-    summary = f"\n{passed} of {len(total)} claims hold and reject their negative controls.\n"
     tables = (_topic(title, results) for title, results in topics.items() if results)
-    return INTRODUCTION + kinds[:-1] + ".\n" + summary + "".join(tables)
+    return INTRODUCTION + kinds[:-1] + f".\n\n{summary(total)}.\n" + "".join(tables)
 
 
 def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -51,7 +49,7 @@ def _row(result: ClaimResult) -> tuple[str, ...]:
     """Cells of one claim."""
     record = result.record()
     statement = f"{record['statement']}. ${record['formula']}$"
-    outcome = record["result"] if result.holds else f"**FAILS**: {result.witness}"
+    outcome = record["result"] if result.witness is None else f"**FAILS**: {result.witness}"
     controls = f"{record['controls']} rejected" if result.rejects_control else "**ACCEPTED**"
     cells = (record["kind"], record["source"], record["how"], record["scope"])
     return (f"`{record['claim']}`", statement, *cells, outcome, controls)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from proofs.claim import Claim, ClaimResult
+from proofs.claim import Claim, ClaimResult, summary
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,14 +22,14 @@ COLUMNS = ("claim", "source", "kind", "how checked", "scope", "result", "s", "co
 def verify_all(
     claims: Iterable[Claim], *, deep: bool = False, stop: bool = False
 ) -> Iterator[ClaimResult]:
-    """Verify claims one after the other, all or to the first that does not pass.
+    """Verify claims one after the other, all or to the first that fails.
 
     A check that raises fails its claim, and is logged.
     """
     for claim in claims:
         result = _verified(claim, deep)
         yield result
-        if stop and not result.passed:
+        if stop and result.failed:
             return
 
 
@@ -48,7 +48,7 @@ def table(results: Sequence[ClaimResult]) -> Table:
     """One row per claim."""
     from rich.table import Table
 
-    out = Table(title=_summary(results), title_justify="left", show_lines=True)
+    out = Table(title=summary(results), title_justify="left", show_lines=True)
     for column in COLUMNS:
         out.add_column(column, no_wrap=column == "result" and all(each.holds for each in results))
     for result in results:
@@ -64,7 +64,11 @@ def as_json(results: Sequence[ClaimResult]) -> str:
 def _cells(result: ClaimResult) -> tuple[str, ...]:
     """Cells of one row; what went wrong stands in the result."""
     claim = result.claim
-    holds = "holds" if result.holds else f"[bold red]FAILS[/]: {_plain(result.witness)}"
+    holds = result.verdict
+    if result.witness is not None:
+        holds = f"[bold red]FAILS[/]: {_plain(result.witness)}"
+    elif result.not_checked is not None:
+        holds = f"[yellow]{result.verdict}[/]: {_plain(result.not_checked)}"
     rejected = "yes" if result.rejects_control else "[bold red]NO, ACCEPTED[/]"
     name = f"{claim.name}\n[dim]{_plain(claim.statement)}[/]"
     seconds = f"{result.seconds:.2f}"
@@ -74,9 +78,3 @@ def _cells(result: ClaimResult) -> tuple[str, ...]:
 def _plain(text: str | None) -> str:
     """Text in which rich sees no markup."""
     return (text or "").replace("[", r"\[")
-
-
-def _summary(results: Sequence[ClaimResult]) -> str:
-    """Count of claims that passed."""
-    passed = sum(result.passed for result in results)
-    return f"{passed} of {len(results)} claims hold and reject their negative controls"

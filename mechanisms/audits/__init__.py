@@ -13,5 +13,6 @@
 | `random_reports` | random joint misreports, for searches |
 | `collusion`, `collusion_search` | coalitions and false names: on given reports, and at random |
 | `run_rule` | running somebody's mechanism and checking its outcome |
+| `symbolic` | `prove`: laws for all real bids of a small shape, on every path of the rule |
 | `smt` | proofs for all real bids by the solver Z3 |
 """

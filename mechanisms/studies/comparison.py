@@ -128,8 +128,8 @@ FLOORS: Mapping[str, Callable[[int, int], int]] = MappingProxyType(
 )
 """Guaranteed minimum of recruits per task, from the full-information optimum k* and S."""
 LARGE_MARKET = 1 - 1 / math.e
-"""Share of k* that no budget-feasible truthful rule beats on every law as markets grow, for
-clients with one task each."""
+"""Share of k* that no lottery over posted prices, with the budget as its expected payment, beats on
+every law of costs in the limit of infinitely many clients with one task each."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from mechanisms.audits.collusion import (
     find_profitable_collusion,
     find_profitable_false_name,
 )
-from proofs.claim import COUNTEREXAMPLE, OWN, TIGHT, Check, Claim
+from proofs.claim import BOUND, COUNTEREXAMPLE, OWN, Check, Claim
 from proofs.incentives.instances import NO_BID, Bids, Row, exact_table, remembered
 
 VALUES = (Fraction(0), Fraction(1), Fraction(2), NO_BID)
@@ -105,7 +105,7 @@ def safe(name: str, statement: str, find: Find, rule: Mechanism, control: Mechan
     scopes = (f"grids {SHAPES} of (clients, tasks)", f"grids {DEEP_SHAPES} of (clients, tasks)")
     formula = r"\sum_{i \in C} u_i(b_C', b_{-C}) \le \sum_{i \in C} u_i(c_C, b_{-C})"
     check = nowhere(find)
-    return Claim(name, statement, formula, OWN, TIGHT, how, *scopes, check, rule, control)
+    return Claim(name, statement, formula, OWN, BOUND, how, *scopes, check, rule, control)
 
 
 PAIR = pays([(0,), (1,)], 2, (0, 1), [(0,), (2,)], 1)

@@ -18,7 +18,7 @@ import numpy as np
 
 from fairopt import Solution, dual_cone_from_gradients, dual_cone_projection
 from fairopt.arrays import GRAM_ERROR, Array
-from proofs.claim import COUNTEREXAMPLE, OWN, TIGHT, Claim, Evidence
+from proofs.claim import BOUND, COUNTEREXAMPLE, OWN, Claim, Evidence
 from proofs.exact_algebra import Matrix, Row, dot
 from proofs.gradients import exact
 from proofs.gradients.degenerate import exact_row, is_within
@@ -149,7 +149,7 @@ CLAIMS = (
         formula=r"\sum_k v_k g_k = 0,\ v_j > 0,\ g'_j = g_j - t P \Rightarrow "
         r"\lVert P' - P\rVert \ge \lVert P\rVert\quad \forall t > 0",
         source=f"{OWN}; the proof is in proofs/counterexamples/imprecise_gram.py",
-        kind=TIGHT,
+        kind=BOUND,
         how="every instance of a grid, exact fractions",
         scope="all stationary sets of 3 gradients in the plane with entries -1..1, every reference",
         deep_scope="all stationary sets of 3 gradients in the plane with entries -2..2",

@@ -18,7 +18,7 @@ from mechanisms.studies.repeated_auctions import (
     learned_budget,
     learned_reserve,
 )
-from proofs.claim import COUNTEREXAMPLE, OWN, TIGHT, Check, Claim
+from proofs.claim import BOUND, COUNTEREXAMPLE, OWN, Check, Claim
 from proofs.incentives.instances import Row, exact_table, remembered
 
 COSTS = (Fraction(0), Fraction(1), Fraction(3))
@@ -58,8 +58,8 @@ def claim(
 ) -> Claim:
     """A claim about a policy."""
     grid = "two rounds, 3 clients, one task, bids 0, 1, 3: all costs and all plans"
-    scope = grid if kind == TIGHT else "one worked pair of rounds"
-    fast = f"{grid}; costs 0, 1 in the second round" if kind == TIGHT else scope
+    scope = grid if kind == BOUND else "one worked pair of rounds"
+    fast = f"{grid}; costs 0, 1 in the second round" if kind == BOUND else scope
     formula = r"\sum_t u_i^t(\text{plan}) \le \sum_t u_i^t(\text{truth})"
     if kind == COUNTEREXAMPLE:
         formula = r"\sum_t u_0^t(\text{plan}) = \sum_t u_0^t(\text{truth}) + 1"
@@ -89,7 +89,7 @@ CLAIMS = (
     claim(
         "rounds-that-learn-nothing-are-truthful",
         "max_min_fair at a fixed budget: no plan for two rounds pays, though costs move",
-        TIGHT,
+        BOUND,
         no_plan_gains,
         every_round(remembered(max_min_fair), BUDGET),
         every_round(remembered(greedy_max_min), BUDGET),
@@ -97,7 +97,7 @@ CLAIMS = (
     claim(
         "reserves-learned-from-scouts-are-truthful",
         "max_min_fair with the bids of a scout, never recruited, as reserve: no plan pays",
-        TIGHT,
+        BOUND,
         no_plan_gains,
         learned_reserve(remembered(max_min_fair), BUDGET, scouts=SCOUTS[1:]),
         learned_reserve(remembered(max_min_fair), BUDGET),
@@ -105,7 +105,7 @@ CLAIMS = (
     claim(
         "budgets-learned-from-scouts-are-truthful",
         "max_min_fair with a budget from the bids of two scouts, never recruited: no plan pays",
-        TIGHT,
+        BOUND,
         no_plan_gains,
         learned_budget(remembered(max_min_fair), BUDGET, 1, scouts=SCOUTS),
         learned_budget(remembered(max_min_fair), BUDGET, 1),

@@ -10,7 +10,7 @@ import numpy as np
 
 from fairopt import Status, alpha_fair_allocation
 from fairopt.arrays import Array
-from proofs.claim import BOUND, IDENTITY, LIMIT, OWN, TIGHT, Check, Claim, Evidence
+from proofs.claim import BOUND, IDENTITY, LIMIT, OWN, Check, Claim, Evidence
 
 Allocate = Callable[..., Any]
 Network = tuple[Array, Array, Array]
@@ -175,7 +175,7 @@ CLAIMS = (
         "positive sum of relative gains",
         r"\max_{R y \le c} \sum_i p_i x_i^{-\alpha} (y_i - x_i) = 0",
         "Kelly, Maulloo and Tan 1998; Mo and Walrand 2000",
-        TIGHT,
+        IDENTITY,
         "the maximum by a linear programme, relative 1e-7",
         no_rates_gain,
     ),

@@ -16,7 +16,7 @@ from fairopt import (
     path_allocation_residual,
 )
 from fairopt.arrays import Array
-from proofs.claim import OWN, TIGHT, Claim
+from proofs.claim import BOUND, IDENTITY, OWN, Claim
 from proofs.fairness.fair_allocation import SEED, Allocate, largest_total
 
 Residual = Callable[[Array, NDArray[np.intp], Array, float, Array, Array], float]
@@ -177,7 +177,7 @@ CLAIMS = (
         "no feasible split of the flows over their paths has more marginal utility",
         r"\max_{A z \le c} \sum_i p_i x_i^{-\alpha} \Big(\sum_{k \in P_i} z_k - x_i\Big) = 0",
         "Kelly, Maulloo and Tan 1998",
-        TIGHT,
+        IDENTITY,
         "the maximum by a linear programme, relative 1e-6",
         "6 networks of up to 7 links, 6 flows and 3 paths each, alpha 1/2, 1, 2",
         "60 networks of up to 7 links, 6 flows and 3 paths each, alpha 1/2, 1, 2",
@@ -190,7 +190,7 @@ CLAIMS = (
         "large alpha is solved, and no split flow could have more while others keep their rates",
         r"\max_{A z \le c,\, x(z)_{-i} \ge x_{-i}} x(z)_i = x_i",
         OWN,
-        TIGHT,
+        IDENTITY,
         "the maximum by a linear programme, relative 1e-6",
         "7 networks of up to 7 links, 7 flows and 3 paths each, alpha 20",
         "61 networks of up to 7 links, 7 flows and 3 paths each, alpha 20 and 50",
@@ -203,7 +203,7 @@ CLAIMS = (
         "how a flow splits counts, also where others pay 1e-50 of what it pays",
         r"\rho(z^*, \lambda) \le 10^{-6}, \quad \rho(z, \lambda) > 10^{-3}",
         OWN,
-        TIGHT,
+        BOUND,
         "rates and prices in closed form",
         "20 networks of 3 links and 3 flows, alpha 1/2, 2, 20, 50, 100",
         "200 networks of 3 links and 3 flows, alpha 1/2, 2, 20, 50, 100",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fairopt import reference_request_allocation, request_allocation
-from proofs.claim import COUNTEREXAMPLE, IDENTITY, OWN, TIGHT, Claim, Evidence
+from proofs.claim import COUNTEREXAMPLE, IDENTITY, OWN, Claim, Evidence
 
 Rule = Callable[..., Any]
 FEDAST = "FedAST, arXiv 2406.00302, reallocation"
@@ -87,17 +87,20 @@ def near_shares(rule: Rule, deep: bool) -> str | None:
 
 
 def optimal(rule: Rule, deep: bool) -> str | None:
-    """No other split of the total has a smaller objective, whatever the shares."""
+    """No other split of the total, none below the minimum, has a smaller objective."""
     rng = np.random.default_rng(SEED)
-    instances = [([2, 4], 4)]  # a tie of the largest errors, which the next largest decides
+    instances = [([2, 4], 4, 1)]  # a tie of the largest errors, which the next largest decides
     for _ in range(100 if deep else 25):
-        S = int(rng.integers(1, 5))
-        instances.append((rng.integers(1, 40, size=S).tolist(), int(rng.integers(S, 19))))
-    for s2, total in instances:
+        S, minimum = int(rng.integers(1, 5)), int(rng.integers(1, 4))
+        total = int(rng.integers(minimum * S, 19))
+        instances.append((rng.integers(1, 40, size=S).tolist(), total, minimum))
+    for s2, total, minimum in instances:
         for objective in OBJECTIVES:
-            seen = rule(s2, total, objective=objective).tolist()
+            seen = rule(s2, total, objective=objective, minimum=minimum).tolist()
             for split in _splits(total, len(s2)):
-                if min(seen) < 1 or worse(objective, s2, seen, split):
+                if min(split) < minimum:
+                    continue
+                if min(seen) < minimum or worse(objective, s2, seen, split):
                     return f"{objective}, variances {s2}, total {total}: {split}, not {seen}"
     return None
 
@@ -234,16 +237,17 @@ CLAIMS = (
     ),
     Claim(
         "requests-are-optimal",
-        "whole requests meet the three objectives: the least worst error, then the next; the least "
-        "sum of variances; the least sum of deviations; one more request is taken from nobody",
-        r"r = \arg\min_{r \in \mathbb{N}^M,\ \sum_m r_m = R} "
-        r"\max_m \tfrac{\sigma_m^2}{r_m},\ \sum_m \tfrac{\sigma_m^2}{r_m},\ "
-        r"\sum_m \tfrac{\sigma_m}{\sqrt{r_m}}",
+        "among all whole requests with the same total, none below a minimum of at least 1, those "
+        "for each objective are best for it: the largest error, then the next and so on; the sum "
+        "of variances; the sum of deviations; and one more request is taken from nobody",
+        r"f(r) = \min \{f(q) : q \in \mathbb{N}^M,\ q \ge q_{\min} \ge 1,\ \sum_m q_m = R\},"
+        r"\quad f = \max_m \tfrac{\sigma_m^2}{q_m}\ \text{or}\ "
+        r"\sum_m \tfrac{\sigma_m^2}{q_m}\ \text{or}\ \sum_m \tfrac{\sigma_m}{\sqrt{q_m}}",
         OWN,
-        TIGHT,
+        IDENTITY,
         "every split into whole numbers, exact fractions and 60-digit roots",
-        "26 instances of up to 4 tasks, 3 objectives",
-        "101 instances of up to 4 tasks, 3 objectives",
+        "26 instances of up to 4 tasks, positive variances, minimum 1 to 3, 3 objectives",
+        "101 instances of up to 4 tasks, positive variances, minimum 1 to 3, 3 objectives",
         optimal,
         request_allocation,
         always_square_roots,

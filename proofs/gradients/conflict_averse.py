@@ -10,7 +10,7 @@ import numpy as np
 from fairopt import Solution, conflict_averse
 from fairopt.arrays import Array
 from proofs.certificates import enclose_conflict_averse
-from proofs.claim import BOUND, IDENTITY, TIGHT, Check, Claim, Evidence
+from proofs.claim import BOUND, IDENTITY, Check, Claim, Evidence
 from proofs.gradients import wrong_solvers
 from proofs.gradients.problems import DEEP_SCOPE, SCOPE, SEED, Solver, samples
 
@@ -119,7 +119,7 @@ CLAIMS = (
         "no direction of the ball has more progress on its worst task",
         r"\min_k \langle g_k, e\rangle \le \min_k \langle g_k, d\rangle\quad "
         r"\forall \lVert e - g_0\rVert \le c \lVert g_0\rVert",
-        TIGHT,
+        BOUND,
         f"{RIVALS} random rivals and one per task, far and near",
         best_worst_task,
         wrong_solvers.half_radius,

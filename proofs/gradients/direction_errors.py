@@ -24,7 +24,7 @@ from fairopt import (
     upgrad_from_gradients,
 )
 from fairopt.arrays import EPS, GRAM_ERROR, Array
-from proofs.claim import BOUND, OWN, TIGHT, Check, Claim, Evidence
+from proofs.claim import BOUND, OWN, Check, Claim, Evidence
 from proofs.exact_algebra import Matrix, Row, dot
 from proofs.gradients import exact
 from proofs.gradients.degenerate import (
@@ -319,7 +319,7 @@ CLAIMS = (
         r"\forall G': \lvert\langle g'_i, g'_j\rangle - A_{ij}\rvert \le "
         r"\mathrm{gram\_error} \sqrt{A_{ii} A_{jj}}",
         source=f"{OWN}; {GRAM}",
-        kind=TIGHT,
+        kind=BOUND,
         how=NEARBY,
         scope=f"{SCOPE}; {ERRORS}",
         deep_scope=f"{DEEP_SCOPE}; {ERRORS}",

@@ -40,7 +40,7 @@ INDEPENDENT = ("plain", "conflicting", "mixed")
 
 
 def exists_unless_stationary(solver: Solver, deep: bool) -> str | None:
-    """Status and proof on every set of small integer gradients in the plane."""
+    """Status and proof on the Gram matrix, exact in floats, of small integer gradients."""
     values = (-2, -1, 0, 1, 2) if deep else (-1, 0, 1)
     for tasks, alpha in itertools.product((2, 3), (0.5, 2.0)):
         for gradients in grid(values, tasks):
@@ -140,13 +140,17 @@ def first_counts_twice(gram: Any, alpha: float, **_: Any) -> Solution:
     return fairgrad(gram, alpha, priority=[2.0] + [1.0] * (len(gram) - 1))
 
 
-GRID_SCOPE = "all sets of 2 or 3 integer gradients in the plane, entries -1..1, alpha 1/2 and 2"
+GRID_SCOPE = (
+    "the Gram matrices of all 2 or 3 integer gradients in the plane, entries -1..1, alpha 1/2 and 2"
+)
 CLAIMS = (
     Claim(
         name="fairgrad-exists-unless-pareto-stationary",
-        statement="FairGrad weights exist if and only if no convex combination of the gradients "
-        "vanishes, and the solver tells which, with a proof either way",
-        formula=r"\exists w > 0: A w = w^{-1/\alpha} \iff \nexists v \ge 0, v \ne 0: G v = 0",
+        statement="FairGrad weights of a Gram matrix exist if and only if it maps no convex "
+        "combination to zero; of a matrix that floats hold exactly the solver tells which, with a "
+        "proof either way. Of gradients behind a rounded matrix nothing is said",
+        formula=r"\exists w > 0: A w = w^{-1/\alpha} \iff "
+        r"\nexists v \ge 0, v \ne 0: v^\top A v = 0",
         source=f"{OWN}; {FAIRGRAD}",
         kind=IDENTITY,
         how="every instance of a grid, exact certificates of either side",

@@ -89,7 +89,7 @@ def bargaining_product(solver: Solver, deep: bool) -> str | None:
 
 
 def fair_inequality(solver: Solver, deep: bool) -> str | None:
-    """No direction of the same length has more alpha-fair marginal utility."""
+    """No direction as long gains at d's marginal utilities, nor in alpha-fair utility."""
     for name, G, alpha in samples_at(ALPHAS, deep):
         d = solver(G @ G.T, alpha).weights @ G
         s = G @ d
@@ -99,7 +99,21 @@ def fair_inequality(solver: Solver, deep: bool) -> str | None:
         excess = max(float(price @ (G @ e - s)) for e in _rivals(G, d)) / float(price @ s)
         if not excess <= DIGITS:
             return f"{name}: another direction is better by {excess:.1e}"
+        gain = max((_utility_gain(G @ e / s, price * s, alpha) for e in _rivals(G, d)), default=0.0)
+        if not gain <= DIGITS:
+            return f"{name}: another direction has a utility larger by {gain:.1e}"
     return None
+
+
+def _utility_gain(ratio: Array, share: Array, alpha: float) -> float:
+    """Sum of u_alpha at progress ratio * s less that at s, in units of the marginal utilities.
+
+    Infinitely bad where a task makes no progress.
+    """
+    if ratio.min() <= 0.0:
+        return -np.inf
+    change = np.log(ratio) if alpha == 1.0 else (ratio ** (1.0 - alpha) - 1.0) / (1.0 - alpha)
+    return float(share @ change / share.sum())
 
 
 def _rivals(G: Array, d: Array) -> list[Array]:
@@ -169,7 +183,7 @@ CLAIMS = (
     identity(
         "fairgrad-at-alpha-one-is-nash-bargaining",
         "at alpha = 1 the weights solve A w = 1/w, the Nash bargaining solution: against any other "
-        "direction of that length relative progress is at most 1 on average",
+        "direction that is at most as long, progress relative to d's is at most 1 on average",
         r"\frac1K \sum_k \frac{\langle g_k, e\rangle}{\langle g_k, d\rangle} \le 1"
         r"\quad \forall \lVert e\rVert \le \lVert d\rVert",
         NASH,
@@ -179,7 +193,8 @@ CLAIMS = (
     ),
     identity(
         "fairgrad-is-alpha-fair",
-        "no direction of the same length has a larger sum of marginal utilities",
+        "no direction that is at most as long makes more progress when every task's is weighted by "
+        "its marginal utility at d, so none has a larger alpha-fair utility",
         r"\sum_k s_k^{-\alpha}(\langle g_k, e\rangle - s_k) \le 0"
         r"\quad \forall \lVert e\rVert \le \lVert d\rVert",
         FAIRGRAD,

@@ -19,7 +19,7 @@ from mechanisms import (
     level_max_min,
     max_min_fair,
 )
-from proofs.claim import IDENTITY, OWN, TIGHT, Claim
+from proofs.claim import IDENTITY, OWN, Claim
 from proofs.incentives import laws
 from proofs.incentives.honesty import in_one_order, truthful
 from proofs.incentives.instances import Bids
@@ -203,7 +203,7 @@ CLAIMS = (
         "greedy_max_min recruits k*, the largest k for which the k cheapest bids of all tasks fit",
         r"k^* = \max\{k : \textstyle\sum_s \sum_{j \le k} b_s(j) \le B\}",
         OWN,
-        TIGHT,
+        IDENTITY,
         "the definition, every k",
         laws.SAMPLE_SCOPE,
         laws.DEEP_SAMPLE_SCOPE,
@@ -216,7 +216,7 @@ CLAIMS = (
         "cheapest_first recruits as many as any set of bids within the budget: the m cheapest",
         r"\sum_{i,s} x_{is} = \max\{m : \textstyle\sum_{j \le m} b_{(j)} \le B\}",
         OWN,
-        TIGHT,
+        IDENTITY,
         "the definition, every m",
         laws.SAMPLE_SCOPE,
         laws.DEEP_SAMPLE_SCOPE,

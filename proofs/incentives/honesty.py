@@ -17,7 +17,7 @@ from mechanisms import (
     max_min_fair,
     random_recruitment,
 )
-from proofs.claim import BOUND, OWN, TIGHT, Check, Claim
+from proofs.claim import BOUND, OWN, Check, Claim
 from proofs.incentives import laws, wrong_rules
 from proofs.incentives.instances import Bids
 
@@ -32,7 +32,7 @@ def truthful(name: str, rule: Mechanism, source: str, control: Mechanism) -> Cla
         statement="no client gains by misreporting all its costs at once",
         formula=laws.TRUTHFUL,
         source=source,
-        kind=TIGHT,
+        kind=BOUND,
         how="every profile and joint misreport of grids, exact",
         scope=laws.GRID_SCOPE,
         deep_scope=laws.DEEP_GRID_SCOPE,

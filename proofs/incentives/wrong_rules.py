@@ -25,6 +25,7 @@ from mechanisms.auctions.exact.ranking import (
     ranked,
     water_level,
 )
+from mechanisms.bids import exact_number
 from proofs.incentives.instances import Bids
 
 SAMPLE = 10
@@ -61,7 +62,7 @@ def next_bid(bids: Bids, budget: Any) -> Outcome:
     """Budget-fair, but recruits are paid the next bid even where it is above their share."""
     prices: Prices = {}
     for task, column in enumerate(bids.T):
-        recruits, price = exact_share(column, Fraction(budget) / bids.shape[1])
+        recruits, price = exact_share(column, exact_number(budget) / bids.shape[1])
         following = kth(ranked(column), len(recruits) + 1)
         price = price if following == math.inf else following
         prices.update({(client, task): price for client in recruits})
@@ -70,7 +71,7 @@ def next_bid(bids: Bids, budget: Any) -> Outcome:
 
 def checked_too_late(bids: Bids, budget: Any) -> Outcome:
     """The cheapest bids of all tasks are bought while any money is left, not while they fit."""
-    left, prices = Fraction(budget), dict[tuple[int, int], Any]()
+    left, prices = exact_number(budget), dict[tuple[int, int], Any]()
     for cell, bid in sorted(_cells(bids), key=lambda each: each[1]):
         if left > 0 and bid < math.inf:
             prices[cell] = bid
@@ -81,7 +82,7 @@ def checked_too_late(bids: Bids, budget: Any) -> Outcome:
 def offered_too_late(bids: Bids, budget: Any) -> Outcome:
     """Prices of 1 are offered while any money is left, not while the whole list fits."""
     tasks = bids.shape[1]
-    return posted_price(bids, np.ones(tasks), Fraction(budget) + tasks - Fraction(1, 2))
+    return posted_price(bids, np.ones(tasks), exact_number(budget) + tasks - Fraction(1, 2))
 
 
 def without_quota(bids: Bids, budget: Any) -> Outcome:
@@ -95,7 +96,7 @@ def without_quota(bids: Bids, budget: Any) -> Outcome:
 
 def roll_over(bids: Bids, budget: Any) -> Outcome:
     """Budget-fair, but money that a task leaves is given to the next one."""
-    share = Fraction(budget) / bids.shape[1]
+    share = exact_number(budget) / bids.shape[1]
     left, prices = Fraction(0), {}
     for task, column in enumerate(bids.T):
         recruits, price = exact_share(column, share + left)
@@ -118,7 +119,7 @@ def next_price_per_rank(bids: Bids, budget: Any) -> Outcome:
     """The j-th cheapest client of a task is paid the next bid, while the task's share lasts."""
     prices: Prices = {}
     for task, column in enumerate(bids.T):
-        ranking, left = ranked(column), Fraction(budget) / bids.shape[1]
+        ranking, left = ranked(column), exact_number(budget) / bids.shape[1]
         for place, (_, client) in enumerate(ranking):
             price = kth(ranking, place + 2)
             if price > left:
@@ -137,7 +138,7 @@ def capped_by_winners(bids: Bids, budget: Any) -> Outcome:
     last = [kth(ranking, level) for ranking in rankings]
     prices: Prices = {}
     for task, ranking in enumerate(rankings):
-        cap = Fraction(budget) / level - (sum(last) - last[task])
+        cap = exact_number(budget) / level - (sum(last) - last[task])
         price = min(kth(ranking, level + 1), cap)
         prices.update({(client, task): price for _, client in ranking[:level]})
     return _outcome(prices, bids)
@@ -179,7 +180,7 @@ def _leave_one_out(bids: Bids, budget: Any, *, test_others: bool, early: int) ->
         for task, own in enumerate(row):
             for k in range(1, len(bids) + 1):
                 losers = [kth(r, k if t == task else k + 1 - early) for t, r in enumerate(others)]
-                cap = water_level(losers, Fraction(budget) / k)
+                cap = water_level(losers, exact_number(budget) / k)
                 tested = [kth(r, k - early) for t, r in enumerate(others) if t != task]
                 tested = [kth(others[task], k - 1), *(tested if test_others else [])]
                 if max(tested) == math.inf or max(tested) > cap:
@@ -236,7 +237,7 @@ def _fee_menu(bids: Bids, budget: Any, counted: Callable[[int], Any]) -> Outcome
         sets = [choice(bids[j], scale) for j in counted(client)]
         return sum(scale * (len(chosen) - fee) for chosen in sets if chosen)
 
-    scales = [Fraction(budget) / (k * (tasks - fee)) for k in range(1, len(bids) + 1)]
+    scales = [exact_number(budget) / (k * (tasks - fee)) for k in range(1, len(bids) + 1)]
     prices: Prices = {}
     for client, row in enumerate(bids):
         scale = next((t for t in scales if spend(t, client) <= budget), Fraction(0))
@@ -249,7 +250,7 @@ def _fee_menu(bids: Bids, budget: Any, counted: Callable[[int], Any]) -> Outcome
 
 def price_by_price(bids: Bids, budget: Any) -> Outcome:
     """A price of 1, 2, ... for the tasks, offered one by one while the money lasts."""
-    left, prices = Fraction(budget), dict[tuple[int, int], Any]()
+    left, prices = exact_number(budget), dict[tuple[int, int], Any]()
     for (client, task), bid in _cells(bids):
         if bid <= task + 1 <= left:
             prices[client, task] = Fraction(task + 1)

@@ -20,7 +20,7 @@ CLAIMS = {claim.name: claim for claim in all_claims()}
 @pytest.mark.parametrize("name", CLAIMS)
 def test_claim_holds_and_its_negative_control_is_rejected(name):
     result = CLAIMS[name].verify()
-    assert result.holds, result.witness
+    assert result.witness is None
     assert result.rejects_control
 
 

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput, NotSolved
 from mechanisms.audits.best_response import known_rule
@@ -125,6 +126,32 @@ def prove_within_budget(mechanism: Mechanism, offers: Offers, shape: tuple[int, 
     if found is None:
         raise NotSolved("the solver's counter-example does not replay: the encoding is wrong")
     return SmtResult(False, found.within(bids, BUDGET))
+
+
+def encoded_spend(offers: Offers, bids: NDArray[Any]) -> Fraction:
+    """What encoded offers pay in all on one auction with a budget of 1.
+
+    Args:
+        offers: Such as `mechanisms.audits.smt.encodings.plain_offers`.
+        bids: (N, S) fractions; everybody bids on everything.
+
+    Raises:
+        NotSolved: The solver gave up.
+
+    Example:
+        >>> from mechanisms.audits.smt.encodings import plain_offers
+        >>> encoded_spend(plain_offers, np.array([[Fraction(1, 4)], [Fraction(1, 2)]]))
+        Fraction(1, 2)
+    """
+    import z3
+
+    table = [[z3.RealVal(str(bid)) for bid in row] for row in bids]
+    facts: list[Term] = []
+    spend = sum(_payments(table, client, offers, facts) for client in range(len(table)))
+    total = z3.Real("spend")
+    model = _solve([*facts, total == spend])
+    assert model is not None, "the definitions of the encoding contradict each other"
+    return _number(model, total)
 
 
 def _payments(bids: list[list[Term]], client: int, offers: Offers, facts: list[Term]) -> Term:
