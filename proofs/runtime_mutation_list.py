@@ -367,6 +367,7 @@ MUTATIONS = (
     Mutation("fl_runtime/training/stacks.py", "rows of the last stack only", "if len(parts) == 1:\n        return parts[0]", "if parts:\n        return parts[-1]"),
     Mutation("fl_runtime/algorithms/asynchronous.py", "expected jobs of clients that are busy", "chance[willing] = wanted / max(willing.size, 1)", "chance[willing] = wanted / federation.num_clients"),
     Mutation("fl_runtime/training/local_training.py", "without an optimiser a push for a pull", "slope.add(named[key].detach() - anchor[key], alpha=proximal)", "slope.sub(named[key].detach() - anchor[key], alpha=proximal)"),
+    Mutation("fl_runtime/training/optimizers.py", "without an optimiser what a client kept is trained on", "self._speed = {key: value.clone().to(", "self._speed = {key: value.to("),
     Mutation("fl_runtime/training/optimizers.py", "the first gradient is not remembered", "self._speed[key] = slope.detach().clone()", "self._speed[key] = torch.zeros_like(slope)"),
     Mutation("fl_runtime/training/optimizers.py", "without an optimiser no look ahead", "moves = list(ahead) if settings.nesterov else speed", "moves = speed"),
     Mutation("fl_runtime/training/optimizers.py", "what is remembered does not decay", "torch._foreach_mul_(speed, self._settings.momentum)", "torch._foreach_mul_(speed, 1.0)"),

@@ -164,7 +164,10 @@ def test_two_jobs_with_kept_state_are_one_job_of_twice_the_length(settings: Loca
     one = train_locally(model, start, Client(EXAMPLES, 0), settings)
     middle = {key: start[key] + one.delta[key] for key in start}
     again = Client(EXAMPLES, 1, kept=one.client_state)
+    before = {key: value.clone() for key, value in one.client_state.items()}
     two = train_locally(model, middle, again, settings)
+    assert before
+    assert all(torch.equal(one.client_state[key], value) for key, value in before.items())
     for key in start:
         torch.testing.assert_close(one.delta[key] + two.delta[key], long.delta[key])
     fresh = train_locally(model, middle, Client(EXAMPLES, 1), settings)
