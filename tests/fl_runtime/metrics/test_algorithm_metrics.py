@@ -60,6 +60,25 @@ def test_every_sign_is_seen_in_the_arm_that_has_it(figures: dict[str, Any], word
     assert word in sign["sign"]
 
 
+def test_weights_that_moved_with_one_seed_are_learnt() -> None:
+    """What hardly moved in a run may move in another: only the most of all is a sign."""
+
+    def over_seeds(*most: float) -> History:
+        mine = [row for row in PLAIN.rows if row["arm"] == PLAIN.arms[0]]
+        weights = [{"min_encoder_weight": 0.1, "max_encoder_weight": 0.1 + top} for top in most]
+        return History(
+            [
+                {**row, "seed": seed, **(figures if row["event"] == "round" else {})}
+                for seed, figures in enumerate(weights)
+                for row in mine
+            ]
+        )
+
+    assert signs(over_seeds(1e-4, 0.5)) == []
+    (sign,) = signs(over_seeds(1e-4, 2e-4))
+    assert "weights of encoders stayed within 0.0002" in sign["sign"]
+
+
 @pytest.mark.parametrize(
     "figures",
     [

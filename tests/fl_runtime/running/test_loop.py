@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from fairopt import InvalidInput
+from fl_runtime.algorithms.asynchronous import AsynchronousState
 from fl_runtime.configuration.schema import Config, RecruitmentSection
 from fl_runtime.configuration.toml_files import check_config
 from fl_runtime.data.dataset import Dataset
@@ -181,6 +182,8 @@ def test_buffers_that_would_ruin_a_model_are_forgotten_and_the_run_ends() -> Non
         assert current.state.server_round == server_round
         assert {failure.reason for failure in stats.failures} == {"ruins model"}
         assert row["num-rejected"] == len(stats.failures) == 1
+        assert isinstance(current.state, AsynchronousState)
+        assert not current.state.buffers[stats.failures[0].task]
     assert all(current.state.models[task] is first[task] for task in first)
 
 
