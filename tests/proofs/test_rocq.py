@@ -70,6 +70,23 @@ def test_every_theorem_is_closed_under_the_global_context():
     assert set(found.assumptions.values()) == {compiler.CLOSED}
 
 
+SUMMARY = """CONTEXT SUMMARY ===
+* Theory: Set is predicative
+* Axioms: <none>
+* Constants/Inductives relying on type-in-type: <none>
+* Constants/Inductives relying on unsafe (co)fixpoints: <none>
+* Inductives whose positivity is assumed: <none>
+"""
+
+
+@pytest.mark.parametrize("kind", ["Axioms", "type-in-type", "(co)fixpoints", "is assumed"])
+def test_the_second_checker_must_find_nothing_of_any_kind(kind):
+    assert compiler.rests_on_nothing(" ".join(SUMMARY.split()))
+    bad = SUMMARY.replace(f"{kind}: <none>", f"{kind}: Auction.lemma")
+    assert not compiler.rests_on_nothing(" ".join(bad.split()))
+    assert not compiler.rests_on_nothing("")
+
+
 @needs_rocq
 def test_an_axiom_and_an_error_are_seen(monkeypatch):
     found = compiler.compiled()
