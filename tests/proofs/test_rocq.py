@@ -122,7 +122,7 @@ def test_a_wrong_rule_is_refuted_by_the_kernel(wrong, tmp_path):
 @needs_rocq
 def test_the_code_is_the_rule_of_the_proofs_inside_the_kernel():
     rng = random.Random(11)
-    auctions = [draw_auction(rng) for _ in range(40)]
+    auctions = [draw_auction(rng) for _ in range(25)]
     seen = list(map(of_code, auctions))
     assert kernel_disagrees(auctions, seen) is None
     wrong = [dataclasses.replace(each, max_min_fair=each.budget_fair) for each in seen]
@@ -132,7 +132,7 @@ def test_the_code_is_the_rule_of_the_proofs_inside_the_kernel():
 @needs_ocaml
 def test_the_code_is_the_extracted_rule_in_fractions_and_in_floats():
     rng = random.Random(12)
-    auctions = [draw_auction(rng) for _ in range(250)]
+    auctions = [draw_auction(rng) for _ in range(120)]
     assert differential.differences(auctions) == []
     assert differential.float_differences(auctions) == []
 
