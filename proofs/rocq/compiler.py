@@ -120,6 +120,27 @@ def objection(theorems: tuple[str, ...]) -> str | None:
     return None
 
 
+@cache
+def second_checker_objection() -> str | None:
+    """What `coqchk`, which reads the compiled files anew, finds: half a minute."""
+    command = ["coqchk", "-silent", "-o", "-Q", ".", "", "Theorems"]
+    folder = compiled().folder.name
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS)
+    said = " ".join((done.stdout + done.stderr).split())
+    return None if done.returncode == 0 and rests_on_nothing(said) else _last(said)
+
+
+def rests_on_nothing(said: str) -> bool:
+    """Whether the summary of `coqchk` lists four kinds of trust, and none of anything.
+
+    Example:
+        >>> rests_on_nothing("* Axioms: <none> * Constants/Inductives relying on type-in-type: X")
+        False
+    """
+    kinds = re.findall(r"\* (?!Theory)[^:]+: (\S+)", said)
+    return len(kinds) == 4 and set(kinds) == {"<none>"}
+
+
 def _last(text: str) -> str:
     """The end of an error message on one line."""
     return " ".join(text.split())[-300:]

@@ -15,7 +15,13 @@ from mechanisms.bids import Auction
 from proofs.claim import BOUND, IDENTITY, OWN, Check, Claim, NotChecked
 from proofs.incentives import laws, wrong_rules
 from proofs.rocq.auctions import ExactAuction, draw_auction
-from proofs.rocq.compiler import MISSING, is_installed, lines, objection
+from proofs.rocq.compiler import (
+    MISSING,
+    is_installed,
+    lines,
+    objection,
+    second_checker_objection,
+)
 from proofs.rocq.kernel import kernel_disagrees
 from proofs.rocq.outcomes import (
     Outcomes,
@@ -37,7 +43,7 @@ SCOPE = (
     f"all clients, tasks and rational bids; {lines():,} lines; axioms: none; "
     f"tied to the code by {COUNT:,} recorded auctions"
 )
-DEEP_SCOPE = f"{SCOPE} and {FRESH} more inside the kernel"
+DEEP_SCOPE = f"{SCOPE} and {FRESH} more inside the kernel; coqchk agrees"
 
 Run = Callable[[Any, ExactAuction], Rows]
 """Runs a subject on an auction."""
@@ -84,7 +90,9 @@ def proved(run: Run, expected: Expected, theorems: tuple[str, ...]) -> Check:
             return found
         if not is_installed():
             return NotChecked(MISSING)
-        return objection(theorems) or (fresh_objection() if deep else None)
+        if not deep:
+            return objection(theorems)
+        return objection(theorems) or second_checker_objection() or fresh_objection()
 
     return check
 
