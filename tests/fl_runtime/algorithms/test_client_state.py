@@ -307,3 +307,18 @@ def test_a_life_goes_through_what_it_is_meant_to() -> None:
 def _count(held: list[list[bool]]) -> int:
     """Pairs of a client and a task that it holds."""
     return sum(map(sum, held))
+
+
+def test_what_one_step_leaves_alone_is_kept_from_the_last() -> None:
+    """Steps may move some entries of a client only: the others stay the client's own."""
+    start = {key: torch.zeros(1) for key in ("encoder", "decoder", "head")}
+    one = torch.ones(1)
+    models = ClientModels(shared=("encoder",))
+    for step in ({"encoder": one, "head": one}, {"decoder": one}, {"head": one}):
+        models = models.stepped({"a": start}, {("a", 0): step})
+    assert {key: value.item() for key, value in models.model(start, "a", 0).items()} == {
+        "encoder": 1.0,
+        "decoder": 1.0,
+        "head": 2.0,
+    }
+    assert models.model(start, "a", 1) is start
