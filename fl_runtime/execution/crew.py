@@ -42,10 +42,15 @@ class Crew:
         """Make the copies.
 
         Raises:
-            InvalidInput: There are several workers, and a model draws random numbers or cannot be
-                copied.
+            InvalidInput: There are several workers, and a model draws random numbers, cannot be
+                copied, or is trained by the user's own code.
         """
         for task in tasks if workers > 1 else ():
+            if task.trainer is not None:
+                requirement = (
+                    f"1: task {task.name} has a trainer of its own, which may draw numbers"
+                )
+                raise InvalidInput("run.workers", workers, requirement)
             if draws_numbers(task):
                 requirement = f"1: the model of task {task.name} draws random numbers"
                 raise InvalidInput("run.workers", workers, requirement)
