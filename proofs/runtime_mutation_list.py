@@ -220,7 +220,7 @@ MUTATIONS = (
     Mutation("fl_runtime/execution/padding.py", "every pass in the first order", "np.minimum(turn, passes - 1)[:, :, None]", "np.minimum(turn, 0)[:, :, None]"),
     Mutation("fl_runtime/execution/executor.py", "jobs of several rounds are trained together", "(job.client, job.version, repr(table) if table else index)", "(job.client, repr(table) if table else index)"),
     Mutation("fl_runtime/execution/executor.py", "what is echoed is lost", "{\"learning_rate\": learning_rate, **echoed, **trained.metrics}", "{\"learning_rate\": learning_rate, **trained.metrics}"),
-    Mutation("fl_runtime/execution/sequential.py", "jobs draw from where the last one stopped", "        seed_torch(jobs[0].seed)\n", ""),
+    Mutation("fl_runtime/execution/sequential.py", "all jobs draw the same numbers", "            seed_torch(jobs[0].seed)\n", "            seed_torch(0)\n"),
     Mutation("fl_runtime/execution/registry.py", "stacked below the limit", "clients_per_task >= STACK_FROM", "clients_per_task <= STACK_FROM"),
     Mutation("fl_runtime/random_streams.py", "all passes in one order", "turn = np.arange(passes, dtype=np.uint64)[:, None] << PASS_BITS", "turn = np.zeros(passes, dtype=np.uint64)[:, None] << PASS_BITS"),
     Mutation("fl_runtime/random_streams.py", "one stream for all seeds", "name = repr((int(seed), *(", "name = repr((0, *("),

@@ -56,6 +56,7 @@ OF_NO_HISTORY = (
     "keep_models",
     "extended_from",
     "shard_cache",
+    "workers",
 )
 """Keys of ``[run]`` that no history depends on."""
 

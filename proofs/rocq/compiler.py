@@ -99,7 +99,7 @@ def assumed(printed: str, text: str) -> dict[str, str]:
 
     Example:
         >>> assumed("Closed under the global context\nAxioms:\nA : True\n",
-        ...         "Print Assumptions first.\\nPrint Assumptions second.")
+        ...         "Print Assumptions first.\nPrint Assumptions second.")
         {'first': 'Closed under the global context', 'second': 'Axioms:\nA : True'}
     """
     asked = re.findall(r"^Print Assumptions (\w+)\.", text, re.MULTILINE)

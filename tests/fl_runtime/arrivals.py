@@ -37,7 +37,11 @@ def federation(
     training = LocalTraining(learning_rate=rate, local_epochs=steps, batch_size=1)
     tasks = [
         SimpleNamespace(
-            name=name, initial=vector(*[0.0] * size), shards=((0,),) * clients, training=training
+            name=name,
+            initial=vector(*[0.0] * size),
+            shards=((0,),) * clients,
+            sizes=(1,) * clients,
+            training=training,
         )
         for name in names
     ]
