@@ -34,6 +34,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +72,13 @@ from fl_runtime.training.task import Params, Task
 
 @dataclass(frozen=True, kw_only=True)
 class FedRAM(FedRAMSettings):
-    """Federated reweighting and aggregation in three stages; see the module's text."""
+    """Federated reweighting and aggregation in three stages; see the module's text.
+
+    Attributes:
+        asks_later: Options of the jobs of its later stages.
+    """
+
+    asks_later: ClassVar[tuple[str, ...]] = ("weights", "examples")
 
     def stage(self, server_round: int) -> str:
         """The stage of the round after so many."""

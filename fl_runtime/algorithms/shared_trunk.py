@@ -161,7 +161,7 @@ def trunk_entries(models: Mapping[str, Params], layers: Sequence[str] = ()) -> t
             raise InvalidInput("algorithm.shared-layers", layer, f"a layer of {list(params)}")
     trunk = _trunk(params, layers)
     if not trunk:
-        requirement = "one with layers before its last, to be shared"
+        requirement = "one that trains layers before its last, to be shared"
         raise InvalidInput(f"task {first} model", list(params), requirement)
     shapes = {key: tuple(params[key].shape) for key in trunk}
     for name, other in others:

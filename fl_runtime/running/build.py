@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -362,20 +363,42 @@ def _with_trainer(task: Task, section: TaskSection) -> Task:
 
 def _model(section: TaskSection, config: Config, seed: int) -> tuple[Any, Told, nn.Module]:
     """The data of a task or their source, what the factory of its model is told, and the model."""
-    dataset = load_recorded(section.data, config.inputs, section.name)
-    data = _seen(dataset, section)
-    plain = isinstance(dataset, Dataset)
-    kind = "" if plain else each(lambda part: str(part.dtype), data.inputs)
-    told = Told(shapes_of(data.inputs), data.outputs, kind)
-    model = build_model(
-        section.model,
-        told.example_shape,
-        told.outputs,
-        section.hidden,
-        seed=torch_seed(seed, "initial model", section.name),
-        example=None if plain else each(lambda part: torch.from_numpy(part[:1]), data.inputs),
-    )
+    with about_task(section.name):
+        dataset = load_recorded(section.data, config.inputs, section.name)
+        data = _seen(dataset, section)
+        plain = isinstance(dataset, Dataset)
+        kind = "" if plain else each(lambda part: str(part.dtype), data.inputs)
+        told = Told(shapes_of(data.inputs), data.outputs, kind)
+        model = build_model(
+            section.model,
+            told.example_shape,
+            told.outputs,
+            section.hidden,
+            seed=torch_seed(seed, "initial model", section.name),
+            example=None if plain else each(lambda part: torch.from_numpy(part[:1]), data.inputs),
+        )
     return dataset, told, model
+
+
+@contextmanager
+def about_task(name: str) -> Iterator[None]:
+    """Refusals inside say which task they are about.
+
+    Example:
+        >>> with about_task("a"):
+        ...     raise InvalidInput("model", "cnn", "one for tables")
+        Traceback (most recent call last):
+        ...
+        fairopt.errors.InvalidInput: task.a.model = 'cnn', but it must be one for tables
+    """
+    try:
+        yield
+    except InvalidInput as error:
+        if f"task.{name}" in error.argument or f"task {name}" in error.argument:
+            raise
+        plain = error.argument.isidentifier()
+        about = f"task.{name}.{error.argument}" if plain else f"task.{name}, {error.argument}"
+        raise InvalidInput(about, error.value, error.requirement) from error
 
 
 def _seen(dataset: Any, section: TaskSection) -> Data:

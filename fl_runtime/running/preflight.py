@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from dataclasses import replace
@@ -26,11 +27,14 @@ from fl_runtime.running.build import Parts, assemble
 from fl_runtime.running.history_rows import round_columns
 from fl_runtime.running.stopping import check_early_stop
 from fl_runtime.simulation.sync_policies import NextArrival
+from fl_runtime.training.examples import Examples
 from fl_runtime.training.local_training import Client, train_locally
 from fl_runtime.training.measuring import is_whole
-from fl_runtime.training.task import Task
+from fl_runtime.training.task import Evaluation, Task
 from fl_runtime.training.trainers import called, check_options, train_by
 from fl_runtime.user_objects import said
+
+_log = logging.getLogger(__name__)
 
 LONGEST_JOB = 1e200
 """Mean duration, so that times stay finite however many jobs follow each other."""
@@ -55,11 +59,10 @@ def check_all_arms(config: Config) -> None:
     for name, arm in arm_configs(config).items():
         try:
             parts = assemble(arm, seed)
-            parts.algorithm.init(parts.federation, seed)
             _check_time_limit(arm, parts)
             _check_targets(parts)
             _check_client_metrics(parts)
-            _check_trainers(parts, seed)
+            _check_dispatch(parts, seed)
             _check_claimed(config, name, parts)
             _warn_of_ties(name, parts)
             for task in (*parts.federation.tasks, *parts.federation.companions):
@@ -144,14 +147,14 @@ def _check_client_metrics(parts: Parts) -> None:
             raise InvalidInput("run.client-metrics", True, requirement)
 
 
-def _check_trainers(parts: Parts, seed: int) -> None:
-    """A trainer of the user's own does what the jobs of the algorithm ask for."""
-    if any(task.trainer is not None for task in parts.federation.tasks):
-        state = parts.algorithm.init(parts.federation, seed)
-        _, jobs = parts.algorithm.dispatch(state, parts.federation, 0.0)
-        for task in (*parts.federation.tasks, *parts.federation.companions):
-            if task.trainer is not None:
-                check_options(task, jobs)
+def _check_dispatch(parts: Parts, seed: int) -> None:
+    """The algorithm takes the models; a trainer of the user's own does what its jobs ask for."""
+    state = parts.algorithm.init(parts.federation, seed)
+    _, jobs = parts.algorithm.dispatch(state, parts.federation, 0.0)
+    later = getattr(parts.algorithm, "asks_later", ())
+    for task in (*parts.federation.tasks, *parts.federation.companions):
+        if task.trainer is not None:
+            check_options(task, jobs, later)
 
 
 def _of_trainer(task: Task, error: Exception) -> InvalidInput:
@@ -182,8 +185,26 @@ def _check_trains(task: Task) -> None:
             raise _of_trainer(task, error) from error
         reason = f"a model that trains on {len(shard)} examples ({error})"
         raise InvalidInput(f"task {task.name} model", "this one", reason) from error
-    seen = task.evaluate(task.initial, task.validation)
+    seen = _evaluated(task, task.validation)
+    if any(map(is_whole, task.metrics.values())):
+        _evaluated(task, task.test)
     if not math.isfinite(seen.loss):
         raise InvalidInput(f"task {task.name} initial loss", seen.loss, "finite")
     if not math.isfinite(seen.score):
         raise InvalidInput(f"task {task.name} initial {seen.metric}", seen.score, "finite")
+    for name, figure in seen.figures.items():
+        if math.isnan(figure):
+            _log.warning("task %s: %s is not a number for the initial model", task.name, name)
+
+
+def _evaluated(task: Task, examples: Examples) -> Evaluation:
+    """The initial model on a whole set, where a user's metric may fail on more than two examples.
+
+    Raises:
+        InvalidInput: One of the metrics fails.
+    """
+    try:
+        return task.evaluate(task.initial, examples)
+    except Exception as error:  # whatever the user's metrics do
+        requirement = f"metrics that take all {len(examples)} held-out examples ({said(error)})"
+        raise InvalidInput(f"task.{task.name}.metrics", list(task.metrics), requirement) from error

@@ -209,11 +209,30 @@ class BinaryCrossEntropy:
 
     def misfit(self, outputs: tuple[int, ...], targets: Tensor) -> Misfit | None:
         """Other shapes, or targets outside 0..1."""
-        there = targets[present(targets)]
-        if there.numel() and (float(there.min()) < 0.0 or float(there.max()) > 1.0):
-            worst = float(there.min() if float(there.min()) < 0.0 else there.max())
-            return worst, "in 0 .. 1"
-        return _no_numbers(outputs, targets)
+        return no_label(targets) or _no_numbers(outputs, targets)
+
+
+def no_label(targets: Tensor) -> Misfit | None:
+    """A target outside 0 .. 1, if there is one.
+
+    Example:
+        >>> no_label(torch.tensor([0.0, torch.nan, -2.0])), no_label(torch.tensor([1, 0]))
+        ((-2.0, 'in 0 .. 1'), None)
+    """
+    there = targets[present(targets)]
+    if there.numel() and (float(there.min()) < 0.0 or float(there.max()) > 1.0):
+        return float(there.min() if float(there.min()) < 0.0 else there.max()), "in 0 .. 1"
+    return None
+
+
+def check_labels(targets: Tensor) -> None:
+    """Refuse targets that are no labels.
+
+    Raises:
+        InvalidInput: One is outside 0 .. 1.
+    """
+    if misfit := no_label(targets):
+        raise InvalidInput("targets", *misfit)
 
 
 CROSS_ENTROPY = CrossEntropy()

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fl_runtime.training.losses import like_targets, present
+from fl_runtime.training.losses import check_labels, like_targets, present
 
 Label = tuple[NDArray[np.bool_], NDArray[np.float64]]
 """(m,) which examples have it, and (m,) their scores."""
@@ -72,6 +72,7 @@ def labels_of(outputs: Tensor, targets: Tensor) -> list[Label]:
         odds = _log_odds(outputs.double())
         columns = range(1, 2) if outputs.shape[1] == 2 else range(outputs.shape[1])
         return [_label(targets == column, odds[:, column], there[:, 0]) for column in columns]
+    check_labels(targets)
     scores, right = like_targets(outputs, targets).double(), targets > 0.5
     if targets.ndim == 1:
         return [_label(right, scores, there[:, 0])]

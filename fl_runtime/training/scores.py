@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fl_runtime.extensions import Kind, begins_with, resolve
-from fl_runtime.training.losses import counted, like_targets, per_example, present
+from fl_runtime.training.losses import check_labels, counted, like_targets, per_example, present
 from fl_runtime.training.ranking import AreaUnderCurve, AveragePrecision
 from fl_runtime.validation_errors import record_from_table
 
@@ -136,6 +136,7 @@ class LabelAccuracy:
 
     def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Hits, and labels that are there."""
+        check_labels(targets)
         found, there = like_targets(outputs, targets) > 0.0, present(targets)
         return _columns((found == (targets > 0.5)) & there, there)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -136,7 +136,9 @@ def finished_task(
     See `make_task` for the arguments.
     """
     initial = {key: value.clone() for key, value in trained_entries(name, model, trainable).items()}
-    ends = next(iter(metrics.values())).range if scale is None else scale
+    score, metric = next(iter(metrics.items()))
+    ends = metric.range if scale is None else scale
+    better = Better(score, metric.higher_is_better)
     known = {} if reference is None else {"reference": reference}
     measured = ends is not None and "initial" in ends
     task = Task(
@@ -156,12 +158,12 @@ def finished_task(
         units=units,
         loss=loss,
         metrics=metrics,
-        scale=None if measured else _scale(name, ends, known),
+        scale=None if measured else _scale(name, ends, known, better),
     )
     check_judged(task)
     if measured:
         known["initial"] = task.evaluate(task.initial, task.validation).score
-        task = replace(task, scale=_scale(name, ends, known))
+        task = replace(task, scale=_scale(name, ends, known, better))
     return task
 
 
@@ -243,11 +245,26 @@ def check_judged(task: Task) -> None:
         check_metric(key, metric, outputs.detach(), few.targets, count)
 
 
-def _scale(name: str, ends: ScaleEnds | None, known: Mapping[str, float]) -> Scale | None:
+class Better(NamedTuple):
+    """The direction of a score.
+
+    Attributes:
+        score: Its name.
+        higher: Whether more of it is better.
+    """
+
+    score: str
+    higher: bool
+
+
+def _scale(
+    name: str, ends: ScaleEnds | None, known: Mapping[str, float], better: Better
+) -> Scale | None:
     """What the score of a task is worth, with what words in the ends stand for.
 
     Raises:
-        InvalidInput: The ends are equal or not finite, or a word stands for nothing.
+        InvalidInput: The ends are equal, not finite or the wrong way round, or a word stands for
+            nothing.
     """
     if ends is None:
         return None
@@ -256,9 +273,14 @@ def _scale(name: str, ends: ScaleEnds | None, known: Mapping[str, float]) -> Sca
         raise InvalidInput(key, list(ends), f"used with a {unknown[0]}")
     worst, best = (known[end] if isinstance(end, str) else float(end) for end in ends)
     try:
-        return Scale(worst, best)
+        found = Scale(worst, best)
     except InvalidInput as error:
         raise InvalidInput(key, error.value, error.requirement) from None
+    if (best > worst) != better.higher:
+        way, side = ("higher", "above") if better.higher else ("lower", "below")
+        requirement = f"[worst, best] with best {side} worst, as {way} {better.score} is better"
+        raise InvalidInput(key, [worst, best], requirement)
+    return found
 
 
 def _dealt_by(dataset: Dataset | Data, partition: Partition) -> NDArray[np.int64]:

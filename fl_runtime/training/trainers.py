@@ -16,11 +16,11 @@ refused before the run.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from fairopt.choices import suggestion
 from fairopt.errors import InvalidInput
@@ -62,8 +62,10 @@ def train_by(
     """One client on one task, by a trainer of the user's own.
 
     Raises:
-        InvalidInput: What it gives is no `Trained` for what it was sent.
+        InvalidInput: The job asks for what it does not do, or what it gives is no `Trained` for
+            what it was sent.
     """
+    _check_obeyed(task, (name for name in OPTIONS if _is_set(getattr(client.options, name))))
     metrics: dict[str, Any] = {}
     examples = client.options.selected(client.examples)
     if client.options.measure_start:
@@ -81,23 +83,39 @@ def train_by(
     return replace(trained, metrics={**trained.metrics, **metrics})
 
 
-def check_options(task: Task, jobs: Sequence[Job]) -> None:
+def check_options(task: Task, jobs: Sequence[Job], later: Iterable[str] = ()) -> None:
     """Refuse jobs that ask a trainer for what it does not do.
+
+    Args:
+        task: With a trainer.
+        jobs: Of the first dispatch.
+        later: Options that other dispatches ask for.
 
     Raises:
         InvalidInput: With the option.
     """
-    obeyed = {*MEASURED, *obeyed_by(task.trainer)}
     for job in jobs:
         if job.task == task.name:
-            for option in job.config:
-                if option not in obeyed:
-                    raise InvalidInput(
-                        f"task.{task.name}.trainer",
-                        called(task.trainer),
-                        f"one that obeys {option}, which this algorithm asks for: "
-                        f"{option!r} in an attribute options of the function",
-                    )
+            _check_obeyed(task, job.config)
+    _check_obeyed(task, later)
+
+
+def _check_obeyed(task: Task, options: Iterable[str]) -> None:
+    """Refuse options that a trainer does not obey."""
+    obeyed = {*MEASURED, *obeyed_by(task.trainer)}
+    for option in options:
+        if option not in obeyed:
+            raise InvalidInput(
+                f"task.{task.name}.trainer",
+                called(task.trainer),
+                f"one that obeys {option}, which this algorithm asks for: "
+                f"{option!r} in an attribute options of the function",
+            )
+
+
+def _is_set(value: Any) -> bool:
+    """Whether a job has an option."""
+    return value is not None and (isinstance(value, Tensor) or bool(value))
 
 
 def obeyed_by(trainer: Any) -> tuple[str, ...]:

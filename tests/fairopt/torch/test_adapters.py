@@ -10,6 +10,7 @@ import torch
 from fairopt import InvalidInput
 from fairopt import torch as ft
 from fairopt.torch.weight_method_adapters import WeightMethodAdapter
+from fairopt.torch.weighted_loss import weighted_loss
 
 TASKS = ("a", "b", "c")
 
@@ -237,6 +238,30 @@ def test_heads_in_libmtls_loop_are_those_asked_for(heads, libmtl):
         for parameter, gradient in zip(parameters, alone, strict=True):
             torch.testing.assert_close(parameter.grad, factor * gradient)
     assert (np.abs(weights - 1.0) > 0.01).all()
+
+
+def test_gradnorm_watches_the_last_shared_layer_where_it_is_given():
+    x, y = data()
+
+    def weights(way):
+        model, method, found = Model(), ft.GradNorm(), []
+        layers = {"all": model.encoder, "last": model.encoder[2]}
+        for _ in range(4):
+            losses = losses_of(model, x, y)
+            if way == "theirs":
+                _, extra = ft.as_weight_method(method).get_weighted_loss(
+                    losses,
+                    list(model.encoder.parameters()),
+                    last_shared_parameters=list(model.encoder[2].parameters()),
+                )
+                found.append(extra["weights"].tolist())
+            else:
+                _, solution = weighted_loss(losses, method, list(layers[way].parameters()))
+                found.append(solution.weights.tolist())
+        return np.array(found)
+
+    np.testing.assert_allclose(weights("theirs"), weights("last"), rtol=1e-6)
+    assert np.abs(weights("last") - weights("all")).max() > 1e-4
 
 
 def test_dwa_closes_its_epochs_with_libmtls(libmtl):

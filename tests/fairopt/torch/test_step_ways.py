@@ -14,7 +14,7 @@ from fairopt import InvalidInput, Solution, Status, fairgrad, fairgrad_residual
 from fairopt import torch as ft
 from fairopt.torch import training_step
 from fairopt.torch.step import differentiate as ways
-from fairopt.torch.step.autograd_graph import Graph
+from fairopt.torch.step.autograd_graph import Graph, edge_of
 from fairopt.torch.step.differentiate import Way
 
 
@@ -354,3 +354,20 @@ def test_several_features():
     assert fairgrad_residual(G @ G.T, 2.0, solution.require().weights) <= 1e-2
     with pytest.raises(InvalidInput, match="features"):
         ft.backward(values, P, method, features=[left])
+
+
+def test_losses_that_share_a_head_have_no_branches_of_their_own():
+    """A node or a leaf behind two losses belongs to neither, whichever comes first."""
+    shared = torch.ones(2, 3, requires_grad=True)
+    features = shared * 2.0
+    head, own = torch.ones(3, requires_grad=True), torch.ones(3, requires_grad=True)
+    common = features @ head
+
+    def branches(*losses):
+        return Graph.of(losses).branches(losses, [edge_of(features)])
+
+    assert branches(common.sum(), common.square().sum()) is None
+    assert branches((features @ head).sum(), (features @ head).square().sum()) is None
+    first, second = branches((features @ head).sum(), (features @ own).sum())
+    assert first.leaves[0] is head
+    assert second.leaves[0] is own
