@@ -27,12 +27,11 @@ from fl_runtime.running.build import Parts, assemble
 from fl_runtime.running.history_rows import round_columns
 from fl_runtime.running.stopping import check_early_stop
 from fl_runtime.simulation.sync_policies import NextArrival
-from fl_runtime.training.examples import Examples
 from fl_runtime.training.local_training import Client, train_locally
 from fl_runtime.training.measuring import is_whole
-from fl_runtime.training.task import Evaluation, Task
+from fl_runtime.training.task import Task
+from fl_runtime.training.task_from_data import initially
 from fl_runtime.training.trainers import called, check_options, train_by
-from fl_runtime.user_objects import said
 
 _log = logging.getLogger(__name__)
 
@@ -185,9 +184,9 @@ def _check_trains(task: Task) -> None:
             raise _of_trainer(task, error) from error
         reason = f"a model that trains on {len(shard)} examples ({error})"
         raise InvalidInput(f"task {task.name} model", "this one", reason) from error
-    seen = _evaluated(task, task.validation)
+    seen = initially(task, task.validation)
     if any(map(is_whole, task.metrics.values())):
-        _evaluated(task, task.test)
+        initially(task, task.test)
     if not math.isfinite(seen.loss):
         raise InvalidInput(f"task {task.name} initial loss", seen.loss, "finite")
     if not math.isfinite(seen.score):
@@ -195,16 +194,3 @@ def _check_trains(task: Task) -> None:
     for name, figure in seen.figures.items():
         if math.isnan(figure):
             _log.warning("task %s: %s is not a number for the initial model", task.name, name)
-
-
-def _evaluated(task: Task, examples: Examples) -> Evaluation:
-    """The initial model on a whole set, where a user's metric may fail on more than two examples.
-
-    Raises:
-        InvalidInput: One of the metrics fails.
-    """
-    try:
-        return task.evaluate(task.initial, examples)
-    except Exception as error:  # whatever the user's metrics do
-        requirement = f"metrics that take all {len(examples)} held-out examples ({said(error)})"
-        raise InvalidInput(f"task.{task.name}.metrics", list(task.metrics), requirement) from error

@@ -23,7 +23,15 @@ from fl_runtime.training.examples import Examples, Shards, examples_of
 from fl_runtime.training.losses import CROSS_ENTROPY, Loss, check_parts
 from fl_runtime.training.measuring import check_metric
 from fl_runtime.training.scores import PLAIN, AnyMetric, Scale
-from fl_runtime.training.task import LocalTraining, Task, Units, float_state, load_params
+from fl_runtime.training.task import (
+    Evaluation,
+    LocalTraining,
+    Task,
+    Units,
+    float_state,
+    load_params,
+)
+from fl_runtime.user_objects import said
 
 Split = Literal["pooled", "official", "per-client"]
 """How held-out examples are chosen."""
@@ -162,7 +170,7 @@ def finished_task(
     )
     check_judged(task)
     if measured:
-        known["initial"] = task.evaluate(task.initial, task.validation).score
+        known["initial"] = initially(task, task.validation).score
         task = replace(task, scale=_scale(name, ends, known, better))
     return task
 
@@ -243,6 +251,19 @@ def check_judged(task: Task) -> None:
     for name, metric in task.metrics.items():
         key, count = f"task.{task.name}.metrics {name}", max(len(task.validation), len(task.test))
         check_metric(key, metric, outputs.detach(), few.targets, count)
+
+
+def initially(task: Task, examples: Examples) -> Evaluation:
+    """The initial model on a whole set, where a user's metric may fail on more than two examples.
+
+    Raises:
+        InvalidInput: One of the metrics fails.
+    """
+    try:
+        return task.evaluate(task.initial, examples)
+    except Exception as error:  # whatever the user's metrics do
+        requirement = f"metrics that take all {len(examples)} held-out examples ({said(error)})"
+        raise InvalidInput(f"task.{task.name}.metrics", list(task.metrics), requirement) from error
 
 
 class Better(NamedTuple):

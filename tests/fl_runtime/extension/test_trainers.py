@@ -14,6 +14,9 @@ from fl_runtime.conformance import check_trainer
 from fl_runtime.running.build import assemble, executors_of
 from fl_runtime.running.experiment import run
 from fl_runtime.running.preflight import check_all_arms
+from fl_runtime.training.job_options import JobOptions
+from fl_runtime.training.local_training import Client
+from fl_runtime.training.trainers import train_by
 from tests.fl_runtime.extension import own_trainers
 from tests.fl_runtime.extension.test_own_parts import small
 from tests.fl_runtime.kills import assert_resumes
@@ -120,6 +123,32 @@ def test_what_does_not_fit_is_refused(changes: dict[str, Any], said: str) -> Non
     with pytest.raises(InvalidInput, match=said) as caught:
         check_all_arms(check_config(tree))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("options", [(), ("weights",)])
+def test_options_of_later_stages_are_refused_too(
+    options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FedRAM weighs examples in its second stage, and draws them in its third."""
+    monkeypatch.setattr(own_trainers.plain, "options", options)
+    tree = small(
+        run__algorithm="fed-ram",
+        task__trainer=f"{HERE}:plain",
+        algorithm__reference_rounds=1,
+        algorithm__proxy_rounds=1,
+    )
+    missing = "examples" if options else "weights"
+    with pytest.raises(InvalidInput, match=f"one that obeys {missing}"):
+        check_all_arms(check_config(tree))
+
+
+def test_a_job_that_asks_for_more_in_mid_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_trainers.plain, "options", ())
+    parts = assemble(check_config(small(task__trainer=f"{HERE}:plain")), 0)
+    (task,) = parts.federation.tasks
+    client = Client(task.shards[0], 0, JobOptions(weights=torch.ones(len(task.shards[0]))))
+    with pytest.raises(InvalidInput, match="one that obeys weights"):
+        train_by(task.trainer, task, task.initial, client, task.training)
 
 
 def test_another_executor_is_refused() -> None:

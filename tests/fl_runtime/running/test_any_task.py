@@ -275,6 +275,24 @@ def endless(outputs: Tensor, targets: Tensor) -> Tensor:
     return outputs * torch.inf
 
 
+def only_few(outputs: Tensor, targets: Tensor) -> float:
+    if len(targets) > 2:
+        raise ValueError("boom")
+    return 1.0
+
+
+only_few.whole = True  # type: ignore[attr-defined]
+only_few.higher_is_better = True  # type: ignore[attr-defined]
+
+
+def no_number(outputs: Tensor, targets: Tensor) -> float:
+    return float("nan") if len(targets) > 2 else 1.0
+
+
+no_number.whole = True  # type: ignore[attr-defined]
+no_number.higher_is_better = True  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -299,6 +317,20 @@ def endless(outputs: Tensor, targets: Tensor) -> Tensor:
         ({"reference": "nowhere#a"}, r"task\.regression\.reference = 'nowhere#a', .*folder"),
         ({"weight-by": "pixels"}, r"task\.0\.weight-by = 'pixels'"),
         ({"metrics": [f"{HERE}:all_at_once"]}, r"task\.regression\.metrics.*direction"),
+        (
+            {"range": [0.0, 3.0]},
+            r"task\.regression\.range = \[0\.0, 3\.0\].*as lower rmse is better",
+        ),
+        ({"range": ["initial", "reference"], "reference": 50.0}, "best below worst, as lower rmse"),
+        ({"metrics": ["r2"], "range": [1.0, 0.0]}, "best above worst, as higher r2 is better"),
+        ({"metrics": ["rmse", "auc"]}, r"task\.regression\.metrics.*in 0 \.\. 1"),
+        ({"metrics": ["rmse", "label-acc"]}, r"task\.regression\.metrics.*in 0 \.\. 1"),
+        (
+            {"metrics": ["rmse", f"{HERE}:only_few"]},
+            r"task\.regression\.metrics.*ValueError: boom.*test_any_task",
+        ),
+        ({"model": f"{HERE}:nothing"}, r"task\.regression\.model"),
+        ({"model": "cnn"}, r"task\.regression\.model = 'cnn'"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(
@@ -370,3 +402,11 @@ def test_one_client_trains_tasks_with_unlike_losses_together() -> None:
     rows = run(check_config(whole)).rounds("fair-grad", 0)
     for name in ("regression", "depth", "text"):
         assert rows[-1][f"{name}/train_loss"] < rows[0][f"{name}/train_loss"]
+
+
+def test_a_further_metric_that_is_no_number_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    whole = tree(metrics=["rmse", f"{HERE}:no_number"])
+    whole["run"]["num-server-rounds"] = 1
+    with caplog.at_level("WARNING", logger="fl_runtime"):
+        run(check_config(whole))
+    assert "task regression: no_number is not a number for the initial model" in caplog.text
