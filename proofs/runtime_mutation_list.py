@@ -178,7 +178,7 @@ MUTATIONS = (
     Mutation("fl_runtime/training/client_sampling.py", "chances above one are cut, not shared", "certain |= over", "return np.minimum(chances, 1.0)"),
     Mutation("fl_runtime/training/client_sampling.py", "the same order of clients at every draw", "order = rng.permutation(np.flatnonzero((chances > 0.0) & (chances < 1.0)))", "order = np.flatnonzero((chances > 0.0) & (chances < 1.0))"),
     Mutation("fl_runtime/training/trainers.py", "the loss after training is that before", "{**start, **after}", "{**start}"),
-    Mutation("fl_runtime/training/trainers.py", "options that nobody obeys pass", "            for option in job.config:\n", "            for option in ():\n"),
+    Mutation("fl_runtime/training/trainers.py", "options that nobody obeys pass", "        if option not in obeyed:\n", "        if option not in {*obeyed, *OPTIONS}:\n"),
     Mutation("fl_runtime/training/trainers.py", "a trainer begins where the last one ended", "    load_params(task.model, start)\n    task.model.train()\n", "    task.model.train()\n"),
     Mutation("fl_runtime/algorithms/robust_aggregation.py", "one more than the middle is left out", "_middle(rows, (len(rows) - 1) // 2)", "_middle(rows, len(rows) // 2)"),
     Mutation("fl_runtime/algorithms/robust_aggregation.py", "one neighbour too many", "[:, : len(deltas) - faulty - 2]", "[:, : len(deltas) - faulty - 1]"),

@@ -32,6 +32,7 @@ from fl_runtime.training.measuring import is_whole
 from fl_runtime.training.task import Task
 from fl_runtime.training.task_from_data import initially
 from fl_runtime.training.trainers import called, check_options, train_by
+from fl_runtime.user_objects import said
 
 _log = logging.getLogger(__name__)
 
