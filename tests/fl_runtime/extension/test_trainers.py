@@ -151,6 +151,18 @@ def test_a_job_that_asks_for_more_in_mid_run_is_refused(monkeypatch: pytest.Monk
         train_by(task.trainer, task, task.initial, client, task.training)
 
 
+def test_losses_before_and_after_are_those_of_both_models() -> None:
+    parts = assemble(check_config(small(task__trainer=f"{HERE}:plain")), 0)
+    (task,) = parts.federation.tasks
+    shard = task.shards[0]
+    client = Client(shard, 0, JobOptions(measure_start=True, measure_end=True))
+    found = train_by(task.trainer, task, task.initial, client, task.training)
+    after = {key: value + found.delta[key] for key, value in task.initial.items()}
+    for name, params in (("start_loss", task.initial), ("end_loss", after)):
+        assert float(found.metrics[name]) == pytest.approx(task.evaluate(params, shard).loss)
+    assert float(found.metrics["end_loss"]) < float(found.metrics["start_loss"])
+
+
 def test_another_executor_is_refused() -> None:
     tree = small(task__trainer=f"{HERE}:distil", run__executor="stacked")
     with pytest.raises(InvalidInput, match=r"run\.executor = 'stacked'.*sequential or auto"):
