@@ -133,7 +133,7 @@ class Workers:
         self._free: SimpleQueue[subprocess.Popen[str]] = SimpleQueue()
         for process in self._all:
             self._free.put(process)
-        self._held: dict[tuple[str, ...], str] = {}
+        self._failed: dict[tuple[str, ...], frozenset[str]] = {}
         self._lock = threading.Lock()
 
     def run(self, request: Request) -> Reply:
@@ -148,15 +148,17 @@ class Workers:
         finally:
             self._free.put(process)
 
-    def fails_anyway(self, tests: tuple[str, ...]) -> str:
-        """The first of these tests that fails without any mistake; empty if none does."""
+    def fails_anyway(self, what: str, tests: tuple[str, ...]) -> bool:
+        """Whether a test, or a file, fails without any mistake where these tests run."""
         with self._lock:
-            known = self._held.get(tests)
+            known = self._failed.get(tests)
         if known is None:
-            known = failure(self.run(Request({}, files_of(tests), list(tests))))[0]
+            reply = self.run(Request({}, files_of(tests), list(tests), stop=False))
+            known = frozenset(one.test for one in reply.ran if one.result == FAILED)
+            known |= {reply.broken} - {""}
             with self._lock:
-                self._held[tests] = known
-        return known
+                self._failed[tests] = known
+        return what in known
 
     @contextmanager
     def threads(self) -> Iterator[ThreadPoolExecutor]:
@@ -287,7 +289,7 @@ class Judge:
             what, why = failure(reply)
             if not what:
                 break
-            if not self.workers.fails_anyway(_until(reply, what, tests)):
+            if not self.workers.fails_anyway(what, _until(reply, what, tests)):
                 return Judgement(what, why, time.perf_counter() - start)
             tests = _after(what, tests)
         reach = sum(number in places for places in self.suite.reaching.values())

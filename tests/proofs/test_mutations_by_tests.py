@@ -115,7 +115,7 @@ class _Scripted(Workers):
     """Workers whose tests fail as they are told."""
 
     def __init__(self, fails):
-        self._held, self._lock, self.requests = {}, mutations_by_tests.threading.Lock(), []
+        self._failed, self._lock, self.requests = {}, mutations_by_tests.threading.Lock(), []
         self._fails = fails
 
     def run(self, request: Request) -> Reply:
@@ -124,7 +124,7 @@ class _Scripted(Workers):
         for test in request.tests or []:
             wrong = self._fails(test, [one.test for one in ran], bool(request.texts))
             ran.append(Ran(test, FAILED if wrong else PASSED, 0.0, []))
-            if wrong:
+            if wrong and request.stop:
                 break
         return Reply(ran)
 
@@ -162,6 +162,15 @@ def test_what_fails_after_the_same_tests_without_the_mistake_catches_nothing():
     workers = _Scripted(fails_later)
     assert Judge(workers, SUITE).one(0, WRONG).by == "b.py::dear"
     assert all(WRONG.new in text for r in workers.requests for text in r.texts.values())
+
+
+def test_another_test_that_fails_without_the_mistake_hides_nothing():
+    """A slow machine, say: the test that found the mistake holds, one before it did not end."""
+
+    def fails(test, before, changed):
+        return test == ("a.py::dear" if changed else "a.py::cheap")
+
+    assert Judge(_Scripted(fails), SUITE).one(0, WRONG).by == "a.py::dear"
 
 
 def test_a_mistake_that_no_test_reaches_runs_nothing():
