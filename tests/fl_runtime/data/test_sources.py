@@ -67,6 +67,10 @@ def short() -> Records:
     return Records(wrong=rows(slice(0, 2)))
 
 
+def long() -> Records:
+    return Records(wrong=rows(slice(0, 200)))
+
+
 def failing() -> Records:
     source = Records()
     source.load = lambda client: 1 / 0  # type: ignore[method-assign]
@@ -222,6 +226,7 @@ REFUSED = [
         {},
         r"t client \d+ = 2, .*examples, as sizes says",
     ),
+    ("long", {}, {}, r"t client \d+ = \d+, .*examples, as sizes says"),
     ("failing", {}, {}, r"t client \d+ = 'an error', .*ZeroDivisionError.*test_sources.py line"),
     ("unlike", {"min_examples": 1}, {}, r"client \d+ features = \['ids'\]"),
     ("no_sizes", {}, {}, "sizes = .*whole numbers"),

@@ -149,3 +149,17 @@ def test_no_jobs_are_no_work() -> None:
     executor = make_executor([task], {task.name: "dense"}, workers=2)
     executor.submit(jobs)
     assert executor.poll() == []
+
+
+def test_every_job_draws_the_numbers_of_its_seed() -> None:
+    """A model with dropout, on one shard: by the seed, and by nothing that was drawn before."""
+    plain = ragged_task("linear", [], LocalTraining(0.1, 1, 64))
+    task = with_model(plain, nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 10)))
+    once = {"examples": torch.zeros(8, dtype=torch.int64)}  # in any order the same
+    jobs = [Job(task.name, 0, 0, 0.0, task.initial, seed, config=once) for seed in (1, 2, 1)]
+    executor = make_executor([task], {task.name: "sequential"})
+    executor.submit(jobs)
+    one, two, again = (update.delta for update in executor.poll())
+    for key, value in one.items():
+        assert torch.equal(value, again[key])
+        assert not torch.equal(value, two[key])
