@@ -113,3 +113,14 @@ def test_derivatives_of_a_batch_and_where_there_is_none():
         for bad in (torch.eye(2, dtype=torch.int64), torch.eye(2, dtype=torch.complex64), GOOD):
             with pytest.raises(InvalidInput):
                 weights(bad)
+
+
+def test_in_a_batch_only_the_stationary_problem_has_no_derivative():
+    """Where no direction helps every task the weights jump; its neighbours are smooth."""
+    plain = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 6)))
+    opposed = torch.zeros(3, 6, dtype=torch.float64)
+    opposed[0, 0], opposed[1, 0], opposed[2, 1] = 1.0, -1.0, 1.0
+    grams = torch.stack([plain @ plain.T, opposed @ opposed.T]).requires_grad_()
+    (slope,) = torch.autograd.grad(ft.conflict_averse_weights(grams, 0.4).sum(), grams)
+    assert slope[0].isfinite().all()
+    assert slope[1].isnan().all()

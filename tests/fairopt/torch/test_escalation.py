@@ -426,3 +426,11 @@ def test_on_cuda():
     assert solution.ok
     torch.testing.assert_close(direction.cpu(), on_cpu)
     np.testing.assert_allclose(solution.weights, same.weights)
+
+
+def test_combinations_of_weights_far_apart_stay_in_range():
+    """The unit is that of the largest term: in the smallest one's the others would overflow."""
+    column = [torch.ones(2).double(), torch.ones(2).double()]
+    found = double_double.double_combined(column, np.array([2.0**600, 2.0**-600]), np.zeros(2))
+    assert found is not None
+    assert found.tolist() == [2.0**600] * 2
