@@ -71,12 +71,20 @@ class Limited:
 def stopped_after(seconds: float) -> Iterator[None]:
     """Raise `OutOfTime` in what runs here for longer; an alarm that was set before is kept.
 
+    Only the main thread, on systems that have an alarm clock, is stopped.
+
+    Raises:
+        OutOfTime: It is time, at once where no time is left.
+
     Example:
         >>> with stopped_after(5.0):
         ...     sum(range(10))
         45
     """
-    if threading.current_thread() is not threading.main_thread():
+    if seconds <= 0.0:
+        raise OutOfTime
+    main = threading.current_thread() is threading.main_thread()
+    if seconds == math.inf or not main or not hasattr(signal, "setitimer"):
         yield
         return
     handler = signal.signal(signal.SIGALRM, _stop)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from mechanisms.audits.time_limit import OutOfTime
+
 NEGATIVE, ZERO, POSITIVE = 1, 2, 4
 ANY = NEGATIVE | ZERO | POSITIVE
 """Sets of signs, as bits."""
@@ -27,10 +29,6 @@ Key = tuple[tuple[tuple[str, Fraction], ...], Fraction]
 
 class NotLinear(TypeError):
     """A rule did something with a bid that no linear form can follow."""
-
-
-class OutOfTime(BaseException):
-    """The time is up; no rule that catches its own errors may catch this one."""
 
 
 @dataclass(frozen=True)

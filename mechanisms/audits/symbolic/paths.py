@@ -21,11 +21,11 @@ from mechanisms.audits.symbolic.linear_form import (
     ZERO,
     Decision,
     Key,
-    OutOfTime,
     Path,
     Point,
     sign_of_unknown,
 )
+from mechanisms.audits.time_limit import OutOfTime
 
 HINT = "proofs for all real bids need the solver Z3: pip install z3-solver"
 Program = Callable[[Path], "Any | None"]

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -28,7 +24,8 @@ from mechanisms.audits.properties import (
     find_profitable_report,
 )
 from mechanisms.audits.run_rule import run_mechanism
-from mechanisms.audits.symbolic.linear_form import OutOfTime, Path, value_of
+from mechanisms.audits.symbolic.linear_form import Path, value_of
+from mechanisms.audits.time_limit import stopped_after
 from mechanisms.audits.violation import Violation
 from mechanisms.outcome import Mechanism, Outcome
 
@@ -91,7 +88,7 @@ class Law:
 
     def run(self, path: Path, bids: NDArray[Any], budget: Any) -> Outcome:
         """What the rule does with forms, which it must do with their values too."""
-        with interrupted_at(path.deadline):
+        with stopped_after(path.deadline - time.monotonic()):
             plain = run_mechanism(self.rule, values(bids), value_of(budget))
             try:
                 outcome = run_mechanism(self.rule, bids, budget)
@@ -204,37 +201,6 @@ def values(table: NDArray[Any]) -> NDArray[Any]:
     for cell in np.ndindex(table.shape):
         out[cell] = value_of(table[cell])
     return out
-
-
-@contextmanager
-def interrupted_at(deadline: float) -> Iterator[None]:
-    """End code that never returns, by the process's alarm clock where it is to be had.
-
-    It is had in the main thread, on systems that have one, while nobody else uses it. Elsewhere
-    only comparisons of bids look at the time.
-
-    Raises:
-        OutOfTime: It is time.
-    """
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise OutOfTime
-    free = threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
-    if left == math.inf or not free or signal.getitimer(signal.ITIMER_REAL)[0] > 0:
-        yield
-        return
-    former = signal.signal(signal.SIGALRM, _expired)
-    signal.setitimer(signal.ITIMER_REAL, left)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, former)
-
-
-def _expired(number: int, frame: object) -> None:
-    """What the alarm does."""
-    raise OutOfTime
 
 
 def _rational(outcome: Outcome, bids: NDArray[Any], client: int) -> bool:

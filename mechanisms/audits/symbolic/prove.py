@@ -13,7 +13,6 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from fairopt.errors import InvalidInput
-from mechanisms.audits.symbolic.linear_form import OutOfTime
 from mechanisms.audits.symbolic.paths import Limits, Paths
 from mechanisms.audits.symbolic.programs import (
     BUDGET,
@@ -24,6 +23,7 @@ from mechanisms.audits.symbolic.programs import (
     Truthful,
     WithinBudget,
 )
+from mechanisms.audits.time_limit import OutOfTime
 from mechanisms.audits.violation import Violation
 from mechanisms.bids import checked_budget, checked_count
 from mechanisms.outcome import Mechanism

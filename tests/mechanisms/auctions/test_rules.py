@@ -217,17 +217,17 @@ def test_dropping_a_test_overspends(broken, bids, budget, spend):
     assert max_min_fair(bids, budget).spend <= budget
 
 
-@pytest.mark.parametrize(
-    "rule",
-    [
-        budget_fair,
-        max_min_fair,
-        leave_one_out_level,
-        level_max_min,
-        greedy_max_min,
-        cheapest_first,
-    ],
+ALL_RULES = (
+    budget_fair,
+    max_min_fair,
+    leave_one_out_level,
+    level_max_min,
+    greedy_max_min,
+    cheapest_first,
 )
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1), (3, 5)])
 def test_nobody_bids(rule, shape):
     outcome = rule(np.full(shape, np.inf), 1.0)
@@ -263,14 +263,6 @@ def test_large_auction_agrees_with_the_exact_form_on_a_sample_of_clients():
         assert_rounded_copy(max_min_fair(bids, budget), max_min_fair(exactly(bids), budget))
 
 
-ALL_RULES = (
-    budget_fair,
-    max_min_fair,
-    leave_one_out_level,
-    level_max_min,
-    greedy_max_min,
-    cheapest_first,
-)
 LAWS = {
     "tied": lambda rng, shape: rng.integers(0, 6, shape) / 10,
     "lognormal": lambda rng, shape: rng.lognormal(size=shape),
@@ -304,14 +296,7 @@ HUGE = [1e308, 1.7e308, 3e300, 1.0, 0.0]
 )
 def test_sums_beyond_the_largest_float_are_over_budget(auction, budget):
     bids, _ = auction
-    for rule in (
-        budget_fair,
-        max_min_fair,
-        leave_one_out_level,
-        level_max_min,
-        greedy_max_min,
-        cheapest_first,
-    ):
+    for rule in ALL_RULES:
         assert_rounded_copy(rule(bids, budget), rule(exactly(bids), budget))
     prices = np.full(bids.shape[1], 1.5e308)
     met = posted_price(bids, prices, budget).winners.any()
