@@ -89,6 +89,14 @@ def read_auction(bids: ArrayLike, budget: Any, reserve: Any = None) -> Auction:
     return Auction(table, checked_budget(budget, exact=exact), outside)
 
 
+def in_fractions(auction: Auction) -> Auction:
+    """The same auction in exact numbers."""
+    if auction.exact:
+        return auction
+    budget = checked_budget(auction.budget, exact=True)
+    return Auction(exactly(auction.bids), budget, exactly(auction.outside))
+
+
 def checked_bids(bids: ArrayLike) -> NDArray[Any]:
     """Bids as a C-contiguous (N, S) table of float64 or of exact numbers."""
     table = _as_array("bids", bids)

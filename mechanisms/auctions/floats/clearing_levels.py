@@ -1,0 +1,259 @@
+"""The capacity auctions on wide integers: exact decisions at the speed of compiled loops.
+
+A table of floats, or of fractions with a handy common denominator, is a table of integers in a
+small unit. Where these have too many bits the exact form takes over.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mechanisms.auctions.exact.integer_scaling import in_integers
+from mechanisms.auctions.exact.ranking import Prices
+from mechanisms.bids import Auction
+
+Integers = NDArray[np.int64]
+"""Of shape (..., 2): high and low words."""
+
+LOW_BITS = 60
+BITS = 120
+"""As in `kernels.wide_integers`, which is loaded by the first auction only."""
+MANTISSA_BITS = 53
+ROSTER = 32
+"""Cheapest movers that are remembered for each arc: a path takes a few, a search all."""
+MOST_PLACES = 2**28
+"""Counts of places that products of wide integers take."""
+
+
+class Markets:
+    """A table of bids as it goes into the kernels, and what comes back, in one small unit.
+
+    Args:
+        cost: (N, S, 2) wide integers.
+        offered: (N, S) which cells are bids.
+        capacity: (N,) most tasks of each client.
+        budget: In the same unit, an integer or a Fraction.
+        unit: What one of the integers is worth.
+    """
+
+    def __init__(
+        self,
+        cost: Integers,
+        offered: NDArray[np.bool_],
+        capacity: Integers,
+        budget: Any,
+        unit: Fraction,
+    ) -> None:
+        self._cost, self._offered, self._capacity = cost, offered, capacity
+        self._budget, self._unit = budget, unit
+        tasks = offered.shape[1]
+        self._words = words(np.array([int(budget // 1)], dtype=object))[0]
+        nodes = (tasks + 1, tasks + 1)
+        self._moves = (
+            np.empty((*nodes, 2), dtype=np.int64),
+            np.empty(nodes, dtype=np.bool_),
+            np.empty(nodes, dtype=np.int64),
+            np.empty((*nodes, 4 * (tasks + 1)), dtype=np.int64),
+            np.empty(nodes, dtype=np.int64),
+        )
+        self._queue = self._queues()
+        self._rank = np.empty_like(self._queue)
+        places = np.broadcast_to(np.arange(len(offered)), self._queue.shape)
+        np.put_along_axis(self._rank, self._queue, places, axis=1)
+        self._rank = np.ascontiguousarray(self._rank.T)
+        self._steps = np.empty(((tasks + 1) ** 2, 3), dtype=np.int64)
+        self._scratch = np.zeros((5, 12 * (tasks + 1)), dtype=np.int64)
+
+    def _queues(self) -> Integers:
+        """(S, N) clients from the cheapest on; those without a bid come last."""
+        keys = (self._cost[..., 1], self._cost[..., 0], ~self._offered)
+        order = np.lexsort([key.T for key in keys], axis=1)
+        return np.ascontiguousarray(order, dtype=np.int64)
+
+    def open(self) -> tuple[Any, ...]:
+        """A market in which nobody works yet."""
+        from mechanisms.auctions.kernels.assignment import open_market
+
+        clients, tasks = self._offered.shape
+        market = (
+            self._cost,
+            self._offered,
+            self._queue,
+            self._rank,
+            self._capacity,
+            np.zeros((clients, tasks), dtype=np.bool_),
+            np.zeros(clients, dtype=np.int64),
+            np.zeros((tasks, clients), dtype=np.int64),
+            np.zeros((clients, tasks), dtype=np.int64),
+            np.zeros(tasks, dtype=np.int64),
+            np.zeros((tasks + 1, tasks + 1, 2), dtype=np.int64),
+            np.zeros((tasks + 1, tasks + 1), dtype=np.int64),
+            np.zeros(tasks, dtype=np.int64),
+            np.zeros((tasks, tasks + 1, ROSTER), dtype=np.int64),
+            np.zeros((tasks, tasks + 1), dtype=np.int64),
+            np.ones((tasks, tasks + 1), dtype=np.bool_),
+        )
+        open_market(market)
+        return market
+
+    def filled(self, weights: Integers, level: int) -> tuple[Any, ...]:
+        """sigma of a level that can be filled."""
+        from mechanisms.auctions.kernels.clearing_levels import raise_level
+
+        market = self.open()
+        for _ in range(level):
+            raise_level(market, self._moves, weights, self._steps, self._scratch)
+        return market
+
+    def level(self, weights: Integers, *, bundles: bool) -> int:
+        """K."""
+        from mechanisms.auctions.kernels.clearing_levels import largest_level
+
+        top = int(self._capacity.sum()) // int(weights.sum())
+        rows = np.zeros((3 * weights.size, 3), dtype=np.int64)
+        market, moves = self.open(), self._moves
+        of = (weights, self._words, bundles, top, self._steps, self._scratch, rows)
+        return int(largest_level(market, moves, *of))
+
+    def single_task_prices(self, weights: Integers) -> Prices:
+        """Pay of every recruit where a client does one task at most."""
+        from mechanisms.auctions.kernels import clearing_levels as kernel
+        from mechanisms.auctions.kernels.assignment import shortest_paths
+
+        level = self.level(weights, bundles=False)
+        if level < 1:
+            return {}
+        clients, tasks = self._offered.shape
+        below, here = self.filled(weights, level - 1), self.filled(weights, level)
+        shortest_paths(below, self._moves, self._scratch[4])
+        clearing = numbers(self._moves[0][tasks, :tasks])
+        kind, answers = np.zeros(clients, dtype=np.int64), np.zeros((clients, 5), dtype=np.int64)
+        rows = np.zeros((4 * tasks, 3), dtype=np.int64)
+        points = np.zeros((2 * tasks**2 + 1, 3), dtype=np.int64)
+        of = (weights, self._words, level, self._steps, self._scratch, rows, points)
+        kernel.single_offers(here, self._moves, *of, kind, answers)
+        price, spent = numbers(answers[:, :2]), numbers(answers[:, 2:4])
+        paid: Prices = {}
+        for client in np.flatnonzero(kind).tolist():
+            source = below if kind[client] == kernel.BELOW else here
+            for task in np.flatnonzero(source[5][client]).tolist():
+                if kind[client] == kernel.BELOW:
+                    paid[client, task] = clearing[task]
+                elif kind[client] == kernel.CLEARING:
+                    paid[client, task] = price[client]
+                else:
+                    room = Fraction(self._budget - spent[client]) / int(answers[client, 4])
+                    paid[client, task] = price[client] + room
+        return self._in_money(paid)
+
+    def _in_money(self, paid: Prices) -> Prices:
+        """Amounts in money."""
+        return {cell: amount * self._unit for cell, amount in paid.items()}
+
+    def bundle_prices(self, weights: Integers) -> Prices:
+        """Pay of every recruit where a client does several tasks."""
+        from mechanisms.auctions.kernels.clearing_levels import bundle_offers
+
+        level = self.level(weights, bundles=True)
+        if level < 1:
+            return {}
+        below, here, above = (self.filled(weights, k) for k in (level - 1, level, level + 1))
+        won = np.zeros(self._offered.shape, dtype=np.bool_)
+        paid = np.zeros((*won.shape, 2), dtype=np.int64)
+        of = (weights, self._words, level, self._steps, self._scratch)
+        bundle_offers(below, here, above, self._moves, *of, won, paid)
+        cells = np.argwhere(won).tolist()
+        amounts = numbers(paid[won])
+        paid_for = {(i, s): amount for (i, s), amount in zip(cells, amounts, strict=True)}
+        return self._in_money(paid_for)
+
+
+def words(values: NDArray[Any]) -> Integers:
+    """High and low words of integers.
+
+    Example:
+        >>> words(np.array([3, 2**60 + 5], dtype=object)).tolist()
+        [[0, 3], [1, 5]]
+    """
+    flat = [(int(x) >> LOW_BITS, int(x) & (2**LOW_BITS - 1)) for x in values.ravel()]
+    return np.array(flat, dtype=np.int64).reshape(*values.shape, 2)
+
+
+def numbers(wide: Integers) -> list[int]:
+    """Integers of a list of high and low words.
+
+    Example:
+        >>> numbers(np.array([[1, 5]]))
+        [1152921504606846981]
+    """
+    return [(high << LOW_BITS) + low for high, low in wide.tolist()]
+
+
+def words_of_floats(values: NDArray[np.float64], exponent: int) -> Integers:
+    """High and low words of floats >= 0 that are multiples of 2^exponent, in that unit.
+
+    Example:
+        >>> words_of_floats(np.array([0.75, 3.0]), -2).tolist()
+        [[0, 3], [0, 12]]
+    """
+    fraction, power = np.frexp(values)
+    whole = np.asarray(fraction * 2.0**MANTISSA_BITS, dtype=np.int64)
+    up = power.astype(np.int64) - MANTISSA_BITS - exponent
+    whole >>= np.where(values > 0, np.clip(-up, 0, MANTISSA_BITS), 0)
+    up = np.where(values > 0, np.maximum(up, 0), 0)
+    split = np.clip(LOW_BITS - up, 0, LOW_BITS)  # bits of the mantissa that stay low
+    low = np.where(up < LOW_BITS, (whole & ((np.int64(1) << split) - 1)) << np.minimum(up, 59), 0)
+    high = np.where(up < LOW_BITS, whole >> split, whole << np.clip(up - LOW_BITS, 0, 62))
+    return np.stack([high, low], axis=-1)
+
+
+def lowest_exponent(values: NDArray[np.float64]) -> int:
+    """Largest e such that all floats are multiples of 2^e; 0 if all are 0.
+
+    Example:
+        >>> lowest_exponent(np.array([0.75, 3.0, 0.0]))
+        -2
+    """
+    positive = values[values > 0]
+    if positive.size == 0:
+        return 0
+    fraction, power = np.frexp(positive)
+    whole = np.asarray(fraction * 2.0**MANTISSA_BITS, dtype=np.int64)
+    lowest = np.frexp((whole & -whole).astype(np.float64))[1] - 1
+    return int((power - MANTISSA_BITS + lowest).min())
+
+
+def in_words(auction: Auction, capacity: Sequence[int], places: int) -> Markets | None:
+    """An auction in wide integers; None where they are too narrow for it.
+
+    Args:
+        auction: Float or exact bids.
+        capacity: (N,) most tasks of each client.
+        places: Most places that a level can have.
+    """
+    offered = np.asarray(auction.bids < np.inf, dtype=np.bool_)
+    if auction.exact:
+        whole, unit = in_integers(auction)
+        amounts = np.where(offered, whole.bids, 0)
+        if not all(type(amount) is int for amount in amounts.flat):
+            return None
+        budget, bits = whole.budget, max(amount.bit_length() for amount in amounts.flat)
+        to_words = words
+    else:
+        amounts = np.where(offered, auction.bids, 0.0)
+        exponent = lowest_exponent(amounts)
+        unit = Fraction(2) ** exponent
+        budget = Fraction(auction.budget) / unit
+        bits = max(0, int(np.frexp(amounts.max())[1]) - exponent)
+        to_words = functools.partial(words_of_floats, exponent=exponent)
+    tasks = offered.shape[1]
+    counts = (places + tasks) * 4 * (tasks + 1)
+    if max(bits + counts.bit_length(), int(budget).bit_length()) > BITS or places >= MOST_PLACES:
+        return None
+    return Markets(to_words(amounts), offered, np.array(capacity, dtype=np.int64), budget, unit)
