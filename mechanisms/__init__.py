@@ -19,6 +19,7 @@ Example:
 
 from mechanisms.auctions.baselines import cheapest_first, random_recruitment
 from mechanisms.auctions.budget_fair import budget_fair
+from mechanisms.auctions.capacity_max_min import capacity_max_min
 from mechanisms.auctions.greedy_max_min import greedy_max_min
 from mechanisms.auctions.leave_one_out_level import leave_one_out_level
 from mechanisms.auctions.level_max_min import level_max_min
@@ -43,6 +44,7 @@ __all__ = [
     "RuleOptions",
     "audit",
     "budget_fair",
+    "capacity_max_min",
     "cheapest_first",
     "draw_costs",
     "exactly",

@@ -7,5 +7,6 @@ pay the bids, `posted_price` two with prices set beforehand, and `registry` find
 |---|---|
 | `exact` | steps of the exact forms: rankings, leave-one-out offers, whole numbers |
 | `floats` | steps of the float forms: order statistics and recruitment |
+| `wide` | rules that assign clients to tasks: integers of 120 bits, exact and compiled at once |
 | `kernels` | compiled loops of the float forms, loaded by the first float auction |
 """

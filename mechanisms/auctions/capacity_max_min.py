@@ -14,10 +14,10 @@ from fairopt.errors import InvalidInput
 from mechanisms.auctions.exact.clearing_levels import prices_by_levels
 from mechanisms.auctions.exact.offers import recruit_by_offers
 from mechanisms.auctions.exact.ranking import Prices, Ranking, kth, largest
-from mechanisms.auctions.floats.clearing_levels import in_words
-from mechanisms.auctions.floats.rounding import outcome_of
 from mechanisms.auctions.max_min_fair import max_min_fair
-from mechanisms.bids import Auction, in_fractions, read_auction
+from mechanisms.auctions.wide.markets import in_words
+from mechanisms.auctions.wide.payments import outcome_of
+from mechanisms.bids import Auction, checked_capacity, in_fractions, read_auction, whole_numbers
 from mechanisms.outcome import Outcome
 
 
@@ -98,7 +98,7 @@ def capacity_max_min(
                [0., 0.]])
     """
     auction = read_auction(bids, budget)
-    limits = checked_capacity(capacity, *auction.bids.shape)
+    limits = checked_capacity(capacity, auction)
     places = _checked_weights(weights, limits, auction.num_tasks)
     if min(limits) == auction.num_tasks:
         return max_min_fair(bids, budget) if weights is None else _weighted(auction, places)
@@ -109,41 +109,17 @@ def capacity_max_min(
     return outcome_of(auction, rule(np.array(places, dtype=np.int64)))
 
 
-def checked_capacity(capacity: int | ArrayLike, clients: int, tasks: int) -> list[int]:
-    """(N,) most tasks of each client, from one number or one per client.
-
-    Raises:
-        InvalidInput: Not integers in 1..S, or not N of them.
-    """
-    requirement = f"an integer in 1..{tasks}, or {clients} of them, one per client"
-    return _whole_numbers("capacity", capacity, clients, 1, tasks, requirement)
-
-
 def _checked_weights(weights: ArrayLike | None, limits: list[int], tasks: int) -> list[int]:
     """(S,) places per level, which the clients must suffice for at least once."""
     if weights is None:
         return [1] * tasks
     most = len(limits)
     requirement = f"{tasks} integers in 1..{most}, one per task: that many clients there are"
-    places = _whole_numbers("weights", weights, tasks, 1, most, requirement)
-    if np.ndim(weights) == 0:
-        raise InvalidInput("weights", weights, requirement)
+    places = whole_numbers("weights", weights, (tasks,), most, requirement)
     if sum(places) > sum(limits):
         requirement = f"of sum at most {sum(limits)}, as many places as the clients can fill"
         raise InvalidInput("weights", weights, requirement)
     return places
-
-
-def _whole_numbers(
-    argument: str, values: Any, count: int, least: int, most: int, requirement: str
-) -> list[int]:
-    """Integers within bounds: `count` of them, or one for all."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "iu" or array.shape not in ((), (count,)):
-        raise InvalidInput(argument, values, requirement)
-    if array.size == 0 or array.min() < least or array.max() > most:
-        raise InvalidInput(argument, values, requirement)
-    return [int(value) for value in np.broadcast_to(array, (count,))]
 
 
 def _weighted(auction: Auction, places: Sequence[int]) -> Outcome:

@@ -7,14 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mechanisms.auctions.exact.clearing_levels import cheapest_affordable
 from mechanisms.auctions.exact.ranking import exact_outcome, kth, ranked
 from mechanisms.auctions.floats.order_statistics import everything
 from mechanisms.auctions.floats.recruitment import pay_bids
-from mechanisms.bids import Auction, read_auction
+from mechanisms.auctions.wide.markets import in_words
+from mechanisms.auctions.wide.payments import outcome_of
+from mechanisms.bids import Auction, checked_capacity, in_fractions, read_auction
 from mechanisms.outcome import Outcome
 
 
-def greedy_max_min(bids: ArrayLike, budget: Any) -> Outcome:
+def greedy_max_min(
+    bids: ArrayLike, budget: Any, *, capacity: int | ArrayLike | None = None
+) -> Outcome:
     r"""Round r adds the r-th cheapest client of every task at its bid, while money lasts.
 
     Problem: maximise min_s (recruits of s) over all recruitments whose bids sum to at most B.
@@ -22,11 +27,14 @@ def greedy_max_min(bids: ArrayLike, budget: Any) -> Outcome:
 
         k* = max{k : sum_s sum_{j <= k} b_s(j) <= B},
 
-    because k recruits in every task cost at least that sum.
+    because k recruits in every task cost at least that sum. With a capacity it is
+    k* = max{k : C(k, ..., k) <= B}, C being the least cost of an assignment in which no client
+    does more tasks than it can.
 
     Args:
         bids: (N, S) reported cost of client i for task s, >= 0; `inf` = does not bid.
         budget: B, money available, finite and > 0.
+        capacity: Most tasks that a client does, 1..S; or (N,) one for each client. None: all.
 
     Returns:
         `Outcome` whose `level` (S,) is k* for every task; recruits are paid their bids.
@@ -35,7 +43,7 @@ def greedy_max_min(bids: ArrayLike, budget: Any) -> Outcome:
     truthful**: bidding more than one's cost pays. Use it as the full-information benchmark.
 
     Raises:
-        InvalidInput: A bid or the budget does not meet its requirement.
+        InvalidInput: A bid, the budget or a capacity does not meet its requirement.
 
     Source: reconstruction from first principles of the greedy max-min auction of FedFairMMFL
     (arXiv 2404.13841).
@@ -43,9 +51,24 @@ def greedy_max_min(bids: ArrayLike, budget: Any) -> Outcome:
     Example:
         >>> greedy_max_min([[5.0], [6.0], [7.0], [20.0]], 20.0).payments.ravel()
         array([5., 6., 7., 0.])
+        >>> greedy_max_min([[1.0, 1.0], [2.0, 9.0]], 20.0, capacity=1).payments
+        array([[0., 1.],
+               [2., 0.]])
     """
     auction = read_auction(bids, budget)
+    if capacity is not None:
+        limits = checked_capacity(capacity, auction)
+        if min(limits) < auction.num_tasks:
+            return _assigned(auction, limits)
     return _exact(auction) if auction.exact else _fast(auction)
+
+
+def _assigned(auction: Auction, limits: list[int]) -> Outcome:
+    """Level by level, with the cheapest assignment of each."""
+    market = in_words(auction, limits, sum(limits) + auction.num_tasks)
+    if market is None:
+        return outcome_of(auction, cheapest_affordable(in_fractions(auction), limits))
+    return outcome_of(auction, market.pay_bids())
 
 
 def _exact(auction: Auction) -> Outcome:

@@ -66,8 +66,8 @@ class Moves:
 
     def lower_marginals(self) -> list[Perturbed]:
         """(S,) m_s: what one place less of each task saves; 0 where there is none."""
-        nothing = Perturbed(0)
-        return [nothing if row[self.free] is None else -row[self.free] for row in self.cost[:-1]]
+        saved = (row[self.free] for row in self.cost[:-1])
+        return [Perturbed(0) if cost is None else -cost for cost in saved]
 
     def path(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         """(client, place given up, place taken) along a shortest path."""

@@ -66,6 +66,19 @@ def prices_by_levels(auction: Auction, weights: Sequence[int], capacity: Sequenc
     return {cell: price * unit for cell, price in prices.items()}
 
 
+def cheapest_affordable(auction: Auction, capacity: Sequence[int]) -> Prices:
+    """Bids of the cheapest assignment of equally many clients per task that the budget pays for."""
+    whole, unit = in_integers(auction)
+    market = Market([1] * auction.num_tasks, capacity, whole.budget)
+    best: Prices = {}
+    for _, assignment in market.levels(perturbed_costs(whole.bids.tolist())):
+        cells = [(i, s) for i, tasks in enumerate(assignment.tasks_of) for s in tasks]
+        if not sum(whole.bids[cell] for cell in cells) <= whole.budget:
+            break
+        best = {cell: whole.bids[cell] * unit for cell in cells}
+    return best
+
+
 # Clients with one task: clearing prices with a water cap.
 
 
@@ -105,10 +118,10 @@ def _clears(market: Market, level: int, moves: Moves) -> bool:
     """Whether the spending at the least cap that needs no outsiders fits."""
     marginals = moves.lower_marginals()
     cap = max(marginals)
-    return market.fits(level, _capped(moves, cap), marginals)
+    return market.fits(level, capped(moves, cap), marginals)
 
 
-def _capped(moves: Moves, cap: Perturbed) -> list[Perturbed]:
+def capped(moves: Moves, cap: Perturbed) -> list[Perturbed]:
     """(S,) what one more place costs if outsiders take any place at a cap."""
     outside = [
         _known(least(moves.cost[r][s] for r in range(moves.free))) for s in range(moves.free)
@@ -183,7 +196,7 @@ class CappedSpending:
 def capped_spending(
     market: Market, level: int, others: Assignment, gap: tuple[int, int], spread: list[Any]
 ) -> CappedSpending:
-    """h of the others when one outsider fills the place that is cheapest to leave to it.
+    """Spending h of the others when one outsider fills the place that is cheapest to leave to it.
 
     Args:
         market: Weights and budget.

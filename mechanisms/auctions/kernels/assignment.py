@@ -1,5 +1,6 @@
-"""Cheapest assignments of clients to tasks in wide integers: the compiled form of
-`mechanisms.auctions.exact.assignment`, with the cheapest moves kept up to date.
+"""Cheapest assignments of clients to tasks in wide integers, with the moves kept up to date.
+
+The compiled form of `mechanisms.auctions.exact.assignment`.
 
 Letters: i client, s task, x and y places, F = S the place of clients that could take another task.
 A market is the tuple of arrays that `MARKET` describes; kernels change it in place.
@@ -273,7 +274,7 @@ def shortest_paths(market: Market, moves: Moves, cells: Integers) -> None:
             if x == z or not reached[x, z]:
                 continue
             for y in range(nodes):
-                if y == x or y == z or not reached[z, y]:
+                if y in (x, z) or not reached[z, y]:
                     continue
                 high, low = plus(length[x, z, 0], length[x, z, 1], length[z, y, 0], length[z, y, 1])
                 if reached[x, y]:

@@ -34,7 +34,7 @@ Market = tuple[Any, ...]
 Moves = tuple[Any, ...]
 
 NOTHING, CLEARING, CAPPED, BELOW = 0, 1, 2, 3
-"""What a client gets: nothing, its task at a price, its task at a cap, what the level below gives."""
+"""What a client gets: nothing, its task at a price or at a cap, or what the level below gives."""
 
 ROWS = "int64[:, ::1]"
 
@@ -202,6 +202,25 @@ def largest_level(
         if bundles:
             marginals[:] = prices
     return top - 1 if bundles else top
+
+
+@compiled(f"int64({MARKET}, {MOVES}, int64[::1], int64, {ROWS}, {ROWS})")
+def affordable_level(
+    market: Market, moves: Moves, budget: Integers, top: int, steps: Integers, scratch: Integers
+) -> int:
+    """Largest k <= top such that k clients per task cost at most the budget."""
+    tasks = market[0].shape[1]
+    high, low = 0, 0
+    for level in range(1, top + 1):
+        for s in range(tasks):
+            shortest_paths(market, moves, scratch[4])
+            if not moves[1][tasks, s]:
+                return level - 1
+            high, low = plus(high, low, moves[0][tasks, s, 0], moves[0][tasks, s, 1])
+            shift(market, moves, tasks, s, NOBODY, steps)
+        if order(high, low, budget[0], budget[1]) > 0:
+            return level - 1
+    return top
 
 
 @compiled(f"void({MARKET}, {MOVES}, int64, int64[::1])")

@@ -32,7 +32,7 @@ def minus(a: int, b: int, c: int, d: int) -> tuple[int, int]:
 
 @compiled("UniTuple(int64, 2)(int64, int64, int64)")
 def times(factor: int, a: int, b: int) -> tuple[int, int]:
-    """factor * (a, b) for 0 <= factor < 2^30."""
+    """The product factor * (a, b) for 0 <= factor < 2^30."""
     first = (b & HALF_MASK) * factor
     second = (b >> HALF_BITS) * factor + (first >> HALF_BITS)
     low = (first & HALF_MASK) | ((second & HALF_MASK) << HALF_BITS)

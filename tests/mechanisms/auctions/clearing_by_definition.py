@@ -112,7 +112,7 @@ def largest_cap(
     weights: Sequence[int],
     budget: Any,
 ) -> Any:
-    """sup of the caps at which g_k(P^lam, mu^lam) <= B; None if there is none."""
+    """Largest cap at which g_k(P^lam, mu^lam) <= B; None if there is none."""
 
     def spending(cap: Any) -> Any:
         value = with_outsiders(cost, cap)
@@ -139,7 +139,7 @@ def largest_cap(
 
 
 def _on_line(spending: Callable[[Any], Any], low: Any, high: Any, budget: Any) -> Any:
-    """Where a line through two points on one side of the root, or on the other, meets the budget."""
+    """Where a line through two points near the root meets the budget."""
     width = high - low
     for start, end in ((low - width, low), (high, high + width), (low, high)):
         slope = (spending(end) - spending(start)) / (end - start)

@@ -1,4 +1,4 @@
-"""The capacity auctions on wide integers: exact decisions at the speed of compiled loops.
+"""Assignment auctions on wide integers: exact decisions at the speed of compiled loops.
 
 A table of floats, or of fractions with a handy common denominator, is a table of integers in a
 small unit. Where these have too many bits the exact form takes over.
@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 
 from mechanisms.auctions.exact.integer_scaling import in_integers
 from mechanisms.auctions.exact.ranking import Prices
+from mechanisms.auctions.wide.words import (
+    BITS,
+    Integers,
+    lowest_exponent,
+    numbers,
+    words,
+    words_of_floats,
+)
 from mechanisms.bids import Auction
 
-Integers = NDArray[np.int64]
-"""Of shape (..., 2): high and low words."""
-
-LOW_BITS = 60
-BITS = 120
-"""As in `kernels.wide_integers`, which is loaded by the first auction only."""
-MANTISSA_BITS = 53
 ROSTER = 32
 """Cheapest movers that are remembered for each arc: a path takes a few, a search all."""
 MOST_PLACES = 2**28
@@ -103,7 +104,7 @@ class Markets:
         return market
 
     def filled(self, weights: Integers, level: int) -> tuple[Any, ...]:
-        """sigma of a level that can be filled."""
+        """The cheapest assignment of a level that can be filled."""
         from mechanisms.auctions.kernels.clearing_levels import raise_level
 
         market = self.open()
@@ -120,6 +121,20 @@ class Markets:
         market, moves = self.open(), self._moves
         of = (weights, self._words, bundles, top, self._steps, self._scratch, rows)
         return int(largest_level(market, moves, *of))
+
+    def pay_bids(self) -> Prices:
+        """Cheapest assignment of equally many clients per task that the budget pays for."""
+        from mechanisms.auctions.kernels.clearing_levels import affordable_level
+
+        tasks = self._offered.shape[1]
+        top = int(self._capacity.sum()) // tasks
+        of = (self._words, top, self._steps, self._scratch)
+        level = affordable_level(self.open(), self._moves, *of)
+        market = self.filled(np.ones(tasks, dtype=np.int64), level)
+        cells = np.argwhere(market[5])
+        amounts = numbers(self._cost[cells[:, 0], cells[:, 1]])
+        pairs = zip(cells.tolist(), amounts, strict=True)
+        return self._in_money({(i, s): amount for (i, s), amount in pairs})
 
     def single_task_prices(self, weights: Integers) -> Prices:
         """Pay of every recruit where a client does one task at most."""
@@ -172,61 +187,6 @@ class Markets:
         amounts = numbers(paid[won])
         paid_for = {(i, s): amount for (i, s), amount in zip(cells, amounts, strict=True)}
         return self._in_money(paid_for)
-
-
-def words(values: NDArray[Any]) -> Integers:
-    """High and low words of integers.
-
-    Example:
-        >>> words(np.array([3, 2**60 + 5], dtype=object)).tolist()
-        [[0, 3], [1, 5]]
-    """
-    flat = [(int(x) >> LOW_BITS, int(x) & (2**LOW_BITS - 1)) for x in values.ravel()]
-    return np.array(flat, dtype=np.int64).reshape(*values.shape, 2)
-
-
-def numbers(wide: Integers) -> list[int]:
-    """Integers of a list of high and low words.
-
-    Example:
-        >>> numbers(np.array([[1, 5]]))
-        [1152921504606846981]
-    """
-    return [(high << LOW_BITS) + low for high, low in wide.tolist()]
-
-
-def words_of_floats(values: NDArray[np.float64], exponent: int) -> Integers:
-    """High and low words of floats >= 0 that are multiples of 2^exponent, in that unit.
-
-    Example:
-        >>> words_of_floats(np.array([0.75, 3.0]), -2).tolist()
-        [[0, 3], [0, 12]]
-    """
-    fraction, power = np.frexp(values)
-    whole = np.asarray(fraction * 2.0**MANTISSA_BITS, dtype=np.int64)
-    up = power.astype(np.int64) - MANTISSA_BITS - exponent
-    whole >>= np.where(values > 0, np.clip(-up, 0, MANTISSA_BITS), 0)
-    up = np.where(values > 0, np.maximum(up, 0), 0)
-    split = np.clip(LOW_BITS - up, 0, LOW_BITS)  # bits of the mantissa that stay low
-    low = np.where(up < LOW_BITS, (whole & ((np.int64(1) << split) - 1)) << np.minimum(up, 59), 0)
-    high = np.where(up < LOW_BITS, whole >> split, whole << np.clip(up - LOW_BITS, 0, 62))
-    return np.stack([high, low], axis=-1)
-
-
-def lowest_exponent(values: NDArray[np.float64]) -> int:
-    """Largest e such that all floats are multiples of 2^e; 0 if all are 0.
-
-    Example:
-        >>> lowest_exponent(np.array([0.75, 3.0, 0.0]))
-        -2
-    """
-    positive = values[values > 0]
-    if positive.size == 0:
-        return 0
-    fraction, power = np.frexp(positive)
-    whole = np.asarray(fraction * 2.0**MANTISSA_BITS, dtype=np.int64)
-    lowest = np.frexp((whole & -whole).astype(np.float64))[1] - 1
-    return int((power - MANTISSA_BITS + lowest).min())
 
 
 def in_words(auction: Auction, capacity: Sequence[int], places: int) -> Markets | None:
