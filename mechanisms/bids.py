@@ -124,28 +124,6 @@ def checked_count(argument: str, value: Any, least: int) -> int:
     return int(value)
 
 
-def checked_capacity(capacity: Any, auction: Auction) -> list[int]:
-    """(N,) most tasks of each client, from one number for all or one per client."""
-    clients, tasks = auction.bids.shape
-    requirement = f"an integer in 1..{tasks}, the number of tasks, or {clients}, one per client"
-    if np.ndim(capacity) == 0:
-        same = whole_numbers("capacity", [capacity], (1,), tasks, requirement)
-        return [*same] * clients
-    return whole_numbers("capacity", capacity, (clients,), tasks, requirement)
-
-
-def whole_numbers(
-    argument: str, values: Any, shape: tuple[int, ...], most: int, requirement: str
-) -> list[int]:
-    """Integers in 1..most of one shape; floats and booleans are refused."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "iu" or array.shape != shape:
-        raise InvalidInput(argument, values, requirement)
-    if array.size and not (array.min() >= 1 and array.max() <= most):
-        raise InvalidInput(argument, values, requirement)
-    return [int(value) for value in array]
-
-
 def checked_generator(rng: Any) -> np.random.Generator:
     """The source of randomness, which nothing else can stand for."""
     if not isinstance(rng, np.random.Generator):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fairopt.errors import InvalidInput
+from mechanisms.integers import checked_capacity
 
 Mechanism = Callable[[Any, Any], "Outcome"]
 """A mechanism is any callable `(bids, budget) -> Outcome`; users bring their own."""
@@ -75,15 +76,33 @@ class Outcome:
         """Fewest recruits of any task: what max-min auctions maximise."""
         return int(self.take_up.min())
 
-    def utilities(self, costs: ArrayLike) -> NDArray[Any]:
-        """(N,) payments minus costs, summed over the tasks that a client won.
+    def utilities(
+        self, costs: ArrayLike, *, capacity: int | ArrayLike | None = None
+    ) -> NDArray[Any]:
+        """(N,) payments minus costs of the set of tasks that a client won.
 
         Args:
             costs: (N, S) true costs; `inf` where a client cannot do a task.
+            capacity: Most tasks that a client can do, or (N,) one for each client. A larger set
+                cannot be done, so its utility is -inf. None: costs add up without limit.
 
         Raises:
-            InvalidInput: `costs` has another shape than the outcome.
+            InvalidInput: `costs` has another shape than the outcome, or the capacity is no
+                integer in 1..S.
+
+        Example:
+            >>> outcome = Outcome(np.array([[True, True]]), np.array([[2.0, 3.0]]), np.array([1]))
+            >>> outcome.utilities([[1.0, 1.0]]), outcome.utilities([[1.0, 1.0]], capacity=1)
+            (array([3.]), array([-inf]))
         """
+        sums = self._sums(costs)
+        if capacity is not None:
+            limits = checked_capacity(capacity, self.winners.shape)
+            sums[self.winners.sum(axis=1) > np.array(limits)] = -math.inf
+        return sums
+
+    def _sums(self, costs: ArrayLike) -> NDArray[Any]:
+        """Payments minus costs, summed over all tasks that a client won."""
         table = np.asarray(costs)
         if table.shape != self.winners.shape:
             raise InvalidInput("costs", table.shape, f"a table of shape {self.winners.shape}")

@@ -17,7 +17,8 @@ from mechanisms.auctions.exact.ranking import Prices, Ranking, kth, largest
 from mechanisms.auctions.max_min_fair import max_min_fair
 from mechanisms.auctions.wide.markets import in_words
 from mechanisms.auctions.wide.payments import outcome_of
-from mechanisms.bids import Auction, checked_capacity, in_fractions, read_auction, whole_numbers
+from mechanisms.bids import Auction, in_fractions, read_auction
+from mechanisms.integers import checked_capacity, whole_numbers
 from mechanisms.outcome import Outcome
 
 
@@ -98,7 +99,7 @@ def capacity_max_min(
                [0., 0.]])
     """
     auction = read_auction(bids, budget)
-    limits = checked_capacity(capacity, auction)
+    limits = checked_capacity(capacity, auction.bids.shape)
     places = _checked_weights(weights, limits, auction.num_tasks)
     if min(limits) == auction.num_tasks:
         return max_min_fair(bids, budget) if weights is None else _weighted(auction, places)

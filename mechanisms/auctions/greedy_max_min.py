@@ -13,7 +13,8 @@ from mechanisms.auctions.floats.order_statistics import everything
 from mechanisms.auctions.floats.recruitment import pay_bids
 from mechanisms.auctions.wide.markets import in_words
 from mechanisms.auctions.wide.payments import outcome_of
-from mechanisms.bids import Auction, checked_capacity, in_fractions, read_auction
+from mechanisms.bids import Auction, in_fractions, read_auction
+from mechanisms.integers import checked_capacity
 from mechanisms.outcome import Outcome
 
 
@@ -57,7 +58,7 @@ def greedy_max_min(
     """
     auction = read_auction(bids, budget)
     if capacity is not None:
-        limits = checked_capacity(capacity, auction)
+        limits = checked_capacity(capacity, auction.bids.shape)
         if min(limits) < auction.num_tasks:
             return _assigned(auction, limits)
     return _exact(auction) if auction.exact else _fast(auction)

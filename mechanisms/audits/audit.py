@@ -12,12 +12,18 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fairopt.errors import InvalidInput
 from mechanisms.auctions.exact.integer_scaling import in_integers
 from mechanisms.audits import properties
-from mechanisms.audits.best_response import best_response_of, known_rule, rankings_of
+from mechanisms.audits.best_response import (
+    best_response_of,
+    gives_single_parts,
+    known_rule,
+    rankings_of,
+)
+from mechanisms.audits.capacity import WithinCapacity
 from mechanisms.audits.checks import BestReport, SearchReports, TraceBids, Truthful
 from mechanisms.audits.job import AuditJob, checked_clients
 from mechanisms.audits.refusals import Refusing, checked_refusals
@@ -25,6 +31,7 @@ from mechanisms.audits.report import AuditReport
 from mechanisms.audits.run_rule import check_repeats, run_mechanism
 from mechanisms.audits.time_limit import SECONDS, limited
 from mechanisms.audits.violation import (
+    CAPACITY,
     CRITICAL,
     LAWS,
     MENU,
@@ -43,6 +50,7 @@ from mechanisms.bids import (
     exact_number,
     read_auction,
 )
+from mechanisms.integers import checked_capacity
 from mechanisms.outcome import Mechanism, Outcome
 from mechanisms.parallel import checked_jobs
 
@@ -78,6 +86,7 @@ def audit(
     progress: bool = False,
     refusals: type[Exception] | tuple[type[Exception], ...] = (),
     time_limit: float | None = SECONDS,
+    capacity: int | ArrayLike | None = None,
 ) -> AuditReport:
     """Look for profitable misreports, and for the other failures of an auction.
 
@@ -94,8 +103,9 @@ def audit(
         clients: Who may misreport: an index, several, or everybody.
         joint: Vary all bids of a client together. By default whatever is complete.
         method: "exact" traces every bid, and for `budget_fair`, `max_min_fair`,
-            `leave_one_out_level` and `level_max_min` covers all joint misreports by their
-            structure; other mechanisms must add, scale and compare only, and get exact numbers.
+            `leave_one_out_level`, `level_max_min` and `capacity_max_min` covers all joint
+            misreports by their structure; other mechanisms must add, scale and compare only, and
+            get exact numbers.
             Every traced piece is run again on plain numbers, and the bids themselves as they were
             given: a mechanism that decides otherwise there is searched instead ("auto") or refused.
             A client with several asks may also gain by moving them together, which tracing does
@@ -118,6 +128,9 @@ def audit(
         time_limit: Seconds for one run of the mechanism; None waits for it. Rules of this package
             are not timed, compiled code ends its call first, and outside the main thread of a
             process there is no limit.
+        capacity: Most tasks that a client can do, 1..S; or (N,) one for each client. None: all.
+            That no client gets more becomes a law; one that gets more can do none of them and is
+            paid nothing, so a rule for clients that do everything is no truthful one for them.
 
     Raises:
         InvalidInput: Bad input; an exact joint audit of a mechanism of unknown structure, for
@@ -144,7 +157,10 @@ def audit(
     kinds = checked_refusals(refusals)
     mechanism = Refusing(mechanism, kinds) if kinds else mechanism
     mechanism = limited(mechanism, None if method == "smt" else time_limit)
-    job = AuditJob(mechanism, table, budget, chosen, checked_jobs(jobs), progress)
+    limits = None if capacity is None else tuple(checked_capacity(capacity, table.shape))
+    if limits is not None and not gives_single_parts(mechanism):
+        mechanism = WithinCapacity(mechanism, limits)
+    job = AuditJob(mechanism, table, budget, chosen, checked_jobs(jobs), progress, limits)
     if method == "smt":
         return _by_smt(job, joint)
     if method == "search" or (method == "auto" and not _traceable(job)):
@@ -166,7 +182,7 @@ def _exactly(
     if joint and not known:
         requirement = (
             'joint=False or method="search": exact joint misreports are known for budget_fair, '
-            "max_min_fair, leave_one_out_level and level_max_min only"
+            "max_min_fair, leave_one_out_level, level_max_min and capacity_max_min only"
         )
         raise InvalidInput("joint", joint, requirement)
     if known and joint is not False:
@@ -324,14 +340,25 @@ def _report(
     plain = [
         properties.find_irrational_payment(outcome, bids),
         properties.find_overspend(outcome, budget),
+        _overload(job, bids, budget),
     ]
     seen = [each.within(bids, budget) for each in plain if each and each.gain > tolerance]
     ordered = sorted(found, key=lambda each: (LAWS.index(each.law), -each.gain))
-    violations = (*ordered, *seen)
+    violations = tuple(replace(each, capacity=job.capacity) for each in (*ordered, *seen))
     broken = {each.law for each in violations}
-    checked = {*complete, RATIONAL, WITHIN_BUDGET}
-    laws = {law: False if law in broken else (True if law in checked else None) for law in LAWS}
+    checked = {*complete, RATIONAL, WITHIN_BUDGET, CAPACITY}
+    known = [law for law in LAWS if law != CAPACITY or job.capacity is not None]
+    laws = {law: False if law in broken else (True if law in checked else None) for law in known}
     return AuditReport(laws[TRUTHFUL], scope, method, MappingProxyType(laws), violations)
+
+
+def _overload(job: AuditJob, bids: NDArray[Any], budget: Any) -> Violation | None:
+    """A client that gets more than it can do, from what the mechanism itself decides."""
+    if job.capacity is None:
+        return None
+    mechanism = job.mechanism
+    inner = mechanism.mechanism if isinstance(mechanism, WithinCapacity) else mechanism
+    return properties.find_overload(run_mechanism(inner, bids, budget), job.capacity)
 
 
 def _traceable(job: AuditJob) -> bool:

@@ -9,18 +9,23 @@ misreports of all its bids are covered at the cost of about one auction.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from mechanisms.auctions.budget_fair import budget_fair
+from mechanisms.auctions.capacity_max_min import capacity_max_min
 from mechanisms.auctions.exact.ranking import Ranking, kth, largest, of_others, ranked
 from mechanisms.auctions.leave_one_out_level import exact_level_offer, leave_one_out_level
 from mechanisms.auctions.level_max_min import level_max_min
 from mechanisms.auctions.max_min_fair import exact_offer, max_min_fair
 from mechanisms.bids import Auction
+from mechanisms.integers import checked_capacity
 from mechanisms.outcome import Mechanism
 
 Row = tuple[Any, ...]
@@ -62,8 +67,46 @@ def known_rule(mechanism: Mechanism) -> tuple[Mechanism, Any]:
 
 def best_response_of(mechanism: Mechanism) -> BestResponse | None:
     """The exact joint best response for a rule, or None where none is known."""
+    if gives_single_parts(mechanism):
+        return functools.partial(choose_part, mechanism)
     rule, _ = known_rule(mechanism)
     return _KNOWN.get(rule)
+
+
+def gives_single_parts(mechanism: Mechanism) -> bool:
+    """Whether it is `capacity_max_min`, with whatever options."""
+    rule = mechanism.func if isinstance(mechanism, functools.partial) else mechanism
+    return rule is capacity_max_min
+
+
+def choose_part(
+    mechanism: Mechanism, auction: Auction, rankings: list[Ranking], client: int
+) -> Response:
+    """Best response to `capacity_max_min`, where a client gets one set of tasks from a menu.
+
+    Its own bids do not enter the menu, so that it can have any set on it by asking nothing for the
+    set and not bidding on the rest: each is tried, by running the auction.
+    """
+    truth = tuple(auction.bids[client])
+    tasks = [task for task, cost in enumerate(truth) if cost < math.inf]
+    most = _own_capacity(mechanism, auction, client)
+    best = Response(Fraction(0), (math.inf,) * len(truth))
+    profile = auction.bids.copy()
+    for size in range(1, min(most, len(tasks)) + 1):
+        for part in itertools.combinations(tasks, size):
+            profile[client] = [0 if task in part else math.inf for task in range(len(truth))]
+            outcome = mechanism(profile.copy(), auction.budget)
+            won = np.flatnonzero(outcome.winners[client])
+            gain = sum((outcome.payments[client, s] - truth[s] for s in won), Fraction(0))
+            if gain > best.utility:
+                best = Response(gain, tuple(profile[client]))
+    return best
+
+
+def _own_capacity(mechanism: Mechanism, auction: Auction, client: int) -> int:
+    """Most tasks of one client, from the options of `capacity_max_min`."""
+    options = mechanism.keywords if isinstance(mechanism, functools.partial) else {}
+    return checked_capacity(options.get("capacity", 1), auction.bids.shape)[client]
 
 
 def rankings_of(auction: Auction) -> list[Ranking]:

@@ -27,6 +27,7 @@ class AuditJob:
         clients: Indices of those who may misreport, each once.
         jobs: Processes, as in `mechanisms.parallel.for_each`.
         progress: Whether to show a bar.
+        capacity: (N,) most tasks of each client, where they are limited.
     """
 
     mechanism: Mechanism
@@ -35,6 +36,7 @@ class AuditJob:
     clients: list[int]
     jobs: int | None
     progress: bool
+    capacity: tuple[int, ...] | None = None
 
     @property
     def who(self) -> str:

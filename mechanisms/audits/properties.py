@@ -8,7 +8,7 @@ mechanism that adds, scales and compares numbers and so works on fractions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fairopt.errors import InvalidInput
+from mechanisms.audits.capacity import beyond
 from mechanisms.audits.response_curve import Piece, row_with, trace
 from mechanisms.audits.run_rule import checked_outcome, run_mechanism
 from mechanisms.audits.violation import (
+    CAPACITY,
     CRITICAL,
     MENU,
     MONOTONE,
@@ -73,6 +75,21 @@ def find_overspend(outcome: Outcome, budget: Any) -> Violation | None:
     if spend <= limit:
         return None
     return Violation(WITHIN_BUDGET, f"{spend} is paid out of a budget of {limit}", spend - limit)
+
+
+def find_overload(outcome: Outcome, capacity: Sequence[int]) -> Violation | None:
+    """A client that gets more tasks than it can do.
+
+    Example:
+        >>> outcome = Outcome(np.array([[True, True]]), np.array([[1.5, 2]]), np.array([1, 1]))
+        >>> find_overload(outcome, [1]).sentence
+        'client 0 gets 2 tasks and can do 1'
+    """
+    for client in np.flatnonzero(beyond(outcome, capacity)).tolist():
+        tasks, most = int(outcome.winners[client].sum()), capacity[client]
+        sentence = f"client {client} gets {tasks} tasks and can do {most}"
+        return Violation(CAPACITY, sentence, tasks - most, client=client, capacity=tuple(capacity))
+    return None
 
 
 def find_profitable_misreport(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
+from mechanisms.audits.capacity import WithinCapacity
 from mechanisms.audits.run_rule import run_mechanism
 from mechanisms.bids import exact_number
 from mechanisms.outcome import Mechanism, Outcome
@@ -17,10 +18,11 @@ from mechanisms.outcome import Mechanism, Outcome
 TRUTHFUL = "truthful"
 RATIONAL = "individually rational"
 WITHIN_BUDGET = "within budget"
+CAPACITY = "within capacity"
 MONOTONE = "monotone"
 CRITICAL = "critical payments"
 MENU = "menu independent"
-LAWS = (TRUTHFUL, RATIONAL, WITHIN_BUDGET, MONOTONE, CRITICAL, MENU)
+LAWS = (TRUTHFUL, RATIONAL, WITHIN_BUDGET, CAPACITY, MONOTONE, CRITICAL, MENU)
 """The laws that can be violated, as reports name them."""
 ROUNDING = Fraction(1, 2**40)
 """Relative to the budget: smaller gains under a float mechanism are its rounding."""
@@ -35,7 +37,8 @@ class Violation:
         sentence: What happened, for a person.
         gain: Size of the violation: the client's gain for a misreport, the missing pay for an
             irrational payment, the excess for an overspent budget, the difference of the two
-            payments where they should be equal, 1 for a task lost by bidding less.
+            payments where they should be equal, 1 for a task lost by bidding less, the number of
+            tasks beyond a client's capacity.
         bids: (N, S) the profile in which everybody but the client, and the client in its truthful
             bid, is as given. None where only an outcome was looked at.
         budget: The budget; None where only an outcome was looked at.
@@ -44,6 +47,7 @@ class Violation:
         truth: (S,) the client's bid in `bids`: its true costs.
         report: (S,) what it bids instead.
         edge: For `CRITICAL`, the highest bid that still wins, which the payment should equal.
+        capacity: (N,) most tasks of each client, where they are limited.
     """
 
     law: str
@@ -56,6 +60,7 @@ class Violation:
     truth: tuple[Any, ...] | None = None
     report: tuple[Any, ...] | None = None
     edge: Any = None
+    capacity: tuple[int, ...] | None = None
 
     def replay(self, mechanism: Mechanism) -> Any:
         """Run a mechanism on the witness; returns the gain that it allows, <= 0 for none.
@@ -65,7 +70,13 @@ class Violation:
         """
         if self.bids is None or self.budget is None:
             raise InvalidInput("violation", self.law, "one that knows its bids and its budget")
+        if self.capacity is not None and self.law != CAPACITY:
+            mechanism = WithinCapacity(mechanism, self.capacity)
         truthful = run_mechanism(mechanism, self.bids, self.budget)
+        if self.law == CAPACITY:
+            assert self.client is not None
+            assert self.capacity is not None
+            return int(truthful.winners[self.client].sum()) - self.capacity[self.client]
         if self.law == WITHIN_BUDGET:
             return exact_spend(truthful) - exact_number(self.budget)
         assert self.client is not None

@@ -60,8 +60,13 @@ class Trial:
 
     def run(self, client: int | None = None, report: tuple[Any, ...] = ()) -> Outcome:
         """The auction, or the one with a client's report."""
-        options = {"capacity": self.capacity, "weights": self.weights}
-        return capacity_max_min(self.table(client, report), self.budget, **options)
+        return capacity_max_min(self.table(client, report), self.budget, **self.options)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keywords of the rule; weights that are all 1 are its default."""
+        plain = set(self.weights) == {1}
+        return {"capacity": self.capacity, "weights": None if plain else self.weights}
 
     def utility(self, client: int, outcome: Outcome) -> Any:
         """What a client gains, at its bids as costs; what it cannot do costs too much."""
@@ -211,8 +216,7 @@ def run_floats(count: int, rng: random.Random) -> Counter[str]:
             continue
         auction = read_auction(trial.table(), trial.budget)
         prices = clearing_levels.prices_by_levels(auction, trial.weights, trial.capacity)
-        options = {"capacity": trial.capacity, "weights": trial.weights}
-        floats = capacity_max_min(np.array(bids), float(trial.budget), **options)
+        floats = capacity_max_min(np.array(bids), float(trial.budget), **trial.options)
         seen["profiles"] += 1
         seen["with winners"] += bool(prices)
         paid = {(int(i), int(s)): floats.payments[i, s] for i, s in np.argwhere(floats.winners)}
