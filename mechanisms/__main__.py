@@ -63,6 +63,7 @@ Budget = Annotated[str, typer.Option(help="Money available.")]
 Rule = Annotated[str, typer.Option(help=", ".join(RULES))]
 Reserve = Annotated[str, typer.Option(help="Outside price: one, or one per task, with commas.")]
 Prices = Annotated[str, typer.Option(help="posted-price: one price per task, with commas.")]
+Unit = Annotated[str, typer.Option(help="Payments are rounded down to multiples of it: 0.01.")]
 Direction = Annotated[str, typer.Option(help="participation-fee: relative prices, with commas.")]
 Fee = Annotated[str, typer.Option(help="participation-fee: the fee.")]
 
@@ -90,6 +91,7 @@ def run(
     name_column: NameColumn = "",
     reserve: Reserve = "",
     prices: Prices = "",
+    unit: Unit = "",
     direction: Direction = "",
     fee: Fee = "",
     seed: Seed = 0,
@@ -98,7 +100,7 @@ def run(
 ) -> None:
     """Run one auction."""
     named, money = read_bids(bids, name_column), _money(budget)
-    options = _options(named, reserve, prices, direction, fee, seed)
+    options = _options(named, reserve, prices, unit, direction, fee, seed)
     outcome = named_rule(rule, options)(named.bids, money)
     title = f"{rule}: {amount(outcome.spend)} of {amount(money)} spent"
     if plot is not None:
@@ -121,6 +123,7 @@ def audit_command(
     samples: Annotated[int, typer.Option(help="Misreports that a search tries.")] = SAMPLES,
     reserve: Reserve = "",
     prices: Prices = "",
+    unit: Unit = "",
     direction: Direction = "",
     fee: Fee = "",
     seed: Seed = 0,
@@ -140,7 +143,7 @@ def audit_command(
     import numpy as np
 
     named, money = read_bids(bids, name_column), _money(budget)
-    mechanism = named_rule(rule, _options(named, reserve, prices, direction, fee, seed))
+    mechanism = named_rule(rule, _options(named, reserve, prices, unit, direction, fee, seed))
     rng = np.random.default_rng(seed)
     report = audit(
         mechanism,
@@ -253,12 +256,13 @@ def _money(text: str) -> Any:
 
 
 def _options(
-    named: NamedBids, reserve: str, prices: str, direction: str, fee: str, seed: int
+    named: NamedBids, reserve: str, prices: str, unit: str, direction: str, fee: str, seed: int
 ) -> RuleOptions:
     """Options as exact numbers; empty text means that an option is not given."""
     return RuleOptions(
         reserve=_numbers(reserve, "--reserve", len(named.tasks), scalar=True),
         prices=_numbers(prices, "--prices", len(named.tasks)),
+        unit=number(unit, "--unit", infinite=False) if unit.strip() else None,
         direction=_numbers(direction, "--direction", len(named.tasks)),
         fee=number(fee, "--fee", infinite=False) if fee.strip() else None,
         seed=seed,

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fairopt.errors import InvalidInput
+from mechanisms.price_unit import FLOATS, PriceUnit, as_written
 
 BID = "at least 0, or inf for a client that does not bid"
 NUMBERS = "a real number: an integer, a float, a Fraction or a Decimal"
@@ -25,6 +26,11 @@ LARGEST_INTEGER = 2**53
 """Integers above it need not be float64 numbers, so they are refused rather than rounded."""
 DECIMAL_EXPONENTS = 1000
 """Powers of ten up to which a decimal is multiplied out."""
+SMALLEST_UNIT = Fraction(2) ** -1022
+"""Floats below it have fewer digits."""
+MOST_UNITS = 2**50
+"""In a budget whose multiples are floats: rounding, 2^-53 of the payments and as much of the
+budget, is less than half a unit then."""
 PLAIN = (int, float, Fraction)
 """Types of cells about which there is nothing to ask."""
 
@@ -38,11 +44,13 @@ class Auction:
             also what a bid above the reserve price becomes.
         budget: A float, or a Fraction where the bids are exact.
         outside: (S,) price of the outside seller of each task; `inf` where there is none.
+        unit: What prices are rounded down to multiples of; None where they are not.
     """
 
     bids: NDArray[Any]
     budget: Any
     outside: NDArray[Any]
+    unit: PriceUnit | None = None
 
     @property
     def exact(self) -> bool:
@@ -60,7 +68,7 @@ class Auction:
         return int(self.bids.shape[1])
 
 
-def read_auction(bids: ArrayLike, budget: Any, reserve: Any = None) -> Auction:
+def read_auction(bids: ArrayLike, budget: Any, reserve: Any = None, unit: Any = None) -> Auction:
     """Check an auction's input once and bring it into one form.
 
     Args:
@@ -68,6 +76,7 @@ def read_auction(bids: ArrayLike, budget: Any, reserve: Any = None) -> Auction:
         budget: Money available, finite and > 0.
         reserve: Price of an inexhaustible outside seller, a scalar or (S,); bids above it are
             ignored. `None`: no such seller.
+        unit: What payments are multiples of, > 0 and at most the budget. `None`: any amount.
 
     Raises:
         InvalidInput: Names the argument (with client and task for a bid), the value and the
@@ -86,7 +95,8 @@ def read_auction(bids: ArrayLike, budget: Any, reserve: Any = None) -> Auction:
     outside = _checked_reserve(reserve, table.shape[1], exact)
     if reserve is not None:
         table = np.where(table > outside, math.inf, table)
-    return Auction(table, checked_budget(budget, exact=exact), outside)
+    money = checked_budget(budget, exact=exact)
+    return Auction(table, money, outside, checked_unit(unit, budget, exact=exact))
 
 
 def in_fractions(auction: Auction) -> Auction:
@@ -115,6 +125,37 @@ def checked_budget(budget: Any, *, exact: bool) -> Any:
     if exact:
         return value
     return _representable("budget", value)
+
+
+def checked_unit(unit: Any, budget: Any, *, exact: bool) -> PriceUnit | None:
+    """The unit that payments are multiples of; None stays.
+
+    Args:
+        unit: A real number. Floats are read as their shortest decimal text.
+        budget: As it was given.
+        exact: Whether the bids are exact numbers.
+
+    Raises:
+        InvalidInput: It is not in (0, budget], or so fine beside the budget that sums of its
+            multiples as floats mean nothing.
+    """
+    if unit is None:
+        return None
+    requirement = "a number > 0, at most the budget: an integer, a float, a Fraction or a Decimal"
+    value = _exact_real("unit", unit, requirement)
+    if not 0 < value < math.inf:
+        raise InvalidInput("unit", unit, requirement)
+    if not exact:
+        _representable("unit", value)
+    size, money = as_written(unit, value), as_written(budget, _exact_real("budget", budget, ""))
+    if not size <= money:
+        raise InvalidInput("unit", unit, requirement)
+    binary = not exact or isinstance(unit, FLOATS)
+    if binary and not max(money / MOST_UNITS, SMALLEST_UNIT) <= size:
+        requirement = "at least 2^-50 of the budget and 2^-1022, unless bids and unit are exact"
+        raise InvalidInput("unit", unit, requirement)
+    exponent = int(unit.as_tuple().exponent) if exact and isinstance(unit, Decimal) else None
+    return PriceUnit(size, binary, exponent)
 
 
 def checked_count(argument: str, value: Any, least: int) -> int:

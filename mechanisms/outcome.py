@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -14,6 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from fairopt.errors import InvalidInput
 from mechanisms.integers import checked_capacity
 
+UNROUNDED = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
+"""In which decimals are added without rounding."""
+
 Mechanism = Callable[[Any, Any], "Outcome"]
 """A mechanism is any callable `(bids, budget) -> Outcome`; users bring their own."""
 
@@ -22,8 +27,8 @@ Mechanism = Callable[[Any, Any], "Outcome"]
 class Outcome:
     """Result of one auction among N clients for S tasks.
 
-    Payments are floats, or exact `Fraction` objects where the bids were exact. Who is not
-    recruited is paid 0.
+    Payments are floats, or exact `Fraction` objects where the bids were exact, or `Decimal` where
+    also the unit of payments was given as one. Who is not recruited is paid 0.
 
     Args:
         winners: (N, S) bool, client i works on task s.
@@ -62,9 +67,16 @@ class Outcome:
 
     @property
     def spend(self) -> Any:
-        """Total payment: exact for exact payments, correctly rounded for floats."""
+        """Total payment: exact for exact payments, correctly rounded for floats.
+
+        The sum of decimals is a decimal, without rounding whatever the context.
+        """
         paid = self.payments[self.payments != 0]
-        return sum(paid, Fraction(0)) if self.exact else math.fsum(paid)
+        if not self.exact:
+            return math.fsum(paid)
+        if all(isinstance(amount, Decimal) for amount in self.payments.flat):
+            return functools.reduce(UNROUNDED.add, paid, Decimal(0))
+        return sum(map(without_decimals, paid), Fraction(0))
 
     @property
     def take_up(self) -> NDArray[np.int64]:
@@ -80,6 +92,8 @@ class Outcome:
         self, costs: ArrayLike, *, capacity: int | ArrayLike | None = None
     ) -> NDArray[Any]:
         """(N,) payments minus costs of the set of tasks that a client won.
+
+        Floats, or fractions where payments or costs are exact numbers, decimals included.
 
         Args:
             costs: (N, S) true costs; `inf` where a client cannot do a task.
@@ -145,4 +159,11 @@ def _exactly(value: Any) -> Any:
         return Fraction(int(value))
     if isinstance(value, float) and math.isfinite(value):
         return Fraction(value)
-    return value
+    return without_decimals(value)
+
+
+def without_decimals(value: Any) -> Any:
+    """A decimal as a Fraction, or a float where it is not finite; everything else unchanged."""
+    if not isinstance(value, Decimal):
+        return value
+    return Fraction(value) if value.is_finite() else float(value)

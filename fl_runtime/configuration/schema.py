@@ -398,6 +398,7 @@ class RecruitmentSection(Section):
         drift: How costs move between recruitments: a table with `model` and its parameters.
         reserve: Price of an outside seller, one or one per task, for rules that take it.
         prices: Posted prices, one per task, for `posted-price`.
+        unit: What payments are rounded down to multiples of, for rules that take it.
         direction: Relative prices, one per task, for `participation-fee`; equal by default.
         fee: Participation fee in units of the direction.
         costs: Private cost of each client for each task: a table with `distribution` and its
@@ -410,6 +411,7 @@ class RecruitmentSection(Section):
     drift: Model = {}
     reserve: float | Listed[float] | None = None
     prices: Listed[float] | None = None
+    unit: float | None = None
     direction: Listed[float] | None = None
     fee: float | None = None
     costs: Law = {}

@@ -81,6 +81,9 @@ YOUNG_OF_A_TASK = (
 YOUNG_OF_THE_SERVER = ("aggregation",)
 """The same of ``[server]``."""
 
+YOUNG_OF_RECRUITMENT = ("unit",)
+"""The same of ``[recruitment]``."""
+
 YOUNG_SCORES = ("loss", "metrics", "range", "reference", "reference_score", "target")
 """The same, but set to zero counts as well."""
 
@@ -232,6 +235,7 @@ def digest(config: Config) -> str:
     clients = {key for key in YOUNG_OF_CLIENTS if not getattr(config.clients, key)}
     server: Any = {key for key in YOUNG_OF_THE_SERVER if not getattr(config.server, key, None)}
     young = {"server": server if config.server else True}
+    money = {key for key in YOUNG_OF_RECRUITMENT if getattr(config.recruitment, key) is None}
     unset = {
         index: {key for key in YOUNG_OF_A_TASK if not getattr(task, key)}
         for index, task in enumerate(config.task)
@@ -242,6 +246,7 @@ def digest(config: Config) -> str:
             "claim": True,
             "run": run,
             "clients": clients,
+            "recruitment": money,
             "task": unset,
             **young,
         }

@@ -161,7 +161,9 @@ def _rule(
 ) -> Mechanism:
     """The configured rule with its options; random rules draw afresh every time."""
     name, fields = entry
-    beside = {key: getattr(section, key) for key in ("reserve", "prices", "direction", "fee")}
+    beside = {
+        key: getattr(section, key) for key in ("reserve", "prices", "unit", "direction", "fee")
+    }
     for key in fields:
         if key not in beside:
             raise unknown_key([RULE.key, key], fields[key], beside)

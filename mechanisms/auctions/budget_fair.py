@@ -11,11 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from mechanisms.auctions.exact.ranking import exact_outcome, kth, largest, ranked
 from mechanisms.auctions.floats.order_statistics import OrderStatistics, everything, stretch
 from mechanisms.auctions.floats.recruitment import recruit_cheapest
+from mechanisms.auctions.rounded_prices import at_rounded_prices
 from mechanisms.bids import Auction, read_auction
 from mechanisms.outcome import Outcome
 
 
-def budget_fair(bids: ArrayLike, budget: Any) -> Outcome:
+def budget_fair(bids: ArrayLike, budget: Any, *, unit: Any = None) -> Outcome:
     r"""Split the budget equally over the tasks; each runs a proportional share.
 
     Problem: with sorted bids b_s(1) <= b_s(2) <= ... of task s, recruit the k_s cheapest for
@@ -25,6 +26,7 @@ def budget_fair(bids: ArrayLike, budget: Any) -> Outcome:
     Args:
         bids: (N, S) reported cost of client i for task s, >= 0; `inf` = does not bid.
         budget: B, money available, finite and > 0.
+        unit: Payments are multiples of it, as in `max_min_fair`.
 
     Returns:
         `Outcome` whose `level` (S,) is k_s, the number of recruits of each task.
@@ -33,10 +35,11 @@ def budget_fair(bids: ArrayLike, budget: Any) -> Outcome:
     against joint misreports, individually rational and budget feasible, and k_s >= ceil(k*_s / 2)
     against the task's own optimum. Its minimum over tasks can be S times below the max-min
     optimum, because money left over by a cheap task is not passed on. Ties go to the lower client
-    index. Exact bids give exact payments; float payments are rounded down.
+    index. Exact bids give exact payments; float payments are rounded down. With a unit the floor
+    is lost, as recruits that bid more than the rounded price leave, and the rest holds.
 
     Raises:
-        InvalidInput: A bid or the budget does not meet its requirement.
+        InvalidInput: A bid, the budget or the unit does not meet its requirement.
 
     Source: reconstruction from first principles of the budget-fair auction that FedFairMMFL
     (arXiv 2404.13841) names; one proportional share (arXiv 1002.2334) per task.
@@ -48,8 +51,8 @@ def budget_fair(bids: ArrayLike, budget: Any) -> Outcome:
                [0., 6.],
                [0., 0.]])
     """
-    auction = read_auction(bids, budget)
-    return _exact(auction) if auction.exact else _fast(auction)
+    auction = read_auction(bids, budget, unit=unit)
+    return at_rounded_prices(_exact(auction) if auction.exact else _fast(auction), auction)
 
 
 def _exact(auction: Auction) -> Outcome:

@@ -10,11 +10,14 @@ from mechanisms.auctions.exact.offers import recruit_by_offers
 from mechanisms.auctions.exact.ranking import Ranking, kth, largest
 from mechanisms.auctions.floats.recruitment import leave_one_out
 from mechanisms.auctions.level_max_min import within_budget
+from mechanisms.auctions.rounded_prices import at_rounded_prices
 from mechanisms.bids import Auction, read_auction
 from mechanisms.outcome import Outcome
 
 
-def leave_one_out_level(bids: ArrayLike, budget: Any, *, reserve: Any = None) -> Outcome:
+def leave_one_out_level(
+    bids: ArrayLike, budget: Any, *, reserve: Any = None, unit: Any = None
+) -> Outcome:
     r"""The common level of `level_max_min`, found without looking at the client's own bids.
 
     Problem: with a_t(k) the k-th cheapest bid of task t among the other clients, client i wins
@@ -27,6 +30,7 @@ def leave_one_out_level(bids: ArrayLike, budget: Any, *, reserve: Any = None) ->
         budget: B, money available, finite and > 0.
         reserve: Optional price (scalar or (S,)) of an inexhaustible outside seller; bids above it
             are ignored.
+        unit: Payments are multiples of it, as in `max_min_fair`.
 
     Returns:
         `Outcome` whose `level` (S,) is the number of recruits of each task.
@@ -34,10 +38,11 @@ def leave_one_out_level(bids: ArrayLike, budget: Any, *, reserve: Any = None) ->
     Guarantee: truthful against joint misreports with costs that add up over tasks, individually
     rational, budget feasible. For clients that bid on one task each it is `level_max_min`. Every
     recruit is also one of `max_min_fair`, at a price at least as high there. Every task recruits
-    k_A - 1 or k_A clients, k_A being the level of `level_max_min`.
+    k_A - 1 or k_A clients, k_A being the level of `level_max_min`; with a unit possibly fewer, and
+    the rest holds.
 
     Raises:
-        InvalidInput: A bid, the budget or the reserve does not meet its requirement.
+        InvalidInput: A bid, the budget, the reserve or the unit does not meet its requirement.
 
     Source: own design, a repair of the common-level auction.
 
@@ -47,10 +52,10 @@ def leave_one_out_level(bids: ArrayLike, budget: Any, *, reserve: Any = None) ->
                [0., 3.],
                [0., 0.]])
     """
-    auction = read_auction(bids, budget, reserve)
+    auction = read_auction(bids, budget, reserve, unit)
     if auction.exact:
-        return recruit_by_offers(auction, exact_level_offer)
-    return leave_one_out(auction, caps=False)
+        return at_rounded_prices(recruit_by_offers(auction, exact_level_offer), auction)
+    return at_rounded_prices(leave_one_out(auction, caps=False), auction)
 
 
 def exact_level_offer(others: list[Ranking], task: int, auction: Auction) -> tuple[int, Any]:

@@ -10,11 +10,12 @@ from numpy.typing import ArrayLike
 from mechanisms.auctions.exact.offers import recruit_by_offers
 from mechanisms.auctions.exact.ranking import Ranking, kth, largest, water_level
 from mechanisms.auctions.floats.recruitment import leave_one_out
+from mechanisms.auctions.rounded_prices import at_rounded_prices
 from mechanisms.bids import Auction, read_auction
 from mechanisms.outcome import Outcome
 
 
-def max_min_fair(bids: ArrayLike, budget: Any, *, reserve: Any = None) -> Outcome:
+def max_min_fair(bids: ArrayLike, budget: Any, *, reserve: Any = None, unit: Any = None) -> Outcome:
     r"""Leave-one-out auction with water-filling caps.
 
     Problem: maximise the smallest number of recruits over S tasks within a budget, although every
@@ -35,6 +36,8 @@ def max_min_fair(bids: ArrayLike, budget: Any, *, reserve: Any = None) -> Outcom
         budget: B, money available, finite and > 0.
         reserve: Optional price (scalar or (S,)) at which an outside seller offers any amount of
             each task; bids above it are ignored. It lets a task with few bidders be priced.
+        unit: Prices are rounded down to multiples of it, such as 0.01, before they are offered, and
+            recruits that bid more than that leave. > 0 and at most the budget.
 
     Returns:
         `Outcome` whose `level` (S,) is the number of recruits of each task.
@@ -50,23 +53,36 @@ def max_min_fair(bids: ArrayLike, budget: Any, *, reserve: Any = None) -> Outcom
     `greedy_max_min`. Unit-demand or capacity-limited clients are outside the theorem, and the
     rule is neither collusion-proof nor false-name-proof. Float payments are rounded down.
 
+    Units: a rounded price is lower and still depends on the bids of others only, so the rule stays
+    truthful, individually rational and within budget (`mechanisms.auctions.rounded_prices` has the
+    proof); the numbers of recruits can be smaller than said above. A float means its shortest
+    decimal text, and payments are then the floats nearest to its multiples: none above the price
+    nor below the bid, and the multiples that they stand for add up to at most the budget, both in
+    decimals (a budget just below a multiple, by at most 2^-51 of it, is read as that). Payments
+    are `Decimal` iff the unit is one and the bids are exact numbers (an array of objects, such as
+    fractions and decimals).
+
     Raises:
-        InvalidInput: A bid, the budget or the reserve does not meet its requirement.
+        InvalidInput: A bid, the budget, the reserve or the unit does not meet its requirement.
 
     Source: own design; FedFairMMFL (arXiv 2404.13841) names a max-min auction, this is a
     reconstruction of its aim, not of its steps. At one task: Singer, arXiv 1002.2334.
 
     Example:
+        >>> from decimal import Decimal
         >>> max_min_fair([[2.0, 9.0], [3.0, 4.0], [5.0, 1.0], [8.0, 6.0]], 24.0).payments
         array([[5., 0.],
                [5., 6.],
                [0., 6.],
                [0., 0.]])
+        >>> bids = [[Decimal("0.50")], [Decimal("0.55")], [Decimal("0.90")]]
+        >>> max_min_fair(bids, Decimal("1.25"), unit=Decimal("0.10")).payments.ravel().tolist()
+        [Decimal('0.60'), Decimal('0.60'), Decimal('0.00')]
     """
-    auction = read_auction(bids, budget, reserve)
+    auction = read_auction(bids, budget, reserve, unit)
     if auction.exact:
-        return recruit_by_offers(auction, exact_offer)
-    return leave_one_out(auction, caps=True)
+        return at_rounded_prices(recruit_by_offers(auction, exact_offer), auction)
+    return at_rounded_prices(leave_one_out(auction, caps=True), auction)
 
 
 def exact_offer(others: list[Ranking], task: int, auction: Auction) -> tuple[int, Any]:

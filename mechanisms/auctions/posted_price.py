@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mechanisms.auctions.exact.ranking import exact_outcome, kth, largest, ranked
+from mechanisms.auctions.rounded_prices import as_paid, rounded
 from mechanisms.bids import (
     Auction,
     checked_generator,
@@ -18,7 +19,7 @@ from mechanisms.bids import (
 from mechanisms.outcome import Outcome, counting_recruits
 
 
-def posted_price(bids: ArrayLike, prices: ArrayLike, budget: Any) -> Outcome:
+def posted_price(bids: ArrayLike, prices: ArrayLike, budget: Any, *, unit: Any = None) -> Outcome:
     """Offer every client a list of prices, in the order of their index, while money lasts.
 
     A client gets all tasks whose price is at least its bid. It is offered its whole list or, if
@@ -30,6 +31,7 @@ def posted_price(bids: ArrayLike, prices: ArrayLike, budget: Any) -> Outcome:
         prices: (S,) one list for all clients, or (N, S) a list each; finite, >= 0, and chosen
             without looking at the bids.
         budget: B, money available, finite and > 0.
+        unit: The prices are rounded down to multiples of it first, as in `max_min_fair`.
 
     Returns:
         `Outcome` whose `level` (S,) is the number of recruits of each task.
@@ -38,7 +40,7 @@ def posted_price(bids: ArrayLike, prices: ArrayLike, budget: Any) -> Outcome:
     is promised about the number of recruits, which hangs on the prices.
 
     Raises:
-        InvalidInput: A bid, a price or the budget does not meet its requirement.
+        InvalidInput: A bid, a price, the budget or the unit does not meet its requirement.
 
     Example:
         >>> posted_price([[1.0, 9.0], [2.0, 3.0], [0.0, 0.0]], [2.0, 4.0], 11.0).payments
@@ -46,13 +48,13 @@ def posted_price(bids: ArrayLike, prices: ArrayLike, budget: Any) -> Outcome:
                [2., 4.],
                [0., 0.]])
     """
-    auction = read_auction(bids, budget)
-    table = checked_prices(prices, auction)
+    auction = read_auction(bids, budget, unit=unit)
+    table = rounded(checked_prices(prices, auction), auction)
     accepted = np.asarray(auction.bids <= table, dtype=bool)
     offered = (_offered_exactly if auction.exact else _offered_fast)(auction, table, accepted)
     winners = accepted & offered[:, np.newaxis]
     payments = np.where(winners, table, auction.budget * 0)  # 0 in the auction's number type
-    return counting_recruits(winners, payments)
+    return as_paid(counting_recruits(winners, payments), auction.unit)
 
 
 def _offered_exactly(
@@ -79,7 +81,9 @@ def _offered_fast(
     return offered
 
 
-def sampled_posted_price(bids: ArrayLike, budget: Any, rng: np.random.Generator) -> Outcome:
+def sampled_posted_price(
+    bids: ArrayLike, budget: Any, rng: np.random.Generator, *, unit: Any = None
+) -> Outcome:
     r"""Learn prices from a random half of the clients and offer them to the other half.
 
     Problem: with b_s(k) the k-th cheapest bid of task s in the sample, the level
@@ -90,6 +94,7 @@ def sampled_posted_price(bids: ArrayLike, budget: Any, rng: np.random.Generator)
         bids: (N, S) reported cost of client i for task s, >= 0; `inf` = does not bid.
         budget: B, money available, finite and > 0.
         rng: Source of the sample and of the order, neither of which looks at bids.
+        unit: The learned prices are rounded down to multiples of it first, as in `max_min_fair`.
 
     Returns:
         `Outcome` whose `level` (S,) is the number of recruits of each task.
@@ -98,7 +103,7 @@ def sampled_posted_price(bids: ArrayLike, budget: Any, rng: np.random.Generator)
     rational, ex-post budget feasible. About half of the clients cannot win.
 
     Raises:
-        InvalidInput: A bid, the budget or the generator does not meet its requirement.
+        InvalidInput: A bid, the budget, the generator or the unit does not meet its requirement.
 
     Source: the standard sampling construction of posted prices, reconstructed.
 
@@ -109,13 +114,14 @@ def sampled_posted_price(bids: ArrayLike, budget: Any, rng: np.random.Generator)
         array([14, 14])
     """
     checked_generator(rng)
-    auction = read_auction(bids, budget)
+    auction = read_auction(bids, budget, unit=unit)
     sample = rng.random(auction.num_clients) < 0.5
     order = rng.permutation(np.flatnonzero(~sample))
     level = _sample_level(auction.bids[sample], auction)
+    learned = [kth(ranked(column), level) for column in auction.bids[sample].T]
     prices = {}
-    for task, column in enumerate(auction.bids.T):
-        price = kth(ranked(column[sample]), level)
+    for task, price in enumerate(rounded(np.array(learned, dtype=object), auction)):
+        column = auction.bids[:, task]
         willing = order[np.asarray(column[order] <= price, dtype=bool)][:level]
         prices.update({(int(client), task): price for client in willing})
     return _as_outcome(prices, auction)
@@ -136,4 +142,4 @@ def _as_outcome(prices: dict[tuple[int, int], Any], auction: Auction) -> Outcome
     """Outcome in the number type of the auction."""
     outcome = exact_outcome(prices, auction.bids.shape)
     payments = outcome.payments if auction.exact else outcome.payments.astype(np.float64)
-    return Outcome(outcome.winners, payments, outcome.level)
+    return as_paid(Outcome(outcome.winners, payments, outcome.level), auction.unit)

@@ -12,7 +12,7 @@ from mechanisms.auctions.budget_fair import budget_fair
 from mechanisms.outcome import Outcome
 
 
-def proportional_share(bids: ArrayLike, budget: Any) -> Outcome:
+def proportional_share(bids: ArrayLike, budget: Any, *, unit: Any = None) -> Outcome:
     r"""Recruit as many clients for one task as an equal share of the budget can pay.
 
     Problem: with sorted bids b(1) <= b(2) <= ..., recruit the k cheapest for
@@ -22,16 +22,18 @@ def proportional_share(bids: ArrayLike, budget: Any) -> Outcome:
     Args:
         bids: (N,) reported cost of each client, >= 0; `inf` = does not bid.
         budget: B, money available, finite and > 0.
+        unit: Payments are multiples of it, as in `max_min_fair`.
 
     Returns:
         An `Outcome` with one task: `winners` and `payments` have shape (N, 1), `level` is k.
 
     Guarantee: truthful, individually rational, budget feasible, and k >= ceil(k* / 2) where k* is
     the largest number that bids summing to at most B allow. Ties go to the lower client index;
-    a tie costs nobody utility. Float payments are rounded down.
+    a tie costs nobody utility. Float payments are rounded down. With a unit the floor is lost, as
+    recruits that bid more than the rounded price leave, and the rest holds.
 
     Raises:
-        InvalidInput: A bid or the budget does not meet its requirement.
+        InvalidInput: A bid, the budget or the unit does not meet its requirement.
 
     Source: the proportional-share mechanism of Singer, "Budget feasible mechanisms", FOCS 2010
     (arXiv 1002.2334); payments are the critical bids, derived here from first principles.
@@ -44,4 +46,4 @@ def proportional_share(bids: ArrayLike, budget: Any) -> Outcome:
     column = np.asarray(bids)
     if column.ndim != 1 or column.size == 0:
         raise InvalidInput("bids", column.shape, "a row (clients,) with at least one client")
-    return budget_fair(column[:, np.newaxis], budget)
+    return budget_fair(column[:, np.newaxis], budget, unit=unit)

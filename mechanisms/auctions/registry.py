@@ -30,6 +30,7 @@ class RuleOptions:
     Args:
         reserve: Price of an outside seller, one or one per task.
         prices: Posted prices, one per task.
+        unit: What payments are multiples of.
         direction: Relative prices of the participation fee; all equal by default.
         fee: Participation fee, in units of the direction.
         seed: Of the random rules, which are then the same function of the bids on every call.
@@ -37,6 +38,7 @@ class RuleOptions:
 
     reserve: Any = None
     prices: Any = None
+    unit: Any = None
     direction: Any = None
     fee: Any = None
     seed: int = 0
@@ -58,7 +60,7 @@ def named_rule(name: str, options: RuleOptions | None = None) -> Mechanism:
     """
     build, takes, needs = choose("rule", name, RULES)
     given = options or RuleOptions()
-    for field in ("reserve", "prices", "direction", "fee"):
+    for field in ("reserve", "prices", "unit", "direction", "fee"):
         value = getattr(given, field)
         if value is not None and field not in takes:
             raise InvalidInput(field, value, f"left out for {name}")
@@ -72,29 +74,30 @@ def _plain(rule: Mechanism) -> Callable[[RuleOptions], Mechanism]:
     return lambda options: rule
 
 
-def _with_reserve(rule: Callable[..., Outcome]) -> Callable[[RuleOptions], Mechanism]:
-    """A rule with an optional reserve; without one it is the rule itself."""
+def _optional(rule: Callable[..., Outcome], *keywords: str) -> Callable[[RuleOptions], Mechanism]:
+    """A rule with optional parameters; without them it is the rule itself."""
 
     def build(options: RuleOptions) -> Mechanism:
-        if options.reserve is None:
-            return rule
-        return functools.partial(rule, reserve=options.reserve)
+        values = {keyword: getattr(options, keyword) for keyword in keywords}
+        given = {keyword: value for keyword, value in values.items() if value is not None}
+        return functools.partial(rule, **given) if given else rule
 
     return build
 
 
-def _seeded(rule: Callable[..., Outcome]) -> Callable[[RuleOptions], Mechanism]:
+def _seeded(rule: Callable[..., Outcome], *keywords: str) -> Callable[[RuleOptions], Mechanism]:
     """A random rule whose generator starts anew on every call."""
 
     def build(options: RuleOptions) -> Mechanism:
-        return lambda bids, budget: rule(bids, budget, np.random.default_rng(options.seed))
+        run: Callable[..., Outcome] = _optional(rule, *keywords)(options)
+        return lambda bids, budget: run(bids, budget, np.random.default_rng(options.seed))
 
     return build
 
 
 def _posted(options: RuleOptions) -> Mechanism:
     """Posted prices."""
-    return lambda bids, budget: posted_price(bids, options.prices, budget)
+    return lambda bids, budget: posted_price(bids, options.prices, budget, unit=options.unit)
 
 
 def _fee(options: RuleOptions) -> Mechanism:
@@ -111,15 +114,19 @@ def _fee(options: RuleOptions) -> Mechanism:
 Builder = tuple[Callable[[RuleOptions], Mechanism], tuple[str, ...], tuple[str, ...]]
 RULES: MappingProxyType[str, Builder] = MappingProxyType(
     {
-        "max-min-fair": (_with_reserve(max_min_fair), ("reserve",), ()),
-        "leave-one-out-level": (_with_reserve(leave_one_out_level), ("reserve",), ()),
-        "level-max-min": (_with_reserve(level_max_min), ("reserve",), ()),
-        "budget-fair": (_plain(budget_fair), (), ()),
+        "max-min-fair": (_optional(max_min_fair, "reserve", "unit"), ("reserve", "unit"), ()),
+        "leave-one-out-level": (
+            _optional(leave_one_out_level, "reserve", "unit"),
+            ("reserve", "unit"),
+            (),
+        ),
+        "level-max-min": (_optional(level_max_min, "reserve"), ("reserve",), ()),
+        "budget-fair": (_optional(budget_fair, "unit"), ("unit",), ()),
         "greedy-max-min": (_plain(greedy_max_min), (), ()),
         "cheapest-first": (_plain(cheapest_first), (), ()),
         "random-recruitment": (_seeded(random_recruitment), (), ()),
-        "posted-price": (_posted, ("prices",), ("prices",)),
-        "sampled-posted-price": (_seeded(sampled_posted_price), (), ()),
+        "posted-price": (_posted, ("prices", "unit"), ("prices",)),
+        "sampled-posted-price": (_seeded(sampled_posted_price, "unit"), ("unit",), ()),
         "participation-fee": (_fee, ("direction", "fee"), ("fee",)),
     }
 )

@@ -96,7 +96,7 @@ def audit(
 
     Args:
         mechanism: Callable `(bids, budget) -> Outcome`: a rule of this package (with a reserve as
-            `functools.partial(rule, reserve=...)`) or your own.
+            or a unit as `functools.partial(rule, reserve=..., unit=...)`) or your own.
         bids: (N, S) true costs; `inf` = does not bid, and stays out. Decimals reach the mechanism
             as fractions, and so does a budget.
         budget: Money available.
@@ -220,7 +220,7 @@ def _by_structure(job: AuditJob) -> AuditReport:
     monotonicity, critical payments and menu independence follow; otherwise they are traced if
     the auction is small.
     """
-    auction = read_auction(job.exact_bids, job.exact_budget, known_rule(job.mechanism)[1])
+    auction = read_auction(job.exact_bids, job.exact_budget, **known_rule(job.mechanism)[1])
     outcome = run_mechanism(job.mechanism, job.exact_bids, job.exact_budget)
     utilities = outcome.utilities(auction.bids)
     small, unit = in_integers(auction)

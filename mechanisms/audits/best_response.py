@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -57,12 +57,17 @@ class Response:
 BestResponse = Callable[[Auction, list[Ranking], int], Response]
 
 
-def known_rule(mechanism: Mechanism) -> tuple[Mechanism, Any]:
-    """The rule behind a mechanism and its reserve, seen through `functools.partial`."""
+def known_rule(mechanism: Mechanism) -> tuple[Mechanism, Mapping[str, Any]]:
+    """The rule behind a mechanism and its reserve and unit, seen through `functools.partial`.
+
+    Example:
+        >>> known_rule(functools.partial(max_min_fair, unit=1))[1]
+        {'unit': 1}
+    """
     if not isinstance(mechanism, functools.partial):
-        return mechanism, None
-    simple = not mechanism.args and set(mechanism.keywords) <= {"reserve"}
-    return (mechanism.func, mechanism.keywords.get("reserve")) if simple else (mechanism, None)
+        return mechanism, {}
+    simple = not mechanism.args and set(mechanism.keywords) <= {"reserve", "unit"}
+    return (mechanism.func, mechanism.keywords) if simple else (mechanism, {})
 
 
 def best_response_of(mechanism: Mechanism) -> BestResponse | None:
@@ -115,12 +120,16 @@ def rankings_of(auction: Auction) -> list[Ranking]:
 
 
 def from_menu(price_of: Callable[[list[Ranking], int, Auction], Any]) -> BestResponse:
-    """Best response to prices that the client's bids do not enter: take what pays."""
+    """Best response to prices that the client's bids do not enter: take what pays.
+
+    Where the auction has a unit, the prices are rounded down before they are offered.
+    """
 
     def respond(auction: Auction, rankings: list[Ranking], client: int) -> Response:
         others = of_others(rankings, client, auction.bids[client])
         truth = tuple(auction.bids[client])
-        menu = tuple(price_of(others, task, auction) for task in range(len(truth)))
+        exact = [price_of(others, task, auction) for task in range(len(truth))]
+        menu = tuple(exact if auction.unit is None else map(auction.unit.round_down, exact))
         gains = [price - cost for price, cost in zip(menu, truth, strict=True) if cost < price]
         return Response(sum(gains, Fraction(0)), truth, menu)
 

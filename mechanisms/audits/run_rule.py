@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 import numbers
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
-from mechanisms.outcome import Mechanism, Outcome
+from mechanisms.outcome import Mechanism, Outcome, without_decimals
 
 SHOWN_CELLS = 40
 """Bids up to which an error note prints the whole table."""
@@ -23,6 +24,8 @@ SHOWN_CELLS = 40
 
 def run_mechanism(mechanism: Mechanism, bids: NDArray[Any], budget: Any) -> Outcome:
     """Run a mechanism on a copy of some checked bids, and check its outcome.
+
+    Payments that are decimals come back as fractions, with which audits count.
 
     Raises:
         InvalidInput: What comes back is no sound outcome (see `checked_outcome`).
@@ -40,7 +43,16 @@ def run_mechanism(mechanism: Mechanism, bids: NDArray[Any], budget: Any) -> Outc
         table = bids.tolist() if bids.size <= SHOWN_CELLS else f"of shape {bids.shape}"
         error.add_note(f"while the mechanism under test ran on bids {table}, budget {budget}")
         raise
-    return checked_outcome(outcome, bids.shape)
+    return _counted_in_fractions(checked_outcome(outcome, bids.shape))
+
+
+def _counted_in_fractions(outcome: Outcome) -> Outcome:
+    """The outcome without decimals, which do not mix with fractions."""
+    if not (outcome.exact and any(isinstance(x, Decimal) for x in outcome.payments.flat)):
+        return outcome
+    payments = np.empty(outcome.payments.shape, dtype=object)
+    payments.ravel()[:] = [without_decimals(amount) for amount in outcome.payments.flat]
+    return Outcome(outcome.winners, payments, outcome.level)
 
 
 def checked_outcome(outcome: Any, shape: tuple[int, ...]) -> Outcome:
@@ -99,6 +111,8 @@ def _is_amount(value: Any) -> bool:
     """Whether an object is a finite real number; fractions and their like always are."""
     if isinstance(value, float | np.floating):
         return math.isfinite(value)
+    if isinstance(value, Decimal):
+        return value.is_finite()
     return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
 
 

@@ -17,8 +17,10 @@ from mechanisms import (
     greedy_max_min,
     leave_one_out_level,
     max_min_fair,
+    posted_price,
     proportional_share,
     random_recruitment,
+    sampled_posted_price,
 )
 
 RULES = [budget_fair, max_min_fair, greedy_max_min, cheapest_first]
@@ -90,6 +92,65 @@ def test_bad_reserve(reserve):
     with pytest.raises(errors.InvalidInput) as caught:
         max_min_fair([[1.0, 2.0]], 1.0, reserve=reserve)
     assert caught.value.argument.startswith("reserve")
+
+
+IN_UNITS = {
+    "max-min fair": max_min_fair,
+    "leave-one-out level": leave_one_out_level,
+    "budget fair": budget_fair,
+    "proportional share": lambda bids, budget, unit: proportional_share(
+        [row[0] for row in bids], budget, unit=unit
+    ),
+    "posted price": lambda bids, budget, unit: posted_price(bids, [1.0], budget, unit=unit),
+    "sampled posted price": lambda bids, budget, unit: sampled_posted_price(
+        bids, budget, np.random.default_rng(0), unit=unit
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", IN_UNITS)
+@pytest.mark.parametrize(
+    "unit",
+    [
+        0,
+        0.0,
+        -1.0,
+        Fraction(-1, 2),
+        NAN,
+        float("inf"),
+        3.5,
+        1e-20,
+        "0.01",
+        True,
+        1j,
+        [1.0],
+        np.array(1.0),
+        Decimal("NaN"),
+        Decimal("sNaN"),
+        Decimal("Infinity"),
+        Decimal("1e-2000"),
+        10**400,
+        Decimal("0.01"),
+        Fraction(1, 3),
+    ],
+)
+def test_bad_unit(rule, unit):
+    with pytest.raises(errors.InvalidInput) as caught:
+        IN_UNITS[rule]([[1.0], [2.0]], 3.0, unit=unit)
+    assert caught.value.argument == "unit"
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rule", IN_UNITS)
+def test_a_unit_of_any_kind_of_number(rule):
+    expected = IN_UNITS[rule]([[0.25], [0.5], [1.0]], 3.0, unit=0.5)
+    for unit in (Decimal("0.5"), Fraction(1, 2), np.float64(0.5), np.float32(0.5)):
+        assert IN_UNITS[rule]([[0.25], [0.5], [1.0]], 3, unit=unit) == expected
+    exact = exactly([[0.25], [0.5], [1.0]])
+    for unit in (0.5, Decimal("0.5"), Fraction(1, 2), np.float32(0.5)):
+        assert IN_UNITS[rule](exact, Decimal(3), unit=unit) == expected
+    for unit in (1, np.int64(1), 1.0):
+        assert IN_UNITS[rule](exact, 3, unit=unit).payments.max() == 1
 
 
 def test_bad_row_and_generator():

@@ -55,6 +55,15 @@ def test_run_as_json_is_exact(bids):
     }
 
 
+def test_payments_in_units(bids):
+    options = ("--budget", "15", "--unit", "0.5", "--json")
+    record = json.loads(command("run", bids, *options).stdout)
+    assert {each["payment_exact"] for each in record["recruits"]} == {"3", "7/2"}
+    audited = command("audit", bids, *options)
+    assert audited.returncode == 0
+    assert json.loads(audited.stdout)["truthful"] is True
+
+
 def test_audit_status_tells_truthful_from_not(bids):
     truthful = command("audit", bids, "--budget", "15", "--json")
     assert truthful.returncode == 0
@@ -79,6 +88,11 @@ def test_audit_status_tells_truthful_from_not(bids):
         (["--budget", "5", "--rule", "posted-price"], "prices"),
         (["--budget", "5", "--reserve", "1,2,3"], "--reserve"),
         (["--budget", "5", "--seed", "-1"], "--seed"),
+        (["--budget", "5", "--unit", "0"], "unit"),
+        (["--budget", "5", "--unit", "6"], "unit"),
+        (["--budget", "5", "--unit", "-1"], "--unit"),
+        (["--budget", "5", "--unit", "cent"], "--unit"),
+        (["--budget", "5", "--unit", "1", "--rule", "greedy-max-min"], "unit"),
     ],
 )
 def test_bad_options_are_one_line_and_status_2(bids, arguments, words):
@@ -228,8 +242,28 @@ def test_every_named_rule_runs(name, bids):
     assert rule(named.bids, 15) == outcome
 
 
+UNITS = (
+    "max-min-fair",
+    "leave-one-out-level",
+    "budget-fair",
+    "posted-price",
+    "sampled-posted-price",
+)
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_named_rules_take_a_unit(name, bids):
+    options = RuleOptions(prices=[3.1, 3.3] if name == "posted-price" else None, unit=0.25)
+    outcome = named_rule(name, options)(read_bids(bids).bids, 15)
+    assert 0 < outcome.spend <= 15
+    assert all(amount % Fraction(1, 4) == 0 for amount in outcome.payments.flat)
+
+
 def test_rules_refuse_options_that_are_not_theirs():
     with pytest.raises(errors.InvalidInput, match="left out"):
         named_rule("greedy-max-min", RuleOptions(fee=1))
+    for name in ("greedy-max-min", "level-max-min", "participation-fee"):
+        with pytest.raises(errors.InvalidInput, match=f"unit = 1, but .* left out for {name}"):
+            named_rule(name, RuleOptions(unit=1, fee=1 if name == "participation-fee" else None))
     with pytest.raises(errors.InvalidInput, match="given"):
         named_rule("participation-fee")

@@ -45,7 +45,8 @@ def in_integers(auction: Auction) -> tuple[Auction, Fraction]:
     if factor.bit_length() > LARGEST_BITS:
         return auction, Fraction(1)
     bids, outside = (whole(table, factor) for table in (auction.bids, auction.outside))
-    return Auction(bids, auction.budget * factor, outside), Fraction(1, factor)
+    coin = None if auction.unit is None else auction.unit.scaled(factor)
+    return Auction(bids, auction.budget * factor, outside, coin), Fraction(1, factor)
 
 
 def whole(table: NDArray[Any], factor: int) -> NDArray[Any]:

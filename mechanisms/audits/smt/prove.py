@@ -77,8 +77,8 @@ def prove_truthful(
     """
     import z3
 
-    rule, reserve = known_rule(mechanism)
-    if rule not in UTILITIES or reserve is not None:
+    rule, options = known_rule(mechanism)
+    if rule not in UTILITIES or options:
         names = ", ".join(each.__name__ for each in UTILITIES)
         raise InvalidInput("mechanism", mechanism, f'one of {names} for method="smt"')
     market = new_market(int(shape[0]), int(shape[1]), joint)

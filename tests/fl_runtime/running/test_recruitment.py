@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import RecruitmentSection
 from fl_runtime.random_streams import stream
 from fl_runtime.running.recruitment import RULE_NOTES, draw_costs, recruit
@@ -37,6 +38,21 @@ def test_recruits_hold_the_task_and_are_paid_their_cost(
     assert found.cost == pytest.approx(costs[found.eligible].sum(), abs=1e-12)
     assert found.cost <= found.spend + 1e-9
     assert found.spend <= 3.0 + 1e-9
+
+
+@pytest.mark.parametrize("rule", ["max-min-fair", "budget-fair", "posted-price"])
+def test_payments_are_multiples_of_a_unit(rule: str) -> None:
+    """Both ways of saying so."""
+    holds = np.ones((20, 2), dtype=bool)
+    found = recruit(section(rule, unit=0.125), holds, 0)
+    assert 0.0 < found.spend <= 3.0
+    assert found.spend % 0.125 == 0.0
+    table = {"name": rule, "unit": 0.125, **OPTIONS.get(rule, {})}
+    assert recruit(RecruitmentSection(rule=table, budget=3.0), holds, 0).spend == found.spend
+    with pytest.raises(InvalidInput, match=r"unit = 0\.0"):
+        recruit(section(rule, unit=0.0), holds, 0)
+    with pytest.raises(InvalidInput, match=r"recruitment\.unit"):
+        recruit(section("greedy-max-min", unit=0.5), holds, 0)
 
 
 def test_costs_are_not_what_is_paid() -> None:

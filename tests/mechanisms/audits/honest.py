@@ -35,6 +35,7 @@ HONEST: dict[str, Callable[..., Any]] = {
     "lowest of others": zoo.lowest_of_others,
     "dictator": zoo.dictator,
     "bundle": zoo.bundle,
+    "max-min fair in units": functools.partial(max_min_fair, unit=2.0**-7),
     "with fee": lambda bids, budget: participation_fee(
         bids, budget, [1] * bids.shape[1], Fraction(1, 2)
     ),

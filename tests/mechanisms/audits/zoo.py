@@ -36,6 +36,9 @@ ONE = [[3.0], [5.0], [4.0], [9.0], [6.0]]
 TWO = [[3.0, 6.0], [5.0, 2.0], [4.0, 4.0], [9.0, 7.0]]
 """Two tasks: clients may move both asks together."""
 
+BETWEEN = [[3.0], [5.2], [4.0], [9.0], [5.5]]
+"""One task, with an ask between a price and the multiple of two above it, at a budget of 17."""
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -354,6 +357,21 @@ def squares(asks: list[Any], money: Any, task: int) -> dict[int, Any]:
     return {ranked[0]: pay} if asks[ranked[0]] <= pay <= money else {}
 
 
+def rounding(nearest: Callable[[Any], int]) -> Mechanism:
+    """The default rule with prices that are rounded otherwise than down, to multiples of two."""
+
+    def rule(bids: Table, budget: Any) -> Outcome:
+        found = max_min_fair(bids, budget)
+        winners, payments = nobody(bids)
+        for cell in zip(*np.nonzero(found.winners), strict=True):
+            price = 2 * nearest(found.payments[cell] / 2)
+            if bids[cell] <= price:
+                winners[cell], payments[cell] = True, price
+        return outcome(winners, payments)
+
+    return rule
+
+
 def overspends(bids: Table, budget: Any) -> Outcome:
     """A fixed price of all the money to everybody."""
     winners = np.asarray(bids <= budget, dtype=bool)
@@ -403,6 +421,8 @@ ZOO: dict[str, Kept] = {
     "leave-one-out level": Kept(leave_one_out_level, TWO, 20, True),
     "budget fair, one task": Kept(budget_fair, ONE, 20, True),
     "max-min fair with a reserve": Kept(functools.partial(max_min_fair, reserve=6), TWO, 20, True),
+    "max-min fair in twos": Kept(functools.partial(max_min_fair, unit=2), BETWEEN, 17, True),
+    "budget fair in tenths": Kept(functools.partial(budget_fair, unit=0.1), TWO, 20, True),
     "nothing": Kept(nothing, ONE, 20, True),
     "nothing, two tasks": Kept(nothing, TWO, 20, None),
     "fixed price": Kept(fixed_price, ONE, 25, True),
@@ -444,6 +464,8 @@ ZOO: dict[str, Kept] = {
     "floats pay less": Kept(floats_pay_less, ONE, 20, False, ("individually rational",)),
     "rounds asks": Kept(rounds_asks, [[3.4], [3.2], [5.0]], 20, False),
     "squares": Kept(squares, ONE, 20, False),
+    "rounds prices up": Kept(rounding(math.ceil), BETWEEN, 17, False, ("within budget",)),
+    "rounds prices": Kept(rounding(round), BETWEEN, 17, False, ("within budget",)),
     "overspends": Kept(overspends, ONE, 20, True, ("within budget",)),
     "underpays": Kept(underpays, ONE, 20, False, ("individually rational",)),
 }
