@@ -399,6 +399,9 @@ class RecruitmentSection(Section):
         reserve: Price of an outside seller, one or one per task, for rules that take it.
         prices: Posted prices, one per task, for `posted-price`.
         unit: What payments are rounded down to multiples of, for rules that take it.
+        capacity: Most tasks that a client is recruited for, for `capacity-max-min` (1 by default)
+            and `greedy-max-min`.
+        weights: Places of each task per level, for `capacity-max-min`.
         direction: Relative prices, one per task, for `participation-fee`; equal by default.
         fee: Participation fee in units of the direction.
         costs: Private cost of each client for each task: a table with `distribution` and its
@@ -412,6 +415,8 @@ class RecruitmentSection(Section):
     reserve: float | Listed[float] | None = None
     prices: Listed[float] | None = None
     unit: float | None = None
+    capacity: Count | None = None
+    weights: Listed[Count] | None = None
     direction: Listed[float] | None = None
     fee: float | None = None
     costs: Law = {}

@@ -81,7 +81,7 @@ YOUNG_OF_A_TASK = (
 YOUNG_OF_THE_SERVER = ("aggregation",)
 """The same of ``[server]``."""
 
-YOUNG_OF_RECRUITMENT = ("unit",)
+YOUNG_OF_RECRUITMENT = ("unit", "capacity", "weights")
 """The same of ``[recruitment]``."""
 
 YOUNG_SCORES = ("loss", "metrics", "range", "reference", "reference_score", "target")

@@ -27,7 +27,7 @@ from fl_runtime.random_streams import stream, stream_seed
 from fl_runtime.user_objects import said
 from fl_runtime.validation_errors import record_from_table, unknown_key
 from mechanisms import Mechanism, Outcome
-from mechanisms.auctions.registry import RULES, RuleOptions, named_rule
+from mechanisms.auctions.registry import OPTIONS, RULES, RuleOptions, named_rule
 from mechanisms.studies.cost_distributions import (
     DISTRIBUTIONS,
     Abstaining,
@@ -40,6 +40,7 @@ Costs = NDArray[np.float64]
 
 RULE_NOTES: Mapping[str, str] = {
     "max-min-fair": "truthful; evens out the number of recruits per task",
+    "capacity-max-min": "truthful for clients that do few tasks (capacity); evens out recruits",
     "leave-one-out-level": "truthful; simpler than max-min-fair, never recruits more",
     "level-max-min": "one level for all tasks; not truthful for clients with several tasks",
     "budget-fair": "truthful; the same budget for every task",
@@ -121,7 +122,7 @@ def recruit(
     if ":" in name:
         outcome = _of_own_rule(name, resolve(RULE, section.rule), costs, budget)
     else:
-        outcome = _rule(section, (name, fields), seed, number)(costs, budget)
+        outcome = _of_named_rule(_rule(section, (name, fields), seed, number), costs, budget)
     return Recruitment(
         rule=name,
         budget=budget,
@@ -156,14 +157,21 @@ def _of_own_rule(name: str, rule: Mechanism, costs: Costs, budget: Any) -> Outco
     return outcome
 
 
+def _of_named_rule(rule: Mechanism, costs: Costs, budget: Any) -> Outcome:
+    """What a rule of `mechanisms` decides; what it refuses is named as in the configuration."""
+    try:
+        return rule(costs, budget)
+    except InvalidInput as error:
+        name = f"recruitment.{error.argument}"
+        raise InvalidInput(name, error.value, error.requirement) from None
+
+
 def _rule(
     section: RecruitmentSection, entry: tuple[str, Mapping[str, Any]], seed: int, number: int
 ) -> Mechanism:
     """The configured rule with its options; random rules draw afresh every time."""
     name, fields = entry
-    beside = {
-        key: getattr(section, key) for key in ("reserve", "prices", "unit", "direction", "fee")
-    }
+    beside = {key: getattr(section, key) for key in OPTIONS}
     for key in fields:
         if key not in beside:
             raise unknown_key([RULE.key, key], fields[key], beside)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +14,7 @@ from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from mechanisms.auctions.baselines import cheapest_first, random_recruitment
 from mechanisms.auctions.budget_fair import budget_fair
+from mechanisms.auctions.capacity_max_min import capacity_max_min
 from mechanisms.auctions.greedy_max_min import greedy_max_min
 from mechanisms.auctions.leave_one_out_level import leave_one_out_level
 from mechanisms.auctions.level_max_min import level_max_min
@@ -31,6 +32,8 @@ class RuleOptions:
         reserve: Price of an outside seller, one or one per task.
         prices: Posted prices, one per task.
         unit: What payments are multiples of.
+        capacity: Most tasks of a client, or one number for each.
+        weights: Places of each task per level.
         direction: Relative prices of the participation fee; all equal by default.
         fee: Participation fee, in units of the direction.
         seed: Of the random rules, which are then the same function of the bids on every call.
@@ -39,9 +42,15 @@ class RuleOptions:
     reserve: Any = None
     prices: Any = None
     unit: Any = None
+    capacity: Any = None
+    weights: Any = None
     direction: Any = None
     fee: Any = None
     seed: int = 0
+
+
+OPTIONS = tuple(field.name for field in fields(RuleOptions) if field.name != "seed")
+"""What a rule may take or refuse; the seed is nobody's business but that of random rules."""
 
 
 def named_rule(name: str, options: RuleOptions | None = None) -> Mechanism:
@@ -60,7 +69,7 @@ def named_rule(name: str, options: RuleOptions | None = None) -> Mechanism:
     """
     build, takes, needs = choose("rule", name, RULES)
     given = options or RuleOptions()
-    for field in ("reserve", "prices", "unit", "direction", "fee"):
+    for field in OPTIONS:
         value = getattr(given, field)
         if value is not None and field not in takes:
             raise InvalidInput(field, value, f"left out for {name}")
@@ -120,9 +129,14 @@ RULES: MappingProxyType[str, Builder] = MappingProxyType(
             ("reserve", "unit"),
             (),
         ),
+        "capacity-max-min": (
+            _optional(capacity_max_min, "capacity", "weights"),
+            ("capacity", "weights"),
+            (),
+        ),
         "level-max-min": (_optional(level_max_min, "reserve"), ("reserve",), ()),
         "budget-fair": (_optional(budget_fair, "unit"), ("unit",), ()),
-        "greedy-max-min": (_plain(greedy_max_min), (), ()),
+        "greedy-max-min": (_optional(greedy_max_min, "capacity"), ("capacity",), ()),
         "cheapest-first": (_plain(cheapest_first), (), ()),
         "random-recruitment": (_seeded(random_recruitment), (), ()),
         "posted-price": (_posted, ("prices", "unit"), ("prices",)),
