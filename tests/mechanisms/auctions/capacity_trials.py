@@ -25,13 +25,11 @@ from rich.progress import track
 from mechanisms import Outcome, capacity_max_min
 from mechanisms.auctions.exact import clearing_levels
 from mechanisms.auctions.exact.assignment import perturbed_costs
-from mechanisms.auctions.exact.perturbed import Perturbed
 from mechanisms.auctions.wide.payments import outcome_of, rounded_down
 from mechanisms.bids import read_auction
+from proofs.incentives.capacities import TINY, MarketWithoutSlack, critical_budgets
 
 NO_BID = math.inf
-TINY = Fraction(1, 7)
-"""How far below a test's value a budget is put."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,8 @@ def draw_trial(rng: random.Random, *, top: int, clients: int, tasks: int = 3) ->
         weights = [1] * S if sum(capacity) >= S else weights
         capacity = [S] * N if sum(capacity) < S else capacity
     trial = Trial(bids, Fraction(rng.randint(1, max(1, top * N))), capacity, weights)
-    values = sorted({value for value in critical_budgets(trial) if value > 0})
+    found = critical_budgets(trial.bids, trial.weights, trial.capacity)
+    values = sorted({value for value in found if value > 0})
     if values and rng.random() < 0.75:
         value = rng.choice(values)
         below = value - TINY
@@ -105,42 +104,13 @@ def draw_trial(rng: random.Random, *, top: int, clients: int, tasks: int = 3) ->
     return trial
 
 
-def critical_budgets(trial: Trial) -> Iterator[Any]:
-    """Spend bounds of all levels, for everybody and without each client, with slack or not."""
-    market = clearing_levels.Market(trial.weights, trial.capacity, 0)
-    absent = [NO_BID] * len(trial.weights)
-    for left_out in (None, *range(len(trial.bids))):
-        rows = [absent if i == left_out else row for i, row in enumerate(trial.bids)]
-        before: list[Perturbed] = []
-        for level, assignment in market.levels(perturbed_costs(rows)):
-            marginals = assignment.moves().lower_marginals()
-            if level > 0:
-                prices = clearing_levels.capped(assignment.moves(), max(marginals))
-                yield market.bound(level, prices, marginals).value
-                yield slack_free(level, trial.weights, prices, marginals).value
-            if level > 1:
-                yield market.bound(level - 1, marginals, before).value
-            before = marginals
-
-
-def slack_free(level: int, weights: Any, prices: Any, marginals: Any) -> Perturbed:
-    """The spend bound without its slack: a negative control, truthful and over the budget."""
-    total = Perturbed(0)
-    for weight, price in zip(weights, prices, strict=True):
-        total = total + level * weight * price
-    return total
-
-
-def recruits_without_slack(trial: Trial) -> Outcome:
+def without_slack(trial: Trial) -> Outcome:
     """The auction whose spend bound has no slack."""
-    known = clearing_levels.spend_bound
-    clearing_levels.spend_bound = slack_free
-    try:
-        auction = read_auction(trial.table(), trial.budget)
-        prices = clearing_levels.prices_by_levels(auction, trial.weights, trial.capacity)
-    finally:
-        clearing_levels.spend_bound = known
-    return outcome_of(auction, prices)
+    auction = read_auction(trial.table(), trial.budget)
+    market = MarketWithoutSlack(trial.weights, trial.capacity, trial.budget)
+    single = max(trial.capacity) == 1
+    rule = clearing_levels.single_task_prices if single else clearing_levels.bundle_prices
+    return outcome_of(auction, rule(market, perturbed_costs(auction.bids.tolist())))
 
 
 def joint_misreports(trial: Trial, rng: random.Random, most: int) -> Iterator[tuple[int, Any, Any]]:
@@ -200,7 +170,7 @@ def run_budgets(count: int, rng: random.Random) -> Counter[str]:
         best = greedy_max_min(trial.table(), trial.budget, capacity=trial.capacity)
         seen["BELOW THE FLOOR"] += outcome.min_take_up < floor_of(trial, int(best.level.min()))
         if min(trial.capacity) < len(trial.weights):
-            seen["without slack over budget"] += recruits_without_slack(trial).spend > trial.budget
+            seen["without slack over budget"] += without_slack(trial).spend > trial.budget
     return seen
 
 

@@ -24,8 +24,8 @@ from mechanisms.auctions.wide import markets
 from mechanisms.auctions.wide.payments import outcome_of
 from mechanisms.auctions.wide.words import lowest_exponent, numbers, words, words_of_floats
 from mechanisms.bids import read_auction
+from proofs.incentives.clearing_by_definition import capacity_one_by_definition
 from tests.mechanisms.auctions import capacity_trials as trials
-from tests.mechanisms.auctions.clearing_by_definition import capacity_one_by_definition
 from tests.mechanisms.profiles import as_floats, paid, table
 
 FEW = settings(max_examples=60)
@@ -83,7 +83,7 @@ def test_worked_auction(bids, budget, recruits):
 def test_the_rule_without_slack_overspends(bids, budget, spent):
     rows = [[int(cell) for cell in row] for row in bids]
     trial = trials.Trial(rows, F(budget), [1] * len(rows), [1] * len(rows[0]))
-    assert trials.recruits_without_slack(trial).spend == spent > budget
+    assert trials.without_slack(trial).spend == spent > budget
     assert capacity_max_min(bids, budget).spend <= budget
 
 

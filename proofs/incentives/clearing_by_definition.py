@@ -1,8 +1,8 @@
 """The capacity auction word for word: every client's menu from the others' bids, by brute force.
 
-Slow and evident. Assignments are found by a table over all quotas, client by client, and the cap
-by bisection, so nothing is shared with the code under test but `spend_bound`, which has a test of
-its own. For clients that do at most one task.
+Slow and evident, for clients that do at most one task. Assignments are found by a table over all
+quotas, client by client, and the cap by bisection, so nothing is shared with the code under test
+but `spend_bound`, which has a test of its own.
 """
 
 from __future__ import annotations
