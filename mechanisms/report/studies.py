@@ -21,9 +21,9 @@ worst auction of each rule, the red line a limit."""
 
 
 def study_tables(cells: Sequence[Cell]) -> list[Table]:
-    """Recruits by law and budget, how far they are from `max_min_fair`, then everything by rule."""
+    """Recruits by law and budget, how far they are from the first rule, then everything by rule."""
     title = "minimum recruits per task / k*, mean and 95 % interval (* = not truthful)"
-    lead = "the same less that of max-min-fair on the same auctions; ! where the interval is off 0"
+    lead = f"the same less that of {cells[0].rule} on the same auctions; ! where it is off 0"
     return [_by_law(cells, "ratio", title), _by_law(cells, "lead", lead), _by_rule(cells)]
 
 

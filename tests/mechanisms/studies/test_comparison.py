@@ -8,7 +8,15 @@ import pytest
 
 from fairopt import errors
 from mechanisms.report.studies import plain, study_figure, study_tables
-from mechanisms.studies.comparison import FLOORS, RULES, compare_rules, cost_laws
+from mechanisms.studies.comparison import compare_rules, cost_laws
+from mechanisms.studies.contest import (
+    FLOORS,
+    RULES,
+    RULES_FOR_FEW_TASKS,
+    Draw,
+    first_tasks,
+    masked,
+)
 from mechanisms.studies.rounds import study_rounds
 from mechanisms.studies.statistics import measure, paired
 from tests.mechanisms.test_command_line import command
@@ -64,8 +72,36 @@ def test_auctions_too_small_for_any_recruit_show_dashes():
 
 def test_a_wrong_floor_shows(monkeypatch):
     wrong = {**FLOORS, "budget-fair": lambda best, tasks: best}
-    monkeypatch.setattr("mechanisms.studies.comparison.FLOORS", wrong)
+    monkeypatch.setattr("mechanisms.studies.contest.FLOORS", wrong)
     assert any(cell.broken for cell in compare_rules(**SMALL) if cell.rule == "budget-fair")
+
+
+@pytest.mark.parametrize("capacity", [1, 2])
+def test_rules_for_clients_that_do_few_tasks(capacity):
+    small = {**SMALL, "num_tasks": 3}
+    found = compare_rules(**small, capacity=capacity)
+    assert {cell.rule for cell in found} == set(RULES_FOR_FEW_TASKS)
+    assert not any(cell.broken for cell in found)
+    assert all(cell.ratio.mean <= 1 for cell in found)
+    best = [cell for cell in found if cell.rule == "greedy-max-min*"]
+    assert {cell.worst for cell in best if not math.isnan(cell.worst)} == {1.0}
+    with pytest.raises(errors.InvalidInput):
+        compare_rules(**small, capacity=4)
+
+
+@pytest.mark.parametrize("capacity", [1, 2])
+def test_masks_give_every_task_as_many_clients(capacity):
+    draw = Draw(np.zeros((12, 3)), np.zeros((12, 3)), 1e9, seed=5)
+    outcome = masked(draw, capacity)
+    assert (outcome.winners.sum(axis=1) <= capacity).all()
+    kept = first_tasks(draw, capacity)
+    assert (kept.winners.sum(axis=1) <= capacity).all()
+    assert len(set(outcome.take_up)) == 1
+    assert not np.array_equal(masked(Draw(*_tables(), 1e9, 6), 1).winners, masked(draw, 1).winners)
+
+
+def _tables():
+    return np.zeros((12, 3)), np.zeros((12, 3))
 
 
 def test_a_study_repeats_and_can_be_shared(cells):
