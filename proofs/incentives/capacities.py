@@ -21,7 +21,7 @@ from mechanisms.auctions.exact.perturbed import Perturbed
 from mechanisms.auctions.wide.payments import outcome_of
 from mechanisms.audits.capacity import beyond
 from mechanisms.audits.properties import find_irrational_payment, find_overspend
-from mechanisms.bids import read_auction
+from mechanisms.bids import in_fractions, read_auction
 from mechanisms.outcome import counting_recruits
 from proofs.claim import BOUND, IDENTITY, OWN, Claim
 from proofs.incentives import laws
@@ -137,6 +137,34 @@ def by_definition(mechanism: Mechanism, deep: bool) -> str | None:
     return None
 
 
+def in_wide_integers(mechanism: Any, deep: bool) -> str | None:
+    """The same auction in Python's numbers and in floats: unlike capacities, weights, cents."""
+    rng = random.Random(SEED)
+    for bids, budget in auctions(MANY if deep else FEW, clients=8):
+        shape = bids.shape
+        capacity = [rng.randint(1, shape[1]) for _ in range(shape[0])]
+        capacity = [rng.randint(1, shape[1])] * shape[0] if rng.random() < 0.7 else capacity
+        weights = None if rng.random() < 0.7 else [rng.randint(1, 2) for _ in range(shape[1])]
+        enough = weights is None or (sum(weights) <= sum(capacity) and max(weights) <= shape[0])
+        options = {"capacity": capacity, "weights": weights if enough else None}
+        if min(capacity) == shape[1]:
+            continue
+        cents = bids.astype(np.float64) * rng.choice([1.0, 0.01, 1e-9, 1 / 3])
+        for table, money in ((bids, budget), (cents, float(budget) * 0.1)):
+            found = mechanism(table, money, **options)
+            auction = in_fractions(read_auction(table, money))
+            places = options["weights"] or [1] * shape[1]
+            prices = clearing_levels.prices_by_levels(auction, places, capacity)
+            if found != outcome_of(read_auction(table, money), prices):
+                return f"bids {table.tolist()}, budget {money}, {options}: {prices} expected"
+    return None
+
+
+def of_one_task(bids: Bids, budget: Any, *, capacity: Any, weights: Any) -> Outcome:
+    """The auction that forgets the capacities."""
+    return capacity_max_min(bids, budget, weights=weights)
+
+
 def above_floor(mechanism: Mechanism, deep: bool) -> str | None:
     """At least floor((k* - 3S + 1) / 2) recruits per task, at most one task per client.
 
@@ -210,6 +238,18 @@ CLAIMS = (
         (WORDED[0], WORDED[1]),
         by_definition,
         first_task,
+        IDENTITY,
+    ),
+    claim(
+        "in-wide-integers",
+        "floats, fractions and integers of any size decide alike, ties included, with capacities "
+        "that differ between clients and with weights; float payments are the exact ones, rounded "
+        "down",
+        r"p = \lfloor p_{\text{exact}} \rfloor_{\text{float}}",
+        "random auctions in fractions and in floats, against the exact form",
+        (CRITICAL[0], CRITICAL[1]),
+        in_wide_integers,
+        of_one_task,
         IDENTITY,
     ),
     claim(
