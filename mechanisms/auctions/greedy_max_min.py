@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from mechanisms.auctions.exact.ranking import exact_outcome, kth, ranked
-from mechanisms.auctions.floats.order_statistics import everything
-from mechanisms.auctions.floats.recruitment import pay_bids
+from mechanisms.auctions.floats.recruitment import buy_cheapest
 from mechanisms.bids import Auction, read_auction
 from mechanisms.outcome import Outcome
 
@@ -45,7 +43,9 @@ def greedy_max_min(bids: ArrayLike, budget: Any) -> Outcome:
         array([5., 6., 7., 0.])
     """
     auction = read_auction(bids, budget)
-    return _exact(auction) if auction.exact else _fast(auction)
+    if auction.exact:
+        return _exact(auction)
+    return buy_cheapest(auction.bids, auction.budget, together=False)
 
 
 def _exact(auction: Auction) -> Outcome:
@@ -59,12 +59,3 @@ def _exact(auction: Auction) -> Outcome:
         left, level = left - round_cost, level + 1
     prices = {(i, s): bid for s, ranking in enumerate(rankings) for bid, i in ranking[:level]}
     return exact_outcome(prices, auction.bids.shape, [level] * len(rankings))
-
-
-def _fast(auction: Auction) -> Outcome:
-    """The same decisions on float64 bids."""
-    from mechanisms.auctions.kernels.spending import affordable_rounds
-
-    stats = everything(auction.bids)
-    level = affordable_rounds(stats.rows, auction.budget)
-    return pay_bids(auction, stats, np.full(auction.num_tasks, level))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mechanisms.auctions.exact.ranking import exact_outcome, kth, largest, ranked
+from mechanisms.auctions.floats.recruitment import empty_tables
 from mechanisms.bids import (
     Auction,
     checked_generator,
@@ -48,11 +49,14 @@ def posted_price(bids: ArrayLike, prices: ArrayLike, budget: Any) -> Outcome:
     """
     auction = read_auction(bids, budget)
     table = checked_prices(prices, auction)
-    accepted = np.asarray(auction.bids <= table, dtype=bool)
-    offered = (_offered_exactly if auction.exact else _offered_fast)(auction, table, accepted)
-    winners = accepted & offered[:, np.newaxis]
-    payments = np.where(winners, table, auction.budget * 0)  # 0 in the auction's number type
-    return counting_recruits(winners, payments)
+    return (_posted_exactly if auction.exact else _posted_fast)(auction, table)
+
+
+def _posted_exactly(auction: Auction, prices: NDArray[Any]) -> Outcome:
+    """The definition."""
+    accepted = np.asarray(auction.bids <= prices, dtype=bool)
+    winners = accepted & _offered_exactly(auction, prices, accepted)[:, np.newaxis]
+    return counting_recruits(winners, np.where(winners, prices, auction.budget * 0))
 
 
 def _offered_exactly(
@@ -68,15 +72,15 @@ def _offered_exactly(
     return offered
 
 
-def _offered_fast(
-    auction: Auction, prices: NDArray[Any], accepted: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """The same, with the money left kept without rounding."""
+def _posted_fast(auction: Auction, prices: NDArray[np.float64]) -> Outcome:
+    """The same in one pass, with the money left kept without rounding."""
     from mechanisms.auctions.kernels.spending import offer_in_order
 
-    offered = np.zeros(auction.num_clients, dtype=np.bool_)
-    offer_in_order(np.ascontiguousarray(prices), accepted, auction.budget, offered)
-    return offered
+    one_list = prices.strides[0] == 0
+    rows = np.require(prices[:1] if one_list else prices, np.float64, ["C", "A", "W"])
+    outcome = (*empty_tables(auction.bids.shape), np.zeros(auction.num_tasks, dtype=np.int64))
+    offer_in_order(auction.bids, rows, auction.budget, *outcome)
+    return Outcome(*outcome)
 
 
 def sampled_posted_price(bids: ArrayLike, budget: Any, rng: np.random.Generator) -> Outcome:
