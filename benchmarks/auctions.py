@@ -8,7 +8,16 @@ import tracemalloc
 
 import numpy as np
 
-from mechanisms import budget_fair, leave_one_out_level, level_max_min, max_min_fair
+from mechanisms import (
+    budget_fair,
+    cheapest_first,
+    greedy_max_min,
+    leave_one_out_level,
+    level_max_min,
+    max_min_fair,
+    participation_fee,
+    posted_price,
+)
 
 TASKS = 10
 SIZES = {100: 200, 1_000: 100, 10_000: 30, 100_000: 9, 1_000_000: 5}
@@ -25,6 +34,16 @@ def selection(bids, budget):
     return np.partition(np.ascontiguousarray(bids.T), len(bids) // 2, axis=1)
 
 
+def posted(bids, budget):
+    """Prices that about half of the clients accept, until the money is spent."""
+    return posted_price(bids, np.ones(bids.shape[1]), budget)
+
+
+def fee(bids, budget):
+    """Equal prices and a fee of a quarter of their sum."""
+    return participation_fee(bids, budget, np.ones(bids.shape[1]), bids.shape[1] / 4)
+
+
 RULES = {
     "sort": lambda bids, budget: np.sort(bids, axis=0),
     "contiguous sort": contiguous,
@@ -33,6 +52,10 @@ RULES = {
     "level_max_min": level_max_min,
     "leave_one_out_level": leave_one_out_level,
     "max_min_fair": max_min_fair,
+    "cheapest_first": cheapest_first,
+    "greedy_max_min": greedy_max_min,
+    "posted_price": posted,
+    "participation_fee": fee,
 }
 
 

@@ -173,7 +173,7 @@ def checked_generator(rng: Any) -> np.random.Generator:
 
 
 def checked_prices(prices: ArrayLike, auction: Auction) -> NDArray[Any]:
-    """(N, S) posted prices in the number type of an auction, from (S,) or (N, S)."""
+    """(N, S) posted prices in the number type of an auction, from (S,), then one row in memory."""
     array = _as_array("prices", prices)
     shape = auction.bids.shape
     if array.shape not in (shape, shape[1:]):
@@ -181,7 +181,7 @@ def checked_prices(prices: ArrayLike, auction: Auction) -> NDArray[Any]:
     table = _in_numbers_of("prices", array, auction.exact, "finite and at least 0")
     for flat in np.flatnonzero(table == math.inf):
         raise InvalidInput(_cell("prices", int(flat), array), math.inf, "finite and at least 0")
-    return np.array(np.broadcast_to(table, shape))
+    return table if table.shape == shape else np.broadcast_to(table, shape)
 
 
 def checked_direction(

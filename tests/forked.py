@@ -25,6 +25,7 @@ PRELOADED = (
     "matplotlib.pyplot",
     "sklearn.datasets",
     "mechanisms.auctions.kernels.exact_comparison",
+    "mechanisms.auctions.kernels.menus",
     "mechanisms.auctions.kernels.shares",
     "mechanisms.auctions.kernels.spending",
     "mechanisms.auctions.kernels.water_filling",

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mechanisms.auctions.exact.ranking import exact_outcome
+from mechanisms.auctions.floats.recruitment import buy_cheapest
 from mechanisms.bids import Auction, checked_generator, read_auction
 from mechanisms.outcome import Outcome, counting_recruits
 
@@ -35,8 +36,10 @@ def cheapest_first(bids: ArrayLike, budget: Any) -> Outcome:
         array([2, 1])
     """
     auction = read_auction(bids, budget)
+    if not auction.exact:
+        return buy_cheapest(auction.bids, auction.budget, together=True)
     order = np.argsort(auction.bids, axis=None, kind="stable")
-    return _buy(auction, order, skip=False)
+    return _buy_exactly(auction, order, skip=False)
 
 
 def random_recruitment(bids: ArrayLike, budget: Any, rng: np.random.Generator) -> Outcome:
@@ -65,16 +68,12 @@ def random_recruitment(bids: ArrayLike, budget: Any, rng: np.random.Generator) -
     """
     checked_generator(rng)
     auction = read_auction(bids, budget)
-    return _buy(auction, rng.permutation(auction.bids.size), skip=True)
+    order = rng.permutation(auction.bids.size)
+    return _buy_exactly(auction, order, skip=True) if auction.exact else _buy_fast(auction, order)
 
 
-def _buy(auction: Auction, order: NDArray[np.intp], *, skip: bool) -> Outcome:
+def _buy_exactly(auction: Auction, order: NDArray[np.intp], *, skip: bool) -> Outcome:
     """Buy bids in an order while they fit; the first that does not ends it, or is passed over."""
-    return (_buy_exactly if auction.exact else _buy_fast)(auction, order, skip)
-
-
-def _buy_exactly(auction: Auction, order: NDArray[np.intp], skip: bool) -> Outcome:
-    """The scan in exact numbers."""
     prices: dict[tuple[int, int], Any] = {}
     left = auction.budget
     for cell in order:
@@ -88,11 +87,11 @@ def _buy_exactly(auction: Auction, order: NDArray[np.intp], skip: bool) -> Outco
     return exact_outcome(prices, auction.bids.shape)
 
 
-def _buy_fast(auction: Auction, order: NDArray[np.intp], skip: bool) -> Outcome:
-    """The same scan on float64 bids, with the money left kept without rounding."""
+def _buy_fast(auction: Auction, order: NDArray[np.intp]) -> Outcome:
+    """Pass over what does not fit, on float64 bids, with the money left kept without rounding."""
     from mechanisms.auctions.kernels.spending import spend_in_order
 
     chosen = np.zeros(auction.bids.size, dtype=np.bool_)
-    spend_in_order(auction.bids.ravel(), order.astype(np.int64), auction.budget, skip, chosen)
+    spend_in_order(auction.bids.ravel(), order.astype(np.int64), auction.budget, chosen)
     winners = chosen.reshape(auction.bids.shape)
     return counting_recruits(winners, np.where(winners, auction.bids, 0.0))

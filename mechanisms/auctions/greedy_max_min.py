@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from mechanisms.auctions.exact.clearing_levels import cheapest_affordable
 from mechanisms.auctions.exact.ranking import exact_outcome, kth, ranked
-from mechanisms.auctions.floats.order_statistics import everything
-from mechanisms.auctions.floats.recruitment import pay_bids
+from mechanisms.auctions.floats.recruitment import buy_cheapest
 from mechanisms.auctions.wide.markets import in_words
 from mechanisms.auctions.wide.payments import outcome_of
 from mechanisms.bids import Auction, in_fractions, read_auction
@@ -61,7 +59,9 @@ def greedy_max_min(
         limits = checked_capacity(capacity, auction.bids.shape)
         if min(limits) < auction.num_tasks:
             return _assigned(auction, limits)
-    return _exact(auction) if auction.exact else _fast(auction)
+    if auction.exact:
+        return _exact(auction)
+    return buy_cheapest(auction.bids, auction.budget, together=False)
 
 
 def _assigned(auction: Auction, limits: list[int]) -> Outcome:
@@ -83,12 +83,3 @@ def _exact(auction: Auction) -> Outcome:
         left, level = left - round_cost, level + 1
     prices = {(i, s): bid for s, ranking in enumerate(rankings) for bid, i in ranking[:level]}
     return exact_outcome(prices, auction.bids.shape, [level] * len(rankings))
-
-
-def _fast(auction: Auction) -> Outcome:
-    """The same decisions on float64 bids."""
-    from mechanisms.auctions.kernels.spending import affordable_rounds
-
-    stats = everything(auction.bids)
-    level = affordable_rounds(stats.rows, auction.budget)
-    return pay_bids(auction, stats, np.full(auction.num_tasks, level))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -13,12 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from fairopt.errors import InvalidInput
 from mechanisms.auctions.exact.ranking import exact_outcome
+from mechanisms.auctions.floats.menus import count_takers, menu_in_floats, with_need
+from mechanisms.auctions.floats.recruitment import empty_tables
 from mechanisms.bids import Auction, checked_direction, exact_number, read_auction
 from mechanisms.outcome import Outcome, counting_recruits
 
 SCALE_BITS = 20
 """Significant bits of a scale: a relative step of 1e-6, far below one recruit."""
-EPS = 2.0**-52
 LARGEST_PRICE = 2**1000
 """Prices above it come near the end of the float64 range and are refused."""
 
@@ -81,13 +81,10 @@ def participation_fee(bids: ArrayLike, budget: Any, direction: ArrayLike, fee: A
     """
     auction = read_auction(bids, budget)
     ratio = checked_direction(direction, fee, auction.num_tasks)
-    takes = _takes_exactly if auction.exact else _takes_fast
     menus = _menus_at(auction, ratio)
-    first = _first_level(auction, menus, takes)
-    return _outcome(auction, menus, first, takes)
+    return (_exact if auction.exact else _fast)(auction, menus)
 
 
-Takes = Callable[[Auction, Menu], NDArray[np.bool_]]
 Menus = Callable[[int], Menu]
 
 
@@ -113,13 +110,12 @@ def _truncated(value: Fraction) -> Fraction:
     return step * (value // step)
 
 
-def _first_level(auction: Auction, menus: Menus, takes: Takes) -> int:
+def _first_level(auction: Auction, spend: Callable[[int], Fraction]) -> int:
     """Smallest k, that is the largest scale, at which all clients together can be paid."""
     low, high = 1, auction.num_clients
     while low < high:
         middle = (low + high) // 2
-        menu = menus(middle)
-        if _spend(menu, takes(auction, menu)) <= auction.budget:
+        if spend(middle) <= auction.budget:
             high = middle
         else:
             low = middle + 1
@@ -133,14 +129,15 @@ def _spend(menu: Menu, taken: NDArray[np.bool_]) -> Fraction:
     return gross - menu.fee * int(taken.any(axis=1).sum())
 
 
-def _outcome(auction: Auction, menus: Menus, first: int, takes: Takes) -> Outcome:
+def _exact(auction: Auction, menus: Menus) -> Outcome:
     """Serve every client at the largest scale at which the others leave room for its whole menu."""
     shape = auction.bids.shape
-    winners, payments = np.zeros(shape, dtype=bool), _nothing(auction)
+    winners, payments = np.zeros(shape, dtype=bool), exact_outcome({}, shape).payments
     waiting = np.ones(auction.num_clients, dtype=bool)
+    first = _first_level(auction, lambda k: _spend(menus(k), _takes(auction, menus(k))))
     for k in range(first, auction.num_clients + 1):
         menu = menus(k)
-        taken = takes(auction, menu)
+        taken = _takes(auction, menu)
         room = exact_number(auction.budget) - _spend(menu, taken) - menu.most
         served = waiting & _own_spend_covers(menu, taken, -room)
         winners[served] = taken[served]
@@ -160,12 +157,12 @@ def _own_spend_covers(menu: Menu, taken: NDArray[np.bool_], need: Fraction) -> N
     return np.asarray(covers, dtype=bool)[which.ravel()]
 
 
-def _bundle(menu: Menu, row: NDArray[np.bool_]) -> Fraction:
+def _bundle(menu: Menu, row: Sequence[bool] | NDArray[np.bool_]) -> Fraction:
     """Pay for a set of tasks."""
     return sum((p for p, in_it in zip(menu.prices, row, strict=True) if in_it), -menu.fee)
 
 
-def _takes_exactly(auction: Auction, menu: Menu) -> NDArray[np.bool_]:
+def _takes(auction: Auction, menu: Menu) -> NDArray[np.bool_]:
     """(N, S) what each client takes from a menu."""
     return np.array([_favourite(bids, menu) for bids in auction.bids], dtype=bool)
 
@@ -178,33 +175,8 @@ def _favourite(bids: NDArray[Any], menu: Menu) -> list[bool]:
     return wanted if surplus >= menu.fee else [False] * len(wanted)
 
 
-def _takes_fast(auction: Auction, menu: Menu) -> NDArray[np.bool_]:
-    """The same on floats: clients near a tie are decided in fractions."""
-    prices = np.array([float(price) for price in menu.prices])
-    bids = auction.bids
-    gaps = np.where(np.isfinite(bids), prices - bids, -prices - 1.0)
-    wanted = gaps >= 0
-    surplus = np.where(wanted, gaps, 0.0).sum(axis=1) - float(menu.fee)
-    slack = 4 * (len(prices) + 2) * EPS * (prices.sum() + float(menu.fee))
-    close = (abs(gaps) <= 4 * EPS * prices).any(axis=1) | (abs(surplus) <= slack)
-    taken = wanted & (surplus >= 0)[:, np.newaxis]
-    for client in np.flatnonzero(close):
-        taken[client] = _favourite(bids[client], menu)
-    return np.asarray(taken)
-
-
-def _nothing(auction: Auction) -> NDArray[Any]:
-    """A table of payments with nothing in it."""
-    if auction.exact:
-        return exact_outcome({}, auction.bids.shape).payments
-    return np.zeros(auction.bids.shape)
-
-
 def _pay(auction: Auction, menu: Menu, taken: NDArray[np.bool_], payments: NDArray[Any]) -> None:
     """Pay those who take something, the fee being taken from their gains in task order."""
-    if not auction.exact:
-        _pay_floats(auction, menu, taken, payments)
-        return
     for client in np.flatnonzero(taken.any(axis=1)):
         due = menu.fee
         for task in np.flatnonzero(taken[client]):
@@ -213,26 +185,51 @@ def _pay(auction: Auction, menu: Menu, taken: NDArray[np.bool_], payments: NDArr
             due = due - part
 
 
-def _pay_floats(
-    auction: Auction, menu: Menu, taken: NDArray[np.bool_], payments: NDArray[Any]
+def _fast(auction: Auction, menus: Menus) -> Outcome:
+    """The same decisions on floats, in one pass per scale; payments are rounded down."""
+    outcome = (*empty_tables(auction.bids.shape), np.zeros(auction.num_tasks, dtype=np.int64))
+    waiting = np.ones(auction.num_clients, dtype=np.bool_)
+    first = _first_level(auction, lambda k: _spend_fast(auction, menus(k)))
+    for k in range(first, auction.num_clients + 1):
+        menu = menus(k)
+        need = _spend_fast(auction, menu) + menu.most - exact_number(auction.budget)
+        _serve_fast(auction, menu, need, waiting, outcome)
+        if not waiting.any():
+            break
+    return Outcome(*outcome)
+
+
+def _spend_fast(auction: Auction, menu: Menu) -> Fraction:
+    """Exact total pay, where floats decide all clear cases and fractions the rest."""
+    takers, close = count_takers(auction.bids, menu_in_floats(menu.prices, menu.fee))
+    for client in close:
+        row = _favourite(auction.bids[client], menu)
+        takers += np.array([*row, any(row)], dtype=np.int64)
+    pairs = zip((*menu.prices, -menu.fee), takers, strict=True)
+    return sum((amount * int(count) for amount, count in pairs), Fraction(0))
+
+
+def _serve_fast(
+    auction: Auction,
+    menu: Menu,
+    need: Fraction,
+    waiting: NDArray[np.bool_],
+    outcome: tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.int64]],
 ) -> None:
-    """The same for all clients at once, never above the exact pay and never below the bid.
+    """Serve those whose own pay is at least `need`: all of the waiting where that is at most 0."""
+    from mechanisms.auctions.kernels.menus import pay, serve
 
-    The slack bounds the rounding of every step, so a payment is too small by at most that much.
-    """
-    rows = taken.any(axis=1)
-    due = np.where(rows, float(menu.fee), 0.0)
-    slack = 4 * (auction.num_tasks + 2) * EPS * (float(menu.most) + 2 * float(menu.fee))
-    for task, exact_price in enumerate(menu.prices):
-        price, bid = _rounded_down(exact_price), auction.bids[:, task]
-        gain = np.where(taken[:, task], price - bid, 0.0)
-        part = np.minimum(due, np.maximum(gain, 0.0))
-        pay = np.maximum(bid, price - part - (slack if menu.fee else 0.0))
-        payments[taken[:, task], task] = pay[taken[:, task]]
-        due = due - part
-
-
-def _rounded_down(price: Fraction) -> float:
-    """Largest float at or below a price."""
-    nearest = float(price)
-    return nearest if Fraction(nearest) <= price else math.nextafter(nearest, 0.0)
+    floats, room = menu_in_floats(menu.prices, menu.fee), need <= 0
+    terms = with_need(floats.terms, max(need, Fraction(0)))
+    close, slack = np.empty(auction.num_clients, dtype=np.int64), floats.slack
+    tables = (auction.bids, floats.price, terms, room, slack, floats.pay_slack, waiting, *outcome)
+    undecided = serve(*tables, close)
+    for client in close[:undecided]:
+        bids = auction.bids[client]
+        row = _favourite(bids, menu)
+        if room or (any(row) and _bundle(menu, row) >= need):
+            waiting[client] = False
+        if any(row) and not waiting[client]:
+            winners, payments, recruits = outcome
+            of = (winners[client], payments[client], recruits)
+            pay(bids, floats.price, float(menu.fee), floats.pay_slack, *of)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mechanisms.auctions.exact.ranking import exact_outcome, kth, largest, ranked
+from mechanisms.auctions.floats.recruitment import empty_tables
 from mechanisms.auctions.rounded_prices import as_paid, rounded
 from mechanisms.bids import (
     Auction,
@@ -50,11 +51,16 @@ def posted_price(bids: ArrayLike, prices: ArrayLike, budget: Any, *, unit: Any =
     """
     auction = read_auction(bids, budget, unit=unit)
     table = rounded(checked_prices(prices, auction), auction)
-    accepted = np.asarray(auction.bids <= table, dtype=bool)
-    offered = (_offered_exactly if auction.exact else _offered_fast)(auction, table, accepted)
-    winners = accepted & offered[:, np.newaxis]
-    payments = np.where(winners, table, auction.budget * 0)  # 0 in the auction's number type
-    return as_paid(counting_recruits(winners, payments), auction.unit)
+    return as_paid(
+        (_posted_exactly if auction.exact else _posted_fast)(auction, table), auction.unit
+    )
+
+
+def _posted_exactly(auction: Auction, prices: NDArray[Any]) -> Outcome:
+    """The definition."""
+    accepted = np.asarray(auction.bids <= prices, dtype=bool)
+    winners = accepted & _offered_exactly(auction, prices, accepted)[:, np.newaxis]
+    return counting_recruits(winners, np.where(winners, prices, auction.budget * 0))
 
 
 def _offered_exactly(
@@ -70,15 +76,15 @@ def _offered_exactly(
     return offered
 
 
-def _offered_fast(
-    auction: Auction, prices: NDArray[Any], accepted: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """The same, with the money left kept without rounding."""
+def _posted_fast(auction: Auction, prices: NDArray[np.float64]) -> Outcome:
+    """The same in one pass, with the money left kept without rounding."""
     from mechanisms.auctions.kernels.spending import offer_in_order
 
-    offered = np.zeros(auction.num_clients, dtype=np.bool_)
-    offer_in_order(np.ascontiguousarray(prices), accepted, auction.budget, offered)
-    return offered
+    one_list = prices.strides[0] == 0
+    rows = np.require(prices[:1] if one_list else prices, np.float64, ["C", "A", "W"])
+    outcome = (*empty_tables(auction.bids.shape), np.zeros(auction.num_tasks, dtype=np.int64))
+    offer_in_order(auction.bids, rows, auction.budget, *outcome)
+    return Outcome(*outcome)
 
 
 def sampled_posted_price(

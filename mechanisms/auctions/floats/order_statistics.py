@@ -8,6 +8,7 @@ enough is seen afterwards; if not, everything is sorted, so the answer never han
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -83,17 +84,43 @@ def stretch(bids: Floats, guess: Callable[[Floats, float], Integers]) -> OrderSt
         guess: `guess(sample, ratio)`: from the sorted sample (S, m), each bid of which stands for
             `ratio` bids, the (S,) sample ranks around which to look.
     """
-    from mechanisms.auctions.kernels.selection import gather
-
-    clients, tasks = bids.shape
+    clients = len(bids)
     if clients <= SMALL:
         return None
-    step = max(1, round(clients ** (1 / 3) / 1.6))
-    sample = np.sort(np.ascontiguousarray(bids[::step].T), axis=1)
-    middle = guess(sample, clients / sample.shape[1])
+    sample = np.ascontiguousarray(bids[:: _step(clients)].T)
+    return _gathered(bids, np.sort(sample, axis=1), guess)
+
+
+def stretch_of_all(
+    bids: Floats, guess: Callable[[Floats, float], Integers]
+) -> OrderStatistics | None:
+    """The same for the bids of all tasks together, as if there were one task of N * S clients."""
+    cells = bids.reshape(-1, 1)
+    if len(cells) <= SMALL:
+        return None
+    step = _step(len(cells))
+    while math.gcd(step, bids.shape[1]) > 1:  # or the sample would know some tasks only
+        step += 1
+    return _gathered(cells, np.sort(cells[::step].T, axis=1), guess)
+
+
+def _step(count: int) -> int:
+    """Every how manieth of so many bids is in the sample."""
+    root: float = count ** (1 / 3)
+    return max(1, round(root / 1.6))
+
+
+def _gathered(
+    bids: Floats, sample: Floats, guess: Callable[[Floats, float], Integers]
+) -> OrderStatistics | None:
+    """The bids around a guessed rank of a sorted sample; None where they need too much room."""
+    from mechanisms.auctions.kernels.selection import gather
+
+    tasks, ratio = bids.shape[1], len(bids) / sample.shape[1]
+    middle = guess(sample, ratio)
     reach = int(SPREAD * sample.shape[1] ** 0.5)
     low, high = _bounds(sample, middle - reach, middle + reach)
-    kept = np.empty((tasks, int(SPACE * 2 * reach * step)))
+    kept = np.empty((tasks, int(SPACE * 2 * reach * ratio)))
     below, size = np.zeros(tasks, dtype=np.int64), np.zeros(tasks, dtype=np.int64)
     if not gather(bids, low, high, below, size, kept):
         return None

@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mechanisms.auctions.floats.order_statistics import OrderStatistics, everything, stretch
+from mechanisms.auctions.floats.order_statistics import (
+    OrderStatistics,
+    everything,
+    stretch,
+    stretch_of_all,
+)
 from mechanisms.bids import Auction
-from mechanisms.outcome import Outcome
+from mechanisms.outcome import Outcome, counting_recruits
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -54,21 +59,68 @@ def recruit_cheapest(
     from mechanisms.auctions.kernels.shares import recruit
 
     winners, payments = empty_tables(auction.bids.shape)
+    recruit(auction.bids, *_cutoffs(stats, level), price, winners, payments)
+    return Outcome(winners, payments, level)
+
+
+def _cutoffs(stats: OrderStatistics, level: Integers) -> tuple[Floats, Integers]:
+    """(S,) the bid of rank `level[s]`, and how many of the bids that equal it are recruited."""
     index = np.clip(level - stats.below - 1, 0, stats.rows.shape[1] - 1)
     cutoff = np.take_along_axis(stats.rows, index[:, np.newaxis], axis=1)
     cutoff = np.where((level > 0)[:, np.newaxis], cutoff, -1.0)
     quota = level - stats.count_below(cutoff)[:, 0]
     everybody = level > stats.below + stats.size
     cutoff[everybody], quota[everybody] = np.inf, 0
-    recruit(auction.bids, cutoff[:, 0].copy(), quota, price, winners, payments)
-    return Outcome(winners, payments, level)
+    return cutoff[:, 0].copy(), quota
 
 
-def pay_bids(auction: Auction, stats: OrderStatistics, level: Integers) -> Outcome:
-    """Recruit the `level[s]` cheapest clients of every task, each paid its bid."""
-    chosen = recruit_cheapest(auction, stats, level, np.zeros(level.size))
-    payments = np.where(chosen.winners, auction.bids, 0.0)
-    return Outcome(chosen.winners, payments, level)
+def buy_cheapest(bids: Floats, budget: float, *, together: bool) -> Outcome:
+    """Buy the k cheapest bids at what they ask, for the largest k that the budget pays.
+
+    Args:
+        bids: (N, S) bids.
+        budget: Money available.
+        together: k bids of all tasks together, ties to the lower client, then to the lower task;
+            else k of every task.
+
+    Returns:
+        `Outcome` whose level is k for every task, or the recruits of each where bought together.
+    """
+    from mechanisms.auctions.kernels.shares import recruit_at_bids
+
+    table = bids.reshape(-1, 1) if together else bids
+    level, stats = _affordable(bids, budget, together=together)
+    levels = np.full(table.shape[1], level)
+    winners, payments = empty_tables(table.shape)
+    recruit_at_bids(table, *_cutoffs(stats, levels), winners, payments)
+    if together:
+        return counting_recruits(winners.reshape(bids.shape), payments.reshape(bids.shape))
+    return Outcome(winners, payments, levels)
+
+
+def _affordable(bids: Floats, budget: float, *, together: bool) -> tuple[int, OrderStatistics]:
+    """Largest k at which the k cheapest bids cost at most the budget, and what it was found on."""
+
+    def guess(sample: Floats, ratio: float) -> Integers:
+        with np.errstate(over="ignore"):
+            costs = np.cumsum(sample.sum(axis=0)) * ratio
+        return np.full(len(sample), np.count_nonzero(costs <= budget))
+
+    table = bids.reshape(-1, 1) if together else bids
+    part = stretch_of_all(bids, guess) if together else stretch(bids, guess)
+    level = -1 if part is None else _rounds(table, part, budget)
+    if part is not None and level >= 0:
+        return level, part
+    whole = everything(table)
+    return _rounds(table, whole, budget), whole
+
+
+def _rounds(bids: Floats, stats: OrderStatistics, budget: float) -> int:
+    """Rounds that the budget pays, -1 where they end outside the order statistics."""
+    from mechanisms.auctions.kernels.spending import affordable_rounds
+
+    of = (stats.rows, stats.below, stats.size, stats.complete)
+    return int(affordable_rounds(bids, *of, budget))
 
 
 def leave_one_out(auction: Auction, *, caps: bool) -> Outcome:

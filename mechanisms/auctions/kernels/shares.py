@@ -97,3 +97,25 @@ def recruit(
                 left[s] -= 1
             winners[i, s] = True
             payments[i, s] = price[s]
+
+
+@compiled("void(float64[:, ::1], float64[::1], int64[::1], boolean[:, ::1], float64[:, ::1])")
+def recruit_at_bids(
+    bids: Floats,
+    cutoff: Floats,
+    quota: Integers,
+    winners: NDArray[np.bool_],
+    payments: Floats,
+) -> None:
+    """The same recruits as `recruit`, each paid its bid."""
+    clients, tasks = bids.shape
+    left = quota.copy()
+    for i in range(clients):
+        for s in range(tasks):
+            bid = bids[i, s]
+            if bid > cutoff[s] or (bid == cutoff[s] and left[s] == 0):
+                continue
+            if bid == cutoff[s]:
+                left[s] -= 1
+            winners[i, s] = True
+            payments[i, s] = bid
