@@ -99,6 +99,7 @@ CLAIMS_OF: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         ),
         "mechanisms/auctions/greedy_max_min.py": ("greedy-*", "c1-*", "float-rules-*"),
         "mechanisms/auctions/participation_fee.py": ("participation-fee-*", "float-rules-*"),
+        "mechanisms/auctions/floats/rounding.py": CAPACITIES,
         "mechanisms/auctions/exact/assignment.py": CAPACITIES,
         "mechanisms/auctions/exact/spend_bound.py": CAPACITIES,
         "mechanisms/auctions/exact/clearing_levels.py": CAPACITIES,
@@ -330,7 +331,7 @@ MUTATIONS = (
     Mutation("mechanisms/auctions/kernels/clearing_levels.py", "who turns the cap down is paid", "if order(needed[0], needed[1], limit[0], limit[1]) > 0:", "if False:"),
     Mutation("mechanisms/auctions/kernels/clearing_levels.py", "one level too many that can be paid", "        if order(high, low, budget[0], budget[1]) > 0:\n            return level - 1\n    return top", "        if order(high, low, budget[0], budget[1]) > 0:\n            return level\n    return top"),
     Mutation("mechanisms/auctions/wide/words.py", "high words without their shift", "whole << np.clip(up - LOW_BITS, 0, 62)", "whole"),
-    Mutation("mechanisms/auctions/wide/payments.py", "payments to the nearest", "return nearest if Fraction(nearest) <= price else", "return nearest if True else"),
+    Mutation("mechanisms/auctions/floats/rounding.py", "payments to the nearest", "return nearest if Fraction(nearest) <= value else", "return nearest if True else"),
     Mutation("mechanisms/auctions/wide/markets.py", "bids and their unit do not match", "unit = Fraction(2) ** exponent\n", "unit = Fraction(2) ** (exponent + 1)\n"),
 )  # fmt: skip
 """Signs, exponents, ranks, strict for weak, dropped terms: one in every place that decides."""

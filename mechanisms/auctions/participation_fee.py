@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,10 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fairopt.errors import InvalidInput
+from mechanisms.auctions.exact.favourites import favourites, largest_sum
 from mechanisms.auctions.exact.ranking import exact_outcome
 from mechanisms.auctions.floats.menus import count_takers, menu_in_floats, with_need
 from mechanisms.auctions.floats.recruitment import empty_tables
-from mechanisms.bids import Auction, checked_direction, exact_number, read_auction
+from mechanisms.auctions.wide.payments import outcome_of
+from mechanisms.bids import Auction, checked_direction, exact_number, in_fractions, read_auction
+from mechanisms.integers import checked_capacity
 from mechanisms.outcome import Outcome, counting_recruits
 
 SCALE_BITS = 20
@@ -38,10 +42,21 @@ class Menu:
     @property
     def most(self) -> Fraction:
         """Largest payment: for all tasks together."""
-        return sum(self.prices, Fraction(0)) - self.fee
+        return self.most_of(len(self.prices))
+
+    def most_of(self, tasks: int) -> Fraction:
+        """Largest payment for so many tasks."""
+        return Fraction(largest_sum(self.prices, tasks)) - self.fee
 
 
-def participation_fee(bids: ArrayLike, budget: Any, direction: ArrayLike, fee: Any) -> Outcome:
+def participation_fee(
+    bids: ArrayLike,
+    budget: Any,
+    direction: ArrayLike,
+    fee: Any,
+    *,
+    capacity: int | ArrayLike | None = None,
+) -> Outcome:
     r"""Prices t w_s for every task, less a fee t phi for taking part, at the largest safe scale.
 
     Problem: at scale t a client takes every task with t w_s >= its bid if the surplus
@@ -50,11 +65,16 @@ def participation_fee(bids: ArrayLike, budget: Any, direction: ArrayLike, fee: A
 
         sum_{j != i} spend_j(t) + t (sum_s w_s - phi) <= B        for t = t_i and all smaller.
 
+    A client that does at most m tasks takes those of largest gain, and sum_s w_s is the sum of the
+    m largest w.
+
     Args:
         bids: (N, S) reported cost of client i for task s, >= 0; `inf` = does not bid.
         budget: B, money available, finite and > 0.
         direction: w, (S,) relative prices > 0. Public: it must not depend on the bids.
         fee: phi, in units of the direction, with 0 <= phi < sum_s w_s. Public as well.
+        capacity: m, most tasks that a client does, 1..S; or (N,) one for each client. Public too.
+            None: all.
 
     Returns:
         `Outcome` whose `level` (S,) is the number of recruits of each task. The fee is taken from
@@ -65,12 +85,16 @@ def participation_fee(bids: ArrayLike, budget: Any, direction: ArrayLike, fee: A
     rounded down to 20 significant bits. Floats decide all clear cases and fractions the rest.
 
     Guarantee: truthful against joint misreports with costs that add up over tasks, individually
-    rational, budget feasible. Where costs are independent over many tasks the fee recruits more
-    than prices alone can; no minimum is guaranteed, and a bad direction can recruit nobody. Float
-    payments are rounded down by a few units in the last place.
+    rational, budget feasible. With a capacity as well: a client's largest surplus is a maximum of
+    functions of t that are linear where they are positive, so convex, and its slope times t, which
+    is what the client is paid, grows with t (ties go to the dearer task). Where costs are
+    independent over many tasks the fee recruits more than prices alone can; no minimum is
+    guaranteed, and a bad direction can recruit nobody. Float payments are rounded down by a few
+    units in the last place.
 
     Raises:
-        InvalidInput: A bid, the budget, the direction or the fee does not meet its requirement.
+        InvalidInput: A bid, the budget, the direction, the fee or a capacity does not meet its
+            requirement.
 
     Source: own design.
 
@@ -81,17 +105,40 @@ def participation_fee(bids: ArrayLike, budget: Any, direction: ArrayLike, fee: A
     """
     auction = read_auction(bids, budget)
     ratio = checked_direction(direction, fee, auction.num_tasks)
-    menus = _menus_at(auction, ratio)
-    return (_exact if auction.exact else _fast)(auction, menus)
+    limits = _limits(capacity, auction, ratio)
+    menus = _menus_at(auction, ratio, max(limits))
+    if min(limits) < auction.num_tasks:
+        return _in_numbers_of(auction, _exact(in_fractions(auction), menus, limits))
+    return _exact(auction, menus, limits) if auction.exact else _fast(auction, menus)
+
+
+def _limits(
+    capacity: int | ArrayLike | None, auction: Auction, ratio: tuple[tuple[Fraction, ...], Fraction]
+) -> list[int]:
+    """Most tasks of each client; a fee that eats up the pay of one of them is refused."""
+    if capacity is None:
+        return [auction.num_tasks] * auction.num_clients
+    limits = checked_capacity(capacity, auction.bids.shape)
+    most = largest_sum(ratio[0], min(limits))
+    if not ratio[1] < most:
+        requirement = f"below the sum of the {min(limits)} largest of the direction, {most}"
+        raise InvalidInput("fee", ratio[1], requirement)
+    return limits
+
+
+def _in_numbers_of(auction: Auction, outcome: Outcome) -> Outcome:
+    """An exact outcome as the auction's own kind of numbers."""
+    cells = [(int(i), int(s)) for i, s in np.argwhere(outcome.winners)]
+    return outcome_of(auction, {cell: outcome.payments[cell] for cell in cells})
 
 
 Menus = Callable[[int], Menu]
 
 
-def _menus_at(auction: Auction, ratio: tuple[tuple[Fraction, ...], Fraction]) -> Menus:
+def _menus_at(auction: Auction, ratio: tuple[tuple[Fraction, ...], Fraction], most: int) -> Menus:
     """Menu of every level k of the grid."""
     direction, fee = ratio
-    unit = exact_number(auction.budget) / (sum(direction) - fee)
+    unit = exact_number(auction.budget) / (largest_sum(direction, most) - fee)
     if not auction.exact and unit * sum(direction) >= LARGEST_PRICE:
         requirement = "such that the largest price, budget sum(w) / (sum(w) - fee), is below 2^1000"
         raise InvalidInput("budget", auction.budget, requirement)
@@ -129,17 +176,21 @@ def _spend(menu: Menu, taken: NDArray[np.bool_]) -> Fraction:
     return gross - menu.fee * int(taken.any(axis=1).sum())
 
 
-def _exact(auction: Auction, menus: Menus) -> Outcome:
+def _exact(auction: Auction, menus: Menus, limits: list[int]) -> Outcome:
     """Serve every client at the largest scale at which the others leave room for its whole menu."""
     shape = auction.bids.shape
     winners, payments = np.zeros(shape, dtype=bool), exact_outcome({}, shape).payments
     waiting = np.ones(auction.num_clients, dtype=bool)
-    first = _first_level(auction, lambda k: _spend(menus(k), _takes(auction, menus(k))))
+    takes = functools.partial(_takes, auction, limits)
+    most = np.array(limits)
+    first = _first_level(auction, lambda k: _spend(menus(k), takes(menus(k))))
     for k in range(first, auction.num_clients + 1):
         menu = menus(k)
-        taken = _takes(auction, menu)
-        room = exact_number(auction.budget) - _spend(menu, taken) - menu.most
-        served = waiting & _own_spend_covers(menu, taken, -room)
+        taken = takes(menu)
+        served = np.zeros_like(waiting)
+        for tasks in set(limits):
+            room = exact_number(auction.budget) - _spend(menu, taken) - menu.most_of(tasks)
+            served |= waiting & (most == tasks) & _own_spend_covers(menu, taken, -room)
         winners[served] = taken[served]
         _pay(auction, menu, taken & served[:, np.newaxis], payments)
         waiting &= ~served
@@ -162,14 +213,18 @@ def _bundle(menu: Menu, row: Sequence[bool] | NDArray[np.bool_]) -> Fraction:
     return sum((p for p, in_it in zip(menu.prices, row, strict=True) if in_it), -menu.fee)
 
 
-def _takes(auction: Auction, menu: Menu) -> NDArray[np.bool_]:
+def _takes(auction: Auction, limits: list[int], menu: Menu) -> NDArray[np.bool_]:
     """(N, S) what each client takes from a menu."""
-    return np.array([_favourite(bids, menu) for bids in auction.bids], dtype=bool)
+    rows = zip(auction.bids, limits, strict=True)
+    return np.array([_favourite(bids, menu, most) for bids, most in rows], dtype=bool)
 
 
-def _favourite(bids: NDArray[Any], menu: Menu) -> list[bool]:
-    """Best set of tasks of one client; larger sets win ties."""
+def _favourite(bids: NDArray[Any], menu: Menu, most: int) -> list[bool]:
+    """Best set of tasks of one client, at most so many; larger sets and dearer tasks win ties."""
     wanted = [bool(bid <= price) for bid, price in zip(bids, menu.prices, strict=True)]
+    if sum(wanted) > most:
+        best = favourites(bids.tolist(), menu.prices, most)
+        wanted = [task in best for task in range(len(wanted))]
     pairs = zip(bids, menu.prices, wanted, strict=True)
     surplus = sum((price - exact_number(bid) for bid, price, want in pairs if want), Fraction(0))
     return wanted if surplus >= menu.fee else [False] * len(wanted)
@@ -203,7 +258,7 @@ def _spend_fast(auction: Auction, menu: Menu) -> Fraction:
     """Exact total pay, where floats decide all clear cases and fractions the rest."""
     takers, close = count_takers(auction.bids, menu_in_floats(menu.prices, menu.fee))
     for client in close:
-        row = _favourite(auction.bids[client], menu)
+        row = _favourite(auction.bids[client], menu, auction.num_tasks)
         takers += np.array([*row, any(row)], dtype=np.int64)
     pairs = zip((*menu.prices, -menu.fee), takers, strict=True)
     return sum((amount * int(count) for amount, count in pairs), Fraction(0))
@@ -226,7 +281,7 @@ def _serve_fast(
     undecided = serve(*tables, close)
     for client in close[:undecided]:
         bids = auction.bids[client]
-        row = _favourite(bids, menu)
+        row = _favourite(bids, menu, auction.num_tasks)
         if room or (any(row) and _bundle(menu, row) >= need):
             waiting[client] = False
         if any(row) and not waiting[client]:

@@ -7,25 +7,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mechanisms.auctions.exact.favourites import favourites, largest_sum
 from mechanisms.auctions.exact.ranking import exact_outcome, kth, largest, ranked
 from mechanisms.auctions.floats.recruitment import empty_tables
 from mechanisms.auctions.rounded_prices import as_paid, rounded
+from mechanisms.auctions.wide.payments import outcome_of
 from mechanisms.bids import (
     Auction,
     checked_generator,
     checked_prices,
     exact_number,
+    exactly,
     read_auction,
 )
+from mechanisms.integers import checked_capacity
 from mechanisms.outcome import Outcome, counting_recruits
 
 
-def posted_price(bids: ArrayLike, prices: ArrayLike, budget: Any, *, unit: Any = None) -> Outcome:
+def posted_price(
+    bids: ArrayLike,
+    prices: ArrayLike,
+    budget: Any,
+    *,
+    unit: Any = None,
+    capacity: int | ArrayLike | None = None,
+) -> Outcome:
     """Offer every client a list of prices, in the order of their index, while money lasts.
 
     A client gets all tasks whose price is at least its bid. It is offered its whole list or, if
     the sum of the list is more than what is left, passed over; so it never pays to refuse one
-    task in order to keep money for another.
+    task in order to keep money for another. A client that can do few tasks takes those of largest
+    gain, and the sum is that of the dearest so many.
 
     Args:
         bids: (N, S) reported cost of client i for task s, >= 0; `inf` = does not bid.
@@ -33,6 +45,7 @@ def posted_price(bids: ArrayLike, prices: ArrayLike, budget: Any, *, unit: Any =
             without looking at the bids.
         budget: B, money available, finite and > 0.
         unit: The prices are rounded down to multiples of it first, as in `max_min_fair`.
+        capacity: Most tasks that a client does, 1..S; or (N,) one for each client. None: all.
 
     Returns:
         `Outcome` whose `level` (S,) is the number of recruits of each task.
@@ -41,19 +54,38 @@ def posted_price(bids: ArrayLike, prices: ArrayLike, budget: Any, *, unit: Any =
     is promised about the number of recruits, which hangs on the prices.
 
     Raises:
-        InvalidInput: A bid, a price, the budget or the unit does not meet its requirement.
+        InvalidInput: A bid, a price, the budget, the unit or a capacity does not meet its
+            requirement.
 
     Example:
         >>> posted_price([[1.0, 9.0], [2.0, 3.0], [0.0, 0.0]], [2.0, 4.0], 11.0).payments
         array([[2., 0.],
                [2., 4.],
                [0., 0.]])
+        >>> posted_price([[1.0, 9.0], [2.0, 3.0]], [3.0, 5.0], 8.0, capacity=1).payments
+        array([[3., 0.],
+               [0., 5.]])
     """
     auction = read_auction(bids, budget, unit=unit)
     table = rounded(checked_prices(prices, auction), auction)
-    return as_paid(
-        (_posted_exactly if auction.exact else _posted_fast)(auction, table), auction.unit
-    )
+    limits = None if capacity is None else checked_capacity(capacity, auction.bids.shape)
+    if limits is not None and min(limits) < auction.num_tasks:
+        outcome = _to_few(auction, table, limits)
+    else:
+        outcome = (_posted_exactly if auction.exact else _posted_fast)(auction, table)
+    return as_paid(outcome, auction.unit)
+
+
+def _to_few(auction: Auction, prices: NDArray[Any], limits: list[int]) -> Outcome:
+    """Clients with a capacity: their best tasks, in exact numbers."""
+    table, menus = exactly(auction.bids), exactly(prices)
+    left, paid = exact_number(auction.budget), dict[tuple[int, int], Any]()
+    for client, (menu, most) in enumerate(zip(menus, limits, strict=True)):
+        if largest_sum(menu, most) <= left:
+            taken = favourites(table[client], menu, most)
+            paid.update({(client, task): menu[task] for task in taken})
+            left = left - sum(menu[task] for task in taken)
+    return outcome_of(auction, paid)
 
 
 def _posted_exactly(auction: Auction, prices: NDArray[Any]) -> Outcome:

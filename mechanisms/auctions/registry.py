@@ -106,7 +106,9 @@ def _seeded(rule: Callable[..., Outcome], *keywords: str) -> Callable[[RuleOptio
 
 def _posted(options: RuleOptions) -> Mechanism:
     """Posted prices."""
-    return lambda bids, budget: posted_price(bids, options.prices, budget, unit=options.unit)
+    return lambda bids, budget: posted_price(
+        bids, options.prices, budget, unit=options.unit, capacity=options.capacity
+    )
 
 
 def _fee(options: RuleOptions) -> Mechanism:
@@ -115,7 +117,7 @@ def _fee(options: RuleOptions) -> Mechanism:
     def rule(bids: Any, budget: Any) -> Outcome:
         direction = options.direction
         equal = np.ones(np.shape(bids)[-1]) if direction is None else direction
-        return participation_fee(bids, budget, equal, options.fee)
+        return participation_fee(bids, budget, equal, options.fee, capacity=options.capacity)
 
     return rule
 
@@ -139,9 +141,9 @@ RULES: MappingProxyType[str, Builder] = MappingProxyType(
         "greedy-max-min": (_optional(greedy_max_min, "capacity"), ("capacity",), ()),
         "cheapest-first": (_plain(cheapest_first), (), ()),
         "random-recruitment": (_seeded(random_recruitment), (), ()),
-        "posted-price": (_posted, ("prices", "unit"), ("prices",)),
+        "posted-price": (_posted, ("prices", "unit", "capacity"), ("prices",)),
         "sampled-posted-price": (_seeded(sampled_posted_price, "unit"), ("unit",), ()),
-        "participation-fee": (_fee, ("direction", "fee"), ("fee",)),
+        "participation-fee": (_fee, ("direction", "fee", "capacity"), ("fee",)),
     }
 )
 """Name -> (builder, options it takes, options it needs)."""

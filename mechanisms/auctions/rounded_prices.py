@@ -62,7 +62,7 @@ def _exactly(prices: NDArray[Any], unit: PriceUnit) -> NDArray[Any]:
 
 def _in_floats(prices: NDArray[Any], unit: PriceUnit) -> NDArray[np.float64]:
     """Float prices: as quotients of integers, or in fractions where these are too large."""
-    floats = np.ascontiguousarray(prices, dtype=np.float64)
+    floats = np.array(prices, dtype=np.float64, order="C")
     quotient = unit.quotient_up_to(float(floats.max()))
     if quotient is None:
         different, which = np.unique(floats, return_inverse=True)

@@ -10,6 +10,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from mechanisms.auctions.floats.rounding import rounded_down
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -66,12 +68,6 @@ def count_takers(bids: Floats, menu: FloatMenu) -> tuple[Integers, Integers]:
     takers, close = np.zeros(len(menu.terms), dtype=np.int64), np.empty(len(bids), dtype=np.int64)
     undecided = kernel(bids, menu.price, menu.terms, menu.slack, takers, close)
     return takers, close[:undecided]
-
-
-def rounded_down(value: Fraction) -> float:
-    """Largest float at or below a number."""
-    nearest = float(value)
-    return nearest if Fraction(nearest) <= value else math.nextafter(nearest, -math.inf)
 
 
 def _terms(value: Fraction) -> tuple[float, float, float]:

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from fractions import Fraction
-
 import numpy as np
 
 from mechanisms.auctions.exact.ranking import Prices, exact_outcome
+from mechanisms.auctions.floats.rounding import rounded_down
 from mechanisms.bids import Auction
 from mechanisms.outcome import Outcome, counting_recruits
-
-
-def rounded_down(price: Fraction) -> float:
-    """Largest float at or below a price.
-
-    Example:
-        >>> rounded_down(Fraction(1, 10)) < 0.1 == rounded_down(Fraction(0.1))
-        True
-    """
-    nearest = float(price)
-    return nearest if Fraction(nearest) <= price else math.nextafter(nearest, 0.0)
 
 
 def outcome_of(auction: Auction, prices: Prices) -> Outcome:

@@ -25,7 +25,8 @@ from rich.progress import track
 from mechanisms import Outcome, capacity_max_min
 from mechanisms.auctions.exact import clearing_levels
 from mechanisms.auctions.exact.assignment import perturbed_costs
-from mechanisms.auctions.wide.payments import outcome_of, rounded_down
+from mechanisms.auctions.floats.rounding import rounded_down
+from mechanisms.auctions.wide.payments import outcome_of
 from mechanisms.bids import read_auction
 from proofs.incentives.capacities import TINY, MarketWithoutSlack, critical_budgets
 

@@ -1,5 +1,6 @@
 """The auction for clients with a capacity: worked examples, its definition, budgets and floors."""
 
+import itertools
 import math
 import random
 from fractions import Fraction as F
@@ -15,6 +16,8 @@ from mechanisms import (
     exactly,
     greedy_max_min,
     max_min_fair,
+    participation_fee,
+    posted_price,
     proportional_share,
 )
 from mechanisms.auctions.exact.clearing_levels import cheapest_affordable, prices_by_levels
@@ -235,6 +238,66 @@ def test_clients_in_another_order_change_ties_only():
     assert np.array_equal(straight.payments[order], shuffled.payments)
     tied = np.array([[0.0, 0.0], [0.0, 0.0]])
     assert capacity_max_min(tied, 2.0).winners.tolist() == [[False, True], [True, False]]
+
+
+MENUS = {
+    "posted price": lambda bids, budget, m, prices: posted_price(bids, prices, budget, capacity=m),
+    "participation fee": lambda bids, budget, m, prices: participation_fee(
+        bids, budget, prices, F(1, 2), capacity=m
+    ),
+    "no fee": lambda bids, budget, m, prices: participation_fee(
+        bids, budget, prices, 0, capacity=m
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MENUS)
+@settings(max_examples=40)
+@given(st.integers(0, 10**6))
+def test_menus_for_clients_that_do_few_tasks(name, seed):
+    """Nobody gains by any report on a grid, the budget holds, and floats decide alike."""
+    rng = random.Random(seed)
+    tasks, clients = rng.choice([2, 3]), rng.randint(1, 4)
+    grid = [0, 1, 2, 3, math.inf]
+    rows = [[rng.choice(grid) for _ in range(tasks)] for _ in range(clients)]
+    capacity = [rng.randint(1, tasks) for _ in range(clients)]
+    prices = [rng.randint(1, 4) for _ in range(tasks)]
+    budget = rng.randint(1, 15)
+
+    def run(bids):
+        return MENUS[name](
+            table(*[["-" if x == math.inf else x for x in row] for row in bids]),
+            budget,
+            capacity,
+            prices,
+        )
+
+    outcome = run(rows)
+    assert outcome.spend <= budget
+    assert (outcome.winners.sum(axis=1) <= capacity).all()
+    client = rng.randrange(clients)
+    costs = trials.Trial(rows, F(budget), capacity, [1] * tasks)
+    truthful = costs.utility(client, outcome)
+    assert truthful >= 0
+    for report in rng.sample(list(itertools.product(grid, repeat=tasks)), 20):
+        feigned = run([report if i == client else row for i, row in enumerate(rows)])
+        assert costs.utility(client, feigned) <= truthful
+    floats = MENUS[name](np.array(rows, dtype=float), float(budget), capacity, prices)
+    assert np.array_equal(floats.winners, outcome.winners)
+    assert all(F(x) <= y for x, y in zip(floats.payments.flat, outcome.payments.flat, strict=True))
+
+
+def test_a_menu_with_the_first_tasks_instead_of_the_best_is_a_lie():
+    """The negative control: clients that take what comes first gain by not bidding on it."""
+    bids, prices = table((1, 0)), [2, 3]
+    best = posted_price(bids, prices, 10, capacity=1)
+    assert paid(best) == [{}, {0: 3}]
+    assert best.utilities(bids, capacity=1).tolist() == [3]
+
+
+def test_a_fee_that_eats_the_pay_of_one_task_is_refused():
+    with pytest.raises(InvalidInput, match="fee"):
+        participation_fee([[1.0, 1.0]], 5.0, [1.0, 1.0], 1.5, capacity=1)
 
 
 @pytest.mark.parametrize(
