@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fairopt.errors import InvalidInput
+from mechanisms.auctions.exact.by_value import rounded_down
 from mechanisms.auctions.exact.ranking import exact_outcome
 from mechanisms.bids import Auction, checked_direction, exact_number, read_auction
 from mechanisms.outcome import Outcome, counting_recruits
@@ -224,15 +224,9 @@ def _pay_floats(
     due = np.where(rows, float(menu.fee), 0.0)
     slack = 4 * (auction.num_tasks + 2) * EPS * (float(menu.most) + 2 * float(menu.fee))
     for task, exact_price in enumerate(menu.prices):
-        price, bid = _rounded_down(exact_price), auction.bids[:, task]
+        price, bid = rounded_down(exact_price), auction.bids[:, task]
         gain = np.where(taken[:, task], price - bid, 0.0)
         part = np.minimum(due, np.maximum(gain, 0.0))
         pay = np.maximum(bid, price - part - (slack if menu.fee else 0.0))
         payments[taken[:, task], task] = pay[taken[:, task]]
         due = due - part
-
-
-def _rounded_down(price: Fraction) -> float:
-    """Largest float at or below a price."""
-    nearest = float(price)
-    return nearest if Fraction(nearest) <= price else math.nextafter(nearest, 0.0)

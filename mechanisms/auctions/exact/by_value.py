@@ -1,0 +1,67 @@
+"""Steps of the rules in which clients are worth something: cost per value, and numbers as given.
+
+Everything is decided in exact numbers, also for float bids, whose payments are then rounded down.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mechanisms.auctions.exact.ranking import Prices, exact_outcome, ranked
+from mechanisms.bids import Auction, exact_number, exactly
+from mechanisms.outcome import Outcome
+
+Ranked = list[tuple[Any, int]]
+"""Bidding clients as (cost per value, client), cheapest first, ties to the lower index."""
+Column = Sequence[Any] | NDArray[Any]
+"""Bids of one task, or what its clients are worth."""
+
+
+def in_fractions(auction: Auction) -> Auction:
+    """The same auction in exact numbers."""
+    if auction.exact:
+        return auction
+    outside = exactly(auction.outside)
+    return Auction(exactly(auction.bids), exact_number(auction.budget), outside)
+
+
+def per_task(auction: Auction) -> Iterator[tuple[int, NDArray[Any], Any]]:
+    """(task, its bids, its equal share of the budget), in exact numbers."""
+    exact = in_fractions(auction)
+    share = exact.budget / auction.num_tasks
+    for task in range(auction.num_tasks):
+        yield task, exact.bids[:, task], share
+
+
+def by_cost_per_value(bids: Column, values: Column) -> Ranked:
+    """Rank one task's bidders by what a unit of their value costs.
+
+    Example:
+        >>> by_cost_per_value([3, 1, math.inf, 4], [3, 1, 1, 8])
+        [(Fraction(1, 2), 3), (Fraction(1, 1), 0), (Fraction(1, 1), 1)]
+    """
+    pairs = zip(bids, values, strict=True)
+    return ranked([bid * Fraction(1, v) if bid < math.inf else bid for bid, v in pairs])
+
+
+def in_given_numbers(prices: Prices, auction: Auction) -> Outcome:
+    """An outcome from exact prices, in the number type of the auction, floats rounded down."""
+    outcome = exact_outcome(prices, auction.bids.shape)
+    if auction.exact:
+        return outcome
+    payments = np.zeros(auction.bids.shape)
+    for cell, price in prices.items():
+        payments[cell] = rounded_down(price)
+    return Outcome(outcome.winners, payments, outcome.level)
+
+
+def rounded_down(price: Fraction) -> float:
+    """Largest float at or below a price."""
+    nearest = float(price)
+    return nearest if Fraction(nearest) <= price else math.nextafter(nearest, -math.inf)
