@@ -20,13 +20,19 @@ Example:
 from mechanisms.auctions.baselines import cheapest_first, random_recruitment
 from mechanisms.auctions.budget_fair import budget_fair
 from mechanisms.auctions.capacity_max_min import capacity_max_min
+from mechanisms.auctions.clock_auction import clock_auction
+from mechanisms.auctions.coverage_share import coverage_share
 from mechanisms.auctions.greedy_max_min import greedy_max_min
 from mechanisms.auctions.leave_one_out_level import leave_one_out_level
 from mechanisms.auctions.level_max_min import level_max_min
 from mechanisms.auctions.max_min_fair import max_min_fair
+from mechanisms.auctions.online_posted_price import online_posted_price
 from mechanisms.auctions.participation_fee import participation_fee
 from mechanisms.auctions.posted_price import posted_price, sampled_posted_price
 from mechanisms.auctions.proportional_share import proportional_share
+from mechanisms.auctions.quality_level import quality_level
+from mechanisms.auctions.quality_pruning import quality_pruning
+from mechanisms.auctions.quality_share import quality_share
 from mechanisms.auctions.registry import RuleOptions, named_rule
 from mechanisms.audits.audit import audit
 from mechanisms.audits.report import AuditReport
@@ -46,6 +52,8 @@ __all__ = [
     "budget_fair",
     "capacity_max_min",
     "cheapest_first",
+    "clock_auction",
+    "coverage_share",
     "draw_costs",
     "exactly",
     "greedy_max_min",
@@ -53,10 +61,14 @@ __all__ = [
     "level_max_min",
     "max_min_fair",
     "named_rule",
+    "online_posted_price",
     "participation_fee",
     "posted_price",
     "prove",
     "proportional_share",
+    "quality_level",
+    "quality_pruning",
+    "quality_share",
     "random_recruitment",
     "sampled_posted_price",
     "scenario",

@@ -202,6 +202,75 @@ def checked_direction(
     return tuple(weights), charge
 
 
+def checked_values(values: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
+    """(N, S) what the work of each client is worth, in whole numbers.
+
+    Args:
+        values: (N,) or (N, S), finite and > 0.
+        shape: (N, S).
+
+    Returns:
+        Object array of integers with the same ratios: a common factor of all values moves no
+        auction, and sums of integers are compared quickly.
+
+    Example:
+        >>> checked_values([0.5, 2.0], (2, 1)).tolist()
+        [[1], [4]]
+    """
+    array = _as_array("values", values)
+    if array.shape not in (shape, shape[:1]):
+        raise InvalidInput("values", array.shape, f"values of shape {shape[:1]} or {shape}")
+    return np.array(np.broadcast_to(_positive("values", array).reshape(len(array), -1), shape))
+
+
+def checked_cover(
+    covers: ArrayLike, weights: ArrayLike | None, shape: tuple[int, ...]
+) -> tuple[NDArray[np.bool_], list[int]]:
+    """What every client covers for every task, and what each region is worth in whole numbers.
+
+    Args:
+        covers: (N, R) for all tasks alike, or (S, N, R), bool.
+        weights: (R,), finite and > 0; None for regions that are worth the same.
+        shape: (N, S).
+
+    Returns:
+        (covers (S, N, R), weights (R,)).
+    """
+    clients, tasks = shape
+    array = _rectangular("covers", covers)
+    if array.dtype != np.bool_ or array.ndim not in (2, 3):
+        found = f"{array.dtype} of shape {array.shape}"
+        raise InvalidInput("covers", found, "a boolean table (clients, regions), or one per task")
+    regions = array.shape[-1]
+    if array.shape[-2] != clients or array.shape[:-2] not in ((), (tasks,)) or regions == 0:
+        requirement = f"of shape ({clients}, regions) or ({tasks}, {clients}, regions)"
+        raise InvalidInput("covers", array.shape, requirement)
+    worth = _as_array("weights", np.ones(regions) if weights is None else weights)
+    if worth.shape != (regions,):
+        raise InvalidInput("weights", worth.shape, f"{regions} numbers, one per region")
+    table = np.array(np.broadcast_to(array, (tasks, clients, regions)))
+    return table, _positive("weights", worth).tolist()
+
+
+def checked_quotas(quotas: ArrayLike | None, num_tasks: int) -> list[float]:
+    """(S,) most recruits of each task, `inf` for no limit."""
+    if quotas is None:
+        return [math.inf] * num_tasks
+    array = _rectangular("quotas", quotas)
+    if array.shape != (num_tasks,):
+        raise InvalidInput("quotas", array.shape, f"{num_tasks} integers, one per task")
+    return [checked_count(f"quotas[task {task}]", each, 1) for task, each in enumerate(array)]
+
+
+def checked_share(argument: str, value: Any) -> Fraction:
+    """A number strictly between 0 and 1, exact."""
+    requirement = "a number above 0 and below 1"
+    share = _exact_real(argument, value, requirement)
+    if not 0 < share < 1:
+        raise InvalidInput(argument, value, requirement)
+    return Fraction(share)
+
+
 def exactly(table: ArrayLike) -> NDArray[Any]:
     """The same numbers as an object array of Fractions (`inf` stays), so that rules are exact.
 
@@ -270,13 +339,18 @@ def _as_array(argument: str, values: ArrayLike) -> NDArray[Any]:
     """An array of floats or objects; text, complex numbers and booleans are refused."""
     if np.ma.is_masked(values):
         raise InvalidInput(argument, values, "without masked cells; write inf for no bid")
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise InvalidInput(argument, values, "a rectangular table of numbers") from error
+    array = _rectangular(argument, values)
     if array.dtype.kind not in "iufO" or array.dtype.itemsize > 8:
         raise InvalidInput(argument, array.dtype, "real numbers: float64, integers or Fractions")
     return array
+
+
+def _rectangular(argument: str, values: ArrayLike) -> NDArray[Any]:
+    """An array of whatever it holds; rows of unlike length are refused."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise InvalidInput(argument, values, "a rectangular table of numbers") from error
 
 
 def _nonnegative(argument: str, array: NDArray[Any], requirement: str) -> NDArray[Any]:
@@ -336,6 +410,22 @@ def _in_numbers_of(
         table = _exact_nonnegative(argument, array.astype(object), requirement)
         return table if exact else _rounded_nowhere(argument, table)
     return _nonnegative(argument, array, requirement)
+
+
+def _positive(argument: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Finite numbers > 0 as integers with the same ratios, or the first cell that is not one."""
+    words = ("region",) if argument == "weights" else ("client", "task")[: array.ndim]
+    exact = []
+    for place, value in zip(np.ndindex(array.shape), array.flat, strict=True):
+        where = f"{argument}[{', '.join(f'{w} {i}' for w, i in zip(words, place, strict=True))}]"
+        number = _exact_real(where, value, NUMBERS)
+        if not 0 < number < math.inf:
+            raise InvalidInput(where, value, "finite and > 0")
+        exact.append(number)
+    factor = math.lcm(*(number.denominator for number in exact))
+    out = np.empty(array.shape, dtype=object)
+    out.ravel()[:] = [number.numerator * (factor // number.denominator) for number in exact]
+    return out
 
 
 def _rounded_nowhere(argument: str, table: NDArray[Any]) -> NDArray[np.float64]:

@@ -49,6 +49,7 @@ RULE_NOTES: Mapping[str, str] = {
     "random-recruitment": "client-task pairs in random order, pays the bids; not truthful",
     "posted-price": "truthful; fixed prices (prices)",
     "sampled-posted-price": "truthful; prices learned from a random half",
+    "online-posted-price": "truthful; clients come one by one, prices learned from earlier ones",
     "participation-fee": "truthful; prices in a public direction less a fee (fee, direction)",
 }
 """A line about each rule of `mechanisms`. Clients bid their true costs, which is their best

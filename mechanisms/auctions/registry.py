@@ -19,6 +19,7 @@ from mechanisms.auctions.greedy_max_min import greedy_max_min
 from mechanisms.auctions.leave_one_out_level import leave_one_out_level
 from mechanisms.auctions.level_max_min import level_max_min
 from mechanisms.auctions.max_min_fair import max_min_fair
+from mechanisms.auctions.online_posted_price import online_posted_price
 from mechanisms.auctions.participation_fee import participation_fee
 from mechanisms.auctions.posted_price import posted_price, sampled_posted_price
 from mechanisms.outcome import Mechanism, Outcome
@@ -143,6 +144,7 @@ RULES: MappingProxyType[str, Builder] = MappingProxyType(
         "random-recruitment": (_seeded(random_recruitment), (), ()),
         "posted-price": (_posted, ("prices", "unit", "capacity"), ("prices",)),
         "sampled-posted-price": (_seeded(sampled_posted_price, "unit"), ("unit",), ()),
+        "online-posted-price": (_seeded(online_posted_price), (), ()),
         "participation-fee": (_fee, ("direction", "fee", "capacity"), ("fee",)),
     }
 )

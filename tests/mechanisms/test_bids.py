@@ -13,12 +13,18 @@ from mechanisms import (
     Outcome,
     budget_fair,
     cheapest_first,
+    clock_auction,
+    coverage_share,
     exactly,
     greedy_max_min,
     leave_one_out_level,
     max_min_fair,
+    online_posted_price,
     posted_price,
     proportional_share,
+    quality_level,
+    quality_pruning,
+    quality_share,
     random_recruitment,
     sampled_posted_price,
 )
@@ -256,3 +262,117 @@ def test_decimals_are_exact(rule):
     assert rule([[0.5], [0.5]], Decimal(2)) == rule([[0.5], [0.5]], 2.0)
     with pytest.raises(errors.InvalidInput, match="unless the bids are exact"):
         rule([[0.5], [0.5]], Decimal("0.1"))
+
+
+ONE = [[1.0], [2.0]]
+
+
+@pytest.mark.parametrize("rule", [quality_share, quality_level, quality_pruning])
+@pytest.mark.parametrize(
+    ("values", "argument"),
+    [
+        ([1.0, NAN], "values[client 1]"),
+        ([1.0, 0.0], "values[client 1]"),
+        ([[1.0], [-1.0]], "values[client 1, task 0]"),
+        ([[float("inf")], [1.0]], "values[client 0, task 0]"),
+        ([Fraction(1), "2"], "values[client 1]"),
+        ([Fraction(1), True], "values[client 1]"),
+        ([1.0], "values"),
+        ([[1.0, 2.0]], "values"),
+        (1.0, "values"),
+        (None, "values"),
+        ("ab", "values"),
+        ([[1.0], [1.0, 2.0]], "values"),
+        ([True, False], "values"),
+    ],
+)
+def test_bad_values(rule, values, argument):
+    with pytest.raises(errors.InvalidInput) as caught:
+        rule(ONE, 5.0, values)
+    assert caught.value.argument == argument
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rule", [coverage_share, clock_auction])
+@pytest.mark.parametrize(
+    ("covers", "weights", "argument"),
+    [
+        ([[1, 0], [0, 1]], None, "covers"),
+        ([True, False], None, "covers"),
+        ([[True], [True], [True]], None, "covers"),
+        ([[[True], [True]], [[True], [True]]], None, "covers"),
+        (np.zeros((2, 0), dtype=bool), None, "covers"),
+        (None, None, "covers"),
+        ([[True], [True, False]], None, "covers"),
+        ([[True], [False]], [1.0, 2.0], "weights"),
+        ([[True], [False]], [0.0], "weights[region 0]"),
+        ([[True], [False]], [NAN], "weights[region 0]"),
+        ([[True], [False]], [-1], "weights[region 0]"),
+        ([[True], [False]], 1.0, "weights"),
+        ([[True], [False]], "a", "weights"),
+    ],
+)
+def test_bad_covers(rule, covers, weights, argument):
+    with pytest.raises(errors.InvalidInput) as caught:
+        rule(ONE, 5.0, covers, weights)
+    assert caught.value.argument == argument
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "argument"),
+    [
+        ({"sample": 0}, "sample"),
+        ({"sample": 1.0}, "sample"),
+        ({"sample": -0.1}, "sample"),
+        ({"sample": NAN}, "sample"),
+        ({"sample": float("inf")}, "sample"),
+        ({"sample": "0.5"}, "sample"),
+        ({"sample": None}, "sample"),
+        ({"quotas": [0]}, "quotas[task 0]"),
+        ({"quotas": [-1]}, "quotas[task 0]"),
+        ({"quotas": [1.5]}, "quotas[task 0]"),
+        ({"quotas": [NAN]}, "quotas[task 0]"),
+        ({"quotas": [True]}, "quotas[task 0]"),
+        ({"quotas": [1, 1]}, "quotas"),
+        ({"quotas": 3}, "quotas"),
+        ({"quotas": [[1], [1, 2]]}, "quotas"),
+        ({"quotas": "a"}, "quotas"),
+    ],
+)
+def test_bad_options_of_online_prices(options, argument):
+    with pytest.raises(errors.InvalidInput) as caught:
+        online_posted_price(ONE, 5.0, np.random.default_rng(0), **options)
+    assert caught.value.argument == argument
+    assert "\n" not in str(caught.value)
+    with pytest.raises(errors.InvalidInput, match="rng"):
+        online_posted_price(ONE, 5.0, 0)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        lambda bids, budget: quality_share(bids, budget, [1.0]),
+        lambda bids, budget: quality_level(bids, budget, [1.0]),
+        lambda bids, budget: quality_pruning(bids, budget, [1.0]),
+        lambda bids, budget: coverage_share(bids, budget, [[True]]),
+        lambda bids, budget: clock_auction(bids, budget, [[True]]),
+        lambda bids, budget: online_posted_price(bids, budget, np.random.default_rng(0)),
+    ],
+)
+def test_bids_and_budgets_of_rules_with_more_input(rule):
+    for bids, argument in (
+        ([[NAN]], "bids[client 0, task 0]"),
+        ([[-1.0]], "bids[client 0, task 0]"),
+    ):
+        with pytest.raises(errors.InvalidInput) as caught:
+            rule(bids, 1.0)
+        assert caught.value.argument == argument
+    for budget in (0.0, NAN, "1", float("inf")):
+        with pytest.raises(errors.InvalidInput) as caught:
+            rule([[1.0]], budget)
+        assert caught.value.argument == "budget"
+    nobody = rule([[float("inf")]], 5.0)
+    assert nobody.spend == 0
+    assert nobody.take_up.tolist() == [0]
+    assert rule([[5e-324]], 1e308).spend <= 1e308

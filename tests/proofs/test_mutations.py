@@ -49,7 +49,8 @@ def test_every_solver_and_every_auction_has_mistakes():
     }  # fmt: skip
     auctions = {
         "budget_fair", "max_min_fair", "leave_one_out_level", "level_max_min", "greedy_max_min",
-        "participation_fee", "posted_price", "baselines",
+        "participation_fee", "posted_price", "baselines", "quality_share", "quality_level",
+        "quality_pruning", "coverage_share", "clock_auction", "online_posted_price",
     }  # fmt: skip
     expected = {f"fairopt/{name}.py" for name in solvers}
     expected |= {f"mechanisms/auctions/{name}.py" for name in auctions}
