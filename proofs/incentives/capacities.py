@@ -149,8 +149,9 @@ def in_wide_integers(mechanism: Any, deep: bool) -> str | None:
         options = {"capacity": capacity, "weights": weights if enough else None}
         if min(capacity) == shape[1]:
             continue
-        cents = bids.astype(np.float64) * rng.choice([1.0, 0.01, 1e-9, 1 / 3])
-        for table, money in ((bids, budget), (cents, float(budget) * 0.1)):
+        scales = [2.0 ** rng.choice([0, 0, 9, 50]) for _ in range(shape[1])]
+        cents = bids.astype(np.float64) * rng.choice([1.0, 0.01, 1e-9, 1 / 3]) * scales
+        for table, money in ((bids, budget), (cents, float(budget) * 0.1 * max(scales))):
             found = mechanism(table, money, **options)
             auction = in_fractions(read_auction(table, money))
             places = options["weights"] or [1] * shape[1]
