@@ -79,6 +79,7 @@ CLAIMS_OF: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         ),
         "mechanisms/auctions/rounded_prices.py": ("*-in-units-*", "float-rules-in-tenths-*"),
         "mechanisms/price_unit.py": ("*-in-units-*", "float-rules-in-tenths-*"),
+        "mechanisms/auctions/kernels/rounding.py": ("float-rules-in-tenths-*",),
         "mechanisms/auctions/floats/order_statistics.py": ("float-rules-*",),
         "mechanisms/auctions/baselines.py": (
             "cheapest-first-*",

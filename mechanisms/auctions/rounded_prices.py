@@ -40,7 +40,9 @@ def at_rounded_prices(outcome: Outcome, auction: Auction) -> Outcome:
         return outcome
     prices = rounded(outcome.payments, auction)
     stays = np.zeros(prices.shape, dtype=np.bool_)
-    np.less_equal(auction.bids, prices, where=outcome.winners, out=stays)
+    asked = outcome.winners if auction.exact else True  # losers need no comparison of fractions
+    np.less_equal(auction.bids, prices, where=asked, out=stays)
+    stays &= outcome.winners
     payments = np.where(stays, prices, auction.budget * 0)
     return as_paid(counting_recruits(stays, payments), auction.unit)
 
