@@ -20,17 +20,19 @@ from rich.console import Console
 from fairopt.errors import InvalidInput, NotSolved
 from mechanisms.auctions.registry import RULES, RuleOptions, named_rule
 from mechanisms.audits.audit import SAMPLES, audit
+from mechanisms.parallel import Bar
+from mechanisms.reading.amounts import number
+from mechanisms.reading.bids import read_bids
+from mechanisms.reading.headings import NamedBids
 from mechanisms.report.tables import (
-    NamedBids,
     amount,
     audit_record,
     audit_table,
     limits_record,
     limits_table,
-    number,
     outcome_record,
+    outcome_summary,
     outcome_table,
-    read_bids,
 )
 
 if TYPE_CHECKING:
@@ -40,6 +42,10 @@ VIOLATED = 1
 BAD_INPUT = 2
 PLAIN_WIDTH = 260
 """Columns of text where the output is a file or a pipe and has no width of its own."""
+READABLE = 2_000
+"""Clients up to which a table has a row for each; beyond, it has one for each task."""
+LONG_FILE, LONG_AUCTION = 10_000_000, 300
+"""Bytes of a file, and clients in fractions, from which a person at a terminal sees a bar."""
 
 
 class Method(StrEnum):
@@ -54,7 +60,13 @@ class Method(StrEnum):
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
 Bids = Annotated[
-    Path, typer.Argument(metavar="BIDS.csv", help="Header: client, task names. Empty: no bid.")
+    Path,
+    typer.Argument(
+        metavar="BIDS.csv", help="Or .parquet. Header: client, task names. Empty: no bid."
+    ),
+]
+Exact = Annotated[
+    bool, typer.Option("--exact", help="Compute in fractions, however many clients there are.")
 ]
 NameColumn = Annotated[
     str, typer.Option(help="Heading of the clients' names; none: they are numbered.")
@@ -93,22 +105,32 @@ def run(
     direction: Direction = "",
     fee: Fee = "",
     seed: Seed = 0,
+    exact: Exact = False,
+    progress: Progress = False,
     as_json: AsJson = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw the auction to this file.")] = None,
 ) -> None:
-    """Run one auction."""
-    named, money = read_bids(bids, name_column), _money(budget)
-    options = _options(named, reserve, prices, direction, fee, seed)
-    outcome = named_rule(rule, options)(named.bids, money)
+    """Run one auction: in fractions up to 2,000 clients, beyond in floats unless --exact is given.
+
+    With --json all recruits are printed; without, a row per client, or above 2,000 per task.
+    """
+    named = _read(bids, name_column, progress, exact=exact)
+    money = _money(budget) if named.exact else float(_money(budget))
+    mechanism = named_rule(rule, _options(named, reserve, prices, direction, fee, seed))
+    clients = len(named.clients)
+    long = named.exact and clients >= LONG_AUCTION and sys.stderr.isatty()
+    with Bar(f"{rule}, {clients:,} clients", None, progress or long):
+        outcome = mechanism(named.bids, money)
     title = f"{rule}: {amount(outcome.spend)} of {amount(money)} spent"
     if plot is not None:
         from mechanisms.report.plots import save_outcome
 
         save_outcome(plot, named, outcome, title)
     if as_json:
-        _print_json(outcome_record(named, outcome, rule, money))
+        _print_json(outcome_record(named, outcome, rule, money), indented=clients <= READABLE)
     else:
-        _console().print(outcome_table(named, outcome, title))
+        table = outcome_table if clients <= READABLE else outcome_summary
+        _console().print(table(named, outcome, title))
 
 
 @app.command(name="audit")
@@ -139,7 +161,7 @@ def audit_command(
     """
     import numpy as np
 
-    named, money = read_bids(bids, name_column), _money(budget)
+    named, money = read_bids(bids, name_column, exact=True), _money(budget)
     mechanism = named_rule(rule, _options(named, reserve, prices, direction, fee, seed))
     rng = np.random.default_rng(seed)
     report = audit(
@@ -244,6 +266,20 @@ def main() -> None:
         sys.exit(BAD_INPUT)
 
 
+def _read(path: Path, name_column: str, progress: bool, *, exact: bool) -> NamedBids:
+    """Bids of a file; says so on the error stream where they are floats."""
+    size = path.stat().st_size if path.is_file() else 0
+    shown = progress or (size >= LONG_FILE and sys.stderr.isatty())
+    with Bar(f"Reading {path.name}", size, shown) as bar:
+        named = read_bids(path, name_column, exact=exact or None, advance=bar.advance)
+    if not named.exact:
+        sys.stderr.write(
+            f"{len(named.clients):,} clients: computed in floats, with every amount as the nearest "
+            "one; --exact computes in fractions\n"
+        )
+    return named
+
+
 def _money(text: str) -> Any:
     """The budget."""
     value = number(text, "--budget", infinite=False)
@@ -255,18 +291,24 @@ def _money(text: str) -> Any:
 def _options(
     named: NamedBids, reserve: str, prices: str, direction: str, fee: str, seed: int
 ) -> RuleOptions:
-    """Options as exact numbers; empty text means that an option is not given."""
+    """Options in the numbers of the bids; empty text means that an option is not given.
+
+    Direction and fee stay exact: the rule that takes them makes prices of them that are no floats.
+    """
+    kind = object if named.exact else float
     return RuleOptions(
-        reserve=_numbers(reserve, "--reserve", len(named.tasks), scalar=True),
-        prices=_numbers(prices, "--prices", len(named.tasks)),
+        reserve=_numbers(reserve, "--reserve", len(named.tasks), scalar=True, kind=kind),
+        prices=_numbers(prices, "--prices", len(named.tasks), kind=kind),
         direction=_numbers(direction, "--direction", len(named.tasks)),
         fee=number(fee, "--fee", infinite=False) if fee.strip() else None,
         seed=seed,
     )
 
 
-def _numbers(text: str, option: str, count: int, *, scalar: bool = False) -> Any:
-    """Exact numbers from text with commas."""
+def _numbers(
+    text: str, option: str, count: int, *, scalar: bool = False, kind: type = object
+) -> Any:
+    """Numbers from text with commas: exact, or the nearest floats."""
     import numpy as np
 
     if not text.strip():
@@ -278,7 +320,7 @@ def _numbers(text: str, option: str, count: int, *, scalar: bool = False) -> Any
         raise InvalidInput(option, text, f"{count} numbers, one per task")
     table = np.empty(count, dtype=object)
     table[:] = values
-    return table
+    return table.astype(kind)
 
 
 def _console() -> Console:
@@ -293,9 +335,9 @@ def _print_tables(tables: Sequence[Table]) -> None:
         console.print(table)
 
 
-def _print_json(record: dict[str, Any]) -> None:
-    """One JSON document on standard output."""
-    sys.stdout.write(json.dumps(record, indent=2) + "\n")
+def _print_json(record: dict[str, Any], *, indented: bool = True) -> None:
+    """One JSON document on standard output; in one line where it is long, which is much faster."""
+    sys.stdout.write(json.dumps(record, indent=2 if indented else None) + "\n")
 
 
 if __name__ == "__main__":
