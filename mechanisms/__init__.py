@@ -2,7 +2,8 @@
 
 Importing the package loads NumPy only; compiled kernels are loaded by the first float auction.
 `auctions` holds the rules, `audits` the checks of any rule, `studies` comparisons of rules, and
-`report` tables and plots; `bids` and `outcome` are what goes in and comes out.
+`report` tables and plots; `reading` has bids from files and data frames, `bids` and `outcome` are
+what goes in and comes out.
 
 Example:
     Four clients bid on two tasks; the budget is 24.
@@ -39,11 +40,14 @@ from mechanisms.audits.report import AuditReport
 from mechanisms.audits.symbolic.prove import ProofReport, ProofStatus, prove
 from mechanisms.bids import exactly
 from mechanisms.outcome import Mechanism, Outcome
+from mechanisms.reading.bids import read_bids
+from mechanisms.reading.headings import NamedBids
 from mechanisms.studies.cost_distributions import draw_costs, scenario
 
 __all__ = [
     "AuditReport",
     "Mechanism",
+    "NamedBids",
     "Outcome",
     "ProofReport",
     "ProofStatus",
@@ -70,6 +74,7 @@ __all__ = [
     "quality_pruning",
     "quality_share",
     "random_recruitment",
+    "read_bids",
     "sampled_posted_price",
     "scenario",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,17 +20,19 @@ from rich.console import Console
 from fairopt.errors import InvalidInput, NotSolved
 from mechanisms.auctions.registry import RULES, RuleOptions, named_rule
 from mechanisms.audits.audit import SAMPLES, audit
+from mechanisms.parallel import Bar
+from mechanisms.reading.amounts import number
+from mechanisms.reading.bids import read_bids
+from mechanisms.reading.headings import NamedBids
 from mechanisms.report.tables import (
-    NamedBids,
     amount,
     audit_record,
     audit_table,
     limits_record,
     limits_table,
-    number,
     outcome_record,
+    outcome_summary,
     outcome_table,
-    read_bids,
 )
 
 if TYPE_CHECKING:
@@ -40,6 +42,10 @@ VIOLATED = 1
 BAD_INPUT = 2
 PLAIN_WIDTH = 260
 """Columns of text where the output is a file or a pipe and has no width of its own."""
+READABLE = 2_000
+"""Clients up to which a table has a row for each; beyond, it has one for each task."""
+LONG_FILE, LONG_AUCTION = 10_000_000, 300
+"""Bytes of a file, and clients in fractions, from which a person at a terminal sees a bar."""
 
 
 class Method(StrEnum):
@@ -54,7 +60,13 @@ class Method(StrEnum):
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
 Bids = Annotated[
-    Path, typer.Argument(metavar="BIDS.csv", help="Header: client, task names. Empty: no bid.")
+    Path,
+    typer.Argument(
+        metavar="BIDS.csv", help="Or .parquet. Header: client, task names. Empty: no bid."
+    ),
+]
+Exact = Annotated[
+    bool, typer.Option("--exact", help="Compute in fractions, however many clients there are.")
 ]
 NameColumn = Annotated[
     str, typer.Option(help="Heading of the clients' names; none: they are numbered.")
@@ -64,6 +76,10 @@ Rule = Annotated[str, typer.Option(help=", ".join(RULES))]
 Reserve = Annotated[str, typer.Option(help="Outside price: one, or one per task, with commas.")]
 Prices = Annotated[str, typer.Option(help="posted-price: one price per task, with commas.")]
 Unit = Annotated[str, typer.Option(help="Payments are rounded down to multiples of it: 0.01.")]
+Capacity = Annotated[int | None, typer.Option(help="Most tasks that a client does.")]
+Weights = Annotated[
+    str, typer.Option(help="capacity-max-min: places of each task per level, with commas.")
+]
 Direction = Annotated[str, typer.Option(help="participation-fee: relative prices, with commas.")]
 Fee = Annotated[str, typer.Option(help="participation-fee: the fee.")]
 
@@ -92,25 +108,38 @@ def run(
     reserve: Reserve = "",
     prices: Prices = "",
     unit: Unit = "",
+    capacity: Capacity = None,
+    weights: Weights = "",
     direction: Direction = "",
     fee: Fee = "",
     seed: Seed = 0,
+    exact: Exact = False,
+    progress: Progress = False,
     as_json: AsJson = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw the auction to this file.")] = None,
 ) -> None:
-    """Run one auction."""
-    named, money = read_bids(bids, name_column), _money(budget)
-    options = _options(named, reserve, prices, unit, direction, fee, seed)
-    outcome = named_rule(rule, options)(named.bids, money)
+    """Run one auction: in fractions up to 2,000 clients, beyond in floats unless --exact is given.
+
+    With --json all recruits are printed; without, a row per client, or above 2,000 per task.
+    """
+    named = _read(bids, name_column, progress, exact=exact)
+    money = _money(budget) if named.exact else float(_money(budget))
+    given = Given(reserve, prices, unit, capacity, weights, direction, fee)
+    mechanism = named_rule(rule, _options(named, given, seed))
+    clients = len(named.clients)
+    long = named.exact and clients >= LONG_AUCTION and sys.stderr.isatty()
+    with Bar(f"{rule}, {clients:,} clients", None, progress or long):
+        outcome = mechanism(named.bids, money)
     title = f"{rule}: {amount(outcome.spend)} of {amount(money)} spent"
     if plot is not None:
         from mechanisms.report.plots import save_outcome
 
         save_outcome(plot, named, outcome, title)
     if as_json:
-        _print_json(outcome_record(named, outcome, rule, money))
+        _print_json(outcome_record(named, outcome, rule, money), indented=clients <= READABLE)
     else:
-        _console().print(outcome_table(named, outcome, title))
+        table = outcome_table if clients <= READABLE else outcome_summary
+        _console().print(table(named, outcome, title))
 
 
 @app.command(name="audit")
@@ -124,6 +153,8 @@ def audit_command(
     reserve: Reserve = "",
     prices: Prices = "",
     unit: Unit = "",
+    capacity: Capacity = None,
+    weights: Weights = "",
     direction: Direction = "",
     fee: Fee = "",
     seed: Seed = 0,
@@ -142,8 +173,10 @@ def audit_command(
     """
     import numpy as np
 
-    named, money = read_bids(bids, name_column), _money(budget)
-    mechanism = named_rule(rule, _options(named, reserve, prices, unit, direction, fee, seed))
+    named, money = read_bids(bids, name_column, exact=True), _money(budget)
+    takes = "capacity" in RULES[rule][1] if rule in RULES else False
+    given = Given(reserve, prices, unit, capacity if takes else None, weights, direction, fee)
+    mechanism = named_rule(rule, _options(named, given, seed))
     rng = np.random.default_rng(seed)
     report = audit(
         mechanism,
@@ -154,6 +187,7 @@ def audit_command(
         rng=rng,
         jobs=jobs,
         progress=progress,
+        capacity=capacity,
     )
     if plot is not None:
         from mechanisms.report.plots import save_audit
@@ -179,6 +213,7 @@ def study(
     tasks: Annotated[int, typer.Option(help="Tasks of every auction.")] = 3,
     draws: Annotated[int, typer.Option(help="Auctions for each law and budget.")] = 40,
     budgets: Annotated[str, typer.Option(help="Shares of the sum of all costs.")] = "0.1,0.25,0.5",
+    capacity: Capacity = None,
     seed: Seed = 0,
     jobs: Jobs = None,
     progress: Progress = False,
@@ -195,6 +230,7 @@ def study(
         num_tasks=tasks,
         draws=draws,
         budgets=shares,
+        capacity=capacity,
         seed=seed,
         jobs=jobs,
         progress=progress,
@@ -247,6 +283,20 @@ def main() -> None:
         sys.exit(BAD_INPUT)
 
 
+def _read(path: Path, name_column: str, progress: bool, *, exact: bool) -> NamedBids:
+    """Bids of a file; says so on the error stream where they are floats."""
+    size = path.stat().st_size if path.is_file() else 0
+    shown = progress or (size >= LONG_FILE and sys.stderr.isatty())
+    with Bar(f"Reading {path.name}", size, shown) as bar:
+        named = read_bids(path, name_column, exact=exact or None, advance=bar.advance)
+    if not named.exact:
+        sys.stderr.write(
+            f"{len(named.clients):,} clients: computed in floats, with every amount as the nearest "
+            "one; --exact computes in fractions\n"
+        )
+    return named
+
+
 def _money(text: str) -> Any:
     """The budget."""
     value = number(text, "--budget", infinite=False)
@@ -255,22 +305,59 @@ def _money(text: str) -> Any:
     return value
 
 
-def _options(
-    named: NamedBids, reserve: str, prices: str, unit: str, direction: str, fee: str, seed: int
-) -> RuleOptions:
-    """Options as exact numbers; empty text means that an option is not given."""
+@dataclass(frozen=True)
+class Given:
+    """Options of rules as they stand on the command line; empty text is not given."""
+
+    reserve: str
+    prices: str
+    unit: str
+    capacity: int | None
+    weights: str
+    direction: str
+    fee: str
+
+
+def _options(named: NamedBids, given: Given, seed: int) -> RuleOptions:
+    """Options in the numbers of the bids; empty text means that an option is not given.
+
+    Direction and fee stay exact: the rule that takes them makes prices of them that are no floats.
+    """
+    kind, tasks = object if named.exact else float, len(named.tasks)
     return RuleOptions(
-        reserve=_numbers(reserve, "--reserve", len(named.tasks), scalar=True),
-        prices=_numbers(prices, "--prices", len(named.tasks)),
-        unit=number(unit, "--unit", infinite=False) if unit.strip() else None,
-        direction=_numbers(direction, "--direction", len(named.tasks)),
-        fee=number(fee, "--fee", infinite=False) if fee.strip() else None,
+        reserve=_numbers(given.reserve, "--reserve", tasks, scalar=True, kind=kind),
+        prices=_numbers(given.prices, "--prices", tasks, kind=kind),
+        unit=_amount(given.unit, "--unit", kind),
+        capacity=given.capacity,
+        weights=_counts(given.weights, "--weights"),
+        direction=_numbers(given.direction, "--direction", tasks),
+        fee=_amount(given.fee, "--fee", object),
         seed=seed,
     )
 
 
-def _numbers(text: str, option: str, count: int, *, scalar: bool = False) -> Any:
-    """Exact numbers from text with commas."""
+def _amount(text: str, option: str, kind: type) -> Any:
+    """One number, exact or as the nearest float; None for empty text."""
+    if not text.strip():
+        return None
+    value = number(text, option, infinite=False)
+    return value if kind is object else float(value)
+
+
+def _counts(text: str, option: str) -> list[int] | None:
+    """Whole numbers from text with commas; None for empty text."""
+    if not text.strip():
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InvalidInput(option, text, "whole numbers with commas, one per task") from error
+
+
+def _numbers(
+    text: str, option: str, count: int, *, scalar: bool = False, kind: type = object
+) -> Any:
+    """Numbers from text with commas: exact, or the nearest floats."""
     import numpy as np
 
     if not text.strip():
@@ -282,7 +369,7 @@ def _numbers(text: str, option: str, count: int, *, scalar: bool = False) -> Any
         raise InvalidInput(option, text, f"{count} numbers, one per task")
     table = np.empty(count, dtype=object)
     table[:] = values
-    return table
+    return table.astype(kind)
 
 
 def _console() -> Console:
@@ -297,9 +384,9 @@ def _print_tables(tables: Sequence[Table]) -> None:
         console.print(table)
 
 
-def _print_json(record: dict[str, Any]) -> None:
-    """One JSON document on standard output."""
-    sys.stdout.write(json.dumps(record, indent=2) + "\n")
+def _print_json(record: dict[str, Any], *, indented: bool = True) -> None:
+    """One JSON document on standard output; in one line where it is long, which is much faster."""
+    sys.stdout.write(json.dumps(record, indent=2 if indented else None) + "\n")
 
 
 if __name__ == "__main__":

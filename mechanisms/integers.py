@@ -19,8 +19,7 @@ def checked_capacity(capacity: Any, shape: tuple[int, ...]) -> list[int]:
     clients, tasks = shape
     requirement = f"an integer in 1..{tasks}, the number of tasks, or {clients}, one per client"
     if np.ndim(capacity) == 0:
-        same = whole_numbers("capacity", [capacity], (1,), tasks, requirement)
-        return [*same] * clients
+        return whole_numbers("capacity", capacity, (), tasks, requirement) * clients
     return whole_numbers("capacity", capacity, (clients,), tasks, requirement)
 
 
@@ -33,4 +32,4 @@ def whole_numbers(
         raise InvalidInput(argument, values, requirement)
     if array.size and not (array.min() >= 1 and array.max() <= most):
         raise InvalidInput(argument, values, requirement)
-    return [int(value) for value in array]
+    return [int(value) for value in array.flat]

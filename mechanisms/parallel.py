@@ -64,7 +64,7 @@ def for_each(
     width = -(-len(chunks) // STEPS) if workers > 1 else 1
     steps = [chunks[start : start + width] for start in range(0, len(chunks), width or 1)]
     results: list[Result] = []
-    with joblib.Parallel(n_jobs=count) as pool, _Bar(title, len(items), progress) as bar:
+    with joblib.Parallel(n_jobs=count) as pool, Bar(title, len(items), progress) as bar:
         for step in steps:
             for found in pool(joblib.delayed(_run)(check, chunk) for chunk in step):
                 results.extend(found)
@@ -77,20 +77,27 @@ def _run(check: Callable[[Item], Result], chunk: Sequence[Item]) -> list[Result]
     return [check(item) for item in chunk]
 
 
-class _Bar:
-    """A progress bar, or nothing."""
+class Bar:
+    """A progress bar on the error stream, or nothing.
 
-    def __init__(self, title: str, total: int, shown: bool) -> None:
+    Args:
+        title: What goes on.
+        total: Number of pieces; None where it is not known, and the bar moves to and fro.
+        shown: Whether to show it.
+    """
+
+    def __init__(self, title: str, total: int | None, shown: bool) -> None:
         self.bar: Any = None
         if shown:
             from rich.console import Console
-            from rich.progress import MofNCompleteColumn, Progress
+            from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
-            columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+            column = TimeElapsedColumn() if total is None else MofNCompleteColumn()
+            columns = (*Progress.get_default_columns(), column)
             self.bar = Progress(*columns, console=Console(stderr=True))
             self.task = self.bar.add_task(title, total=total)
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> Bar:
         if self.bar is not None:
             self.bar.start()
         return self

@@ -405,7 +405,8 @@ class RecruitmentSection(Section):
         direction: Relative prices, one per task, for `participation-fee`; equal by default.
         fee: Participation fee in units of the direction.
         costs: Private cost of each client for each task: a table with `distribution` and its
-            parameters (uniform by default), or with `file`, a CSV of clients x tasks.
+            parameters (uniform by default), or with `file`, bids as `mechanisms.read_bids` takes
+            them, and `name-column`.
     """
 
     rule: Choice = "everyone"

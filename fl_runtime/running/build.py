@@ -131,7 +131,8 @@ def assemble(config: Config, seed: int) -> Parts:
 
     def recruit_(number: int) -> Recruitment:
         check_recorded("recruitment.costs.file", config.recruitment.costs, config.inputs)
-        return recruit(config.recruitment, holds, seed, number)
+        names = [section.name for section in config.task]
+        return recruit(config.recruitment, holds, seed, number, names)
 
     recruitment = recruit_(0)
     made: list[Task] = []

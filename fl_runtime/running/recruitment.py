@@ -6,12 +6,10 @@ configuration, the seed and its number, so a resumed run finds it again.
 
 from __future__ import annotations
 
-import csv
 import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +26,7 @@ from fl_runtime.user_objects import said
 from fl_runtime.validation_errors import record_from_table, unknown_key
 from mechanisms import Mechanism, Outcome
 from mechanisms.auctions.registry import OPTIONS, RULES, RuleOptions, named_rule
+from mechanisms.reading.bids import read_bids
 from mechanisms.studies.cost_distributions import (
     DISTRIBUTIONS,
     Abstaining,
@@ -91,7 +90,11 @@ class Recruitment:
 
 
 def recruit(
-    section: RecruitmentSection, holds: NDArray[np.bool_], seed: int, number: int = 0
+    section: RecruitmentSection,
+    holds: NDArray[np.bool_],
+    seed: int,
+    number: int = 0,
+    tasks: Sequence[str] = (),
 ) -> Recruitment:
     """Draw costs and run the rule of a configuration.
 
@@ -100,6 +103,7 @@ def recruit(
         holds: (num_clients, num_tasks) bool, False where a client lacks the task and so cannot bid.
         seed: Seed of the run.
         number: Recruitments before this one.
+        tasks: Names of the tasks, which a file of costs has as headings; "0", "1", ... by default.
 
     Raises:
         InvalidInput: Unknown rule, distribution or drift, a missing or non-positive budget, or
@@ -118,7 +122,8 @@ def recruit(
     if section.budget is None:
         raise InvalidInput("recruitment.budget", "nothing", f"given for rule {name}")
     budget = _budget_of(section, number)
-    costs = draw_costs(section, len(holds), holds.shape[1], stream(seed, "costs"), number)
+    names = tuple(tasks) or tuple(map(str, range(holds.shape[1])))
+    costs = draw_costs(section, len(holds), names, stream(seed, "costs"), number)
     costs = np.where(holds, costs, np.inf)
     if ":" in name:
         outcome = _of_own_rule(name, resolve(RULE, section.rule), costs, budget)
@@ -192,15 +197,19 @@ def _numbers(values: float | Sequence[float] | None) -> Any:
 
 
 def draw_costs(
-    section: RecruitmentSection, num_clients: int, num_tasks: int, rng: Generator, number: int = 0
+    section: RecruitmentSection,
+    num_clients: int,
+    tasks: Sequence[str],
+    rng: Generator,
+    number: int = 0,
 ) -> Costs:
-    """Private costs at that recruitment, from a distribution or a CSV file of clients x tasks.
+    """Private costs at that recruitment, from a distribution or a file of bids.
 
     The first ones do not depend on the drift, and later ones not on how many follow.
     """
-    process = _drift(section.drift, _first_costs(section.costs, num_clients, num_tasks))
+    process = _drift(section.drift, _first_costs(section.costs, num_clients, tasks))
     try:
-        path = process.draw(rng, number + 1, num_clients, num_tasks)
+        path = process.draw(rng, number + 1, num_clients, len(tasks))
     except InvalidInput as error:
         name = f"recruitment.costs.{error.argument.replace('_', '-')}"
         raise InvalidInput(name, error.value, error.requirement) from None
@@ -218,20 +227,22 @@ class _Table:
         return self.costs
 
 
-def _first_costs(table: Mapping[str, Any], num_clients: int, num_tasks: int) -> CostDistribution:
+def _first_costs(
+    table: Mapping[str, Any], num_clients: int, tasks: Sequence[str]
+) -> CostDistribution:
     """Where the costs of the first recruitment come from."""
     if "file" in table:
-        if len(table) > 1:
-            requirement = "alone, or a distribution with its parameters"
+        if set(table) - {"file", "name_column"}:
+            requirement = "with name-column or alone, or a distribution with its parameters"
             raise InvalidInput("recruitment.costs.file", str(table["file"]), requirement)
-        return _Table(_costs_of_file(Path(str(table["file"])), num_clients, num_tasks))
+        return _Table(_costs_of_file(table, num_clients, tasks))
     law = str(table.get("distribution", ""))
     if ":" in law:
         fields = {k: v for k, v in table.items() if k not in ("distribution", "abstention")}
         own: CostDistribution = resolve(COST_LAW, law, table="recruitment.costs", fields=fields)
         return Abstaining(own, table["abstention"]) if "abstention" in table else own
     try:
-        return scenario({"distribution": "uniform", **_for_tasks(table, num_tasks)})
+        return scenario({"distribution": "uniform", **_for_tasks(table, len(tasks))})
     except InvalidInput as error:
         name = f"recruitment.costs.{error.argument.replace('_', '-')}"
         raise InvalidInput(name, error.value, error.requirement) from None
@@ -304,14 +315,22 @@ def _everyone(section: RecruitmentSection, holds: NDArray[np.bool_], number: int
     )
 
 
-def _costs_of_file(path: Path, num_clients: int, num_tasks: int) -> Costs:
-    """Numbers of a CSV file without header; an empty cell means no bid."""
+def _costs_of_file(table: Mapping[str, Any], num_clients: int, tasks: Sequence[str]) -> Costs:
+    """Costs in the one written form of bids: a column per task, by its name, and a row per client.
+
+    The i-th row is client i, whatever its name. An empty cell means that the client does not bid.
+    """
+    file, key = str(table["file"]), "recruitment.costs.file"
     try:
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            rows = [[float(cell or "inf") for cell in row] for row in csv.reader(lines)]
-        costs = np.array(rows, dtype=np.float64)
-    except (OSError, ValueError, csv.Error) as error:
-        raise InvalidInput("costs.file", str(path), f"a CSV file of numbers ({error})") from error
-    if costs.shape != (num_clients, num_tasks):
-        raise InvalidInput("costs.file", costs.shape, f"clients x tasks {num_clients, num_tasks}")
-    return costs
+        named = read_bids(file, str(table.get("name_column", "")), exact=False)
+    except InvalidInput as error:
+        name = error.argument.replace("BIDS", key)
+        name = name.replace("--name-column", "recruitment.costs.name-column")
+        requirement = error.requirement.replace("--name-column", "name-column =")
+        raise InvalidInput(name, error.value, requirement) from error
+    if set(named.tasks) != set(tasks):
+        columns = ", ".join(named.tasks)
+        raise InvalidInput(key, columns, f"a column for each task: {', '.join(tasks)}")
+    if len(named.clients) != num_clients:
+        raise InvalidInput(key, len(named.clients), f"a row for each of {num_clients} clients")
+    return np.ascontiguousarray(named.bids[:, [named.tasks.index(task) for task in tasks]])

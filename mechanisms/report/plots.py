@@ -12,7 +12,7 @@ from fairopt.errors import InvalidInput
 from mechanisms.audits.report import AuditReport
 from mechanisms.audits.violation import TRUTHFUL
 from mechanisms.outcome import Outcome
-from mechanisms.report.tables import NamedBids
+from mechanisms.reading.headings import NamedBids
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,7 +10,7 @@ import pytest
 from fairopt import errors
 from mechanisms import named_rule
 from mechanisms.auctions.registry import RULES, RuleOptions
-from mechanisms.report.tables import read_bids
+from mechanisms.reading.bids import read_bids
 from tests import forked
 
 BIDS = "client,mnist,cifar\nann,1,5\nbob,2,1\ncay,4,3\n"
@@ -183,6 +183,88 @@ def test_where_names_are_is_said_or_seen(tmp_path):
     for heading in ("client", "ID", ""):
         assert named(f"{heading},a,b\n7,1,2\n8,3,1\n9,2,2\n")[0] == ("7", "8", "9")
     assert named("who,a\n7,1\neight,2\n")[0] == ("7", "eight")
+
+
+@pytest.fixture
+def many(tmp_path):
+    path = tmp_path / "many.csv"
+    rows = (f"c{i},{i % 17}.25,{i % 11 or ''}" for i in range(2_001))
+    path.write_text("client,mnist,cifar\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_above_two_thousand_clients_floats_decide_and_say_so(many):
+    options = ("--budget", "300", "--rule", "budget-fair", "--json")
+    floats = command("run", many, *options)
+    assert floats.returncode == 0
+    assert floats.stderr == (
+        "2,001 clients: computed in floats, with every amount as the nearest one; "
+        "--exact computes in fractions\n"
+    )
+    exact = command("run", many, *options, "--exact")
+    assert exact.stderr == ""
+    record, same = json.loads(floats.stdout), json.loads(exact.stdout)
+    assert "spend_exact" not in record
+    assert "spend_exact" in same
+    assert record["take_up"] == same["take_up"]
+    for one, other in zip(record["recruits"], same["recruits"], strict=True):
+        assert one["payment"] == pytest.approx(other.pop("payment"), rel=1e-12)
+        del other["payment_exact"]
+        assert {key: one[key] for key in other} == other
+
+
+def test_above_two_thousand_clients_the_table_has_a_row_for_each_task(many):
+    done = command("run", many, "--budget", "300", "--reserve", "0.1,2", "--progress")
+    assert done.returncode == 0
+    assert "of bidders" in done.stdout
+    assert "c17" not in done.stdout
+    assert "mnist" in done.stdout
+    for title in ("Reading many.csv", "max-min-fair, 2,001 clients", "computed in floats"):
+        assert title in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("rule", "options"),
+    [
+        ("posted-price", ("--prices", "0.1,1/3")),
+        ("participation-fee", ("--fee", "1/3", "--direction", "0.1,0.7")),
+        ("max-min-fair", ("--reserve", "0.1")),
+        ("random-recruitment", ()),
+        ("sampled-posted-price", ()),
+    ],
+)
+def test_options_are_numbers_of_the_auctions_kind(many, rule, options):
+    for exact in ((), ("--exact",)) if rule != "max-min-fair" else ((),):
+        done = command("run", many, "--budget", "0.7", "--rule", rule, *options, *exact)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "a header of task names and a row per client"),
+        ("client,a\n", "a header of task names and a row per client"),
+        ("1,2\n3,4\n", "names of the columns: a header"),
+        ("ann,1,2\nbob,3,4\n", "names of the columns: a header"),
+        ("client\nann\n", "a column of names and at least one task"),
+        (
+            "client,a\nann,1\nann,2\n",
+            "'ann', but it must be named once; it stands in lines 2 and 3",
+        ),
+        ("client,a\nann,nan\n", "client 'ann', task 'a' = 'nan'"),
+        ("client,a\nann,cheap\n", "client 'ann', task 'a' = 'cheap'"),
+        ("client,a,b\nann,1\n", "a row of 3 cells, as the header"),
+    ],
+)
+@pytest.mark.parametrize("exact", [(), ("--exact",)])
+def test_a_bad_file_is_one_line_and_status_2(tmp_path, text, says, exact):
+    path = tmp_path / "bad.csv"
+    path.write_text(text)
+    done = command("run", path, "--budget", 5, *exact)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.startswith("error: BIDS")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_missing_file_or_a_folder(tmp_path):

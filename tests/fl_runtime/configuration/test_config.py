@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fairopt import InvalidInput
@@ -16,7 +17,8 @@ from fl_runtime.configuration.toml_files import (
     snake_keys,
 )
 from fl_runtime.running.preflight import check_all_arms
-from fl_runtime.running.recruitment import RULE_NOTES
+from fl_runtime.running.recruitment import RULE_NOTES, draw_costs
+from mechanisms import read_bids
 from mechanisms.auctions.registry import RULES
 from tests.fl_runtime.small import TOML, config, tree
 
@@ -215,7 +217,7 @@ def changed(section: str, key: str, value: Any) -> dict[str, Any]:
         ("recruitment", "costs", {"distribution": "uniform", "low": -1.0}, "costs.low = -1.0"),
         ("recruitment", "costs", {"distribution": "uniform", "high": float("nan")}, "costs.high"),
         ("recruitment", "costs", {"distribution": "uniform", "task_scale": [1.0]}, "task-scale"),
-        ("recruitment", "costs", {"file": "absent.csv"}, "a CSV file of numbers"),
+        ("recruitment", "costs", {"file": "absent.csv"}, "CSV file"),
     ],
 )
 def test_bad_values_are_refused_with_key_and_reason(
@@ -230,11 +232,16 @@ def test_bad_values_are_refused_with_key_and_reason(
 @pytest.mark.parametrize(
     ("costs", "reason"),
     [
-        ("1,2\n3,nan\n" + 6 * "1,1\n", "bids[client 1, task 1] = nan"),
-        ("1,2\n-3,1\n" + 6 * "1,1\n", "bids[client 1, task 0] = -3.0"),
-        ("1,2\n", "clients x tasks (8, 2)"),
-        ("1,2\n1\n", "a CSV file of numbers"),
-        ("a,b\n", "a CSV file of numbers"),
+        ("c,wine,iris\na,1,2\nb,3,nan\n", "file, client 'b', task 'iris' = 'nan'"),
+        ("c,wine,iris\na,1,2\nb,-3,1\n", "file, client 'b', task 'wine' = '-3'"),
+        ("c,wine,iris\na,1,2\n", "file = 1, but it must be a row for each of 8 clients"),
+        ("c,wine,iris\na,1\n", "a row of 3 cells"),
+        ("c,wine,iris\na,1,2\na,1,2\n", "'a', but it must be named once; it stands in lines 2"),
+        ("c,wine,rise\na,1,2\n", "a column for each task: wine, iris"),
+        ("c,wine\na,1\n", "a column for each task: wine, iris"),
+        ("wine,iris\n1,2\n", "say name-column = wine if these are names"),
+        ("1,2\n" * 8, "a header"),
+        ("c,wine,iris\n", "a header"),
     ],
 )
 def test_cost_files_with_bad_entries(tmp_path: Path, costs: str, reason: str) -> None:
@@ -270,8 +277,21 @@ def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
 
 def test_cost_file_with_abstentions(tmp_path: Path) -> None:
     file = tmp_path / "costs.csv"
-    file.write_text("0.1,\n" + 7 * "0.2,0.1\n")
-    check_all_arms(config(recruitment={"costs": {"file": str(file)}}))
+    file.write_text("wine,iris\n0.1,\n" + 7 * "0.2,0.1\n")
+    check_all_arms(config(recruitment={"costs": {"file": str(file), "name-column": "none"}}))
+
+
+def test_a_cost_file_has_its_columns_in_any_order_and_is_the_file_of_an_auction(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "costs.csv"
+    rows = [f"c{i},{0.5 + i},{'' if i % 2 else 1 + i}" for i in range(8)]
+    file.write_text("\n".join(["who,iris,wine", *rows]) + "\n")
+    named = read_bids(file, exact=False)
+    section = config(recruitment={"costs": {"file": str(file)}}).recruitment
+    costs = draw_costs(section, 8, ["wine", "iris"], np.random.default_rng(0))
+    assert named.tasks == ("iris", "wine")
+    assert costs.tolist() == named.bids[:, ::-1].tolist()
 
 
 def test_an_arm_that_changes_the_algorithm_starts_from_its_defaults() -> None:

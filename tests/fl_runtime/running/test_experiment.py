@@ -311,7 +311,7 @@ def test_data_that_are_to_be_used_in_another_way_are_other_data(
 def test_files_that_change_in_mid_run_are_refused(tmp_path: Path) -> None:
     costs, trace = tmp_path / "costs.csv", tmp_path / "trace.csv"
     for file, key in ((costs, "costs"), (trace, "trace")):
-        costs.write_text("1,1\n" * 8)
+        costs.write_text("client,wine,iris\n" + "".join(f"c{i},1,1\n" for i in range(8)))
         trace.write_text("".join(f"{client},0,9\n" for client in range(8)))
         settings = config(
             clients={"availability": {"file": str(trace)}},

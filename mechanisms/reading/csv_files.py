@@ -1,0 +1,144 @@
+"""Bids in a CSV file: a header with the names of the columns, then a row per client.
+
+The file is read in pieces, so that a million rows need little more memory than their numbers.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairopt.errors import InvalidInput
+from mechanisms.reading.amounts import LARGEST, is_amount, number
+from mechanisms.reading.headings import (
+    Columns,
+    NamedBids,
+    columns,
+    refuse_numbers,
+    unique_names,
+)
+
+LARGEST_EXACT = 2_000
+"""Clients up to which an auction in fractions takes no more than a moment."""
+PIECE = 20_000
+"""Rows that are held as text at a time."""
+ZEROS = ("0", "0.0", "")
+"""Cells that are 0 or no bid and need no second look."""
+SMALLEST_FLOAT, LARGEST_FLOAT = float(1 / LARGEST), float(LARGEST)
+
+Rows = list[list[str]]
+Cell = tuple[str, str]
+
+
+def read_csv(
+    path: Path, name_column: str, exact: bool | None, advance: Callable[[int], None] | None
+) -> NamedBids:
+    """Names and bids of a file; arguments and errors are those of `read_bids`."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return _read(file, path, name_column, exact, advance)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInput("BIDS", str(path), f"a readable CSV file ({error})") from error
+
+
+def _read(
+    file: TextIO,
+    path: Path,
+    name_column: str,
+    exact: bool | None,
+    advance: Callable[[int], None] | None,
+) -> NamedBids:
+    """The rows of an open file, piece by piece."""
+    rows = _filled(csv.reader(file))
+    header, piece = next(rows, None), list(islice(rows, LARGEST_EXACT + 1))
+    if header is None or not piece:
+        raise InvalidInput(
+            "BIDS", str(path), "a header of task names and a row per client, separated by commas"
+        )
+    where = columns(str(path), header, name_column)
+    floats = not exact if exact is not None else len(piece) > LARGEST_EXACT
+    names: list[str] = []
+    tables = []
+    position = 0
+    while piece:
+        tables.append(_piece(piece, header, where, names, floats=floats))
+        piece = list(islice(rows, PIECE))
+        if advance is not None:
+            read = file.buffer.tell()  # of the bytes: a text file does not tell while it is read
+            advance(read - position)
+            position = read
+    if where.unsure and all(map(is_amount, names)):
+        raise refuse_numbers(header[0].strip())
+    clients = unique_names("client", names, "lines", lambda index: _line(path, index))
+    return NamedBids(clients, where.tasks, np.concatenate(tables))
+
+
+def _filled(reader: Iterator[list[str]]) -> Iterator[list[str]]:
+    """Rows with something in them."""
+    return (row for row in reader if any(map(str.strip, row)))
+
+
+def _line(path: Path, index: int) -> int:
+    """Number of the line at which a client's row ends."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        next(islice(_filled(reader), index + 1, None))
+        return reader.line_num
+
+
+def _piece(
+    rows: Rows, header: list[str], where: Columns, names: list[str], *, floats: bool
+) -> NDArray[Any]:
+    """Bids of some rows, whose names are added to those before."""
+    for row in rows:
+        if len(row) != len(header):
+            requirement = f"a row of {len(header)} cells, as the header"
+            raise InvalidInput(f"BIDS, client {row[0]!r}", row, requirement)
+    before, column = len(names), where.names
+    if column is None:
+        names.extend(str(before + i) for i in range(len(rows)))
+    else:
+        names.extend(row.pop(column) for row in rows)
+    cells = list(chain.from_iterable(rows))
+
+    def at(flat: int) -> str:
+        client, task = divmod(flat, len(where.tasks))
+        return f"BIDS, client {names[before + client].strip()!r}, task {where.tasks[task]!r}"
+
+    table = _floats(cells, at) if floats else _exact(cells, at)
+    return table.reshape(len(rows), len(where.tasks))
+
+
+def _exact(cells: list[str], at: Callable[[int], str]) -> NDArray[Any]:
+    """Cells as exact numbers."""
+    table = np.empty(len(cells), dtype=object)
+    table[:] = [number(cell, at(flat)) for flat, cell in enumerate(cells)]
+    return table
+
+
+def _floats(cells: list[str], at: Callable[[int], str]) -> NDArray[np.float64]:
+    """Cells as the nearest floats; whatever is not plainly a number is read as `number` does."""
+    try:
+        table = np.array([float(cell) if cell else math.inf for cell in cells])
+    except ValueError:
+        table = np.array([_float(cell) for cell in cells])
+    plain = (table >= SMALLEST_FLOAT) & (table <= LARGEST_FLOAT)
+    for flat in np.flatnonzero(~plain).tolist():
+        if cells[flat] not in ZEROS:
+            table[flat] = float(number(cells[flat], at(flat)))
+    return table
+
+
+def _float(cell: str) -> float:
+    """A cell as a float; NaN where it takes a second look."""
+    try:
+        return float(cell) if cell else math.inf
+    except ValueError:
+        return math.nan

@@ -1,0 +1,131 @@
+"""Bids in data frames of pandas, Polars and PyArrow, and in Parquet files.
+
+None of these libraries is imported for a frame: it has columns with names, and a column tells what
+is missing in it and turns itself into an array.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+import numbers
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairopt.errors import InvalidInput
+from mechanisms.bids import LARGEST_INTEGER, exact_number, exactly
+from mechanisms.reading.headings import NamedBids, columns, refuse_numbers, unique_names
+
+PARQUET = (".parquet", ".pq")
+"""How the names of Parquet files end."""
+BID = "a number >= 0; a missing value or inf for no bid"
+
+
+def is_frame(source: Any) -> bool:
+    """Whether something has named columns, as data frames and Arrow tables do."""
+    return hasattr(source, "__getitem__") and (
+        hasattr(source, "column_names") or hasattr(source, "columns")
+    )
+
+
+def read_frame(frame: Any, name_column: str, exact: bool | None, source: str) -> NamedBids:
+    """Names and bids of a frame; arguments and errors are those of `read_bids`."""
+    keys = list(frame.column_names if hasattr(frame, "column_names") else frame.columns)
+    if not keys or not len(frame):
+        requirement = "at least one task's column and one client's row"
+        raise InvalidInput("BIDS", source, requirement)
+    where = columns(source, [str(key) for key in keys], name_column)
+    if where.names is None:
+        clients = tuple(str(i) for i in range(len(frame)))
+    else:
+        column = frame[keys[where.names]]
+        cells = np.asarray(column)
+        if where.unsure and cells.dtype.kind in "iuf":
+            raise refuse_numbers(str(keys[where.names]))
+        empty = _missing(column)
+        named = ["" if none else str(cell) for cell, none in zip(cells, empty, strict=True)]
+        clients = unique_names("client", named, "rows", 0)
+    tables = [
+        _column(frame[keys[c]], clients, task)
+        for c, task in zip(where.others, where.tasks, strict=True)
+    ]
+    given = any(table.dtype == object for table in tables)
+    bids = np.stack([exactly(t) if given or exact else t for t in tables], axis=1)
+    if exact is False and given:
+        bids = bids.astype(np.float64)
+    return NamedBids(clients, where.tasks, np.ascontiguousarray(bids))
+
+
+def _missing(column: Any) -> NDArray[np.bool_]:
+    """Which values of a column are missing."""
+    found = column.is_null() if hasattr(column, "is_null") else column.isna()
+    return np.asarray(found, dtype=bool)
+
+
+def _column(column: Any, clients: tuple[str, ...], task: str) -> NDArray[Any]:
+    """Bids for one task: floats, or exact numbers where the column has decimals or fractions."""
+    cells, none = np.asarray(column), _missing(column)
+
+    def refused(client: int) -> InvalidInput:
+        cell = cells[client]
+        value = cell.item() if isinstance(cell, np.generic) else cell
+        return InvalidInput(f"BIDS, client {clients[client]!r}, task {task!r}", value, BID)
+
+    if cells.dtype.kind not in "iufO":
+        raise refused(int(np.argmin(none)))
+    if cells.dtype.kind == "O":
+        for client in np.flatnonzero(~none):
+            if not _is_number(cells[client]):
+                raise refused(int(client))
+        cells = np.array([math.inf if m else c for c, m in zip(cells, none, strict=True)], object)
+        if not any(isinstance(cell, Decimal | Fraction) for cell in cells):
+            cells = cells.astype(np.float64)
+        else:
+            return _nonnegative(exactly(cells), refused)
+    if cells.dtype.kind in "iu" and cells.size and int(cells.max()) > LARGEST_INTEGER:
+        where = f"BIDS, task {task!r}"
+        raise InvalidInput(where, int(cells.max()), "at most 2^53, or a decimal")
+    return _nonnegative(np.where(none, math.inf, cells.astype(np.float64)), refused)
+
+
+def _nonnegative(table: NDArray[Any], refused: Any) -> NDArray[Any]:
+    """The bids, or the error about the first that is negative or not a number."""
+    good = np.asarray(table >= 0, dtype=bool)
+    if not good.all():
+        raise refused(int(np.argmin(good)))
+    return table
+
+
+def _is_number(cell: Any) -> bool:
+    """Whether an object is a real number; truth values and text are none."""
+    if isinstance(cell, bool | np.bool_) or not isinstance(cell, numbers.Real | Decimal):
+        return False
+    return not math.isnan(float(exact_number(cell)))
+
+
+def read_parquet(path: Path) -> Any:
+    """The table of a Parquet file, by PyArrow or else by Polars.
+
+    Raises:
+        InvalidInput: Neither is installed, or the file is no Parquet file.
+    """
+    if importlib.util.find_spec("pyarrow") is not None:
+        parquet = importlib.import_module("pyarrow.parquet")
+        read, failed = parquet.read_table, (OSError, ValueError)
+    elif importlib.util.find_spec("polars") is not None:
+        polars = importlib.import_module("polars")
+        read, failed = polars.read_parquet, (OSError, polars.exceptions.PolarsError)
+    else:
+        requirement = "a CSV file, since neither pyarrow nor polars is installed"
+        raise InvalidInput("BIDS", str(path), f"{requirement} (pip install 'fairopt[parquet]')")
+    try:
+        return read(str(path))
+    except failed as error:
+        reason = str(error).partition("\n")[0]
+        raise InvalidInput("BIDS", str(path), f"a readable Parquet file ({reason})") from error
