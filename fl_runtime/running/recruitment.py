@@ -122,8 +122,8 @@ def recruit(
     if section.budget is None:
         raise InvalidInput("recruitment.budget", "nothing", f"given for rule {name}")
     budget = _budget_of(section, number)
-    names = tuple(tasks) or tuple(map(str, range(holds.shape[1])))
-    costs = draw_costs(section, len(holds), names, stream(seed, "costs"), number)
+    rng = stream(seed, "costs")
+    costs = draw_costs(section, len(holds), holds.shape[1], rng, number, tasks)
     costs = np.where(holds, costs, np.inf)
     if ":" in name:
         outcome = _of_own_rule(name, resolve(RULE, section.rule), costs, budget)
@@ -199,17 +199,19 @@ def _numbers(values: float | Sequence[float] | None) -> Any:
 def draw_costs(
     section: RecruitmentSection,
     num_clients: int,
-    tasks: Sequence[str],
+    num_tasks: int,
     rng: Generator,
     number: int = 0,
+    tasks: Sequence[str] = (),
 ) -> Costs:
     """Private costs at that recruitment, from a distribution or a file of bids.
 
     The first ones do not depend on the drift, and later ones not on how many follow.
     """
-    process = _drift(section.drift, _first_costs(section.costs, num_clients, tasks))
+    names = tuple(tasks) or tuple(map(str, range(num_tasks)))
+    process = _drift(section.drift, _first_costs(section.costs, num_clients, names))
     try:
-        path = process.draw(rng, number + 1, num_clients, len(tasks))
+        path = process.draw(rng, number + 1, num_clients, num_tasks)
     except InvalidInput as error:
         name = f"recruitment.costs.{error.argument.replace('_', '-')}"
         raise InvalidInput(name, error.value, error.requirement) from None

@@ -289,7 +289,7 @@ def test_a_cost_file_has_its_columns_in_any_order_and_is_the_file_of_an_auction(
     file.write_text("\n".join(["who,iris,wine", *rows]) + "\n")
     named = read_bids(file, exact=False)
     section = config(recruitment={"costs": {"file": str(file)}}).recruitment
-    costs = draw_costs(section, 8, ["wine", "iris"], np.random.default_rng(0))
+    costs = draw_costs(section, 8, 2, np.random.default_rng(0), tasks=["wine", "iris"])
     assert named.tasks == ("iris", "wine")
     assert costs.tolist() == named.bids[:, ::-1].tolist()
 
