@@ -87,7 +87,7 @@ def contest(capacity: int | None) -> Contest:
 def _options(name: str, draw: Draw, capacity: int | None) -> RuleOptions:
     """What a rule takes beside bids and budget; public prices are those of the pilot."""
     if name == "posted-price":
-        return RuleOptions(prices=public_prices(draw))
+        return RuleOptions(prices=public_prices(draw), capacity=capacity)
     if name == "participation-fee":
         direction = public_prices(draw)
         return RuleOptions(direction=direction, fee=FEE * direction.sum())
@@ -142,6 +142,7 @@ RULES = (
 RULES_FOR_FEW_TASKS = (
     "capacity-max-min",
     "masked-max-min-fair",
+    "posted-price",
     "first-tasks*",
     "greedy-max-min*",
 )
