@@ -43,10 +43,11 @@ def clock_auction(
     Returns:
         `Outcome` whose `level` (S,) is the number of recruits of each task.
 
-    Guarantee: obviously strategy-proof on each task, and so truthful against joint misreports of
-    costs that add up over tasks; individually rational, budget feasible, deterministic. *Proof.*
-    Offers to a client only fall, and while it accepts them nothing hangs on its bid. The offers to
-    W' without its last client are below B_s, as their sum is B_s / E' times a value below E'.
+    Guarantee: truthful against joint misreports of costs that add up over tasks (asked offer by
+    offer, obviously strategy-proof on each task), individually rational, budget feasible,
+    deterministic. *Proof.* Offers to a client only fall, and while it accepts them nothing hangs
+    on its bid. The offers to W' without its last client are at most B_s: B_s / E' times a value
+    below E', with E' the estimate of that round.
     *Not* proved here: the published auction covers at least 1 / 4.75 of the optimum. This
     reconstruction was measured, see docs/auctions-values.md, and never fell below that share.
 

@@ -44,9 +44,9 @@ def online_posted_price(
         sum_s min(k_s r / n, q_s) b_s(k_s) <= M:
 
     what the clients to come are expected to take fits into the money left. A client is offered
-    the tasks whose quotas are not filled, those with the fewest recruits first, as long as the
-    sum of the offered prices fits into the money left, and takes those it bids for at most the
-    price.
+    the tasks whose quotas are not filled, those with the fewest recruits first; a task is passed
+    over where its price and those offered before do not fit into the money left together. The
+    client takes what it bids at most the price for.
 
     Args:
         bids: (N, S) reported cost of client i for task s, >= 0; `inf` = does not bid.

@@ -65,8 +65,8 @@ def quality_pruning(bids: ArrayLike, budget: Any, values: ArrayLike) -> Outcome:
 
     Source: the ratio is the one of the deterministic mechanism of Gravin, Jin, Lu and Zhang,
     "Optimal budget-feasible mechanisms for additive valuations", EC 2019 (arXiv 1902.04635), who
-    show that no deterministic one has a better ratio to this optimum. Steps and proof are an own
-    reconstruction, which need not be theirs.
+    call it tight against this optimum. Steps and proof are an own reconstruction, which need not
+    be theirs.
 
     Example:
         One client is worth 10 of the 12; a proportional share would recruit the two small ones.

@@ -141,6 +141,17 @@ def test_coverage_is_what_was_proved_and_measured(auction):
     assert 4.75 * got[clock_auction] >= best  # measured: see docs/auctions-values.md
 
 
+@pytest.mark.parametrize("rule", COVERING)
+def test_tasks_have_covers_and_money_of_their_own(rule):
+    rng = np.random.default_rng(4)
+    bids, covers = rng.integers(0, 9, (5, 2)) / 4, rng.random((2, 5, 4)) < 0.5
+    both = rule(bids, 6.0, covers)
+    for task in range(2):
+        alone = rule(bids[:, [task]], 3.0, covers[task])
+        assert np.array_equal(both.payments[:, task], alone.payments[:, 0])
+    assert rule(bids, 6.0, covers[0]) == rule(bids, 6.0, np.stack([covers[0], covers[0]]))
+
+
 def test_one_large_client_is_not_left_out():
     """Where a proportional share has no ratio, a third is kept."""
     bids, values = [[9.0], [0.5], [0.5]], [10, 1, 1]
