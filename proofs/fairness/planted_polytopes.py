@@ -2,8 +2,9 @@
 
 All numbers but priorities are small whole numbers, so every product and sum is exact in float64.
 With z, q, lambda, nu and reduced costs r given, one more constraint g z <= h of price 1 makes
-T' q + r = G' lambda + A' nu hold, and priorities p = q x^alpha make q the price of x: then the
-conditions of optimality hold, and x is the only optimum.
+T' q + r = G' lambda + A' nu hold, a last one that is not tight makes the polytope bounded, and
+priorities p = q x^alpha make q the price of x: then the conditions of optimality hold, and x is
+the only optimum.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ def planted(rng: np.random.Generator, alpha: float, *, signs: bool = False) -> P
     h = G @ z + rng.integers(1, 4, size=m) * (lam == 0)
     problem = {
         "T": T.astype(float),
-        "G": np.vstack([G, last]).astype(float),
-        "h": np.append(h, last @ z).astype(float),
+        "G": np.vstack([G, last, np.ones(k)]).astype(float),
+        "h": np.append(h, [last @ z, z.sum() + 5]).astype(float),
         "A": A.astype(float),
         "b": (A @ z).astype(float),
         "alpha": alpha,
         "priority": q * x.astype(float) ** alpha,
     }
-    prices = np.append(lam, 1).astype(float)
+    prices = np.append(lam, [1, 0]).astype(float)
     return Planted(problem, z.astype(float), x.astype(float), prices, nu.astype(float))

@@ -102,7 +102,8 @@ class Polytope:
 
         kept = ~dropped
         signs: Any = -self.T[np.flatnonzero(dropped)]
-        needed = np.flatnonzero(signs.max(axis=1).toarray().ravel() > 0.0) if signs.nnz else []
+        positive = np.bincount(signs.nonzero()[0][signs.data > 0.0], minlength=signs.shape[0])
+        needed: Ints = np.flatnonzero(positive)
         G = sparse.vstack([self.G, signs[needed]]).tocsr() if len(needed) else self.G
         return replace(
             self,
