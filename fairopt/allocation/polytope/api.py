@@ -103,8 +103,8 @@ def polytope_certificate(
 ) -> Certificate:
     r"""What any point and prices prove about the alpha-fair utilities; no solver is involved.
 
-    For finite alpha utility prices are :math:`q_i = p_i (x_i / w_i)^{-\alpha} / w_i`, and prices
-    that do not cover them are raised until :math:`G'\lambda + A'\nu \ge T'q`. Then
+    For finite alpha, with :math:`q_i = p_i (x_i / w_i)^{-\alpha} / w_i`, prices that do not cover
+    utilities are raised until :math:`G'\lambda + A'\nu \ge T'q`. Then
 
     .. math:: gap = \lambda'(h - G z) + |\nu|'|b - A z| + (G'\lambda + A'\nu - T'q)'z
 
@@ -124,8 +124,9 @@ def polytope_certificate(
         point: (k,) z.
         prices: (m,) lambda; at alpha = inf (levels, m).
         equality_prices: (e,) nu, needed where A is given; at alpha = inf (levels, e).
-        utility_prices: (levels, n) at alpha = inf, of (T z) / w; at alpha = 0 (n,) prices >= p of
-            utilities that are zero, default p. Not used elsewhere.
+        utility_prices: (n,) q, default p (x / w)^-alpha / w of the point: other prices > 0 give
+            intervals around what they would buy (at alpha = 0 they count where above p / w, as
+            prices that keep x_i >= 0). At alpha = inf (levels, n), of (T z) / w, and needed.
 
     Returns:
         `Certificate` with `feasibility`, `gap` and `error` (n,). Anything missing or negative

@@ -14,7 +14,9 @@ Every summand is >= 0: the gap bounds each utility on its own. With q = p x^-alp
     L_i(x_i) - L_i(r x_i) = q_i x_i phi(r),   phi(r) = r - 1 - (r^(1 - alpha) - 1) / (1 - alpha),
 
 and log(x*_i / x_i) lies where phi <= gap / (q_i x_i). The gap is summed from parts that are >= 0,
-slack times price and reduced cost times variable, so nothing cancels.
+slack times price and reduced cost times variable, so nothing cancels. Other q > 0 may be given:
+the intervals are then around xi = (p / q)^(1 / alpha), and the gap has L(xi) - L(x) of each, which
+is of second order. That is sharper where x and prices agree to half of the digits only.
 """
 
 from __future__ import annotations
@@ -65,7 +67,7 @@ def certify(
     prices: Array,
     equality_prices: Array,
     log_unit: float = 0.0,
-    floor: Array | None = None,
+    utility_prices: Array | None = None,
 ) -> Certificate:
     """The certificate of a point z and prices for finite alpha.
 
@@ -75,7 +77,8 @@ def certify(
         prices: (m,) lambda >= 0, in a unit of exp(log_unit), as the following.
         equality_prices: (e,) nu.
         log_unit: Log of the unit of prices.
-        floor: (n,) at alpha = 0, where q may be above p: prices that keep x_i >= 0.
+        utility_prices: (n,) q, default those of x; at alpha = 0 they count where above p, as prices
+            that keep x_i >= 0.
     """
     none = np.full(problem.utilities, np.inf)
     finite = np.isfinite(z).all() and (z >= 0.0).all() and (prices >= 0.0).all()
@@ -83,8 +86,7 @@ def certify(
         return Certificate(np.inf, np.inf, none)
     violation = infeasibility(problem, z)
     with np.errstate(all="ignore"):
-        given = (prices, equality_prices, np.zeros(problem.utilities) if floor is None else floor)
-        return _finite(problem, z, given, log_unit, violation)
+        return _finite(problem, z, (prices, equality_prices, utility_prices), log_unit, violation)
 
 
 def infeasibility(problem: Polytope, z: Array) -> float:
@@ -106,7 +108,7 @@ def _ratio(part: Array, whole: Array) -> Array:
 def _finite(
     problem: Polytope,
     z: Array,
-    prices: tuple[Array, Array, Array],
+    prices: tuple[Array, Array, Array | None],
     log_unit: float,
     violation: float,
 ) -> Certificate:
@@ -120,23 +122,22 @@ def _finite(
     log_price = problem.log_priority if problem.alpha == 0.0 else log_price
     unit = float(np.max(np.where(x > 0.0, log_price + np.log(x), -np.inf)))
     if not np.isfinite(unit):  # nothing to share, at alpha < 1
-        return (
-            Certificate(violation, 0.0, none)
-            if not open_.any()
-            else Certificate(violation, np.inf, none)
-        )
-    lam, nu, floor = prices
+        return Certificate(violation, np.inf if open_.any() else 0.0, none)
+    lam, nu, given = prices
     power = round((unit - log_unit) / LOG_2)  # of two: sums of prices that are zero stay so
-    unit = log_unit + power * LOG_2
-    q = np.exp(log_price - unit)
-    spent = q * x
+    own = np.exp(log_price - (log_unit + power * LOG_2))
+    q = own if given is None else np.where(open_, np.ldexp(given, -power), 0.0)
+    q = np.maximum(q, own) if problem.alpha == 0.0 else q
+    if not (np.isfinite(q).all() and (q[open_] > 0.0).all()):
+        return Certificate(violation, np.inf, none)
+    gap = _gap(problem, z, q, np.ldexp(lam, -power), np.ldexp(nu, -power))
     if problem.alpha == 0.0:
-        q = np.maximum(q, np.ldexp(floor, -power))
-    gap = _gap(problem, z, q, np.ldexp(lam, -power), np.ldexp(nu, -power)) + float(
-        q @ x - spent.sum()
-    )
-    error = np.where(open_, _interval(gap / spent, problem.alpha), 0.0)
-    return Certificate(violation, gap / float(spent.sum()), error)
+        return Certificate(violation, (gap + float((q - own) @ x)) / float(own @ x), none)
+    off = np.where(open_, np.log(q / own) / problem.alpha, 0.0)  # log(x / xi)
+    spent = q * x * np.exp(-off)
+    gap += float(spent @ np.maximum(loss(off, problem.alpha), 0.0))
+    around = np.expm1(np.abs(off) + np.log1p(_interval(gap / spent, problem.alpha)))
+    return Certificate(violation, gap / float(spent.sum()), np.where(open_, around, 0.0))
 
 
 def _gap(problem: Polytope, z: Array, q: Array, lam: Array, nu: Array) -> float:

@@ -5,7 +5,7 @@
 
 By rows of B: (B D B' + E) u = c - B D a with D = Z/R, dz = D (a + B' u). By variables, where these
 are fewer: (R/Z + T' H T + G' Lambda/S G) dz with a Schur complement for A. Both are scaled to a
-unit diagonal, and every solution is refined once against the system above.
+unit diagonal, and every solution is refined against the system above.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from fairopt.arrays import Array
 RIDGE = 1e-14  # of the unit diagonal, where rounding takes the definiteness
 MORE = 1e4  # times the ridge after a failed factorisation
 TRIES = 4
+
+
+REFINEMENTS = 3
 
 
 class System:
@@ -47,10 +50,22 @@ class System:
             self.schur = _Cholesky(self.last @ self.moved, np.zeros(len(rows)))
 
     def solve(self, a: Array, c: Array) -> tuple[Array, Array]:
-        """(dz, u), refined once."""
+        """(dz, u), refined while that helps."""
         dz, u = self._once(a, c)
-        more, other = self._once(a - self.barrier * dz + self.B.T @ u, c - self.B @ dz - self.E * u)
-        return dz + more, u + other
+        left, right = self._lack(a, c, dz, u)
+        size = _largest(right)
+        for _ in range(REFINEMENTS):
+            more, other = self._once(left, right)
+            new = dz + more, u + other
+            left, right = self._lack(a, c, *new)
+            if not _largest(right) < size:
+                break
+            (dz, u), size = new, _largest(right)
+        return dz, u
+
+    def _lack(self, a: Array, c: Array, dz: Array, u: Array) -> tuple[Array, Array]:
+        """Right-hand sides minus left-hand sides."""
+        return a - self.barrier * dz + self.B.T @ u, c - self.B @ dz - self.E * u
 
     def _once(self, a: Array, c: Array) -> tuple[Array, Array]:
         """(dz, u) from the factor."""
@@ -65,6 +80,11 @@ class System:
             dz = dz + self.moved @ u[k:]
         u[:k] = (c[:k] - first @ dz) / over
         return dz, u
+
+
+def _largest(array: Array) -> float:
+    """The largest absolute value."""
+    return float(np.abs(array).max(initial=0.0))
 
 
 def _gram(B: Any, d: Array) -> Array:

@@ -21,7 +21,7 @@ class PolytopeAllocation:
         prices: (m,) lambda >= 0 of G z <= h, the gain in total utility per unit of h; at alpha =
             inf (levels, m), those of every level in which utilities settle, lowest first.
         equality_prices: (e,) nu of A z = b, of any sign; at alpha = inf (levels, e).
-        utility_prices: (n,) q = p (x / w)^-alpha / w, what a unit of x is worth; at alpha = inf
+        utility_prices: (n,) q, what a unit of x is worth: p (x / w)^-alpha / w; at alpha = inf
             (levels, n) the prices of (T z) / w in every level.
         error: (n,) certified relative error: the exact x_i lies in
             [x_i / (1 + error_i), x_i (1 + error_i)]. At alpha = inf the largest relative gain that

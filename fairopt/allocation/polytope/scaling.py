@@ -17,6 +17,7 @@ from fairopt.allocation.polytope.problem import scaled as rescaled
 from fairopt.arrays import Array
 
 SWEEPS = 30  # the exponents halve their distance to the limit in each
+FEW = 30_000  # entries up to which the overhead of sparse products is the larger part
 DENSE = 0.15  # share of entries above which a dense product is faster than a sparse one
 
 
@@ -65,7 +66,8 @@ def scale(problem: Polytope) -> Scaled:
         across[-1] = 1.0
     up, across = _power_of_two(up), _power_of_two(across)
     ready = rescaled(rows.tocsr(), up, across[:-1])
-    B = ready.toarray() if ready.nnz > DENSE * np.prod(ready.shape) else ready
+    size = float(np.prod(ready.shape))
+    B = ready.toarray() if ready.nnz > DENSE * size or size <= FEW else ready
     log_unit = np.log(up[:n]) + np.log(problem.weights)
     log_priority = np.log(problem.priority)
     return Scaled(B, right * up[n:], n, m, problem.alpha, log_priority, log_unit, across[:-1], up)

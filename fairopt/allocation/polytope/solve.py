@@ -28,6 +28,7 @@ FEASIBLE = 1e-9  # relative violation of an OPTIMAL point
 TOTAL = 1e-8  # relative gap of an OPTIMAL total at alpha = 0: tolerances of HiGHS are absolute
 RAISED = 1.0 + 1e-9  # on prices that just cover what is earned
 WITHOUT_GAIN = 4  # steps after which the certificate is not going to be better
+SHARP = 1e-6  # certified error from which more steps are not worth their time
 CLOSE = 1e-6  # mean complementarity relative to prices times utilities, below which it is computed
 
 
@@ -131,13 +132,13 @@ def _central_path(problem: Polytope, scaled: Scaled) -> Found | None:
             continue
         z, lam, nu = scaled.column * point.z, scaled.row[n : n + m] * point.lam, point.nu
         nu = scaled.row[n + m :] * nu
-        proof = certify(problem, z, lam, nu, unit)
+        q = scaled.row[:n] * point.q
+        proof = certify(problem, z, lam, nu, unit, q)
         if best is None or _better(proof, best.certificate):
-            q = scaled.row[:n] * point.q
             best, since = Found(z, lam, nu, q, unit, proof, steps), 0
         else:
             since += 1
-        if since >= WITHOUT_GAIN:
+        if since >= WITHOUT_GAIN or best.certificate.error.max() <= SHARP:
             break
     return None if best is None else replace(best, steps=steps)
 
