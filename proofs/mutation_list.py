@@ -249,7 +249,7 @@ MUTATIONS = (
     Mutation("fairopt/allocation/methods/linear_programme.py", "smallest total", "programme(-weight, scaled.by_link", "programme(weight, scaled.by_link"),
     Mutation("fairopt/allocation/polytope/certificate.py", "slack costs nothing", "return float(lam @ slack + np.abs(nu) @ off + unused + free)", "return float(np.abs(nu) @ off + unused + free)"),
     Mutation("fairopt/allocation/polytope/certificate.py", "reduced costs do not count", "unused = (np.maximum(cost - earned, 0.0) + rounding * raised) @ z", "unused = (np.maximum(earned - cost, 0.0) + rounding * raised) @ z"),
-    Mutation("fairopt/allocation/polytope/certificate.py", "losses too large below", "np.expm1((1.0 - alpha) * change) / (1.0 - alpha))", "2.0 * np.expm1((1.0 - alpha) * change) / (1.0 - alpha))"),
+    Mutation("fairopt/allocation/polytope/certificate.py", "wide intervals cut short", "return np.where(open_ended, np.inf, high)", "return np.where(open_ended, np.inf, 0.05 * high)"),
     Mutation("fairopt/allocation/polytope/certificate.py", "prices are not raised", "lam, nu, cost = lam * raised, nu * raised, cost * raised", "lam, nu, cost = lam * 1.0, nu * 1.0, cost * 1.0"),
     Mutation("fairopt/allocation/polytope/certificate.py", "power of the utility", "problem.log_priority - problem.alpha * np.log(x), -np.inf)", "problem.log_priority - np.log(x), -np.inf)"),
     Mutation("fairopt/allocation/polytope/problem.py", "sign of the weights", "np.log(self.priority) + (self.alpha - 1.0) * np.log(self.weights)", "np.log(self.priority) - (self.alpha - 1.0) * np.log(self.weights)"),

@@ -111,7 +111,7 @@ def _vertex(rng: np.random.Generator, problem: dict[str, Any]) -> Array:
     found = call(
         rng.normal(size=len(problem["T"].T)), A_ub=problem["G"], b_ub=problem["h"], **equal
     )
-    return np.maximum(found.x, 0.0)
+    return np.asarray(np.maximum(found.x, 0.0))
 
 
 def market_clears(solve: Solve, deep: bool) -> str | None:

@@ -23,8 +23,8 @@ def judge(
         nu = _shaped(
             "equality_prices", np.zeros(0) if equality_prices is None else equality_prices, (e,)
         )
-        given = None if q is None else _shaped("utility_prices", q, (n,))
-        return certify(problem, z, lam, nu, 0.0, given)
+        own = None if q is None else _shaped("utility_prices", q, (n,))
+        return certify(problem, z, lam, nu, 0.0, own)
     if q is None:
         raise InvalidInput("utility_prices", q, "given at alpha = inf, one row for each level")
     levels = checks.real_array("utility_prices", q).shape[:1]
