@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse
 
 from fairopt import (
+    InvalidInput,
     NotSolved,
     PolytopeAllocation,
     Status,
@@ -222,3 +223,75 @@ def test_the_record_is_frozen_and_prints():
     assert "residual" in str(found)
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.status = Status.OPTIMAL
+
+
+GIVEN = {"T": T, "G": [[1.0, 0.0, 1.0]], "h": [1.0], "A": [[0.0, 1.0, 1.0]], "b": [1.0]}
+WRONG = [
+    ("T", np.zeros((0, 3))),
+    ("T", np.zeros((2, 0))),
+    ("T", [1.0, 2.0, 3.0]),
+    ("T", [[1.0, np.nan, 0.0]]),
+    ("T", [[1.0, np.inf, 0.0]]),
+    ("T", [[1j, 1.0, 0.0]]),
+    ("T", [["1", "2", "3"]]),
+    ("T", sparse.csr_array(np.ones((2, 3)) * 1j)),
+    ("T", sparse.csr_array([[np.nan, 1.0, 1.0]])),
+    ("G", [[1.0, 1.0]]),
+    ("G", [[np.nan, 1.0, 1.0]]),
+    ("G", None),
+    ("h", None),
+    ("h", [1.0, 2.0]),
+    ("h", [np.inf]),
+    ("h", [np.nan]),
+    ("A", [[1.0, 1.0, 1.0, 1.0]]),
+    ("A", None),
+    ("b", None),
+    ("b", [[1.0]]),
+    ("b", [-np.inf]),
+    ("alpha", -0.1),
+    ("alpha", 200.5),
+    ("alpha", np.nan),
+    ("alpha", [1.0, 2.0]),
+    ("alpha", "1"),
+    ("weights", [1.0]),
+    ("weights", [1.0, 0.0]),
+    ("weights", [1.0, np.inf]),
+    ("priority", [1.0, -1.0]),
+    ("priority", [1.0, np.nan]),
+    ("priority", [1.0, 1.0, 1.0]),
+    ("tol", 0.0),
+    ("tol", 1.0),
+]
+
+
+@pytest.mark.parametrize(("argument", "value"), WRONG)
+def test_wrong_input_is_refused_by_name(argument, value):
+    with pytest.raises(InvalidInput) as caught:
+        alpha_fair_on_polytope(**GIVEN | {"alpha": 1.0} | {argument: value})
+    assert caught.value.argument == argument
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("point", [1.0]),
+        ("prices", [1.0, 1.0]),
+        ("equality_prices", None),
+        ("utility_prices", [1.0]),
+    ],
+)
+def test_wrong_points_and_prices_are_refused_by_name(argument, value):
+    point = {"point": [0.5, 0.5, 0.5], "prices": [1.0], "equality_prices": [1.0], "alpha": 1.0}
+    with pytest.raises(InvalidInput) as caught:
+        polytope_certificate(**GIVEN | point | {argument: value})
+    assert caught.value.argument == argument
+    with pytest.raises(InvalidInput, match="utility_prices"):
+        polytope_certificate(**GIVEN | point | {"alpha": np.inf})
+
+
+def test_a_free_variable_as_two():
+    """A transfer between the two, of any sign, that both constraints see."""
+    rows = [[1.0, 0.0, 1.0, -1.0], [0.0, 1.0, -1.0, 1.0]]
+    limits = {"G": [[1.0, 0, 0, 0], [0, 1.0, 0, 0]], "h": [3.0, 1.0]}
+    found = alpha_fair_on_polytope(rows, alpha=1.0, **limits).require()
+    np.testing.assert_allclose(found.utilities, [2.0, 2.0], rtol=1e-6)
