@@ -29,6 +29,7 @@ from fairopt.allocation.polytope.problem import Polytope
 from fairopt.arrays import Array, Ints
 
 ULPS = 8.0 * np.finfo(float).eps  # of every sum of the gap, more than it is wrong by
+SLIGHT = 1e-9  # relative, as the violation of a constraint that is still a solution
 SMALL = 1e-3  # changes for which the curvature of phi is that at zero within SMALL_EXCESS
 SMALL_EXCESS = 1.0011
 BISECTIONS = 60
@@ -42,7 +43,8 @@ class Certificate:
     """What is proven of a point.
 
     Attributes:
-        feasibility: Largest violation of a constraint, relative to the size of its terms.
+        feasibility: Largest violation of a constraint, relative to the size of its terms; and what
+            prices lack of covering a variable without any upper bound.
         gap: Bound of what the optimum has more, relative to sum q_i x_i; inf where prices prove
             nothing.
         error: (n,) x*_i lies in [x_i / (1 + error_i), x_i (1 + error_i)]; inf where nothing is
@@ -130,7 +132,8 @@ def _finite(
     q = np.maximum(q, own) if problem.alpha == 0.0 else q
     if not (np.isfinite(q).all() and (q[open_] > 0.0).all()):
         return Certificate(violation, np.inf, none)
-    gap = _gap(problem, z, q, np.ldexp(lam, -power), np.ldexp(nu, -power))
+    gap, short = _gap(problem, z, q, np.ldexp(lam, -power), np.ldexp(nu, -power))
+    violation = max(violation, short)
     if problem.alpha == 0.0:
         return Certificate(violation, (gap + float((q - own) @ x)) / float(own @ x), none)
     off = np.where(open_, np.log(q / own) / problem.alpha, 0.0)  # log(x / xi)
@@ -140,28 +143,30 @@ def _finite(
     return Certificate(violation, gap / float(spent.sum()), np.where(open_, around, 0.0))
 
 
-def _gap(problem: Polytope, z: Array, q: Array, lam: Array, nu: Array) -> float:
+def _gap(problem: Polytope, z: Array, q: Array, lam: Array, nu: Array) -> tuple[float, float]:
     """The gap of prices, repaired so that no variable costs less than it earns.
 
     All prices are raised by the factor that the worst variable needs. A variable that costs
-    nothing and still earns counts with the most it can be. Where no constraint says what that is
-    and rounding explains the difference, as for the two parts of a free variable, it counts as
-    rounding: the gap is then that of a problem with coefficients changed by 8 ulp.
+    nothing and still earns counts with the most it can be. Where no constraint says what that is,
+    as for the two parts of a free variable, and at most `SLIGHT` of its terms is missing, it counts
+    with what it is: the gap is then that of a problem whose coefficients are changed by the second
+    number, as those of violated constraints are.
     """
     G, A, T = problem.G, problem.A, problem.T
     size_T, size_G, size_A = problem.sizes
     cost, earned = G.T @ lam + A.T @ nu, T.T @ q
-    rounding = ULPS * (size_G.T @ lam + size_A.T @ np.abs(nu) + size_T.T @ q)
+    size = size_G.T @ lam + size_A.T @ np.abs(nu) + size_T.T @ q
     short = (earned > cost) & (cost > 0.0)
     raised = float(np.max(earned[short] / cost[short], initial=1.0))
     lam, nu, cost = lam * raised, nu * raised, cost * raised
     missing = np.maximum(earned - cost, 0.0) * (cost <= 0.0)
-    missing[(missing <= rounding) & np.isposinf(problem.bounds)] = 0.0
-    free = _product(missing, problem.bounds)
+    slight = (missing <= SLIGHT * size) & np.isposinf(problem.bounds)
+    short_of = float(_ratio(missing, size)[slight].max(initial=0.0))
+    free = _product(missing, np.where(slight, z, problem.bounds))
     slack = np.abs(problem.h - G @ z) + ULPS * (size_G @ z + np.abs(problem.h))
     off = np.abs(problem.b - A @ z) + ULPS * (size_A @ z + np.abs(problem.b))
-    unused = (np.maximum(cost - earned, 0.0) + rounding * raised) @ z
-    return float(lam @ slack + np.abs(nu) @ off + unused + free)
+    unused = (np.maximum(cost - earned, 0.0) + ULPS * raised * size) @ z
+    return float(lam @ slack + np.abs(nu) @ off + unused + free), short_of
 
 
 def _product(amount: Array, bound: Array) -> float:
@@ -237,7 +242,8 @@ def certify_max_min(
     error = np.where(problem.closed, 0.0, np.inf)
     with np.errstate(all="ignore"):
         for lam, nu, q in zip(prices, equality_prices, utility_prices, strict=True):
-            excess = _gap(divided, z, q, lam, nu)
+            excess, short = _gap(divided, z, q, lam, nu)
+            violation = max(violation, short)
             order = np.argsort(x)
             more = _spent_above(x, q * x, order)
             bound = (excess + more) / (q * x)
