@@ -43,7 +43,6 @@ class Found:
     log_price: float
     certificate: Certificate
     steps: int
-    unbounded: bool = False
 
 
 def solve(problem: Polytope, tol: float) -> PolytopeAllocation:
@@ -164,7 +163,7 @@ def _total(problem: Polytope, scaled: Scaled) -> Found | None:
 def _max_min(problem: Polytope, scaled: Scaled, found: Levels) -> Found | None:
     """The levels at alpha = inf."""
     n, m = scaled.n, scaled.m
-    if found.z is None or not found.ended:
+    if found.z is None:
         return None
     z = scaled.column * found.z
     lam, nu = found.lam * scaled.row[n : n + m], found.nu * scaled.row[n + m :]
