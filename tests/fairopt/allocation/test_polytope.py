@@ -331,3 +331,18 @@ def test_statuses_are_those_of_linear_programmes(alpha):
             np.testing.assert_array_equal(found.certificate, certificate)
         seen.add(status)
     assert len(seen) == 3
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 5.0, np.inf])
+def test_free_disposal(alpha):
+    """The last variable only helps to meet the second constraint, which so has no price."""
+    rows = [[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]]
+    limits = {"G": [[1.0, 1.0, 0.0], [1.0, 1.0, -0.5]], "h": [1.0, 0.25]}
+    found = alpha_fair_on_polytope(rows, alpha=alpha, **limits).require()
+    alone = alpha_fair_on_polytope(
+        np.array(rows)[:, :2], G=[[1.0, 1.0]], h=[1.0], alpha=alpha
+    ).require()
+    np.testing.assert_allclose(found.utilities, alone.utilities, rtol=1e-7)
+    proof = judged(found, {"T": rows, "alpha": alpha, **limits})
+    assert proof.feasibility < 1e-12
+    assert alpha == 0.0 or proof.error.max() < 1e-3
