@@ -30,18 +30,18 @@ class RuleOptions:
     Args:
         reserve: Price of an outside seller, one or one per task.
         prices: Posted prices, one per task.
-        unit: What payments are multiples of.
         direction: Relative prices of the participation fee; all equal by default.
         fee: Participation fee, in units of the direction.
         seed: Of the random rules, which are then the same function of the bids on every call.
+        unit: What payments are multiples of.
     """
 
     reserve: Any = None
     prices: Any = None
-    unit: Any = None
     direction: Any = None
     fee: Any = None
     seed: int = 0
+    unit: Any = None
 
 
 def named_rule(name: str, options: RuleOptions | None = None) -> Mechanism:
