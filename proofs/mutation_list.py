@@ -279,7 +279,7 @@ MUTATIONS = (
     Mutation("mechanisms/auctions/greedy_max_min.py", "strict for weak", "if round_cost > left:", "if round_cost >= left:"),
     Mutation("mechanisms/auctions/greedy_max_min.py", "cost of the round before", "sum(kth(ranking, level + 1) for", "sum(kth(ranking, level) for"),
     Mutation("mechanisms/auctions/participation_fee.py", "fee of no more than one client", "- menu.fee * int(taken.any(axis=1).sum())", "- menu.fee * int(taken.any())"),
-    Mutation("mechanisms/auctions/participation_fee.py", "room without the whole menu", "- _spend(menu, taken) - menu.most", "- _spend(menu, taken)"),
+    Mutation("mechanisms/auctions/participation_fee.py", "room without the whole menu", "- _spend(menu, taken) - menu.most_of(tasks)", "- _spend(menu, taken)"),
     Mutation("mechanisms/auctions/participation_fee.py", "fee dropped from the payment", "payments[client, task] = menu.prices[task] - part\n            due = due - part", "payments[client, task] = menu.prices[task]\n            due = due - part"),
     Mutation("mechanisms/auctions/participation_fee.py", "strict for weak at the fee", "wanted if surplus >= menu.fee", "wanted if surplus > menu.fee"),
     Mutation("mechanisms/auctions/posted_price.py", "money is never used up", "left = left - sum(menu[accepted[client]])", "left = left - 0"),
