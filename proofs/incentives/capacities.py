@@ -138,10 +138,18 @@ def by_definition(mechanism: Mechanism, deep: bool) -> str | None:
     return None
 
 
+def crowded() -> Iterator[tuple[Bids, Fraction]]:
+    """More clients per task than a compiled form remembers, so that it has to look at all."""
+    rng = random.Random(SEED)
+    for _ in range(2):
+        rows = [[rng.randint(0, 99), rng.randint(0, 99)] for _ in range(96)]
+        yield exact_table(rows), Fraction(rng.randint(1500, 4000))
+
+
 def in_wide_integers(mechanism: Any, deep: bool) -> str | None:
     """The same auction in Python's numbers and in floats: unlike capacities, weights, cents."""
     rng = random.Random(SEED)
-    for bids, budget in auctions(MANY if deep else FEW, clients=8):
+    for bids, budget in (*crowded(), *auctions(MANY if deep else FEW, clients=8)):
         shape = bids.shape
         capacity = [rng.randint(1, shape[1]) for _ in range(shape[0])]
         capacity = [rng.randint(1, shape[1])] * shape[0] if rng.random() < 0.7 else capacity
