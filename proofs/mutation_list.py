@@ -350,7 +350,7 @@ MUTATIONS = (
     Mutation("mechanisms/auctions/kernels/clearing_levels.py", "own clients never cheaper than outsiders", "if reached[free, s] and order(length[free, s, 0], length[free, s, 1], a, b) <= 0:", "if False:"),
     Mutation("mechanisms/auctions/kernels/clearing_levels.py", "who turns the cap down is paid", "if order(needed[0], needed[1], limit[0], limit[1]) > 0:", "if False:"),
     Mutation("mechanisms/auctions/kernels/clearing_levels.py", "one level too many that can be paid", "        if order(high, low, budget[0], budget[1]) > 0:\n            return level - 1\n    return top", "        if order(high, low, budget[0], budget[1]) > 0:\n            return level\n    return top"),
-    Mutation("mechanisms/auctions/wide/words.py", "high words without their shift", "whole << np.clip(up - LOW_BITS, 0, 62)", "whole"),
+    Mutation("mechanisms/auctions/wide/words.py", "low words without their shift", "- 1)) << up", "- 1))"),
     Mutation("mechanisms/auctions/floats/rounding.py", "payments to the nearest", "return nearest if Fraction(nearest) <= value else", "return nearest if True else"),
     Mutation("mechanisms/auctions/wide/markets.py", "bids and their unit do not match", "unit = Fraction(2) ** exponent\n", "unit = Fraction(2) ** (exponent + 1)\n"),
 )  # fmt: skip

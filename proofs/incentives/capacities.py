@@ -146,8 +146,23 @@ def crowded() -> Iterator[tuple[Bids, Fraction]]:
         yield exact_table(rows), Fraction(rng.randint(1500, 4000))
 
 
+def exhausted() -> tuple[Bids, Fraction]:
+    """Clients that can do both tasks leave the first for the second, one after the other."""
+    rng = random.Random(SEED)
+    both = [[rng.randint(0, 9), rng.randint(0, 9)] for _ in range(68)]
+    first = [[rng.randint(20, 29), NO_BID] for _ in range(70)]
+    return exact_table([*both, *first]), Fraction(10**6)
+
+
 def in_wide_integers(mechanism: Any, deep: bool) -> str | None:
     """The same auction in Python's numbers and in floats: unlike capacities, weights, cents."""
+    bids, budget = exhausted()
+    optimum = outcome_of(
+        read_auction(bids, budget),
+        clearing_levels.cheapest_affordable(read_auction(bids, budget), [1] * len(bids)),
+    )
+    if not np.array_equal(optimum.winners, greedy_max_min(bids, budget, capacity=1).winners):
+        return f"{len(bids)} clients, of which half can do one task: not the cheapest {optimum}"
     rng = random.Random(SEED)
     for bids, budget in (*crowded(), *auctions(MANY if deep else FEW, clients=8)):
         shape = bids.shape
