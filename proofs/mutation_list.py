@@ -268,7 +268,7 @@ MUTATIONS = (
     Mutation("mechanisms/auctions/posted_price.py", "offers hang on what is accepted", "offered[client] = menu.sum() <= left", "offered[client] = sum(menu[accepted[client]]) <= left"),
     Mutation("mechanisms/auctions/posted_price.py", "no quota for the sample's price", "<= price, dtype=bool)][:level]", "<= price, dtype=bool)]"),
     Mutation("mechanisms/auctions/kernels/menus.py", "the whole fee from one task, in floats", "part = min(due, max(price[s] - bids[s], 0.0))", "part = due"),
-    Mutation("mechanisms/auctions/kernels/menus.py", "strict for weak at the fee", "if count == 0 or partials[count - 1] > 0.0:", "if count > 0 and partials[count - 1] > 0.0:"),
+    Mutation("mechanisms/auctions/kernels/menus.py", "everybody is served at the first scale", "if decision == FITS and not room:", "if decision == FITS and room:"),
     Mutation("mechanisms/auctions/baselines.py", "strict for weak at the budget", "if bid <= left:", "if bid < left:"),
     Mutation("mechanisms/auctions/floats/order_statistics.py", "ranks count from the stretch", "index = ranks - self.below[:, np.newaxis] - 1", "index = ranks - 1"),
     Mutation("mechanisms/auctions/kernels/exact_comparison.py", "strict for weak at the budget", "return count == 0 or partials[count - 1] < 0.0", "return count > 0 and partials[count - 1] < 0.0"),
