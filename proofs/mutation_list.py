@@ -286,7 +286,7 @@ MUTATIONS = (
     Mutation("mechanisms/auctions/posted_price.py", "offers hang on what is accepted", "offered[client] = menu.sum() <= left", "offered[client] = sum(menu[accepted[client]]) <= left"),
     Mutation("mechanisms/auctions/posted_price.py", "no quota for the sample's price", "<= price, dtype=bool)][:level]", "<= price, dtype=bool)]"),
     Mutation("mechanisms/auctions/kernels/menus.py", "the whole fee from one task, in floats", "part = min(due, max(price[s] - bids[s], 0.0))", "part = due"),
-    Mutation("mechanisms/auctions/kernels/menus.py", "strict for weak at the fee", "if count == 0 or partials[count - 1] > 0.0:", "if count > 0 and partials[count - 1] > 0.0:"),
+    Mutation("mechanisms/auctions/kernels/menus.py", "everybody is served at the first scale", "if decision == FITS and not room:", "if decision == FITS and room:"),
     Mutation("mechanisms/auctions/quality_share.py", "payment of the next cost alone", "price = min(price, unit_cost)", "price = unit_cost"),
     Mutation("mechanisms/auctions/quality_share.py", "tested without the client itself", "unit_cost * (bought + values[client]) > budget", "unit_cost * bought > budget"),
     Mutation("mechanisms/auctions/quality_level.py", "level without the client itself", "level = worth + own.value(k - 1)", "level = own.value(k - 1)"),

@@ -26,7 +26,7 @@ from mechanisms.reading.headings import (
 )
 
 LARGEST_EXACT = 2_000
-"""Clients up to which an auction in fractions takes no more than a moment."""
+"""Clients up to which an auction of ten tasks in fractions takes no more than seconds."""
 PIECE = 500
 """Rows that are held as text at a time: few enough to stay in a core's own memory (20,000 took half
 as long again)."""

@@ -29,9 +29,9 @@ BID = "a number >= 0; a missing value or inf for no bid"
 
 def is_frame(source: Any) -> bool:
     """Whether something has named columns, as data frames and Arrow tables do."""
-    return hasattr(source, "__getitem__") and (
-        hasattr(source, "column_names") or hasattr(source, "columns")
-    )
+    if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
+        return False
+    return hasattr(source, "column_names") or hasattr(source, "columns")
 
 
 def read_frame(frame: Any, name_column: str, exact: bool | None, source: str) -> NamedBids:

@@ -198,3 +198,12 @@ def test_nullable_columns_of_pandas():
     table = frame("pandas", DATA).convert_dtypes()
     assert table["mnist"].dtype == pandas.Int64Dtype()
     assert read_bids(table).bids.tolist() == BIDS
+
+
+def test_other_things_are_no_frames():
+    for source in ([[1.0, 2.0]], np.ones((2, 2)), None, 5):
+        with pytest.raises(errors.InvalidInput, match="a path, or a data frame"):
+            read_bids(source)
+    lazy = frame("polars", DATA).lazy()
+    with pytest.raises(errors.InvalidInput, match="source = 'LazyFrame'"):
+        read_bids(lazy)
