@@ -101,16 +101,23 @@ CLAIMS = (
     about_clearing(
         "least-cost-of-quotas",
         "the least cost of giving every task its quota of clients, who do at most one task each, "
-        "is what the table of CLW holds, and is reached",
+        "is what the table of CLW holds, and is reached; with outsiders at a price it is the "
+        "least of lines, as CLW computes it",
         r"C(q) = \min \{ \sum_i c_{i \sigma(i)} : |\sigma^{-1}(s)| = q_s \}",
-        ("least_cost_is_least", "least_cost_is_reached", "least_cost_by_table"),
+        (
+            "least_cost_is_least",
+            "least_cost_is_reached",
+            "least_cost_by_table",
+            "clw_cost_with_outsiders",
+        ),
         without_tie_breaks,
         IDENTITY,
     ),
     about_clearing(
         "clients-are-substitutes",
         "marginal costs of quotas grow with the quotas and do not rise when clients are added, "
-        "and those of the others at one level are at most those of all at the next",
+        "and those of the others at one level are at most those of all at the next; with one "
+        "place more everybody who works goes on working",
         r"C(q + e_s) + C(q + e_t) \le C(q + e_s + e_t) + C(q),\quad "
         r"C_{-i}(q + e_t) - C_{-i}(q) \le C(q + 1 + e_t) - C(q + 1)",
         (
@@ -118,18 +125,20 @@ CLAIMS = (
             "least_cost_more_clients",
             "least_cost_one_level",
             "least_cost_one_level_below",
+            "least_cost_recruits_stay",
         ),
         without_tie_breaks,
         BOUND,
     ),
     about_clearing(
         "spend-bound-covers-unequal-counts",
-        "the spend bound of CLW is at least what counts within S of the level cost at its prices, "
-        "and a level whose double and S - 1 more the budget pays for is within the bound; that "
-        "the recruits of CLW have such counts and prices, hence the budget, is proved on paper",
+        "the spend bound of CLW is within the budget at its cap, and at least what counts within S "
+        "of the level cost at its prices; a level whose double and S - 1 more the budget pays for "
+        "is within the bound. That the recruits of CLW have such counts and prices, hence the "
+        "budget, is proved on paper",
         r"\sum_s A_s p_s + (x_s - A_s) m_s \le g_k(p, m),\quad "
         r"C(2k + S - 1) \le B \Rightarrow g_k \le B",
-        ("clw_spend_bound_covers", "clw_affordable_level_fits"),
+        ("clw_cap_within_budget", "clw_spend_bound_covers", "clw_affordable_level_fits"),
         without_slack,
         BOUND,
     ),

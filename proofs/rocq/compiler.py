@@ -13,7 +13,7 @@ from pathlib import Path
 THEORIES = Path(__file__).parent / "theories"
 FILES = (
     "Auction", "ProportionalShare", "Floor", "Capacity", "Assignment", "Menu", "ClearingLevels",
-    "SpendBound", "Refuted", "Executable", "Theorems",
+    "SpendBound", "Outsiders", "Refuted", "Executable", "Theorems",
 )  # fmt: skip
 """Sources in the order in which they need each other."""
 CLOSED = "Closed under the global context"

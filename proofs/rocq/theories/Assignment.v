@@ -190,12 +190,14 @@ Proof.
   - destruct jobs as [|(r', o) jobs]; [discriminate|]. injection M as -> M. cbn [least].
     destruct o as [s|].
     + assert (Hs : (s < T)%nat).
-      { apply Nat.nle_gt. intros H. specialize (Z s H). simpl in Z. rewrite Nat.eqb_refl in Z. lia. }
+      { apply Nat.nle_gt. intros H. specialize (Z s H). simpl in Z. rewrite Nat.eqb_refl in Z.
+        lia. }
       assert (Q1 : q s <> 0%nat).
       { rewrite <- (C s Hs). simpl. rewrite Nat.eqb_refl. lia. }
       eapply below_trans; [apply smallest_below; right; apply in_map_iff; exists s; split;
         [reflexivity|apply in_range; exact Hs]|].
-      apply Nat.eqb_neq in Q1. cbv beta. rewrite Q1. simpl cost. apply plus_mono; [apply below_refl|].
+      apply Nat.eqb_neq in Q1. cbv beta. rewrite Q1. simpl cost.
+      apply plus_mono; [apply below_refl|].
       apply IH. split; [exact M|]. split.
       * intros t Ht. specialize (C t Ht). simpl in C. unfold fewer. rewrite (Nat.eqb_sym t s).
         destruct (s =? t)%nat; lia.
@@ -348,7 +350,8 @@ Proof.
   induction n as [n IH] using lt_wf_ind. intros E s Hn H.
   destruct (find_on_left s E ltac:(lia)) as (E1 & r & o & E2 & ->).
   assert (SPLIT : forall F1 F2 e t,
-    count t (left (F1 ++ e :: F2)) = (count t (left F1) + count t (left F2) + does (fst (snd e)) t)%nat
+    count t (left (F1 ++ e :: F2)) =
+      (count t (left F1) + count t (left F2) + does (fst (snd e)) t)%nat
     /\ count t (right (F1 ++ e :: F2)) =
        (count t (right F1) + count t (right F2) + does (snd (snd e)) t)%nat).
   { intros F1 F2 e t. rewrite left_app, right_app, !count_app. cbn [left right map count snd].
@@ -439,12 +442,14 @@ Proof.
 Qed.
 
 (* One client's worth of task s moves from an assignment that fills x to one that fills y <= x, at
-   the same total cost; who is free on the left stays free there. *)
+   the same total cost; who is free on the left stays free there, and who works on the right goes on
+   working. *)
 Theorem move T rows x y s X Y a c : (s < T)%nat -> (forall t, (t < T)%nat -> (y t <= x t)%nat) ->
   (y s < x s)%nat -> fills T rows x X -> fills T rows y Y -> cost X = Some a -> cost Y = Some c ->
   exists X' Y' a' c', fills T rows (fewer x s) X' /\ fills T rows (more y s) Y' /\
     cost X' = Some a' /\ cost Y' = Some c' /\ same_amount (add a' c') (add a c) /\
-    Forall2 (fun j j' => snd j = None -> snd j' = None) X X'.
+    Forall2 (fun j j' => snd j = None -> snd j' = None) X X' /\
+    Forall2 (fun j j' => snd j <> None -> snd j' <> None) Y Y'.
 Proof.
   intros Hs Hyx Hlt (MX & CX & ZX) (MY & CY & ZY) Ea Ec.
   destruct (side_by_side X Y) as (E & <- & <-); [congruence|].
@@ -458,7 +463,7 @@ Proof.
   subst d. destruct (same_total E E' F a c Ea Ec) as (a' & c' & Ea' & Ec' & S).
   destruct (same_clients E E' F) as [M1 M2].
   exists (left E'), (right E'), a', c'.
-  split; [|split; [|split; [exact Ea'|split; [exact Ec'|split; [exact S|]]]]].
+  split; [|split; [|split; [exact Ea'|split; [exact Ec'|split; [exact S|split]]]]].
   - split; [congruence|]. split; intros t Ht; specialize (C1 t); simpl in C1; unfold fewer.
     + rewrite (CX t Ht) in C1. rewrite (Nat.eqb_sym t s). destruct (s =? t)%nat; lia.
     + rewrite (ZX t Ht) in C1. destruct (Nat.eqb_spec s t); lia.
@@ -467,6 +472,8 @@ Proof.
     + rewrite (ZY t Ht) in C2. destruct (Nat.eqb_spec s t); lia.
   - clear - F. induction F as [|e e' E E' [_ K] _ IH]; simpl; constructor; [|exact IH].
     intros H. cbn [snd] in *. destruct K as [-> |[_ C]]; [exact H|contradiction].
+  - clear - F. induction F as [|e e' E E' [_ K] _ IH]; simpl; constructor; [|exact IH].
+    intros H. cbn [snd] in *. destruct K as [-> |[-> C]]; [exact H|exact C].
 Qed.
 
 (* ------------------------------------------------------------------ 6. Lemma 1: substitutes *)
@@ -511,7 +518,7 @@ Proof.
     - intros t Ht. rewrite count_app, (count_none P t PF). apply CX. exact Ht.
     - intros t Ht. rewrite count_app, (count_none P t PF). apply ZX. exact Ht. }
   destruct (move T (extra ++ rows) x y s (P ++ X) Y a c Hs Hyx Hlt FX FY) as
-    (X' & Y' & a' & c' & (M' & C' & Z') & FY' & Ea' & Ec' & S & FREE);
+    (X' & Y' & a' & c' & (M' & C' & Z') & FY' & Ea' & Ec' & S & FREE & _);
     [rewrite cost_free; assumption|exact Cc|].
   apply Forall2_app_inv_l in FREE as (P' & X'' & F1 & F2 & ->).
   assert (PF' : forall j, In j P' -> snd j = None).
@@ -612,4 +619,40 @@ Proof.
   rewrite (least_same_quota T (r :: rows) (fewer (all_more q) t) (all_more (fewer q t))) by quotas.
   rewrite (least_same_quota T (r :: rows) (all_more q) (more (all_more (fewer q t)) t)) by quotas.
   exact M.
+Qed.
+
+(* ------------------------------------------------------------------ 8. recruits stay *)
+(* From an optimum at q there is an optimum with one place of task s more in which everybody who
+   works goes on working (part of Lemma 3, without its count of moves). *)
+Theorem recruits_stay T rows q s Y : (s < T)%nat -> fills T rows q Y -> cost Y <<= least T rows q ->
+  least T rows (more q s) <> None ->
+  exists Y', fills T rows (more q s) Y' /\ cost Y' <<= least T rows (more q s) /\
+    Forall2 (fun j j' => snd j <> None -> snd j' <> None) Y Y'.
+Proof.
+  intros Hs FY OY F. destruct (least T rows (more q s)) as [a|] eqn:Ea; [|contradiction].
+  destruct (least_is_reached _ _ _ _ Ea) as (X & FX & Ca).
+  assert (Fq : exists d, least T rows q = Some d).
+  { pose proof (least_is_least T rows q Y FY) as L. pose proof OY as O.
+    destruct (least T rows q) as [d|] eqn:Ed; [exists d; reflexivity|exfalso].
+    (* X with one client of s less fills q *)
+    destruct (cost Y) as [c|] eqn:Cc; [destruct L|].
+    pose proof (marginal T [] rows (more q s) (fun _ => 0%nat) s Hs) as M. simpl app in M.
+    destruct (least T rows (fun _ => 0%nat)) as [z|] eqn:Ez.
+    - rewrite (least_same_quota T rows (fewer (more q s) s) q), Ed, Ea in M by quotas.
+      apply M; [intros; lia|]. unfold more. rewrite Nat.eqb_refl. lia.
+    - set (free := map (fun r : row => (r, @None nat)) rows).
+      assert (N : forall j, In j free -> snd j = None).
+      { intros j Hj. apply in_map_iff in Hj as (r & <- & _). reflexivity. }
+      assert (Z : least T rows (fun _ => 0%nat) <<= cost free).
+      { apply least_is_least. split; [unfold free; rewrite map_map; apply map_id|].
+        split; intros t _; apply count_none; exact N. }
+      rewrite Ez, <- (app_nil_r free), (cost_free free [] N) in Z. exact Z. }
+  destruct Fq as (d & Ed). rewrite Ed in OY. destruct (cost Y) as [c|] eqn:Cc; [|destruct OY].
+  destruct (move T rows (more q s) q s X Y a c Hs) as
+    (X' & Y' & a' & c' & FX' & FY' & Ea' & Ec' & S & _ & W); try assumption; try quotas.
+  exists Y'. split; [exact FY'|]. split; [|exact W]. rewrite Ec'. simpl.
+  assert (L : least T rows q <<= Some a').
+  { rewrite <- Ea', (least_same_quota T rows q (fewer (more q s) s)) by quotas.
+    apply least_is_least. exact FX'. }
+  rewrite Ed in L. simpl in L, OY. clear - L OY S. amounts.
 Qed.

@@ -1,5 +1,5 @@
-(* Max-min recruitment with clearing levels (rule CLW), for clients that do at most one task: DEFINED
-   from the table of bids. Truthful and individually rational, for every number of clients and tasks
+(* Max-min recruitment with clearing levels (rule CLW), for clients that do at most one task:
+   DEFINED from the table of bids. Truthful and individually rational, for every number of clients and tasks
    and all rational bids, whatever functions of the others' bids give a client's level and cap.
 
    That the payments of CLW stay within the budget, and how many clients every task recruits, is
@@ -81,7 +81,8 @@ Definition prices_and_marginals (C : costs) k : Q -> list Q * list Q :=
   let above := map (fun s => lines T C (more (level_quota k) s)) (tasks T) in
   let under := map (fun s => lines T C (fewer (level_quota k) s)) (tasks T) in
   fun lam => let c := lowest here lam in
-    (map (fun ls => Qred (lowest ls lam - c)) above, map (fun ls => Qred (c - lowest ls lam)) under).
+    (map (fun ls => Qred (lowest ls lam - c)) above,
+     map (fun ls => Qred (c - lowest ls lam)) under).
 Definition spend_at k (at_price : Q -> list Q * list Q) (lam : Q) : Q :=
   let pm := at_price lam in bound slack T k (fst pm) (snd pm).
 
@@ -187,7 +188,8 @@ Definition menu_at (C : costs) k (lam : option Q) : list (nat * Q) :=
                             | Some c => [(s, value_of w - c)] | None => [] end) (tasks T)
   end.
 (* the task for which the client's own cost and the others' for the rest are least *)
-Fixpoint cheapest (own : list (option (Q * Q))) (C : costs) k (ts : list nat) : option (nat * (Q * Q)) :=
+Fixpoint cheapest (own : list (option (Q * Q))) (C : costs) k (ts : list nat)
+    : option (nat * (Q * Q)) :=
   match ts with
   | [] => None
   | s :: rest =>
@@ -323,7 +325,8 @@ Proof.
     rewrite (ask_own b i s Hs) in Es. unfold cell in Es.
     destruct (b i s) as [x|] eqn:Ex; [|discriminate].
     destruct (short C k s) as [c|] eqn:Ec; [|discriminate].
-    simpl in Es. injection Es as Es. assert (Fa : fst a == x + fst c) by (rewrite <- Es; simpl; lra).
+    simpl in Es. injection Es as Es.
+    assert (Fa : fst a == x + fst c) by (rewrite <- Es; simpl; lra).
     destruct (accepts _ a) eqn:A; simpl.
     + split.
       * apply in_menu. split; [exact Hs|]. split; [intros F; rewrite F in A; discriminate|].
@@ -363,3 +366,19 @@ Theorem served_by_individually_rational b i s p : served_by N T choose b i = Som
 Proof. apply menu_individually_rational with (menu_by N T choose).
   intros. apply served_by_best. Qed.
 End Facts.
+
+(* ------------------------------------------------------------------ 6. the cap is within the bound *)
+Lemma largest_one l : fold_right qmax 0 l = 0 \/ In (fold_right qmax 0 l) l.
+Proof.
+  induction l as [|x l IH]; simpl; [auto|].
+  destruct (qmax_spec x (fold_right qmax 0 l)) as [[_ ->]|[_ ->]]; [|auto].
+  destruct IH as [IH|IH]; auto.
+Qed.
+Theorem cap_within_budget T B slack C k lam : cap T B slack C k = Some lam ->
+  lam = 0 \/ spend_at T slack k (prices_and_marginals T C k) lam <= B.
+Proof.
+  unfold cap. destruct (uncapped_fits T B slack C k); [discriminate|]. intros [= <-].
+  match goal with |- context [filter ?f ?l] =>
+    destruct (largest_one (filter f l)) as [E|H] end; [left; exact E|right].
+  apply filter_In in H as [_ H]. apply qle_true in H. exact H.
+Qed.

@@ -143,7 +143,7 @@ Proof.
   lra.
 Qed.
 
-(* ------------------------------------------------------------------ 3. the last step of the budget *)
+(* ------------------------------------------------------------------ 3. the budget's last step *)
 (* x_s recruits of task s, a_s of them at level k and paid at most p_s, the others at most m_s *)
 Theorem spend_within_bound T k (p m : nat -> Q) (a x : nat -> nat) :
   (forall s, 0 <= m s <= p s) -> (forall s, (a s <= k)%nat /\ (a s <= x s)%nat) ->
@@ -165,7 +165,8 @@ Proof.
     destruct (Hm s) as [M0 M1], (Ha s) as [A1 A2]. destruct (le_lt_dec (x s) k) as [L|L].
     + replace (x s - k)%nat with 0%nat by lia. rewrite nQ_0.
       assert (E1 : nQ k == nQ (a s) + nQ (x s - a s) + nQ (k - x s)).
-      { rewrite <- !nQ_add. replace (a s + (x s - a s) + (k - x s))%nat with k by lia. reflexivity. }
+      { rewrite <- !nQ_add. replace (a s + (x s - a s) + (k - x s))%nat with k by lia.
+        reflexivity. }
       rewrite E1. pose proof (mul_mono (x s - a s) _ _ M1). lra.
     + replace (k - x s)%nat with 0%nat by lia. rewrite nQ_0.
       assert (E1 : nQ k == nQ (a s) + nQ (k - a s)).
@@ -201,7 +202,8 @@ Proof.
 Qed.
 Lemma in_descending l x : In x (descending l) -> In x l.
 Proof.
-  intros H. apply in_map_iff in H as (y & <- & Hy). apply in_sort, in_map_iff in Hy as (z & <- & Hz).
+  intros H. apply in_map_iff in H as (y & <- & Hy).
+  apply in_sort, in_map_iff in Hy as (z & <- & Hz).
   destruct z as [n d]. unfold Qopp. simpl. rewrite Z.opp_involutive. exact Hz.
 Qed.
 Lemma sum_repeats n l : sumQ (flat_map (fun x => repeat x n) l) == nQ n * sumQ l.
@@ -414,7 +416,8 @@ Proof.
   { intros s Hs. apply level_more_finite; [apply in_range; exact Hs|exact Fk1]. }
   assert (FD : forall s, In s (tasks T) -> finite (fewer (level_quota k) s) /\
     paid (fewer (level_quota k) s) <= paid (level_quota k)).
-  { intros s Hs. apply less_is_finite; [apply in_range; exact Hs|unfold level_quota; lia|exact Fk]. }
+  { intros s Hs.
+    apply less_is_finite; [apply in_range; exact Hs|unfold level_quota; lia|exact Fk]. }
   unfold uncapped_fits, short. rewrite (all_some_paid (more (level_quota k)) _ FU).
   rewrite (all_some_paid (fewer (level_quota k)) _ (fun s Hs => proj1 (FD s Hs))).
   replace (money (C (level_quota k))) with (Some (paid (level_quota k)))

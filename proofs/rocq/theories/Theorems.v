@@ -3,7 +3,7 @@
    reserve price), [] without. Each theorem prints what it assumes, which must be nothing. *)
 From Coq Require Import QArith List Arith Lia Lqa.
 Require Import Auction ProportionalShare Floor Capacity.
-Require Import Assignment Menu ClearingLevels SpendBound Refuted.
+Require Import Assignment Menu ClearingLevels SpendBound Outsiders Refuted.
 Import ListNotations.
 Open Scope Q_scope.
 
@@ -125,6 +125,22 @@ Theorem least_cost_one_level_below T r rows q t : (t < T)%nat -> (0 < q t)%nat -
   below_or_equal (plus (least T rows q) (least T (r :: rows) (fewer (all_more q) t)))
                  (plus (least T (r :: rows) (all_more q)) (least T rows (fewer q t))).
 Proof. apply one_client_one_level_below. Qed.
+(* Part of Lemma 3: with one place more, everybody who works goes on working. *)
+Theorem least_cost_recruits_stay T rows q s Y : (s < T)%nat -> fills T rows q Y ->
+  below_or_equal (cost Y) (least T rows q) -> least T rows (more q s) <> None ->
+  exists Y', fills T rows (more q s) Y' /\
+    below_or_equal (cost Y') (least T rows (more q s)) /\
+    Forall2 (fun j j' => snd j <> None -> snd j' <> None) Y Y'.
+Proof. apply recruits_stay. Qed.
+(* The cost with outsiders that CLW computes is that of a market with enough of them. *)
+Theorem clw_cost_with_outsiders T rows lam n q : (total_of T q <= n)%nat ->
+  exists a, least T (outsiders T n lam ++ rows) q = Some a /\
+    fst a == lowest (lines T (least T rows) q) lam.
+Proof. apply lines_are_outsiders. Qed.
+(* A cap that CLW finds keeps the spend bound within the budget. *)
+Theorem clw_cap_within_budget T B C k lam : cap T B true C k = Some lam ->
+  lam = 0 \/ spend_at T true k (prices_and_marginals T C k) lam <= B.
+Proof. apply cap_within_budget. Qed.
 (* The last step of the budget: the counts and prices of the paper's proof fit the spend bound. *)
 Theorem clw_spend_bound_covers T k (p m : nat -> Q) (a x : nat -> nat) :
   (forall s, 0 <= m s <= p s) -> (forall s, (a s <= k)%nat /\ (a s <= x s)%nat) ->
@@ -181,6 +197,9 @@ Print Assumptions least_cost_substitutes.
 Print Assumptions least_cost_more_clients.
 Print Assumptions least_cost_one_level.
 Print Assumptions least_cost_one_level_below.
+Print Assumptions least_cost_recruits_stay.
+Print Assumptions clw_cost_with_outsiders.
+Print Assumptions clw_cap_within_budget.
 Print Assumptions clw_spend_bound_covers.
 Print Assumptions clw_affordable_level_fits.
 Print Assumptions first_task_of_default_not_truthful.
