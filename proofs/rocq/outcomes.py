@@ -13,6 +13,7 @@ from mechanisms.auctions.max_min_fair import exact_offer
 from mechanisms.bids import read_auction
 from proofs.incentives.instances import exact_table
 from proofs.rocq.auctions import ExactAuction
+from proofs.rocq.clearing_levels import clearing_levels
 
 Rows = tuple[tuple[Any, ...], ...]
 """The pay of every client and task, None where it is not recruited."""
@@ -28,12 +29,14 @@ class Outcomes:
         max_min_fair: Of the default auction.
         budget_fair: Of budget-fair, which knows no reserve.
         capacities: Of the default auction with a capacity for every client.
+        clearing_levels: Of CLW, the rule for clients that do at most one task.
         offers: (level, price) that every client meets at every task; the price is None at level 0.
     """
 
     max_min_fair: Rows
     budget_fair: Rows
     capacities: Rows
+    clearing_levels: Rows
     offers: Rows
 
 
@@ -43,6 +46,7 @@ def of_code(auction: ExactAuction) -> Outcomes:
         default_outcome(max_min_fair, auction),
         share_outcome(budget_fair, auction),
         capacity_outcome(best_margins, auction),
+        share_outcome(clearing_levels, auction),
         offered(exact_offer, auction),
     )
 
