@@ -131,8 +131,9 @@ def test_the_code_is_the_rule_of_the_proofs_inside_the_kernel():
     auctions = [draw_auction(rng) for _ in range(25)]
     seen = list(map(of_code, auctions))
     assert kernel_disagrees(auctions, seen) is None
-    wrong = [dataclasses.replace(each, max_min_fair=each.budget_fair) for each in seen]
-    assert kernel_disagrees(auctions, wrong) is not None
+    for name in ("max_min_fair", "clearing_levels"):
+        wrong = [dataclasses.replace(each, **{name: each.budget_fair}) for each in seen]
+        assert kernel_disagrees(auctions, wrong) is not None
 
 
 @needs_ocaml
