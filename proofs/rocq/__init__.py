@@ -7,6 +7,6 @@ Python alone; `kernel`, where fresh outcomes are computed inside the kernel; and
 command that compares many with the extracted program. `wrong_definitions` are relatives of the
 rule that the kernel refutes. `theorems` are the claims.
 
-`clearing_claims` are those about CLW, for clients that do at most one task; `clearing_levels` is
-the code that is compared with its definition.
+`clearing_claims` are those about CLW, the rule of `capacity_max_min` for clients that do at most
+one task.
 """

@@ -2,53 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from mechanisms import Outcome, max_min_fair
+from mechanisms import Outcome, capacity_max_min
+from mechanisms.auctions.exact import clearing_levels
+from mechanisms.auctions.exact.perturbed import Perturbed
+from mechanisms.auctions.exact.ranking import exact_outcome
 from proofs.claim import BOUND, COUNTEREXAMPLE, IDENTITY, Claim
 from proofs.incentives import laws
-from proofs.rocq.clearing_levels import Market, clearing_levels, recruit
+from proofs.incentives.capacities import first_task, recruits_without_slack
 from proofs.rocq.outcomes import Outcomes, Rows, share_outcome
 from proofs.rocq.theorems import claim
 
-EVERY = 4
-"""Every fourth recorded auction is compared: the definition takes 10 ms an auction."""
-
-
-def first_task_won(bids: Any, budget: Any) -> Outcome:
-    """The default auction, of which a client keeps the first task that it wins."""
-    found = max_min_fair(bids, budget)
-    first = found.winners & (found.winners.cumsum(axis=1) == 1)
-    return Outcome(first, np.where(first, found.payments, 0), found.level)
+EVERY = 1
+"""Every recorded auction is compared."""
 
 
 def at_the_bid(bids: Any, budget: Any) -> Outcome:
     """The recruits of CLW at their own bids."""
-    found = clearing_levels(bids, budget)
+    found = capacity_max_min(bids, budget)
     return Outcome(found.winners, np.where(found.winners, bids, 0), found.level)
 
 
-def without_slack(bids: Any, budget: Any) -> Outcome:
-    """CLW with nothing put aside for unequal counts: within budget nearly always."""
-    return recruit(lambda *known: Market(*known, slack=False), bids, budget)
-
-
-def without_tie_breaks(bids: Any, budget: Any) -> Outcome:
-    """CLW in which the cheapest of equal costs goes by the order of tasks alone."""
-    return recruit(Untied, bids, budget)
-
-
-class Untied(Market):
-    """Costs of quotas without the number that breaks ties."""
-
-    def __init__(self, rows: Any, num_tasks: int, top: int) -> None:
-        super().__init__([[(s, (bid[0], 0)) for s, bid in row] for row in rows], num_tasks, top)
-
-    def served(self, own: Any, k: int, cap: Any) -> tuple[int, Any] | None:
-        """The task that a client takes and its price, or None."""
-        return super().served([(s, (bid[0], 0)) for s, bid in own], k, cap)
+def with_ties_turned(bids: Any, budget: Any) -> Outcome:
+    """CLW in which of equal costs the earlier cell is the dearer one."""
+    last = bids.size - 1
+    costs = [
+        [None if bid == math.inf else Perturbed(bid, 1 << (last - cell)) for cell, bid in row]
+        for row in np.array(list(enumerate(bids.flat)), dtype=object).reshape(*bids.shape, 2)
+    ]
+    market = clearing_levels.Market([1] * bids.shape[1], [1] * len(bids), budget)
+    return exact_outcome(clearing_levels.single_task_prices(market, costs), bids.shape)
 
 
 def _clearing(outcomes: Outcomes) -> Rows:
@@ -64,7 +51,7 @@ def about_clearing(
         statement,
         formula,
         theorems,
-        clearing_levels,
+        capacity_max_min,
         control,
         run=share_outcome,
         expected=_clearing,
@@ -87,7 +74,7 @@ CLAIMS = (
             "any_clearing_level_truthful",
             "unit_demand_menu_truthful",
         ),
-        first_task_won,
+        first_task,
         BOUND,
     ),
     about_clearing(
@@ -110,7 +97,7 @@ CLAIMS = (
             "least_cost_by_table",
             "clw_cost_with_outsiders",
         ),
-        without_tie_breaks,
+        with_ties_turned,
         IDENTITY,
     ),
     about_clearing(
@@ -127,7 +114,7 @@ CLAIMS = (
             "least_cost_one_level_below",
             "least_cost_recruits_stay",
         ),
-        without_tie_breaks,
+        with_ties_turned,
         BOUND,
     ),
     about_clearing(
@@ -139,7 +126,7 @@ CLAIMS = (
         r"\sum_s A_s p_s + (x_s - A_s) m_s \le g_k(p, m),\quad "
         r"C(2k + S - 1) \le B \Rightarrow g_k \le B",
         ("clw_cap_within_budget", "clw_spend_bound_covers", "clw_affordable_level_fits"),
-        without_slack,
+        recruits_without_slack,
         BOUND,
     ),
     about_clearing(
@@ -153,7 +140,7 @@ CLAIMS = (
             "one_clearing_level_not_truthful",
             "clw_without_slack_overspends",
         ),
-        without_slack,
+        recruits_without_slack,
         COUNTEREXAMPLE,
     ),
 )

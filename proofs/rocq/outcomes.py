@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mechanisms import Outcome, budget_fair, max_min_fair
+from mechanisms import Outcome, budget_fair, capacity_max_min, max_min_fair
 from mechanisms.auctions.exact.offers import Offer
 from mechanisms.auctions.exact.ranking import of_others, ranked
 from mechanisms.auctions.max_min_fair import exact_offer
 from mechanisms.bids import read_auction
 from proofs.incentives.instances import exact_table
 from proofs.rocq.auctions import ExactAuction
-from proofs.rocq.clearing_levels import clearing_levels
 
 Rows = tuple[tuple[Any, ...], ...]
 """The pay of every client and task, None where it is not recruited."""
@@ -46,7 +45,7 @@ def of_code(auction: ExactAuction) -> Outcomes:
         default_outcome(max_min_fair, auction),
         share_outcome(budget_fair, auction),
         capacity_outcome(best_margins, auction),
-        share_outcome(clearing_levels, auction),
+        share_outcome(capacity_max_min, auction),
         offered(exact_offer, auction),
     )
 

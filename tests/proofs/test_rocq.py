@@ -13,13 +13,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mechanisms import budget_fair, max_min_fair
+from mechanisms import budget_fair, capacity_max_min, max_min_fair
 from proofs.__main__ import app
 from proofs.claim import NotChecked, summary
 from proofs.incentives.instances import exact_table
 from proofs.rocq import clearing_claims, compiler, differential, extraction, theorems
 from proofs.rocq.auctions import ExactAuction, draw_auction
-from proofs.rocq.clearing_levels import clearing_levels
 from proofs.rocq.kernel import kernel_disagrees
 from proofs.rocq.outcomes import best_margins, of_code
 from proofs.rocq.recorded import COUNT, recorded
@@ -200,12 +199,12 @@ SEVEN = "2 2 | 3 1 | 1 0 | 2 3 | 3 3 | 3 3 | 2 1"
     ],
 )
 def test_clearing_levels_of_worked_auctions(bids, budget, paid):
-    found = clearing_levels(fractions(bids), F(budget))
+    found = capacity_max_min(fractions(bids), F(budget))
     assert {tuple(cell): found.payments[tuple(cell)] for cell in np.argwhere(found.winners)} == paid
 
 
 def test_clearing_levels_without_slack_overspend():
-    assert clearing_claims.without_slack(fractions(SEVEN), F(6)).spend == 7
+    assert clearing_claims.recruits_without_slack(fractions(SEVEN), F(6)).spend == 7
 
 
 def test_with_one_task_clearing_levels_are_the_proportional_share():
