@@ -345,7 +345,7 @@ MUTATIONS = (
     Mutation("mechanisms/auctions/kernels/assignment.py", "a detour wins every tie", "return bool(leading_sign(cells, count) < 0)", "return True"),
     Mutation("mechanisms/auctions/kernels/assignment.py", "roster taken for all", "complete[x, y] = complete[x, y] and count < space", "complete[x, y] = True"),
     Mutation("mechanisms/auctions/kernels/assignment.py", "who is full is asked for more", "market[6][i] < market[4][i]", "market[6][i] <= market[4][i]"),
-    Mutation("mechanisms/auctions/kernels/clearing_levels.py", "slack counted once", "count = min(left, given_up[cheap[c]], gained[dear[d]])", "count = 1"),
+    Mutation("mechanisms/auctions/kernels/clearing_levels.py", "slack without its limit", "left, c, d = steps * (tasks // 2), 0, 0", "left, c, d = steps * tasks * tasks, 0, 0"),
     Mutation("mechanisms/auctions/kernels/clearing_levels.py", "outsider enters anywhere", "if cheaper_to_leave(moves, t, entry, task, scratch[4]):", "if False:"),
     Mutation("mechanisms/auctions/kernels/clearing_levels.py", "own clients never cheaper than outsiders", "if reached[free, s] and order(length[free, s, 0], length[free, s, 1], a, b) <= 0:", "if False:"),
     Mutation("mechanisms/auctions/kernels/clearing_levels.py", "who turns the cap down is paid", "if order(needed[0], needed[1], limit[0], limit[1]) > 0:", "if False:"),
