@@ -183,7 +183,8 @@ CLAIMS = (
     Claim(
         name="conflict-averse-gap-is-certified",
         statement="no answer of conflict_averse loses more worst progress than its residual "
-        "says, for any gradients whose Gram matrix is within gram_error, and ok means at most 1e-6",
+        "says, for any gradients whose Gram matrix is within gram_error; ok means at most the "
+        "larger of 1e-6 and 8 sqrt(gram_error), and at most 1e-6 on all instances here",
         formula=r"\mu^* - \min_k \langle g_k, d\rangle \le "
         r"\rho \max(\lvert\mu^*\rvert, \lVert g_0\rVert^2),\quad "
         r"\mu^* = \max_{\lVert e - g_0\rVert \le c \lVert g_0\rVert} \min_k \langle g_k, e\rangle",
