@@ -238,7 +238,7 @@ MUTATIONS = (
     Mutation("fairopt/allocation/multipath/newton.py", "flows without curvature", "form.alpha * share * own[form.owner]", "0.0 * share * own[form.owner]"),
     Mutation("fairopt/allocation/multipath/path_pairs.py", "cheaper paths for costlier ones", "np.where(price > other,", "np.where(price < other,"),
     Mutation("fairopt/allocation/multipath/path_pairs.py", "nothing in common left out", "(paths[lower] - paths[upper])", "(paths[lower] + paths[upper])"),
-    Mutation("fairopt/allocation/multipath/solve.py", "priority dropped", "path_form(reduced.A, reduced.owner, count, weight - centre,", "path_form(reduced.A, reduced.owner, count, 0.0 * weight,"),
+    Mutation("fairopt/allocation/multipath/solve.py", "priority dropped", "_Scaled(problem, reduced, weight - centre, centre)", "_Scaled(problem, reduced, 0.0 * weight, centre)"),
     Mutation("mechanisms/auctions/exact/ranking.py", "ties for the later client", "bisect_left(others, (bid, client)) < k", "bisect_left(others, (bid, -client)) < k"),
     Mutation("mechanisms/auctions/exact/ranking.py", "one rank too many", "bisect_left(others, (bid, client)) < k", "bisect_left(others, (bid, client)) <= k"),
     Mutation("mechanisms/auctions/exact/ranking.py", "water shared by all, not by the rest", "left / (len(amounts) - filled)", "left / len(amounts)"),
