@@ -17,6 +17,8 @@ from fairopt.blas_threads import one_thread
 GOALS = ((1e-11, 20), (1e-14, 200))
 """Complementarity on the central path, and changes of sides that a polish may make, in turn."""
 
+ROUGH = 1e-6  # residual beyond which the central path ends nearer to the optimum
+
 
 class Direct(NamedTuple):
     """Path rates, link prices, certified errors of flow rates, the KKT residual, and the steps."""
@@ -56,11 +58,11 @@ def _solve(form: SplitForm) -> Polished:
             best = found
         if best.residual <= GOOD:
             break
-    return _feasible(form, best._replace(steps=steps), point)
+    return _the_better(best._replace(steps=steps), point)
 
 
-def _feasible(form: SplitForm, found: Polished, point: Point) -> Polished:
+def _the_better(found: Polished, point: Point) -> Polished:
     """The polished point, or that of the central path if polishing has failed."""
-    if np.isfinite(found.residual) and found.residual < 1e-6:
+    if found.residual < ROUGH:
         return found
     return Polished(point.z, point.prices, point.mu, np.inf, found.steps)

@@ -12,6 +12,7 @@ from fairopt.allocation.multipath.interior import first_point, follow_path, reac
 from fairopt.allocation.multipath.link_space import SplitForm, newton_system
 from fairopt.allocation.multipath.polish import polish
 from fairopt.allocation.multipath.presolve import presolve
+from fairopt.kernels.network import grouped, path_system
 from tests.fairopt.allocation.test_multipath import tied
 from tests.fairopt.allocation.test_network import split_problem
 
@@ -137,3 +138,27 @@ def test_statuses_are_those_of_single_paths():
             np.testing.assert_allclose(several.rates, one.rates, rtol=1e-7, atol=1e-12)
             seen.add(one.status)
     assert seen >= {Status.OPTIMAL, Status.INFEASIBLE, Status.UNBOUNDED}
+
+
+@given(SEEDS)
+@settings(max_examples=40, deadline=None)
+def test_compiled_facts_of_links_are_their_definitions(seed):
+    """Largest values of groups, links that others cover, links of all paths of a flow."""
+    form, rng = form_of(seed)
+    A, m = form.rows.toarray().T, form.links
+    group, value = rng.integers(0, 5, 30), rng.normal(size=30)
+    least = rng.normal(size=5)
+    expected = [max(least[g], value[group == g].max(initial=-np.inf)) for g in range(5)]
+    np.testing.assert_array_equal(grouped.largest(group, value, least), expected)
+    users = (A > 0.0).sum(axis=1)
+    covered = path_system.covered_links(form.start, form.link, form.rows.data, users.astype(float))
+    for l in range(m):
+        above = [k for k in range(m) if k != l and (A[l] <= A[k]).all()]
+        assert covered[l] == any(k < l or not (A[k] <= A[l]).all() for k in above)
+    begin, union, local = form.union
+    assert len(union) == begin[-1]
+    for i in range(form.flows):
+        mine = union[begin[i] : begin[i + 1]]
+        np.testing.assert_array_equal(mine, np.flatnonzero(A[:, form.owner == i].any(axis=1)))
+        entries = slice(form.start[form.bounds[i]], form.start[form.bounds[i + 1]])
+        np.testing.assert_array_equal(mine[local[entries]], form.link[entries])
