@@ -34,6 +34,8 @@ EASY = 2.0  # alpha that is solved from anywhere
 GROWTH, FASTER, SLOWER = 2.0, 1.5, 0.5  # of alpha, its exponents after easy and failed steps
 QUICK = 4  # steps: fewer are easy
 LEAST_GROWTH = 1.02
+LEAST_ROOM = 1e-3  # of a limit at a start
+ABOVE = 10.0  # times less: extra prices that a path of a smaller alpha may start with
 TO_BOUNDARY = 0.9995
 LEAST_CENTRING, MOST_CENTRING = 1e-6, 0.9  # of the present complementarity
 BELOW = 0.3  # of the goal: the least complementarity aimed at
@@ -66,7 +68,15 @@ class Point(NamedTuple):
 
 
 class State(NamedTuple):
-    """What both kinds of steps need at a point: residuals, units and weights."""
+    """What both kinds of steps need at a point.
+
+    Attributes:
+        x, mu, pi: (flows,) rates, prices of limits and the rest of marginal utilities.
+        cost: (paths,) prices of paths.
+        stationary, primal, room: Residuals of the equations of flows, links and limits.
+        path_unit, link_unit, flow_unit: Units of complementarity.
+        off: The largest relative residual.
+    """
 
     x: Array
     mu: Array
@@ -102,7 +112,7 @@ def first_point(form: SplitForm) -> Point:
 def _limits(form: SplitForm, x: Array, q: Array, tau: float) -> tuple[Array, Array]:
     """Prices and room of the limits of flows."""
     of = form.limited
-    t = np.maximum(form.upper[of] - x[of], 1e-3 * form.upper[of])
+    t = np.maximum(form.upper[of] - x[of], LEAST_ROOM * form.upper[of])
     return tau * x[of] * q[of] / t, t
 
 
@@ -127,9 +137,18 @@ def state_of(form: SplitForm, point: Point) -> State:
     )
     highest = form.highest_prices(pays, point.prices)
     return State(
-        x, mu, pi, cost, stationary, primal, room,
-        unit[form.owner], highest, unit[form.limited], off,
-    )  # fmt: skip
+        x,
+        mu,
+        pi,
+        cost,
+        stationary,
+        primal,
+        room,
+        unit[form.owner],
+        highest,
+        unit[form.limited],
+        off,
+    )
 
 
 def log_phase(form: SplitForm, point: Point, tau: float, tries: int) -> tuple[Point, int, bool]:
@@ -218,10 +237,8 @@ def _raised(form: SplitForm, point: Point, ratio: float) -> Point:
     pi = q.copy()
     pi[form.limited] -= mu
     cost, _ = form.costs_and_loads(point.z, prices)
-    least = SMALL_GAP * (x * q)[form.owner] / (10.0 * point.z)
-    return Point(
-        point.z, np.maximum(cost - pi[form.owner], least), prices, point.s, q, mu, t
-    )  # fmt: skip
+    least = SMALL_GAP * (x * q)[form.owner] / (ABOVE * point.z)
+    return Point(point.z, np.maximum(cost - pi[form.owner], least), prices, point.s, q, mu, t)
 
 
 def follow_path(form: SplitForm, point: Point, goal: float) -> tuple[Point, int]:
