@@ -35,6 +35,9 @@ one, PyTorch by `fairopt.torch`, and cvxpy by `fairopt.reference`.
 from fairopt.allocation.api import allocation_residual, alpha_fair_allocation
 from fairopt.allocation.multipath.api import alpha_fair_path_allocation, path_allocation_residual
 from fairopt.allocation.multipath.result import PathAllocation
+from fairopt.allocation.polytope.api import alpha_fair_on_polytope, polytope_certificate
+from fairopt.allocation.polytope.certificate import Certificate
+from fairopt.allocation.polytope.result import PolytopeAllocation
 from fairopt.allocation.result import Allocation
 from fairopt.allocation.sensitivity import Sensitivity, allocation_sensitivity
 from fairopt.client_allocation import client_task_probabilities
@@ -82,6 +85,10 @@ __all__ = [
     "alpha_fair_path_allocation",
     "path_allocation_residual",
     "PathAllocation",
+    "alpha_fair_on_polytope",
+    "polytope_certificate",
+    "PolytopeAllocation",
+    "Certificate",
     "allocation_sensitivity",
     "Sensitivity",
     "Solution",

@@ -23,6 +23,10 @@ FLOWS = {"routing": ROUTING, "capacity": CAPACITY, "alpha": 1.0, "priority": [1.
 PATHS = FLOWS | {"owner": [0, 0, 1], "priority": [1.0, 2.0]}
 SPLIT = {"upper": [1.0, 2.0], "weights": [1.0, 2.0]}
 UPPER = {"upper": [1.0, 2.0, 3.0]}
+POLYTOPE = {
+    "T": [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], "G": [[1.0, 0.0, 1.0]], "h": [1.0],
+    "A": [[0.0, 1.0, 1.0]], "b": [1.0], "alpha": 1.0, "weights": [1.0, 2.0], "priority": [1.0, 2.0],
+}  # fmt: skip
 PUBLIC = {
     fairopt.fairgrad: GRAM | {"alpha": 2.0, "priority": [1.0, 2.0], "start": [1.0, 1.0]},
     fairopt.fairgrad_residual: {
@@ -59,6 +63,12 @@ PUBLIC = {
     fairopt.path_allocation_residual: PATHS
     | SPLIT
     | {"path_rates": [0.5, 0.5, 0.5], "prices": [1.0, 1.0], "upper_prices": [0.0, 0.0]},
+    fairopt.alpha_fair_on_polytope: POLYTOPE,
+    fairopt.polytope_certificate: POLYTOPE
+    | {
+        "point": [0.5, 0.5, 0.5], "prices": [1.0], "equality_prices": [1.0],
+        "utility_prices": [1.0, 1.0],
+    },
     fairopt.allocation_sensitivity: FLOWS | UPPER | {"allocation": FOUND},
     fairopt.client_task_probabilities: {
         "losses": [1.0, 2.0], "alpha": 2.0, "eligible": [True, False], "priority": [1.0, 2.0],
@@ -94,6 +104,7 @@ OTHERS = {
     reference.conflict_averse: {"gram": GOOD, "c": 0.4, "reference": [0.5, 0.5]},
     reference.upgrad: {"gram": GOOD, "reference": [0.5, 0.5]},
     reference.allocation: FLOWS | UPPER,
+    reference.allocation_on_polytope: POLYTOPE,
 }  # fmt: skip
 EVERY = PUBLIC | OTHERS
 NO_ARRAYS = {"allocation", "total", "quantum", "dimension", "rng"}

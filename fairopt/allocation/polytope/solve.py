@@ -1,0 +1,331 @@
+"""The method for each alpha, and the status of what it found.
+
+The interior point is tried first: a certificate proves that its answer exists. Only if it proves
+nothing do linear programmes look for the reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fairopt.allocation.polytope.certificate import Certificate, certify, certify_max_min
+from fairopt.allocation.polytope.equalities import independent
+from fairopt.allocation.polytope.face import contradiction, face, tightness, unlimited
+from fairopt.allocation.polytope.interior_point import follow
+from fairopt.allocation.polytope.levels import Levels, max_min
+from fairopt.allocation.polytope.linear_programme import largest_total
+from fairopt.allocation.polytope.problem import Polytope
+from fairopt.allocation.polytope.result import PolytopeAllocation
+from fairopt.allocation.polytope.scaling import Scaled, scale
+from fairopt.allocation.result import listed
+from fairopt.arrays import Array, BoolArray, Ints
+from fairopt.blas_threads import one_thread
+from fairopt.solution import Status
+
+FEASIBLE = 1e-9  # relative violation of an OPTIMAL point
+TOTAL = 1e-8  # relative gap of an OPTIMAL total at alpha = 0: tolerances of HiGHS are absolute
+RAISED = 1.0 + 1e-9  # on prices that just cover what is earned
+WITHOUT_GAIN = 4  # steps after which the certificate is not going to be better
+SHARP = 1e-6  # certified error from which more steps are not worth their time
+CLOSE = 1e-6  # mean complementarity relative to prices times utilities, below which it is computed
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A point with prices and its certificate; prices in a unit of exp(log_price)."""
+
+    z: Array
+    lam: Array
+    nu: Array
+    q: Array
+    log_price: float
+    certificate: Certificate
+    steps: int
+    unbounded: bool = False
+
+
+def solve(problem: Polytope, tol: float) -> PolytopeAllocation:
+    """The allocation of a checked problem."""
+    with np.errstate(all="ignore"), one_thread(sum(problem.T.shape) + len(problem.h)):
+        needed = independent(problem.A, problem.b)
+        if needed.contradiction is not None:
+            sizes = np.zeros(len(problem.h)), np.zeros(problem.utilities)
+            return _empty(problem, np.concatenate([sizes[0], needed.contradiction, sizes[1]]))
+        reduced = replace(problem, A=problem.A[needed.kept], b=problem.b[needed.kept])
+        return _spread(problem, needed.kept, _solve(reduced, tol))
+
+
+def _spread(problem: Polytope, kept: Ints, found: PolytopeAllocation) -> PolytopeAllocation:
+    """The answer with prices of zero for redundant equalities."""
+    if len(kept) == len(problem.b):
+        return found
+    nu = np.zeros((*found.equality_prices.shape[:-1], len(problem.b)))
+    nu[..., kept] = found.equality_prices
+    farkas, m, e = found.farkas, len(problem.h), len(kept)
+    if farkas is not None:
+        spread = np.zeros(len(problem.b))
+        spread[kept] = farkas[m : m + e]
+        farkas = np.concatenate([farkas[:m], spread, farkas[m + e :]])
+    return replace(found, equality_prices=nu, farkas=farkas)
+
+
+def _solve(problem: Polytope, tol: float) -> PolytopeAllocation:
+    """The allocation where equalities are independent."""
+    found = None if problem.closed.any() else _try(problem)
+    if found is not None and _proven(problem, found, tol):
+        return _result(problem, found, Status.OPTIMAL)
+    scaled = scale(problem)
+    can = face(scaled)
+    if can is None:
+        proof = contradiction(scaled)
+        if proof is not None:
+            row, n = scaled.row, problem.utilities
+            return _empty(problem, proof * np.concatenate([row[n:], row[:n]]))
+        return _best(problem, found, "")
+    free = unlimited(scaled)
+    forced = ~can.x
+    if free.any() or (forced.any() and 1.0 <= problem.alpha < np.inf):
+        return _without_optimum(problem, tol, free, forced & (1.0 <= problem.alpha < np.inf))
+    if not (can.x.all() and can.z.all() and can.s.all()):
+        return _on_face(problem, tol, can.x, can.z, can.s)
+    return _best(problem, found, "")
+
+
+def _proven(problem: Polytope, found: Found, tol: float) -> bool:
+    """Whether the certificate makes the point an answer."""
+    proof = found.certificate
+    if not proof.feasibility <= FEASIBLE:
+        return False
+    return proof.gap <= TOTAL if problem.alpha == 0.0 else bool(proof.error.max() <= tol)
+
+
+def _best(problem: Polytope, found: Found | None, detail: str) -> PolytopeAllocation:
+    """What is not certified: the best point found, and why it is no answer."""
+    if found is None:
+        return _no_point(problem, Status.STEP_LIMIT, detail)
+    proof = found.certificate
+    if not detail and proof.feasibility <= FEASIBLE and np.isfinite(proof.gap):
+        far = np.flatnonzero(~(proof.error <= np.median(proof.error)))
+        detail = f" (nothing sharp enough is proven of utilities {listed(far)})" if len(far) else ""
+    return _result(problem, found, Status.STEP_LIMIT, detail)
+
+
+def _try(problem: Polytope) -> Found | None:
+    """The best point of the method for this alpha."""
+    scaled = scale(problem)
+    if problem.alpha == np.inf:
+        return _max_min(problem, scaled, max_min(scaled))
+    if problem.alpha == 0.0:
+        return _total(problem, scaled)
+    return _central_path(problem, scaled)
+
+
+def _central_path(problem: Polytope, scaled: Scaled) -> Found | None:
+    """The point of the path with the smallest certified error."""
+    n, m = scaled.n, scaled.m
+    best, since, steps = None, 0, 0
+    for point, unit in follow(scaled):
+        steps += 1
+        if best is None and point.mean > CLOSE * float(np.max(point.q * point.x)):
+            continue
+        z, lam, nu = scaled.column * point.z, scaled.row[n : n + m] * point.lam, point.nu
+        nu = scaled.row[n + m :] * nu
+        q = scaled.row[:n] * point.q
+        proof = certify(problem, z, lam, nu, unit, q)
+        if best is None or _better(proof, best.certificate):
+            best, since = Found(z, lam, nu, q, unit, proof, steps), 0
+        else:
+            since += 1
+        if since >= WITHOUT_GAIN or best.certificate.error.max() <= SHARP:
+            break
+    return None if best is None else replace(best, steps=steps)
+
+
+def _better(new: Certificate, old: Certificate) -> bool:
+    """Feasible before sharp."""
+    bad = (new.feasibility > FEASIBLE, float(new.error.max()), new.gap)
+    return bad < (old.feasibility > FEASIBLE, float(old.error.max()), old.gap)
+
+
+def _total(problem: Polytope, scaled: Scaled) -> Found | None:
+    """The linear programme at alpha = 0."""
+    n, m = scaled.n, scaled.m
+    found = largest_total(scaled)
+    if found is None:
+        return None
+    z, lam = scaled.column * found.z, scaled.row[n : n + m] * found.lam
+    nu, q = scaled.row[n + m :] * found.nu, scaled.row[:n] * found.q
+    proof = certify(problem, z, lam, nu, found.log_price, q)
+    return Found(z, lam, nu, q, found.log_price, proof, 1)
+
+
+def _max_min(problem: Polytope, scaled: Scaled, found: Levels) -> Found | None:
+    """The levels at alpha = inf."""
+    n, m = scaled.n, scaled.m
+    if found.z is None or not found.ended:
+        return None
+    z = scaled.column * found.z
+    lam, nu = found.lam * scaled.row[n : n + m], found.nu * scaled.row[n + m :]
+    q = found.q * scaled.row[:n] * problem.weights
+    proof = certify_max_min(problem, z, lam, nu, q)
+    return Found(z, lam, nu, q, 0.0, proof, len(lam))
+
+
+def _result(
+    problem: Polytope, found: Found, status: Status, detail: str = ""
+) -> PolytopeAllocation:
+    """The record of a point; OUT_OF_RANGE where float64 does not hold the prices."""
+    half = np.exp(0.5 * found.log_price)
+    lam, nu, q = (array * half * half for array in (found.lam, found.nu, found.q))
+    if not (np.isfinite(lam).all() and np.isfinite(nu).all() and np.isfinite(q).all() and q.any()):
+        status = Status.OUT_OF_RANGE
+        detail = (
+            f" (prices at alpha = {problem.alpha:g} are near e^{found.log_price:.0f}"
+            " in these units; measure in units near a typical utility; the point given is"
+            + ("" if _proven(problem, found, 1e-3) else " not")
+            + " certified)"
+        )
+    x = np.maximum(problem.T @ found.z, 0.0)
+    proof = found.certificate
+    return PolytopeAllocation(
+        x, found.z, lam, nu, q, proof.error, status, proof.residual, found.steps, detail=detail
+    )
+
+
+def _no_point(
+    problem: Polytope, status: Status, detail: str, farkas: Array | None = None
+) -> PolytopeAllocation:
+    """The record without a point."""
+    n, k = problem.T.shape
+    shape = (0,) if problem.alpha == np.inf else ()
+    missing = np.full(n, np.nan)
+    return PolytopeAllocation(
+        missing,
+        np.full(k, np.nan),
+        np.zeros((*shape, len(problem.h))),
+        np.zeros((*shape, len(problem.b))),
+        np.zeros((*shape, n)),
+        np.full(n, np.inf),
+        status,
+        np.inf,
+        0,
+        farkas=farkas,
+        detail=detail,
+    )
+
+
+def _empty(problem: Polytope, farkas: Array) -> PolytopeAllocation:
+    """Infeasible, with the proof."""
+    detail = " (no z meets them with T z >= 0; `farkas` proves it)"
+    return _no_point(problem, Status.INFEASIBLE, detail, farkas)
+
+
+def _without_optimum(
+    problem: Polytope, tol: float, free: BoolArray, forced: BoolArray
+) -> PolytopeAllocation:
+    """Infeasible or unbounded utilities are named; the others are solved without them."""
+    left = free | forced
+    who = [
+        f"utilities {listed(np.flatnonzero(which))} {why}"
+        for which, why in (
+            (forced, "can only be zero, of utility -inf"),
+            (free, "are limited by nothing"),
+        )
+        if which.any()
+    ]
+    status = Status.INFEASIBLE if forced.any() else Status.UNBOUNDED
+    reason = (forced if forced.any() else free).astype(float)
+    if left.all():
+        record = _no_point(problem, status, f" ({'; '.join(who)})")
+        x = np.where(free, np.inf, 0.0)
+        return replace(record, utilities=x, certificate=reason)
+    rest = _solve(problem.without(left), tol)
+    others = f"the others are {'solved' if rest.ok else 'not solved: ' + rest.sentence}"
+    full = _with_left(problem, rest, left, np.where(free, np.inf, 0.0), np.inf)
+    return replace(
+        full,
+        status=status,
+        residual=np.inf,
+        certificate=reason,
+        detail=f" ({'; '.join([*who, others])})",
+    )
+
+
+def _with_left(
+    problem: Polytope, rest: PolytopeAllocation, left: BoolArray, value: Array, error: float
+) -> PolytopeAllocation:
+    """The answer of the problem without some utilities, as one of the problem with them."""
+    n, m = problem.utilities, len(problem.h)
+    x, errors = value.copy(), np.full(n, error)
+    x[~left], errors[~left] = rest.utilities, rest.error
+    q = np.zeros((*rest.utility_prices.shape[:-1], n))
+    q[..., ~left] = rest.utility_prices
+    return replace(rest, utilities=x, error=errors, utility_prices=q, prices=rest.prices[..., :m])
+
+
+def _on_face(
+    problem: Polytope, tol: float, x: BoolArray, z: BoolArray, s: BoolArray
+) -> PolytopeAllocation:
+    """The answer where some of x, z and s = h - G z are zero on the whole polytope.
+
+    Utilities that can only be zero are left out at alpha < 1 and inf, variables that can only be
+    zero too, and inequalities that are always tight become equalities.
+    """
+    from scipy import sparse
+
+    if not x.any():
+        return replace(
+            _no_point(problem, Status.OPTIMAL, " (all utilities can only be zero)"),
+            utilities=np.zeros(problem.utilities),
+            error=np.zeros(problem.utilities),
+            residual=0.0,
+        )
+    whole = problem.without(~x)
+    slack = np.concatenate([s, np.ones(len(whole.h) - len(problem.h), dtype=bool)])
+    rows, variables = np.flatnonzero(~slack), np.flatnonzero(z)
+    inner = replace(
+        whole,
+        G=whole.G[np.flatnonzero(slack)],
+        h=whole.h[slack],
+        A=sparse.vstack([whole.A, whole.G[rows]]).tocsr(),
+        b=np.concatenate([whole.b, whole.h[rows]]),
+    ).on_variables(variables)
+    needed = independent(inner.A, inner.b)
+    if needed.contradiction is not None:
+        return _best(problem, None, " (rounding does not let its constraints be told apart)")
+    ready = replace(inner, A=inner.A[needed.kept], b=inner.b[needed.kept])
+    found = _try(ready)
+    if found is None:
+        return _best(problem, None, "")
+    status = Status.OPTIMAL if _proven(ready, found, tol) else Status.STEP_LIMIT
+    rest = _spread(inner, needed.kept, _result(ready, found, status))
+    point = np.zeros(problem.variables)
+    point[variables] = rest.point
+    prices = np.zeros((*rest.prices.shape[:-1], len(slack)))
+    prices[..., slack] = rest.prices
+    prices[..., ~slack] = rest.equality_prices[..., len(problem.b) :]
+    nu = rest.equality_prices[..., : len(problem.b)]
+    prices, nu = _covering(whole, z, slack, prices, nu, rest.utility_prices)
+    full = replace(rest, point=point, prices=prices, equality_prices=nu)
+    return _with_left(problem, full, ~x, np.zeros(problem.utilities), 0.0)
+
+
+def _covering(
+    problem: Polytope, z: BoolArray, s: BoolArray, lam: Array, nu: Array, q: Array
+) -> tuple[Array, Array]:
+    """Prices of a face with what costs nothing there added, until they are prices of the whole."""
+    scaled = scale(problem)
+    added = tightness(scaled, z, s)
+    if added is None:
+        return lam, nu
+    n, m = scaled.n, scaled.m
+    more, other = scaled.row[n : n + m] * added[0], scaled.row[n + m :] * added[1]
+    T = problem.levels if problem.alpha == np.inf else problem.T
+    lack = q @ T - lam @ problem.G - nu @ problem.A
+    gain = problem.G.T @ more + problem.A.T @ other
+    needed = [np.zeros(lam.shape[:-1]), *(-lam[..., j] / more[j] for j in np.flatnonzero(~s))]
+    needed += [lack[..., j] / gain[j] for j in np.flatnonzero(~z)]
+    size = np.max(np.array(needed), axis=0)[..., None] * RAISED
+    return lam + size * more, nu + size * other
