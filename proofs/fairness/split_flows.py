@@ -262,7 +262,7 @@ CLAIMS = (
     Claim(
         "split-rates-are-certified",
         "the best rates are within the errors of any point, whatever its prices are",
-        r"|x_i - x^*_i| \le \varepsilon_i(z, \lambda)\, x^*_i",
+        r"\lvert x_i - x^*_i\rvert \le \varepsilon_i(z, \lambda)\, x^*_i",
         OWN,
         BOUND,
         "rates in closed form, relative 1e-12",

@@ -90,7 +90,7 @@ CLAIMS = (
         "the least cost of giving every task its quota of clients, who do at most one task each, "
         "is what the table of CLW holds, and is reached; with outsiders at a price it is the "
         "least of lines, as CLW computes it",
-        r"C(q) = \min \{ \sum_i c_{i \sigma(i)} : |\sigma^{-1}(s)| = q_s \}",
+        r"C(q) = \min \{ \sum_i c_{i \sigma(i)} : \lvert \sigma^{-1}(s) \rvert = q_s \}",
         (
             "least_cost_is_least",
             "least_cost_is_reached",
