@@ -109,6 +109,8 @@ def allocation_on_graph(
     capacity: str = "capacity",
     paths: int = 1,
     priority: ArrayLike | None = None,
+    upper: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
 ) -> NetworkAllocation:
     """Alpha-fair rates of demands between nodes of a graph.
 
@@ -124,6 +126,9 @@ def allocation_on_graph(
         capacity: Edge attribute, a number >= 0.
         paths: Paths per demand, >= 1.
         priority: (demands,) > 0, default ones.
+        upper: (demands,) volumes: the largest rates >= 0; inf for none.
+        weights: (demands,) > 0, default ones: demands are compared by rate / weight, as in
+            `fairopt.alpha_fair_path_allocation`.
 
     Returns:
         `NetworkAllocation`.
@@ -150,12 +155,15 @@ def allocation_on_graph(
     limits = _capacities(graph, links, capacity)
     found_paths = _paths(graph, links, wanted, checks.count("paths", paths, 1))
     R = _routing(len(links), [way.links for each in found_paths for way in each])
-    if paths == 1:
-        found = alpha_fair_allocation(R, limits, alpha, priority=priority)
+    found: Allocation
+    if paths == 1 and weights is None:
+        found = alpha_fair_allocation(R, limits, alpha, priority=priority, upper=upper)
         carried = found.rates
     else:
         owner = np.repeat(np.arange(len(wanted)), [len(each) for each in found_paths])
-        split = alpha_fair_path_allocation(R, owner, limits, alpha, priority=priority)
+        split = alpha_fair_path_allocation(
+            R, owner, limits, alpha, priority=priority, upper=upper, weights=weights
+        )
         found, carried = split, split.path_rates
     return NetworkAllocation(
         allocation=found,

@@ -124,7 +124,7 @@ def checked_budget(budget: Any, *, exact: bool) -> Any:
         raise InvalidInput("budget", budget, requirement)
     if exact:
         return value
-    return _representable("budget", value)
+    return _representable("budget", value, budget)
 
 
 def checked_unit(unit: Any, budget: Any, *, exact: bool) -> PriceUnit | None:
@@ -146,7 +146,7 @@ def checked_unit(unit: Any, budget: Any, *, exact: bool) -> PriceUnit | None:
     if not 0 < value < math.inf:
         raise InvalidInput("unit", unit, requirement)
     if not exact:
-        _representable("unit", value)
+        _representable("unit", value, unit)
     size, money = as_written(unit, value), as_written(budget, _exact_real("budget", budget, ""))
     if not size <= money:
         raise InvalidInput("unit", unit, requirement)
@@ -324,14 +324,15 @@ def _exact_real(argument: str, value: Any, requirement: str) -> Any:
     return exact_number(value)
 
 
-def _representable(argument: str, value: Fraction) -> float:
-    """A number as float, refused where that would round it."""
+def _representable(argument: str, value: Fraction, given: Any = None) -> float:
+    """A number as float, refused where that would round it; errors show it as it was given."""
     try:
         rounded = float(value)
     except OverflowError:
         rounded = math.inf
     if not math.isfinite(rounded) or Fraction(rounded) != value:
-        raise InvalidInput(argument, value, "a float64 number, unless the bids are exact too")
+        requirement = "a float such as 0.01, unless the bids are exact numbers too"
+        raise InvalidInput(argument, value if given is None else given, requirement)
     return rounded
 
 
@@ -358,8 +359,10 @@ def _nonnegative(argument: str, array: NDArray[Any], requirement: str) -> NDArra
     if array.dtype == object:
         return _exact_nonnegative(argument, array, requirement)
     if array.dtype.kind in "iu" and np.abs(array).max() > LARGEST_INTEGER:
-        where = _cell(argument, int(np.argmax(np.abs(array))), array)
-        raise InvalidInput(where, array.max(), "at most 2^53, or use an object array")
+        flat = int(np.argmax(np.abs(array)))
+        value, most = int(array.flat[flat]), "at most 2^53, or use an object array"
+        needed = most if value > 0 else requirement
+        raise InvalidInput(_cell(argument, flat, array), value, needed)
     table = np.require(array, np.float64, ["C", "A", "W"])  # what compiled kernels take
     if not table.min() >= 0:  # NaN propagates through min and fails the comparison
         flat = int(np.argmax(~(table >= 0)))

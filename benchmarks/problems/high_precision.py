@@ -112,3 +112,123 @@ def _centred(A, owner, limit, w, a, tau, z, small):
         z = [z[p] + d[p] / fastest for p in paths]
         if max(abs(d[p]) / z[p] for p in paths) < small:
             return z
+
+
+KKT_DIGITS = 60
+PROXIMAL = mpmath.mpf(10) ** -12  # splits and prices need not be unique: the nearest are taken
+KKT_STEPS = 30
+SIGNS = mpmath.mpf(10) ** -40  # relative: conditions that hold up to it hold
+
+
+def exact_path_rates(R, owner, c, alpha, path_rates, prices, priority=None):
+    """Flow rates over several paths with 60 digits, or None.
+
+    Newton's method on the paths that carry something and the links that have a price. Whether that
+    guess was right does not matter: the solution is returned only if it meets all conditions of
+    optimality, which are sufficient.
+    """
+    R, owner = np.asarray(R), np.asarray(owner)
+    flows = int(owner.max()) + 1
+    x = np.bincount(owner, path_rates)
+    used = np.flatnonzero((path_rates > 1e-11 * x[owner]) & (path_rates > 0.0))
+    full = np.flatnonzero((prices > 0.0) & np.isfinite(prices))
+    with mpmath.workdps(KKT_DIGITS):
+        problem = _Exact(R, owner, c, alpha, np.ones(flows) if priority is None else priority)
+        z = {p: mpmath.mpf(float(path_rates[p])) for p in used}
+        lam = {l: mpmath.mpf(float(prices[l])) for l in full}
+        for _ in range(KKT_STEPS):
+            change = problem.newton(z, lam)
+            if change is None:
+                return None
+            for known, parts in ((z, change[0]), (lam, change[1])):
+                for k in known:
+                    known[k] += parts[k]
+            if problem.violation(z, lam) < SIGNS:
+                return problem.rates(z)
+        return None
+
+
+class _Exact:
+    """A problem in mpmath numbers, with its conditions of optimality."""
+
+    def __init__(self, R, owner, c, alpha, priority):
+        self.columns = [
+            [(int(l), mpmath.mpf(float(R[l, p]))) for l in np.flatnonzero(R[:, p])]
+            for p in range(R.shape[1])
+        ]
+        self.owner, self.links = owner, R.shape[0]
+        self.limit = [mpmath.mpf(float(v)) for v in c]
+        self.a = mpmath.mpf(float(alpha))
+        self.weight = [mpmath.mpf(float(p)) for p in priority]
+
+    def rates(self, z):
+        """Sums over paths; zero for flows that carry nothing."""
+        x = [mpmath.mpf(0)] * len(self.weight)
+        for p, rate in z.items():
+            x[self.owner[p]] += rate
+        return x
+
+    def _prices(self, x):
+        pairs = zip(self.weight, x, strict=True)
+        return [w * rate**-self.a if rate > 0 else None for w, rate in pairs]
+
+    def _cost(self, p, lam):
+        return mpmath.fsum(entry * lam[l] for l, entry in self.columns[p] if l in lam)
+
+    def _loads(self, z):
+        load = [mpmath.mpf(0)] * self.links
+        for p, rate in z.items():
+            for l, entry in self.columns[p]:
+                load[l] += entry * rate
+        return load
+
+    def newton(self, z, lam):
+        """Changes of path rates and prices; None where a rate is not positive."""
+        paths, links = list(z), list(lam)
+        x = self.rates(z)
+        if not paths or any(x[self.owner[p]] <= 0 for p in paths):
+            return None
+        q, load = self._prices(x), self._loads(z)
+        n, size = len(paths), len(paths) + len(links)
+        H, right = mpmath.zeros(size, size), mpmath.zeros(size, 1)
+        place = {l: n + k for k, l in enumerate(links)}
+        for k, p in enumerate(paths):
+            i = self.owner[p]
+            stiff = q[i] / x[i]
+            for other, r in enumerate(paths):
+                if self.owner[r] == i:
+                    H[k, other] = self.a * stiff
+            H[k, k] += PROXIMAL * stiff
+            for l, entry in self.columns[p]:
+                if l in place:
+                    H[k, place[l]], H[place[l], k] = entry, entry
+            right[k] = q[i] - self._cost(p, lam)
+        for l in links:
+            pays = lam[l] / self.limit[l]
+            H[place[l], place[l]] = -PROXIMAL / pays
+            right[place[l]] = self.limit[l] - load[l]
+        try:
+            found = mpmath.lu_solve(H, right)
+        except ZeroDivisionError:
+            return None
+        return dict(zip(paths, found[:n], strict=True)), dict(zip(links, found[n:], strict=True))
+
+    def violation(self, z, lam):
+        """The largest relative violation of any condition."""
+        x = self.rates(z)
+        q, load = self._prices(x), self._loads(z)
+        off = [-rate / x[self.owner[p]] for p, rate in z.items()]
+        off += [-price * self.limit[l] for l, price in lam.items()]
+        for l, limit in enumerate(self.limit):
+            if limit == 0 or limit == mpmath.inf:
+                continue
+            over = load[l] / limit - 1
+            off.append(abs(over) if lam.get(l, 0) != 0 else over)
+        for p, column in enumerate(self.columns):
+            price = q[self.owner[p]]
+            closed = any(self.limit[l] == 0 for l, _ in column)
+            if price is None or closed:
+                continue
+            extra = self._cost(p, lam) / price - 1
+            off.append(abs(extra) if p in z else -extra)
+        return max(off)

@@ -136,11 +136,11 @@ def read(
     """The checked problem; every refusal names the argument."""
     R = routing_matrix(routing)
     m, n = R.shape
-    c = _limits("capacity", capacity, m, "links")
+    c = limits("capacity", capacity, m, "links")
     power = checks.number("alpha", alpha, 0.0, np.inf, "a number in [0, inf]")
     p = np.ones(n) if priority is None else number_of_each("priority", priority, n, "flows")
     checks.all_where("priority", p, np.isfinite(p) & (p > 0.0), "finite and > 0")
-    u = np.full(n, np.inf) if upper is None else _limits("upper", upper, n, "flows")
+    u = np.full(n, np.inf) if upper is None else limits("upper", upper, n, "flows")
     return Problem(R, c, power, p, u)
 
 
@@ -188,7 +188,7 @@ def number_of_each(argument: str, value: ArrayLike, size: int, of: str) -> Array
     return array
 
 
-def _limits(argument: str, value: ArrayLike, size: int, of: str) -> Array:
+def limits(argument: str, value: ArrayLike, size: int, of: str) -> Array:
     """Numbers >= 0, where inf means no limit."""
     array = number_of_each(argument, value, size, of)
     checks.all_where(argument, array, array >= 0.0, "numbers >= 0 (inf for no limit)")

@@ -45,7 +45,7 @@ def kernel(name: str, sources: str, read: Reader, make: Maker) -> Any:
     found = _look(file, read)
     if found is not None:
         return found
-    with _notice(name.rpartition(".")[2]):
+    with notice(name.rpartition(".")[2]):
         folder = writable()
         if folder is None:
             return make(False)[0]
@@ -137,7 +137,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def _notice(name: str) -> Iterator[None]:
+def notice(name: str) -> Iterator[None]:
     """Say once in a process what it is waiting for, if it takes a while."""
     timer = threading.Timer(SILENT, _say, (name,))
     timer.daemon = True

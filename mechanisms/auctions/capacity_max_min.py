@@ -58,7 +58,8 @@ def capacity_max_min(
         budget: B, money available, finite and > 0.
         capacity: m, most tasks that a client does, 1..S; or (N,) one for each client. Public: the
             theorem does not cover clients that misreport it.
-        weights: (S,) w, integers >= 1: places of each task per level; ones by default. Public.
+        weights: (S,) w, places of each task per level: integers in 1..N, together no more than the
+            capacities; ones by default. Public.
 
     Returns:
         `Outcome` whose `level` (S,) is the number of recruits of each task. With several tasks the
@@ -117,7 +118,7 @@ def _checked_weights(weights: ArrayLike | None, limits: list[int], tasks: int) -
     most = len(limits)
     requirement = f"{tasks} integers in 1..{most}, one per task: that many clients there are"
     places = whole_numbers("weights", weights, (tasks,), most, requirement)
-    if sum(places) > sum(limits):
+    if sum(places) > sum(limits) and set(places) != {1}:
         requirement = f"of sum at most {sum(limits)}, as many places as the clients can fill"
         raise InvalidInput("weights", weights, requirement)
     return places

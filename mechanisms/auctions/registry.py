@@ -32,22 +32,22 @@ class RuleOptions:
     Args:
         reserve: Price of an outside seller, one or one per task.
         prices: Posted prices, one per task.
-        unit: What payments are multiples of.
-        capacity: Most tasks of a client, or one number for each.
-        weights: Places of each task per level.
         direction: Relative prices of the participation fee; all equal by default.
         fee: Participation fee, in units of the direction.
         seed: Of the random rules, which are then the same function of the bids on every call.
+        unit: What payments are multiples of.
+        capacity: Most tasks of a client, or one number for each.
+        weights: Places of each task per level.
     """
 
     reserve: Any = None
     prices: Any = None
-    unit: Any = None
-    capacity: Any = None
-    weights: Any = None
     direction: Any = None
     fee: Any = None
     seed: int = 0
+    unit: Any = None
+    capacity: Any = None
+    weights: Any = None
 
 
 OPTIONS = tuple(field.name for field in fields(RuleOptions) if field.name != "seed")

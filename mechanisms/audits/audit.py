@@ -19,9 +19,9 @@ from mechanisms.auctions.exact.integer_scaling import in_integers
 from mechanisms.audits import properties
 from mechanisms.audits.best_response import (
     best_response_of,
-    gives_single_parts,
     known_rule,
     rankings_of,
+    stays_within,
 )
 from mechanisms.audits.capacity import WithinCapacity
 from mechanisms.audits.checks import BestReport, SearchReports, TraceBids, Truthful
@@ -158,7 +158,7 @@ def audit(
     mechanism = Refusing(mechanism, kinds) if kinds else mechanism
     mechanism = limited(mechanism, None if method == "smt" else time_limit)
     limits = None if capacity is None else tuple(checked_capacity(capacity, table.shape))
-    if limits is not None and not gives_single_parts(mechanism):
+    if limits is not None and not stays_within(mechanism, limits, table.shape[1]):
         mechanism = WithinCapacity(mechanism, limits)
     job = AuditJob(mechanism, table, budget, chosen, checked_jobs(jobs), progress, limits)
     if method == "smt":

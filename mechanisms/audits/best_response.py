@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -84,6 +84,14 @@ def gives_single_parts(mechanism: Mechanism) -> bool:
     return rule is capacity_max_min
 
 
+def stays_within(mechanism: Mechanism, capacity: Sequence[int], tasks: int) -> bool:
+    """Whether it is `capacity_max_min` with capacities of its own that are no larger."""
+    if not gives_single_parts(mechanism):
+        return False
+    own = _own_capacities(mechanism, (len(capacity), tasks))
+    return all(mine <= most for mine, most in zip(own, capacity, strict=True))
+
+
 def choose_part(
     mechanism: Mechanism, auction: Auction, rankings: list[Ranking], client: int
 ) -> Response:
@@ -94,7 +102,7 @@ def choose_part(
     """
     truth = tuple(auction.bids[client])
     tasks = [task for task, cost in enumerate(truth) if cost < math.inf]
-    most = _own_capacity(mechanism, auction, client)
+    most = _own_capacities(mechanism, auction.bids.shape)[client]
     best = Response(Fraction(0), (math.inf,) * len(truth))
     profile = auction.bids.copy()
     for size in range(1, min(most, len(tasks)) + 1):
@@ -108,10 +116,10 @@ def choose_part(
     return best
 
 
-def _own_capacity(mechanism: Mechanism, auction: Auction, client: int) -> int:
-    """Most tasks of one client, from the options of `capacity_max_min`."""
+def _own_capacities(mechanism: Mechanism, shape: tuple[int, ...]) -> list[int]:
+    """Most tasks of each client, from the options of `capacity_max_min`."""
     options = mechanism.keywords if isinstance(mechanism, functools.partial) else {}
-    return checked_capacity(options.get("capacity", 1), auction.bids.shape)[client]
+    return checked_capacity(options.get("capacity", 1), shape)
 
 
 def rankings_of(auction: Auction) -> list[Ranking]:

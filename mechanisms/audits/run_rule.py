@@ -10,6 +10,7 @@ import math
 import numbers
 from contextlib import suppress
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -47,12 +48,29 @@ def run_mechanism(mechanism: Mechanism, bids: NDArray[Any], budget: Any) -> Outc
 
 
 def _counted_in_fractions(outcome: Outcome) -> Outcome:
-    """The outcome without decimals, which do not mix with fractions."""
-    if not (outcome.exact and any(isinstance(x, Decimal) for x in outcome.payments.flat)):
+    """The outcome without numbers that do not mix with fractions of Python's integers.
+
+    These are decimals, and fractions of NumPy's integers, which overflow and cannot be hashed.
+    """
+    if not (outcome.exact and any(map(_is_foreign, outcome.payments.flat))):
         return outcome
     payments = np.empty(outcome.payments.shape, dtype=object)
-    payments.ravel()[:] = [without_decimals(amount) for amount in outcome.payments.flat]
+    payments.ravel()[:] = [_in_python(amount) for amount in outcome.payments.flat]
     return Outcome(outcome.winners, payments, outcome.level)
+
+
+def _is_foreign(amount: Any) -> bool:
+    """Whether an amount is a decimal or made of NumPy's integers."""
+    if isinstance(amount, Fraction):
+        return type(amount.numerator) is not int or type(amount.denominator) is not int
+    return isinstance(amount, Decimal | np.integer)
+
+
+def _in_python(amount: Any) -> Any:
+    """The same amount of Python's integers."""
+    if isinstance(amount, Fraction | np.integer):
+        return Fraction(int(amount.numerator), int(amount.denominator))
+    return without_decimals(amount)
 
 
 def checked_outcome(outcome: Any, shape: tuple[int, ...]) -> Outcome:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fairopt.errors import InvalidInput
 from mechanisms.reading.csv_files import read_csv
 from mechanisms.reading.frames import PARQUET, is_frame, read_frame, read_parquet
 from mechanisms.reading.headings import NamedBids
@@ -55,6 +57,9 @@ def read_bids(
     """
     if is_frame(source):
         return read_frame(source, name_column, exact, type(source).__name__)
+    if not isinstance(source, str | os.PathLike):
+        kind = type(source).__name__
+        raise InvalidInput("source", kind, "a path, or a data frame of pandas, Polars or PyArrow")
     path = Path(source)
     if path.suffix.lower() in PARQUET:
         return read_frame(read_parquet(path), name_column, exact, str(path))

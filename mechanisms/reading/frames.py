@@ -10,6 +10,8 @@ import importlib
 import importlib.util
 import math
 import numbers
+import re
+from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -19,28 +21,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
-from mechanisms.bids import LARGEST_INTEGER, exact_number, exactly
+from mechanisms.bids import LARGEST_INTEGER, exactly
 from mechanisms.reading.headings import NamedBids, columns, refuse_numbers, unique_names
 
 PARQUET = (".parquet", ".pq")
 """How the names of Parquet files end."""
 BID = "a number >= 0; a missing value or inf for no bid"
+SMALL_INTEGER = "at most 2^53, or a decimal"
+INDEX_LEVEL = re.compile(r"__index_level_\d+__")
+"""Columns in which pandas keeps the index of a frame that it writes to a file."""
+INTEGERS = re.compile(r"u?int\d+", re.IGNORECASE)
+"""Names of the types of integers, which missing values turn into floats."""
 
 
 def is_frame(source: Any) -> bool:
     """Whether something has named columns, as data frames and Arrow tables do."""
-    return hasattr(source, "__getitem__") and (
-        hasattr(source, "column_names") or hasattr(source, "columns")
-    )
+    if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
+        return False
+    return hasattr(source, "column_names") or hasattr(source, "columns")
 
 
 def read_frame(frame: Any, name_column: str, exact: bool | None, source: str) -> NamedBids:
     """Names and bids of a frame; arguments and errors are those of `read_bids`."""
     keys = list(frame.column_names if hasattr(frame, "column_names") else frame.columns)
+    keys = [key for key in keys if not INDEX_LEVEL.fullmatch(str(key))]
     if not keys or not len(frame):
         requirement = "at least one task's column and one client's row"
         raise InvalidInput("BIDS", source, requirement)
-    where = columns(source, [str(key) for key in keys], name_column)
+    headings = [str(key) for key in keys]
+    twice = next((name for name in headings if headings.count(name) > 1), None)
+    if twice is not None:
+        raise InvalidInput(f"BIDS, {source}", twice, "a heading that stands once")
+    where = columns(source, headings, name_column)
     if where.names is None:
         clients = tuple(str(i) for i in range(len(frame)))
     else:
@@ -58,8 +70,20 @@ def read_frame(frame: Any, name_column: str, exact: bool | None, source: str) ->
     given = any(table.dtype == object for table in tables)
     bids = np.stack([exactly(t) if given or exact else t for t in tables], axis=1)
     if exact is False and given:
-        bids = bids.astype(np.float64)
+        bids = _in_floats(bids, clients, where.tasks)
     return NamedBids(clients, where.tasks, np.ascontiguousarray(bids))
+
+
+def _in_floats(bids: NDArray[Any], clients: Sequence[str], tasks: Sequence[str]) -> NDArray[Any]:
+    """Exact bids as the nearest floats, where there are such."""
+    table = np.empty(bids.shape)
+    for (client, task), bid in np.ndenumerate(bids):
+        try:
+            table[client, task] = float(bid)
+        except OverflowError as error:
+            where = f"BIDS, client {clients[client]!r}, task {tasks[task]!r}"
+            raise InvalidInput(where, bid, "below 1.8e308, or exact=True") from error
+    return table
 
 
 def _missing(column: Any) -> NDArray[np.bool_]:
@@ -85,13 +109,23 @@ def _column(column: Any, clients: tuple[str, ...], task: str) -> NDArray[Any]:
                 raise refused(int(client))
         cells = np.array([math.inf if m else c for c, m in zip(cells, none, strict=True)], object)
         if not any(isinstance(cell, Decimal | Fraction) for cell in cells):
+            whole = [int(cell) for cell in cells if isinstance(cell, int | np.integer)]
+            _check_integers(task, max(whole, default=0), LARGEST_INTEGER)
             cells = cells.astype(np.float64)
         else:
             return _nonnegative(exactly(cells), refused)
-    if cells.dtype.kind in "iu" and cells.size and int(cells.max()) > LARGEST_INTEGER:
-        where = f"BIDS, task {task!r}"
-        raise InvalidInput(where, int(cells.max()), "at most 2^53, or a decimal")
+    if cells.dtype.kind in "iu" and cells.size:
+        _check_integers(task, int(cells.max()), LARGEST_INTEGER)
+    kind = getattr(column, "type", None) or getattr(column, "dtype", "")
+    if cells.dtype.kind == "f" and INTEGERS.fullmatch(str(kind)) and not none.all():
+        _check_integers(task, int(cells[~none].max()), LARGEST_INTEGER - 1)
     return _nonnegative(np.where(none, math.inf, cells.astype(np.float64)), refused)
+
+
+def _check_integers(task: str, largest: int, most: int) -> None:
+    """Refuse integers that a float does not hold, or may not have held."""
+    if largest > most:
+        raise InvalidInput(f"BIDS, task {task!r}", largest, SMALL_INTEGER)
 
 
 def _nonnegative(table: NDArray[Any], refused: Any) -> NDArray[Any]:
@@ -106,7 +140,7 @@ def _is_number(cell: Any) -> bool:
     """Whether an object is a real number; truth values and text are none."""
     if isinstance(cell, bool | np.bool_) or not isinstance(cell, numbers.Real | Decimal):
         return False
-    return not math.isnan(float(exact_number(cell)))
+    return not cell.is_nan() if isinstance(cell, Decimal) else bool(cell == cell)  # not NaN
 
 
 def read_parquet(path: Path) -> Any:

@@ -89,7 +89,10 @@ def columns(source: str, header: Sequence[str], name_column: str) -> Columns:
     tasks = [headings[column] for column in others]
     if unsure and all(map(is_amount, tasks)):  # a name and its asks: the first client
         raise first_line
-    return Columns(names, unsure, others, unique_names("task", tasks, "columns", others))
+    named = unique_names("task", tasks, "columns", others)
+    if headings[names]:
+        unique_names("column", [headings[names], *named], "columns", (names, *others))
+    return Columns(names, unsure, others, named)
 
 
 def refuse_numbers(heading: str) -> InvalidInput:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 RECRUITED, WAITING, PAID, GAINED = "#1b7837", "#bdbdbd", "#762a83", "#b2182b"
 """Green bids win, grey bids do not, purple marks are payments; told apart in greyscale too."""
+BARS = 300
+"""Bids of one task that are drawn at most; a picture with more takes minutes and shows no more."""
 NAMED_CLIENTS = 60
 """Clients up to which a picture has room for their names."""
 
@@ -87,18 +89,21 @@ def save_audit(path: str | Path, named: NamedBids, report: AuditReport, title: s
 
 
 def _draw_task(panel: Any, named: NamedBids, outcome: Outcome, task: int) -> None:
-    """One panel."""
-    bids = named.bids[:, task]
-    order = [i for i in sorted(range(len(bids)), key=lambda i: (bids[i], i)) if bids[i] < math.inf]
-    colours = [RECRUITED if outcome.winners[i, task] else WAITING for i in order]
-    places = np.arange(len(order))
-    panel.bar(places, [float(bids[i]) for i in order], color=colours)
-    recruits = [
-        (x, float(outcome.payments[i, task]))
-        for x, i in enumerate(order)
-        if outcome.winners[i, task]
-    ]
+    """One panel; of a large auction every so manieth bidder, without names."""
+    bids, won = named.bids[:, task], outcome.winners[:, task]
+    order = np.argsort(bids, kind="stable")
+    order = order[np.asarray(bids[order] < math.inf, dtype=bool)]
+    step = -(-len(order) // BARS) or 1
+    shown = order[::step]
+    colours = [RECRUITED if won[i] else WAITING for i in shown]
+    places = np.arange(len(shown))
+    panel.bar(places, [float(bids[i]) for i in shown], color=colours)
+    recruits = [(x, float(outcome.payments[i, task])) for x, i in enumerate(shown) if won[i]]
     if recruits:
         panel.plot(*zip(*recruits, strict=True), "_", color=PAID, markersize=14, markeredgewidth=2)
-    panel.set_title(f"{named.tasks[task]}: {len(recruits)} recruits", fontsize="medium")
-    panel.set_xticks(places, [named.clients[i] for i in order], rotation=90, fontsize="x-small")
+    panel.set_title(f"{named.tasks[task]}: {won.sum():,} recruits", fontsize="medium")
+    if step == 1:
+        panel.set_xticks(places, [named.clients[i] for i in shown], rotation=90, fontsize="x-small")
+    else:
+        panel.set_xticks([])
+        panel.set_xlabel(f"{len(shown)} of {len(order):,} bidders", fontsize="small")

@@ -6,6 +6,7 @@ which one of the rule's tests compares them.
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,9 @@ from mechanisms.auctions.exact import clearing_levels
 from mechanisms.auctions.exact.assignment import perturbed_costs
 from mechanisms.auctions.exact.perturbed import Perturbed
 from mechanisms.auctions.exact.ranking import Prices
+from mechanisms.auctions.exact.spend_bound import spend_bound
 from mechanisms.auctions.wide.payments import outcome_of
+from mechanisms.auctions.wide.words import LOW_BITS
 from mechanisms.audits.capacity import beyond
 from mechanisms.audits.properties import find_irrational_payment, find_overspend
 from mechanisms.bids import in_fractions, read_auction
@@ -41,6 +44,11 @@ OVERSPENDING = (
     (exact_table([(2, 2), (3, 1), (1, 0), (2, 3), (3, 3), (3, 3), (2, 1)]), Fraction(6)),
 )
 """Where the rule without slack pays 7 out of 6."""
+TURNED_DOWN = (
+    exact_table([(1, 10), (10, 3), (7, 7), (0, 0), (1, 9), (3, 4), (4, 7)]),
+    Fraction(28),
+)
+"""Where a client of the cheapest assignment asks for more than the cap gives."""
 OUTSIDERS_TIE = (exact_table([(0, 1), (1, 0), (1, 0), (1, 0)]), Fraction(4))
 """Where ties with outsiders that go to the lowest task overspend."""
 
@@ -98,7 +106,7 @@ def first_task(bids: Bids, budget: Any) -> Outcome:
 
 def auctions(count: int, *, clients: int = 9, tasks: int = 4) -> Iterator[tuple[Bids, Fraction]]:
     """Random auctions, three of four with a budget at a value of a test, after delicate ones."""
-    yield from (*OVERSPENDING, OUTSIDERS_TIE)
+    yield from (*OVERSPENDING, OUTSIDERS_TIE, TURNED_DOWN)
     rng = random.Random(SEED)
     for _ in range(count):
         shape = rng.randint(2, clients), rng.choice([s for s in (1, 2, 2, 3, 4) if s <= tasks])
@@ -138,10 +146,34 @@ def by_definition(mechanism: Mechanism, deep: bool) -> str | None:
     return None
 
 
+def crowded() -> Iterator[tuple[Bids, Fraction]]:
+    """More clients per task than a compiled form remembers, so that it has to look at all."""
+    rng = random.Random(SEED)
+    for _ in range(2):
+        rows = [[rng.randint(0, 99), rng.randint(0, 99)] for _ in range(96)]
+        yield exact_table(rows), Fraction(rng.randint(1500, 4000))
+
+
+def exhausted() -> tuple[Bids, Fraction]:
+    """Clients that can do both tasks leave the first for the second, one after the other."""
+    rng = random.Random(SEED)
+    both = [[rng.randint(0, 9), rng.randint(0, 9)] for _ in range(68)]
+    first = [[rng.randint(20, 29), NO_BID] for _ in range(70)]
+    return exact_table([*both, *first]), Fraction(10**6)
+
+
 def in_wide_integers(mechanism: Any, deep: bool) -> str | None:
     """The same auction in Python's numbers and in floats: unlike capacities, weights, cents."""
+    for bids, budget in (exhausted(), *itertools.islice(auctions(FEW), 60)):
+        found = greedy_max_min(bids, budget, capacity=1)
+        prices = clearing_levels.cheapest_affordable(read_auction(bids, budget), [1] * len(bids))
+        if bids.shape[1] > 1 and not _pays(found, prices, exact=True):
+            return f"bids {shown(bids)}, budget {budget}: not the cheapest {prices}"
     rng = random.Random(SEED)
-    for bids, budget in auctions(MANY if deep else FEW, clients=8):
+    for _ in range(200):
+        if (unlike := _unlike_bounds(rng)) is not None:
+            return unlike
+    for bids, budget in (*crowded(), *auctions(MANY if deep else FEW, clients=8)):
         shape = bids.shape
         capacity = [rng.randint(1, shape[1]) for _ in range(shape[0])]
         capacity = [rng.randint(1, shape[1])] * shape[0] if rng.random() < 0.7 else capacity
@@ -160,6 +192,28 @@ def in_wide_integers(mechanism: Any, deep: bool) -> str | None:
             if not _pays(found, prices, exact=table.dtype == object):
                 return f"bids {table.tolist()}, budget {money}, {options}: {prices} expected"
     return None
+
+
+def _unlike_bounds(rng: random.Random) -> str | None:
+    """A spend bound that the compiled form finds otherwise."""
+    from mechanisms.auctions.kernels import clearing_levels as kernel
+
+    compiled: Any = kernel.spend_bound
+    tasks, level = rng.randint(1, 5), rng.randint(1, 5)
+    weights = [rng.randint(1, 2) for _ in range(tasks)]
+    prices, marginals = (
+        [Perturbed(rng.randint(0, 9), rng.randint(0, 1)) for _ in range(tasks)] for _ in range(2)
+    )
+    rows = (
+        np.array([[0, each.value, each.part] for each in amounts], dtype=np.int64)
+        for amounts in (prices, marginals)
+    )
+    scratch = np.zeros((4, tasks), dtype=np.int64)
+    high, low, slope = compiled(level, np.array(weights, dtype=np.int64), *rows, scratch)
+    bound = spend_bound(level, weights, prices, marginals)
+    if ((high << LOW_BITS) + low, slope) == (bound.value, bound.part):
+        return None
+    return f"level {level}, weights {weights}, prices {prices}, marginals {marginals}: {bound}"
 
 
 def _pays(found: Outcome, prices: Prices, *, exact: bool) -> bool:

@@ -6,4 +6,7 @@ the Python code: `recorded` auctions, whose outcomes the extracted rule wrote do
 Python alone; `kernel`, where fresh outcomes are computed inside the kernel; and `differential`, a
 command that compares many with the extracted program. `wrong_definitions` are relatives of the
 rule that the kernel refutes. `theorems` are the claims.
+
+`clearing_claims` are those about CLW, the rule of `capacity_max_min` for clients that do at most
+one task.
 """

@@ -2,11 +2,11 @@
 
 `python -m proofs.rocq.differential [--count N] [--seed S] [--kernel M] [--paths]` compares the
 outcomes of `max_min_fair` (winners, payments, and level and price of every offer, accepted or not),
-of `budget_fair` and of the default auction with capacities in fractions, then the compiled rules on
-floats, and M auctions inside the kernel; with `--paths` it takes one auction for every path of the
-code of both rules instead, ties and missing bids included. It needs coqc, ocamlopt and ocamlfind;
-exit status 1 if anything differs, 2 if they are missing. `--record` writes the recorded auctions
-anew.
+of `budget_fair`, of the default auction with capacities and of CLW in fractions, then the compiled
+rules on floats, and M auctions inside the kernel; with `--paths` it takes one auction for every
+path of the code of both rules instead, ties and missing bids included. It needs coqc, ocamlopt and
+ocamlfind; exit status 1 if anything differs, 2 if they are missing. `--record` writes the recorded
+auctions anew.
 """
 
 from __future__ import annotations

@@ -54,9 +54,9 @@ def of_extracted_rule(auctions: Sequence[ExactAuction]) -> Iterator[Outcomes]:
     for auction, line in zip(auctions, done.stdout.splitlines(), strict=True):
         words, tasks = line.split(" "), auction.tasks
         cells = len(auction.bids) * tasks
-        parts = [words[k * cells : (k + 1) * cells] for k in range(4)]
-        default, share, kept = (_rows(map(_read, part), tasks) for part in parts[:3])
-        yield Outcomes(default, share, kept, _rows(map(_offer, parts[3]), tasks))
+        parts = [words[k * cells : (k + 1) * cells] for k in range(5)]
+        default, share, kept, clearing = (_rows(map(_read, part), tasks) for part in parts[:4])
+        yield Outcomes(default, share, kept, clearing, _rows(map(_offer, parts[4]), tasks))
 
 
 def _line(auction: ExactAuction) -> str:

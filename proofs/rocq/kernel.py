@@ -51,6 +51,7 @@ def _case(auction: ExactAuction, outcomes: Outcomes) -> str:
         "max_min_of": _rows(outcomes.max_min_fair),
         "fair_of": _rows(outcomes.budget_fair),
         "capacity_outcome_of": _rows(outcomes.capacities),
+        "clearing_of": _rows(outcomes.clearing_levels),
     }
     return "{| " + "; ".join(f"{name} := {value}" for name, value in fields.items()) + " |}"
 

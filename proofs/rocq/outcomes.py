@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mechanisms import Outcome, budget_fair, max_min_fair
+from mechanisms import Outcome, budget_fair, capacity_max_min, max_min_fair
 from mechanisms.auctions.exact.offers import Offer
 from mechanisms.auctions.exact.ranking import of_others, ranked
 from mechanisms.auctions.max_min_fair import exact_offer
@@ -28,12 +28,14 @@ class Outcomes:
         max_min_fair: Of the default auction.
         budget_fair: Of budget-fair, which knows no reserve.
         capacities: Of the default auction with a capacity for every client.
+        clearing_levels: Of CLW, the rule for clients that do at most one task.
         offers: (level, price) that every client meets at every task; the price is None at level 0.
     """
 
     max_min_fair: Rows
     budget_fair: Rows
     capacities: Rows
+    clearing_levels: Rows
     offers: Rows
 
 
@@ -43,6 +45,7 @@ def of_code(auction: ExactAuction) -> Outcomes:
         default_outcome(max_min_fair, auction),
         share_outcome(budget_fair, auction),
         capacity_outcome(best_margins, auction),
+        share_outcome(capacity_max_min, auction),
         offered(exact_offer, auction),
     )
 

@@ -73,10 +73,9 @@ def _read(each: dict[str, Any]) -> Recorded:
         _bids(each["bids"]), Fraction(each["budget"]), reserve, tuple(map(int, each["capacity"]))
     )
     offers = tuple(tuple((int(k), _pay(p)) for k, p in row) for row in each["offers"])
-    default, share, kept = (
-        _pays(each[name]) for name in ("max_min_fair", "budget_fair", "capacities")
-    )
-    return Recorded(auction, Outcomes(default, share, kept, offers))
+    names = ("max_min_fair", "budget_fair", "capacities", "clearing_levels")
+    default, share, kept, clearing = (_pays(each[name]) for name in names)
+    return Recorded(auction, Outcomes(default, share, kept, clearing, offers))
 
 
 def _bids(rows: Sequence[Sequence[str]]) -> tuple[Row, ...]:

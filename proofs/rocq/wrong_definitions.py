@@ -1,10 +1,11 @@
-"""Wrong relatives of the proved rule, which the kernel must refuse and refute.
+"""Wrong relatives of the proved rules, which the kernel must refuse and refute.
 
-Each one replaces a piece of the definition in `Auction.v`. That the proof then breaks says little
-(it would for a misspelt name too), so two things are required: the compilation stops in the proof
-that is named here; and on one explicit auction the kernel computes from the changed definition,
-which so compiles, that it overspends or that a client gains by a misreport. The controls: the right
-rule compiles by the same road, and none of the explicit auctions speaks against it.
+Each one replaces a piece of the definition in `Auction.v` or `ClearingLevels.v`. That the proof
+then breaks says little (it would for a misspelt name too), so two things are required: the
+compilation stops in the proof that is named here; and on one explicit auction the kernel computes
+from the changed definition, which so compiles, that it overspends or that a client gains by a
+misreport. The controls: the right rule compiles by the same road, and none of the explicit auctions
+speaks against it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,18 @@ import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
-from proofs.rocq.compiler import compile_text, source
+from proofs.rocq.compiler import FILES, compile_text, compiled, source
 
-PROOFS = "(* ------------------------------------------------------------------ 2. numbers *)"
-"""Where the definitions of `Auction.v` end."""
+_RULE = "(* ------------------------------------------------------------------ "
+PROOFS = MappingProxyType(
+    {
+        "Auction": f"{_RULE}2. numbers *)",
+        "ClearingLevels": f"{_RULE}4. the best item of a menu *)",
+    }
+)
+"""Where the definitions of a file end."""
 STATEMENTS = r"(?:Lemma|Theorem|Corollary) (\w+)"
 PRELUDE = """
 Definition table (rows : list (list (option Q))) : profile :=
@@ -30,6 +38,16 @@ Definition beats (u v : option Q) : bool :=
   | None, _ => false
   end.
 """
+MEASURES = MappingProxyType(
+    {
+        "Auction": "",
+        "ClearingLevels": """
+Definition spend N T B (_ : nat -> list Q) b := clw_spend N T B true b.
+Definition utility N T B (_ : nat -> list Q) b i cost := unit_utility (clw N T B true b i) cost.
+""",
+    }
+)
+"""What a rule spends and a client earns, where the file does not define it."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +88,7 @@ class WrongDefinition:
         new: What it becomes.
         stops_at: The lemma whose proof breaks first.
         example: An auction that refutes it.
+        file: Where the definition is.
     """
 
     name: str
@@ -77,6 +96,7 @@ class WrongDefinition:
     new: str
     stops_at: str
     example: Example
+    file: str = "Auction"
 
 
 _LOSING = "kth (column b (others i) t) (if (t =? s)%nat then k else S k)) tasks."
@@ -126,45 +146,73 @@ WRONG_DEFINITIONS = (
         "ahead_total",
         Example("2 | 2 | 2", 4),
     ),
+    WrongDefinition(
+        "clearing levels: own row among the others",
+        "map (own_row b) (others N i).",
+        "map (own_row b) (clients N).",
+        "rows_agree",
+        Example("2 3 | 1 3", 6, report="2 3 | 1 2", client=1),
+        "ClearingLevels",
+    ),
+    WrongDefinition(
+        "clearing levels: pays the bid",
+        "| Some c => Some (s, value_of w - c) | None => None end\n                   else None",
+        "| Some c => Some (s, fst a - c) | None => None end\n                   else None",
+        "served_best",
+        Example("3 0 | 0 2", 6, report="0 2 | 0 2"),
+        "ClearingLevels",
+    ),
+    WrongDefinition(
+        "clearing levels: the first task, not the best",
+        "if leqb a c then Some (s, a) else Some (t, c)",
+        "Some (s, a)",
+        "cheapest_some",
+        Example("2 1 | 0 2", 5, report="- 2 | 0 2"),
+        "ClearingLevels",
+    ),
 )
 
 
 def refutation_fails(wrong: WrongDefinition, folder: Path) -> str | None:
     """Why a wrong rule does not count as refuted, or None: 1.5 seconds."""
-    text = source("Auction")
-    if text.count(wrong.old) != 1 or text.index(wrong.old) > text.index(PROOFS):
+    text, end = source(wrong.file), PROOFS[wrong.file]
+    if text.count(wrong.old) != 1 or text.index(wrong.old) > text.index(end):
         return "its place occurs not exactly once in the definitions"
     text = text.replace(wrong.old, wrong.new)
-    rule = text[: text.index(PROOFS)]
-    stopped = _compiled(text, folder / "proof")
+    rule = text[: text.index(end)]
+    stopped = _compiled(text, folder / "proof", wrong.file)
     place = _statement_at(text, stopped.stderr)
     if stopped.returncode == 0 or place != wrong.stops_at:
         return f"the proof stops at {place}, not at {wrong.stops_at}"
-    if not violates(rule, wrong.example, folder):
+    if not violates(rule, wrong, folder):
         return "the kernel does not find the violation"
     return None
 
 
-def control_fails(folder: Path) -> str | None:
-    """What the same steps say against the right rule, or None."""
-    text = source("Auction")
-    rule = text[: text.index(PROOFS)]
-    if _compiled(text, folder / "proof").returncode != 0:
+def control_fails(folder: Path, file: str = "Auction") -> str | None:
+    """What the same steps say against the right rule of a file, or None."""
+    text = source(file)
+    rule = text[: text.index(PROOFS[file])]
+    if _compiled(text, folder / "proof", file).returncode != 0:
         return "the right rule does not compile"
-    refuted = [wrong.name for wrong in WRONG_DEFINITIONS if violates(rule, wrong.example, folder)]
+    wrong_ones = (wrong for wrong in WRONG_DEFINITIONS if wrong.file == file)
+    refuted = [wrong.name for wrong in wrong_ones if violates(rule, wrong, folder)]
     return f"the right rule is refuted as: {', '.join(refuted)}" if refuted else None
 
 
-def violates(rule: str, example: Example, folder: Path) -> bool:
+def violates(rule: str, wrong: WrongDefinition, folder: Path) -> bool:
     """Whether the kernel computes a violation by a rule, given its definitions."""
-    proof = f"Example refuted : {example.statement()}. Proof. vm_compute. reflexivity. Qed.\n"
-    return _compiled(rule + PRELUDE + proof, folder / "refuted").returncode == 0
+    statement = wrong.example.statement()
+    proof = f"Example refuted : {statement}. Proof. vm_compute. reflexivity. Qed.\n"
+    text = rule + PRELUDE + MEASURES[wrong.file] + proof
+    return _compiled(text, folder / "refuted", wrong.file).returncode == 0
 
 
-def _compiled(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def _compiled(text: str, folder: Path, file: str) -> subprocess.CompletedProcess[str]:
     """Compile a text under the name that it has in the sources, which it uses within."""
     folder.mkdir(exist_ok=True)
-    return compile_text(text, folder, "Auction")
+    library = None if file == FILES[0] else compiled().folder.name
+    return compile_text(text, folder, file, library=library)
 
 
 def _statement_at(text: str, error: str) -> str:

@@ -21,6 +21,7 @@ FOUND = fairopt.alpha_fair_allocation(ROUTING, CAPACITY, 1.0)
 GRAM = {"gram": GOOD, "gram_error": 1e-9}
 FLOWS = {"routing": ROUTING, "capacity": CAPACITY, "alpha": 1.0, "priority": [1.0, 2.0, 3.0]}
 PATHS = FLOWS | {"owner": [0, 0, 1], "priority": [1.0, 2.0]}
+SPLIT = {"upper": [1.0, 2.0], "weights": [1.0, 2.0]}
 UPPER = {"upper": [1.0, 2.0, 3.0]}
 POLYTOPE = {
     "T": [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], "G": [[1.0, 0.0, 1.0]], "h": [1.0],
@@ -58,9 +59,10 @@ PUBLIC = {
     fairopt.allocation_residual: FLOWS
     | UPPER
     | {"rates": [0.5, 0.5, 0.5], "prices": [1.0, 1.0], "upper_prices": [0.0, 0.0, 0.0]},
-    fairopt.alpha_fair_path_allocation: PATHS,
+    fairopt.alpha_fair_path_allocation: PATHS | SPLIT,
     fairopt.path_allocation_residual: PATHS
-    | {"path_rates": [0.5, 0.5, 0.5], "prices": [1.0, 1.0]},
+    | SPLIT
+    | {"path_rates": [0.5, 0.5, 0.5], "prices": [1.0, 1.0], "upper_prices": [0.0, 0.0]},
     fairopt.alpha_fair_on_polytope: POLYTOPE,
     fairopt.polytope_certificate: POLYTOPE
     | {

@@ -213,9 +213,12 @@ def test_above_two_thousand_clients_floats_decide_and_say_so(many):
         assert {key: one[key] for key in other} == other
 
 
-def test_above_two_thousand_clients_the_table_has_a_row_for_each_task(many):
-    done = command("run", many, "--budget", "300", "--reserve", "0.1,2", "--progress")
+def test_above_two_thousand_clients_the_table_has_a_row_for_each_task(many, tmp_path):
+    picture = tmp_path / "auction.png"
+    options = ("--reserve", "0.1,2", "--progress", "--plot", picture)
+    done = command("run", many, "--budget", "300", *options)
     assert done.returncode == 0
+    assert picture.stat().st_size > 1000
     assert "of bidders" in done.stdout
     assert "c17" not in done.stdout
     assert "mnist" in done.stdout

@@ -6,15 +6,18 @@ What needs a compiler is skipped where there is none; the recorded auctions are 
 import dataclasses
 import random
 import re
+from fractions import Fraction as F
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from mechanisms import budget_fair, max_min_fair
+from mechanisms import budget_fair, capacity_max_min, max_min_fair
 from proofs.__main__ import app
 from proofs.claim import NotChecked, summary
-from proofs.rocq import compiler, differential, extraction, theorems
+from proofs.incentives.instances import exact_table
+from proofs.rocq import clearing_claims, compiler, differential, extraction, theorems
 from proofs.rocq.auctions import ExactAuction, draw_auction
 from proofs.rocq.kernel import kernel_disagrees
 from proofs.rocq.outcomes import best_margins, of_code
@@ -58,8 +61,9 @@ def test_hypotheses_of_the_theorems_are_discharged():
 def test_every_theorem_asks_what_it_rests_on_and_has_a_claim():
     asked = re.findall(r"^Print Assumptions (\w+)\.", code("Theorems"), re.MULTILINE)
     assert tuple(asked) == compiler.stated()
-    assert len(asked) == 17
-    sources = " ".join(claim.source for claim in theorems.CLAIMS)
+    assert len(asked) == 39
+    claims = (*theorems.CLAIMS, *clearing_claims.CLAIMS)
+    sources = " ".join(claim.source for claim in claims)
     assert all(re.search(rf"\b{name}\b", sources) for name in asked)
 
 
@@ -108,8 +112,9 @@ def test_an_admitted_lemma_is_an_axiom(tmp_path):
 
 @needs_rocq
 @pytest.mark.slow
-def test_the_right_rule_passes_where_the_wrong_ones_stop(tmp_path):
-    assert control_fails(tmp_path) is None
+@pytest.mark.parametrize("file", ["Auction", "ClearingLevels"])
+def test_the_right_rule_passes_where_the_wrong_ones_stop(file, tmp_path):
+    assert control_fails(tmp_path, file) is None
 
 
 @needs_rocq
@@ -125,8 +130,9 @@ def test_the_code_is_the_rule_of_the_proofs_inside_the_kernel():
     auctions = [draw_auction(rng) for _ in range(25)]
     seen = list(map(of_code, auctions))
     assert kernel_disagrees(auctions, seen) is None
-    wrong = [dataclasses.replace(each, max_min_fair=each.budget_fair) for each in seen]
-    assert kernel_disagrees(auctions, wrong) is not None
+    for name in ("max_min_fair", "clearing_levels"):
+        wrong = [dataclasses.replace(each, **{name: each.budget_fair}) for each in seen]
+        assert kernel_disagrees(auctions, wrong) is not None
 
 
 @needs_ocaml
@@ -168,6 +174,50 @@ def test_the_command_sees_a_rule_that_differs(capsys, monkeypatch):
         differential.main(count=20, seed=3, kernel=20, paths=False, record=False)
     assert done.value.exit_code == 1
     assert "max_min_fair differ" in capsys.readouterr().out
+
+
+def fractions(rows):
+    return exact_table(row.split() for row in rows.split("|"))
+
+
+STEADY = [(0, 0), (1, 0), (3, 1), (4, 1)]
+SEVEN = "2 2 | 3 1 | 1 0 | 2 3 | 3 3 | 3 3 | 2 1"
+
+
+@pytest.mark.parametrize(
+    ("bids", "budget", "paid"),
+    [
+        ("8 8 | 2 1 | 3 8", 12, {(2, 0): 6}),
+        ("8 8 | 5 0 | 3 8", 12, {(2, 0): 6}),
+        ("0 0 | 0 0 | 0 0 | 0 0", 4, {(0, 1): 1, (1, 1): 1, (2, 0): 1, (3, 0): 1}),
+        ("0 1 | 1 0 | 1 0 | 1 0", 4, {(0, 0): F(5, 4), (1, 1): 0, (2, 1): 0, (3, 0): 1}),
+        ("1 5 | 5 1", 6, {}),
+        ("1 5 | 5 1", 10, {(0, 0): 5, (1, 1): 5}),
+        ("1 | 2 | 3 | 4", 7, {(0, 0): 3, (1, 0): 3}),
+        ("1 - | 2 - | 3 - | - 1 | - 2 | - 3 | 2 2", 9, dict.fromkeys(STEADY, 2)),
+        (SEVEN, 6, {(1, 1): 1, (2, 0): 2}),
+    ],
+)
+def test_clearing_levels_of_worked_auctions(bids, budget, paid):
+    found = capacity_max_min(fractions(bids), F(budget))
+    assert {tuple(cell): found.payments[tuple(cell)] for cell in np.argwhere(found.winners)} == paid
+
+
+def test_clearing_levels_without_slack_overspend():
+    assert clearing_claims.recruits_without_slack(fractions(SEVEN), F(6)).spend == 7
+
+
+def test_with_one_task_clearing_levels_are_the_proportional_share():
+    for each in recorded():
+        if each.auction.tasks == 1:
+            assert each.outcomes.clearing_levels == each.outcomes.budget_fair, each.auction
+
+
+def test_clearing_levels_stay_within_the_budget_on_recorded_auctions():
+    """Which is proved on paper only."""
+    for each in recorded():
+        pays = [p for row in each.outcomes.clearing_levels for p in row if p is not None]
+        assert sum(pays) <= each.auction.budget
 
 
 def test_recorded_auctions_are_many_and_of_every_kind():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
@@ -15,14 +16,16 @@ def alpha_fair_path_allocation(
     alpha: float,
     *,
     priority: ArrayLike | None = None,
+    upper: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
     tol: float = 1e-6,
 ) -> PathAllocation:
     r"""Alpha-fair rates of flows that each split over their own paths.
 
     Problem:
 
-    .. math:: \max_{z \ge 0} \sum_i p_i u_\alpha(x_i), \quad x_i = \sum_{p \in P_i} z_p,
-        \quad\text{subject to}\quad R z \le c .
+    .. math:: \max_{z \ge 0} \sum_i p_i u_\alpha(x_i / w_i), \quad x_i = \sum_{p \in P_i} z_p,
+        \quad\text{subject to}\quad R z \le c, \quad x \le upper .
 
     Flow rates are unique for alpha > 0, path rates need not be: what is certified are flow rates
     and prices.
@@ -33,24 +36,30 @@ def alpha_fair_path_allocation(
         capacity: (links,) c >= 0; inf for no limit.
         alpha: Utility power in [0, inf].
         priority: (flows,) p > 0, default ones; no effect at alpha = inf.
+        upper: (flows,) largest rates >= 0, such as the volumes asked for; inf for none.
+        weights: (flows,) w > 0, default ones: flows are compared by x / w, at alpha = inf too.
         tol: Largest residual called OPTIMAL.
 
     Returns:
         `PathAllocation`, with the statuses and prices of `alpha_fair_allocation`; a flow can only
-        have rate zero if all its paths are closed, and is unlimited if one path is. For alpha < 1
-        flows with less than 1e-9 of what their best path could carry are ROUNDING_LIMITED, as a
-        residual of 1e-6 does not tell what they have.
+        have rate zero if all its paths are closed (or upper is 0), and is unlimited if one path is
+        and upper is inf. For alpha < 1 flows with less than 1e-9 of what their best path could
+        carry are ROUNDING_LIMITED, as a residual of 1e-6 does not tell what they have.
+        `error` bounds the relative error of every rate at finite alpha > 0.
 
-    Method (`fairopt.allocation.multipath`): a primal-dual interior point in prices, and one in
-    relative changes where that fails, by continuation from smaller alpha where alpha is large.
-    What both do not solve is solved in stages, highest prices first. Linear programmes
-    by HiGHS at 0 and, one per level, at inf. Meant for up to some thousand links and paths; at
-    alpha >= 20 stages take seconds for 30 flows and half a minute for 120.
+    Method (`fairopt.allocation.multipath`): links that decide nothing are dropped, a primal-dual
+    interior point in link space ends at complementarity 1e-11, and Newton's method on used paths
+    and full links gives the last digits. What that does not certify is solved by continuation from
+    smaller alpha, and in stages, highest prices first. Linear programmes by HiGHS at 0 and, one per
+    level, at inf. Meant for up to some thousand flows and links; at alpha >= 20 stages take seconds
+    for 30 flows and half a minute for 120.
 
-    Guarantee: OPTIMAL means that `path_allocation_residual` is at most tol. For finite alpha > 0 it
-    also means that no group of flows could gain more than 1e-4 of what it pays if all flows with
-    higher prices keep their rates (a linear programme per step down in prices, as float64 prices
-    cannot show it); otherwise STEP_LIMIT, with those flows in `sentence`. At inf, that the value of
+    Guarantee: OPTIMAL means that `path_allocation_residual` is at most tol. For finite alpha > 0
+    one of three holds as well: every rate is certified (`error` at most 1e-3); or all conditions of
+    optimality are met to 1e-12 and prices p x^-alpha of flows differ by less than ten decades; or
+    no group of flows could gain more than 1e-4 of what it pays if all flows with higher prices keep
+    their rates (a linear programme per step down in prices, as float64 prices cannot show it).
+    Otherwise STEP_LIMIT, with the flows that could gain in `sentence`. At inf, that the value of
     every level is that of its dual programme within tol.
 
     Raises:
@@ -62,12 +71,19 @@ def alpha_fair_path_allocation(
         >>> found = alpha_fair_path_allocation(both_links, [0, 0, 1], [1.0, 1.0], alpha=1.0)
         >>> found.status.name, found.rates.round(6)
         ('OPTIMAL', array([1., 1.]))
+        >>> bool((found.error < 1e-6).all())
+        True
+        >>> limited = alpha_fair_path_allocation(
+        ...     both_links, [0, 0, 1], [1.0, 1.0], alpha=1.0, upper=[1.5, 0.4], weights=[2.0, 1.0]
+        ... )
+        >>> limited.rates.round(6), limited.upper_prices.round(6)
+        (array([1.5, 0.4]), array([0.666667, 2.5     ]))
     """
-    from fairopt.allocation.multipath.problem import read_paths
     from fairopt.allocation.multipath.solve import solve
+    from fairopt.allocation.multipath.stated import read_stated
 
-    problem = read_paths(routing, owner, capacity, alpha, priority)
-    return solve(problem, checks.tolerance(tol))
+    stated = read_stated(routing, owner, capacity, alpha, priority, upper, weights)
+    return stated.answer(solve(stated.problem, checks.tolerance(tol)))
 
 
 def path_allocation_residual(
@@ -77,8 +93,11 @@ def path_allocation_residual(
     alpha: float,
     path_rates: ArrayLike,
     prices: ArrayLike,
+    upper_prices: ArrayLike | None = None,
     *,
     priority: ArrayLike | None = None,
+    upper: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
 ) -> float:
     r"""How far path rates and prices are from optimal; no solver is involved.
 
@@ -109,7 +128,11 @@ def path_allocation_residual(
         alpha: Utility power in [0, inf].
         path_rates: (paths,) z.
         prices: (links,) lambda.
+        upper_prices: (flows,) prices of `upper`, default zeros; a limit is a link that all paths of
+            its flow use, and a price where there is none makes the residual inf.
         priority: (flows,).
+        upper: (flows,).
+        weights: (flows,).
 
     Raises:
         InvalidInput: as `alpha_fair_path_allocation`.
@@ -121,10 +144,8 @@ def path_allocation_residual(
         >>> path_allocation_residual([[1, 0], [0, 1]], [0, 0], [1.0, 1.0], 1.0, [1, 1], [0.5, 0.6])
         0.40...
     """
-    from fairopt.allocation.multipath.problem import path_residual, read_paths
-    from fairopt.allocation.problem import number_of_each
+    from fairopt.allocation.multipath.stated import read_stated
 
-    problem = read_paths(routing, owner, capacity, alpha, priority)
-    z = number_of_each("path_rates", path_rates, problem.by_path.flows, "paths")
-    lam = number_of_each("prices", prices, problem.by_path.links, "links")
-    return path_residual(problem, z, lam)
+    stated = read_stated(routing, owner, capacity, alpha, priority, upper, weights)
+    none = np.zeros(stated.problem.flows)
+    return stated.residual(path_rates, prices, none if upper_prices is None else upper_prices)

@@ -9,10 +9,12 @@ import numpy as np
 
 from fairopt.allocation.methods.linear_programme import programme
 from fairopt.allocation.methods.progressive_filling import WIDEST, middle
+from fairopt.allocation.multipath.presolve import own_limits
 from fairopt.arrays import Array, BoolArray, Ints
 
 NEXT = 1e-9  # of the sum of multipliers: flows with more of it stop at the level
 IDLE = 1e-6  # reduced cost of a path that carries nothing, in units of its flow
+AT_LIMIT = 1e-10  # relative: HiGHS meets bounds to this
 SHRINK = (0.0, 1e-10, 1e-8)  # relative reduction of fixed rates where rounding is infeasible
 
 
@@ -46,29 +48,44 @@ def level_by_level(A: Any, owner: Ints, log_unit: Array) -> Levels:
     Each level raises the smallest open rate as far as possible; the flows whose lower bound has a
     multiplier cannot exceed it in any solution and stop there. At least one does: their multipliers
     add up to one. Paths with a reduced cost carry nothing in any solution of the level, hence of
-    all later ones, and are left out from then on: programmes shrink as levels rise. The gap is inf
-    where HiGHS gives up.
+    all later ones, and are left out from then on: programmes shrink as levels rise. Links that
+    limit one flow as a whole, such as volumes, are not in the programmes: all flows whose limit is
+    below the level that the others could have stop at their limits at once. The gap is inf where
+    HiGHS gives up.
     """
     links, paths = A.shape
     centre = middle(log_unit)
     unit = np.exp(np.clip(log_unit - centre, -WIDEST, WIDEST))
-    columns = A.tocsc()
+    limit, limit_link, kept = own_limits(A, owner, len(unit))
+    limit, shared = limit * unit, np.flatnonzero(kept)
+    columns = A[shared].tocsc()
     left = np.arange(paths)
     fixed = np.full(len(unit), np.nan)
     price_level, worst, level = np.full(links, np.inf), 0.0, 0
     y = np.zeros(paths)
     while np.isnan(fixed).any():
         level += 1
-        tries = (_level(columns[:, left], unit, owner[left], fixed * (1.0 - k)) for k in SHRINK)
+        most = float(limit[np.isnan(fixed)].max())
+        tries = (
+            _level(columns[:, left], unit, owner[left], fixed * (1.0 - k), most) for k in SHRINK
+        )
         found = next((each for each in tries if each is not None), None)
         if found is None:
             return Levels(y, np.full(links, -np.inf), np.inf, level)
         worst = max(worst, found.gap)
-        fixed[found.stop] = found.reached
-        price_level[found.priced] = np.minimum(price_level[found.priced], found.reached)
         y[:] = 0.0
         y[left] = found.rates
+        full = np.flatnonzero(np.isnan(fixed) & (limit <= found.reached * (1.0 + AT_LIMIT)))
+        if len(full):
+            fixed[full] = np.minimum(limit[full], found.reached)
+            price_level[limit_link[full]] = fixed[full]
+            continue
+        fixed[found.stop] = found.reached
+        priced = shared[found.priced]
+        price_level[priced] = np.minimum(price_level[priced], found.reached)
         left = left[~found.idle]
+    total = np.bincount(owner, y, len(unit)) * unit
+    y = y * np.minimum(1.0, limit / np.maximum(total, 1e-300))[owner]
     y = y / max(1.0, float((A @ y).max()))
     with np.errstate(all="ignore"):
         off = np.abs(np.bincount(owner, y, len(unit)) * unit / fixed - 1.0)
@@ -89,7 +106,7 @@ class _Level:
     gap: float
 
 
-def _level(A: Any, unit: Array, owner: Ints, fixed: Array) -> _Level | None:
+def _level(A: Any, unit: Array, owner: Ints, fixed: Array, most: float) -> _Level | None:
     """The largest common rate of the open flows, given least rates of the others (NaN: open).
 
     None where HiGHS gives up: the least rates are the largest possible, and rounding can make them
@@ -104,17 +121,22 @@ def _level(A: Any, unit: Array, owner: Ints, fixed: Array) -> _Level | None:
     limit = np.concatenate([np.ones(links), np.where(is_open, 0.0, -fixed / unit)])
     cost = np.zeros(paths + 1)
     cost[-1] = -1.0
-    found = programme(cost, rows, limit, np.zeros(paths + 1))
+    high = np.full(paths + 1, np.inf)
+    high[-1] = most / smallest
+    found = programme(cost, rows, limit, np.zeros(paths + 1), high)
     if found.x is None:
         return None
+    reached = float(found.x[-1])
+    rates = np.maximum(found.x[:-1], 0.0)
+    if reached >= high[-1] * (1.0 - AT_LIMIT):
+        none = np.zeros(0, dtype=bool)
+        return _Level(most, rates, none, none, none, 0.0)
     dual = np.maximum(-found.ineqlin.marginals, 0.0)
     stop = dual[links:] * of_level > NEXT
     if not stop.any():
         return None
-    reached = float(found.x[-1])
     gap = abs(float(dual @ limit) - reached) / max(reached, 1e-300)
     idle = found.lower.marginals[:-1] > IDLE * (np.minimum(unit, smallest) / smallest)[owner]
-    rates = np.maximum(found.x[:-1], 0.0)
     priced = dual[:links] > NEXT * dual[:links].max(initial=0.0)
     return _Level(smallest * reached, rates, priced, stop, idle, gap)
 

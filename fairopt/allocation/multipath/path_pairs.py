@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fairopt.arrays import Array, Ints
+from fairopt.kernels.network import grouped
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,11 @@ def pairs_of(paths: Any, owner: Ints) -> Pairs:
     return Pairs(lower, upper, (paths[lower] - paths[upper]).tocsr())
 
 
+def grouped_largest(group: Ints, value: Array, least: Array) -> Array:
+    """The largest value of every group, or `least`."""
+    return np.asarray(grouped.largest(group.astype(np.int64), value, least))
+
+
 def sums(rows: Any, prices: Array) -> Array:
     """What every row pays."""
     return np.asarray(rows @ prices)
@@ -62,9 +68,8 @@ def sums(rows: Any, prices: Array) -> Array:
 
 def highest(rows: Any, prices: Array) -> Array:
     """The highest price of every row, 0 without entries: what counts at alpha = inf."""
-    entry, most = rows.tocoo(), np.zeros(rows.shape[0])
-    np.maximum.at(most, entry.row, prices[entry.col])
-    return most
+    entry = rows.tocoo()
+    return grouped_largest(entry.row, prices[entry.col], np.zeros(rows.shape[0]))
 
 
 Cost = Callable[[Any, Array], Array]
@@ -77,7 +82,7 @@ def largest_shares(pairs: Pairs, prices: Array, floor: Array, cost: Cost = sums)
         side = np.maximum(cost(only, prices), floor)
         entry = only.tocoo()
         part = entry.data * prices[entry.col] / side[entry.row]
-        np.maximum.at(largest, entry.col, np.where(prices[entry.col] > 0.0, part, 0.0))
+        largest = grouped_largest(entry.col, np.where(prices[entry.col] > 0.0, part, 0.0), largest)
     return largest
 
 
@@ -91,5 +96,5 @@ def relative_extra_prices(pairs: Pairs, prices: Array, floor: Array) -> Array:
     first, second = (only @ prices for only in pairs.only)
     for path, price, other in ((pairs.lower, first, second), (pairs.upper, second, first)):
         more = np.where(price > other, (price - other) / np.maximum(price, floor), 0.0)
-        np.maximum.at(extra, path, more)
+        extra = grouped_largest(path, more, extra)
     return extra

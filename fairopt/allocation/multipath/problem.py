@@ -12,12 +12,13 @@ from numpy.typing import ArrayLike
 from fairopt import checks
 from fairopt.allocation.multipath.path_pairs import (
     Pairs,
+    grouped_largest,
     highest,
     largest_shares,
     pairs_of,
     relative_extra_prices,
 )
-from fairopt.allocation.problem import Problem, read
+from fairopt.allocation.problem import Problem, number_of_each, read
 from fairopt.allocation.residual import relative_loads
 from fairopt.arrays import Array, BoolArray, Ints
 from fairopt.errors import InvalidInput
@@ -72,15 +73,16 @@ class PathProblem:
         """Pairs of paths that are not closed."""
         every = pairs_of(self.by_path.by_flow, self.owner)
         closed = self.by_path.forced
+        if not closed.any():
+            return every
         kept = np.flatnonzero(~(closed[every.lower] | closed[every.upper]))
         return Pairs(every.lower[kept], every.upper[kept], every.difference[kept])
 
     @cached_property
     def log_alone(self) -> Array:
         """(paths,) logarithm of the largest possible rate on each path."""
-        of_path = np.full(len(self.owner), np.inf)
-        np.minimum.at(of_path, self.by_path.flow, self.by_path.log_limit)
-        return of_path
+        none = np.full(len(self.owner), -np.inf)
+        return -grouped_largest(self.by_path.flow, -self.by_path.log_limit, none)
 
     @cached_property
     def log_most(self) -> Array:
@@ -108,10 +110,17 @@ def read_paths(
     if not np.isin(np.diff(whole), (0, 1)).all():
         raise InvalidInput("owner", owner, "sorted flow numbers without a gap")
     flows = int(whole[-1]) + 1
-    p = np.ones(flows) if priority is None else checks.positive_vector("priority", priority, flows)
+    p = np.ones(flows) if priority is None else positive_of_each("priority", priority, flows)
     if by_path.flows != len(whole):
         raise InvalidInput("owner", f"{len(whole)} entries", f"{by_path.flows}, one per column")
     return PathProblem(by_path, whole, p)
+
+
+def positive_of_each(argument: str, value: ArrayLike, flows: int) -> Array:
+    """One finite number > 0 for every flow."""
+    array = number_of_each(argument, value, flows, "flows")
+    checks.all_where(argument, array, np.isfinite(array) & (array > 0.0), "finite and > 0")
+    return array
 
 
 def path_residual(problem: PathProblem, path_rates: Array, prices: Array) -> float:
@@ -208,10 +217,9 @@ def _stationarity(alpha: float, priority: Array, rate: Array, price: Array) -> A
 def _link_shares(R: Any, prices: Array, path_price: Array) -> Array:
     """The largest share of each link in the price of a path."""
     entry = R.tocoo()
-    share = np.zeros(len(prices))
     part = entry.data * prices[entry.row] / path_price[entry.col]
-    np.maximum.at(share, entry.row, np.where(prices[entry.row] > 0.0, part, 0.0))
-    return share
+    part = np.where(prices[entry.row] > 0.0, part, 0.0)
+    return grouped_largest(entry.row, part, np.zeros(len(prices)))
 
 
 def _price_floor(problem: PathProblem, price: Array) -> Array:
@@ -234,7 +242,7 @@ def _used_extra_prices(
     R, c = problem.by_path.routing.tocoo(), problem.by_path.capacity
     used = np.divide(z, rate[problem.owner], out=np.zeros_like(z), where=z > 0.0)
     part = np.where(c[R.row] > 0.0, R.data * z[R.col] / c[R.row], 0.0)
-    np.maximum.at(used, R.col, part)
+    used = grouped_largest(R.col, part, used)
     wanted = price if problem.by_path.alpha > 0.0 else np.minimum(price, problem.priority)
     more = np.maximum(1.0 - wanted[problem.owner] / path_price, 0.0)
     more[: len(extra)] = np.maximum(more[: len(extra)], extra)

@@ -16,6 +16,11 @@ class PathAllocation(Allocation):
 
     Attributes:
         path_rates: (paths,) z; where several splits give the same flow rates, one of them.
+        error: (flows,) certified relative errors of the rates: the optimal ones are within them,
+            whatever the solver did (`fairopt.allocation.multipath.certificate`). inf where nothing
+            is certified: at alpha = 0 and inf, and for flows that pay less than the rounding of
+            what the others pay.
     """
 
     path_rates: Array = field(default_factory=lambda: np.zeros(0))
+    error: Array = field(default_factory=lambda: np.zeros(0))

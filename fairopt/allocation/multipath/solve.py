@@ -10,7 +10,8 @@ import numpy as np
 from fairopt.allocation.bottleneck_prices import with_ties
 from fairopt.allocation.multipath.alpha_continuation import solve_by_continuation
 from fairopt.allocation.multipath.central_path import SOLVED
-from fairopt.allocation.multipath.interior_point import interior_point
+from fairopt.allocation.multipath.certificate import rate_errors
+from fairopt.allocation.multipath.direct import Direct, solve_directly
 from fairopt.allocation.multipath.lexicographic_stages import solve_in_stages, worth_staging
 from fairopt.allocation.multipath.log_form import (
     PathForm,
@@ -20,6 +21,7 @@ from fairopt.allocation.multipath.log_form import (
 )
 from fairopt.allocation.multipath.lp_optimality_check import improvable_flows
 from fairopt.allocation.multipath.max_min_levels import largest_total, level_by_level
+from fairopt.allocation.multipath.polish import GOOD
 from fairopt.allocation.multipath.problem import PathProblem, path_residual
 from fairopt.allocation.multipath.result import PathAllocation
 from fairopt.allocation.presolve.scaling import Point
@@ -31,6 +33,8 @@ from fairopt.arrays import Array, Ints
 from fairopt.solution import Status
 
 LEVEL_SLACK = 1e-8  # relative: HiGHS meets capacities to 1e-10, and levels have errors of that size
+CERTIFIED = 1e-3  # relative error of a rate that is good enough without further checks
+COMPARABLE = 10.0 * np.log(10.0)  # range of prices within which an exact point is no chance
 WIDEST = 600.0  # e-folds between two paths of a flow: float64 ends at 709
 NO_FLOWS: Ints = np.zeros(0, dtype=np.int64)
 
@@ -71,17 +75,74 @@ def _solve(problem: PathProblem, tol: float, names: Ints) -> PathAllocation:
         return _max_min(problem, reduced, tol)
     weight = np.log(problem.priority[reduced.flows])
     weight = weight + (1.0 - problem.by_path.alpha) * reduced.log_unit
-    y, log_prices, steps, improvable = _scaled(problem, reduced, weight, tol)
-    z = np.zeros(problem.by_path.flows)
-    prices = _zero_prices(problem)
-    with np.errstate(over="ignore", under="ignore", divide="ignore"):
-        z[reduced.paths] = np.exp(np.log(y) + reduced.log_unit[reduced.owner])
-        capacity = problem.by_path.capacity[reduced.links]
-        prices[reduced.links] = np.exp(log_prices - np.log(capacity))
-    found = _answer(problem, z, prices, steps, tol, reduced)
-    if found.ok and len(improvable):
-        return _contradicted(found, names[reduced.flows[improvable]])
+    centre = 0.5 * float(weight.max() + weight.min())
+    scaled = _Scaled(problem, reduced, weight - centre, centre)
+    if problem.by_path.alpha == 0.0:
+        return _judged(
+            problem,
+            scaled.answer(*largest_total(reduced.A, reduced.owner, weight - centre), tol),
+            names,
+        )
+    with np.errstate(all="ignore"):
+        found = _finite(scaled, tol, names)
     return _judged(problem, found, names)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scaled:
+    """The reduced problem with its log weights, less their centre."""
+
+    problem: PathProblem
+    reduced: Reduced
+    log_weight: Array
+    centre: float
+
+    def answer(self, y: Array, log_prices: Array, steps: int, tol: float) -> PathAllocation:
+        """The answer to the stated problem from path rates and log prices of this one."""
+        problem, reduced = self.problem, self.reduced
+        z = np.zeros(problem.by_path.flows)
+        prices = _zero_prices(problem)
+        with np.errstate(over="ignore", under="ignore", divide="ignore"):
+            z[reduced.paths] = np.exp(np.log(y) + reduced.log_unit[reduced.owner])
+            capacity = problem.by_path.capacity[reduced.links]
+            prices[reduced.links] = np.exp(log_prices + self.centre - np.log(capacity))
+        return _answer(problem, z, prices, steps, tol, reduced)
+
+    def with_error(self, found: PathAllocation, error: Array) -> PathAllocation:
+        """The answer with certified errors of the rates; those of closed flows are exactly 0."""
+        every = np.zeros(self.problem.flows)
+        every[self.reduced.flows] = error
+        return replace(found, error=every)
+
+
+def _finite(scaled: _Scaled, tol: float, names: Ints) -> PathAllocation:
+    """Directly, and if that is not certified by continuation and in stages."""
+    alpha, reduced = scaled.problem.by_path.alpha, scaled.reduced
+    direct = solve_directly(reduced.A, reduced.owner, scaled.log_weight, alpha)
+    if _certified(direct, scaled):
+        found = scaled.answer(direct.z, np.log(direct.prices), direct.steps, tol)
+        if found.ok:
+            return scaled.with_error(found, direct.error)
+    form = path_form(reduced.A, reduced.owner, len(reduced.flows), scaled.log_weight, alpha)
+    best, steps = _best_candidate(form, direct, tol)
+    found = scaled.answer(best.z, np.log(best.prices), direct.steps + steps, tol)
+    found = scaled.with_error(
+        found,
+        rate_errors(reduced.A, reduced.owner, scaled.log_weight, alpha, best.z, best.prices),
+    )
+    if found.ok and len(best.improvable):
+        return _contradicted(found, names[reduced.flows[best.improvable]])
+    return found
+
+
+def _certified(direct: Direct, scaled: _Scaled) -> bool:
+    """Whether every rate is, or the point is exact and prices are near enough to be compared."""
+    if (direct.error <= CERTIFIED).all():
+        return True
+    log_price = scaled.log_weight - scaled.problem.by_path.alpha * np.log(
+        np.bincount(scaled.reduced.owner, direct.z)
+    )
+    return direct.residual <= GOOD and float(np.ptp(log_price)) < COMPARABLE
 
 
 def _judged(problem: PathProblem, found: PathAllocation, names: Ints) -> PathAllocation:
@@ -111,20 +172,6 @@ def _contradicted(found: PathAllocation, flows: Ints) -> PathAllocation:
     return replace(found, status=Status.STEP_LIMIT, detail=detail)
 
 
-def _scaled(
-    problem: PathProblem, reduced: Reduced, weight: Array, tol: float
-) -> tuple[Array, Array, int, Ints]:
-    """Path rates, log prices, steps and improvable flows of the scaled problem."""
-    count = len(reduced.flows)
-    if problem.by_path.alpha == 0.0:
-        return *largest_total(reduced.A, reduced.owner, weight), NO_FLOWS
-    centre = 0.5 * float(weight.max() + weight.min())
-    form = path_form(reduced.A, reduced.owner, count, weight - centre, problem.by_path.alpha)
-    with np.errstate(all="ignore"):
-        found, steps = _best_candidate(form, tol)
-        return found.z, np.log(found.prices) + centre, steps, found.improvable
-
-
 class _Candidate(NamedTuple):
     """The point of a method, its residual, and the flows that the linear programme can improve."""
 
@@ -138,11 +185,10 @@ class _Candidate(NamedTuple):
         return max(self.residual, tol), len(self.improvable), self.residual
 
 
-def _best_candidate(form: PathForm, tol: float) -> tuple[_Candidate, int]:
-    """The best answer of interior point, continuation and stages, until one is solved."""
-    goal = min(tol, SOLVED)
-    z, prices, steps = interior_point(form)
-    best = _candidate(form, z, prices, tol)
+def _best_candidate(form: PathForm, direct: Direct, tol: float) -> tuple[_Candidate, int]:
+    """The best of the direct answer, continuation and stages, until one is solved."""
+    goal, steps = min(tol, SOLVED), 0
+    best = _candidate(form, direct.z, direct.prices, tol)
     if best.residual > goal or len(best.improvable):
         z, prices, more = solve_by_continuation(form)
         best = min(best, _candidate(form, z, prices, tol), key=lambda each: each.rank(tol))
@@ -178,19 +224,27 @@ def _reduce(problem: PathProblem) -> Reduced:
     by_path = problem.by_path
     narrow = problem.log_alone < problem.log_most[problem.owner] - WIDEST
     paths = np.flatnonzero(~(by_path.forced | narrow))
-    flows, owner = np.unique(problem.owner[paths], return_inverse=True)
-    part = by_path.by_flow[paths].tocoo()
-    kept = np.isfinite(by_path.capacity[part.col])
-    row, link, R = part.row[kept], part.col[kept], part.data[kept]
-    links, column = np.unique(link, return_inverse=True)
-    limit = np.log(by_path.capacity[link]) - np.log(R)
-    alone = np.full(len(paths), np.inf)
-    np.minimum.at(alone, row, limit)
-    unit = np.full(len(flows), -np.inf)
-    np.maximum.at(unit, owner, alone)
-    entries = (np.exp(unit[owner][row] - limit), (column, row))
-    A = sparse.csr_array(entries, shape=(len(links), len(paths)))
-    return Reduced(A, owner, unit, paths, links, flows)
+    flows, owner = _renumbered(problem.owner[paths], problem.flows)
+    unit = np.maximum.reduceat(
+        problem.log_alone[paths], np.searchsorted(owner, np.arange(len(flows)))
+    )
+    chosen = np.zeros(by_path.flows, dtype=bool)
+    chosen[paths] = True
+    kept = np.isfinite(by_path.log_limit) & chosen[by_path.flow]
+    links, column = _renumbered(by_path.link[kept], by_path.links)
+    number = np.cumsum(chosen) - 1
+    row = number[by_path.flow[kept]]
+    entry = np.exp(unit[owner][row] - by_path.log_limit[kept])
+    start = np.searchsorted(row, np.arange(len(paths) + 1))
+    rows = sparse.csr_array((entry, column, start), shape=(len(paths), len(links)))
+    return Reduced(rows.T.tocsr(), owner, unit, paths, links, flows)
+
+
+def _renumbered(numbers: Ints, most: int) -> tuple[Ints, Ints]:
+    """The different numbers below `most` in increasing order, and the place of each."""
+    seen = np.zeros(most, dtype=bool)
+    seen[numbers] = True
+    return np.flatnonzero(seen), np.asarray((np.cumsum(seen) - 1)[numbers])
 
 
 def _max_min(problem: PathProblem, reduced: Reduced, tol: float) -> PathAllocation:
@@ -242,8 +296,17 @@ def _answer(
     if residual > tol:
         status, detail = _why_not(problem, reduced)
     none = np.zeros(problem.flows)
-    rates = problem.total(z)
-    return PathAllocation(rates, prices, none, status, residual, steps, detail=detail, path_rates=z)
+    return PathAllocation(
+        problem.total(z),
+        prices,
+        none,
+        status,
+        residual,
+        steps,
+        detail=detail,
+        path_rates=z,
+        error=np.where(problem.closed, 0.0, np.inf),
+    )
 
 
 def _why_not(problem: PathProblem, reduced: Reduced | None) -> tuple[Status, str]:
@@ -269,10 +332,12 @@ def _without_optimum(problem: PathProblem, tol: float) -> PathAllocation:
     kept = ~(problem.infeasible | problem.unlimited)
     z = np.where(problem.by_path.unlimited, np.inf, 0.0)
     prices, steps, others = np.zeros(problem.by_path.links), 0, ""
+    error = np.zeros(problem.flows)
     if kept.any():
         rest = _solve(problem.restricted(kept), tol, np.flatnonzero(kept))
         z[kept[problem.owner]] = rest.path_rates
         prices, steps, others = rest.prices, rest.iterations, the_others(rest)
+        error[kept] = rest.error
     prices = np.where(problem.by_path.closed, np.inf, prices)
     status, certificate, who = no_optimum(problem.infeasible, problem.unlimited)
     return PathAllocation(
@@ -285,4 +350,5 @@ def _without_optimum(problem: PathProblem, tol: float) -> PathAllocation:
         certificate=certificate,
         detail=f" ({who}{others})",
         path_rates=z,
+        error=error,
     )

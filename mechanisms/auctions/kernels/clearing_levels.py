@@ -424,8 +424,6 @@ def offer(
     if order(gap[0], gap[1], 0, 0) > 0:
         # lam + E >= c  iff  h + slope (c - E - a) <= B
         limit = minus(budget[0], budget[1], high, low)
-        if order(gap[0], gap[1], limit[0], limit[1]) > 0:
-            return NOTHING
         needed = times(slope, gap[0], gap[1])
         if order(needed[0], needed[1], limit[0], limit[1]) > 0:
             return NOTHING

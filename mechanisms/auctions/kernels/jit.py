@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 from numba import njit
 
 from fairopt.kernels.jit import source_digest
+from fairopt.kernels.kernel_cache import notice
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,14 +20,16 @@ def compiled(signature: str) -> Callable[[F], F]:
     The machine code is cached next to the source, under a name with a digest of this folder, since
     numba does not notice changes of the files that helpers come from. Where no folder can be
     written (a read-only installation) the function is compiled in every process instead of failing.
+    What takes a while is said once on the error stream.
     """
 
     def decorate(function: F) -> F:
         function.__qualname__ += "_" + source_digest(Path(__file__).parent)
-        try:
-            return cast(F, _jit(signature, cache=True)(function))
-        except RuntimeError:  # numba: "no locator available", nothing is writable
-            return cast(F, _jit(signature, cache=False)(function))
+        with notice(f"the auctions' {function.__module__.rpartition('.')[2]}"):
+            try:
+                return cast(F, _jit(signature, cache=True)(function))
+            except RuntimeError:  # numba: "no locator available", nothing is writable
+                return cast(F, _jit(signature, cache=False)(function))
 
     return decorate
 

@@ -213,7 +213,7 @@ def in_words(auction: Auction, capacity: Sequence[int], places: int) -> Markets 
         bits = max(0, int(np.frexp(amounts.max())[1]) - exponent)
         to_words = functools.partial(words_of_floats, exponent=exponent)
     tasks = offered.shape[1]
-    counts = (places + tasks) * 4 * (tasks + 1)
+    counts = (places + tasks) * 4 * (tasks + 1) * tasks  # of bids in a spend bound, at most
     if max(bits + counts.bit_length(), int(budget).bit_length()) > BITS or places >= MOST_PLACES:
         return None
     return Markets(to_words(amounts), offered, np.array(capacity, dtype=np.int64), budget, unit)

@@ -40,19 +40,20 @@ def numbers(wide: Integers) -> list[int]:
 def words_of_floats(values: NDArray[np.float64], exponent: int) -> Integers:
     """High and low words of floats >= 0 that are multiples of 2^exponent, in that unit.
 
+    Integers of up to 112 bits, so that no mantissa lies in the high word as a whole.
+
     Example:
         >>> words_of_floats(np.array([0.75, 3.0]), -2).tolist()
         [[0, 3], [0, 12]]
     """
     fraction, power = np.frexp(values)
-    whole = np.asarray(fraction * 2.0**MANTISSA_BITS, dtype=np.int64)
-    up = power.astype(np.int64) - MANTISSA_BITS - exponent
-    whole >>= np.where(values > 0, np.clip(-up, 0, MANTISSA_BITS), 0)
-    up = np.where(values > 0, np.maximum(up, 0), 0)
-    split = np.clip(LOW_BITS - up, 0, LOW_BITS)  # bits of the mantissa that stay low
-    low = np.where(up < LOW_BITS, (whole & ((np.int64(1) << split) - 1)) << np.minimum(up, 59), 0)
-    high = np.where(up < LOW_BITS, whole >> split, whole << np.clip(up - LOW_BITS, 0, 62))
-    return np.stack([high, low], axis=-1)
+    mantissa = np.asarray(fraction * 2.0**MANTISSA_BITS, dtype=np.int64)
+    up = np.where(values > 0, power.astype(np.int64) - MANTISSA_BITS - exponent, 0)
+    whole = mantissa >> np.clip(-up, 0, MANTISSA_BITS)
+    up = np.maximum(up, 0)
+    split = LOW_BITS - up  # bits of the mantissa that stay in the low word
+    low = (whole & ((np.int64(1) << split) - 1)) << up
+    return np.stack([whole >> split, low], axis=-1)
 
 
 def lowest_exponent(values: NDArray[np.float64]) -> int:

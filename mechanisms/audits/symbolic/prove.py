@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from fairopt.errors import InvalidInput
+from mechanisms.audits.best_response import known_rule
 from mechanisms.audits.symbolic.paths import Limits, Paths
 from mechanisms.audits.symbolic.programs import (
     BUDGET,
@@ -134,6 +135,9 @@ def prove(
         raise InvalidInput("missing_bids", missing_bids, "True or False")
     money = None if budget is None else checked_budget(budget, exact=True)
     _check_callable(rule)
+    if money is None and "unit" in known_rule(rule)[1]:
+        requirement = "a number where the rule has a unit: every multiple of it is a path"
+        raise InvalidInput("budget", budget, requirement)
     start = time.monotonic()
     try:
         patterns = _patterns(clients, tasks) if missing_bids else [frozenset[Any]()]

@@ -1,7 +1,7 @@
 (* Standard input, one auction per line: N T budget reserve_1..T capacity_1..N bid_11 .. bid_NT, the
    amounts as p/q in binary, - for none. Standard output, one line each: the N x T cells of
-   max_min_fair, of budget_fair, of max_min_fair with the capacities (pay, or - for not recruited),
-   and of the offers (level@price). *)
+   max_min_fair, of budget_fair, of max_min_fair with the capacities, of the rule with clearing levels
+   (pay, or - for not recruited), and of the offers (level@price). *)
 open Rules
 
 let rec nat n = if n = 0 then O else S (nat (n - 1))
@@ -49,6 +49,7 @@ let outcomes line =
       String.concat " "
         [ all show (run_max_min n t b reserve bids); all show (run_fair n t b bids);
           all show (run_capacities n t b reserve capacities bids);
+          all show (run_clearing n t b bids);
           all offer (run_offers n t b reserve bids) ]
   | _ -> failwith "line"
 

@@ -1,7 +1,7 @@
 (* The rules as programs on tables of bids: compared with the code inside the kernel, and extracted to
    OCaml with nothing replaced by hand, not even the integers. *)
 From Coq Require Import QArith List Arith Extraction ExtrOcamlBasic.
-Require Import Auction ProportionalShare Capacity.
+Require Import Auction ProportionalShare Capacity ClearingLevels.
 Import ListNotations.
 
 Definition rows := list (list (option Q)).
@@ -38,6 +38,13 @@ Definition run_capacities (N T : nat) (B : Q) (reserve : list (option Q)) (capac
   grid N T (fun i s =>
     if in_dec Nat.eq_dec s (chosen N T B o m b i) then outcome N T B o b i s else None).
 
+(* clearing levels, for clients that do at most one task *)
+Definition run_clearing (N T : nat) (B : Q) (bids : rows) : rows :=
+  map (fun i => let got := clw N T B true (table bids) i in
+    map (fun s => match got with
+      | Some (t, p) => if (t =? s)%nat then Some p else None | None => None end) (seq 0 T))
+    (seq 0 N).
+
 (* comparisons inside the kernel *)
 Definition same_amount (o o' : option Q) : bool :=
   match o, o' with Some x, Some y => Qeq_bool x y | None, None => true | _, _ => false end.
@@ -47,10 +54,12 @@ Definition same_rows : rows -> rows -> bool := all2 (all2 same_amount).
 Record case := {
   clients_of : nat; tasks_of : nat; budget_of : Q; reserve_of : list (option Q);
   capacities_of : list nat; bids_of : rows;
-  max_min_of : rows; fair_of : rows; capacity_outcome_of : rows }.
+  max_min_of : rows; fair_of : rows; capacity_outcome_of : rows;
+  clearing_of : rows }.
 Definition agrees (c : case) : bool :=
   same_rows (run_max_min (clients_of c) (tasks_of c) (budget_of c) (reserve_of c) (bids_of c))
     (max_min_of c) &&
   same_rows (run_fair (clients_of c) (tasks_of c) (budget_of c) (bids_of c)) (fair_of c) &&
   same_rows (run_capacities (clients_of c) (tasks_of c) (budget_of c) (reserve_of c)
-    (capacities_of c) (bids_of c)) (capacity_outcome_of c).
+    (capacities_of c) (bids_of c)) (capacity_outcome_of c) &&
+  same_rows (run_clearing (clients_of c) (tasks_of c) (budget_of c) (bids_of c)) (clearing_of c).

@@ -12,7 +12,6 @@ from benchmarks.problems.high_precision import path_rates
 from fairopt import alpha_fair_path_allocation
 from fairopt.allocation.multipath import lexicographic_stages, solve, stage_merge
 from fairopt.allocation.multipath.alpha_continuation import solve_by_continuation
-from fairopt.allocation.multipath.interior_point import interior_point
 from fairopt.allocation.multipath.log_form import drop_negligible_prices, path_form, violation
 from fairopt.allocation.multipath.newton import entries_of
 from tests.fairopt.allocation.test_multipath import gains_at_no_cost, tied
@@ -67,7 +66,7 @@ def test_stages_agree_with_one_solve_of_everything(alpha):
             if violation(form, z, prices) > 1e-6 or len(solve.improvable_flows(form, z)):
                 continue
             easy = replace(form, alpha=5.0, log_weight=form.log_weight * (5.0 / alpha))
-            found = lexicographic_stages.solve_in_stages(form, interior_point(easy)[0])
+            found = lexicographic_stages.solve_in_stages(form, solve_by_continuation(easy)[0])
         if found is None or not lexicographic_stages.worth_staging(form, z):
             continue
         compared += 1
@@ -78,7 +77,7 @@ def test_stages_agree_with_one_solve_of_everything(alpha):
 def test_stages_stop_where_they_lose_a_rate_or_take_too_long(monkeypatch):
     form = scaled(3, 20.0)
     with np.errstate(all="ignore"):
-        z = interior_point(form)[0]
+        z = solve_by_continuation(form)[0]
         assert lexicographic_stages.solve_in_stages(form, z) is not None
         monkeypatch.setattr(lexicographic_stages, "MOST_WORK", 0.0)
         assert lexicographic_stages.solve_in_stages(form, z) is None

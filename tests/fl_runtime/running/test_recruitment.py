@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import RecruitmentSection
+from fl_runtime.configuration.toml_files import digest
 from fl_runtime.random_streams import stream
 from fl_runtime.running.recruitment import RULE_NOTES, draw_costs, recruit
+from tests.fl_runtime.small import config
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "posted-price": {"prices": [0.4, 0.5]},
@@ -53,6 +55,14 @@ def test_payments_are_multiples_of_a_unit(rule: str) -> None:
         recruit(section(rule, unit=0.0), holds, 0)
     with pytest.raises(InvalidInput, match=r"recruitment\.unit"):
         recruit(section("greedy-max-min", unit=0.5), holds, 0)
+
+
+def test_a_unit_is_part_of_the_fingerprint_where_there_is_one() -> None:
+    paid = {"rule": "budget-fair", "budget": 3.0}
+    with_unit, other, without = (
+        digest(config(recruitment={**paid, **more})) for more in ({"unit": 0.1}, {"unit": 0.2}, {})
+    )
+    assert len({with_unit, other, without}) == 3
 
 
 def test_costs_are_not_what_is_paid() -> None:

@@ -181,6 +181,8 @@ def test_a_reserve_and_a_unit_are_seen_together():
 
 def test_a_small_auction_with_a_unit_is_proved_for_all_real_bids():
     assert prove(functools.partial(max_min_fair, unit=1), (2, 1), budget=3).proved
+    with pytest.raises(errors.InvalidInput, match="budget = None"):
+        prove(functools.partial(max_min_fair, unit=1), (2, 1))
     assert prove(functools.partial(budget_fair, unit=0.7), (2, 1), budget=2).proved
     with pytest.raises(errors.InvalidInput, match="smt"):
         audit(functools.partial(max_min_fair, unit=1), [[1.0], [2.0]], 3.0, method="smt")

@@ -88,6 +88,17 @@ def test_broken_twin_is_caught_by_the_structure_too(monkeypatch):
     assert report.violations[0].replay(pays_asks) == report.violations[0].gain > F(0)
 
 
+def test_a_rule_with_a_larger_capacity_of_its_own_is_no_truthful_one():
+    """Its contracts with those that do less are void, so that bidding on less pays."""
+    rule = functools.partial(capacity_max_min, capacity=2)
+    report = audit(rule, np.array(BIDS, dtype=float), BUDGET, capacity=1)
+    assert report.laws[CAPACITY] is False
+    assert report.truthful is False
+    lie = next(each for each in report.violations if each.law == TRUTHFUL)
+    assert lie.replay(rule) == lie.gain > 0
+    assert audit(rule, BIDS, BUDGET, capacity=2).ok
+
+
 def test_without_a_capacity_there_is_no_such_law():
     assert CAPACITY not in audit(level_max_min, BIDS, BUDGET).laws
 

@@ -186,3 +186,19 @@ def test_bids_that_are_looked_up_are_not_traced():
     assert report.method == "search"
     with pytest.raises(errors.InvalidInput, match="only adds, scales and compares"):
         audit(lucky_number, exactly(BIDS), 12, method="exact")
+
+
+def test_fractions_of_numpy_integers_are_counted_in_python():
+    """They cannot be hashed, and overflow: a rule may pay them without a thought."""
+
+    def flat_price(bids, budget):
+        won = bids <= 1
+        price = Fraction(np.int64(2**62 + 1), np.int64(3)) * 3
+        return Outcome(won, np.where(won, price, 0), won.sum(axis=0))
+
+    outcome = run_mechanism(flat_price, np.array([[1], [2]], dtype=object), 2**63)
+    paid = outcome.payments[0, 0]
+    assert type(paid.numerator) is int
+    assert hash(paid) == hash(2**62 + 1)
+    report = audit(flat_price, [[1], [2]], 2**63, method="search", samples=50)
+    assert report.violations[0].gain == 2**62 - 1

@@ -92,6 +92,8 @@ def test_a_name_that_stands_twice_is_named_with_both_lines(written):
         assert str(caught.value) == message
     with pytest.raises(errors.InvalidInput, match=r"'a', .* in columns 2 and 4"):
         read_bids(written("client,a,b,a\nann,1,2,3\n"))
+    with pytest.raises(errors.InvalidInput, match=r"'client', .* in columns 1 and 3"):
+        read_bids(written("client,a,client\nann,1,2\n"))
 
 
 @pytest.mark.parametrize(

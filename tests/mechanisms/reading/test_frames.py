@@ -198,3 +198,44 @@ def test_nullable_columns_of_pandas():
     table = frame("pandas", DATA).convert_dtypes()
     assert table["mnist"].dtype == pandas.Int64Dtype()
     assert read_bids(table).bids.tolist() == BIDS
+
+
+def test_other_things_are_no_frames():
+    for source in ([[1.0, 2.0]], np.ones((2, 2)), None, 5):
+        with pytest.raises(errors.InvalidInput, match="a path, or a data frame"):
+            read_bids(source)
+    lazy = frame("polars", DATA).lazy()
+    with pytest.raises(errors.InvalidInput, match="source = 'LazyFrame'"):
+        read_bids(lazy)
+
+
+def test_the_index_of_a_frame_is_no_task(tmp_path):
+    """A filtered frame of pandas keeps its index in a column of its own when it is written."""
+    pytest.importorskip("pyarrow")
+    table = frame("pandas", {"client": list("wxyz"), "a": [1.0, 2.0, 3.0, 4.0]}).iloc[[0, 1, 3]]
+    table.to_parquet(tmp_path / "bids.parquet")
+    named = read_bids(tmp_path / "bids.parquet")
+    assert (named.tasks, named.clients) == (("a",), ("w", "x", "z"))
+
+
+@LIBRARIES
+def test_integers_that_floats_round_are_refused_beside_a_missing_value(library):
+    for cells in ([2**53 + 1, None], [2**53 + 1, 1]):
+        if library == "pandas":  # which rounds them itself in a column of floats
+            cells = pytest.importorskip("pandas").array(cells, dtype="Int64")
+        with pytest.raises(errors.InvalidInput, match=r"2\^53"):
+            read_bids(frame(library, {"client": ["ann", "bob"], "a": cells}), exact=True)
+    assert read_bids(frame(library, {"client": ["a", "b"], "t": [7, None]})).bids[0, 0] == 7
+
+
+def test_huge_decimals_are_exact_or_refused():
+    table = Frame({"client": ["ann"], "a": np.array([Decimal("1e400")], dtype=object)})
+    assert read_bids(table).bids.tolist() == [[Fraction(10) ** 400]]
+    with pytest.raises(errors.InvalidInput, match="exact=True"):
+        read_bids(table, exact=False)
+
+
+def test_a_heading_that_stands_twice_is_refused():
+    table = frame("pandas", {"a": ["x", "y"], "b": [2, 4]}).set_axis(["a", "a"], axis=1)
+    with pytest.raises(errors.InvalidInput, match="stands once"):
+        read_bids(table)

@@ -1,0 +1,68 @@
+"""Presolve, central path, polish and certificate: the fast way, tried first at finite alpha > 0."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fairopt.allocation.multipath.certificate import rate_errors
+from fairopt.allocation.multipath.interior import Point, follow_path, reach_path
+from fairopt.allocation.multipath.link_space import SplitForm
+from fairopt.allocation.multipath.polish import GOOD, Polished, polish
+from fairopt.allocation.multipath.presolve import presolve, restored
+from fairopt.arrays import Array, Ints
+from fairopt.blas_threads import one_thread
+
+GOALS = ((1e-11, 20), (1e-14, 200))
+"""Complementarity on the central path, and changes of sides that a polish may make, in turn."""
+
+ROUGH = 1e-6  # residual beyond which the central path ends nearer to the optimum
+
+
+class Direct(NamedTuple):
+    """Path rates, link prices, certified errors of flow rates, the KKT residual, and the steps."""
+
+    z: Array
+    prices: Array
+    error: Array
+    residual: float
+    steps: int
+
+
+def solve_directly(A: Any, owner: Ints, log_weight: Array, alpha: float) -> Direct:
+    """The best point of A z <= 1; the arguments are those of `presolve`."""
+    small = presolve(A, owner, log_weight, alpha)
+    none = np.zeros(0)
+    z, prices, mu, residual, steps = none, none, none, 0.0, 0
+    if small.form is not None:
+        limits = np.zeros(small.form.flows)
+        with np.errstate(all="ignore"), one_thread(small.form.links):
+            found = _solve(small.form)
+        limits[small.form.limited] = found.mu
+        z, prices, mu, residual, steps = found._replace(mu=limits)
+    z, prices = restored(small, A, log_weight, alpha, z, prices, mu)
+    error = rate_errors(A, owner, log_weight, alpha, z, prices)
+    return Direct(z, prices, error, residual, steps)
+
+
+def _solve(form: SplitForm) -> Polished:
+    """The polished end of the central path, or its best point."""
+    point, steps, reached = reach_path(form)
+    best = Polished(point.z, point.prices, point.mu, np.inf, steps)
+    for goal, flips in GOALS if reached else ():
+        point, used = follow_path(form, point, goal)
+        found = polish(form, point, flips)
+        steps += used + found.steps
+        if found.residual <= best.residual:
+            best = found
+        if best.residual <= GOOD:
+            break
+    return _the_better(best._replace(steps=steps), point)
+
+
+def _the_better(found: Polished, point: Point) -> Polished:
+    """The polished point, or that of the central path if polishing has failed."""
+    if found.residual < ROUGH:
+        return found
+    return Polished(point.z, point.prices, point.mu, np.inf, found.steps)
