@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,32 @@ def cluster(jobs: int, kinds: int) -> dict[str, Any]:
         "A": problem["G"],
         "b": machines,
     }
+
+
+DRAWS = 60
+DEGENERATE_ALPHAS = (0.0, 0.05, 0.3, 1.0, 2.0, 8.0, 30.0, np.inf)
+
+
+def degenerate() -> Iterator[dict[str, Any]]:
+    """Random rows of zeros and ones, whole right-hand sides: many optimal points and prices."""
+    rng = np.random.default_rng(5)
+    for _ in range(DRAWS):
+        n, k, m = (int(rng.integers(low, high)) for low, high in ((2, 30), (30, 80), (5, 60)))
+        T = (rng.random((n, k)) < 0.1) * 1.0
+        T[rng.integers(n, size=k), np.arange(k)] = 1.0
+        T[np.arange(n), rng.integers(k, size=n)] = 1.0
+        G = np.vstack([(rng.random((m, k)) < 0.15) * 1.0, np.ones(k)])
+        yield {"T": T, "G": G, "h": np.append(rng.integers(1, 10, m), k).astype(float)}
+
+
+def solved(alpha: float) -> list[str]:
+    """How many degenerate problems are OPTIMAL, and the median time."""
+    seconds, good = [], 0
+    for problem in degenerate():
+        begin = time.process_time()
+        good += fairopt.alpha_fair_on_polytope(alpha=alpha, **problem).ok
+        seconds.append(time.process_time() - begin)
+    return [f"{alpha:g}", f"{good} of {DRAWS}", f"{1e3 * np.median(seconds):.0f}"]
 
 
 def timed(call: Callable[[], Array]) -> tuple[float, Array | None]:
@@ -107,6 +133,10 @@ def main() -> None:
                     name = f"{size[0]} x {size[1]}"
                     table.add_row(name, f"{alpha:g}", *measure(make(*size), alpha, rounds))
         Console(width=110).print(table)
+    table = Table("alpha", "OPTIMAL", "median ms", title="degenerate")
+    for alpha in DEGENERATE_ALPHAS:
+        table.add_row(*solved(alpha))
+    Console(width=110).print(table)
 
 
 if __name__ == "__main__":

@@ -260,7 +260,7 @@ MUTATIONS = (
     Mutation("fairopt/allocation/polytope/interior_point.py", "sign of the dual equation", "for_z / p.z - lack.d", "for_z / p.z + lack.d"),
     Mutation("fairopt/allocation/polytope/interior_point.py", "no curvature of the utility", "self.curvature = form.alpha * point.q / point.x", "self.curvature = 1e-12 * point.q / point.x"),
     Mutation("fairopt/allocation/polytope/interior_point.py", "alpha grows past its end", "min(form.scaled.alpha, form.alpha + more)", "form.alpha + 2.0 * form.scaled.alpha"),
-    Mutation("fairopt/allocation/polytope/levels.py", "settled utilities keep nothing", "np.where(settled, -kept * KEPT, 0.0)", "np.where(settled, -kept * 0.0, 0.0)"),
+    Mutation("fairopt/allocation/polytope/levels.py", "settled utilities keep nothing", "np.where(settled, -kept, 0.0)", "np.where(settled, 0.0 * kept, 0.0)"),
     Mutation("fairopt/allocation/polytope/levels.py", "all settle at the first level", "settled |= priced", "settled |= True"),
     Mutation("fairopt/allocation/multipath/problem.py", "most expensive path for cheapest", "np.minimum.reduceat(of_paths", "np.maximum.reduceat(of_paths"),
     Mutation("fairopt/allocation/multipath/lp_optimality_check.py", "gains do not count", "GAIN = 1e-4", "GAIN = 1e4"),

@@ -35,7 +35,7 @@ SMALL_EXCESS = 1.0011
 BISECTIONS = 60
 LOG_2 = float(np.log(2.0))
 LONGEST = 600.0  # e-folds; beyond it there is no bound
-LARGER = 1e-9  # relative: what has more than this above x_i counts as larger than x_i
+LARGER = 1e-6  # relative: what exceeds x_i by more counts as larger, as levels are found to 1e-9
 
 
 @dataclass(frozen=True, eq=False)

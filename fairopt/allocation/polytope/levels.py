@@ -16,7 +16,8 @@ from fairopt.allocation.polytope.scaling import Scaled
 from fairopt.arrays import Array, BoolArray
 
 PRICED = 1e-7  # of the mean price of an open utility; below it is rounding
-KEPT = 1.0 - 1e-11  # of a settled level, so that the next programme has room for rounding
+ROOM = (1e-11, 1e-9, 1e-7)  # below settled levels, for rounding; more where a programme has none
+UNBOUNDED = 3  # the status of `scipy.optimize.linprog`
 NOTHING = 1e-9  # in scaled units: a level of zero
 
 
@@ -25,38 +26,36 @@ class Levels:
     """The last point and the prices of all levels, in scaled units (q: of x / unit).
 
     Attributes:
-        z: (k,) the point; None where a programme failed.
+        z: (k,) the last point; None where the first programme failed or had no end.
         lam: (levels, m).
         nu: (levels, e).
         q: (levels, n), of settled utilities too.
-        ended: Whether all utilities settled.
-        unbounded: Whether a level had no end.
-        at_zero: Whether the first level is zero.
     """
 
     z: Array | None
     lam: Array
     nu: Array
     q: Array
-    ended: bool
-    unbounded: bool = False
-    at_zero: bool = False
 
 
 def max_min(scaled: Scaled) -> Levels:
-    """Utilities level by level."""
+    """Utilities level by level, as far as programmes have answers and a level is not zero."""
     n = scaled.n
     unit = np.exp(scaled.log_unit - scaled.log_unit.mean())
     level, settled = np.zeros(n), np.zeros(n, dtype=bool)
     z, size = None, 1.0
     prices: list[tuple[Array, Array, Array]] = []
     while not settled.all():
-        found = _programme(scaled, unit * size, level * unit, settled)
+        for room in ROOM:
+            kept = level * unit * (1.0 - room)
+            found = _programme(scaled, unit * size, kept, settled)
+            if found.x is not None or found.status == UNBOUNDED:
+                break
         if found.x is None:
-            return _levels(scaled, z, prices, False, unbounded=found.status == 3)
+            return _levels(scaled, z, prices)
         z, t = np.maximum(found.x[:-1], 0.0), float(found.x[-1])
         if not prices and t <= NOTHING:
-            return _levels(scaled, z, prices, False, at_zero=True)
+            return _levels(scaled, z, prices)
         q, lam, nu = _prices(scaled, found)
         prices.append((lam, nu, q))
         open_ = ~settled
@@ -64,7 +63,7 @@ def max_min(scaled: Scaled) -> Levels:
         level[priced] = t * size
         settled |= priced
         size = t * size
-    return _levels(scaled, z, prices, True)
+    return _levels(scaled, z, prices)
 
 
 def _programme(scaled: Scaled, unit: Array, kept: Array, settled: BoolArray) -> Any:
@@ -80,7 +79,7 @@ def _programme(scaled: Scaled, unit: Array, kept: Array, settled: BoolArray) -> 
     return programme(
         -np.eye(1, k + 1, k)[0],
         A_ub=rows.tocsr(),
-        b_ub=np.concatenate([np.where(settled, -kept * KEPT, 0.0), scaled.right[:m]]),
+        b_ub=np.concatenate([np.where(settled, -kept, 0.0), scaled.right[:m]]),
         A_eq=equal.tocsr() if e else None,
         b_eq=scaled.right[m:] if e else None,
         bounds=(0, None),
@@ -95,9 +94,7 @@ def _prices(scaled: Scaled, found: Any) -> tuple[Array, Array, Array]:
     return inner[:n], inner[n:], nu
 
 
-def _levels(
-    scaled: Scaled, z: Array | None, prices: list[Any], ended: bool, **ends: bool
-) -> Levels:
+def _levels(scaled: Scaled, z: Array | None, prices: list[Any]) -> Levels:
     """The record."""
     n, m = scaled.n, scaled.m
     sizes = (m, scaled.B.shape[0] - n - m, n)
@@ -105,4 +102,4 @@ def _levels(
         np.array([each[j] for each in prices]).reshape(len(prices), size)
         for j, size in enumerate(sizes)
     )
-    return Levels(z, lam, nu, q, ended, **ends)
+    return Levels(z, lam, nu, q)

@@ -43,7 +43,6 @@ class Found:
     log_price: float
     certificate: Certificate
     steps: int
-    unbounded: bool = False
 
 
 def solve(problem: Polytope, tol: float) -> PolytopeAllocation:
@@ -90,7 +89,34 @@ def _solve(problem: Polytope, tol: float) -> PolytopeAllocation:
         return _without_optimum(problem, tol, free, forced & (1.0 <= problem.alpha < np.inf))
     if not (can.x.all() and can.z.all() and can.s.all()):
         return _on_face(problem, tol, can.x, can.z, can.s)
+    spare = _disposal(problem)
+    if spare.any() and not spare.all():
+        return _without_disposal(problem, tol, spare)
     return _best(problem, found, "")
+
+
+def _disposal(problem: Polytope) -> BoolArray:
+    """(k,) variables that only help to meet constraints: no entry in T and A, none > 0 in G."""
+    used = [matrix.tocsc().count_nonzero(axis=0) > 0 for matrix in (problem.T, problem.A)]
+    signs = problem.G.tocsc()
+    harms = (signs > 0.0).count_nonzero(axis=0) > 0
+    helps = (signs < 0.0).count_nonzero(axis=0) > 0
+    return np.asarray(helps & ~harms & ~used[0] & ~used[1])
+
+
+def _without_disposal(problem: Polytope, tol: float, spare: BoolArray) -> PolytopeAllocation:
+    """The answer without such variables and the constraints they meet, which have no price."""
+    kept = np.flatnonzero(~spare)
+    columns = -problem.G[:, np.flatnonzero(spare)].toarray()
+    met = columns.max(axis=1) > 0.0
+    rows = np.flatnonzero(~met)
+    rest = _solve(replace(problem, G=problem.G[rows], h=problem.h[rows]).on_variables(kept), tol)
+    z, lam = np.zeros(problem.variables), np.zeros((*rest.prices.shape[:-1], len(problem.h)))
+    z[kept], lam[..., rows] = rest.point, rest.prices
+    over = np.maximum(problem.G @ z - problem.h, 0.0)[:, None]
+    needed = np.divide(over, columns, out=np.zeros_like(columns), where=columns > 0.0)
+    z[spare] = needed.max(axis=0, initial=0.0) * RAISED
+    return replace(rest, point=z, prices=lam)
 
 
 def _proven(problem: Polytope, found: Found, tol: float) -> bool:
@@ -164,7 +190,7 @@ def _total(problem: Polytope, scaled: Scaled) -> Found | None:
 def _max_min(problem: Polytope, scaled: Scaled, found: Levels) -> Found | None:
     """The levels at alpha = inf."""
     n, m = scaled.n, scaled.m
-    if found.z is None or not found.ended:
+    if found.z is None:
         return None
     z = scaled.column * found.z
     lam, nu = found.lam * scaled.row[n : n + m], found.nu * scaled.row[n + m :]

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.optimize import linprog
 
 from fairopt import (
     InvalidInput,
@@ -295,3 +296,53 @@ def test_a_free_variable_as_two():
     limits = {"G": [[1.0, 0, 0, 0], [0, 1.0, 0, 0]], "h": [3.0, 1.0]}
     found = alpha_fair_on_polytope(rows, alpha=1.0, **limits).require()
     np.testing.assert_allclose(found.utilities, [2.0, 2.0], rtol=1e-6)
+
+
+def expected(rows, limits):
+    """EMPTY, or which utilities nothing limits and which can only be zero, by a programme each."""
+    found = [linprog(-row, options={"presolve": False}, **limits) for row in rows]
+    if any(each.status == 2 for each in found):
+        return None
+    return [each.status == 3 for each in found], [
+        each.status == 0 and -each.fun < 1e-9 for each in found
+    ]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 2.0, np.inf])
+def test_statuses_are_those_of_linear_programmes(alpha):
+    seen = set()
+    for seed in range(40):
+        rng = np.random.default_rng([9, seed])
+        n, k, m, e = (int(rng.integers(*ends)) for ends in ((1, 4), (1, 6), (1, 5), (1, 3)))
+        rows, G, A = (rng.integers(-low, 4, (size, k)) for low, size in ((0, n), (2, m), (1, e)))
+        h, b = rng.integers(-2, 6, m), rng.integers(-1, 4, e)
+        found = alpha_fair_on_polytope(rows, G=G, h=h, A=A, b=b, alpha=alpha)
+        facts = expected(rows, {"A_ub": G, "b_ub": h, "A_eq": A, "b_eq": b})
+        status, certificate = Status.OPTIMAL, None
+        if facts is None:
+            status = Status.INFEASIBLE
+        elif any(facts[1]) and 1.0 <= alpha < np.inf:
+            status, certificate = Status.INFEASIBLE, facts[1]
+        elif any(facts[0]):
+            status, certificate = Status.UNBOUNDED, facts[0]
+        assert found.status is status, (seed, found.sentence)
+        assert (found.farkas is not None) == (facts is None)
+        if certificate is not None:
+            np.testing.assert_array_equal(found.certificate, certificate)
+        seen.add(status)
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 5.0, np.inf])
+def test_free_disposal(alpha):
+    """The last variable only helps to meet the second constraint, which so has no price."""
+    rows = [[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]]
+    limits = {"G": [[1.0, 1.0, 0.0], [1.0, 1.0, -0.5]], "h": [1.0, 0.25]}
+    found = alpha_fair_on_polytope(rows, alpha=alpha, **limits).require()
+    alone = alpha_fair_on_polytope(
+        np.array(rows)[:, :2], G=[[1.0, 1.0]], h=[1.0], alpha=alpha
+    ).require()
+    np.testing.assert_allclose(found.utilities, alone.utilities, rtol=1e-7)
+    proof = judged(found, {"T": rows, "alpha": alpha, **limits})
+    assert proof.feasibility < 1e-12
+    assert alpha == 0.0 or proof.error.max() < 1e-3
