@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-import numpy as np
-
+from fairopt.allocation.answer import Answer
 from fairopt.arrays import Array, Ints
-from fairopt.errors import NotSolved
-from fairopt.solution import GOOD, Status
+from fairopt.solution import Status
 
 NAMED = 5  # links or flows a sentence lists
 
 
 @dataclass(frozen=True, eq=False)
-class Allocation:
+class Allocation(Answer):
     """Rates and prices, with the status and the residual of the point.
 
     Attributes:
@@ -53,52 +51,15 @@ class Allocation:
     certificate: Array | None = None
     detail: str = ""
 
-    @property
-    def ok(self) -> bool:
-        """Whether this is an answer: OPTIMAL or ROUNDING_LIMITED."""
-        return self.status in GOOD
-
-    @property
-    def sentence(self) -> str:
-        """The status in plain words, with what is particular to this problem."""
-        return self.status.sentence + self.detail
-
-    def require(self) -> Allocation:
-        """This allocation if it is an answer.
-
-        Raises:
-            NotSolved: with the sentence and the residual.
-        """
-        if self.ok:
-            return self
-        raise NotSolved(f"{self.sentence} (residual {self.residual:.2g})")
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Allocation):
-            return NotImplemented
-        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        return all(
-            np.array_equal(a, b) if isinstance(a, np.ndarray) else a is b or a == b
-            for a, b in pairs
-        )
-
-    __hash__ = None  # type: ignore[assignment]  # holds arrays
-
     def __str__(self) -> str:
-        rows = [f"Allocation: {self.sentence}"]
-        with np.printoptions(threshold=24, edgeitems=3):
-            for name in ("rates", "prices", "upper_prices"):
-                text = str(getattr(self, name)).replace("\n", "\n" + 15 * " ")
-                rows.append(f"  {name:<12} {text}")
-        return "\n".join(
-            [*rows, f"  residual     {self.residual:.3g}", f"  iterations   {self.iterations}"]
-        )
+        return self._screen("Allocation", "rates", "prices", "upper_prices")
 
 
 def listed(numbers: Ints) -> str:
     """The first few of them.
 
     Example:
+        >>> import numpy as np
         >>> listed(np.arange(7))
         '0, 1, 2, 3, 4, ...'
     """

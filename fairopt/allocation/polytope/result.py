@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-import numpy as np
-
+from fairopt.allocation.answer import Answer
 from fairopt.arrays import Array
-from fairopt.errors import NotSolved
-from fairopt.solution import GOOD, Status
+from fairopt.solution import Status
 
 
 @dataclass(frozen=True, eq=False)
-class PolytopeAllocation:
+class PolytopeAllocation(Answer):
     """Utilities, the point that gives them, prices, a status and what is proven.
 
     Attributes:
@@ -51,42 +49,5 @@ class PolytopeAllocation:
     farkas: Array | None = None
     detail: str = ""
 
-    @property
-    def ok(self) -> bool:
-        """Whether this is an answer."""
-        return self.status in GOOD
-
-    @property
-    def sentence(self) -> str:
-        """The status in plain words, with what is particular to this problem."""
-        return self.status.sentence + self.detail
-
-    def require(self) -> PolytopeAllocation:
-        """This allocation if it is an answer.
-
-        Raises:
-            NotSolved: with the sentence and the residual.
-        """
-        if self.ok:
-            return self
-        raise NotSolved(f"{self.sentence} (residual {self.residual:.2g})")
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, PolytopeAllocation):
-            return NotImplemented
-        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        return all(
-            np.array_equal(a, b) if isinstance(a, np.ndarray) else a is b or a == b
-            for a, b in pairs
-        )
-
-    __hash__ = None  # type: ignore[assignment]  # holds arrays
-
     def __str__(self) -> str:
-        rows = [f"PolytopeAllocation: {self.sentence}"]
-        with np.printoptions(threshold=24, edgeitems=3):
-            for name in ("utilities", "point", "prices", "error"):
-                text = str(getattr(self, name)).replace("\n", "\n" + 13 * " ")
-                rows.append(f"  {name:<10} {text}")
-        rows.append(f"  residual   {self.residual:.3g}")
-        return "\n".join([*rows, f"  iterations {self.iterations}"])
+        return self._screen("PolytopeAllocation", "utilities", "point", "prices", "error")
