@@ -101,8 +101,8 @@ class Outcome:
                 cannot be done, so its utility is -inf. None: costs add up without limit.
 
         Raises:
-            InvalidInput: `costs` has another shape than the outcome, or the capacity is no
-                integer in 1..S.
+            InvalidInput: `costs` has another shape than the outcome or is not made of real
+                numbers, or the capacity is no integer in 1..S.
 
         Example:
             >>> outcome = Outcome(np.array([[True, True]]), np.array([[2.0, 3.0]]), np.array([1]))
@@ -120,6 +120,10 @@ class Outcome:
         table = np.asarray(costs)
         if table.shape != self.winners.shape:
             raise InvalidInput("costs", table.shape, f"a table of shape {self.winners.shape}")
+        if table.dtype.kind not in "iufO" or (table.dtype.kind == "f" and np.isnan(table).any()):
+            raise InvalidInput(
+                "costs", table.dtype, "real numbers, inf where a task cannot be done"
+            )
         if not (self.exact or table.dtype == object):
             return np.asarray(np.where(self.winners, self.payments - table, 0.0).sum(axis=1))
         rows = zip(self.winners, self.payments, table, strict=True)

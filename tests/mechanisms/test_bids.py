@@ -376,3 +376,10 @@ def test_bids_and_budgets_of_rules_with_more_input(rule):
     assert nobody.spend == 0
     assert nobody.take_up.tolist() == [0]
     assert rule([[5e-324]], 1e308).spend <= 1e308
+
+
+@pytest.mark.parametrize("costs", [[[float("nan")], [1.0]], [["a"], ["b"]], [[True], [False]]])
+def test_costs_that_are_no_numbers_are_refused(costs):
+    outcome = max_min_fair([[1.0], [2.0]], 10.0)
+    with pytest.raises(errors.InvalidInput, match="costs"):
+        outcome.utilities(costs)
