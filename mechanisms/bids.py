@@ -147,8 +147,9 @@ def checked_unit(unit: Any, budget: Any, *, exact: bool) -> PriceUnit | None:
         raise InvalidInput("unit", unit, requirement)
     if not exact:
         _representable("unit", value, unit)
-    size, money = as_written(unit, value), as_written(budget, _exact_real("budget", budget, ""))
-    if not size <= money:
+    limit = _exact_real("budget", budget, requirement)
+    size, money = as_written(unit, value), as_written(budget, limit)
+    if not (value <= limit or size <= money):  # the same decimal may be below its own float
         raise InvalidInput("unit", unit, requirement)
     binary = not exact or isinstance(unit, FLOATS)
     if binary and not max(money / MOST_UNITS, SMALLEST_UNIT) <= size:

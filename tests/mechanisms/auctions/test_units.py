@@ -237,6 +237,23 @@ def test_a_unit_as_large_as_the_budget_leaves_all_or_nothing():
     ]
 
 
+def test_a_unit_that_is_the_budget_is_audited_though_its_decimal_is_above_the_float():
+    rule = functools.partial(max_min_fair, unit=0.3)
+    assert Fraction("0.3") > Fraction(0.3)
+    assert paid(rule([[0.1], [0.4]], 0.3)) == [{0: 0.3}]
+    assert audit(rule, [[0.1], [0.4]], 0.3, method="exact").truthful
+
+
+def test_an_audit_falls_back_where_floats_cannot_hold_the_multiples():
+    """Five times the float 0.1 is no float, so floats pay otherwise than fractions."""
+    rule = functools.partial(max_min_fair, unit=Fraction(0.1))
+    bids, budget = [[0.1], [0.3], [0.7]], 1.0
+    report = audit(rule, bids, budget, samples=300)
+    assert (report.method, report.truthful) == ("search", None)
+    with pytest.raises(errors.InvalidInput, match="unit"):
+        audit(functools.partial(max_min_fair, unit=Decimal("0.1")), bids, budget)
+
+
 def test_a_binary_reading_of_cents_would_lose_one():
     """The float 0.29 is below 29/100: exact multiples would pay 0.28."""
     bids = [[0.1], [0.29], [0.29]]
