@@ -25,7 +25,8 @@ def compiled(signature: str) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         function.__qualname__ += "_" + source_digest(Path(__file__).parent)
-        with notice(f"the auctions' {function.__module__.rpartition('.')[2]}"):
+        room = (function.__module__ or "kernels").rpartition(".")[2]
+        with notice(f"the auctions' {room}"):
             try:
                 return cast(F, _jit(signature, cache=True)(function))
             except RuntimeError:  # numba: "no locator available", nothing is writable
