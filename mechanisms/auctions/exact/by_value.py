@@ -1,4 +1,4 @@
-"""Steps of the rules in which clients are worth something: cost per value, and numbers as given.
+"""Steps of the rules in which clients are worth something: shares of tasks, cost per value.
 
 Everything is decided in exact numbers, also for float bids, whose payments are then rounded down.
 """

@@ -28,6 +28,8 @@ from mechanisms.bids import Auction
 
 ROSTER = 32
 """Cheapest movers that are remembered for each arc: a path takes a few, a search all."""
+STANDING = 5
+"""Parts of a market that do not change: costs, queues and capacities."""
 MOST_PLACES = 2**28
 """Counts of places that products of wide integers take."""
 
@@ -112,6 +114,14 @@ class Markets:
             raise_level(market, self._moves, weights, self._steps, self._scratch)
         return market
 
+    def one_level_up(self, market: tuple[Any, ...], weights: Integers) -> tuple[Any, ...]:
+        """Another market that starts where one stands, with the next level filled."""
+        from mechanisms.auctions.kernels.clearing_levels import raise_level
+
+        higher = (*market[:STANDING], *(part.copy() for part in market[STANDING:]))
+        raise_level(higher, self._moves, weights, self._steps, self._scratch)
+        return higher
+
     def level(self, weights: Integers, *, bundles: bool) -> int:
         """K."""
         from mechanisms.auctions.kernels.clearing_levels import largest_level
@@ -145,7 +155,8 @@ class Markets:
         if level < 1:
             return {}
         clients, tasks = self._offered.shape
-        below, here = self.filled(weights, level - 1), self.filled(weights, level)
+        below = self.filled(weights, level - 1)
+        here = self.one_level_up(below, weights)
         shortest_paths(below, self._moves, self._scratch[4])
         clearing = numbers(self._moves[0][tasks, :tasks])
         kind, answers = np.zeros(clients, dtype=np.int64), np.zeros((clients, 5), dtype=np.int64)
@@ -178,7 +189,9 @@ class Markets:
         level = self.level(weights, bundles=True)
         if level < 1:
             return {}
-        below, here, above = (self.filled(weights, k) for k in (level - 1, level, level + 1))
+        below = self.filled(weights, level - 1)
+        here = self.one_level_up(below, weights)
+        above = self.one_level_up(here, weights)
         won = np.zeros(self._offered.shape, dtype=np.bool_)
         paid = np.zeros((*won.shape, 2), dtype=np.int64)
         of = (weights, self._words, level, self._steps, self._scratch)
