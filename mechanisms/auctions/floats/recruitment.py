@@ -59,7 +59,7 @@ def recruit_cheapest(
     from mechanisms.auctions.kernels.shares import recruit
 
     winners, payments = empty_tables(auction.bids.shape)
-    recruit(auction.bids, *_cutoffs(stats, level), price, winners, payments)
+    recruit(auction.bids, *_cutoffs(stats, level), price[np.newaxis], winners, payments)
     return Outcome(winners, payments, level)
 
 
@@ -86,13 +86,13 @@ def buy_cheapest(bids: Floats, budget: float, *, together: bool) -> Outcome:
     Returns:
         `Outcome` whose level is k for every task, or the recruits of each where bought together.
     """
-    from mechanisms.auctions.kernels.shares import recruit_at_bids
+    from mechanisms.auctions.kernels.shares import recruit
 
     table = bids.reshape(-1, 1) if together else bids
     level, stats = _affordable(bids, budget, together=together)
     levels = np.full(table.shape[1], level)
     winners, payments = empty_tables(table.shape)
-    recruit_at_bids(table, *_cutoffs(stats, levels), winners, payments)
+    recruit(table, *_cutoffs(stats, levels), table, winners, payments)
     if together:
         return counting_recruits(winners.reshape(bids.shape), payments.reshape(bids.shape))
     return Outcome(winners, payments, levels)

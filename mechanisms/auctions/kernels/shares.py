@@ -74,7 +74,7 @@ def common_level(
 
 
 @compiled(
-    "void(float64[:, ::1], float64[::1], int64[::1], float64[::1], "
+    "void(float64[:, ::1], float64[::1], int64[::1], float64[:, ::1], "
     "boolean[:, ::1], float64[:, ::1])"
 )
 def recruit(
@@ -85,8 +85,12 @@ def recruit(
     winners: NDArray[np.bool_],
     payments: Floats,
 ) -> None:
-    """Recruit every bid below the cutoff and the first `quota` clients whose bid equals it."""
+    """Recruit every bid below the cutoff and the first `quota` clients whose bid equals it.
+
+    `price` is one row of pay for all clients, or a row for each.
+    """
     clients, tasks = bids.shape
+    each = price.shape[0] > 1
     left = quota.copy()
     for i in range(clients):
         for s in range(tasks):
@@ -96,26 +100,4 @@ def recruit(
             if bid == cutoff[s]:
                 left[s] -= 1
             winners[i, s] = True
-            payments[i, s] = price[s]
-
-
-@compiled("void(float64[:, ::1], float64[::1], int64[::1], boolean[:, ::1], float64[:, ::1])")
-def recruit_at_bids(
-    bids: Floats,
-    cutoff: Floats,
-    quota: Integers,
-    winners: NDArray[np.bool_],
-    payments: Floats,
-) -> None:
-    """The same recruits as `recruit`, each paid its bid."""
-    clients, tasks = bids.shape
-    left = quota.copy()
-    for i in range(clients):
-        for s in range(tasks):
-            bid = bids[i, s]
-            if bid > cutoff[s] or (bid == cutoff[s] and left[s] == 0):
-                continue
-            if bid == cutoff[s]:
-                left[s] -= 1
-            winners[i, s] = True
-            payments[i, s] = bid
+            payments[i, s] = price[i if each else 0, s]
