@@ -1,5 +1,5 @@
 # make demo   train several models at once, fairly and unfairly, and draw the result
-# make results  run every experiment (an hour on two cores; goes on where it was stopped)
+# make results  run every experiment on all cores (half an hour on two; goes on where it was stopped)
 # make test   lint, types, import contracts, then every test
 # make explore  the tests on examples that nobody has drawn yet
 # They set everything up themselves on the first call and reuse it afterwards.
@@ -12,6 +12,8 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check
 # pip's own progress output hides what matters; its errors still show.
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 OUT     ?= runs/demo
+# Arms and seeds that `make results` works on at a time.
+JOBS    ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
 
 # Small matrices and small models: one thread is several times faster than many.
 export OMP_NUM_THREADS ?= 1
@@ -40,11 +42,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 
 results: $(VENV)/runtime.stamp
-	@for file in experiments/*.toml; do \
-		run=runs/results/$$(basename $$file .toml); echo "== $$file"; \
-		if [ -d $$run ]; then $(BIN)/python -m fl_runtime resume $$run; \
-		else $(BIN)/python -m fl_runtime run $$file --out $$run; fi || exit 1; done
-	$(BIN)/python -m fl_runtime results runs/results/* --out docs/results.md
+	$(BIN)/python -m fl_runtime results experiments/*.toml --jobs $(JOBS) --out docs/results.md
 
 bench: $(VENV)/peers.stamp
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -14,10 +14,10 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,6 +25,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from fairopt.errors import FairoptError, InvalidInput
+
+if TYPE_CHECKING:
+    from fl_runtime.configuration.schema import Config
+
+RESULTS = Path("runs/results")
+"""Where experiments are run for their page of results."""
 
 app = typer.Typer(
     help="Train several models at once, with clients recruited and shared fairly.",
@@ -64,19 +70,11 @@ def run(
 ) -> None:
     """Run a configuration: every arm with every seed, then tables and a picture."""
     with one_line_errors():
-        from fl_runtime import runs
         from fl_runtime.configuration.toml_files import read_config
-        from fl_runtime.running.experiment import total_rounds
 
         checked = read_config(config, set_)
         folder = out or free_folder(Path("runs"), config.stem)
-        _finish(
-            folder,
-            partial(runs.run, checked, out=folder, fresh=fresh, jobs=jobs, backend=backend),
-            _Bars(total_rounds(checked), 0, jobs, backend, checked.run.num_server_rounds),
-            tensorboard,
-            as_json,
-        )
+        _run(checked, folder, _Workers(jobs, backend), fresh, tensorboard, as_json)
 
 
 @app.command()
@@ -92,21 +90,7 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped, to the same history it would have had."""
     with one_line_errors():
-        from fl_runtime import runs
-        from fl_runtime.running.experiment import total_rounds
-        from fl_runtime.running.run_folder import RunFolder
-
-        config = RunFolder(folder).config()
-        progress = RunFolder(folder).progress(config)
-        done = RunFolder(folder).rounds_done(config, progress)
-        each = rounds or config.run.num_server_rounds
-        _finish(
-            folder,
-            partial(runs.resume, folder, rounds=rounds, jobs=jobs, backend=backend),
-            _Bars(total_rounds(config, rounds), done, jobs, backend, each),
-            tensorboard,
-            as_json,
-        )
+        _resume(folder, _Workers(jobs, backend), rounds, tensorboard, as_json)
 
 
 @app.command()
@@ -135,14 +119,27 @@ def plot(
 
 @app.command()
 def results(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DIR|CONFIG...",
+            help="Folders of runs; configurations (TOML) are run first, or gone on with.",
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Markdown page to write.")] = Path("results.md"),
     update: Annotated[
         bool, typer.Option("--update", help="Keep what the page says of other experiments.")
     ] = False,
+    runs: Annotated[Path, typer.Option(help="Where configurations are run.")] = RESULTS,
+    jobs: Jobs = None,
+    backend: Backend = None,
 ) -> None:
     """Write a page with the result of every claim: held, not held, or inconclusive."""
     with one_line_errors():
+        workers = _Workers(jobs, backend)
+        folders = [
+            _done(each, runs, workers) if each.suffix == ".toml" else each for each in sources
+        ]
         from fl_runtime.reporting.claim_results import counts
         from fl_runtime.reporting.results_page import write_results
 
@@ -235,27 +232,76 @@ def free_folder(parent: Path, name: str) -> Path:
 
 
 @dataclass(frozen=True)
-class _Bars:
-    """What progress bars show: rounds in all, those done, and who works on them."""
+class _Workers:
+    """Who works on a run, as the command line has it."""
 
-    rounds: int | None
-    done: int
     jobs: int | None
     backend: str | None
-    each: int | None
 
-    def shown(self) -> AbstractContextManager[Any]:
-        """The bars."""
+    def bars(
+        self, rounds: int | None, done: int, each: int | None
+    ) -> Callable[[], AbstractContextManager[Any]]:
+        """Progress bars: of so many rounds, of which some are done, and of each arm and seed."""
         from fl_runtime.running.progress import progress_bar
 
         several = self.jobs not in (None, 1) or self.backend is not None
-        return progress_bar(self.rounds, self.done, side_by_side=several, each=self.each)
+        return partial(progress_bar, rounds, done, side_by_side=several, each=each)
+
+
+def _run(
+    config: Config,
+    folder: Path,
+    workers: _Workers,
+    fresh: bool = False,
+    curves: Path | None = None,
+    as_json: bool = False,
+) -> None:
+    """A new run, and its report."""
+    from fl_runtime import runs
+    from fl_runtime.running.experiment import total_rounds
+
+    bars = workers.bars(total_rounds(config), 0, config.run.num_server_rounds)
+    go = partial(runs.run, config, out=folder, fresh=fresh, **asdict(workers))
+    _finish(folder, go, bars, curves, as_json)
+
+
+def _resume(
+    folder: Path,
+    workers: _Workers,
+    rounds: int | None = None,
+    curves: Path | None = None,
+    as_json: bool = False,
+) -> None:
+    """The rest of a run, and its report."""
+    from fl_runtime import runs
+    from fl_runtime.running.experiment import total_rounds
+    from fl_runtime.running.run_folder import RunFolder
+
+    config = RunFolder(folder).config()
+    done = RunFolder(folder).rounds_done(config, RunFolder(folder).progress(config))
+    each = rounds or config.run.num_server_rounds
+    bars = workers.bars(total_rounds(config, rounds), done, each)
+    go = partial(runs.resume, folder, rounds=rounds, **asdict(workers))
+    _finish(folder, go, bars, curves, as_json)
+
+
+def _done(config: Path, runs: Path, workers: _Workers) -> Path:
+    """The folder of a configuration that has been run to its end."""
+    from fl_runtime.configuration.toml_files import read_config
+
+    checked, folder = read_config(config, []), runs / config.stem
+    typer.echo(f"== {config}")
+    if folder.exists():
+        _resume(folder, workers)
+    else:
+        _run(checked, folder, workers)
+    return folder
 
 
 def _finish(
     folder: Path,
     go: Callable[..., Any],
-    bars: _Bars,
+    bars: Callable[[], AbstractContextManager[Any]],
     curves: Path | None,
     as_json: bool,
 ) -> None:
@@ -268,7 +314,7 @@ def _finish(
 
     begun: list[Any] = []
     with _stoppable(folder, begun), ExitStack() as stack:
-        watchers = [stack.enter_context(bars.shown())]
+        watchers = [stack.enter_context(bars())]
         if curves is not None:
             watchers.append(stack.enter_context(tensorboard(curves)))
         stack.enter_context(redirect_stdout(sys.stderr))
