@@ -21,6 +21,7 @@ from fl_runtime.configuration.input_hashes import with_inputs
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, digest
 from fl_runtime.execution.executor import repeatable
+from fl_runtime.execution.pool import WorkerPool
 from fl_runtime.history import finite_figures, read_history
 from fl_runtime.running.build import Parts, assemble, with_executors
 from fl_runtime.running.evaluation_plan import (
@@ -40,7 +41,7 @@ from fl_runtime.running.loop import Evaluator, measured, one_round
 from fl_runtime.running.model_files import SavedModel
 from fl_runtime.running.preflight import check_all_arms
 from fl_runtime.running.references import with_references
-from fl_runtime.running.run_folder import HISTORY, RunFolder, Writer, nothing_done
+from fl_runtime.running.run_folder import HISTORY, WORKER_DEATHS, RunFolder, Writer, nothing_done
 from fl_runtime.running.run_state import RunState
 from fl_runtime.running.stopping import early_stop_of, is_over
 from fl_runtime.running.trained_models import Models, Result
@@ -194,7 +195,9 @@ def _execute(
     """All runs that are not finished, in order."""
     runs = [(seed, *arm) for seed in config.run.seeds for arm in arm_configs(config).items()]
     state = progress["state"]
-    with torch_threads(config.run.threads), repeatable(torch.device(config.run.device)):
+    device = torch.device(config.run.device)
+    pool = WorkerPool(config.run.workers, config.run.device)
+    with torch_threads(config.run.threads), repeatable(device), pool:
         for index in range(progress["finished"], len(runs)):
             seed, arm, arm_config = runs[index]
             recorder = _Recorder(writer, digest(config), index, arm, seed, on_event)
@@ -202,7 +205,7 @@ def _execute(
             if moment is not None:
                 writer.rows_again(moment.rows)
                 state = moment.state
-            _one_run(arm_config, seed, recorder, state)
+            _one_run(arm_config, seed, recorder, state, pool)
             state = None
 
 
@@ -245,18 +248,28 @@ class _Recorder:
         for model in saved_models(parts, state, best, validation, arm=self.arm, digest=self.digest):
             self.writer.model(model)
 
-    def seconds(self, server_round: int, spent: float) -> None:
-        """Note the wall time of a round."""
+    def seconds(self, server_round: int, spent: float, deaths: int) -> None:
+        """Note the wall time of a round, and how many workers have died in it."""
         self.writer.seconds(
-            {"arm": self.arm, "seed": self.seed, "server_round": server_round, "seconds": spent}
+            {
+                "arm": self.arm,
+                "seed": self.seed,
+                "server_round": server_round,
+                "seconds": spent,
+                **({WORKER_DEATHS: deaths} if deaths else {}),
+            }
         )
 
 
 def _one_run(
-    config: Config, seed: int, recorder: _Recorder, saved: Mapping[str, Any] | None
+    config: Config,
+    seed: int,
+    recorder: _Recorder,
+    saved: Mapping[str, Any] | None,
+    pool: WorkerPool,
 ) -> None:
     """One arm with one seed, from its start or from a saved `RunState`."""
-    parts, keep = assemble(config, seed), config.run.keep_models
+    parts, keep = assemble(config, seed, pool), config.run.keep_models
     rule = early_stop_of(config, parts.federation.tasks)
     plan = evaluation_plan(config, parts.algorithm, rule)
     evaluator = Evaluator(
@@ -272,7 +285,7 @@ def _one_run(
     while not _is_last(config, current):
         if current.patience.is_out(rule) or parts.targets.keys() <= set(current.finished) != set():
             break
-        began = time.perf_counter()
+        began, deaths = time.perf_counter(), pool.deaths
         before, patience = current.state.server_round, current.patience
         parts = _recruited_now(parts, before, recorder)
         wish = _Wish(config, plan, current)
@@ -294,7 +307,8 @@ def _one_run(
             as_if = state, other
         elif current.state.server_round % config.run.checkpoint_every == 0:
             recorder.checkpoint(current)
-        recorder.seconds(current.state.server_round, time.perf_counter() - began)
+        spent = time.perf_counter() - began
+        recorder.seconds(current.state.server_round, spent, pool.deaths - deaths)
     if keep != "none":
         seen = evaluator.validation(current.state, parts.federation.eligible)
         recorder.models(parts, current, seen)

@@ -2,7 +2,7 @@
 
     config.toml     the resolved configuration, with versions and fingerprints of input files
     history.jsonl   one line per event of a run; the same bytes for the same configuration
-    timing.jsonl    wall-clock seconds, kept apart because they never repeat
+    timing.jsonl    wall-clock seconds and dead workers, kept apart because they never repeat
     checkpoint/     state.safetensors: the state after the last whole round, with jobs in flight;
                     000.safetensors and so on: the last moment of every arm and seed (`moments`)
     models/         the models at the end of every arm and seed, and the best (`model_files`)
@@ -25,8 +25,9 @@ import os
 import shutil
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -61,6 +62,9 @@ SUMMARY = "summary.json"
 CHECKPOINT = Path("checkpoint", "state.safetensors")
 PICTURE = Path("plots", "accuracy.png")
 FIGURES = Path("plots", "figures.png")
+
+WORKER_DEATHS = "worker_deaths"
+"""Key of wall-clock figures: workers that died in a round and were replaced."""
 
 _OWN_FILES = {CONFIG, HISTORY, TIMING, SUMMARY, str(CHECKPOINT), str(PICTURE), str(FIGURES)}
 _PARTIAL = ".partial"
@@ -170,6 +174,19 @@ class RunFolder:
     def summary(self) -> dict[str, Any]:
         """The figures of a finished run, as `write_summary` wrote them."""
         return json.loads((self.path / SUMMARY).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+    def worker_deaths(self) -> dict[str, int]:
+        """How many workers have died and been replaced, by arm, where any has.
+
+        A line that a kill has cut off counts for nothing.
+        """
+        path = self.path / TIMING
+        found: Counter[str] = Counter()
+        for line in path.read_bytes().splitlines() if path.is_file() else ():
+            with suppress(ValueError):
+                row = json.loads(line)
+                found[row["arm"]] += row.get(WORKER_DEATHS, 0)
+        return {arm: count for arm, count in found.items() if count}
 
     @contextmanager
     def taken_up(
