@@ -231,6 +231,7 @@ def digest(config: Config) -> str:
     """
     off = {switch for switch in YOUNG_SWITCHES if not getattr(config.run, switch)}
     off |= {"evaluate_every"} if config.run.evaluate_every == 1 else set()
+    off |= {"clients_per_stack"} if config.run.clients_per_stack is None else set()
     run = {*OF_NO_HISTORY, *off}
     clients = {key for key in YOUNG_OF_CLIENTS if not getattr(config.clients, key)}
     server: Any = {key for key in YOUNG_OF_THE_SERVER if not getattr(config.server, key, None)}

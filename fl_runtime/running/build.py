@@ -32,7 +32,8 @@ from fl_runtime.data.dataset import Data, Dataset, as_data
 from fl_runtime.data.inputs import Shapes, each, shapes_of
 from fl_runtime.data.partitions import PARTITION, Partition
 from fl_runtime.data.sources import HELD_OUT, held_out_data
-from fl_runtime.execution.executor import Executor, check_device
+from fl_runtime.execution.executor import Executor, GroupedExecutor, check_device
+from fl_runtime.execution.pool import WorkerPool, side_by_side
 from fl_runtime.execution.registry import by_shape, make_executor
 from fl_runtime.extensions import resolve, taken_apart
 from fl_runtime.random_streams import stream, torch_seed
@@ -113,8 +114,13 @@ class Parts:
         return replace(self, recruitment=found, federation=federation)
 
 
-def assemble(config: Config, seed: int) -> Parts:
+def assemble(config: Config, seed: int, pool: WorkerPool | None = None) -> Parts:
     """Build everything for one arm and one seed.
+
+    Args:
+        config: Of the arm.
+        seed: Of the run.
+        pool: The workers that train, if there are several; this process if None.
 
     Raises:
         InvalidInput: A name is unknown, parts do not fit together, an algorithm overrides what
@@ -164,7 +170,9 @@ def assemble(config: Config, seed: int) -> Parts:
         recruit_every=config.recruitment.every,
         timing=timing,
         availability=availability(clients.availability, num_clients),
-        executor=_executor(tasks, companions, names, config.run.workers),
+        executor=side_by_side(
+            _executor(tasks, companions, names, config.run.clients_per_stack), pool
+        ),
         targets=targets_of(config),
         client_metrics=config.run.client_metrics,
         told={task.name: each for task, each in zip(made, told, strict=True)},
@@ -276,16 +284,22 @@ def clients_per_task(config: Config) -> float:
 
 
 def _executor(
-    tasks: Sequence[Task], companions: Sequence[Task], names: Mapping[str, str], workers: int
-) -> Executor:
+    tasks: Sequence[Task],
+    companions: Sequence[Task],
+    names: Mapping[str, str],
+    clients_per_stack: int | None,
+) -> GroupedExecutor:
     """What trains all tasks; a companion, of which there is one per task, as its task."""
     ways = list(names.values())
+    if clients_per_stack is not None and set(ways) == {"sequential"}:
+        requirement = "left out: no task is trained as a stack"
+        raise InvalidInput("run.clients-per-stack", clients_per_stack, requirement)
     found = {
         task.name: way
         for some in (tasks, companions)
         for task, way in zip(some, ways, strict=False)
     }
-    return make_executor((*tasks, *companions), found, workers=workers)
+    return make_executor((*tasks, *companions), found, clients_per_stack=clients_per_stack)
 
 
 def _algorithm_class(name: str) -> type:

@@ -18,6 +18,7 @@ from fl_runtime.configuration.input_hashes import with_inputs
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, digest
 from fl_runtime.execution.executor import repeatable
+from fl_runtime.execution.pool import WorkerPool
 from fl_runtime.history import read_history
 from fl_runtime.processes.pools import Chosen, Workers, connected
 from fl_runtime.running.build import with_executors
@@ -168,7 +169,9 @@ def _execute(
         run_side_by_side(config, writer, progress, on_event, workers)
         return
     state, arms = progress["state"], arm_configs(config)
-    with torch_threads(config.run.threads), repeatable(torch.device(config.run.device)):
+    device = torch.device(config.run.device)
+    pool = WorkerPool(config.run.workers, config.run.device)
+    with torch_threads(config.run.threads), repeatable(device), pool:
         for index, (arm, seed) in enumerate(runs_of(config)):
             if index < progress["finished"]:
                 continue
@@ -177,7 +180,7 @@ def _execute(
                 left = left_of(writer, config, index)
             if left["finished"] == index:
                 recorder = Recorder(writer, digest(config), index, arm, seed, on_event)
-                one_run(arms[arm], seed, recorder, left["state"])
+                one_run(arms[arm], seed, recorder, left["state"], pool)
             state = None
     if isinstance(writer, Writer):
         remove_pieces(writer.folder)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 import warnings
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from fairopt.choices import suggestion
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, of_arm
+from fl_runtime.execution.pool import PoolExecutor, WorkerPool
 from fl_runtime.history import EVERYONE
 from fl_runtime.metrics.round_metrics import (
     DELTA_M,
@@ -55,10 +58,16 @@ def check_all_arms(config: Config) -> None:
     """
     check_early_stop(config)
     _check_claims(config)
+    with WorkerPool(config.run.workers, config.run.device) as pool:
+        _check_arms(config, pool)
+
+
+def _check_arms(config: Config, pool: WorkerPool) -> None:
+    """Build every arm, and try its parts."""
     seed = config.run.seeds[0]
     for name, arm in arm_configs(config).items():
         try:
-            parts = assemble(arm, seed)
+            parts = assemble(arm, seed, pool)
             _check_time_limit(arm, parts)
             _check_targets(parts)
             _check_client_metrics(parts)
@@ -66,7 +75,9 @@ def check_all_arms(config: Config) -> None:
             _check_claimed(config, name, parts)
             _warn_of_ties(name, parts)
             for task in (*parts.federation.tasks, *parts.federation.companions):
-                _check_trains(task)
+                check_trains(task, config.run.workers)
+            if isinstance(parts.executor, PoolExecutor):
+                parts.executor.check()
         except InvalidInput as error:
             raise (of_arm(name, error) if config.arm else error) from None
 
@@ -157,6 +168,11 @@ def _check_dispatch(parts: Parts, seed: int) -> None:
             check_options(task, jobs, later)
 
 
+def _unseeded_states() -> tuple[object, str]:
+    """States of the generators that everybody has and no job's seed sets."""
+    return random.getstate(), repr(np.random.get_state(legacy=True))  # noqa: NPY002
+
+
 def _of_trainer(task: Task, error: Exception) -> InvalidInput:
     """What a trainer of the user's own did wrong, with its place."""
     if isinstance(error, InvalidInput):
@@ -165,14 +181,21 @@ def _of_trainer(task: Task, error: Exception) -> InvalidInput:
     return InvalidInput(f"task.{task.name}.trainer", called(task.trainer), requirement)
 
 
-def _check_trains(task: Task) -> None:
-    """Train once on the shard with the smallest batch, and look at the initial validation loss."""
+def check_trains(task: Task, workers: int = 1) -> None:
+    """Train once on the shard with the smallest batch, and look at the initial validation loss.
+
+    With several workers, training may draw numbers only from generators that a job's seed sets.
+
+    Raises:
+        InvalidInput: The model cannot be trained, draws other numbers, or gives no finite figures.
+    """
     size = task.training.batch_size
     sizes = task.sizes
     least = min(range(len(sizes)), key=lambda k: sizes[k] % size or min(sizes[k], size))
     shard = task.shards[least]
     settings = replace(task.training, local_epochs=1)
     client = Client(shard, torch_seed(0, "probe"))
+    before = _unseeded_states()
     try:
         with torch.random.fork_rng():
             start = task.complete(task.initial)
@@ -185,6 +208,9 @@ def _check_trains(task: Task) -> None:
             raise _of_trainer(task, error) from error
         reason = f"a model that trains on {len(shard)} examples ({error})"
         raise InvalidInput(f"task {task.name} model", "this one", reason) from error
+    if workers > 1 and before != _unseeded_states():
+        requirement = f"1: training task {task.name} draws from random or numpy.random"
+        raise InvalidInput("run.workers", workers, requirement)
     seen = initially(task, task.validation)
     if any(map(is_whole, task.metrics.values())):
         initially(task, task.test)
