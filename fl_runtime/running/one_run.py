@@ -17,6 +17,7 @@ import torch
 
 from fl_runtime.configuration.schema import Config
 from fl_runtime.execution.pool import WorkerPool
+from fl_runtime.history import finite_figures
 from fl_runtime.running.build import Parts, assemble
 from fl_runtime.running.evaluation_plan import (
     EVERYTHING,
@@ -30,11 +31,13 @@ from fl_runtime.running.history_rows import (
     stop_row,
     targets_row,
 )
-from fl_runtime.running.kept_models import with_better
+from fl_runtime.running.kept_models import saved_models, with_better
 from fl_runtime.running.loop import Evaluator, measured, one_round
+from fl_runtime.running.model_files import SavedModel
 from fl_runtime.running.run_state import RunState
 from fl_runtime.running.stopping import early_stop_of, is_over
 from fl_runtime.running.writer import WORKER_DEATHS
+from fl_runtime.training.task import Evaluation
 
 RUIN_SAMPLE = 256
 """Validation examples by which a ruined model is found where nothing reads validation figures: one
@@ -72,6 +75,69 @@ class Notebook(Protocol):
     def row(self, row: Mapping[str, Any]) -> None:
         """Append a row to the history."""
         ...
+
+    def seconds(self, row: Mapping[str, Any]) -> None:
+        """Append a row of wall-clock figures."""
+        ...
+
+    def model(self, model: SavedModel) -> None:
+        """Keep a trained model."""
+        ...
+
+    def keep(
+        self,
+        index: int,
+        digest: str,
+        state: Mapping[str, Any],
+        run: tuple[str, int],
+        last: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Keep the last moment of an arm and seed, see `Writer.keep`."""
+        ...
+
+    def checkpoint(self, record: Mapping[str, Any]) -> None:
+        """Replace the checkpoint by one that counts everything so far."""
+        ...
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Writes the rows and checkpoints of one run, and tells the watcher."""
+
+    writer: Notebook
+    digest: str
+    index: int
+    arm: str
+    seed: int
+    on_event: Watcher | None
+
+    def event(self, kind: Kind, figures: Mapping[str, Any]) -> None:
+        """Append a row and announce it."""
+        row = self._row(kind, figures)
+        self.writer.row(row)
+        if self.on_event:
+            self.on_event(Event(kind, self.arm, self.seed, row))
+
+    def checkpoint(self, current: RunState | None) -> None:
+        """Save where this run stands; None when it is finished."""
+        state = None if current is None else current.tree()
+        finished = self.index + (current is None)
+        self.writer.checkpoint({"digest": self.digest, "finished": finished, "state": state})
+
+    def moment(self, current: RunState, last: Mapping[str, Any] | None) -> None:
+        """Keep where this run has come to, with another row of its last round if one is given."""
+        row = None if last is None else self._row("round", last)
+        self.writer.keep(self.index, self.digest, current.tree(), (self.arm, self.seed), row)
+
+    def _row(self, kind: Kind, figures: Mapping[str, Any]) -> dict[str, Any]:
+        """A row of the history."""
+        return {"event": kind, "arm": self.arm, "seed": self.seed, **finite_figures(figures)}
+
+    def models(self, parts: Parts, current: RunState, validation: Mapping[str, Evaluation]) -> None:
+        """Write the models of a run that has ended."""
+        state, best = current.state, current.best
+        for model in saved_models(parts, state, best, validation, arm=self.arm, digest=self.digest):
+            self.writer.model(model)
 
     def seconds(self, server_round: int, spent: float, deaths: int) -> None:
         """Note the wall time of a round, and how many workers have died in it."""
