@@ -13,6 +13,7 @@ from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config
 from fl_runtime.reporting.report import write_report
 from fl_runtime.running import experiment
+from fl_runtime.running.build import Assembler, assemble
 from fl_runtime.running.callbacks import configured
 from fl_runtime.running.experiment import Watcher
 from fl_runtime.running.run_folder import RunFolder
@@ -25,6 +26,7 @@ def run(
     on_event: Watcher | None = None,
     out: str | Path | None = None,
     fresh: bool = False,
+    assembled: Assembler = assemble,
 ) -> Result:
     """Run every arm with every seed.
 
@@ -35,6 +37,8 @@ def run(
         out: Folder for the files of the run, `summary.json` and pictures among them; None keeps
             everything in memory.
         fresh: Replace an earlier run at `out`.
+        assembled: Makes the parts of an arm and seed; a real federation (`fl_runtime.flower`) has
+            its own.
 
     Returns:
         The whole history, and the trained models as its `models`: ``run(...).models.load("wine")``
@@ -49,12 +53,16 @@ def run(
         requirement = "a Config, as load_config and check_config give it"
         raise InvalidInput("config", type(config).__name__, requirement)
     watcher = configured(config, on_event)
-    history = experiment.run(config, on_event=watcher, out=out, fresh=fresh)
+    history = experiment.run(config, on_event=watcher, out=out, fresh=fresh, assembled=assembled)
     return history if out is None else _reported(Path(out), history)
 
 
 def resume(
-    path: str | Path, *, rounds: int | None = None, on_event: Watcher | None = None
+    path: str | Path,
+    *,
+    rounds: int | None = None,
+    on_event: Watcher | None = None,
+    assembled: Assembler = assemble,
 ) -> Result:
     """Take up a run where its last checkpoint left it, to the files that it would have left.
 
@@ -64,6 +72,7 @@ def resume(
             run which had them from the start, to the byte: what early stopping or targets have
             ended stays so, and a time limit still holds.
         on_event: Called after each new row of the history, in order.
+        assembled: Makes the parts of an arm and seed.
 
     Raises:
         InvalidInput: The folder is not a run, a file of it is damaged or belongs to another
@@ -71,7 +80,8 @@ def resume(
             that many rounds.
     """
     watcher = configured(RunFolder(Path(path)).config(), on_event)
-    return _reported(Path(path), experiment.resume(path, rounds=rounds, on_event=watcher))
+    history = experiment.resume(path, rounds=rounds, on_event=watcher, assembled=assembled)
+    return _reported(Path(path), history)
 
 
 def _reported(folder: Path, history: Result) -> Result:

@@ -22,7 +22,7 @@ from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, digest
 from fl_runtime.execution.executor import repeatable
 from fl_runtime.history import finite_figures, read_history
-from fl_runtime.running.build import Parts, assemble, with_executors
+from fl_runtime.running.build import Assembler, Parts, assemble, with_executors
 from fl_runtime.running.evaluation_plan import (
     EVERYTHING,
     EvaluationPlan,
@@ -82,6 +82,7 @@ def run(
     on_event: Watcher | None = None,
     out: str | Path | None = None,
     fresh: bool = False,
+    assembled: Assembler = assemble,
 ) -> Result:
     """Run every arm with every seed.
 
@@ -91,6 +92,7 @@ def run(
         out: Folder for the files of the run, but for its report (`fl_runtime.runs` writes that);
             None keeps everything in memory.
         fresh: Replace an earlier run at `out`.
+        assembled: Makes the parts of an arm and seed; a real federation has its own.
 
     Returns:
         The whole history, with the trained models.
@@ -100,18 +102,22 @@ def run(
             or replaced by then.
     """
     config = resolved(config)
-    check_all_arms(config)
+    check_all_arms(config, assembled)
     if out is None:
         memory = _Memory()
-        _execute(config, memory, nothing_done(config), on_event)
+        _execute(config, memory, nothing_done(config), on_event, assembled)
         return Result(memory.rows, models=Models.in_memory(config, memory.models))
     with RunFolder.begin(Path(out), config, fresh=fresh) as writer:
-        _execute(config, writer, nothing_done(config), on_event)
+        _execute(config, writer, nothing_done(config), on_event, assembled)
         return _result(writer.folder.path)
 
 
 def resume(
-    path: str | Path, *, rounds: int | None = None, on_event: Watcher | None = None
+    path: str | Path,
+    *,
+    rounds: int | None = None,
+    on_event: Watcher | None = None,
+    assembled: Assembler = assemble,
 ) -> Result:
     """Take up a run where its last checkpoint left it; a finished run is only read.
 
@@ -119,6 +125,7 @@ def resume(
         path: Folder of the run.
         rounds: Extend the run, finished or not, to that many rounds; see `fl_runtime.runs.resume`.
         on_event: Called after each new row of the history, in order.
+        assembled: Makes the parts of an arm and seed.
 
     Raises:
         InvalidInput: The folder is not a run, a file of it is damaged or belongs to another
@@ -126,7 +133,7 @@ def resume(
             that many rounds.
     """
     with RunFolder(Path(path)).taken_up(rounds) as (config, progress, writer):
-        _execute(config, writer, progress, on_event)
+        _execute(config, writer, progress, on_event, assembled)
         return _result(writer.folder.path)
 
 
@@ -189,7 +196,11 @@ class _Memory:
 
 
 def _execute(
-    config: Config, writer: Writer | _Memory, progress: Mapping[str, Any], on_event: Watcher | None
+    config: Config,
+    writer: Writer | _Memory,
+    progress: Mapping[str, Any],
+    on_event: Watcher | None,
+    assembled: Assembler,
 ) -> None:
     """All runs that are not finished, in order."""
     runs = [(seed, *arm) for seed in config.run.seeds for arm in arm_configs(config).items()]
@@ -202,7 +213,7 @@ def _execute(
             if moment is not None:
                 writer.rows_again(moment.rows)
                 state = moment.state
-            _one_run(arm_config, seed, recorder, state)
+            _one_run(arm_config, seed, recorder, state, assembled)
             state = None
 
 
@@ -253,10 +264,14 @@ class _Recorder:
 
 
 def _one_run(
-    config: Config, seed: int, recorder: _Recorder, saved: Mapping[str, Any] | None
+    config: Config,
+    seed: int,
+    recorder: _Recorder,
+    saved: Mapping[str, Any] | None,
+    assembled: Assembler,
 ) -> None:
     """One arm with one seed, from its start or from a saved `RunState`."""
-    parts, keep = assemble(config, seed), config.run.keep_models
+    parts, keep = assembled(config, seed), config.run.keep_models
     rule = early_stop_of(config, parts.federation.tasks)
     plan = evaluation_plan(config, parts.algorithm, rule)
     evaluator = Evaluator(
@@ -284,7 +299,7 @@ def _one_run(
         if keep == "last+best" and current.best is not None:
             seen = evaluator.validation(current.state, parts.federation.eligible)
             current = replace(current, best=with_better(current.best, parts, current.state, seen))
-        for failure in stats.failures:
+        for failure in (*stats.failures, *stats.remarks):
             recorder.event("incident", failure.row(before))
         recorder.event("round", row)
         if wish.forced:
