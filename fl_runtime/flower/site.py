@@ -26,6 +26,9 @@ from fl_runtime.running.experiment import resolved, torch_threads
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.task import Task
 
+KEPT = 4
+"""Arms and seeds whose tasks a process keeps: a run has one at a time."""
+
 
 class Site:
     """One node in one arm with one seed.
@@ -108,7 +111,7 @@ def _matched(
     return [(waiting[u.task, u.client, u.version].pop(0), u) for u in updates]
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=KEPT)
 def site(path: str, arm: str, seed: int, clients: tuple[int, ...], name: str) -> Site:
     """The node of a configuration file, built once in a process.
 
