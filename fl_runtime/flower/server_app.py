@@ -9,6 +9,7 @@ so far); and `largest`, the bytes of a message.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -74,6 +75,7 @@ class Settings(BaseModel):
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run, or go on."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
     settings = Settings.of(context.run_config)
     out = Path(settings.out)
     if (out / CONFIG).exists():

@@ -147,6 +147,16 @@ class Loopback:
         if how == signal.SIGKILL:
             self.processes.pop(name)
 
+    def server_process(self) -> int | None:
+        """The process of the ServerApp, which is of the SuperLink's session."""
+        session = self.processes["link"].pid
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                words = (folder / "cmdline").read_bytes()
+                if os.getsid(int(folder.name)) == session and b"flwr-serverapp" in words:
+                    return int(folder.name)
+        return None
+
     def log(self, name: str) -> str:
         """What a process has said."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
@@ -214,6 +224,7 @@ model = "linear"
 [clients]
 num-clients = 6
 fraction-train = 1.0
+delay = {{ model = "exponential" }}
 """
 
 
