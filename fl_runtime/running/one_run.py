@@ -18,7 +18,7 @@ import torch
 from fl_runtime.configuration.schema import Config
 from fl_runtime.execution.pool import WorkerPool
 from fl_runtime.history import finite_figures
-from fl_runtime.running.build import Parts, assemble
+from fl_runtime.running.build import Assembler, Parts, assemble
 from fl_runtime.running.evaluation_plan import (
     EVERYTHING,
     EvaluationPlan,
@@ -158,9 +158,10 @@ def one_run(
     recorder: Recorder,
     saved: Mapping[str, Any] | None,
     pool: WorkerPool,
+    assembled: Assembler = assemble,
 ) -> None:
     """One arm with one seed, from its start or from a saved `RunState`."""
-    parts, keep = assemble(config, seed, pool), config.run.keep_models
+    parts, keep = assembled(config, seed, pool), config.run.keep_models
     rule = early_stop_of(config, parts.federation.tasks)
     plan = evaluation_plan(config, parts.algorithm, rule)
     evaluator = Evaluator(
@@ -188,7 +189,7 @@ def one_run(
         if keep == "last+best" and current.best is not None:
             seen = evaluator.validation(current.state, parts.federation.eligible)
             current = replace(current, best=with_better(current.best, parts, current.state, seen))
-        for failure in stats.failures:
+        for failure in (*stats.failures, *stats.remarks):
             recorder.event("incident", failure.row(before))
         recorder.event("round", row)
         if wish.forced:
