@@ -8,11 +8,12 @@ loads a_p that a unit on path p puts on the links, and rates r_i, the largest le
     r_i = w_i t \;(\text{open}),\; x_i \;(\text{settled}).
 
 Only paths that are worth using are in it (the pool), and only flows with such a path have a row. A
-vertex splits no more flows than links are full, so the programme stays small: 1,000 demands over
-four paths end with 1,200 of 4,000 paths, and most levels need a few hundred.
+vertex splits no more flows than links are full, so the programme stays small: a few hundred of the
+40,000 paths of 10,000 demands.
 
-The programme grows by paths and changes where flows settle. `LevelProgramme` solves it afresh by
-`scipy.optimize.linprog`; `warm_level_programme` keeps the basis.
+The programme grows by paths and changes where flows settle; flows that have come to use one path
+only are dropped from time to time, with that as their key path. `LevelProgramme` solves it afresh
+by `scipy.optimize.linprog`; `warm_level_programme` keeps the basis.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class LevelProgramme:
         rows: (paths, links) loads of a unit on each path, capacities 1.
         owner: (paths,).
         key: (flows,) key paths.
+        largest: (paths,) the largest part of a link that a unit takes.
         weight: (flows,) w, of one unit of the level.
         rate: (flows,) rates of settled flows, NaN where open.
         pool: Paths in the programme besides key paths.
@@ -54,6 +56,7 @@ class LevelProgramme:
     def __init__(self, rows: Any, owner: Ints, key: Ints, weight: Array) -> None:
         self.rows, self.owner, self.key, self.weight = rows, owner, key, weight
         self.of_keys = rows[key]
+        self.largest = np.maximum.reduceat(rows.data, rows.indptr[:-1])
         self.rate = np.full(len(key), np.nan)
         self.pool: Ints = np.zeros(0, dtype=np.int64)
         self.unit = np.zeros(0)
@@ -82,8 +85,7 @@ class LevelProgramme:
         self.row[fresh] = len(self.flows) + np.arange(len(fresh))
         self.flows = np.append(self.flows, fresh)
         self.pool = np.append(self.pool, paths)
-        largest = np.maximum.reduceat(self.rows.data, self.rows.indptr[:-1])[paths]
-        self.unit = np.append(self.unit, 1.0 / np.maximum(largest, 1.0))
+        self.unit = np.append(self.unit, 1.0 / np.maximum(self.largest[paths], 1.0))
 
     def settle(self, flows: Ints, rates: Array) -> None:
         """Hold flows at their rates from now on."""
@@ -92,6 +94,28 @@ class LevelProgramme:
     def measure(self, weight: Array) -> None:
         """Count the level in another unit, in which flows have these weights."""
         self.weight = weight
+
+    def shrink(self, found: Solved) -> None:
+        """Drop flows that use one path only, which becomes their key path."""
+        pool, key = self.in_use(found)
+        row = self.row[self.owner[self.pool]]
+        single = key + np.bincount(row, pool, len(self.flows)) == 1
+        chosen = pool & single[row]
+        self.key[self.owner[self.pool[chosen]]] = self.pool[chosen]
+        self.of_keys = self.rows[self.key]
+        self.keep(~single[row], ~single)
+
+    def in_use(self, found: Solved) -> tuple[BoolArray, BoolArray]:
+        """Whether paths of the pool, and key paths of flows with a row, carry anything."""
+        z = self.path_rates(found)
+        return z[self.pool] > 0.0, z[self.key[self.flows]] > 0.0
+
+    def keep(self, paths: BoolArray, flows: BoolArray) -> None:
+        """Drop the others of the pool, and the rows of the others."""
+        self.pool, self.unit = self.pool[paths], self.unit[paths]
+        self.row[self.flows] = -1
+        self.flows = self.flows[flows]
+        self.row[self.flows] = np.arange(len(self.flows))
 
     def columns(self, begin: int = 0) -> Any:
         """(paths, links + flows with a row) of the pool: what each uses instead of its key."""

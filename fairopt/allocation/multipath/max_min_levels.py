@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fairopt.allocation.methods.linear_programme import programme
+from fairopt.allocation.multipath.level_polish import polished
 from fairopt.allocation.multipath.level_programme import LevelProgramme, Solved
 from fairopt.allocation.multipath.link_space import SplitForm
 from fairopt.allocation.multipath.presolve import presolve
@@ -91,42 +92,61 @@ class _Filled(NamedTuple):
     complete: bool
 
 
+class _Record:
+    """What levels have shown: their prices, the first level of a link, that of a flow."""
+
+    def __init__(self, form: SplitForm) -> None:
+        self.prices: list[Array] = []
+        self.first = np.full(form.links, -1)
+        self.level_of = np.full(form.flows, -1)
+
+    def note(self, prices: Array, stopped: BoolArray) -> None:
+        """One more level."""
+        self.first[(prices > 0.0) & (self.first < 0)] = len(self.prices)
+        self.level_of[stopped] = len(self.prices)
+        self.prices.append(prices)
+
+
 def _fill(form: SplitForm, log_unit: Array) -> _Filled:
     """All levels; it ends early where HiGHS gives up."""
     size = float(log_unit.min())
     level = level_programme(form.rows, form.owner, _leanest(form), np.exp(size - log_unit))
-    limited = np.zeros(form.flows, dtype=bool)
-    prices, log_first, z = [], np.full(form.links, np.inf), np.zeros(len(form.owner))
+    record, z, most = _Record(form), np.zeros(len(form.owner)), form.links
     while level.open.any():
         size = _measured(level, log_unit, size)
         top = _highest(level, form)
         if top is None:
             break
-        full = level.open & (form.upper <= level.weight * top.reached * (1.0 + AT_LIMIT))
-        if full.any():
-            limited |= full
-            level.settle(*_of(full, np.minimum(form.upper, level.weight * top.reached)))
-        else:
-            prices.append(top.prices)
-            priced = top.prices > 0.0
-            log_first[priced] = np.minimum(log_first[priced], np.log(top.reached) + size)
-            level.settle(*_of(level.open & (top.pays > 0.0), level.weight * top.reached))
+        rates = level.weight * top.reached
+        stopped = level.open & (form.upper <= rates * (1.0 + AT_LIMIT))
+        if not stopped.any():
+            stopped = level.open & (top.pays > 0.0)
+            record.note(top.prices, stopped)
+        level.settle(np.flatnonzero(stopped), np.minimum(form.upper, rates)[stopped])
         z = level.path_rates(top.found)
-    found = np.array(prices).reshape(len(prices), form.links)
+        if len(level.flows) > most:
+            level.shrink(top.found)
+            most = len(level.flows) + form.links
     complete = not level.open.any()
-    return _Filled(z, found, log_first, np.flatnonzero(limited), complete)
+    if complete:
+        z = polished(form.rows, form.owner, record.level_of, record.first >= 0, z)
+    prices = np.array(record.prices).reshape(len(record.prices), form.links)
+    log_first = _log_levels(form, log_unit, record.level_of, z)[record.first]
+    limited = np.flatnonzero(~level.open & (record.level_of < 0))
+    return _Filled(z, prices, log_first, limited, complete)
+
+
+def _log_levels(form: SplitForm, log_unit: Array, level_of: Ints, z: Array) -> Array:
+    """Logarithms of all levels, and inf in the last place."""
+    number, flow = np.unique(level_of, return_index=True)
+    flow = flow[number >= 0]
+    return np.append(np.log(form.total(z)[flow]) + log_unit[flow], np.inf)
 
 
 def _leanest(form: SplitForm) -> Ints:
     """(flows,) the path of each flow that takes least of its links together."""
     taken = np.add.reduceat(form.rows.data, form.rows.indptr[:-1])
     return np.asarray(np.lexsort((taken, form.owner))[form.first])
-
-
-def _of(chosen: BoolArray, rates: Array) -> tuple[Ints, Array]:
-    """Chosen flows and their rates."""
-    flows = np.flatnonzero(chosen)
-    return flows, rates[flows]
 
 
 def _measured(level: LevelProgramme, log_unit: Array, size: float) -> float:
@@ -152,8 +172,7 @@ class _Top(NamedTuple):
 
 def _highest(level: LevelProgramme, form: SplitForm) -> _Top | None:
     """The level over all paths: those that would be cheaper are taken in until none is."""
-    widest = np.maximum.reduceat(form.rows.data, form.rows.indptr[:-1])
-    narrow = widest > NARROW
+    narrow = level.largest > NARROW
     while True:
         found = level.solve()
         if found is None or not found.level > 0.0:

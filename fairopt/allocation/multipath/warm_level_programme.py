@@ -9,13 +9,14 @@ where HiGHS loses its way, programmes are solved afresh.
 from __future__ import annotations
 
 from importlib.util import find_spec
+from itertools import compress
 from typing import Any
 
 import numpy as np
 
 from fairopt.allocation.methods.linear_programme import TIGHTEST
 from fairopt.allocation.multipath.level_programme import LevelProgramme, Solved
-from fairopt.arrays import Array, Ints
+from fairopt.arrays import Array, BoolArray, Ints
 
 OPTIONS: dict[str, Any] = {
     "output_flag": False,
@@ -39,18 +40,27 @@ class WarmLevelProgramme(LevelProgramme):
     """`LevelProgramme` in one HiGHS model: column 0 is the level, the first rows are the links."""
 
     def __init__(self, rows: Any, owner: Ints, key: Ints, weight: Array) -> None:
+        super().__init__(rows, owner, key, weight)
+        self.links = rows.shape[1]
+        self._build()
+
+    def _build(self) -> None:
+        """The model of the pool as it is."""
         import highspy
 
-        super().__init__(rows, owner, key, weight)
         self.highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]
         for name, value in OPTIONS.items():
             self.highs.setOptionValue(name, value)
-        self.optimal = highspy.HighsModelStatus.kOptimal
-        self.links = rows.shape[1]
+        self.optimal, self.basic = (
+            highspy.HighsModelStatus.kOptimal,
+            highspy.HighsBasisStatus.kBasic,
+        )
         self.loads = self.of_keys.T @ self.growth
-        self._add_rows(np.ones(self.links), np.zeros((self.links, 0)))
+        self._add_rows(self.room(), np.zeros((self.links, 0)))
         every = np.arange(self.links, dtype=np.int32)
         self.highs.addCol(-1.0, 0.0, np.inf, self.links, every, self.loads)
+        self._add_flows(0)
+        self._add_paths(0)
 
     def _add_rows(self, limit: Array, level: Array) -> None:
         """Rows with an entry in the column of the level, if any."""
@@ -61,15 +71,44 @@ class WarmLevelProgramme(LevelProgramme):
 
     def add(self, paths: Ints) -> None:
         """Take paths into the pool."""
-        before = len(self.flows)
+        flows, pool = len(self.flows), len(self.pool)
         super().add(paths)
-        fresh = self.flows[before:]
-        if len(fresh):
-            self._add_rows(self.settled[fresh], -self.growth[fresh, None])
-        new, n = self.columns(len(self.pool) - len(paths)), len(paths)
-        begin, row = new.indptr[:-1].astype(np.int32), new.indices.astype(np.int32)
+        self._add_flows(flows)
+        self._add_paths(pool)
+
+    def _add_flows(self, begin: int) -> None:
+        """Rows of flows from this one on."""
+        flows = self.flows[begin:]
+        if len(flows):
+            self._add_rows(self.settled[flows], -self.growth[flows, None])
+
+    def _add_paths(self, begin: int) -> None:
+        """Columns of the pool from this path on."""
+        new, n = self.columns(begin), len(self.pool) - begin
+        start, row = new.indptr[:-1].astype(np.int32), new.indices.astype(np.int32)
         none, end = np.zeros(n), np.full(n, np.inf)
-        self.highs.addCols(n, none, none, end, new.nnz, begin, row, new.data)
+        self.highs.addCols(n, none, none, end, new.nnz, start, row, new.data)
+
+    def in_use(self, found: Solved) -> tuple[BoolArray, BoolArray]:
+        """Whether paths of the pool, and what key paths carry, are in the basis."""
+        basis = self.highs.getBasis()
+        return self._basic(basis.col_status[1:]), self._basic(basis.row_status[self.links :])
+
+    def _basic(self, statuses: list[Any]) -> BoolArray:
+        """Which of them say basic."""
+        return np.array([status == self.basic for status in statuses], dtype=bool)
+
+    def keep(self, paths: BoolArray, flows: BoolArray) -> None:
+        """Drop the others; the basis of the rest is one of the smaller model."""
+        import highspy
+
+        old, basis = self.highs.getBasis(), highspy.HighsBasis()
+        super().keep(paths, flows)
+        columns, rows = np.append(True, paths), np.append(np.ones(self.links, dtype=bool), flows)
+        basis.col_status = list(compress(old.col_status, columns))
+        basis.row_status = list(compress(old.row_status, rows))
+        self._build()
+        self.highs.setBasis(basis)
 
     def settle(self, flows: Ints, rates: Array) -> None:
         """Hold flows at their rates from now on."""

@@ -11,6 +11,7 @@ from scipy.optimize import linprog
 
 from fairopt import Status, alpha_fair_path_allocation
 from fairopt.allocation.multipath import level_programme, solve, warm_level_programme
+from fairopt.allocation.multipath.level_polish import polished
 from fairopt.allocation.multipath.max_min_certificate import Gains, largest_gains
 from tests.fairopt.allocation.exact_max_min import max_min_rates
 
@@ -61,6 +62,45 @@ def test_without_highspy_rates_are_the_same(monkeypatch):
     monkeypatch.setattr(warm_level_programme, "find_spec", lambda name: None)
     for seed in range(15):
         check_exact(seed)
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_flows_on_one_path_leave_the_programme_and_come_back(monkeypatch, warm):
+    """Many flows over few links: programmes are shrunk again and again; rates are the same."""
+    if not warm:
+        monkeypatch.setattr(warm_level_programme, "find_spec", lambda name: None)
+    rng = np.random.default_rng(3)
+    R = (rng.random((6, 120)) < 0.4) * 1.0
+    R[rng.integers(6, size=120), np.arange(120)] = 1.0
+    call = (R, np.repeat(np.arange(40), 3), rng.uniform(1.0, 9.0, 6), np.inf)
+    shrunk = []
+    shrink = level_programme.LevelProgramme.shrink
+    with monkeypatch.context() as patch:
+        patch.setattr(level_programme.LevelProgramme, "shrink", lambda *parts: shrunk.append(1))
+        whole = alpha_fair_path_allocation(*call).require()
+        patch.setattr(
+            level_programme.LevelProgramme,
+            "shrink",
+            lambda self, found: (shrunk.append(len(self.flows)), shrink(self, found)),
+        )
+        small = alpha_fair_path_allocation(*call).require()
+    assert max(shrunk) > 6
+    np.testing.assert_allclose(small.rates, whole.rates, rtol=EXACT)
+
+
+def test_last_digits_fill_the_links_that_have_a_price():
+    """Two flows over both links, one over the second alone; rates off by a part in a million."""
+    rows = sparse.csr_array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    owner, level_of = np.array([0, 0, 1, 1, 2]), np.array([0, 0, 0])
+    right = np.array([0.5, 1 / 6, 0.5, 1 / 6, 2 / 3])
+    off = right * (1.0 + 1e-7 * np.array([1.0, -2.0, 0.5, 0.0, 3.0]))
+    found = polished(rows, owner, level_of, np.array([True, True]), off)
+    np.testing.assert_allclose(rows.T @ found, 1.0, rtol=1e-15)
+    rates = np.bincount(owner, found)
+    np.testing.assert_allclose(rates / rates[2], np.bincount(owner, off) / off[4], rtol=1e-14)
+    np.testing.assert_array_equal(
+        polished(rows, owner, level_of, np.zeros(2, dtype=bool), off), off
+    )
 
 
 @pytest.mark.parametrize("decades", [3.0, 12.0])
