@@ -101,12 +101,15 @@ def node(
     port: Annotated[int, typer.Option(help="A free port of this machine.")] = 8100,
     cold: Annotated[bool, typer.Option("--cold", help="A new program for every message.")] = False,
     largest: Annotated[int, typer.Option(help="Bytes that an answer may have.")] = 2**30,
+    patience: Annotated[
+        float, typer.Option(help="Seconds until its key has to be let in.")
+    ] = 120.0,
     home: Home = HOME,
 ) -> None:
     """Be a node: train the clients whose examples are here, from one warm process."""
     with one_line_errors():
         from fl_runtime.flower.programs import Secured, environment, node_command
-        from fl_runtime.flower.reached import check_reached
+        from fl_runtime.flower.reached import check_known, check_reached
         from fl_runtime.flower.site import numbers_of
 
         told: dict[str, str | int] = {
@@ -117,7 +120,8 @@ def node(
         }
         secured, mine = Secured.of(keys, insecure, superlink), numbers_of(clients)
         command = node_command(superlink, told, port, secured)
-        check_reached(superlink, secured, name)
+        check_reached(superlink, secured)
+        check_known(superlink, secured, name, patience)
         surroundings = environment(home.resolve() / name)
         if cold:
             os.execve(command[0], command, surroundings)

@@ -33,19 +33,23 @@ def introduce(message: Message, context: Context) -> Message:
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train all jobs of the message."""
-    return _answered(message, context, lambda here, tree: here.train(tree))
+    limit = int(context.node_config.get("largest", LARGEST))
+    return _answered(message, context, lambda here, tree: _within(limit, here.train(tree)))
+
+
+def _within(limit: int, reply: Packed) -> Packed:
+    """The reply, if it is not larger than the node wants to send."""
+    if reply.size > limit:
+        requirement = f"at most {limit} bytes (largest of the node's configuration)"
+        raise InvalidInput("reply", f"{reply.size} bytes", requirement)
+    return reply
 
 
 def _answered(message: Message, context: Context, work: Callable[[Site, Any], Packed]) -> Message:
     """The reply: what the work gives, or why there is nothing."""
     try:
         tree = packed_of(message.content).tree
-        reply = work(_site(context, tree), tree)
-        limit = int(context.node_config.get("largest", LARGEST))
-        if reply.size > limit:
-            requirement = f"at most {limit} bytes (largest of the node's configuration)"
-            raise InvalidInput("reply", f"{reply.size} bytes", requirement)
-        content = content_of(reply)
+        content = content_of(work(_site(context, tree), tree))
     except Exception as error:  # noqa: BLE001 (whatever it is, the server gets to know why)
         content = refusal_of(said(error))
     return Message(content, reply_to=message)

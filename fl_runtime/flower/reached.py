@@ -6,6 +6,7 @@ import socket
 import ssl
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from fairopt.errors import InvalidInput
@@ -20,20 +21,22 @@ from fl_runtime.flower.programs import (
 PATIENCE = 10.0
 """Seconds for a connection."""
 
+AGAIN = 3.0
+"""Seconds between two tries of a key."""
+
 HEARTBEAT = 30.0
 """Seconds between two signs of life that a node promises; here it leaves at once."""
 
 
-def check_reached(superlink: str, secured: Secured, name: str = "") -> None:
+def check_reached(superlink: str, secured: Secured) -> None:
     """Connect once, as Flower will.
 
     Args:
         superlink: HOST:PORT.
         secured: How to connect.
-        name: Of a node, whose key is tried as well; empty for none.
 
     Raises:
-        InvalidInput: Nothing listens, TLS fails, or the key of the node is not known.
+        InvalidInput: Nothing listens, or TLS fails.
     """
     host, _, port = superlink.rpartition(":")
     if not host or not port.isdigit():
@@ -44,8 +47,6 @@ def check_reached(superlink: str, secured: Secured, name: str = "") -> None:
     except OSError as error:
         requirement = f"the address of a SuperLink that runs ({error.strerror or error})"
         raise InvalidInput("--superlink", superlink, requirement) from error
-    if name and secured.keys is not None:
-        _check_known(superlink, secured.keys, name)
 
 
 def _check_tls(plain: socket.socket, host: str, superlink: str, secured: Secured) -> None:
@@ -65,8 +66,36 @@ def _check_tls(plain: socket.socket, host: str, superlink: str, secured: Secured
         raise InvalidInput("--superlink", superlink, requirement) from error
 
 
-def _check_known(superlink: str, keys: Path, name: str) -> None:
-    """The SuperLink knows the node's key."""
+def check_known(superlink: str, secured: Secured, name: str, patience: float) -> None:
+    """Try a node's key, where there are keys.
+
+    The SuperLink gives one answer to a key that it does not know and to one whose node is connected
+    or was moments ago: a node that was killed can only come back when its loss has been noticed.
+
+    Args:
+        superlink: HOST:PORT.
+        secured: How to connect.
+        name: Of the node.
+        patience: Seconds in which it is tried again.
+
+    Raises:
+        InvalidInput: The SuperLink does not let the node in.
+    """
+    if secured.keys is None:
+        return
+    end = time.monotonic() + patience
+    while (said := _refusal(superlink, secured.keys, name)) is not None:
+        if time.monotonic() >= end:
+            requirement = (
+                "one whose key the SuperLink knows (python -m fl_runtime.flower register), "
+                f"and that is not connected already ({said})"
+            )
+            raise InvalidInput("--name", name, requirement)
+        time.sleep(AGAIN)
+
+
+def _refusal(superlink: str, keys: Path, name: str) -> str | None:
+    """What the SuperLink says to a node that comes and goes; None if it lets it in."""
     import httpx
     from cryptography.hazmat.primitives.serialization.ssh import load_ssh_private_key
     from flwr.proto.fleet_pb2 import ActivateNodeRequest, DeactivateNodeRequest
@@ -87,9 +116,8 @@ def _check_known(superlink: str, keys: Path, name: str) -> None:
             found = client.ActivateNode(wish)
             client.DeactivateNode(DeactivateNodeRequest(node_id=found.node_id))
     except httpx.HTTPError as error:
-        said = error.response.text if isinstance(error, httpx.HTTPStatusError) else str(error)
-        requirement = "one whose key the SuperLink knows: python -m fl_runtime.flower register"
-        raise InvalidInput("--name", name, f"{requirement} ({said})") from error
+        return error.response.text if isinstance(error, httpx.HTTPStatusError) else str(error)
+    return None
 
 
 def registered(superlink: str, secured: Secured, name: str) -> str:

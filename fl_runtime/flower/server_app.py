@@ -76,7 +76,7 @@ class Settings(BaseModel):
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run, or go on."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+    _speak()
     settings = Settings.of(context.run_config)
     out = Path(settings.out)
     if (out / CONFIG).exists():
@@ -86,6 +86,15 @@ def main(grid: Grid, context: Context) -> None:
         return
     config = resolved(read_config(settings.config))
     runs.run(config, on_event=_say, out=out, assembled=_federated(grid, config, settings))
+
+
+def _speak() -> None:
+    """Show what the runtime says, of this process the run's log; Flower's HTTP client is quiet."""
+    said = logging.getLogger("fl_runtime")
+    said.setLevel(logging.INFO)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    said.addHandler(handler)
 
 
 def _federated(grid: Grid, config: Config, settings: Settings) -> Federated:

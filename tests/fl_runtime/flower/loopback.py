@@ -148,12 +148,11 @@ class Loopback:
             self.processes.pop(name)
 
     def server_process(self) -> int | None:
-        """The process of the ServerApp, which is of the SuperLink's session."""
-        session = self.processes["link"].pid
+        """The process of the ServerApp: it talks to this SuperLink, whoever is its parent."""
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 words = (folder / "cmdline").read_bytes()
-                if os.getsid(int(folder.name)) == session and b"flwr-serverapp" in words:
+                if b"flwr-serverapp" in words and self.address.encode() in words:
                     return int(folder.name)
         return None
 

@@ -34,7 +34,7 @@ name = "ast"
 "run.algorithm" = "fed-ast"
 """
 
-LONG = 40
+LONG = 80
 """Rounds that take longer than it takes to kill something."""
 
 
@@ -91,6 +91,7 @@ def test_an_unknown_key_another_authority_and_no_tls_are_named(
 ) -> None:
     here, config = whole
     words = [*FLOWER, "node", str(config), "--superlink", here.address, "--clients", "0"]
+    words += ["--patience", "0"]
     cases = {
         "register": [*words, "--name", "stranger", *here.secured],
         "one of them": [*words, "--name", "stranger"],
@@ -118,7 +119,7 @@ def test_a_killed_node_is_in_the_history_and_comes_back(tmp_path: Path) -> None:
         lost = rows(out, "incident")
         assert {row["client"] for row in lost} <= {2, 3}
         assert all("no answer within 10 s" in row["reason"] for row in lost)
-        here.node("site-1", NODES["site-1"], config)
+        here.node("site-1", NODES["site-1"], config)  # once its loss has been noticed
         before = len(rows(out))
         until(lambda: any(row["num-clients"] == 6 for row in rows(out)[before:]), "all are back")
         _kill_server(here)
@@ -169,11 +170,11 @@ def test_wrong_answers_are_refused_named_and_counted(tmp_path: Path) -> None:
     (wrong / "sitecustomize.py").write_text(LINES)
     with started(tmp_path, config, ["site-0"], secure=False) as here:
         here.node("site-1", NODES["site-1"], config, path=wrong)
-        here.node("site-2", NODES["site-2"], config, "--largest", "1000")
+        here.node("site-2", NODES["site-2"], config, "--largest", "500")
         out = tmp_path / "out"
         assert here.run(config, out).wait(200.0) == 0
     reasons = [row["reason"] for row in rows(out, "incident")]
-    assert any("site-2" in reason and "at most 1000 bytes" in reason for reason in reasons)
+    assert any("site-2" in reason and "at most 500 bytes" in reason for reason in reasons)
     assert any("site-1" in reason and "as it was sent" in reason for reason in reasons) or any(
         reason == "not finite" for reason in reasons
     )
