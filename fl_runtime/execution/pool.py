@@ -209,7 +209,7 @@ class PoolExecutor:
 
     def __init__(self, inner: GroupedExecutor, pool: WorkerPool) -> None:
         self.inner = inner
-        self._pool = pool
+        self.pool = pool
         self._packed: Parcel | None = None
         self._queue: list[Job] = []
 
@@ -222,7 +222,7 @@ class PoolExecutor:
         jobs, self._queue = self._queue, []
         groups = self.inner.groups(jobs)
         several = [[jobs[index] for index in group.index] for group in groups]
-        answers = self._pool.train(self._parcel(), several)
+        answers = self.pool.train(self._parcel(), several)
         done: dict[int, Update] = {}
         for group, place, answer in zip(groups, rooms(jobs, groups), answers, strict=True):
             done.update(zip(group.index, _placed(answer, place), strict=True))
@@ -235,7 +235,7 @@ class PoolExecutor:
             InvalidInput: Some of it cannot be sent, or not be loaded there.
             WorkerEnded: Workers cannot be started.
         """
-        self._pool.check(self._parcel())
+        self.pool.check(self._parcel())
 
     def _parcel(self) -> Parcel:
         """The other executor, for workers."""
