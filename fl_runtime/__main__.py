@@ -11,7 +11,6 @@ import shlex
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fairopt.errors import FairoptError, InvalidInput
+from fl_runtime.one_line_errors import one_line_errors
 
 if TYPE_CHECKING:
     from fl_runtime.configuration.schema import Config
@@ -195,31 +195,6 @@ def list_names(
         for name, note in entries.items():
             table.add_row(escape(name), escape(note))
         console.print(table)
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Errors that a user can correct, in one line and with exit status 2; warnings as lines too."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = _warning_printer()
-            yield
-    except (FairoptError, OSError) as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(2) from None
-
-
-def _warning_printer() -> Callable[..., None]:
-    """A hook that prints each warning once, as a line on standard error."""
-    shown: set[str] = set()
-
-    def show(message: Warning | str, *_: object, **__: object) -> None:
-        if str(message) not in shown:
-            shown.add(str(message))
-            typer.echo(f"warning: {message}", err=True)
-
-    return show
 
 
 def free_folder(parent: Path, name: str) -> Path:

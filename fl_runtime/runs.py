@@ -11,8 +11,10 @@ from typing import cast
 
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config
+from fl_runtime.processes.pools import Chosen
 from fl_runtime.reporting.report import write_report
 from fl_runtime.running import experiment
+from fl_runtime.running.build import Assembler, assemble
 from fl_runtime.running.callbacks import configured
 from fl_runtime.running.one_run import Watcher
 from fl_runtime.running.run_folder import RunFolder
@@ -28,6 +30,7 @@ def run(
     fresh: bool = False,
     jobs: int | None = None,
     backend: str | None = None,
+    assembled: Assembler = assemble,
 ) -> Result:
     """Run every arm with every seed.
 
@@ -45,6 +48,8 @@ def run(
         backend: Whose processes: `fork` (the default where that is safe: on a CPU with one
             thread), `loky` (fresh ones, which import everything again), or those of a cluster that
             sees `out` under the same path, `dask://HOST:PORT` or `ray://HOST:PORT`.
+        assembled: Makes the parts of an arm and seed; a real federation (`fl_runtime.flower`) has
+            its own.
 
     Returns:
         The whole history, and the trained models as its `models`: ``run(...).models.load("wine")``
@@ -59,9 +64,11 @@ def run(
     if not isinstance(cast(object, config), Config):
         requirement = "a Config, as load_config and check_config give it"
         raise InvalidInput("config", type(config).__name__, requirement)
-    chosen = checked_workers(config, jobs, backend)
+    chosen = _chosen(config, jobs, backend, assembled)
     watcher = configured(config, on_event)
-    history = experiment.run(config, on_event=watcher, out=out, fresh=fresh, chosen=chosen)
+    history = experiment.run(
+        config, on_event=watcher, out=out, fresh=fresh, chosen=chosen, assembled=assembled
+    )
     return history if out is None else _reported(Path(out), history)
 
 
@@ -72,6 +79,7 @@ def resume(
     on_event: Watcher | None = None,
     jobs: int | None = None,
     backend: str | None = None,
+    assembled: Assembler = assemble,
 ) -> Result:
     """Take up a run where its last checkpoint left it, to the files that it would have left.
 
@@ -83,6 +91,7 @@ def resume(
         on_event: Called after each new row of the history, in order.
         jobs: Arms and seeds at a time, as for `run`, whatever it was before.
         backend: Whose processes.
+        assembled: Makes the parts of an arm and seed.
 
     Raises:
         InvalidInput: The folder is not a run, a file of it is damaged or belongs to another
@@ -90,10 +99,22 @@ def resume(
             that many rounds.
     """
     config = RunFolder(Path(path)).config()
-    chosen = checked_workers(config, jobs, backend)
+    chosen = _chosen(config, jobs, backend, assembled)
     watcher = configured(config, on_event)
-    history = experiment.resume(path, rounds=rounds, on_event=watcher, chosen=chosen)
+    history = experiment.resume(
+        path, rounds=rounds, on_event=watcher, chosen=chosen, assembled=assembled
+    )
     return _reported(Path(path), history)
+
+
+def _chosen(
+    config: Config, jobs: int | None, backend: str | None, assembled: Assembler
+) -> Chosen | None:
+    """The processes that work on a run; a federation has its nodes."""
+    chosen = checked_workers(config, jobs, backend)
+    if chosen is not None and assembled is not assemble:
+        raise InvalidInput("jobs", jobs, "left out: the nodes of a federation do the work")
+    return chosen
 
 
 def _reported(folder: Path, history: Result) -> Result:

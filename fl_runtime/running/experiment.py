@@ -18,9 +18,10 @@ from fl_runtime.configuration.input_hashes import with_inputs
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, digest
 from fl_runtime.execution.executor import repeatable
+from fl_runtime.execution.pool import WorkerPool
 from fl_runtime.history import read_history
 from fl_runtime.processes.pools import Chosen, Workers, connected
-from fl_runtime.running.build import with_executors
+from fl_runtime.running.build import Assembler, assemble, with_executors
 from fl_runtime.running.model_files import SavedModel, is_model_file
 from fl_runtime.running.one_run import Recorder, Watcher, one_run, torch_threads
 from fl_runtime.running.pieces import left_of, remove_pieces
@@ -39,6 +40,7 @@ def run(
     out: str | Path | None = None,
     fresh: bool = False,
     chosen: Chosen | None = None,
+    assembled: Assembler = assemble,
 ) -> Result:
     """Run every arm with every seed.
 
@@ -49,6 +51,7 @@ def run(
             None keeps everything in memory.
         fresh: Replace an earlier run at `out`.
         chosen: Whose processes do it (`side_by_side.checked_workers`); None for this one.
+        assembled: Makes the parts of an arm and seed; a real federation has its own.
 
     Returns:
         The whole history, with the trained models.
@@ -59,16 +62,16 @@ def run(
     """
     config = resolved(config)
     with torch_threads(config.run.threads):
-        check_all_arms(config)
+        check_all_arms(config, assembled)
     with ExitStack() as stack:
         workers = stack.enter_context(connected(chosen)) if chosen else None
         if out is None and workers is None:
             memory = _Memory()
-            _execute(config, memory, nothing_done(config), on_event, None)
+            _execute(config, memory, nothing_done(config), on_event, None, assembled)
             return Result(memory.rows, models=Models.in_memory(config, memory.models))
         folder = Path(out or Path(stack.enter_context(TemporaryDirectory()), "run"))
         with RunFolder.begin(folder, config, fresh=fresh) as writer:
-            _execute(config, writer, nothing_done(config), on_event, workers)
+            _execute(config, writer, nothing_done(config), on_event, workers, assembled)
             return _result(writer.folder, in_memory=out is None)
 
 
@@ -78,6 +81,7 @@ def resume(
     rounds: int | None = None,
     on_event: Watcher | None = None,
     chosen: Chosen | None = None,
+    assembled: Assembler = assemble,
 ) -> Result:
     """Take up a run where its last checkpoint left it; a finished run is only read.
 
@@ -86,6 +90,7 @@ def resume(
         rounds: Extend the run, finished or not, to that many rounds; see `fl_runtime.runs.resume`.
         on_event: Called after each new row of the history, in order.
         chosen: Whose processes go on with it, whoever began it; None for this one.
+        assembled: Makes the parts of an arm and seed.
 
     Raises:
         InvalidInput: The folder is not a run, a file of it is damaged or belongs to another
@@ -95,7 +100,7 @@ def resume(
     with ExitStack() as stack:
         workers = stack.enter_context(connected(chosen)) if chosen else None
         config, progress, writer = stack.enter_context(RunFolder(Path(path)).taken_up(rounds))
-        _execute(config, writer, progress, on_event, workers)
+        _execute(config, writer, progress, on_event, workers, assembled)
         return _result(writer.folder)
 
 
@@ -162,13 +167,16 @@ def _execute(
     progress: Mapping[str, Any],
     on_event: Watcher | None,
     workers: Workers | None,
+    assembled: Assembler,
 ) -> None:
     """All runs that are not finished, in order."""
     if workers is not None and isinstance(writer, Writer):
         run_side_by_side(config, writer, progress, on_event, workers)
         return
     state, arms = progress["state"], arm_configs(config)
-    with torch_threads(config.run.threads), repeatable(torch.device(config.run.device)):
+    device = torch.device(config.run.device)
+    pool = WorkerPool(config.run.workers, config.run.device)
+    with torch_threads(config.run.threads), repeatable(device), pool:
         for index, (arm, seed) in enumerate(runs_of(config)):
             if index < progress["finished"]:
                 continue
@@ -177,7 +185,7 @@ def _execute(
                 left = left_of(writer, config, index)
             if left["finished"] == index:
                 recorder = Recorder(writer, digest(config), index, arm, seed, on_event)
-                one_run(arms[arm], seed, recorder, left["state"])
+                one_run(arms[arm], seed, recorder, left["state"], pool, assembled)
             state = None
     if isinstance(writer, Writer):
         remove_pieces(writer.folder)

@@ -16,8 +16,9 @@ from typing import Any, Literal, Protocol
 import torch
 
 from fl_runtime.configuration.schema import Config
+from fl_runtime.execution.pool import WorkerPool
 from fl_runtime.history import finite_figures
-from fl_runtime.running.build import Parts, assemble
+from fl_runtime.running.build import Assembler, Parts, assemble
 from fl_runtime.running.evaluation_plan import (
     EVERYTHING,
     EvaluationPlan,
@@ -35,6 +36,7 @@ from fl_runtime.running.loop import Evaluator, measured, one_round
 from fl_runtime.running.model_files import SavedModel
 from fl_runtime.running.run_state import RunState
 from fl_runtime.running.stopping import early_stop_of, is_over
+from fl_runtime.running.writer import WORKER_DEATHS
 from fl_runtime.training.task import Evaluation
 
 RUIN_SAMPLE = 256
@@ -137,16 +139,29 @@ class Recorder:
         for model in saved_models(parts, state, best, validation, arm=self.arm, digest=self.digest):
             self.writer.model(model)
 
-    def seconds(self, server_round: int, spent: float) -> None:
-        """Note the wall time of a round."""
+    def seconds(self, server_round: int, spent: float, deaths: int) -> None:
+        """Note the wall time of a round, and how many workers have died in it."""
         self.writer.seconds(
-            {"arm": self.arm, "seed": self.seed, "server_round": server_round, "seconds": spent}
+            {
+                "arm": self.arm,
+                "seed": self.seed,
+                "server_round": server_round,
+                "seconds": spent,
+                **({WORKER_DEATHS: deaths} if deaths else {}),
+            }
         )
 
 
-def one_run(config: Config, seed: int, recorder: Recorder, saved: Mapping[str, Any] | None) -> None:
+def one_run(
+    config: Config,
+    seed: int,
+    recorder: Recorder,
+    saved: Mapping[str, Any] | None,
+    pool: WorkerPool,
+    assembled: Assembler = assemble,
+) -> None:
     """One arm with one seed, from its start or from a saved `RunState`."""
-    parts, keep = assemble(config, seed), config.run.keep_models
+    parts, keep = assembled(config, seed, pool), config.run.keep_models
     rule = early_stop_of(config, parts.federation.tasks)
     plan = evaluation_plan(config, parts.algorithm, rule)
     evaluator = Evaluator(
@@ -162,7 +177,7 @@ def one_run(config: Config, seed: int, recorder: Recorder, saved: Mapping[str, A
     while not _is_last(config, current):
         if current.patience.is_out(rule) or parts.targets.keys() <= set(current.finished) != set():
             break
-        began = time.perf_counter()
+        began, deaths = time.perf_counter(), pool.deaths
         before, patience = current.state.server_round, current.patience
         parts = _recruited_now(parts, before, recorder)
         wish = _Wish(config, plan, current)
@@ -174,7 +189,7 @@ def one_run(config: Config, seed: int, recorder: Recorder, saved: Mapping[str, A
         if keep == "last+best" and current.best is not None:
             seen = evaluator.validation(current.state, parts.federation.eligible)
             current = replace(current, best=with_better(current.best, parts, current.state, seen))
-        for failure in stats.failures:
+        for failure in (*stats.failures, *stats.remarks):
             recorder.event("incident", failure.row(before))
         recorder.event("round", row)
         if wish.forced:
@@ -184,7 +199,8 @@ def one_run(config: Config, seed: int, recorder: Recorder, saved: Mapping[str, A
             as_if = state, other
         elif current.state.server_round % config.run.checkpoint_every == 0:
             recorder.checkpoint(current)
-        recorder.seconds(current.state.server_round, time.perf_counter() - began)
+        spent = time.perf_counter() - began
+        recorder.seconds(current.state.server_round, spent, pool.deaths - deaths)
     if keep != "none":
         seen = evaluator.validation(current.state, parts.federation.eligible)
         recorder.models(parts, current, seen)

@@ -2,7 +2,7 @@
 
     config.toml     the resolved configuration, with versions and fingerprints of input files
     history.jsonl   one line per event of a run; the same bytes for the same configuration
-    timing.jsonl    wall-clock seconds, kept apart because they never repeat
+    timing.jsonl    wall-clock seconds and dead workers, kept apart because they never repeat
     checkpoint/     state.safetensors: the state after the last whole round, with jobs in flight;
                     000.safetensors and so on: the last moment of every arm and seed (`moments`)
     pieces/         of arms and seeds that other processes work on (`pieces`)
@@ -26,8 +26,9 @@ import os
 import shutil
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -59,6 +60,7 @@ from fl_runtime.running.writer import (
     CHECKPOINT,
     HISTORY,
     TIMING,
+    WORKER_DEATHS,
     Writer,
     counted,
     lock,
@@ -179,6 +181,19 @@ class RunFolder:
     def summary(self) -> dict[str, Any]:
         """The figures of a finished run, as `write_summary` wrote them."""
         return json.loads((self.path / SUMMARY).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+    def worker_deaths(self) -> dict[str, int]:
+        """How many workers have died and been replaced, by arm, where any has.
+
+        A line that a kill has cut off counts for nothing.
+        """
+        path = self.path / TIMING
+        found: Counter[str] = Counter()
+        for line in path.read_bytes().splitlines() if path.is_file() else ():
+            with suppress(ValueError):
+                row = json.loads(line)
+                found[row["arm"]] += row.get(WORKER_DEATHS, 0)
+        return {arm: count for arm, count in found.items() if count}
 
     @contextmanager
     def taken_up(

@@ -29,6 +29,7 @@ from fairopt.errors import FairoptError, InvalidInput
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs
 from fl_runtime.execution.executor import repeatable
+from fl_runtime.execution.pool import WorkerPool
 from fl_runtime.history import decode_rows
 from fl_runtime.processes.each_done import WorkerDied, each_done
 from fl_runtime.processes.pools import Chosen, Workers
@@ -176,10 +177,11 @@ def _advance(folder: Path, index: int) -> None:
         with ExitStack() as stack:
             stack.enter_context(torch_threads(config.run.threads))
             stack.enter_context(repeatable(torch.device(config.run.device)))
+            pool = stack.enter_context(WorkerPool(config.run.workers, config.run.device))
             progress, writer = stack.enter_context(_free(piece))
             if progress["finished"] == index:
                 recorder = Recorder(writer, piece.digest, index, arm, seed, None)
-                one_run(arm_configs(config)[arm], seed, recorder, progress["state"])
+                one_run(arm_configs(config)[arm], seed, recorder, progress["state"], pool)
     except Exception as error:
         raise _placed(error, _name((arm, seed))) from error
 

@@ -27,6 +27,9 @@ HISTORY = ROWS_FILE
 TIMING = "timing.jsonl"
 CHECKPOINT = Path("checkpoint", "state.safetensors")
 
+WORKER_DEATHS = "worker_deaths"
+"""Key of wall-clock figures: workers that died in a round and were replaced."""
+
 _PROGRESS_KEYS = {"digest", "finished", "state", "history_bytes", "history_hash"}
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -412,8 +413,17 @@ def test_several_processes_are_interrupted_together(
     toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     main, run = os.getpid(), tmp_path / "run"
-    with monkeypatch.context() as patch:
-        stopping_after(patch, 3, lambda: (os.kill(main, signal.SIGINT), signal.pause()))
+
+    def interrupt() -> None:
+        with suppress(FileExistsError):  # once, whoever is first
+            (tmp_path / "interrupted").touch(exist_ok=False)
+            os.kill(main, signal.SIGINT)
+        signal.pause()
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+    with monkeypatch.context() as patch, ExitStack() as after:
+        after.callback(signal.signal, signal.SIGINT, before)
+        stopping_after(patch, 3, interrupt)
         code, out, err = call("run", toml, "--out", run, "--jobs", "2")
     assert (code, out) == (128 + signal.SIGINT, "")
     assert last_line(err) == f"stopped; {RESUME}{run}"
