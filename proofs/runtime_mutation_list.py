@@ -388,8 +388,8 @@ MUTATIONS = (
     Mutation("fl_runtime/execution/registry.py", "convolutions are stacked", "if any(isinstance(part, _ConvNd) for part in model.modules()):", "if False:"),
     Mutation("fl_runtime/running/evaluation_plan.py", "the first round is not evaluated", "due = server_round == 1 or server_round", "due = server_round"),
     Mutation("fl_runtime/running/evaluation_plan.py", "a user's algorithm reads nothing", "type(algorithm) not in ALGORITHMS.values() or hasattr", "hasattr"),
-    Mutation("fl_runtime/running/experiment.py", "the last round is as any other", "return EVERYTHING if self.forced else usual", "return usual"),
-    Mutation("fl_runtime/running/experiment.py", "an extension begins with an evaluation too many", "recorder.moment(*(as_if or (current, None)))", "recorder.moment(current, None)"),
+    Mutation("fl_runtime/running/one_run.py", "the last round is as any other", "return EVERYTHING if self.forced else usual", "return usual"),
+    Mutation("fl_runtime/running/one_run.py", "an extension begins with an evaluation too many", "recorder.moment(*(as_if or (current, None)))", "recorder.moment(current, None)"),
     Mutation("fl_runtime/running/stopping.py", "a run ends in the dark", "return Patience(self.best, min(self.waited + 1, max(self.waited, rule.patience - 1)))", "return Patience(self.best, self.waited + 1) if rule else self"),
     Mutation("fl_runtime/metrics/run_figures.py", "what was not measured is undefined", "seen = [row for row in rows[-last:] if row.get(\"evaluated\", True) or row.get(name) is not None]", "seen = list(rows[-last:])"),
 )  # fmt: skip

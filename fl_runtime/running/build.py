@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -42,10 +42,12 @@ from fl_runtime.running.recruitment import Recruitment, recruit
 from fl_runtime.running.references import reference_of
 from fl_runtime.running.stopping import targets_of
 from fl_runtime.simulation.availability import Availability, availability
-from fl_runtime.simulation.clock import Timing
+from fl_runtime.simulation.clock import PendingJobs, Timing
 from fl_runtime.simulation.delays import DELAY, DelayModel, dealt_speeds
+from fl_runtime.simulation.sync_policies import Arrivals, SyncPolicy
 from fl_runtime.training.client_sampling import CLIENT_SAMPLING, ClientSampling
 from fl_runtime.training.federation import Federation, active_count
+from fl_runtime.training.job import Job
 from fl_runtime.training.lazy_shards import SHARD_CACHE
 from fl_runtime.training.losses import Loss, loss_of
 from fl_runtime.training.models import build_model
@@ -75,6 +77,33 @@ class Told:
     inputs: str | Mapping[str, str] = ""
 
 
+class Wall(Protocol):
+    """Time that passes by itself, while jobs are trained elsewhere."""
+
+    def launch(
+        self,
+        jobs: Sequence[Job],
+        pending: PendingJobs,
+        *,
+        seed: int,
+        dispatch_index: int,
+        number: int,
+        now: float,
+    ) -> PendingJobs:
+        """The queue with these jobs in it, see `Timing.launch`."""
+        ...
+
+    def wait(
+        self, policy: SyncPolicy, pending: PendingJobs, dispatch_index: int, now: float
+    ) -> Arrivals:
+        """What a policy has waited for, answers included."""
+        ...
+
+    def figures(self) -> Mapping[str, float]:
+        """Columns of a round's row, since the last row."""
+        ...
+
+
 @dataclass(frozen=True)
 class Parts:
     """All that one arm with one seed needs to run.
@@ -92,6 +121,7 @@ class Parts:
         client_metrics: Whether rows hold the figures of `client_metrics`.
         told: What model factories were told, by task; not known in tests without data.
         evaluate_every: Rounds from one evaluation of the test sets to the next.
+        wall: What stands for virtual time and the executor in a real federation.
     """
 
     algorithm: Algorithm
@@ -106,6 +136,7 @@ class Parts:
     client_metrics: bool = False
     told: Mapping[str, Told] = field(default_factory=dict)
     evaluate_every: int = 1
+    wall: Wall | None = None
 
     def recruited(self, number: int) -> Parts:
         """The same parts with the clients of that recruitment."""
@@ -178,6 +209,10 @@ def assemble(config: Config, seed: int, pool: WorkerPool | None = None) -> Parts
         told={task.name: each for task, each in zip(made, told, strict=True)},
         evaluate_every=config.run.evaluate_every,
     )
+
+
+Assembler = Callable[[Config, int, WorkerPool | None], Parts]
+"""What makes the parts of an arm with a seed: `assemble`, or a real federation."""
 
 
 def _check_initial(config: Config, made: Sequence[Task], reported: Sequence[Task]) -> None:

@@ -26,7 +26,7 @@ from fl_runtime.metrics.round_metrics import (
 )
 from fl_runtime.metrics.run_figures import run_figure_names
 from fl_runtime.random_streams import stream, torch_seed
-from fl_runtime.running.build import Parts, assemble
+from fl_runtime.running.build import Assembler, Parts, assemble
 from fl_runtime.running.history_rows import round_columns
 from fl_runtime.running.stopping import check_early_stop
 from fl_runtime.simulation.sync_policies import NextArrival
@@ -46,10 +46,14 @@ MOST_ROUNDS = 1e7
 """Of a run that ends by virtual time alone; more is a typing error in the delays or the limit."""
 
 
-def check_all_arms(config: Config) -> None:
+def check_all_arms(config: Config, assembled: Assembler = assemble) -> None:
     """Build every arm once, so that what is wrong is found before anything is written.
 
     A warning says where the order of answers in an asynchronous arm is nothing but drawn.
+
+    Args:
+        config: A resolved configuration.
+        assembled: Makes the parts of an arm and seed.
 
     Raises:
         InvalidInput: Parts do not fit, a model cannot train on a client's batch or gives no finite
@@ -59,15 +63,15 @@ def check_all_arms(config: Config) -> None:
     check_early_stop(config)
     _check_claims(config)
     with WorkerPool(config.run.workers, config.run.device) as pool:
-        _check_arms(config, pool)
+        _check_arms(config, assembled, pool)
 
 
-def _check_arms(config: Config, pool: WorkerPool) -> None:
+def _check_arms(config: Config, assembled: Assembler, pool: WorkerPool) -> None:
     """Build every arm, and try its parts."""
     seed = config.run.seeds[0]
     for name, arm in arm_configs(config).items():
         try:
-            parts = assemble(arm, seed, pool)
+            parts = assembled(arm, seed, pool)
             _check_time_limit(arm, parts)
             _check_targets(parts)
             _check_client_metrics(parts)
@@ -128,6 +132,8 @@ def _warn_of_ties(arm: str, parts: Parts) -> None:
 
     Times that differ between tasks leave the answers of one task together.
     """
+    if parts.wall is not None:
+        return
     asynchronous = isinstance(parts.algorithm.sync_policy(parts.federation), NextArrival)
     lengths = parts.timing.delay.draw(stream(0, "probe"), 8)  # any law may be of no spread
     together = bool((lengths == lengths[0]).all()) and parts.timing.equal_speeds
@@ -192,7 +198,7 @@ def check_trains(task: Task, workers: int = 1) -> None:
     size = task.training.batch_size
     sizes = task.sizes
     least = min(range(len(sizes)), key=lambda k: sizes[k] % size or min(sizes[k], size))
-    shard = task.shards[least]
+    shard = task.validation.at(slice(size)) if task.is_remote else task.shards[least]
     settings = replace(task.training, local_epochs=1)
     client = Client(shard, torch_seed(0, "probe"))
     before = _unseeded_states()
