@@ -39,6 +39,7 @@ from fairopt.allocation.polytope.api import alpha_fair_on_polytope, polytope_cer
 from fairopt.allocation.polytope.certificate import Certificate
 from fairopt.allocation.polytope.result import PolytopeAllocation
 from fairopt.allocation.result import Allocation
+from fairopt.allocation.reused_problem import AllocationProblem
 from fairopt.allocation.sensitivity import Sensitivity, allocation_sensitivity
 from fairopt.client_allocation import client_task_probabilities
 from fairopt.conflict_averse import conflict_averse, conflict_averse_residual
@@ -82,6 +83,7 @@ __all__ = [
     "alpha_fair_allocation",
     "allocation_residual",
     "Allocation",
+    "AllocationProblem",
     "alpha_fair_path_allocation",
     "path_allocation_residual",
     "PathAllocation",
