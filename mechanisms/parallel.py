@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from fairopt.errors import InvalidInput
+from fairopt.extras import extra
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -54,7 +55,8 @@ def for_each(
         >>> for_each(abs, [-2, 3])
         [2, 3]
     """
-    import joblib
+    with extra("mechanisms"):
+        import joblib
 
     count = checked_jobs(jobs)
     count = count if count is None else min(count, max(len(items), 1))  # no idle processes
@@ -89,8 +91,9 @@ class Bar:
     def __init__(self, title: str, total: int | None, shown: bool) -> None:
         self.bar: Any = None
         if shown:
-            from rich.console import Console
-            from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+            with extra("mechanisms"):
+                from rich.console import Console
+                from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
             column = TimeElapsedColumn() if total is None else MofNCompleteColumn()
             columns = (*Progress.get_default_columns(), column)
