@@ -40,13 +40,13 @@ if TYPE_CHECKING:
         check_trainer,
     )
     from fl_runtime.history import History
-    from fl_runtime.running.experiment import Event
+    from fl_runtime.running.one_run import Event
     from fl_runtime.running.trained_models import Result, input_units, load_model
     from fl_runtime.runs import resume, run
 
 _HOMES = {
     "Config": "fl_runtime.configuration.schema",
-    "Event": "fl_runtime.running.experiment",
+    "Event": "fl_runtime.running.one_run",
     "FedAvg": "fl_runtime.algorithms",
     "History": "fl_runtime.history",
     "Result": "fl_runtime.running.trained_models",

@@ -21,8 +21,10 @@ from fl_runtime.configuration.toml_files import check_config
 from fl_runtime.data.dataset import Dataset
 from fl_runtime.data.partitions import IID
 from fl_runtime.running.checkpoint import load_checkpoint, save_checkpoint
-from fl_runtime.running.experiment import Event, resume, run
-from fl_runtime.running.run_folder import CHECKPOINT, CONFIG, HISTORY, RunFolder
+from fl_runtime.running.experiment import resume, run
+from fl_runtime.running.one_run import Event
+from fl_runtime.running.run_folder import CONFIG, RunFolder
+from fl_runtime.running.writer import CHECKPOINT, HISTORY
 from fl_runtime.training.models import build_model
 from fl_runtime.training.task import LocalTraining
 from fl_runtime.training.task_from_data import make_task
