@@ -267,7 +267,7 @@ MUTATIONS = (
     Mutation("fairopt/allocation/multipath/max_min_certificate.py", "dearest path for cheapest", "pays = np.minimum.reduceat(cost, first)", "pays = np.maximum.reduceat(cost, first)"),
     Mutation("fairopt/allocation/multipath/max_min_certificate.py", "any link limits all of its flows", "np.where(users == paths[of], 1.0 / least, np.inf)", "1.0 / least"),
     Mutation("fairopt/allocation/multipath/max_min_levels.py", "flows without a price stop too", "level.open & (top.pays > 0.0)", "level.open & (top.pays >= 0.0)"),
-    Mutation("fairopt/allocation/multipath/max_min_levels.py", "volumes are forgotten", "full = level.open & (form.upper <=", "full = level.open & (0.0 * form.upper >"),
+    Mutation("fairopt/allocation/multipath/max_min_levels.py", "volumes are forgotten", "stopped = level.open & (form.upper <=", "stopped = level.open & (0.0 * form.upper >"),
     Mutation("fairopt/allocation/multipath/max_min_levels.py", "cheaper paths are not taken in", "if not saved.sum() > least:", "if saved.sum() > least:"),
     Mutation("fairopt/allocation/multipath/level_programme.py", "settled flows use nothing", "1.0 - self.of_keys.T @ self.settled", "1.0 - self.of_keys.T @ (0.0 * self.settled)"),
     Mutation("fairopt/allocation/multipath/warm_level_programme.py", "settled flows go on rising", "-float(growth[flow]))", "-1.0)"),
