@@ -29,7 +29,7 @@ from fl_runtime.conformance import (
     check_trainer,
 )
 from fl_runtime.history import History
-from fl_runtime.running.experiment import Event
+from fl_runtime.running.one_run import Event
 from fl_runtime.running.trained_models import Result, input_units, load_model
 from fl_runtime.runs import resume, run
 

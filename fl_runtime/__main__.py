@@ -11,9 +11,10 @@ import shlex
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fairopt.errors import FairoptError, InvalidInput
+from fl_runtime.one_line_errors import one_line_errors
 
 app = typer.Typer(
     help="Train several models at once, with clients recruited and shared fairly.",
@@ -36,6 +38,14 @@ Override = Annotated[
     list[str], typer.Option("--set", help="key=value, a dotted path or a leaf name that is unique.")
 ]
 
+Jobs = Annotated[
+    int | None, typer.Option(help="Arms and seeds at a time, each in a process of its own.")
+]
+Backend = Annotated[
+    str | None,
+    typer.Option(help="Whose processes: fork, loky, dask://HOST:PORT or ray://HOST:PORT."),
+]
+
 Curves = Annotated[
     Path | None, typer.Option(help="Also write curves for TensorBoard into this folder.")
 ]
@@ -47,6 +57,8 @@ def run(
     set_: Override = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
     fresh: Annotated[bool, typer.Option(help="Replace an earlier run at that place.")] = False,
+    jobs: Jobs = None,
+    backend: Backend = None,
     tensorboard: Curves = None,
     as_json: Json = False,
 ) -> None:
@@ -60,8 +72,8 @@ def run(
         folder = out or free_folder(Path("runs"), config.stem)
         _finish(
             folder,
-            lambda watch: runs.run(checked, on_event=watch, out=folder, fresh=fresh),
-            (total_rounds(checked), 0),
+            partial(runs.run, checked, out=folder, fresh=fresh, jobs=jobs, backend=backend),
+            _Bars(total_rounds(checked), 0, jobs, backend, checked.run.num_server_rounds),
             tensorboard,
             as_json,
         )
@@ -73,6 +85,8 @@ def resume(
     rounds: Annotated[
         int | None, typer.Option(help="Extend the run, finished or not, to that many rounds.")
     ] = None,
+    jobs: Jobs = None,
+    backend: Backend = None,
     tensorboard: Curves = None,
     as_json: Json = False,
 ) -> None:
@@ -84,10 +98,12 @@ def resume(
 
         config = RunFolder(folder).config()
         progress = RunFolder(folder).progress(config)
+        done = RunFolder(folder).rounds_done(config, progress)
+        each = rounds or config.run.num_server_rounds
         _finish(
             folder,
-            lambda watch: runs.resume(folder, rounds=rounds, on_event=watch),
-            (total_rounds(config, rounds), RunFolder(folder).rounds_done(config, progress)),
+            partial(runs.resume, folder, rounds=rounds, jobs=jobs, backend=backend),
+            _Bars(total_rounds(config, rounds), done, jobs, backend, each),
             tensorboard,
             as_json,
         )
@@ -144,7 +160,7 @@ def probe(
     """Time a round's local training by every executor, task by task; nothing is written."""
     with one_line_errors():
         from fl_runtime.configuration.toml_files import read_config
-        from fl_runtime.running.experiment import torch_threads
+        from fl_runtime.running.one_run import torch_threads
         from fl_runtime.running.probe import probe as timed
 
         checked = read_config(config, set_)
@@ -184,31 +200,6 @@ def list_names(
         console.print(table)
 
 
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Errors that a user can correct, in one line and with exit status 2; warnings as lines too."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = _warning_printer()
-            yield
-    except (FairoptError, OSError) as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(2) from None
-
-
-def _warning_printer() -> Callable[..., None]:
-    """A hook that prints each warning once, as a line on standard error."""
-    shown: set[str] = set()
-
-    def show(message: Warning | str, *_: object, **__: object) -> None:
-        if str(message) not in shown:
-            shown.add(str(message))
-            typer.echo(f"warning: {message}", err=True)
-
-    return show
-
-
 def free_folder(parent: Path, name: str) -> Path:
     """``parent/name``, or the first of ``parent/name-2``, ``-3``, ... that does not exist."""
     folder, number = parent / name, 1
@@ -218,10 +209,28 @@ def free_folder(parent: Path, name: str) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class _Bars:
+    """What progress bars show: rounds in all, those done, and who works on them."""
+
+    rounds: int | None
+    done: int
+    jobs: int | None
+    backend: str | None
+    each: int | None
+
+    def shown(self) -> AbstractContextManager[Any]:
+        """The bars."""
+        from fl_runtime.running.progress import progress_bar
+
+        several = self.jobs not in (None, 1) or self.backend is not None
+        return progress_bar(self.rounds, self.done, side_by_side=several, each=self.each)
+
+
 def _finish(
     folder: Path,
-    go: Callable[[Any], Any],
-    rounds: tuple[int | None, int],
+    go: Callable[..., Any],
+    bars: _Bars,
     curves: Path | None,
     as_json: bool,
 ) -> None:
@@ -230,16 +239,15 @@ def _finish(
     What the user's own functions print goes to standard error, so that `--json` stays JSON.
     """
     from fl_runtime.running.callbacks import tensorboard, together
-    from fl_runtime.running.progress import progress_bar
     from fl_runtime.running.run_folder import PICTURE, RunFolder
 
     begun: list[Any] = []
     with _stoppable(folder, begun), ExitStack() as stack:
-        watchers = [stack.enter_context(progress_bar(*rounds))]
+        watchers = [stack.enter_context(bars.shown())]
         if curves is not None:
             watchers.append(stack.enter_context(tensorboard(curves)))
         stack.enter_context(redirect_stdout(sys.stderr))
-        go(together(begun.append, *watchers))
+        go(on_event=together(begun.append, *watchers))
     _show(RunFolder(folder).summary(), as_json)
     if not as_json:
         _console().print(f"Files in {folder}, picture in {folder / PICTURE}", markup=False)

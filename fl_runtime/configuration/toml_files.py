@@ -224,13 +224,20 @@ def dump_toml(config: Config) -> str:
 
 
 def digest(config: Config) -> str:
-    """A fingerprint of everything that decides the history, but for versions.
+    """A fingerprint of everything that decides the history, but for versions."""
+    tree = history_tree(config)
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def history_tree(config: Config) -> Tree:
+    """Everything that decides the history, but for versions.
 
     A switch or key that is younger than the first fingerprints counts when it is set. A run that
     was extended has the fingerprint of the configuration that it began with.
     """
     off = {switch for switch in YOUNG_SWITCHES if not getattr(config.run, switch)}
     off |= {"evaluate_every"} if config.run.evaluate_every == 1 else set()
+    off |= {"clients_per_stack"} if config.run.clients_per_stack is None else set()
     run = {*OF_NO_HISTORY, *off}
     clients = {key for key in YOUNG_OF_CLIENTS if not getattr(config.clients, key)}
     server: Any = {key for key in YOUNG_OF_THE_SERVER if not getattr(config.server, key, None)}
@@ -257,7 +264,7 @@ def digest(config: Config) -> str:
         {key: value for key, value in task.items() if value is not None or key not in YOUNG_SCORES}
         for task in tree["task"]
     ]
-    return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
+    return tree
 
 
 def snake_keys(tree: Any) -> Any:

@@ -37,9 +37,18 @@ def summary_of(history: History, config: Config) -> dict[str, Any]:
 def write_report(folder: Path, history: History, config: Config) -> dict[str, Any]:
     """Write `summary.json` and the picture of a run; return the summary."""
     summary = summary_of(history, config)
+    summary["signs"] += _signs_of_workers(folder)
     write_summary(folder, summary)
     draw(folder, history, config)
     return summary
+
+
+def _signs_of_workers(folder: Path) -> list[dict[str, str]]:
+    """What the history does not show: workers that have died."""
+    return [
+        {"arm": arm, "sign": f"workers died {count} times; their jobs were run again, alike"}
+        for arm, count in RunFolder(folder).worker_deaths().items()
+    ]
 
 
 def draw(folder: Path, history: History, config: Config) -> Path:

@@ -5,7 +5,18 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "cvxpy", "networkx", "numba", "scipy", "matplotlib", "sklearn", "z3", "rich")
+HEAVY = (
+    "torch",
+    "cvxpy",
+    "highspy",
+    "networkx",
+    "numba",
+    "scipy",
+    "matplotlib",
+    "sklearn",
+    "z3",
+    "rich",
+)
 
 
 @pytest.mark.parametrize("package", ["fairopt", "mechanisms"])

@@ -385,22 +385,22 @@ for K in (1, 2, 5, 30):
     G = rng.normal(size=(40, K, 2 * K)) + 0.2
     G[20:] -= (1.0 - 1e-6) * G[20:].mean(axis=1, keepdims=True)
     A = G @ np.swapaxes(G, 1, 2)
-    found = [fairopt.fairgrad(A, alpha) for alpha in (0.5, 2.0)]
-    found += [fairopt.min_norm(A), fairopt.conflict_averse(A, 0.4)]
-    for solution in found:
+    for solution in (fairopt.fairgrad(A, 2.0), fairopt.min_norm(A)):
         print(solution.weights.tobytes().hex(), solution.residual.tobytes().hex())
 whole = {content is not None and content != jit.BY_NUMBA for _, content in ways}
-assert whole == {sys.argv[1] == "one"}, whole
+assert whole <= {sys.argv[1] == "one"}, whole
+assert ways or sys.argv[1] == "one", "what was kept was used"
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not one_module.TRIED, reason="numba's own way is taken here")
 def test_both_ways_to_compile_give_the_same_digits(tmp_path):
+    """The way of this package from where it is kept; numba's own compiles afresh."""
     outputs = []
-    for way in ("one", "own"):
-        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / way)}
+    for way, kept in (("one", {}), ("own", {"NUMBA_CACHE_DIR": str(tmp_path)})):
         run = [sys.executable, "-c", BOTH_WAYS, way]
+        environment = {**os.environ, **kept}
         done = subprocess.run(run, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)

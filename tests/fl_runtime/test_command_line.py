@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shlex
 import shutil
@@ -22,7 +23,8 @@ from typer.testing import CliRunner
 
 from fl_runtime.__main__ import app, free_folder
 from fl_runtime.running import checkpoint
-from fl_runtime.running.run_folder import CHECKPOINT, HISTORY, RunFolder, Writer
+from fl_runtime.running.run_folder import RunFolder
+from fl_runtime.running.writer import CHECKPOINT, HISTORY, Writer
 from tests.fl_runtime.small import TOML
 from tests.forked import start
 
@@ -345,6 +347,10 @@ def test_list_names_everything() -> None:
         (["run", "TOML", "--set", "num-clients=5000"], "some client shard is empty"),
         (["run", "TOML", "--out", "."], "a new or empty folder"),
         (["run", "TOML", "--out", "small.toml/x"], "a folder that can be made"),
+        (["run", "TOML", "--jobs", "0"], "an integer from 1 to"),
+        (["run", "TOML", "--jobs", "2", "--backend", "spark"], "fork, loky, dask://HOST:PORT or"),
+        (["run", "TOML", "--backend", "dask://nowhere"], "dask://HOST:PORT or ray://HOST:PORT"),
+        (["run", "TOML", "--set", "threads=2", "--backend", "fork"], "loky where run.threads is"),
         (["resume", "absent"], "a readable file"),
         (["compare", "absent"], "a readable file"),
         (["plot", "absent"], "a readable file"),
@@ -389,6 +395,35 @@ def end(process: BaseProcess) -> int | None:
     """Exit status of a process that is left alone."""
     process.join()
     return process.exitcode
+
+
+def test_several_processes_are_interrupted_together(
+    toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main, run = os.getpid(), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stopping_after(patch, 3, lambda: (os.kill(main, signal.SIGINT), signal.pause()))
+        code, out, err = call("run", toml, "--out", run, "--jobs", "2")
+    assert (code, out) == (128 + signal.SIGINT, "")
+    assert last_line(err) == f"stopped; {RESUME}{run}"
+    assert call("resume", run, "--jobs", "2")[0] == 0
+    assert call("run", toml, "--out", tmp_path / "whole")[0] == 0
+    assert (run / HISTORY).read_bytes() == (tmp_path / "whole" / HISTORY).read_bytes()
+
+
+@pytest.mark.slow
+def test_no_worker_outlives_a_kill_of_the_first_process(toml: Path, tmp_path: Path) -> None:
+    """At once there is neither a lock nor a process in the way of whoever goes on."""
+    assert end(start("fl_runtime", "run", toml, "--out", tmp_path / "whole")) == 0
+    run, jobs = tmp_path / "run", ("--jobs", 2)
+    process = start("fl_runtime", "run", toml, "--out", run, *jobs)
+    while process.is_alive() and not any(map(rows_in, run.glob("pieces/*"))):
+        time.sleep(0.0005)
+    process.kill()
+    assert end(process) == -signal.SIGKILL
+    assert end(start("fl_runtime", "resume", run, *jobs)) == 0
+    assert (run / HISTORY).read_bytes() == (tmp_path / "whole" / HISTORY).read_bytes()
+    assert not (run / "pieces").exists()
 
 
 @pytest.mark.slow

@@ -9,5 +9,7 @@ central path with Newton steps in `link_space`, `polish` gives the last digits. 
 certify, where alpha is large, goes through `log_form.PathForm`: `alpha_continuation` along the
 `central_path` with `newton` steps in logarithms, then `lexicographic_stages`, whose answers
 `stage_merge` combines; `lp_optimality_check` finds gains that float64 prices cannot show.
-`max_min_levels` has alpha = 0 and inf.
+`max_min_levels` has alpha = 0 and, level by level, inf: `level_programme` is the linear programme
+of one level, `warm_level_programme` the same in a model that is kept, and `max_min_certificate`
+judges any rates and prices.
 """

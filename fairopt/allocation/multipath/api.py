@@ -45,22 +45,27 @@ def alpha_fair_path_allocation(
         have rate zero if all its paths are closed (or upper is 0), and is unlimited if one path is
         and upper is inf. For alpha < 1 flows with less than 1e-9 of what their best path could
         carry are ROUNDING_LIMITED, as a residual of 1e-6 does not tell what they have.
-        `error` bounds the relative error of every rate at finite alpha > 0.
+        `error` bounds the relative error of every rate at finite alpha > 0; at inf it bounds what
+        each flow could gain without taking from a flow that has less, or leaving one with less,
+        than it has (per weight).
 
     Method (`fairopt.allocation.multipath`): links that decide nothing are dropped, a primal-dual
     interior point in link space ends at complementarity 1e-11, and Newton's method on used paths
     and full links gives the last digits. What that does not certify is solved by continuation from
     smaller alpha, and in stages, highest prices first. Linear programmes by HiGHS at 0 and, one per
-    level, at inf. Meant for up to some thousand flows and links; at alpha >= 20 stages take seconds
-    for 30 flows and half a minute for 120.
+    level, at inf, over the paths that are worth using; where `highspy` is installed (the extra
+    `highs`) each starts from the basis of the one before. Meant for up to some thousand flows and
+    links (inf: ten thousand); at alpha >= 20 stages take seconds for 30 flows and half a minute for
+    120.
 
     Guarantee: OPTIMAL means that `path_allocation_residual` is at most tol. For finite alpha > 0
     one of three holds as well: every rate is certified (`error` at most 1e-3); or all conditions of
     optimality are met to 1e-12 and prices p x^-alpha of flows differ by less than ten decades; or
     no group of flows could gain more than 1e-4 of what it pays if all flows with higher prices keep
     their rates (a linear programme per step down in prices, as float64 prices cannot show it).
-    Otherwise STEP_LIMIT, with the flows that could gain in `sentence`. At inf, that the value of
-    every level is that of its dual programme within tol.
+    Otherwise STEP_LIMIT, with the flows that could gain in `sentence`. At inf, that `error` is at
+    most tol for every flow; ROUNDING_LIMITED if only float64 is in the way of that, for flows that
+    are tiny beside those they share links with (`certificate` has 1 for them).
 
     Raises:
         InvalidInput: for NaN, negative, complex or text entries, and shapes that do not fit.

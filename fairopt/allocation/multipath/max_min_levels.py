@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fairopt.allocation.methods.linear_programme import programme
-from fairopt.allocation.methods.progressive_filling import WIDEST, middle
-from fairopt.allocation.multipath.presolve import own_limits
-from fairopt.arrays import Array, BoolArray, Ints
+from fairopt.allocation.multipath.level_programme import LevelProgramme, Solved
+from fairopt.allocation.multipath.link_space import SplitForm
+from fairopt.allocation.multipath.presolve import presolve
+from fairopt.allocation.multipath.warm_level_programme import level_programme
+from fairopt.arrays import EPS, Array, BoolArray, Ints
 
-NEXT = 1e-9  # of the sum of multipliers: flows with more of it stop at the level
-IDLE = 1e-6  # reduced cost of a path that carries nothing, in units of its flow
-AT_LIMIT = 1e-10  # relative: HiGHS meets bounds to this
-SHRINK = (0.0, 1e-10, 1e-8)  # relative reduction of fixed rates where rounding is infeasible
+AT_LIMIT = 1e-12  # relative: a flow this near to its own limit has it
+NOTHING = 1e-12  # of the highest price: a price of rounding
+SAVED = 1e-13  # of the level: what cheaper paths would save, where none is added any more
+SLIGHT = 1e-2  # of it: what one flow would save, where it keeps its paths
+NARROW = 1e12  # a path that takes more than this of a link carries nothing worth counting
+UNIT = 1.0 / 16.0  # of the level's unit: where the smallest open flow has less, it is a new one
 
 
 def largest_total(A: Any, owner: Ints, log_weight: Array) -> tuple[Array, Array, int]:
@@ -34,129 +38,169 @@ def largest_total(A: Any, owner: Ints, log_weight: Array) -> tuple[Array, Array,
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """What `level_by_level` found, in units: path rates, prices, the largest gap, the levels."""
+    """Max-min fair rates, in units of flows, and what proves them.
+
+    Attributes:
+        y: (paths,).
+        prices: (levels, links) of the programme of each level.
+        log_first: (links,) logarithm of the level at which a link first has a price, inf for none.
+        complete: Whether all flows have stopped.
+    """
 
     y: Array
-    log_prices: Array
-    gap: float
-    count: int
+    prices: Array
+    log_first: Array
+    complete: bool
 
 
 def level_by_level(A: Any, owner: Ints, log_unit: Array) -> Levels:
-    """Max-min fair path rates, and prices: 1 / level at which a link first limits one.
+    """Max-min fair rates of A z <= 1: the smallest open rates rise together as far as they can.
 
-    Each level raises the smallest open rate as far as possible; the flows whose lower bound has a
-    multiplier cannot exceed it in any solution and stop there. At least one does: their multipliers
-    add up to one. Paths with a reduced cost carry nothing in any solution of the level, hence of
-    all later ones, and are left out from then on: programmes shrink as levels rise. Links that
-    limit one flow as a whole, such as volumes, are not in the programmes: all flows whose limit is
-    below the level that the others could have stop at their limits at once. The gap is inf where
-    HiGHS gives up.
+    Flows with a multiplier cannot exceed the level in any solution and stop there: their
+    multipliers add up to one, so at least one does. A flow whose own limit, such as a volume, is
+    below the level that all could have stops at its limit; limits are in no programme.
+
+    Args:
+        A: (links, paths) `scipy.sparse.csr_array`, entries > 0.
+        owner: (paths,) flow of each path, sorted, from 0.
+        log_unit: (flows,) logarithm of the level of a flow with rate 1.
     """
-    links, paths = A.shape
-    centre = middle(log_unit)
-    unit = np.exp(np.clip(log_unit - centre, -WIDEST, WIDEST))
-    limit, limit_link, kept = own_limits(A, owner, len(unit))
-    limit, shared = limit * unit, np.flatnonzero(kept)
-    columns = A[shared].tocsc()
-    left = np.arange(paths)
-    fixed = np.full(len(unit), np.nan)
-    price_level, worst, level = np.full(links, np.inf), 0.0, 0
-    y = np.zeros(paths)
-    while np.isnan(fixed).any():
-        level += 1
-        most = float(limit[np.isnan(fixed)].max())
-        tries = (
-            _level(columns[:, left], unit, owner[left], fixed * (1.0 - k), most) for k in SHRINK
-        )
-        found = next((each for each in tries if each is not None), None)
-        if found is None:
-            return Levels(y, np.full(links, -np.inf), np.inf, level)
-        worst = max(worst, found.gap)
-        y[:] = 0.0
-        y[left] = found.rates
-        full = np.flatnonzero(np.isnan(fixed) & (limit <= found.reached * (1.0 + AT_LIMIT)))
-        if len(full):
-            fixed[full] = np.minimum(limit[full], found.reached)
-            price_level[limit_link[full]] = fixed[full]
-            continue
-        fixed[found.stop] = found.reached
-        priced = shared[found.priced]
-        price_level[priced] = np.minimum(price_level[priced], found.reached)
-        left = left[~found.idle]
-    total = np.bincount(owner, y, len(unit)) * unit
-    y = y * np.minimum(1.0, limit / np.maximum(total, 1e-300))[owner]
-    y = y / max(1.0, float((A @ y).max()))
-    with np.errstate(all="ignore"):
-        off = np.abs(np.bincount(owner, y, len(unit)) * unit / fixed - 1.0)
-        log_prices = -np.log(price_level) - centre
-    gap = max(worst, float(np.where(np.isnan(off), np.inf, off).max()))
-    return Levels(y, log_prices, gap, level)
+    small = presolve(A, owner, np.zeros(len(log_unit)), np.inf)
+    y, log_first = np.zeros(A.shape[1]), np.full(A.shape[0], np.inf)
+    limited, prices, complete = small.settled_flow, np.zeros((0, A.shape[0])), True
+    y[small.settled] = small.limit[limited]
+    if small.form is not None:
+        filled = _fill(small.form, log_unit[small.flows])
+        y[small.paths], complete = filled.z, filled.complete
+        log_first[small.links] = filled.log_first
+        prices = np.zeros((len(filled.prices), A.shape[0]))
+        prices[:, small.links] = filled.prices
+        limited = np.append(limited, small.flows[filled.limited])
+    held = small.limit_link[limited]
+    log_first[held] = np.log(small.limit[limited]) + log_unit[limited]
+    return Levels(y / max(1.0, float((A @ y).max())), prices, log_first, complete)
 
 
-@dataclass(frozen=True, eq=False)
-class _Level:
-    """One programme: its value, path rates, priced links, flows that stop, idle paths, its gap."""
+class _Filled(NamedTuple):
+    """`Levels` of the presolved problem, and the flows that are held by their own limits."""
+
+    z: Array
+    prices: Array
+    log_first: Array
+    limited: Ints
+    complete: bool
+
+
+def _fill(form: SplitForm, log_unit: Array) -> _Filled:
+    """All levels; it ends early where HiGHS gives up."""
+    size = float(log_unit.min())
+    level = level_programme(form.rows, form.owner, _leanest(form), np.exp(size - log_unit))
+    limited = np.zeros(form.flows, dtype=bool)
+    prices, log_first, z = [], np.full(form.links, np.inf), np.zeros(len(form.owner))
+    while level.open.any():
+        size = _measured(level, log_unit, size)
+        top = _highest(level, form)
+        if top is None:
+            break
+        full = level.open & (form.upper <= level.weight * top.reached * (1.0 + AT_LIMIT))
+        if full.any():
+            limited |= full
+            level.settle(*_of(full, np.minimum(form.upper, level.weight * top.reached)))
+        else:
+            prices.append(top.prices)
+            priced = top.prices > 0.0
+            log_first[priced] = np.minimum(log_first[priced], np.log(top.reached) + size)
+            level.settle(*_of(level.open & (top.pays > 0.0), level.weight * top.reached))
+        z = level.path_rates(top.found)
+    found = np.array(prices).reshape(len(prices), form.links)
+    complete = not level.open.any()
+    return _Filled(z, found, log_first, np.flatnonzero(limited), complete)
+
+
+def _leanest(form: SplitForm) -> Ints:
+    """(flows,) the path of each flow that takes least of its links together."""
+    taken = np.add.reduceat(form.rows.data, form.rows.indptr[:-1])
+    return np.asarray(np.lexsort((taken, form.owner))[form.first])
+
+
+def _of(chosen: BoolArray, rates: Array) -> tuple[Ints, Array]:
+    """Chosen flows and their rates."""
+    flows = np.flatnonzero(chosen)
+    return flows, rates[flows]
+
+
+def _measured(level: LevelProgramme, log_unit: Array, size: float) -> float:
+    """The logarithm of the unit of the level, changed where the smallest open flow has outgrown it.
+
+    Tolerances of HiGHS are absolute, and small coefficients are dropped.
+    """
+    smallest = float(log_unit[level.open].min())
+    if np.exp(size - smallest) >= UNIT:
+        return size
+    level.measure(np.exp(smallest - log_unit))
+    return smallest
+
+
+class _Top(NamedTuple):
+    """The highest level, prices of links and flows, and the point."""
 
     reached: float
-    rates: Array
-    priced: BoolArray
-    stop: BoolArray
-    idle: BoolArray
-    gap: float
+    prices: Array
+    pays: Array
+    found: Solved
 
 
-def _level(A: Any, unit: Array, owner: Ints, fixed: Array, most: float) -> _Level | None:
-    """The largest common rate of the open flows, given least rates of the others (NaN: open).
-
-    None where HiGHS gives up: the least rates are the largest possible, and rounding can make them
-    infeasible. Reducing them changes later levels by up to some hundred times as much. The level is
-    measured in the smallest unit of an open flow, as tolerances of HiGHS are absolute.
-    """
-    links, paths = A.shape
-    is_open = np.isnan(fixed)
-    smallest = float(unit[is_open].min())
-    of_level = np.divide(smallest, unit, out=np.zeros_like(unit), where=is_open)
-    rows = _rows(A, of_level, owner)
-    limit = np.concatenate([np.ones(links), np.where(is_open, 0.0, -fixed / unit)])
-    cost = np.zeros(paths + 1)
-    cost[-1] = -1.0
-    high = np.full(paths + 1, np.inf)
-    high[-1] = most / smallest
-    found = programme(cost, rows, limit, np.zeros(paths + 1), high)
-    if found.x is None:
-        return None
-    reached = float(found.x[-1])
-    rates = np.maximum(found.x[:-1], 0.0)
-    if reached >= high[-1] * (1.0 - AT_LIMIT):
-        none = np.zeros(0, dtype=bool)
-        return _Level(most, rates, none, none, none, 0.0)
-    dual = np.maximum(-found.ineqlin.marginals, 0.0)
-    stop = dual[links:] * of_level > NEXT
-    if not stop.any():
-        return None
-    gap = abs(float(dual @ limit) - reached) / max(reached, 1e-300)
-    idle = found.lower.marginals[:-1] > IDLE * (np.minimum(unit, smallest) / smallest)[owner]
-    priced = dual[:links] > NEXT * dual[:links].max(initial=0.0)
-    return _Level(smallest * reached, rates, priced, stop, idle, gap)
+def _highest(level: LevelProgramme, form: SplitForm) -> _Top | None:
+    """The level over all paths: those that would be cheaper are taken in until none is."""
+    widest = np.maximum.reduceat(form.rows.data, form.rows.indptr[:-1])
+    narrow = widest > NARROW
+    while True:
+        found = level.solve()
+        if found is None or not found.level > 0.0:
+            return None
+        prices = np.where(found.prices > NOTHING * found.prices.max(), found.prices, 0.0)
+        cost = np.where(narrow, np.inf, form.rows @ prices)
+        pays = form.cheapest(cost)
+        cheaper = _worth_taking(level, form, found, cost, pays)
+        if not len(cheaper):
+            break
+        level.add(cheaper)
+    prices = _covering(form, narrow, prices, pays)
+    reached = _dual_value(level, prices, pays)
+    return _Top(reached, prices, pays, found) if 0.0 < reached < np.inf else None
 
 
-def _rows(A: Any, level: Array, owner: Ints) -> Any:
-    """Capacities, and below them rate >= t for open flows or >= its old value for the others.
+def _covering(form: SplitForm, narrow: BoolArray, prices: Array, pays: Array) -> Array:
+    """Prices at which narrow paths cost no less than their flows pay: slightly more on one link."""
+    if not narrow.any():
+        return prices
+    raised = prices.copy()
+    for path in np.flatnonzero(narrow & (form.rows @ prices < pays[form.owner])):
+        entries = slice(form.rows.indptr[path], form.rows.indptr[path + 1])
+        link, taken = form.rows.indices[entries], form.rows.data[entries]
+        missing = pays[form.owner[path]] - float(taken @ raised[link])
+        raised[link[taken.argmax()]] += max(missing, 0.0) / float(taken.max())
+    return raised
 
-    Rates are in units of their flow, in which t has the coefficient `level`, 0 for flows that
-    are not open.
-    """
-    from scipy import sparse
 
-    links, paths = A.shape
-    flows = len(level)
-    gather = sparse.csr_array((np.ones(paths), (owner, np.arange(paths))), shape=(flows, paths))
-    beside = sparse.csr_array(level[:, None])
-    return sparse.vstack(
-        [
-            sparse.hstack([A, sparse.csr_array((links, 1))]),
-            sparse.hstack([-gather, beside]),
-        ],
-        format="csr",
-    )
+def _dual_value(level: LevelProgramme, prices: Array, pays: Array) -> float:
+    """The level that prices allow; rates of settled flows are exact in it, not rounded by HiGHS."""
+    with np.errstate(all="ignore"):
+        return float((prices.sum() - pays @ level.settled) / (pays @ level.growth))
+
+
+def _worth_taking(
+    level: LevelProgramme, form: SplitForm, found: Solved, cost: Array, pays: Array
+) -> Ints:
+    """The cheapest path of flows that would save more than rounding on it."""
+    dearer = cost[level.key]
+    dearer[level.flows] -= found.row_prices
+    saved = (level.growth * found.level + level.settled) * (dearer - pays)
+    least = SAVED * found.level + 4.0 * EPS * float(found.prices.sum())
+    if not saved.sum() > least:
+        return np.zeros(0, dtype=np.int64)
+    cheapest = cost <= pays[form.owner]
+    cheapest[level.pool], cheapest[level.key] = False, False
+    paths = np.flatnonzero(cheapest & (saved > SLIGHT * least)[form.owner])
+    _, one = np.unique(form.owner[paths], return_index=True)
+    return paths[one]

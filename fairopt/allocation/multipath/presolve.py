@@ -105,17 +105,6 @@ def presolve(A: Any, owner: Ints, log_weight: Array, alpha: float) -> Presolved:
     return Presolved(*parts, limit_link, limit, chosen, owner[chosen])
 
 
-def own_limits(A: Any, owner: Ints, flows: int) -> tuple[Array, Ints, BoolArray]:
-    """(flows,) limits of flows and the links that set them; (links,) the links that are left."""
-    rows = A.T.tocsr()
-    paths, links = rows.shape
-    of_entry = np.repeat(np.arange(paths), np.diff(rows.indptr))
-    entries = _Entries(rows.indices.astype(np.int64), of_entry, rows.data, links)
-    limit, limit_link = np.full(flows, np.inf), np.full(flows, -1)
-    _take_limits(entries, owner, np.ones(paths, dtype=bool), limit, limit_link)
-    return limit, limit_link, np.asarray(entries.users > 0)
-
-
 def _take_limits(
     entries: _Entries, owner: Ints, alive: BoolArray, limit: Array, limit_link: Ints
 ) -> None:

@@ -20,6 +20,7 @@ from fairopt.allocation.multipath.log_form import (
     violation,
 )
 from fairopt.allocation.multipath.lp_optimality_check import improvable_flows
+from fairopt.allocation.multipath.max_min_certificate import Gains, largest_gains
 from fairopt.allocation.multipath.max_min_levels import largest_total, level_by_level
 from fairopt.allocation.multipath.polish import GOOD
 from fairopt.allocation.multipath.problem import PathProblem, path_residual
@@ -33,6 +34,7 @@ from fairopt.arrays import Array, Ints
 from fairopt.solution import Status
 
 LEVEL_SLACK = 1e-8  # relative: HiGHS meets capacities to 1e-10, and levels have errors of that size
+ROUNDING = 4.0  # times what a certificate allows for rounding: a bound below it has no other cause
 CERTIFIED = 1e-3  # relative error of a rate that is good enough without further checks
 COMPARABLE = 10.0 * np.log(10.0)  # range of prices within which an exact point is no chance
 WIDEST = 600.0  # e-folds between two paths of a flow: float64 ends at 709
@@ -72,7 +74,7 @@ def _solve(problem: PathProblem, tol: float, names: Ints) -> PathAllocation:
         return _answer(problem, none, _zero_prices(problem), 0, tol, None)
     reduced = _reduce(problem)
     if problem.by_path.alpha == np.inf:
-        return _max_min(problem, reduced, tol)
+        return _max_min(problem, reduced, tol, names)
     weight = np.log(problem.priority[reduced.flows])
     weight = weight + (1.0 - problem.by_path.alpha) * reduced.log_unit
     centre = 0.5 * float(weight.max() + weight.min())
@@ -247,20 +249,46 @@ def _renumbered(numbers: Ints, most: int) -> tuple[Ints, Ints]:
     return np.flatnonzero(seen), np.asarray((np.cumsum(seen) - 1)[numbers])
 
 
-def _max_min(problem: PathProblem, reduced: Reduced, tol: float) -> PathAllocation:
-    """Level by level; OPTIMAL also needs a small gap of every level."""
+def _max_min(problem: PathProblem, reduced: Reduced, tol: float, names: Ints) -> PathAllocation:
+    """Level by level; OPTIMAL also needs that no flow could have more than tol beyond its rate."""
     levels = level_by_level(reduced.A, reduced.owner, reduced.log_unit)
     z, prices = np.zeros(problem.by_path.flows), _zero_prices(problem)
+    unit = reduced.log_unit[reduced.owner]
     with np.errstate(over="ignore", under="ignore", divide="ignore"):
-        z[reduced.paths] = np.exp(np.log(levels.y) + reduced.log_unit[reduced.owner])
+        z[reduced.paths] = np.exp(np.log(levels.y) + unit)
         full = reduced.A @ levels.y >= 1.0 - LEVEL_SLACK
-        prices[reduced.links] = np.where(full, np.exp(levels.log_prices), 0.0)
+        prices[reduced.links] = np.where(full, np.exp(-levels.log_first), 0.0)
     prices = _decided(problem, reduced, z, prices)
-    found = _answer(problem, z, prices, levels.count, tol, reduced)
-    if found.ok and not levels.gap <= tol:
-        detail = f" (a level has a gap of {levels.gap:.1g})"
-        return replace(found, status=Status.STEP_LIMIT, detail=detail)
-    return found
+    found = _answer(problem, z, prices, len(levels.prices), tol, reduced)
+    with np.errstate(under="ignore", divide="ignore"):
+        y = np.exp(np.log(found.path_rates[reduced.paths]) - unit)
+    gains = largest_gains(reduced.A, reduced.owner, reduced.log_unit, y, levels.prices)
+    error = np.zeros(problem.flows)
+    error[reduced.flows] = gains.most
+    return _proven(replace(found, error=error), gains, reduced.flows, names, tol)
+
+
+def _proven(
+    found: PathAllocation, gains: Gains, flows: Ints, names: Ints, tol: float
+) -> PathAllocation:
+    """The status that follows from what flows could gain."""
+    more = ~(gains.most <= tol)
+    if not (found.ok and more.any()):
+        return found
+    beyond = ~(gains.most <= tol + ROUNDING * gains.rounding)
+    named = flows[beyond if beyond.any() else more]
+    most = float(found.error[named].max())
+    which = f" (flows {listed(names[named])} could have up to {most:.1g} times more, for all that"
+    if beyond.any():
+        return replace(found, status=Status.STEP_LIMIT, detail=f"{which} is proven)")
+    certificate = np.zeros(len(found.error))
+    certificate[named] = 1.0
+    return replace(
+        found,
+        status=Status.ROUNDING_LIMITED,
+        certificate=certificate,
+        detail=f"{which} float64 shows of them beside what others pay)",
+    )
 
 
 def _decided(problem: PathProblem, reduced: Reduced, z: Array, prices: Array) -> Array:

@@ -250,17 +250,6 @@ def test_levels_of_single_paths_are_progressive_filling(name):
     np.testing.assert_allclose(split, one, rtol=1e-9)
 
 
-def test_leaving_out_idle_paths_changes_no_level(monkeypatch):
-    from fairopt.allocation.multipath import max_min_levels
-
-    for R, owner, c, _ in map(split_problem, range(20)):
-        shrinking = alpha_fair_path_allocation(R, owner, c, np.inf).require().rates
-        with monkeypatch.context() as patch:
-            patch.setattr(max_min_levels, "IDLE", np.inf)
-            whole = alpha_fair_path_allocation(R, owner, c, np.inf).require().rates
-        np.testing.assert_allclose(shrinking, whole, rtol=1e-9)
-
-
 def test_sensitivity_is_the_difference_quotient_or_says_why_not():
     step = 1e-6
     refused = 0
