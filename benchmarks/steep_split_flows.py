@@ -110,7 +110,9 @@ def measured(R, owner, capacity, alpha, with_reference):
 
 def row(alpha, results):
     """One line of the table."""
-    seconds, solved, known, off, inside, error = (np.array(part) for part in zip(*results))
+    seconds, solved, known, off, inside, error = (
+        np.array(part) for part in zip(*results, strict=True)
+    )
     compared = solved & known
     counts = (
         solved.sum(),
@@ -151,7 +153,7 @@ def main():
     )
     with threadpool_limits(1):
         for title, problems in (("small networks", small), ("graphs", large)):
-            table = Table(*names, "ms median", "mean", "largest", title=title)
+            table = Table(*names, "certified", "ms median", "mean", "largest", title=title)
             for alpha in map(float, arguments.alphas.split(",")):
                 judge = not arguments.no_reference
                 results = [measured(*each, alpha, judge) for each in problems]
