@@ -269,7 +269,7 @@ MUTATIONS = (
     Mutation("fairopt/allocation/multipath/max_min_levels.py", "flows without a price stop too", "level.open & (top.pays > 0.0)", "level.open & (top.pays >= 0.0)"),
     Mutation("fairopt/allocation/multipath/max_min_levels.py", "volumes are forgotten", "stopped = level.open & (form.upper <=", "stopped = level.open & (0.0 * form.upper >"),
     Mutation("fairopt/allocation/multipath/max_min_levels.py", "cheaper paths are not taken in", "if not saved.sum() > least:", "if saved.sum() > least:"),
-    Mutation("fairopt/allocation/multipath/level_programme.py", "settled flows use nothing", "1.0 - self.of_keys.T @ self.settled", "1.0 - self.of_keys.T @ (0.0 * self.settled)"),
+    Mutation("fairopt/allocation/multipath/level_programme.py", "settled flows use nothing", "self.spare - self.of_keys.T @ self.settled", "self.spare - self.of_keys.T @ (0.0 * self.settled)"),
     Mutation("fairopt/allocation/multipath/warm_level_programme.py", "settled flows go on rising", "-float(growth[flow]))", "-1.0)"),
     Mutation("fairopt/allocation/multipath/problem.py", "most expensive path for cheapest", "np.minimum.reduceat(of_paths", "np.maximum.reduceat(of_paths"),
     Mutation("fairopt/allocation/multipath/solve.py", "never in decimals", "if longer is not None and longer.ok:", "if longer is not None and not longer.ok:"),
