@@ -2,6 +2,7 @@
 # make results  run every experiment on all cores (half an hour on two; goes on where it was stopped)
 # make test   lint, types, import contracts, then every test
 # make explore  the tests on examples that nobody has drawn yet
+# make docs   the documentation as a site in build/site, warnings are errors
 # They set everything up themselves on the first call and reuse it afterwards.
 
 VENV    := .venv
@@ -18,7 +19,7 @@ JOBS    ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
 # Small matrices and small models: one thread is several times faster than many.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test explore lint format bench gpu-check results clean
+.PHONY: demo test explore docs lint format bench gpu-check results clean
 
 demo: $(VENV)/runtime.stamp
 	$(BIN)/python -m fl_runtime run experiments/demo.toml --out $(OUT) --fresh
@@ -30,6 +31,10 @@ test: lint
 explore: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 8 --dist loadfile \
 		--hypothesis-profile=explore
+
+docs: $(VENV)/docs.stamp
+	NO_MKDOCS_2_WARNING=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -71,6 +76,11 @@ $(VENV)/runtime.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
 $(VENV)/dev.stamp: $(VENV)/runtime.stamp
 	@echo "Installing the test tools"
 	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/docs.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
+	@echo "Installing the tools of the documentation"
+	$(INSTALL) --editable '.[docs]'
 	@touch $@
 
 $(VENV)/peers.stamp: $(VENV)/dev.stamp

@@ -1,4 +1,6 @@
-"""Command line: ``python -m fl_runtime run|resume|compare|plot|results|probe|list``.
+"""Command line: ``python -m fl_runtime run|resume|compare|plot|results|probe|list|init``.
+
+It is also called ``fairopt-run``.
 
 Bad input ends with one line on standard error and exit status 2; nothing is written by then. What
 stops a run later, such as a full disk or a signal, ends with the command that goes on with it.
@@ -18,13 +20,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from fairopt.errors import FairoptError, InvalidInput
-from fl_runtime.one_line_errors import one_line_errors
+from fairopt.extras import exit_without
+
+with exit_without("runtime", "torch", "pydantic", "safetensors", "sklearn", "tomli_w"):
+    import typer
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from fl_runtime.one_line_errors import one_line_errors
 
 if TYPE_CHECKING:
     from fl_runtime.configuration.schema import Config
@@ -39,6 +44,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+Configuration = Annotated[
+    Path, typer.Argument(help="Configuration (TOML), or the name of a shipped experiment.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON, and nothing else.")]
 Override = Annotated[
     list[str], typer.Option("--set", help="key=value, a dotted path or a leaf name that is unique.")
@@ -59,7 +67,7 @@ Curves = Annotated[
 
 @app.command()
 def run(
-    config: Annotated[Path, typer.Argument(help="Configuration (TOML).")],
+    config: Configuration,
     set_: Override = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
     fresh: Annotated[bool, typer.Option(help="Replace an earlier run at that place.")] = False,
@@ -75,6 +83,21 @@ def run(
         checked = read_config(config, set_)
         folder = out or free_folder(Path("runs"), config.stem)
         _run(checked, folder, _Workers(jobs, backend), fresh, tensorboard, as_json)
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="File to write.")] = Path("experiment.toml"),
+    from_: Annotated[
+        str | None, typer.Option("--from", help="A shipped experiment to copy: see list.")
+    ] = None,
+) -> None:
+    """Write a small configuration to start from, or a copy of a shipped one."""
+    with one_line_errors():
+        from fl_runtime.shipped_experiments import begin
+
+        begin(file, from_)
+        typer.echo(f"{file} is written; run it with: fairopt-run run {shlex.quote(str(file))}")
 
 
 @app.command()
@@ -150,7 +173,7 @@ def results(
 
 @app.command()
 def probe(
-    config: Annotated[Path, typer.Argument(help="Configuration (TOML).")],
+    config: Configuration,
     set_: Override = [],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
 ) -> None:
@@ -181,7 +204,7 @@ def list_names(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Names a configuration can use: algorithms, data, models, partitions, rules, delays."""
+    """Names a configuration can use: algorithms, data, models, rules; and shipped experiments."""
     with one_line_errors():
         from fl_runtime.catalogue import catalogue, offers
 
@@ -364,4 +387,4 @@ def _console(tasks: Sequence[str] = ()) -> Console:
 
 
 if __name__ == "__main__":
-    app(prog_name="python -m fl_runtime")
+    app()

@@ -1,4 +1,4 @@
-"""Command line.
+"""Command line, also called `fairopt-auction`.
 
 python -m mechanisms run|audit BIDS.csv --budget B --rule max-min-fair
 python -m mechanisms study|rounds
@@ -14,10 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-from rich.console import Console
-
-from fairopt.errors import InvalidInput, NotSolved
+from fairopt.errors import FairoptError, InvalidInput
+from fairopt.extras import exit_without
 from mechanisms.auctions.registry import RULES, RuleOptions, named_rule
 from mechanisms.audits.audit import SAMPLES, audit
 from mechanisms.parallel import Bar
@@ -34,6 +32,10 @@ from mechanisms.report.tables import (
     outcome_summary,
     outcome_table,
 )
+
+with exit_without("mechanisms"):
+    import typer
+    from rich.console import Console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -306,7 +308,7 @@ def main() -> None:
     """Run the command line; bad input is one line on the error stream and exit status 2."""
     try:
         app()
-    except (InvalidInput, NotSolved) as error:
+    except FairoptError as error:
         Console(stderr=True).print(f"error: {error}", markup=False, soft_wrap=True)
         sys.exit(BAD_INPUT)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fairopt.errors import InvalidInput
+from fairopt.extras import extra
 from mechanisms.backends import checked_backend, dask_client, ray_cluster
 from mechanisms.journal import journal_of
 
@@ -106,7 +107,8 @@ def for_each(
         >>> for_each(abs, [-2, 3])
         [2, 3]
     """
-    import joblib
+    with extra("mechanisms"):
+        import joblib
 
     found: dict[int, Result] = {}
     with ExitStack() as stack:
@@ -191,8 +193,9 @@ class Bar:
     def __init__(self, title: str, total: int | None, shown: bool) -> None:
         self.bar: Any = None
         if shown:
-            from rich.console import Console
-            from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+            with extra("mechanisms"):
+                from rich.console import Console
+                from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
             column = TimeElapsedColumn() if total is None else MofNCompleteColumn()
             columns = (*Progress.get_default_columns(), column)
