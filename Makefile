@@ -2,6 +2,7 @@
 # make results  run every experiment (an hour on two cores; goes on where it was stopped)
 # make test   lint, types, import contracts, then every test
 # make explore  the tests on examples that nobody has drawn yet
+# make flower  federations of real processes on this machine (installs Flower; minutes)
 # They set everything up themselves on the first call and reuse it afterwards.
 
 VENV    := .venv
@@ -16,7 +17,7 @@ OUT     ?= runs/demo
 # Small matrices and small models: one thread is several times faster than many.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test explore lint format bench gpu-check results clean
+.PHONY: demo test flower explore lint format bench gpu-check results clean
 
 demo: $(VENV)/runtime.stamp
 	$(BIN)/python -m fl_runtime run experiments/demo.toml --out $(OUT) --fresh
@@ -24,6 +25,9 @@ demo: $(VENV)/runtime.stamp
 # Every process loads PyTorch, about half a gigabyte.
 test: lint
 	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 8 --dist loadfile
+
+flower: $(VENV)/flower.stamp
+	$(BIN)/python -m pytest -q tests/fl_runtime/flower fl_runtime/flower
 
 explore: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 8 --dist loadfile \
@@ -73,6 +77,11 @@ $(VENV)/runtime.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
 $(VENV)/dev.stamp: $(VENV)/runtime.stamp
 	@echo "Installing the test tools"
 	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/flower.stamp: $(VENV)/dev.stamp
+	@echo "Installing Flower"
+	$(INSTALL) --editable '.[dev,flower]'
 	@touch $@
 
 $(VENV)/peers.stamp: $(VENV)/dev.stamp

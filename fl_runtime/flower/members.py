@@ -73,6 +73,7 @@ class Members:
     online: set[int] = field(default_factory=set)
     silent: set[int] = field(default_factory=set)
     _asked: dict[str, int] = field(default_factory=dict)
+    _later: dict[int, int] = field(default_factory=dict)
     _looked: float = -np.inf
 
     def gather(self, seconds: float) -> None:
@@ -94,7 +95,9 @@ class Members:
         if self.now() - self._looked >= (0.0 if often else LOOKING):
             self._looked = self.now()
             self.online = set(self.grid.get_node_ids())
-            known = self.welcome.keys() | self.refused.keys() | set(self._asked.values())
+            here = self.online - self.silent
+            again = {node for node, other in self._later.items() if other not in here}
+            known = self.welcome.keys() | (self.refused.keys() - again)
             self.ask((self.online - known) | (self.silent & self.online))
         self._hear()
 
@@ -135,6 +138,8 @@ class Members:
             self._refuse(node, reason)
             return
         self.welcome[node] = found
+        self.refused.pop(node, None)
+        self._later.pop(node, None)
         self.silent.discard(node)
         _log.info("%s is welcome, with %d clients", self.name(node), len(found.clients))
 
@@ -144,12 +149,12 @@ class Members:
             if not 0 <= client < self.num_clients:
                 return f"it has client {client}, of {self.num_clients} clients"
             other = self.node_of(client)
-            if other not in (None, node):
-                same = self.welcome[other].name == found.name != ""
-                if same or other not in self.online:
-                    self.welcome.pop(other)  # it has come back under another number
-                else:
-                    return f"client {client} is at {self.name(other)}"
+            if other is None or other == node:
+                continue
+            if other in self.online - self.silent:
+                self._later[node] = other
+                return f"client {client} is at {self.name(other)}"
+            self.welcome.pop(other)  # lost; its clients have come back under another number
         return ""
 
     def _refuse(self, node: int, reason: str) -> None:
