@@ -362,7 +362,7 @@ MUTATIONS = (
     Mutation("fl_runtime/algorithms/exchange.py", "numbers sent are not counted", "return sum(down.values()) + sum(up.values())", "return 2 * sum(up.values())"),
     Mutation("fl_runtime/algorithms/exchange.py", "a trunk is sent once to all clients", "way[update.client, alone, key] =", "way[update.client if alone is not None else -1, alone, key] ="),
     Mutation("fl_runtime/running/account.py", "late answers are in flight as well", "return sum(entry.fate != \"answers too late\" for entry in pending)", "return len(pending)"),
-    Mutation("fl_runtime/running/step.py", "failures of clients are not told", "            if entry.fate == \"fails\"\n        ),\n    )\n    current", "            if entry.fate == \"drops out\"\n        ),\n    )\n    current"),
+    Mutation("fl_runtime/running/step.py", "failures of clients are not told", "for entry in arrivals.lost if entry.fate != \"drops out\"),", "for entry in arrivals.lost if entry.fate == \"is refused\"),"),
     Mutation("fl_runtime/running/step.py", "a broken task leaves its buffer", "state, over = algorithm.forget(state, broken), True", "state, over = state, True"),
     Mutation("fl_runtime/running/step.py", "clients with a job are idle", "busy[[entry.job.client for entry in current.pending]] = True", "busy[[]] = True"),
     Mutation("fl_runtime/running/step.py", "stale answers are not counted", "stale=len(updates) - len(accepted),", "stale=0,"),

@@ -50,6 +50,9 @@ def keys(
 ) -> None:
     """Make certificates for the SuperLink, and a key for every node."""
     with one_line_errors():
+        from fl_runtime.flower.programs import check_installed
+
+        check_installed()
         from fl_runtime.flower.keys import make_keys
 
         for path in make_keys(folder, host, node):

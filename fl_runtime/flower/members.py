@@ -107,8 +107,8 @@ class Members:
         content = content_of(Packed.of({"arm": arm, "seed": seed}))
         for node in nodes - set(self._asked.values()):
             message = Message(content, node, MessageType.QUERY)
-            (number,) = self.grid.push_messages([message])
-            self._asked[number] = node
+            for number in filter(None, self.grid.push_messages([message])):
+                self._asked[number] = node
 
     def _hear(self) -> None:
         """Take the introductions that have come."""
