@@ -56,6 +56,7 @@ class Members:
         versions: Of the server.
         settings: Of the server.
         run: Arm and seed that introductions are about.
+        patience: Seconds for which nobody may be there.
         welcome: What welcome nodes told.
         refused: Why others are given no work.
         online: Nodes that the SuperLink knows to be connected.
@@ -67,6 +68,7 @@ class Members:
     versions: Mapping[str, str]
     settings: Mapping[str, str]
     run: tuple[str, int]
+    patience: float = 300.0
     now: Callable[[], float] = time.monotonic
     welcome: dict[int, Introduction] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
@@ -176,8 +178,25 @@ class Members:
         return None
 
     def present(self, seed: int, num_clients: int, now: float) -> NDArray[np.bool_]:
-        """(num_clients,) bool, whose node is connected and answers; see `Availability`."""
+        """(num_clients,) bool, whose node is connected and answers; see `Availability`.
+
+        Where there is nobody it waits, so that no rounds pass meanwhile.
+
+        Raises:
+            InvalidInput: Nobody has come for `patience` seconds.
+        """
+        end = self.now() + self.patience
         self.look()
+        while not (mask := self._mask(num_clients)).any():
+            if self.now() >= end:
+                requirement = f"one or more within {self.patience:g} s: resume when there are"
+                raise InvalidInput("nodes", "none", requirement)
+            time.sleep(WAITING)
+            self.look()
+        return mask
+
+    def _mask(self, num_clients: int) -> NDArray[np.bool_]:
+        """Whose node is connected and answers."""
         here = self.online - self.silent
         mask = np.zeros(num_clients, dtype=np.bool_)
         for node, told in self.welcome.items():

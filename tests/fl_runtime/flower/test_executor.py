@@ -188,6 +188,15 @@ def test_who_is_refused_is_named_and_a_run_does_not_begin() -> None:
     assert members.present(0, 8, 0.0).tolist() == [True] * 4 + [False] * 4
 
 
+def test_where_nobody_is_there_no_rounds_pass() -> None:
+    _, members = federation()
+    members.gather(5.0)
+    members.patience = 0.0
+    members.silent |= {1, 2}
+    with pytest.raises(InvalidInput, match="resume when there are"):
+        members.present(0, 8, 0.0)
+
+
 def test_clients_come_back_under_another_number_once_their_node_is_lost() -> None:
     grid, members = federation(n3=honest(2))
     members.gather(5.0)
