@@ -2,6 +2,7 @@
 # make results  run every experiment (an hour on two cores; goes on where it was stopped)
 # make test   lint, types, import contracts, then every test
 # make explore  the tests on examples that nobody has drawn yet
+# make release-check  build what would be published, and try it where the repository is not
 # They set everything up themselves on the first call and reuse it afterwards.
 
 VENV    := .venv
@@ -16,7 +17,7 @@ OUT     ?= runs/demo
 # Small matrices and small models: one thread is several times faster than many.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test explore lint format bench gpu-check results clean
+.PHONY: demo test explore lint format bench gpu-check results release-check clean
 
 demo: $(VENV)/runtime.stamp
 	$(BIN)/python -m fl_runtime run experiments/demo.toml --out $(OUT) --fresh
@@ -51,6 +52,10 @@ bench: $(VENV)/peers.stamp
 
 gpu-check: $(VENV)/peers.stamp
 	$(BIN)/python benchmarks/peers/gpu_check.py
+
+# Ten minutes and five gigabytes for a while: two environments with PyTorch.
+release-check: $(VENV)/python.stamp
+	$(BIN)/python release/check.py
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
