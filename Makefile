@@ -4,6 +4,7 @@
 # make explore  the tests on examples that nobody has drawn yet
 # make docs   the documentation as a site in build/site, warnings are errors
 # make flower  federations of real processes on this machine (installs Flower; minutes)
+# make release-check  build what would be published, and try it where the repository is not
 # They set everything up themselves on the first call and reuse it afterwards.
 
 VENV    := .venv
@@ -20,7 +21,7 @@ JOBS    ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
 # Small matrices and small models: one thread is several times faster than many.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test flower explore docs lint format bench gpu-check results clean
+.PHONY: demo test flower explore docs lint format bench gpu-check results release-check clean
 
 demo: $(VENV)/runtime.stamp
 	$(BIN)/python -m fl_runtime run experiments/demo.toml --out $(OUT) --fresh
@@ -58,6 +59,10 @@ bench: $(VENV)/peers.stamp
 
 gpu-check: $(VENV)/peers.stamp
 	$(BIN)/python benchmarks/peers/gpu_check.py
+
+# Ten minutes and five gigabytes for a while: two environments with PyTorch.
+release-check: $(VENV)/python.stamp
+	$(BIN)/python release/check.py
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
