@@ -227,7 +227,7 @@ MUTATIONS = (
     Mutation("fl_runtime/whole_numbers.py", "no slack above", "return math.ceil(number - _slack(number))", "return math.ceil(number)"),
     Mutation("fl_runtime/flower/wall_clock.py", "a deadline that passes drops nothing", "entry.finish <= now]", "entry.finish < 0.0]"),
     Mutation("fl_runtime/flower/wall_clock.py", "an answer counts for the time it was sent", "return replace(entry, finish=now, update=heard.update)", "return replace(entry, update=heard.update)"),
-    Mutation("fl_runtime/flower/wall_clock.py", "a late answer is an answer", "if entry.number in told and _is_open(entry)", "if entry.number in told"),
+    Mutation("fl_runtime/flower/wall_clock.py", "late answers leave no trace", "ahead=(), late=late)", "ahead=(), late=())"),
     Mutation("fl_runtime/flower/wall_clock.py", "what was in flight is not sent again", "self._zero = self._now() - now\n        pending = self._send(pending)", "self._zero = self._now() - now\n            self._sent = {e.number: now for e in pending if e.begin < now}\n        pending = self._send(pending)"),
     Mutation("fl_runtime/flower/wall_clock.py", "refused answers are lost ones", '"is refused" if heard.refused else "drops out"', '"drops out"'),
     Mutation("fl_runtime/flower/messages.py", "shapes are not compared", "(mine.shape, mine.dtype) != (sent.shape, sent.dtype)", "mine.dtype != sent.dtype"),
