@@ -48,6 +48,7 @@ from fairopt.cross_attention import cross_attention_weights
 from fairopt.dual_cone import dual_cone_projection, dual_cone_residual, upgrad
 from fairopt.dual_cone_gradients import dual_cone_from_gradients, upgrad_from_gradients
 from fairopt.errors import InvalidInput, NotSolved
+from fairopt.extras import MissingExtra
 from fairopt.fairgrad import fairgrad, fairgrad_residual
 from fairopt.min_norm import min_norm, min_norm_residual
 from fairopt.min_norm_gradients import min_norm_from_gradients
@@ -103,4 +104,7 @@ __all__ = [
     "cross_attention_weights",
     "InvalidInput",
     "NotSolved",
+    "MissingExtra",
 ]
+
+__version__ = "0.1.0"

@@ -1,4 +1,6 @@
-"""Command line: ``python -m fl_runtime run|resume|compare|plot|results|probe|list``.
+"""Command line: ``python -m fl_runtime run|resume|compare|plot|results|probe|list|init``.
+
+It is also called ``fairopt-run``.
 
 Bad input ends with one line on standard error and exit status 2; nothing is written by then. What
 stops a run later, such as a full disk or a signal, ends with the command that goes on with it.
@@ -13,18 +15,27 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fairopt.errors import FairoptError, InvalidInput
-from fl_runtime.one_line_errors import one_line_errors
+from fairopt.extras import exit_without
+
+with exit_without("runtime", "torch", "pydantic", "safetensors", "sklearn", "tomli_w"):
+    import typer
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from fl_runtime.one_line_errors import one_line_errors
+
+if TYPE_CHECKING:
+    from fl_runtime.configuration.schema import Config
+
+RESULTS = Path("runs/results")
+"""Where experiments are run for their page of results."""
 
 app = typer.Typer(
     help="Train several models at once, with clients recruited and shared fairly.",
@@ -33,6 +44,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+Configuration = Annotated[
+    Path, typer.Argument(help="Configuration (TOML), or the name of a shipped experiment.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON, and nothing else.")]
 Override = Annotated[
     list[str], typer.Option("--set", help="key=value, a dotted path or a leaf name that is unique.")
@@ -53,7 +67,7 @@ Curves = Annotated[
 
 @app.command()
 def run(
-    config: Annotated[Path, typer.Argument(help="Configuration (TOML).")],
+    config: Configuration,
     set_: Override = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
     fresh: Annotated[bool, typer.Option(help="Replace an earlier run at that place.")] = False,
@@ -64,19 +78,26 @@ def run(
 ) -> None:
     """Run a configuration: every arm with every seed, then tables and a picture."""
     with one_line_errors():
-        from fl_runtime import runs
         from fl_runtime.configuration.toml_files import read_config
-        from fl_runtime.running.experiment import total_rounds
 
         checked = read_config(config, set_)
         folder = out or free_folder(Path("runs"), config.stem)
-        _finish(
-            folder,
-            partial(runs.run, checked, out=folder, fresh=fresh, jobs=jobs, backend=backend),
-            _Bars(total_rounds(checked), 0, jobs, backend, checked.run.num_server_rounds),
-            tensorboard,
-            as_json,
-        )
+        _run(checked, folder, _Workers(jobs, backend), fresh, tensorboard, as_json)
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="File to write.")] = Path("experiment.toml"),
+    from_: Annotated[
+        str | None, typer.Option("--from", help="A shipped experiment to copy: see list.")
+    ] = None,
+) -> None:
+    """Write a small configuration to start from, or a copy of a shipped one."""
+    with one_line_errors():
+        from fl_runtime.shipped_experiments import begin
+
+        begin(file, from_)
+        typer.echo(f"{file} is written; run it with: fairopt-run run {shlex.quote(str(file))}")
 
 
 @app.command()
@@ -92,21 +113,7 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped, to the same history it would have had."""
     with one_line_errors():
-        from fl_runtime import runs
-        from fl_runtime.running.experiment import total_rounds
-        from fl_runtime.running.run_folder import RunFolder
-
-        config = RunFolder(folder).config()
-        progress = RunFolder(folder).progress(config)
-        done = RunFolder(folder).rounds_done(config, progress)
-        each = rounds or config.run.num_server_rounds
-        _finish(
-            folder,
-            partial(runs.resume, folder, rounds=rounds, jobs=jobs, backend=backend),
-            _Bars(total_rounds(config, rounds), done, jobs, backend, each),
-            tensorboard,
-            as_json,
-        )
+        _resume(folder, _Workers(jobs, backend), rounds, tensorboard, as_json)
 
 
 @app.command()
@@ -135,14 +142,27 @@ def plot(
 
 @app.command()
 def results(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DIR|CONFIG...",
+            help="Folders of runs; configurations (TOML) are run first, or gone on with.",
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Markdown page to write.")] = Path("results.md"),
     update: Annotated[
         bool, typer.Option("--update", help="Keep what the page says of other experiments.")
     ] = False,
+    runs: Annotated[Path, typer.Option(help="Where configurations are run.")] = RESULTS,
+    jobs: Jobs = None,
+    backend: Backend = None,
 ) -> None:
     """Write a page with the result of every claim: held, not held, or inconclusive."""
     with one_line_errors():
+        workers = _Workers(jobs, backend)
+        folders = [
+            _done(each, runs, workers) if each.suffix == ".toml" else each for each in sources
+        ]
         from fl_runtime.reporting.claim_results import counts
         from fl_runtime.reporting.results_page import write_results
 
@@ -153,7 +173,7 @@ def results(
 
 @app.command()
 def probe(
-    config: Annotated[Path, typer.Argument(help="Configuration (TOML).")],
+    config: Configuration,
     set_: Override = [],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
 ) -> None:
@@ -184,7 +204,7 @@ def list_names(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Names a configuration can use: algorithms, data, models, partitions, rules, delays."""
+    """Names a configuration can use: algorithms, data, models, rules; and shipped experiments."""
     with one_line_errors():
         from fl_runtime.catalogue import catalogue, offers
 
@@ -210,27 +230,76 @@ def free_folder(parent: Path, name: str) -> Path:
 
 
 @dataclass(frozen=True)
-class _Bars:
-    """What progress bars show: rounds in all, those done, and who works on them."""
+class _Workers:
+    """Who works on a run, as the command line has it."""
 
-    rounds: int | None
-    done: int
     jobs: int | None
     backend: str | None
-    each: int | None
 
-    def shown(self) -> AbstractContextManager[Any]:
-        """The bars."""
+    def bars(
+        self, rounds: int | None, done: int, each: int | None
+    ) -> Callable[[], AbstractContextManager[Any]]:
+        """Progress bars: of so many rounds, of which some are done, and of each arm and seed."""
         from fl_runtime.running.progress import progress_bar
 
         several = self.jobs not in (None, 1) or self.backend is not None
-        return progress_bar(self.rounds, self.done, side_by_side=several, each=self.each)
+        return partial(progress_bar, rounds, done, side_by_side=several, each=each)
+
+
+def _run(
+    config: Config,
+    folder: Path,
+    workers: _Workers,
+    fresh: bool = False,
+    curves: Path | None = None,
+    as_json: bool = False,
+) -> None:
+    """A new run, and its report."""
+    from fl_runtime import runs
+    from fl_runtime.running.experiment import total_rounds
+
+    bars = workers.bars(total_rounds(config), 0, config.run.num_server_rounds)
+    go = partial(runs.run, config, out=folder, fresh=fresh, **asdict(workers))
+    _finish(folder, go, bars, curves, as_json)
+
+
+def _resume(
+    folder: Path,
+    workers: _Workers,
+    rounds: int | None = None,
+    curves: Path | None = None,
+    as_json: bool = False,
+) -> None:
+    """The rest of a run, and its report."""
+    from fl_runtime import runs
+    from fl_runtime.running.experiment import total_rounds
+    from fl_runtime.running.run_folder import RunFolder
+
+    config = RunFolder(folder).config()
+    done = RunFolder(folder).rounds_done(config, RunFolder(folder).progress(config))
+    each = rounds or config.run.num_server_rounds
+    bars = workers.bars(total_rounds(config, rounds), done, each)
+    go = partial(runs.resume, folder, rounds=rounds, **asdict(workers))
+    _finish(folder, go, bars, curves, as_json)
+
+
+def _done(config: Path, runs: Path, workers: _Workers) -> Path:
+    """The folder of a configuration that has been run to its end."""
+    from fl_runtime.configuration.toml_files import read_config
+
+    checked, folder = read_config(config, []), runs / config.stem
+    typer.echo(f"== {config}")
+    if folder.exists():
+        _resume(folder, workers)
+    else:
+        _run(checked, folder, workers)
+    return folder
 
 
 def _finish(
     folder: Path,
     go: Callable[..., Any],
-    bars: _Bars,
+    bars: Callable[[], AbstractContextManager[Any]],
     curves: Path | None,
     as_json: bool,
 ) -> None:
@@ -243,7 +312,7 @@ def _finish(
 
     begun: list[Any] = []
     with _stoppable(folder, begun), ExitStack() as stack:
-        watchers = [stack.enter_context(bars.shown())]
+        watchers = [stack.enter_context(bars())]
         if curves is not None:
             watchers.append(stack.enter_context(tensorboard(curves)))
         stack.enter_context(redirect_stdout(sys.stderr))
@@ -318,4 +387,4 @@ def _console(tasks: Sequence[str] = ()) -> Console:
 
 
 if __name__ == "__main__":
-    app(prog_name="python -m fl_runtime")
+    app()

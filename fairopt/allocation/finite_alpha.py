@@ -68,17 +68,17 @@ def _solve(
 ) -> MethodResult:
     """The best point the three methods find."""
     goal = max(SHARPER * tol, SHARPEST)
-    bound = log_price_bounds(scaled)
     with np.errstate(all="ignore"), one_thread(scaled.links):
         steps = 0
         if log_start is not None:
             known = None if series is None else series.factor
-            result, found = _warm_start(scaled, log_start, known, bound, goal)
+            result, found = _warm_start(scaled, log_start, known, goal)
             steps = found.steps
             if found.violation <= goal:
                 if series is not None:
                     series.factor = found.factor
                 return result
+        bound = log_price_bounds(scaled)
         centre = _log_price_centre(scaled, bound)
         centred = _centred(scaled, centre)
         demand, violation, more = _cold_start(centred, bound - centre, goal)
@@ -93,23 +93,29 @@ def _centred(scaled: Scaled, centre: float) -> Scaled:
 
 
 def _warm_start(
-    scaled: Scaled, log_start: Array, factor: Factor | None, bound: Array, goal: float
+    scaled: Scaled, log_start: Array, factor: Factor | None, goal: float
 ) -> tuple[MethodResult, Tracked]:
     """The result of Newton's method from start prices.
 
     Ascent takes over near the answer only; a start that is not near must not cost the answer.
     """
-    log_prices = np.minimum(log_start, bound)
-    centre = _log_price_centre(scaled, log_prices)
+    centre = 0.0 if _moderate(scaled, log_start) else _log_price_centre(scaled, log_start)
     centred = _centred(scaled, centre)
-    found = track(centred, np.exp(log_prices - centre), goal, factor)
+    found = track(centred, np.exp(log_start - centre), goal, factor)
     if found.violation > goal:
         search = _Search(*found[:3])
+        bound = log_price_bounds(scaled)
         negligible = bound - BELOW_BOUND * max(1.0, scaled.alpha)
-        theta = np.maximum(np.log(search.best.prices), negligible - centre)
+        theta = np.clip(np.log(search.best.prices) + centre, negligible, bound) - centre
         _ascent_and_newton(centred, theta, goal, search, CHUNKS[:1], FIRST_GOAL)
         found = Tracked(search.best, search.violation, search.steps, None)
     return _result(centred, found.demand, centre, found.steps), found
+
+
+def _moderate(scaled: Scaled, log_prices: Array) -> bool:
+    """Whether prices and weights are far from the ends of float64, in any unit."""
+    some = log_prices[np.isfinite(log_prices)]
+    return all(np.abs(array).max(initial=0.0) < WIDE / 3.0 for array in (some, scaled.log_weight))
 
 
 def _log_price_centre(scaled: Scaled, log_prices: Array) -> float:
@@ -175,8 +181,10 @@ def _ascent_and_newton(
 
 def _result(scaled: Scaled, demand: Demand, centre: float, steps: int) -> MethodResult:
     """The result, without prices whose share is smaller than the slack of their link."""
-    negligible = demand.share < 1.0 - demand.load
-    final = demand_at(scaled, np.where(negligible, 0.0, demand.prices))
+    negligible = (demand.share < 1.0 - demand.load) & (demand.prices > 0.0)
+    final = demand
+    if negligible.any():
+        final = demand_at(scaled, np.where(negligible, 0.0, demand.prices))
     weight = np.where(scaled.bounded, scaled.log_weight, -np.inf)
     missing = -np.expm1(np.minimum(np.log(final.flow_price) - weight, 0.0))
     return MethodResult(

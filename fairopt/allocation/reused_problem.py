@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -70,7 +68,7 @@ class AllocationProblem:
     def __setstate__(self, problem: Problem) -> None:
         capacity, priority, upper = map(_own, (problem.capacity, problem.priority, problem.upper))
         self._problem = with_routes(problem.routes, capacity, problem.alpha, priority, upper)
-        self._last: tuple[Callable[[], Allocation | None], Series] | None = None
+        self._series: Series | None = None
 
     @property
     def capacity(self) -> Array:
@@ -121,12 +119,10 @@ class AllocationProblem:
         from fairopt.allocation.finite_alpha import Series
         from fairopt.allocation.solve import solve_from
 
-        last, series = self._last, Series()
-        if last is not None and start is not None and last[0]() is start:
-            series = replace(last[1])
+        series = Series() if self._series is None or start is None else replace(self._series)
         problem = restated(self._problem, capacity, alpha, priority, upper)
         found = solve_from(problem, tol, start, series)
-        self._last = weakref.ref(found), series
+        self._series = series
         return found
 
     def __repr__(self) -> str:

@@ -35,6 +35,7 @@ from fl_runtime.configuration.schema import (
     TaskSection,
 )
 from fl_runtime.extensions import taken_apart
+from fl_runtime.shipped_experiments import experiments, file_of
 from fl_runtime.user_objects import loaded
 from fl_runtime.validation_errors import first_validation_error, kebab
 
@@ -101,14 +102,14 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read and check a configuration file.
 
     Args:
-        path: A TOML file.
+        path: A TOML file, or the name of a shipped experiment, such as `demo`.
         overrides: ``key=value`` with a dotted path or a leaf name that occurs once; the value is
             read as TOML, and as plain text where that fails.
 
     Raises:
         InvalidInput: The file is missing or is not TOML, or any key or value is wrong.
     """
-    tree = snake_keys(read_toml(Path(path)))
+    tree = snake_keys(read_toml(file_of(Path(path))))
     for override in overrides:
         set_key(tree, *_parse_override(override))
     return check_config(tree)
@@ -119,7 +120,9 @@ def read_toml(path: Path) -> Tree:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise InvalidInput("CONFIG", str(path), f"a readable file ({error.strerror})") from error
+        near = suggestion(str(path), experiments())
+        requirement = f"a readable file ({error.strerror}){near}"
+        raise InvalidInput("CONFIG", str(path), requirement) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput("CONFIG", str(path), f"a TOML file ({error})") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
@@ -43,12 +44,7 @@ class WorkerProcess:
         self._channel = Channel(self.connection, home)
         self._executor: Parcel | None = None
         self._models: Parcel | None = None
-        self._process = _context().Process(target=serve, args=(other, device), daemon=True)
-        try:
-            self._process.start()
-        except (AssertionError, ChildProcessError) as error:  # daemons may not, nor forked ones
-            requirement = f"1 in a process that may not start others ({error})"
-            raise InvalidInput("run.workers", "several", requirement) from error
+        self._process = _started(other, device)
         other.close()
 
     @property
@@ -123,10 +119,24 @@ class WorkerProcess:
         return error  # type: ignore[no-any-return]
 
 
-def _context() -> Any:
-    """How processes are started: forked from one that has imported PyTorch and nothing else."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    return context
+def _started(connection: Connection, device: str) -> Any:
+    """A process: forked from one that has imported PyTorch and nothing else, or a fresh one.
+
+    A process that was itself forked, after its parent had made that one, cannot use it.
+
+    Raises:
+        InvalidInput: This process may start no others.
+    """
+    methods = [m for m in ("forkserver", "spawn") if m in multiprocessing.get_all_start_methods()]
+    for method in methods:
+        context: Any = multiprocessing.get_context(method)
+        context.set_forkserver_preload(PRELOADED)
+        process = context.Process(target=serve, args=(connection, device), daemon=True)
+        try:
+            with suppress(ChildProcessError):
+                process.start()
+                return process
+        except AssertionError as error:
+            requirement = f"1 in a process that may start no others ({error})"
+            raise InvalidInput("run.workers", "several", requirement) from error
+    raise InvalidInput("run.workers", "several", f"1 where processes start by neither of {methods}")

@@ -20,10 +20,13 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from fairopt.errors import InvalidInput
-from fl_runtime.one_line_errors import one_line_errors
+from fairopt.extras import exit_without, extra
+
+with exit_without("flower", "torch", "pydantic", "safetensors", "sklearn", "tomli_w"):
+    import typer
+
+    from fl_runtime.one_line_errors import one_line_errors
 
 app = typer.Typer(
     help="Train with clients at other machines, which Flower connects.",
@@ -50,7 +53,8 @@ def keys(
 ) -> None:
     """Make certificates for the SuperLink, and a key for every node."""
     with one_line_errors():
-        from fl_runtime.flower.keys import make_keys
+        with extra("flower"):
+            from fl_runtime.flower.keys import make_keys
 
         for path in make_keys(folder, host, node):
             typer.echo(path)
@@ -83,7 +87,9 @@ def register(
     """Let nodes in; the SuperLink knows them by their public keys."""
     with one_line_errors():
         from fl_runtime.flower.programs import Secured
-        from fl_runtime.flower.reached import registered
+
+        with extra("flower"):
+            from fl_runtime.flower.reached import registered
 
         secured = Secured.of(keys, False, superlink)
         for name in nodes:
@@ -109,11 +115,14 @@ def node(
     """Be a node: train the clients whose examples are here, from one warm process."""
     with one_line_errors():
         from fl_runtime.flower.programs import Secured, environment, node_command
-        from fl_runtime.flower.reached import check_known, check_reached
         from fl_runtime.flower.site import numbers_of
+        from fl_runtime.shipped_experiments import file_of
+
+        with extra("flower"):
+            from fl_runtime.flower.reached import check_known, check_reached
 
         told: dict[str, str | int] = {
-            "config": str(config.resolve()),
+            "config": str(file_of(config).resolve()),
             "clients": clients,
             "name": name,
             "largest": largest,
@@ -126,7 +135,8 @@ def node(
         if cold:
             os.execve(command[0], command, surroundings)
         os.environ.update(surroundings)
-        from fl_runtime.flower.warm_node import serve, warm
+        with extra("flower"):
+            from fl_runtime.flower.warm_node import serve, warm
 
         warm(str(told["config"]), mine, name)
         serve(command[1:], port)
@@ -149,13 +159,16 @@ def run(
     with one_line_errors():
         from fl_runtime.configuration.toml_files import read_config
         from fl_runtime.flower import programs
-        from fl_runtime.flower.reached import check_reached
+        from fl_runtime.shipped_experiments import file_of
+
+        with extra("flower"):
+            from fl_runtime.flower.reached import check_reached
 
         read_config(config)
         secured = programs.Secured.of(keys, insecure, superlink)
         check_reached(superlink, secured)
         settings: dict[str, str | int | float] = {
-            "config": str(config.resolve()),
+            "config": str(file_of(config).resolve()),
             "out": str(out.resolve()),
             "gather": gather,
             "deadline": deadline,

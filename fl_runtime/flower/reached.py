@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from fairopt.errors import InvalidInput
 from fl_runtime.flower.programs import (
@@ -97,6 +98,7 @@ def check_known(superlink: str, secured: Secured, name: str, patience: float) ->
 def _refusal(superlink: str, keys: Path, name: str) -> str | None:
     """What the SuperLink says to a node that comes and goes; None if it lets it in."""
     import httpx
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.serialization.ssh import load_ssh_private_key
     from flwr.proto.fleet_pb2 import ActivateNodeRequest, DeactivateNodeRequest
     from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
@@ -105,7 +107,9 @@ def _refusal(superlink: str, keys: Path, name: str) -> str | None:
     from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
     key = load_ssh_private_key((keys / f"{name}.key").read_bytes(), None)
-    proofs = [
+    if not isinstance(key, EllipticCurvePrivateKey):
+        raise InvalidInput("--name", name, "that of a node with a key on an elliptic curve")
+    proofs: list[Any] = [
         RuntimeVersionHttpInterceptor(component_name="SuperNode"),
         NodeAuthHttpInterceptor(key, key.public_key()),
     ]

@@ -56,7 +56,7 @@ def serve(arguments: Sequence[str], port: int) -> None:
 
     signal.signal(signal.SIGCHLD, ended)
     try:
-        superexec.get_executor = lambda *_, **__: Forks()
+        vars(superexec)["get_executor"] = lambda *_, **__: Forks()
         superexec.run_superexec(runtime_api_address=f"127.0.0.1:{port}", insecure=True)
     finally:
         _end(child)
@@ -71,7 +71,7 @@ def _be_supernode(arguments: Sequence[str]) -> None:
             os._exit(1)
         time.sleep(min(seconds, QUICK))
 
-    supernode.time = SimpleNamespace(sleep=sleep)
+    vars(supernode)["time"] = SimpleNamespace(sleep=sleep)
     sys.argv = ["flower-supernode", *arguments]
     _end_after(flower_supernode)
 

@@ -127,13 +127,17 @@ def _dask_pool(client: Any, work: Callable[[int], Any]) -> FuturesPool:
     return FuturesPool(
         lambda item: executor.submit(work, item),
         (KilledWorker,),
-        lambda: executor.shutdown(wait=False, cancel_futures=True),
+        lambda: executor.shutdown(wait=False),
     )
 
 
 def _ray_pool(ray: Any, work: Callable[[int], Any]) -> FuturesPool:
     """The workers of a Ray cluster."""
-    remote = ray.remote(max_retries=0)(work)
+
+    def answer(item: int) -> Any:
+        return work(item)
+
+    remote = ray.remote(max_retries=0)(answer)
     begun: list[Any] = []
 
     def submit(item: int) -> Future[Any]:

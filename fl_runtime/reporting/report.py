@@ -46,7 +46,11 @@ def write_report(folder: Path, history: History, config: Config) -> dict[str, An
 def _signs_of_workers(folder: Path) -> list[dict[str, str]]:
     """What the history does not show: workers that have died."""
     return [
-        {"arm": arm, "sign": f"workers died {count} times; their jobs were run again, alike"}
+        {
+            "arm": arm,
+            "sign": f"{count} worker{'s' if count > 1 else ''} died and had jobs run again, "
+            "which changes no result",
+        }
         for arm, count in RunFolder(folder).worker_deaths().items()
     ]
 

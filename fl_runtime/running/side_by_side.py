@@ -97,6 +97,8 @@ def _obstacle_to_forks(config: Config) -> str | None:
         return "on this system"
     if config.run.device != "cpu" or torch.accelerator.is_available():
         return "where there is a GPU: PyTorch cannot use it, nor autograd, in a forked process"
+    if config.run.workers > 1:
+        return "where run.workers is above 1"
     return None if config.run.threads == 1 else "where run.threads is above 1"
 
 

@@ -81,6 +81,17 @@ def test_a_finished_run_can_be_extended(toml: Path, tmp_path: Path) -> None:
     assert error.startswith("error: rounds = 2, but it must be a number from 3 on")
 
 
+def test_results_of_configurations_run_them_first(toml: Path, tmp_path: Path) -> None:
+    words = ("results", toml, "--runs", tmp_path / "runs", "--out", tmp_path / "page.md")
+    code, _, err = call(*words, "--jobs", "2")
+    assert (code, err.count("error")) == (0, 0)
+    page = (tmp_path / "page.md").read_bytes()
+    history = (tmp_path / "runs" / "small" / HISTORY).stat().st_ino
+    assert call(*words)[0] == 0  # it has been run
+    assert (tmp_path / "page.md").read_bytes() == page
+    assert (tmp_path / "runs" / "small" / HISTORY).stat().st_ino == history
+
+
 def test_compare_pairs_two_runs(toml: Path, tmp_path: Path) -> None:
     for name, alpha in (("a", 1), ("b", 5)):
         rounds = "num-server-rounds=1"

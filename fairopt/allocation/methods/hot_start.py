@@ -33,8 +33,11 @@ from fairopt.arrays import Array, BoolArray, Ints
 DENSE = 2500  # links up to which a factorisation is cheaper than conjugate gradients
 STEPS = 30
 NEAR_FULL = 3.0  # times the violation: links with less slack may become full
-LITTLE = 0.3  # of the violation: a step of an old factor that leaves more asks for a new one
-ENOUGH = 0.7  # of the violation: a step that leaves more is shortened, then given up
+LITTLE = 0.5  # of the violation: a step that leaves more is slow
+PATIENCE = 3  # slow steps with one factor, and steps before it is judged
+SETTLED = 1e-3  # violation from which on the pace stays the same
+WORTH_A_FACTOR = 11  # steps: one and the steps after it take about as long
+ENOUGH = 0.95  # of the violation: a step with a new factor that leaves more ends the attempt
 FLOORS = (0.0, 0.3)  # of a price after a step: the second if the first goes too far
 NARROWEST, WIDEST = 0.01, 0.03  # slack of links that are near full, whatever the violation
 MULTIPLICATIVE = 2.0  # the alpha above which prices change in logarithms
@@ -80,19 +83,40 @@ def track(scaled: Scaled, prices: Array, goal: float, factor: Factor | None) -> 
     The factor is one of an earlier problem on the same links; it may be none.
     """
     demand = demand_at(scaled, prices)
-    worst = violation(demand)
+    worst, pace = violation(demand), _Pace(goal)
     model: _Model | None = None if factor is None else _Factored(scaled, factor)
     for k in range(STEPS):
         if worst <= goal or not np.isfinite(worst):
             return Tracked(demand, worst, k, _factor(model))
-        found, left = _step(scaled, demand, model, 0.0)
-        if left > LITTLE * worst:
-            model = _model(scaled, demand, worst)
-            found, left = _fresh_step(scaled, demand, model, worst)
+        found, left = _first_good_step(scaled, demand, model, worst)
+        if left > ENOUGH * worst or pace.slow:
+            model, pace = _model(scaled, demand, worst), _Pace(goal)
+            found, left = _first_good_step(scaled, demand, model, worst)
             if left > ENOUGH * worst:
                 return Tracked(demand, worst, k + 1, None)
+        pace.count(worst, left)
         demand, worst = found, left
     return Tracked(demand, worst, STEPS, _factor(model))
+
+
+@dataclass
+class _Pace:
+    """Whether a new factor would be faster than going on with the one that there is."""
+
+    goal: float
+    steps: int = 0
+    bad: int = 0
+    slow: bool = False
+
+    def count(self, worst: float, left: float) -> None:
+        """Count a step by what it left of the violation."""
+        self.steps += 1
+        self.bad = self.bad + 1 if left > LITTLE * worst else 0
+        if left <= SETTLED and left > self.goal:
+            more = np.log(left / self.goal) / np.log(worst / left)
+            self.slow = self.steps >= PATIENCE and more > WORTH_A_FACTOR
+        else:
+            self.slow = self.bad >= PATIENCE
 
 
 def factor_at(scaled: Scaled, demand: Demand) -> Factor | None:
@@ -105,24 +129,22 @@ def _factor(model: _Model | None) -> Factor | None:
     return model.whole if isinstance(model, _Factored) else None
 
 
-def _fresh_step(
+def _first_good_step(
     scaled: Scaled, demand: Demand, model: _Model | None, worst: float
 ) -> tuple[Demand, float]:
-    """The first step that is good enough, or the last one."""
+    """The first step that leaves little of the violation, or the last one."""
     found, left = demand, np.inf
+    if model is None:
+        return found, left
     for floor in FLOORS:
         found, left = _step(scaled, demand, model, floor)
-        if left <= ENOUGH * worst:
+        if left <= LITTLE * worst:
             break
     return found, left
 
 
-def _step(
-    scaled: Scaled, demand: Demand, model: _Model | None, floor: float
-) -> tuple[Demand, float]:
-    """The demand after a step of the model, and its violation; inf without a model."""
-    if model is None:
-        return demand, np.inf
+def _step(scaled: Scaled, demand: Demand, model: _Model, floor: float) -> tuple[Demand, float]:
+    """The demand after a step of the model, and its violation."""
     active = model.active
     change = model.step(demand, floor)
     if not np.isfinite(change).all():

@@ -10,7 +10,7 @@ both are left alone.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,10 +23,17 @@ FEW = 0.5  # of the flows: more different paths than this are left as they are
 
 
 class Groups(NamedTuple):
-    """One flow of every path, and for each flow the number of its path."""
+    """One flow of every path, and for each flow the number of its path.
+
+    Attributes:
+        first: (paths,) flows.
+        group: (flows,) paths.
+        entries: Where the entries of the first flows are among all.
+    """
 
     first: Ints
     group: Ints
+    entries: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +54,7 @@ def merge(scaled: Scaled, identical: Groups | None) -> Merged | None:
     """The problem with one flow for each path; None where that saves too little."""
     if identical is None:
         return None
-    first, group = alone(identical, scaled.bounded)
+    first, group, entries = alone(scaled.by_flow.indptr, identical, scaled.bounded)
     if len(first) > FEW * scaled.flows:
         return None
     log_power = scaled.log_weight / scaled.alpha
@@ -56,7 +63,7 @@ def merge(scaled: Scaled, identical: Groups | None) -> Merged | None:
     log_total = top + np.log(np.bincount(group, np.exp(log_power - top[group]), len(first)))
     smaller = replace(
         scaled,
-        by_flow=scaled.by_flow[first],
+        by_flow=_rows(scaled.by_flow, first, entries),
         log_weight=scaled.alpha * log_total,
         log_unit=scaled.log_unit[first],
         bounded=scaled.bounded[first],
@@ -78,16 +85,31 @@ def identical(indptr: Ints, links: Ints, relative: Array, size: int) -> Groups |
     different_with_one_fingerprint = not all_equal(*rows, first[group], none)
     if len(first) > FEW * flows or different_with_one_fingerprint:
         return None
-    return Groups(first, group)
+    order = np.argsort(first)  # memory is read from front to back
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return Groups(first[order], place[group], _entries_of(indptr, first[order]))
 
 
-def alone(groups: Groups, single: BoolArray) -> Groups:
-    """The groups without flows that stay single, which follow them.
+def _entries_of(indptr: Ints, flows: Ints) -> Ints:
+    """The places of the entries of some flows, one flow after the other."""
+    count = indptr[flows + 1] - indptr[flows]
+    before = np.cumsum(count) - count
+    return np.asarray(np.repeat(indptr[flows] - before, count) + np.arange(int(count.sum())))
 
-    Example:
-        >>> alone(Groups(np.array([0, 1]), np.array([0, 1, 0, 0])), np.array([1, 0, 0, 0]) > 0)
-        Groups(first=array([2, 1, 0]), group=array([2, 1, 0, 0]))
-    """
+
+def _rows(by_flow: Any, flows: Ints, entries: Ints) -> Any:
+    """Some rows of a matrix, the places of whose entries are known."""
+    from scipy import sparse
+
+    indptr = np.zeros(len(flows) + 1, dtype=np.int32)
+    np.cumsum(np.diff(by_flow.indptr)[flows], out=indptr[1:])
+    some = by_flow.data[entries], by_flow.indices[entries], indptr
+    return sparse.csr_array(some, shape=(len(flows), by_flow.shape[1]))
+
+
+def alone(indptr: Ints, groups: Groups, single: BoolArray) -> Groups:
+    """The groups without flows that stay single, which follow them."""
     if not single.any():
         return groups
     joint, own = np.flatnonzero(~single)[::-1], np.flatnonzero(single)
@@ -96,4 +118,5 @@ def alone(groups: Groups, single: BoolArray) -> Groups:
     used = first >= 0
     group = (np.cumsum(used) - 1)[groups.group]
     group[own] = np.count_nonzero(used) + np.arange(len(own))
-    return Groups(np.concatenate([first[used], own]), group)
+    every = np.concatenate([first[used], own])
+    return Groups(every, group, _entries_of(indptr, every))

@@ -78,6 +78,8 @@ def _tighten(
     problem: Problem, entries: Ints, log_bound: Array, bounding: Ints, log_bounding: Array
 ) -> None:
     """Bound each flow by the tightest link of its own, where that is tighter than upper."""
+    if not len(entries):
+        return
     order = entries[np.argsort(-problem.log_limit[entries], kind="stable")]  # tightest last
     order = order[problem.log_limit[order] < log_bound[problem.flow[order]]]
     flow = problem.flow[order]

@@ -53,8 +53,8 @@ def test_as_many_groups_as_paths(alpha, monkeypatch):
     assert merged.scaled.flows == columns < scaled.flows
     np.testing.assert_allclose(np.bincount(merged.group, merged.part), 1.0, rtol=1e-12)
     capped = scale(read(R, c, alpha, w, cap))
-    bounded = capped.scaled.bounded
-    first, group = identical_routes.alone(capped.layout.identical, bounded)
+    bounded, layout = capped.scaled.bounded, capped.layout
+    first, group, _ = identical_routes.alone(layout.indptr, layout.identical, bounded)
     assert (np.bincount(group)[group[bounded]] == 1).all()
     np.testing.assert_array_equal(group[first], np.arange(len(first)))
 

@@ -230,7 +230,7 @@ def test_a_number_of_jobs_is_one(tmp_path: Path, jobs: Any) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("changes", [{"threads": 2}, {"device": "cuda"}])
+@pytest.mark.parametrize("changes", [{"threads": 2}, {"device": "cuda"}, {"workers": 2}])
 def test_no_fork_where_it_could_not_train(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match="backend = 'fork', but it must be loky where"):
         fl_runtime.run(small.config(run=changes), out=tmp_path / "run", jobs=2, backend="fork")
