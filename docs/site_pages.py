@@ -21,8 +21,6 @@ PAGES = {
     "tests/README.md": "tests.md",
 }
 """Pages that stand elsewhere in the repository."""
-ALONE = "---\nhide: [navigation]\n---\n\n"
-"""Pages that stand by themselves have no list of neighbours."""
 LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(\))")
 CODE = re.compile(r"^( *)(```|~~~).*?^\1\2 *$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
@@ -107,7 +105,7 @@ def on_files(files: Any, config: Any) -> Any:
 
     texts = {page: (ROOT / path).read_text(encoding="utf-8") for path, page in PAGES.items()}
     for page, text in texts.items():
-        files.append(File.generated(config, page, content=ALONE + text))
+        files.append(File.generated(config, page, content=text))
     texts |= {f.src_uri: f.content_string for f in files.documentation_pages()}
     for path in sorted(linked_sources(texts)):
         files.append(File.generated(config, page_of(path), content=source_page(path)))

@@ -13,10 +13,10 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from fairopt import __version__
 from fairopt.errors import InvalidInput
 from mechanisms.plain_values import decode, describe, encode
 
@@ -80,7 +80,7 @@ def journal_of(
 def _study_of(path: Path, check: Callable[..., Any], items: Sequence[Any]) -> str:
     """A hash of everything that results depend on."""
     try:
-        told = [metadata.version("fairopt"), describe(check), describe(list(items))]
+        told = [__version__, describe(check), describe(list(items))]
     except TypeError as error:
         raise _not_for(path, error) from None
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()

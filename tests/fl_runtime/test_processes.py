@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def deadly(folder: Path, deaths: int) -> Callable[[int], int]:
     """Squares; the process that is given 2 dies that many times."""
 
     def work(item: int) -> int:
+        time.sleep(0.0 if item == 2 else 0.2)  # so that somebody is at work when it dies
         place = folder / str(item)
         place.write_text(place.read_text() + "x" if place.exists() else "x")
         if item == 2 and len(place.read_text()) <= deaths:

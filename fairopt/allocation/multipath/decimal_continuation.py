@@ -21,7 +21,8 @@ from fairopt.allocation.multipath.problem import PathProblem
 from fairopt.arrays import Array, Ints
 
 EASY = 5.0  # alpha from which float64 knows most sides
-MOST_PRICED = 250  # links with a price: factorising these takes seconds for each step
+STARTS = 3  # from that alpha, half and a quarter of it
+FEWEST_STEPS = 10  # at one alpha: with fewer it is not tried
 MOST_DECADES = 600  # of prices: float64 could not return more
 
 
@@ -47,6 +48,7 @@ def solve_in_decimals(
     problem: PathProblem,
     part: Part,
     solve_roughly: Callable[[PathProblem], tuple[Array, Array]],
+    most_work: float,
 ) -> LongAnswer | None:
     """The optimum of a part of a problem; None where it takes too much work or is not found.
 
@@ -54,34 +56,42 @@ def solve_in_decimals(
         problem: Finite alpha > 0.
         part: All paths that are not closed, and all links with a finite capacity that they use.
         solve_roughly: Path rates and link prices of all of a problem, by float64.
+        most_work: Steps, each times the third power of the number of priced links; 1e7 are some
+            seconds at 40 decades.
     """
-    try:
-        return _solve(problem, part, solve_roughly)
-    except ArithmeticError:  # a start with a rate or a price of zero
-        return None
+    doublings = max(0, int(np.ceil(np.log2(problem.by_path.alpha / EASY))))
+    for k in range(doublings, doublings + STARTS):
+        try:
+            found = _by_doubling(problem, part, solve_roughly, k, most_work)
+        except ArithmeticError:  # a start with a rate or a price of zero
+            continue
+        if found is not None:
+            return found
+    return None
 
 
-def _solve(
+def _by_doubling(
     problem: PathProblem,
     part: Part,
     solve_roughly: Callable[[PathProblem], tuple[Array, Array]],
+    doublings: int,
+    most_work: float,
 ) -> LongAnswer | None:
-    """The same, where every start is usable."""
-    alpha = problem.by_path.alpha
-    doublings = max(0, int(np.ceil(np.log2(alpha / EASY))))
+    """The same from an alpha that is doubled so often."""
     z, prices = solve_roughly(_at_share(problem, 0.5**doublings))
     rows = problem.by_path.by_flow[part.paths][:, part.links]
     form = _form(problem, part, rows, 0.5**doublings)
     point, steps = guessed(form, z[part.paths], prices[part.links]), 0
     for k in range(doublings, -1, -1):
         form = _form(problem, part, rows, 0.5**k)
-        if decades(form, point.z) > MOST_DECADES or point.sides.priced.sum() > MOST_PRICED:
+        of_step = 1.0 + float(point.sides.priced.sum()) ** 3
+        if decades(form, point.z) > MOST_DECADES or most_work < FEWEST_STEPS * of_step:
             return None
         start = point if k == doublings else at_twice_alpha(form, point)
-        found, used = exact_point(form, start)
+        found, used = exact_point(form, start, most_work / of_step)
         if found is None:
             return None
-        point, steps = found, steps + used
+        point, steps, most_work = found, steps + used, most_work - used * of_step
     digits = digits_for(decades(form, point.z))
     error = decimal_rate_errors(form, point.z, point.prices, digits)
     return LongAnswer(point.z.astype(float), point.prices.astype(float), error, steps)

@@ -72,14 +72,16 @@ def decades(form: DecimalForm, z: Decimals) -> int:
     return int(max(price) - min(price)) + 1
 
 
-def exact_point(form: DecimalForm, start: DecimalPoint) -> tuple[DecimalPoint | None, int]:
-    """The optimum, or None where more sides change than allowed; and the steps."""
+def exact_point(
+    form: DecimalForm, start: DecimalPoint, most_steps: float = np.inf
+) -> tuple[DecimalPoint | None, int]:
+    """The optimum, or None where it takes more changes of sides or steps; and the steps."""
     d = decades(form, start.z)
     with localcontext() as context:
         context.prec = digits_for(d)
         tolerance = ONE.scaleb(-d - EXACT)
-        point, flips = _feasible(form, start), 0
-        for steps in range(MOST_STEPS):
+        point, flips, steps = _feasible(form, start), 0, 0
+        for steps in range(int(min(most_steps, MOST_STEPS))):
             x = form.total(point.z)
             if not min(x) > 0:
                 return None, steps

@@ -26,6 +26,8 @@ from fairopt.solution import Status
 LEVEL_SLACK = 1e-8  # relative: HiGHS meets capacities to 1e-10, and levels have errors of that size
 ROUNDING = 4.0  # times what a certificate allows for rounding: a bound below it has no other cause
 CERTIFIED = 1e-3  # relative error of a rate that is good enough without further checks
+MOST_WORK = 1e8  # in decimals, for each of a few starts: half a minute
+CHECK_WORK = 1e7  # where float64 meets all conditions: seconds
 COMPARABLE = 10.0 * np.log(10.0)  # range of prices within which an exact point is no chance
 WIDEST = 600.0  # e-folds between two paths of a flow: float64 ends at 709
 
@@ -119,15 +121,18 @@ def _finite(scaled: _Scaled, tol: float, names: Ints) -> PathAllocation:
     direct, found = scaled.solved(tol)
     if found.ok and (direct.error <= CERTIFIED).all():
         return found
-    longer = _in_decimals(scaled, tol, found)
+    exact = found.ok and _exact(direct, scaled)
+    longer = _in_decimals(scaled, tol, found, CHECK_WORK if exact else MOST_WORK)
     if longer is not None and longer.ok:
         return longer
-    if found.ok and not _exact(direct, scaled):
+    if found.ok and not exact:
         return _uncertified(found, names, scaled.problem.closed)
     return found
 
 
-def _in_decimals(scaled: _Scaled, tol: float, known: PathAllocation) -> PathAllocation | None:
+def _in_decimals(
+    scaled: _Scaled, tol: float, known: PathAllocation, most_work: float
+) -> PathAllocation | None:
     """The answer in decimals, from the one in float64; None where that is too much or fails."""
     problem, reduced = scaled.problem, scaled.reduced
 
@@ -138,7 +143,7 @@ def _in_decimals(scaled: _Scaled, tol: float, known: PathAllocation) -> PathAllo
         return found.path_rates, found.prices
 
     part = Part(reduced.paths, reduced.links, reduced.flows, reduced.owner)
-    longer = solve_in_decimals(problem, part, roughly)
+    longer = solve_in_decimals(problem, part, roughly, most_work)
     if longer is None:
         return None
     z, prices = np.zeros(problem.by_path.flows), _zero_prices(problem)
@@ -162,7 +167,7 @@ def _judged(problem: PathProblem, found: PathAllocation, names: Ints) -> PathAll
         return found
     with np.errstate(divide="ignore", invalid="ignore"):
         faint = np.log(found.rates) - problem.log_most < np.log(FAINT)
-    faint &= ~problem.closed
+    faint &= ~problem.closed & ~(found.error <= CERTIFIED)
     if not faint.any():
         return found
     return replace(

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from benchmarks.steep_split_flows import UNDER, reference, small_network
 from fairopt import Status, alpha_fair_path_allocation
-from fairopt.allocation.multipath import decimal_certificate, decimal_continuation
+from fairopt.allocation.multipath import decimal_certificate, decimal_continuation, solve
 from fairopt.allocation.multipath.certificate import rate_errors
 from fairopt.allocation.multipath.decimal_form import DecimalForm, Sides, decimals, newton_change
 from proofs.fairness.split_flows import SHARED, USERS, errors_in_decimals
@@ -101,9 +101,11 @@ def test_a_gap_without_lost_utility_is_noticed(monkeypatch):
     assert not (off <= errors_in_decimals(*args, *point)).all()
 
 
-@pytest.mark.parametrize("limit", ["MOST_PRICED", "MOST_DECADES"])
-def test_too_much_work_ends_without_an_answer_that_is_called_optimal(limit, monkeypatch):
-    monkeypatch.setattr(decimal_continuation, limit, 0)
+@pytest.mark.parametrize(
+    ("room", "limit"), [(solve, "MOST_WORK"), (decimal_continuation, "MOST_DECADES")]
+)
+def test_too_much_work_ends_without_an_answer_that_is_called_optimal(room, limit, monkeypatch):
+    monkeypatch.setattr(room, limit, 0)
     assert not alpha_fair_path_allocation(*tied(3), 20.0).ok
 
 

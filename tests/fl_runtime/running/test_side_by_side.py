@@ -147,10 +147,10 @@ def at_one_piece(monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]) -> N
     """Something happens in the worker of arm "fair" with seed 0, before its run."""
     real = side_by_side.one_run
 
-    def then(config: Config, seed: int, recorder: Any, saved: Any) -> None:
+    def then(config: Config, seed: int, recorder: Any, *rest: Any) -> None:
         if (recorder.arm, seed) == ("fair", 0):
             do()
-        real(config, seed, recorder, saved)
+        real(config, seed, recorder, *rest)
 
     monkeypatch.setattr(side_by_side, "one_run", then)
 
