@@ -169,6 +169,23 @@ def test_a_site_trains_its_own_clients_and_no_others() -> None:
         Site(small, 0, [99])
 
 
+def test_requests_of_one_client_and_version_keep_their_numbers() -> None:
+    site = Site(config(), 0, [1])
+    task = site.tasks[0]
+    moved_on = {key: value + 1.0 for key, value in task.initial.items()}
+    first = Job(task.name, 1, 0, 0.0, task.initial, seed=5)
+    jobs = {7: first, 3: replace(first, payload=moved_on)}
+    both = unpacked_updates(site.train(packed_jobs(list(jobs.items()), ("arm", 0)).tree).tree, jobs)
+    for number, job in jobs.items():
+        (alone,) = unpacked_updates(
+            site.train(packed_jobs([(number, job)], ("arm", 0)).tree).tree, {number: job}
+        ).values()
+        mine = both[number]
+        assert isinstance(mine, Update)
+        assert isinstance(alone, Update)
+        assert all(torch.allclose(mine.delta[k], v, atol=1e-6) for k, v in alone.delta.items())
+
+
 def test_a_server_knows_counts_and_no_examples() -> None:
     task = without_examples(Site(config(), 0, [0]).tasks[0], range(1, 9))
     assert task.is_remote
