@@ -22,7 +22,7 @@ from typing import Annotated
 
 import typer
 
-from fl_runtime.running.run_folder import HISTORY
+from fl_runtime.running.writer import HISTORY
 
 SMALL = """
 [run]

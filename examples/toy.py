@@ -10,7 +10,7 @@ Policy at the front: where the two gradients are opposite to rounding the direct
 taken. The direction is multiplied by two (the number of tasks) and clipped to length one, as
 in released code.
 
-Run with: python examples/toy.py [--steps N] [--out toy.png]
+Run with: python examples/toy.py [--steps N] [--alphas 1 inf] [--out toy.png]
 """
 
 from __future__ import annotations
@@ -129,9 +129,10 @@ def main() -> None:
     """Run, print the end points, draw."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
     parser.add_argument("--steps", type=int, default=35_000)
+    parser.add_argument("--alphas", type=float, nargs="+", default=[0.0, 1.0, 2.0, 10.0, np.inf])
     parser.add_argument("--out", default="toy.png")
     arguments = parser.parse_args()
-    alphas = (0.0, 1.0, 2.0, 10.0, np.inf)
+    alphas = tuple(arguments.alphas)
     runs = simulate(alphas, arguments.steps)
     names = ["sum of losses", *(f"FairGrad, alpha = {alpha:g}" for alpha in alphas)]
     for k, name in enumerate(names):

@@ -39,6 +39,7 @@ from fairopt.allocation.polytope.api import alpha_fair_on_polytope, polytope_cer
 from fairopt.allocation.polytope.certificate import Certificate
 from fairopt.allocation.polytope.result import PolytopeAllocation
 from fairopt.allocation.result import Allocation
+from fairopt.allocation.reused_problem import AllocationProblem
 from fairopt.allocation.sensitivity import Sensitivity, allocation_sensitivity
 from fairopt.client_allocation import client_task_probabilities
 from fairopt.conflict_averse import conflict_averse, conflict_averse_residual
@@ -47,6 +48,7 @@ from fairopt.cross_attention import cross_attention_weights
 from fairopt.dual_cone import dual_cone_projection, dual_cone_residual, upgrad
 from fairopt.dual_cone_gradients import dual_cone_from_gradients, upgrad_from_gradients
 from fairopt.errors import InvalidInput, NotSolved
+from fairopt.extras import MissingExtra
 from fairopt.fairgrad import fairgrad, fairgrad_residual
 from fairopt.min_norm import min_norm, min_norm_residual
 from fairopt.min_norm_gradients import min_norm_from_gradients
@@ -82,6 +84,7 @@ __all__ = [
     "alpha_fair_allocation",
     "allocation_residual",
     "Allocation",
+    "AllocationProblem",
     "alpha_fair_path_allocation",
     "path_allocation_residual",
     "PathAllocation",
@@ -101,4 +104,7 @@ __all__ = [
     "cross_attention_weights",
     "InvalidInput",
     "NotSolved",
+    "MissingExtra",
 ]
+
+__version__ = "0.1.0"

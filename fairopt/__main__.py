@@ -1,7 +1,9 @@
-"""Command line.
+"""Command line, also called `fairopt`.
 
-python -m fairopt --version
+python -m fairopt version
 python -m fairopt compile
+
+`version` prints what a report of a mistake should hold: the versions that are installed.
 
 `compile` compiles every kernel that is not on disk yet, so that no later process has to: when an
 image is built, or before many processes start. It needs no more than the package itself; with
@@ -15,19 +17,50 @@ import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
+import platform
 import sys
 from collections.abc import Iterator, Sequence
+
+from fairopt import __version__
+
+BASE = ("numpy", "scipy", "numba")
+OPTIONAL = (
+    ("torch", "torch"),
+    ("cvxpy", "reference"),
+    ("networkx", "network"),
+    ("typer", "mechanisms"),
+    ("pyarrow", "parquet"),
+    ("hypothesis", "proofs"),
+    ("pydantic", "runtime"),
+    ("tensorboard", "tensorboard"),
+)
+"""For each extra a distribution that it brings and the ones before do not."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m fairopt", description="Exact fair solvers.")
-    version = importlib.metadata.version("fairopt")
-    parser.add_argument("--version", action="version", version=f"fairopt {version}")
+    called = "fairopt" if sys.argv[0].endswith("fairopt") else "python -m fairopt"
+    parser = argparse.ArgumentParser(prog=called, description="Exact fair solvers.")
+    parser.add_argument("--version", action="version", version=f"fairopt {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("compile", help="compile every kernel now, so that no first call has to")
-    parser.parse_args(arguments)
-    return compile_all()
+    commands.add_parser("version", help="print the versions of fairopt, Python and the packages")
+    wanted = parser.parse_args(arguments)
+    return compile_all() if wanted.command == "compile" else print_versions()
+
+
+def print_versions() -> int:
+    """Print the versions that are installed, one to a line; return the exit status."""
+    print(f"fairopt {__version__}")
+    print(f"python {platform.python_version()} ({platform.platform()})")
+    for name in BASE:
+        print(f"{name} {importlib.metadata.version(name)}")
+    for name, extra in OPTIONAL:
+        try:
+            print(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            print(f"{name} is not installed: pip install 'fairopt[{extra}]'")
+    return 0
 
 
 def compile_all() -> int:

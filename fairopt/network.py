@@ -19,6 +19,7 @@ from fairopt.allocation.multipath.api import alpha_fair_path_allocation
 from fairopt.allocation.result import Allocation
 from fairopt.arrays import Array, Ints
 from fairopt.errors import InvalidInput, NotSolved
+from fairopt.extras import extra
 
 Demand = tuple[Hashable, Hashable]
 Path = tuple[Hashable, ...]
@@ -218,7 +219,8 @@ def _paths(
     graph: Any, links: tuple[Link, ...], demands: tuple[Demand, ...], count: int
 ) -> tuple[tuple[_Way, ...], ...]:
     """The shortest paths of every demand."""
-    import networkx
+    with extra("network"):
+        import networkx
 
     beside = _links_between(graph, links)
     known: dict[Demand, tuple[_Way, ...]] = {}
@@ -238,7 +240,8 @@ def _paths(
 
 def _node_paths(graph: Any, pair: Demand, count: int) -> Iterator[Path]:
     """Paths as nodes, shortest first; one where one is enough."""
-    import networkx
+    with extra("network"):
+        import networkx
 
     if count == 1:
         yield tuple(networkx.shortest_path(graph, *pair))
@@ -294,7 +297,8 @@ def draw(found: NetworkAllocation, graph: Any, axes: Any, *, position: Any = Non
         axes: A matplotlib `Axes`.
         position: Node positions as networkx takes them; a spring layout with a fixed seed if None.
     """
-    import networkx
+    with extra("network"):
+        import networkx
 
     where = networkx.spring_layout(graph, seed=0) if position is None else position
     ends = networkx.DiGraph(graph) if graph.is_directed() else networkx.Graph(graph)
@@ -358,6 +362,7 @@ def _labels(found: NetworkAllocation) -> dict[Link, str]:
 
 def _colours() -> Any:
     """Light to dark."""
-    import matplotlib
+    with extra("network"):
+        import matplotlib
 
     return matplotlib.colormaps["YlOrRd"]

@@ -18,13 +18,15 @@ from numpy.typing import ArrayLike
 from fairopt import checks
 from fairopt.arrays import Array
 from fairopt.errors import InvalidInput, NotSolved
+from fairopt.extras import extra
 
 GAP = 1e-8  # the default of Clarabel; it calls tighter answers inaccurate on power cones
 
 
 def _cvxpy() -> Any:
     """The module, imported by the first call."""
-    import cvxpy
+    with extra("reference"):
+        import cvxpy
 
     return cvxpy
 

@@ -15,6 +15,7 @@ from fl_runtime.extensions import Kind, described, first_line
 from fl_runtime.history import EVERYONE
 from fl_runtime.running.callbacks import CALLBACK
 from fl_runtime.running.recruitment import COST_LAW, DRIFTS, RULE, RULE_NOTES
+from fl_runtime.shipped_experiments import titles
 from fl_runtime.simulation.availability import AVAILABILITY
 from fl_runtime.simulation.delays import DELAY
 from fl_runtime.training.client_sampling import CLIENT_SAMPLING
@@ -67,6 +68,7 @@ def catalogue() -> dict[str, dict[str, str]]:
     """
     own = {title: _of_kind(kind, _NOTES.get(title, {})) for title, kind in KINDS.items()}
     rest = {"cost drifts": dict(DRIFTS), "executors": _first_lines(EXECUTORS)}
+    rest["experiments"] = titles()
     return {**own, **rest}
 
 

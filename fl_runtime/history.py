@@ -200,7 +200,7 @@ def history_of(content: bytes, path: Path) -> History:
         InvalidInput: A line is not a row.
     """
     try:
-        rows = [json.loads(line) for line in content.decode("utf-8").splitlines()]
+        rows = decode_rows(content)
     except ValueError as error:
         raise InvalidInput("history", str(path), f"a readable history ({error})") from error
     for number, row in enumerate(rows, start=1):
@@ -260,6 +260,19 @@ def encode_row(row: Mapping[str, Any]) -> bytes:
         b'{"seed":0,"loss":0.1}\n'
     """
     return json.dumps(row, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def decode_rows(lines: bytes) -> list[dict[str, Any]]:
+    r"""The rows of whole lines of a history file.
+
+    Raises:
+        ValueError: A line is no JSON.
+
+    Example:
+        >>> decode_rows(b'{"seed":0,"loss":0.1}\n')
+        [{'seed': 0, 'loss': 0.1}]
+    """
+    return [json.loads(line) for line in lines.decode("utf-8").splitlines()]
 
 
 def merge(histories: Iterable[tuple[str, History]]) -> History:

@@ -1,4 +1,4 @@
-"""Command line.
+"""Command line, also called `fairopt-auction`.
 
 python -m mechanisms run|audit BIDS.csv --budget B --rule max-min-fair
 python -m mechanisms study|rounds
@@ -14,10 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-from rich.console import Console
-
-from fairopt.errors import InvalidInput, NotSolved
+from fairopt.errors import FairoptError, InvalidInput
+from fairopt.extras import exit_without
 from mechanisms.auctions.registry import RULES, RuleOptions, named_rule
 from mechanisms.audits.audit import SAMPLES, audit
 from mechanisms.parallel import Bar
@@ -34,6 +32,10 @@ from mechanisms.report.tables import (
     outcome_summary,
     outcome_table,
 )
+
+with exit_without("mechanisms"):
+    import typer
+    from rich.console import Console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -95,6 +97,13 @@ Seed = Annotated[
     int, typer.Option(help="Of the random rules and of searches.", callback=_checked_seed)
 ]
 Jobs = Annotated[int | None, typer.Option(help="Processes; -1 is every core.")]
+Backend = Annotated[
+    str | None, typer.Option(help="Whose processes: loky, dask://HOST:PORT or ray://HOST:PORT.")
+]
+Journal = Annotated[
+    Path | None,
+    typer.Option(help="File that keeps what is found; once killed, the same command goes on."),
+]
 Progress = Annotated[bool, typer.Option("--progress", help="Show a bar on the error stream.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -162,6 +171,8 @@ def audit_command(
         bool, typer.Option("--limits", help="Also search collusion and false names.")
     ] = False,
     jobs: Jobs = None,
+    backend: Backend = None,
+    journal: Journal = None,
     progress: Progress = False,
     as_json: AsJson = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw what misreports gain.")] = None,
@@ -186,6 +197,8 @@ def audit_command(
         samples=samples,
         rng=rng,
         jobs=jobs,
+        backend=backend,
+        journal=journal,
         progress=progress,
         capacity=capacity,
     )
@@ -197,7 +210,16 @@ def audit_command(
     if limits:
         from mechanisms.audits.collusion_search import find_limits
 
-        found = find_limits(mechanism, named.bids, money, rng=rng, jobs=jobs, progress=progress)
+        found = find_limits(
+            mechanism,
+            named.bids,
+            money,
+            rng=rng,
+            jobs=jobs,
+            backend=backend,
+            journal=journal,
+            progress=progress,
+        )
     if as_json:
         beyond = {} if found is None else {"limits": limits_record(named, found)}
         _print_json({**audit_record(named, report, rule), **beyond})
@@ -216,6 +238,8 @@ def study(
     capacity: Capacity = None,
     seed: Seed = 0,
     jobs: Jobs = None,
+    backend: Backend = None,
+    journal: Journal = None,
     progress: Progress = False,
     as_json: AsJson = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw the study to this file.")] = None,
@@ -233,6 +257,8 @@ def study(
         capacity=capacity,
         seed=seed,
         jobs=jobs,
+        backend=backend,
+        journal=journal,
         progress=progress,
     )
     if plot is not None:
@@ -251,6 +277,8 @@ def rounds(
     draws: Annotated[int, typer.Option(help="Paths of costs for each drift.")] = 5,
     seed: Seed = 0,
     jobs: Jobs = None,
+    backend: Backend = None,
+    journal: Journal = None,
     progress: Progress = False,
     as_json: AsJson = False,
 ) -> None:
@@ -265,6 +293,8 @@ def rounds(
         draws=draws,
         seed=seed,
         jobs=jobs,
+        backend=backend,
+        journal=journal,
         progress=progress,
     )
     if as_json:
@@ -278,7 +308,7 @@ def main() -> None:
     """Run the command line; bad input is one line on the error stream and exit status 2."""
     try:
         app()
-    except (InvalidInput, NotSolved) as error:
+    except FairoptError as error:
         Console(stderr=True).print(f"error: {error}", markup=False, soft_wrap=True)
         sys.exit(BAD_INPUT)
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
+import math
 import numbers
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fairopt.errors import InvalidInput
+from fairopt.extras import extra
+from mechanisms.backends import checked_backend, dask_client, ray_cluster
+from mechanisms.journal import journal_of
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 
-STEPS = 20
-"""Steps of a progress bar, after each of which the workers wait for the slowest of them."""
-CHUNKS = 2
-"""Pieces per worker and step, so that a worker that is done early takes another one."""
+CHUNK = 1.0
+"""Seconds of work that a worker is given at a time: so that sending it does not matter, and a kill
+costs little."""
 
 
 def checked_jobs(jobs: Any) -> int | None:
@@ -27,12 +35,60 @@ def checked_jobs(jobs: Any) -> int | None:
     return int(jobs)
 
 
+@dataclass(frozen=True)
+class Work:
+    """Who works, and what is told and kept of it meanwhile.
+
+    Args:
+        jobs: Processes, as joblib's `n_jobs`. None follows a surrounding `joblib.parallel_config`,
+            so that a registered backend needs nothing else; without one it is a single process.
+        progress: Show a bar on the error stream.
+        backend: `loky` for processes of this machine, or the address of a cluster,
+            `dask://HOST:PORT` or `ray://HOST:PORT`, all of which works where `jobs` is None.
+        journal: File to keep results in, from which a study that was killed goes on.
+
+    Raises:
+        InvalidInput: A bad number, or a backend that there is not.
+    """
+
+    jobs: int | None = None
+    progress: bool = False
+    backend: str | None = None
+    journal: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        checked_jobs(self.jobs)
+        checked_backend(self.backend, ("loky",))
+
+    @contextmanager
+    def configured(self) -> Iterator[int | None]:
+        """Joblib with the backend; yields its `n_jobs`.
+
+        Raises:
+            InvalidInput: A cluster does not answer.
+        """
+        import joblib
+
+        backend, count = checked_backend(self.backend, ("loky",)), checked_jobs(self.jobs)
+        with ExitStack() as stack:
+            options: dict[str, Any] = {}
+            if backend is None:
+                yield count
+                return
+            if backend.kind == "dask":
+                options = {"client": stack.enter_context(dask_client(backend))}
+            elif backend.kind == "ray":
+                stack.enter_context(ray_cluster(backend))
+                importlib.import_module("ray.util.joblib").register_ray()
+            stack.enter_context(joblib.parallel_config(backend.kind, **options))
+            yield -1 if count is None else count
+
+
 def for_each(
     check: Callable[[Item], Result],
     items: Sequence[Item],
+    work: Work = Work(),
     *,
-    jobs: int | None = None,
-    progress: bool = False,
     title: str = "Working",
 ) -> list[Result]:
     """Results of a function for every item, in the order of the items.
@@ -41,40 +97,88 @@ def for_each(
         check: Called once per item; sent to the workers if there are several, so it holds all it
             needs and changes nothing outside.
         items: What to call it with.
-        jobs: Processes, as joblib's `n_jobs`. None follows a surrounding
-            `joblib.parallel_config`, so that a registered backend (Dask, Ray) needs nothing else;
-            without one it is a single process.
-        progress: Show a bar on the error stream.
+        work: Who works.
         title: Of the bar.
 
     Raises:
-        InvalidInput: `jobs` is 0 or no integer.
+        InvalidInput: A cluster does not answer, or the journal cannot be used.
 
     Example:
         >>> for_each(abs, [-2, 3])
         [2, 3]
     """
-    import joblib
+    with extra("mechanisms"):
+        import joblib
 
-    count = checked_jobs(jobs)
-    count = count if count is None else min(count, max(len(items), 1))  # no idle processes
-    workers = joblib.effective_n_jobs(count)
-    size = -(-len(items) // (STEPS * CHUNKS * workers)) if workers > 1 else 1
-    chunks = [items[start : start + size] for start in range(0, len(items), size or 1)]
-    width = -(-len(chunks) // STEPS) if workers > 1 else 1
-    steps = [chunks[start : start + width] for start in range(0, len(chunks), width or 1)]
-    results: list[Result] = []
-    with joblib.Parallel(n_jobs=count) as pool, Bar(title, len(items), progress) as bar:
-        for step in steps:
-            for found in pool(joblib.delayed(_run)(check, chunk) for chunk in step):
-                results.extend(found)
-                bar.advance(len(found))
-    return results
+    found: dict[int, Result] = {}
+    with ExitStack() as stack:
+        journal = None
+        if work.journal is not None:
+            journal = stack.enter_context(journal_of(work.journal, check, items))
+            found.update(journal.known)
+        left = [number for number in range(len(items)) if number not in found]
+        count = stack.enter_context(work.configured())
+        count = count if count is None else min(count, max(len(left), 1))  # no idle processes
+        pace = _Pace(joblib.effective_n_jobs(count))
+        calls = (
+            joblib.delayed(_run)(check, chunk, [items[number] for number in chunk])
+            for chunk in pace.chunks(left)
+        )
+        bar = stack.enter_context(Bar(title, len(items), work.progress))
+        bar.advance(len(found))
+        pool = joblib.Parallel(count, return_as=_order(), pre_dispatch="n_jobs", batch_size=1)
+        for chunk, results, seconds in pool(calls):
+            pace.seen(len(chunk), seconds)
+            if journal is not None:
+                journal.write(chunk, results)
+            found.update(zip(chunk, results, strict=True))
+            bar.advance(len(chunk))
+    return [found[number] for number in range(len(items))]
 
 
-def _run(check: Callable[[Item], Result], chunk: Sequence[Item]) -> list[Result]:
-    """One piece of the work."""
-    return [check(item) for item in chunk]
+def _order() -> str:
+    """How joblib hands results over: as they come, where its backend can."""
+    from joblib.parallel import get_active_backend
+
+    comes = get_active_backend()[0].supports_return_generator
+    return "generator_unordered" if comes else "list"
+
+
+def _run(
+    check: Callable[[Item], Result], numbers: list[int], chunk: Sequence[Item]
+) -> tuple[list[int], list[Result], float]:
+    """One piece of the work, and the seconds that it took."""
+    began = time.perf_counter()
+    results = [check(item) for item in chunk]
+    return numbers, results, time.perf_counter() - began
+
+
+class _Pace:
+    """Cuts work into chunks of about `CHUNK` seconds, by what is known of it so far."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._done, self._seconds = 0, 0.0
+
+    def seen(self, count: int, seconds: float) -> None:
+        """So many items took so long."""
+        self._done += count
+        self._seconds += seconds
+
+    def chunks(self, numbers: Sequence[int]) -> Iterator[list[int]]:
+        """The numbers in pieces: single ones at first, and at the end no more than a fair share."""
+        start = 0
+        while start < len(numbers):
+            fair = -(-(len(numbers) - start) // self._workers)
+            size = max(1, min(fair, self._by_time()))
+            yield list(numbers[start : start + size])
+            start += size
+
+    def _by_time(self) -> int:
+        """Items of a chunk."""
+        if not self._done:
+            return 1
+        return math.ceil(min(CHUNK * self._done / max(self._seconds, 1e-9), 1e9))
 
 
 class Bar:
@@ -89,8 +193,9 @@ class Bar:
     def __init__(self, title: str, total: int | None, shown: bool) -> None:
         self.bar: Any = None
         if shown:
-            from rich.console import Console
-            from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+            with extra("mechanisms"):
+                from rich.console import Console
+                from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
             column = TimeElapsedColumn() if total is None else MofNCompleteColumn()
             columns = (*Progress.get_default_columns(), column)

@@ -1,4 +1,8 @@
-"""Command line: `python -m proofs [--only NAME] [--deep] [--stop] [--json]`, and `conformance`."""
+"""Command line, also called `fairopt-prove`.
+
+python -m proofs [--only NAME] [--deep] [--stop] [--json]
+python -m proofs conformance
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,17 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
-from rich.console import Console
-from rich.progress import track
-
+from fairopt.errors import FairoptError
+from fairopt.extras import exit_without
 from proofs.claim import Claim, ClaimResult
 from proofs.pages import claims_page
 from proofs.registry import all_claims, claims_by_topic
 from proofs.report import PLAIN_WIDTH, as_json, table, verify_all
+
+with exit_without("proofs", "hypothesis", "joblib", "mpmath", "z3"):
+    import typer
+    from rich.console import Console
+    from rich.progress import track
 
 FAILED = 1
 BAD_INPUT = 2
@@ -108,5 +115,14 @@ def by_topic(results: list[ClaimResult]) -> dict[str, list[ClaimResult]]:
     }
 
 
+def command_line() -> None:
+    """Run the command line; a package that is missing is one line and exit status 2."""
+    try:
+        app()
+    except FairoptError as error:
+        Console(stderr=True).print(f"error: {error}", markup=False, soft_wrap=True)
+        sys.exit(BAD_INPUT)
+
+
 if __name__ == "__main__":
-    app()
+    command_line()

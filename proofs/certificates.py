@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from fairopt.errors import InvalidInput
+from fairopt.extras import extra
 from proofs.exact_algebra import Matrix, Row, dot, times
 
 BITS = 400
@@ -247,7 +248,8 @@ def _in_half_ulps(
 @cache
 def _intervals() -> Any:
     """A context of its own, so that nobody else's precision is touched."""
-    from mpmath.ctx_iv import MPIntervalContext
+    with extra("proofs"):
+        from mpmath.ctx_iv import MPIntervalContext
 
     context = MPIntervalContext()
     context.prec = BITS
@@ -292,7 +294,8 @@ def _largest(intervals: list[Any]) -> Any:
 
 def _enclosure(interval: Any) -> Enclosure:
     """End points as floats, rounded outwards."""
-    from mpmath import libmp
+    with extra("proofs"):
+        from mpmath import libmp
 
     low, high = interval._mpi_
     return Enclosure(

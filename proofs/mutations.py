@@ -31,11 +31,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
-
+from fairopt.extras import exit_without
 from proofs import runtime_mutation_list
 from proofs.mutation_list import MUTATIONS, PACKAGES, Mutation, claims_of
 from proofs.mutations_by_tests import Judge, record, workers
+
+with exit_without("proofs"):
+    import typer
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 900
@@ -185,6 +187,9 @@ def main(
         return
     if not (tested or claimed):
         sys.stderr.write(f"--only {only}: no mistake is in such a file\n")
+        raise typer.Exit(UNSOUND)
+    if tested and not (ROOT / "tests").is_dir():
+        sys.stderr.write("tests are in a clone of the repository only; --by claims needs none\n")
         raise typer.Exit(UNSOUND)
     signal.signal(signal.SIGTERM, _end)
     start, results = time.perf_counter(), list[str]()

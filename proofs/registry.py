@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+from fairopt.extras import extra
 from proofs.claim import Claim
 
 
@@ -49,7 +50,9 @@ def _packages() -> Iterator[ModuleType]:
 def _modules(package: ModuleType) -> Iterator[ModuleType]:
     """Modules of one topic."""
     for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda each: each.name):
-        yield importlib.import_module(f"{package.__name__}.{module.name}")
+        with extra("proofs"):
+            found = importlib.import_module(f"{package.__name__}.{module.name}")
+        yield found
 
 
 def _title(package: ModuleType) -> str:

@@ -22,10 +22,13 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fairopt.arrays import Array
+from fairopt.extras import extra
+
+with extra("proofs"):
+    from hypothesis import strategies as st
 
 HALVES = tuple(Fraction(n, 2) for n in range(7))
 """Few different bids, so that ties and exactly exhausted budgets are frequent."""

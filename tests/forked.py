@@ -13,6 +13,7 @@ import runpy
 import subprocess
 import sys
 import tempfile
+from multiprocessing import forkserver
 from pathlib import Path
 
 PRELOADED = (
@@ -37,12 +38,19 @@ PRELOADED = (
 """No `__main__` among them: each process executes its own."""
 
 
+def ready() -> multiprocessing.context.BaseContext:
+    """How to start processes; the one that others are forked from is there afterwards."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    forkserver.ensure_running()
+    return context
+
+
 def start(
     package: str, *words: object, out: Path | None = None, cwd: Path | None = None
 ) -> multiprocessing.process.BaseProcess:
     """Start a command; what it prints goes to the files `out` and `err` of a folder, or nowhere."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
+    context = ready()
     streams = [os.devnull] * 2 if out is None else [str(out / name) for name in ("out", "err")]
     arguments = (package, tuple(map(str, words)), streams, str(cwd or Path.cwd()))
     process = context.Process(target=_main, args=arguments)

@@ -1,6 +1,7 @@
 """Alpha-fair allocation of links, budgets or machines, one folder or file per part.
 
-`api` states the public functions and `result` what they return; `problem` is the checked problem,
+`api` states the public functions and `result` what they return, `reused_problem` is a problem to
+solve again and again; `routes` is what follows from a routing alone, `problem` the checked problem,
 `residual` the optimality residual of any point of it, `presolve` scales it and drops redundant
 links, `solve` chooses a method and gives the status, `finite_alpha` combines the methods for
 finite alpha, `methods` has one file per method (`method_result` is what they return), `multipath`
@@ -15,12 +16,14 @@ from fairopt.allocation.polytope.api import alpha_fair_on_polytope, polytope_cer
 from fairopt.allocation.polytope.certificate import Certificate
 from fairopt.allocation.polytope.result import PolytopeAllocation
 from fairopt.allocation.result import Allocation
+from fairopt.allocation.reused_problem import AllocationProblem
 from fairopt.allocation.sensitivity import Sensitivity, allocation_sensitivity
 
 __all__ = [
     "alpha_fair_allocation",
     "allocation_residual",
     "Allocation",
+    "AllocationProblem",
     "alpha_fair_path_allocation",
     "path_allocation_residual",
     "PathAllocation",

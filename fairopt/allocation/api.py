@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fairopt import checks
 from fairopt.allocation.result import Allocation
 
 
@@ -40,6 +39,7 @@ def alpha_fair_allocation(
         upper: (flows,) largest rates >= 0, inf for none.
         tol: Largest residual called OPTIMAL.
         start: An earlier `Allocation` or prices (links,) of a similar problem; saves time only.
+            `fairopt.AllocationProblem` saves more where only numbers change and the routing stays.
 
     Returns:
         `Allocation`. INFEASIBLE where 1 <= alpha < inf and a flow can only have rate zero (a link
@@ -78,14 +78,10 @@ def alpha_fair_allocation(
         >>> alpha_fair_allocation(both_links_and_one_each, [1.0, 1.0], float("inf")).rates
         array([0.5, 0.5, 0.5])
     """
-    from fairopt.allocation.problem import read, start_prices
-    from fairopt.allocation.solve import solve
+    from fairopt.allocation.problem import read
+    from fairopt.allocation.solve import solve_from
 
-    problem = read(routing, capacity, alpha, priority, upper)
-    limit = checks.tolerance(tol)
-    prices = start.prices if isinstance(start, Allocation) else start
-    warm = None if prices is None else start_prices(prices, problem.links)
-    return solve(problem, limit, warm)
+    return solve_from(read(routing, capacity, alpha, priority, upper), tol, start)
 
 
 def allocation_residual(

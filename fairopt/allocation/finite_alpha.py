@@ -13,11 +13,13 @@ import numpy as np
 from fairopt.allocation.method_result import MethodResult
 from fairopt.allocation.methods.demand import Demand, demand_at, largest_log_part, log_price_bounds
 from fairopt.allocation.methods.dual_ascent import ascend
+from fairopt.allocation.methods.hot_start import Factor, Tracked, factor_at, track
 from fairopt.allocation.methods.interior_point import interior_point
 from fairopt.allocation.methods.newton import DENSE, polish
 from fairopt.allocation.methods.progressive_filling import progressive_filling
-from fairopt.allocation.presolve.identical_routes import merge
-from fairopt.allocation.presolve.scaling import Scaled
+from fairopt.allocation.presolve.identical_routes import Groups, merge
+from fairopt.allocation.presolve.layout import Layout
+from fairopt.allocation.presolve.scaled import Scaled
 from fairopt.arrays import Array
 from fairopt.blas_threads import one_thread
 
@@ -31,28 +33,57 @@ SHARPEST = 2e-15  # a load is not known better
 BELOW_BOUND = 40.0  # e-folds under its upper bound at which a price of zero is started
 
 
-def solve(scaled: Scaled, tol: float, log_start: Array | None) -> MethodResult:
-    """The best point found, from log prices of the scaled problem if given."""
-    merged = merge(scaled)
+@dataclass(eq=False)
+class Series:
+    """What one answer leaves to the next: a factor of Newton's matrix on the links of a layout."""
+
+    layout: Layout | None = None
+    factor: Factor | None = None
+
+    def factor_for(self, layout: Layout) -> None:
+        """Forget a factor of other links."""
+        if self.layout is not layout:
+            self.layout, self.factor = layout, None
+
+
+def solve(
+    scaled: Scaled,
+    identical: Groups | None,
+    tol: float,
+    log_start: Array | None,
+    series: Series | None,
+) -> MethodResult:
+    """The best point found, from log prices of the scaled problem if given.
+
+    A factor of the series is used, and one is left there for the next problem.
+    """
+    merged = merge(scaled, identical)
     if merged is None:
-        return _solve(scaled, tol, log_start)
-    return merged.split(_solve(merged.scaled, tol, log_start))
+        return _solve(scaled, tol, log_start, series)
+    return merged.split(_solve(merged.scaled, tol, log_start, series))
 
 
-def _solve(scaled: Scaled, tol: float, log_start: Array | None) -> MethodResult:
+def _solve(
+    scaled: Scaled, tol: float, log_start: Array | None, series: Series | None
+) -> MethodResult:
     """The best point the three methods find."""
     goal = max(SHARPER * tol, SHARPEST)
-    bound = log_price_bounds(scaled)
     with np.errstate(all="ignore"), one_thread(scaled.links):
         steps = 0
         if log_start is not None:
-            usable = _usable(log_start, bound, scaled.alpha)
-            result, violation, steps = _warm_start(scaled, usable, goal)
-            if violation <= goal:
+            known = None if series is None else series.factor
+            result, found = _warm_start(scaled, log_start, known, goal)
+            steps = found.steps
+            if found.violation <= goal:
+                if series is not None:
+                    series.factor = found.factor
                 return result
+        bound = log_price_bounds(scaled)
         centre = _log_price_centre(scaled, bound)
         centred = _centred(scaled, centre)
-        demand, _, more = _cold_start(centred, bound - centre, goal)
+        demand, violation, more = _cold_start(centred, bound - centre, goal)
+        if series is not None:
+            series.factor = factor_at(centred, demand) if violation <= goal else None
         return _result(centred, demand, centre, steps + more)
 
 
@@ -61,25 +92,30 @@ def _centred(scaled: Scaled, centre: float) -> Scaled:
     return replace(scaled, log_weight=scaled.log_weight - centre)
 
 
-def _warm_start(scaled: Scaled, log_prices: Array, goal: float) -> tuple[MethodResult, float, int]:
-    """The result of Newton's method from start prices, its violation, and the steps.
+def _warm_start(
+    scaled: Scaled, log_start: Array, factor: Factor | None, goal: float
+) -> tuple[MethodResult, Tracked]:
+    """The result of Newton's method from start prices.
 
     Ascent takes over near the answer only; a start that is not near must not cost the answer.
     """
-    centre = _log_price_centre(scaled, log_prices)
-    centred, theta = _centred(scaled, centre), log_prices - centre
-    demand, violation, steps = polish(centred, np.exp(theta), goal, NEWTON_STEPS)
-    if violation > goal:
-        search = _Search(demand, violation, steps)
+    centre = 0.0 if _moderate(scaled, log_start) else _log_price_centre(scaled, log_start)
+    centred = _centred(scaled, centre)
+    found = track(centred, np.exp(log_start - centre), goal, factor)
+    if found.violation > goal:
+        search = _Search(*found[:3])
+        bound = log_price_bounds(scaled)
+        negligible = bound - BELOW_BOUND * max(1.0, scaled.alpha)
+        theta = np.clip(np.log(search.best.prices) + centre, negligible, bound) - centre
         _ascent_and_newton(centred, theta, goal, search, CHUNKS[:1], FIRST_GOAL)
-        demand, violation, steps = search.best, search.violation, search.steps
-    return _result(centred, demand, centre, steps), violation, steps
+        found = Tracked(search.best, search.violation, search.steps, None)
+    return _result(centred, found.demand, centre, found.steps), found
 
 
-def _usable(log_start: Array, bound: Array, alpha: float) -> Array:
-    """Start prices below their upper bounds; those of zero become too small to matter."""
-    negligible = bound - BELOW_BOUND * max(1.0, alpha)
-    return np.minimum(np.where(np.isfinite(log_start), log_start, negligible), bound)
+def _moderate(scaled: Scaled, log_prices: Array) -> bool:
+    """Whether prices and weights are far from the ends of float64, in any unit."""
+    some = log_prices[np.isfinite(log_prices)]
+    return all(np.abs(array).max(initial=0.0) < WIDE / 3.0 for array in (some, scaled.log_weight))
 
 
 def _log_price_centre(scaled: Scaled, log_prices: Array) -> float:
@@ -145,8 +181,10 @@ def _ascent_and_newton(
 
 def _result(scaled: Scaled, demand: Demand, centre: float, steps: int) -> MethodResult:
     """The result, without prices whose share is smaller than the slack of their link."""
-    negligible = demand.share < 1.0 - demand.load
-    final = demand_at(scaled, np.where(negligible, 0.0, demand.prices))
+    negligible = (demand.share < 1.0 - demand.load) & (demand.prices > 0.0)
+    final = demand
+    if negligible.any():
+        final = demand_at(scaled, np.where(negligible, 0.0, demand.prices))
     weight = np.where(scaled.bounded, scaled.log_weight, -np.inf)
     missing = -np.expm1(np.minimum(np.log(final.flow_price) - weight, 0.0))
     return MethodResult(

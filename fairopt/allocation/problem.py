@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
+from fairopt.allocation.routes import Routes, restricted
 from fairopt.arrays import Array, BoolArray, Ints
 from fairopt.errors import InvalidInput
 
@@ -17,34 +18,8 @@ REQUIREMENT = "a (links, flows) array or scipy sparse matrix of finite numbers >
 LARGEST = 2**31 - 1  # entries and flows that 32-bit indices can count
 
 
-class Entries:
-    """What problems with a routing matrix by flow have in common, `by_flow` (flows, links)."""
-
-    if TYPE_CHECKING:
-
-        @property
-        def by_flow(self) -> Any:
-            """The transposed routing in compressed rows."""
-
-    @cached_property
-    def link(self) -> Ints:
-        """Link of every entry, in the order of `by_flow`."""
-        return np.asarray(self.by_flow.indices)
-
-    @cached_property
-    def log_entry(self) -> Array:
-        """Logarithm of every entry, in the order of `by_flow`."""
-        return np.asarray(np.log(self.by_flow.data))
-
-    @cached_property
-    def flow(self) -> Ints:
-        """Flow of every entry, in the order of `by_flow`."""
-        rows = self.by_flow
-        return np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-
-
 @dataclass(frozen=True, eq=False)
-class Problem(Entries):
+class Problem:
     """Maximise sum_i p_i u_alpha(x_i) subject to R x <= c, 0 <= x <= upper.
 
     Attributes:
@@ -62,9 +37,29 @@ class Problem(Entries):
     upper: Array
 
     @cached_property
+    def routes(self) -> Routes:
+        """What follows from the routing alone."""
+        return Routes(self.routing)
+
+    @property
     def by_flow(self) -> Any:
         """The transposed routing, (flows, links) in compressed rows."""
-        return self.routing.T.tocsr()
+        return self.routes.by_flow
+
+    @property
+    def link(self) -> Ints:
+        """Link of every entry, in the order of `by_flow`."""
+        return self.routes.link
+
+    @property
+    def log_entry(self) -> Array:
+        """Logarithm of every entry, in the order of `by_flow`."""
+        return self.routes.log_entry
+
+    @property
+    def flow(self) -> Ints:
+        """Flow of every entry, in the order of `by_flow`."""
+        return self.routes.flow
 
     @cached_property
     def log_limit(self) -> Array:
@@ -102,18 +97,12 @@ class Problem(Entries):
     @cached_property
     def closed(self) -> BoolArray:
         """(links,) used links without capacity: no finite price keeps their flows at rate zero."""
-        used = np.zeros(self.links, dtype=bool)
-        used[self.link] = True
-        return np.asarray(used & (self.capacity == 0.0))
+        return np.asarray((np.diff(self.routing.indptr) > 0) & (self.capacity == 0.0))
 
     def restricted(self, flows: Ints) -> Problem:
         """The problem of some of the flows alone, on the same links."""
-        return replace(
-            self,
-            routing=self.by_flow[flows].T.tocsr(),
-            priority=self.priority[flows],
-            upper=self.upper[flows],
-        )
+        numbers = self.capacity, self.alpha, self.priority[flows], self.upper[flows]
+        return with_routes(self.routes.made(restricted, flows), *numbers)
 
     @property
     def links(self) -> int:
@@ -126,6 +115,15 @@ class Problem(Entries):
         return int(self.routing.shape[1])
 
 
+def with_routes(
+    routes: Routes, capacity: Array, alpha: float, priority: Array, upper: Array
+) -> Problem:
+    """The problem over routes that are known, with all that was made from them."""
+    problem = Problem(routes.matrix, capacity, alpha, priority, upper)
+    problem.__dict__["routes"] = routes
+    return problem
+
+
 def read(
     routing: object,
     capacity: ArrayLike,
@@ -134,14 +132,45 @@ def read(
     upper: ArrayLike | None = None,
 ) -> Problem:
     """The checked problem; every refusal names the argument."""
-    R = routing_matrix(routing)
-    m, n = R.shape
-    c = limits("capacity", capacity, m, "links")
-    power = checks.number("alpha", alpha, 0.0, np.inf, "a number in [0, inf]")
-    p = np.ones(n) if priority is None else number_of_each("priority", priority, n, "flows")
-    checks.all_where("priority", p, np.isfinite(p) & (p > 0.0), "finite and > 0")
-    u = np.full(n, np.inf) if upper is None else limits("upper", upper, n, "flows")
-    return Problem(R, c, power, p, u)
+    routes = Routes(routing_matrix(routing))
+    links, flows = routes.matrix.shape
+    return with_routes(
+        routes,
+        limits("capacity", capacity, links, "links"),
+        power("alpha", alpha),
+        np.ones(flows) if priority is None else positive_of_each("priority", priority, flows),
+        np.full(flows, np.inf) if upper is None else limits("upper", upper, flows, "flows"),
+    )
+
+
+def restated(
+    problem: Problem,
+    capacity: ArrayLike | None,
+    alpha: object | None,
+    priority: ArrayLike | None,
+    upper: ArrayLike | None,
+) -> Problem:
+    """The problem with other numbers, those that are given; they are checked as by `read`."""
+    links, flows = problem.links, problem.flows
+    return with_routes(
+        problem.routes,
+        problem.capacity if capacity is None else limits("capacity", capacity, links, "links"),
+        problem.alpha if alpha is None else power("alpha", alpha),
+        problem.priority if priority is None else positive_of_each("priority", priority, flows),
+        problem.upper if upper is None else limits("upper", upper, flows, "flows"),
+    )
+
+
+def power(argument: str, value: object) -> float:
+    """A power of the utility."""
+    return checks.number(argument, value, 0.0, np.inf, "a number in [0, inf]")
+
+
+def positive_of_each(argument: str, value: ArrayLike, flows: int) -> Array:
+    """One finite number > 0 for every flow."""
+    array = number_of_each(argument, value, flows, "flows")
+    checks.all_where(argument, array, np.isfinite(array) & (array > 0.0), "finite and > 0")
+    return array
 
 
 def routing_matrix(routing: object) -> Any:

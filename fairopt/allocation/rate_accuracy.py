@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from fairopt.allocation.method_result import MethodResult
-from fairopt.allocation.presolve.scaling import Scaled
+from fairopt.allocation.presolve.scaled import Scaled
 from fairopt.allocation.residual import Residuals
 from fairopt.arrays import BoolArray, Ints
 
@@ -50,13 +50,11 @@ def uncertain_flows(scaled: Scaled, found: MethodResult, residuals: Residuals) -
 
 def _faint(scaled: Scaled, found: MethodResult) -> BoolArray:
     """Flows that fill less than FAINT of a link with a price."""
-    part = scaled.by_flow.data * found.rates[scaled.flow]
-    faint = part < FAINT
-    flows = np.zeros(scaled.flows, dtype=bool)
-    if faint.any():
-        faint &= np.isfinite(found.log_prices)[scaled.link]
-        flows[scaled.flow[faint]] = True
-    return flows
+    from fairopt.kernels.network.prices_and_loads import faint_flows
+
+    priced = np.isfinite(found.log_prices)
+    rates = np.ascontiguousarray(found.rates)
+    return np.asarray(faint_flows(*scaled.rows, rates, priced, FAINT))
 
 
 def _off(

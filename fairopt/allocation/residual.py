@@ -1,16 +1,20 @@
 """How far rates and prices are from optimal: no solver is imported here.
 
-Everything is compared in logarithms, so capacities of 1e-300 and 1e300 are treated alike.
+Everything is relative, and where products could leave float64 it is compared in logarithms, so
+capacities of 1e-300 and 1e300 are treated alike.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from fairopt.allocation.problem import Problem
 from fairopt.arrays import Array, BoolArray
+
+LARGEST = 1e70  # of numbers, and of their inverses, whose products of four stay within float64
 
 
 @dataclass(frozen=True)
@@ -38,20 +42,66 @@ def measure_residuals(
     if _impossible(problem, rates, prices, upper_prices):
         return INFINITE
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        loads = relative_loads(problem, rates)
-        feasible = max(_most(loads - 1.0), _most(_ratio(rates, problem.upper) - 1.0))
+        look = _plain_look if _moderate(problem, rates, prices, upper_prices) else _look
+        seen = look(problem, rates, prices, upper_prices)
+        feasible = max(_most(seen.loads - 1.0), _most(_ratio(rates, problem.upper) - 1.0))
         if problem.alpha == 0.0:
             return Residuals(
-                _dual_shortfall(problem, prices, upper_prices),
+                _dual_shortfall(problem, seen.log_price),
                 feasible,
                 _gap(problem, rates, prices, upper_prices),
             )
-        log_price, share = flow_prices(problem, prices, upper_prices)
         return Residuals(
-            _stationarity(problem, rates, log_price),
+            _stationarity(problem, rates, seen.log_price),
             feasible,
-            _slackness(problem, rates, loads, log_price, share, prices, upper_prices),
+            _slackness(problem, rates, seen, upper_prices),
         )
+
+
+class _Seen(NamedTuple):
+    """What a point means: loads over capacities, flow prices, largest shares of links in them."""
+
+    loads: Array
+    log_price: Array
+    share: Array
+
+
+def _moderate(problem: Problem, rates: Array, prices: Array, upper_prices: Array) -> bool:
+    """Whether products of all of these stay within float64."""
+    numbers = (problem.by_flow.data, problem.capacity, rates, prices, upper_prices)
+    return all(_within(array) for array in numbers)
+
+
+def _within(array: Array) -> bool:
+    """Whether all that is neither 0 nor inf is within `LARGEST` and its inverse."""
+    some = array[(array > 0.0) & np.isfinite(array)]
+    return not len(some) or bool(some.max() <= LARGEST and some.min() >= 1.0 / LARGEST)
+
+
+def _plain_look(problem: Problem, rates: Array, prices: Array, upper_prices: Array) -> _Seen:
+    """Loads, prices and shares in plain numbers."""
+    from fairopt.kernels.network.prices_and_loads import prices_and_loads
+
+    by_flow, free = problem.by_flow, ~problem.forced
+    rows = by_flow.indptr.view(np.uint32), by_flow.indices.view(np.uint32), by_flow.data
+    point = [np.ascontiguousarray(array) for array in (free, rates, upper_prices, prices)]
+    q, load, share = prices_and_loads(*rows, *point, not np.isfinite(problem.alpha))
+    loads = np.divide(load, problem.capacity, out=np.zeros_like(load), where=load > 0.0)
+    return _Seen(loads, np.log(q), np.where(share < 0.0, prices > 0.0, share))
+
+
+def _look(problem: Problem, rates: Array, prices: Array, upper_prices: Array) -> _Seen:
+    """The same in logarithms, for numbers of any size."""
+    loads = relative_loads(problem, rates)
+    log_price, entry_share = flow_prices(problem, prices, upper_prices)
+    free = ~problem.forced
+    kept = slice(None) if free.all() else free[problem.flow]
+    share = np.zeros(problem.links)
+    np.maximum.at(share, problem.link[kept], entry_share[kept])
+    idle = (share == 0.0) & (prices > 0.0)
+    if idle.any():
+        share[idle & ~_used(problem, kept)] = 1.0
+    return _Seen(loads, log_price, share)
 
 
 def _impossible(problem: Problem, x: Array, prices: Array, upper_prices: Array) -> bool:
@@ -121,28 +171,14 @@ def _stationarity(problem: Problem, x: Array, log_price: Array) -> float:
     return _most(np.where(np.isnan(off), np.inf, np.abs(np.expm1(off))))
 
 
-def _slackness(
-    problem: Problem,
-    x: Array,
-    loads: Array,
-    log_price: Array,
-    entry_share: Array,
-    prices: Array,
-    upper_prices: Array,
-) -> float:
+def _slackness(problem: Problem, x: Array, seen: _Seen, upper_prices: Array) -> float:
     """Largest min(unused share of a limit, share of the limit's price in the price of a flow)."""
     free = ~problem.forced
-    kept = slice(None) if free.all() else free[problem.flow]
-    share = np.zeros(problem.links)
-    np.maximum.at(share, problem.link[kept], entry_share[kept])
-    idle = (share == 0.0) & (prices > 0.0)
-    if idle.any():
-        share[idle & ~_used(problem, kept)] = 1.0
-    unused = np.where(np.isfinite(problem.capacity), np.maximum(1.0 - loads, 0.0), 1.0)
-    own_share = np.exp(np.log(upper_prices) - log_price)[free]
+    unused = np.where(np.isfinite(problem.capacity), np.maximum(1.0 - seen.loads, 0.0), 1.0)
+    own_share = np.exp(np.log(upper_prices) - seen.log_price)[free]
     own_unused = np.maximum(1.0 - _ratio(x, problem.upper), 0.0)[free]
     return max(
-        _most(np.minimum(unused, share)[problem.capacity > 0.0]),
+        _most(np.minimum(unused, seen.share)[problem.capacity > 0.0]),
         _most(np.minimum(own_unused, own_share)),
     )
 
@@ -154,9 +190,8 @@ def _used(problem: Problem, kept: BoolArray | slice) -> BoolArray:
     return used
 
 
-def _dual_shortfall(problem: Problem, prices: Array, upper_prices: Array) -> float:
+def _dual_shortfall(problem: Problem, log_price: Array) -> float:
     """By how much the price of a flow is below its priority, relatively."""
-    log_price, _ = flow_prices(problem, prices, upper_prices)
     short = -np.expm1(log_price - np.log(problem.priority))
     return _most(short[~problem.forced])
 

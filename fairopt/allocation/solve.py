@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from fairopt import checks
 from fairopt.allocation.bottleneck_prices import FULL, with_ties
+from fairopt.allocation.finite_alpha import Series
 from fairopt.allocation.finite_alpha import solve as solve_finite
 from fairopt.allocation.method_result import MethodResult
 from fairopt.allocation.methods.linear_programme import linear_programme
 from fairopt.allocation.methods.progressive_filling import progressive_filling
 from fairopt.allocation.presolve.scaling import Point, Scaling, scale, unscale
-from fairopt.allocation.problem import Problem
+from fairopt.allocation.problem import Problem, start_prices
 from fairopt.allocation.rate_accuracy import uncertain_flows
 from fairopt.allocation.residual import Residuals, measure_residuals, relative_loads
 from fairopt.allocation.result import Allocation, listed
@@ -20,17 +23,34 @@ from fairopt.solution import Status
 EXPONENT = 690.0  # prices are kept within e^690 of 1, a little inside float64
 
 
-def solve(problem: Problem, tol: float, start: Array | None) -> Allocation:
+def solve_from(
+    problem: Problem,
+    tol: object,
+    start: Allocation | ArrayLike | None,
+    series: Series | None = None,
+) -> Allocation:
+    """The allocation of a checked problem, from the start and with the tolerance of a caller."""
+    limit = checks.tolerance(tol)
+    prices = start.prices if isinstance(start, Allocation) else start
+    known = None if prices is None else start_prices(prices, problem.links)
+    return solve(problem, limit, known, series)
+
+
+def solve(
+    problem: Problem, tol: float, start: Array | None, series: Series | None = None
+) -> Allocation:
     """The allocation of a checked problem; flows without an optimum are left out and named."""
     if problem.infeasible.any() or problem.unlimited.any():
-        return _without_optimum(problem, tol, start)
-    return _solve(problem, tol, start, np.arange(problem.flows))
+        return _without_optimum(problem, tol, start, series)
+    return _solve(problem, tol, start, series, np.arange(problem.flows))
 
 
-def _solve(problem: Problem, tol: float, start: Array | None, names: Ints) -> Allocation:
+def _solve(
+    problem: Problem, tol: float, start: Array | None, series: Series | None, names: Ints
+) -> Allocation:
     """The allocation of a problem that has an optimum; `names` are the numbers of its flows."""
     scaling = scale(problem)
-    found = _solve_scaled(scaling, tol, start)
+    found = _solve_scaled(scaling, tol, start, series)
     point, steps = _point(scaling, found, tol), found.iterations
     if point is None:
         return _without_prices(scaling, steps)
@@ -74,7 +94,9 @@ def uncertain_rates(flows: Ints) -> str:
 NO_FLOWS = MethodResult(np.zeros(0), np.zeros(0), np.zeros(0), 0)
 
 
-def _solve_scaled(scaling: Scaling, tol: float, start: Array | None) -> MethodResult:
+def _solve_scaled(
+    scaling: Scaling, tol: float, start: Array | None, series: Series | None
+) -> MethodResult:
     """The scaled answer; where the linear programme gives up, max-min rates without prices."""
     scaled = scaling.scaled
     if scaled is None:
@@ -84,7 +106,10 @@ def _solve_scaled(scaling: Scaling, tol: float, start: Array | None) -> MethodRe
         return progressive_filling(scaled)
     if alpha == 0.0:
         return linear_programme(scaled) or _unpriced(progressive_filling(scaled))
-    return solve_finite(scaled, tol, _log_start(scaling, start))
+    layout, log_start = scaling.layout, _log_start(scaling, start)
+    if series is not None:
+        series.factor_for(layout)
+    return solve_finite(scaled, layout.identical, tol, log_start, series)
 
 
 def _unpriced(found: MethodResult) -> MethodResult:
@@ -94,12 +119,12 @@ def _unpriced(found: MethodResult) -> MethodResult:
 
 
 def _log_start(scaling: Scaling, start: Array | None) -> Array | None:
-    """Start prices of the scaled problem, in logarithms."""
+    """Start prices of the scaled problem, in logarithms; a row has those of all its links."""
     if start is None:
         return None
     with np.errstate(divide="ignore", invalid="ignore"):
-        scaled = np.log(start[scaling.links]) + np.log(scaling.problem.capacity[scaling.links])
-    return np.where(np.isnan(scaled), -np.inf, scaled)
+        scaled = np.log(start) + np.log(scaling.problem.capacity)
+        return scaling.layout.totals(np.where(np.isnan(scaled), -np.inf, scaled))
 
 
 def _point(scaling: Scaling, found: MethodResult, tol: float) -> Point | None:
@@ -142,7 +167,9 @@ def _out_of_range(scaling: Scaling, detail: str, steps: int) -> Allocation:
     return Allocation(*_max_min(scaling), Status.OUT_OF_RANGE, np.inf, steps, detail=detail)
 
 
-def _without_optimum(problem: Problem, tol: float, start: Array | None) -> Allocation:
+def _without_optimum(
+    problem: Problem, tol: float, start: Array | None, series: Series | None
+) -> Allocation:
     """Infeasible or unbounded, with the flows that are the reason; the others are solved."""
     infeasible, unlimited = problem.infeasible, problem.unlimited
     kept = np.flatnonzero(~(infeasible | unlimited))
@@ -150,7 +177,7 @@ def _without_optimum(problem: Problem, tol: float, start: Array | None) -> Alloc
     bounds[infeasible & (problem.upper == 0.0)] = np.inf
     prices, steps, others = np.zeros(problem.links), 0, ""
     if len(kept):
-        rest = _solve(problem.restricted(kept), tol, start, kept)
+        rest = _solve(problem.restricted(kept), tol, start, series, kept)
         rates[kept], bounds[kept] = rest.rates, rest.upper_prices
         prices, steps, others = rest.prices, rest.iterations, the_others(rest)
     prices = np.where(problem.closed, np.inf, prices)

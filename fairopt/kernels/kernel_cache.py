@@ -31,6 +31,7 @@ config: Any = numba_config  # its names are made when it is imported
 
 LONGEST_WAIT = 60.0  # seconds; all kernels together compile in about half of it
 SILENT = 1.0  # seconds of compiling without a word
+AHEAD = " (all ahead of the first call: fairopt compile)"
 
 Reader = Callable[[bytes], Any]
 """A kernel from the content of its file; None if the file is of no use."""
@@ -164,5 +165,5 @@ def _say(name: str) -> None:
     if not _once() and sys.stderr is not None:
         _once().append(name)
         with suppress(OSError, ValueError):  # closed
-            sys.stderr.write(f"fairopt: compiling {name} for this machine, once\n")
+            sys.stderr.write(f"fairopt: compiling {name} for this machine, once{AHEAD}\n")
             sys.stderr.flush()

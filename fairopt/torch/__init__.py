@@ -15,32 +15,39 @@ Two tasks share one parameter and disagree about it:
     tensor([1.0978, 0.2680])
 """
 
-from fairopt.torch.aggregating import aggregate
-from fairopt.torch.alpha_fair_losses import alpha_fair_losses
-from fairopt.torch.derivatives import conflict_averse_weights, fairgrad_weights, min_norm_weights
-from fairopt.torch.gram_rivals import IMTLG, AlignedMTL, ConFIG, GradVac
-from fairopt.torch.libmtl_adapters import as_libmtl_weighting
-from fairopt.torch.loss_methods import DWA, FAMO, IMTLL, RLW, GradNorm, LossMethod, Uncertainty
-from fairopt.torch.method_state import MethodState
-from fairopt.torch.methods import (
-    ConflictAverse,
-    DualCone,
-    FairGrad,
-    Mean,
-    Method,
-    MinNorm,
-    PreciseMethod,
-    UPGrad,
-)
-from fairopt.torch.torchjd_adapters import (
-    as_torchjd_aggregator,
-    as_torchjd_scalarizer,
-    as_torchjd_weighting,
-)
-from fairopt.torch.training_step import backward
-from fairopt.torch.updates import combine, gram, gram_error
-from fairopt.torch.weight_method_adapters import as_weight_method
-from fairopt.torch.weighted_loss import weighted_loss
+from fairopt.extras import extra
+
+with extra("torch"):
+    from fairopt.torch.aggregating import aggregate
+    from fairopt.torch.alpha_fair_losses import alpha_fair_losses
+    from fairopt.torch.derivatives import (
+        conflict_averse_weights,
+        fairgrad_weights,
+        min_norm_weights,
+    )
+    from fairopt.torch.gram_rivals import IMTLG, AlignedMTL, ConFIG, GradVac
+    from fairopt.torch.libmtl_adapters import as_libmtl_weighting
+    from fairopt.torch.loss_methods import DWA, FAMO, IMTLL, RLW, GradNorm, LossMethod, Uncertainty
+    from fairopt.torch.method_state import MethodState
+    from fairopt.torch.methods import (
+        ConflictAverse,
+        DualCone,
+        FairGrad,
+        Mean,
+        Method,
+        MinNorm,
+        PreciseMethod,
+        UPGrad,
+    )
+    from fairopt.torch.torchjd_adapters import (
+        as_torchjd_aggregator,
+        as_torchjd_scalarizer,
+        as_torchjd_weighting,
+    )
+    from fairopt.torch.training_step import backward
+    from fairopt.torch.updates import combine, gram, gram_error
+    from fairopt.torch.weight_method_adapters import as_weight_method
+    from fairopt.torch.weighted_loss import weighted_loss
 
 __all__ = [
     "gram",

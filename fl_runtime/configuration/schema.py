@@ -167,8 +167,10 @@ class RunSection(Section):
         executor: How local training is run, or a table with a way for each task; `auto`, also for
             tasks that it does not name, follows a fixed rule and is recorded resolved.
         threads: Intra-op threads of PyTorch; one is fastest for small models.
-        workers: Threads that train clients side by side, to the same bytes however many; refused
-            for models that draw random numbers.
+        workers: Processes that train clients (or stacks of them) side by side, to the same bytes
+            however many; 1 trains in the run's own process.
+        clients_per_stack: Most clients that are trained as one stack; as many as fit in memory and
+            cache if None. Smaller stacks give several workers something to do at once.
         evaluate_every: Test sets are evaluated in the first round, every so many rounds, and in the
             last; validation sets likewise where nothing reads them (`running.evaluation_plan`).
         report_rounds: The summary averages each metric over this many last rounds.
@@ -195,6 +197,7 @@ class RunSection(Section):
     executor: Executors = "auto"
     threads: Annotated[int, Field(ge=1, le=LARGEST_THREADS)] = 1
     workers: Annotated[int, Field(ge=1, le=LARGEST_THREADS)] = 1
+    clients_per_stack: Annotated[int, Field(ge=2, le=LARGEST_COUNT)] | None = None
     evaluate_every: Count = 1
     report_rounds: Count = 1
     early_stop: EarlyStopTable | None = None

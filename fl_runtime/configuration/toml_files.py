@@ -35,6 +35,7 @@ from fl_runtime.configuration.schema import (
     TaskSection,
 )
 from fl_runtime.extensions import taken_apart
+from fl_runtime.shipped_experiments import experiments, file_of
 from fl_runtime.user_objects import loaded
 from fl_runtime.validation_errors import first_validation_error, kebab
 
@@ -101,14 +102,14 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read and check a configuration file.
 
     Args:
-        path: A TOML file.
+        path: A TOML file, or the name of a shipped experiment, such as `demo`.
         overrides: ``key=value`` with a dotted path or a leaf name that occurs once; the value is
             read as TOML, and as plain text where that fails.
 
     Raises:
         InvalidInput: The file is missing or is not TOML, or any key or value is wrong.
     """
-    tree = snake_keys(read_toml(Path(path)))
+    tree = snake_keys(read_toml(file_of(Path(path))))
     for override in overrides:
         set_key(tree, *_parse_override(override))
     return check_config(tree)
@@ -119,7 +120,9 @@ def read_toml(path: Path) -> Tree:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise InvalidInput("CONFIG", str(path), f"a readable file ({error.strerror})") from error
+        near = suggestion(str(path), experiments())
+        requirement = f"a readable file ({error.strerror}){near}"
+        raise InvalidInput("CONFIG", str(path), requirement) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput("CONFIG", str(path), f"a TOML file ({error})") from error
 
@@ -224,13 +227,20 @@ def dump_toml(config: Config) -> str:
 
 
 def digest(config: Config) -> str:
-    """A fingerprint of everything that decides the history, but for versions.
+    """A fingerprint of everything that decides the history, but for versions."""
+    tree = history_tree(config)
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def history_tree(config: Config) -> Tree:
+    """Everything that decides the history, but for versions.
 
     A switch or key that is younger than the first fingerprints counts when it is set. A run that
     was extended has the fingerprint of the configuration that it began with.
     """
     off = {switch for switch in YOUNG_SWITCHES if not getattr(config.run, switch)}
     off |= {"evaluate_every"} if config.run.evaluate_every == 1 else set()
+    off |= {"clients_per_stack"} if config.run.clients_per_stack is None else set()
     run = {*OF_NO_HISTORY, *off}
     clients = {key for key in YOUNG_OF_CLIENTS if not getattr(config.clients, key)}
     server: Any = {key for key in YOUNG_OF_THE_SERVER if not getattr(config.server, key, None)}
@@ -257,7 +267,7 @@ def digest(config: Config) -> str:
         {key: value for key, value in task.items() if value is not None or key not in YOUNG_SCORES}
         for task in tree["task"]
     ]
-    return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
+    return tree
 
 
 def snake_keys(tree: Any) -> Any:

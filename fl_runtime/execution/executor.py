@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -12,9 +13,14 @@ import torch
 from fairopt.errors import InvalidInput
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.local_training import Trained
+from fl_runtime.training.stacks import Row
+from fl_runtime.training.task import Task
 
 CUBLAS_WORKSPACE = ":4096:8"
 """One of the two settings with which cuBLAS repeats its sums (its documentation's larger one)."""
+
+NAMED = 8
+"""Clients that a message names."""
 
 
 class Executor(Protocol):
@@ -26,6 +32,41 @@ class Executor(Protocol):
 
     def poll(self) -> list[Update]:
         """Updates that are ready, each once; an empty list means nothing is under way."""
+        ...
+
+
+@dataclass(frozen=True)
+class Group:
+    """Jobs that are trained together.
+
+    Attributes:
+        index: Their positions among those that were submitted.
+        kind: What they have in common with others that could be in their stack; None of jobs that
+            are trained one by one, or jointly.
+    """
+
+    index: Sequence[int]
+    kind: Hashable = None
+
+
+class GroupedExecutor(Executor, Protocol):
+    """An executor in this process, of which others may train a group at a time.
+
+    How jobs are grouped depends on the jobs and on what the executor was made with, so it is the
+    same wherever and by however many the groups are trained.
+    """
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """What jobs may be about, by name."""
+        ...
+
+    def groups(self, jobs: Sequence[Job]) -> list[Group]:
+        """How jobs are grouped; groups of one kind follow each other."""
+        ...
+
+    def train(self, jobs: Sequence[Job], place: Sequence[Row] | None = None) -> list[Update]:
+        """Train one of these groups; a stack writes differences into the place, if there is one."""
         ...
 
 
@@ -56,15 +97,36 @@ def answer(job: Job, trained: Trained, learning_rate: float) -> Update:
 
 
 @contextmanager
-def placed(job: Job) -> Iterator[None]:
+def placed(jobs: Sequence[Job]) -> Iterator[None]:
     """Errors inside get a note that says where they happened."""
     try:
         yield
     except Exception as error:
-        error.add_note(
-            f"in local training: task {job.task}, client {job.client}, round {job.version}"
-        )
+        error.add_note(f"in local training: {described(jobs)}")
         raise
+
+
+def described(jobs: Sequence[Job]) -> str:
+    """Which jobs these are, for messages.
+
+    Example:
+        >>> jobs = [Job("wine", client, 3, 0.0, {}, 0) for client in (4, 7)]
+        >>> described(jobs[:1]), described(jobs)
+        ('task wine, client 4, round 3', 'task wine, clients 4, 7, round 3')
+    """
+    named: Mapping[str, Sequence[object]] = {
+        "task": [job.task for job in jobs],
+        "client": [job.client for job in jobs],
+        "round": [job.version for job in jobs],
+    }
+    return ", ".join(_listed(word, list(dict.fromkeys(found))) for word, found in named.items())
+
+
+def _listed(word: str, found: Sequence[object]) -> str:
+    """A word and what it is about, cut where that is long."""
+    some = ", ".join(map(str, found[:NAMED]))
+    rest = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return f"{word}{'s' if len(found) > 1 else ''} {some}{rest}"
 
 
 def seed_torch(seed: int) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from fl_runtime.execution.dense import is_dense
-from fl_runtime.execution.executor import Executor
+from fl_runtime.execution.executor import Executor, GroupedExecutor
 from fl_runtime.execution.sequential import SequentialExecutor
 from fl_runtime.execution.stacked import DenseExecutor, StackedExecutor
 from fl_runtime.training.losses import Loss
@@ -74,8 +74,10 @@ def by_shape(
     return "stacked" if small and clients_per_task >= STACK_FROM else "sequential"
 
 
-def make_executor(tasks: Sequence[Task], names: Mapping[str, str], *, workers: int = 1) -> Executor:
+def make_executor(
+    tasks: Sequence[Task], names: Mapping[str, str], *, clients_per_stack: int | None = None
+) -> GroupedExecutor:
     """What trains these tasks, each by the executor of that name."""
     if set(names.values()) == {"sequential"}:
-        return SequentialExecutor(tasks, workers=workers)
-    return StackedExecutor(tasks, names, workers=workers)
+        return SequentialExecutor(tasks)
+    return StackedExecutor(tasks, names, clients_per_stack=clients_per_stack)

@@ -6,12 +6,12 @@ job says which task, client and round it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
-from fl_runtime.execution.crew import Crew
 from fl_runtime.execution.executor import (
+    Group,
     answer,
     joint_groups,
     placed,
@@ -21,16 +21,16 @@ from fl_runtime.training.job import Job, Update
 from fl_runtime.training.job_options import JobOptions
 from fl_runtime.training.joint_training import train_jointly
 from fl_runtime.training.local_training import Client, Trained, settled, train_on_device
+from fl_runtime.training.stacks import Row
 from fl_runtime.training.task import Task
 from fl_runtime.training.trainers import train_by
 
 
 class SequentialExecutor:
-    """One job at a time, in the order of submission; with several workers as many side by side."""
+    """One job at a time, in the order of submission."""
 
-    def __init__(self, tasks: Sequence[Task], *, workers: int = 1) -> None:
-        self.crew = Crew(tasks, workers)
-        self._seeds = workers == 1
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self.tasks: Mapping[str, Task] = {task.name: task for task in tasks}
         self._queue: list[Job] = []
 
     def submit(self, jobs: Iterable[Job]) -> None:
@@ -40,27 +40,31 @@ class SequentialExecutor:
     def poll(self) -> list[Update]:
         """Run everything that is queued; updates come in the order of submission."""
         jobs, self._queue = self._queue, []
-        groups = joint_groups(jobs)
+        done: dict[int, Trained] = {}
         with torch.random.fork_rng():
-            found = self.crew.map(
-                lambda number, group: self._run(number, [jobs[index] for index in group]), groups
-            )
-        done = {
-            index: trained
-            for group, several in zip(groups, found, strict=True)
-            for index, trained in zip(group, several, strict=True)
-        }
-        tasks = self.crew.tasks[0]
-        rates = [tasks[job.task].training.at(job.version).learning_rate for job in jobs]
-        trained = settled([done[index] for index in range(len(jobs))])
-        return [answer(*each) for each in zip(jobs, trained, rates, strict=True)]
+            for group in joint_groups(jobs):
+                done.update(zip(group, self._run([jobs[k] for k in group]), strict=True))
+        return self._answers(jobs, [done[index] for index in range(len(jobs))])
 
-    def _run(self, number: int, jobs: Sequence[Job]) -> list[Trained]:
+    def groups(self, jobs: Sequence[Job]) -> list[Group]:
+        """Jobs one by one, or those of a client that trains jointly."""
+        return [Group(index) for index in joint_groups(jobs)]
+
+    def train(self, jobs: Sequence[Job], place: Sequence[Row] | None = None) -> list[Update]:
+        """One of the groups."""
+        with torch.random.fork_rng():
+            return self._answers(jobs, self._run(jobs))
+
+    def _answers(self, jobs: Sequence[Job], trained: Sequence[Trained]) -> list[Update]:
+        """What clients send."""
+        rates = [self.tasks[job.task].training.at(job.version).learning_rate for job in jobs]
+        return [answer(*each) for each in zip(jobs, settled(trained), rates, strict=True)]
+
+    def _run(self, jobs: Sequence[Job]) -> list[Trained]:
         """Train one client, on one task or on several jointly; errors say where they happened."""
-        tasks = [self.crew.tasks[number][job.task] for job in jobs]
-        if self._seeds:  # workers have one generator in common, and models that draw nothing
-            seed_torch(jobs[0].seed)
-        with placed(jobs[0]):
+        tasks = [self.tasks[job.task] for job in jobs]
+        seed_torch(jobs[0].seed)
+        with placed(jobs):
             if jobs[0].config.get("joint"):
                 return train_jointly(tasks, jobs)
             return [_train_one(tasks[0], jobs[0])]

@@ -26,7 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fl_runtime.data.inputs import arguments
 from fl_runtime.execution.dense import DenseChain, fusible
-from fl_runtime.execution.executor import answer
+from fl_runtime.execution.executor import Group, answer, joint_groups, placed
 from fl_runtime.execution.padding import Padded, Plan
 from fl_runtime.execution.sequential import SequentialExecutor
 from fl_runtime.training.examples import FLOAT_BYTES, Examples
@@ -101,11 +101,15 @@ class Vectorised:
     """The kernel of every model that `torch.func` can follow."""
 
     def __init__(self, task: Task) -> None:
+        self._task = task
         plain = replace(task.training, precision="float32")
         self.losses = vmap(_masked_loss(task, plain))
         self.slopes: Gradient = vmap(
             grad_and_value(_masked_loss(task, task.training), has_aux=True)
         )
+
+    def __reduce__(self) -> tuple[type[Vectorised], tuple[Task]]:
+        return Vectorised, (self._task,)
 
 
 @dataclass(frozen=True)
@@ -113,12 +117,12 @@ class Way:
     """How clients of a task are trained together.
 
     Attributes:
-        kernels: What their steps are made with, one for each worker.
+        kernel: What their steps are made with.
         size: Most clients of a chunk.
         whole: All shards of the task as rectangles, where they fit in memory.
     """
 
-    kernels: Sequence[Kernel]
+    kernel: Kernel
     size: int
     whole: Padded | None
 
@@ -129,29 +133,31 @@ class StackedExecutor:
     default = "stacked"
 
     def __init__(
-        self, tasks: Sequence[Task], ways: Mapping[str, str] | None = None, *, workers: int = 1
+        self,
+        tasks: Sequence[Task],
+        ways: Mapping[str, str] | None = None,
+        *,
+        clients_per_stack: int | None = None,
     ) -> None:
         """Prepare the shards of all tasks.
 
         Args:
             tasks: What jobs may be about.
             ways: `sequential`, `stacked` or `dense` by task; that of the class for others.
-            workers: Threads that train chunks side by side, or clients where there are none.
-
-        Raises:
-            InvalidInput: There are several workers, and a model draws random numbers.
+            clients_per_stack: Most clients of a stack; as many as fit in memory and cache if None.
         """
-        self._sequential = SequentialExecutor(tasks, workers=workers)
-        self._crew, named = self._sequential.crew, ways or {}
+        self._sequential, named = SequentialExecutor(tasks), ways or {}
         self._ways = {
-            task.name: _announced_way(
-                [mine[task.name] for mine in self._crew.tasks],
-                named.get(task.name, self.default),
-            )
+            task.name: _announced_way(task, named.get(task.name, self.default), clients_per_stack)
             for task in tasks
         }
         self._queue: list[Job] = []
         self._told = False
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """What jobs may be about, by name."""
+        return self._sequential.tasks
 
     def submit(self, jobs: Iterable[Job]) -> None:
         """Queue jobs."""
@@ -160,14 +166,41 @@ class StackedExecutor:
     def poll(self) -> list[Update]:
         """Run everything that is queued; updates come in the order of submission."""
         jobs, self._queue = self._queue, []
-        groups: dict[tuple[object, ...], list[int]] = {}
-        for index, job in enumerate(jobs):
-            groups.setdefault(self._kind(job), []).append(index)
-        done: dict[int, Update] = {}
-        for (task, *_), mine in groups.items():
-            updates = self._group(task, [jobs[index] for index in mine])
-            done.update(zip(mine, updates, strict=True))
+        groups = self.groups(jobs)
+        alone = [index for group in groups if group.kind is None for index in group.index]
+        self._sequential.submit(jobs[index] for index in alone)
+        done = dict(zip(alone, self._sequential.poll(), strict=True))
+        for group, place in zip(groups, rooms(jobs, groups), strict=True):
+            if place is not None:
+                updates = self.train([jobs[index] for index in group.index], place)
+                done.update(zip(group.index, updates, strict=True))
         return [done[index] for index in range(len(jobs))]
+
+    def groups(self, jobs: Sequence[Job]) -> list[Group]:
+        """Stacks of jobs of one kind; joint jobs, and those that cannot be stacked, one by one."""
+        kinds: dict[tuple[object, ...], list[int]] = {}
+        for index, job in enumerate(jobs):
+            kinds.setdefault(self._kind(job), []).append(index)
+        found = []
+        for kind, mine in kinds.items():
+            some = [jobs[index] for index in mine]
+            way = None if kind[0] is None else self._ways[str(kind[0])]
+            if way is None:
+                self._tell(some)
+                parts = [Group([mine[k] for k in part]) for part in joint_groups(some)]
+            else:
+                cut = chunks(self._lengths(self.tasks[str(kind[0])], some), way.size)
+                parts = [Group([mine[k] for k in part], kind) for part in cut]
+            found += parts
+        return found
+
+    def train(self, jobs: Sequence[Job], place: Sequence[Row] | None = None) -> list[Update]:
+        """One of the groups."""
+        way = None if self._kind(jobs[0])[0] is None else self._ways[jobs[0].task]
+        if way is None:
+            return self._sequential.train(jobs)
+        with placed(jobs), attention_as_products():
+            return train_stack(self.tasks[jobs[0].task], jobs, way.whole, way.kernel, place)
 
     def _kind(self, job: Job) -> tuple[object, ...]:
         """Jobs of one kind can be stacked; the first entry is None for those that cannot."""
@@ -175,32 +208,8 @@ class StackedExecutor:
         if options.joint or self._ways[job.task] is None:
             return (None,)
         pulled = options.proximal, tuple(options.anchor)
-        rate = self._crew.tasks[0][job.task].training.at(job.version).learning_rate
+        rate = self.tasks[job.task].training.at(job.version).learning_rate
         return job.task, rate, *pulled, options.measure_start, options.measure_end
-
-    def _group(self, name: object, jobs: list[Job]) -> list[Update]:
-        """All jobs of one kind."""
-        way = None if name is None else self._ways[str(name)]
-        if way is None:
-            self._tell(jobs)
-            self._sequential.submit(jobs)
-            return self._sequential.poll()
-        cut = chunks(self._lengths(self._crew.tasks[0][str(name)], jobs), way.size)
-        rows = _room(jobs).split()
-        ends = list(itertools.accumulate(map(len, cut)))
-        places = [rows[end - len(chunk) : end] for chunk, end in zip(cut, ends, strict=True)]
-
-        def train(number: int, part: tuple[Sequence[int], Sequence[Row]]) -> list[Update]:
-            chunk, place = part
-            task, mine = self._crew.tasks[number][str(name)], [jobs[index] for index in chunk]
-            return train_stack(task, mine, way.whole, way.kernels[number], place)
-
-        done: dict[int, Update] = {}
-        parts = list(zip(cut, places, strict=True))
-        with attention_as_products():
-            for chunk, updates in zip(cut, self._crew.map(train, parts), strict=True):
-                done.update(zip(chunk, updates, strict=True))
-        return [done[index] for index in range(len(jobs))]
 
     def _lengths(self, task: Task, jobs: Sequence[Job]) -> list[int]:
         """Examples that each job trains on."""
@@ -221,6 +230,23 @@ class DenseExecutor(StackedExecutor):
     """Fully connected models by products of stacks of matrices; others as stacks."""
 
     default = "dense"
+
+
+def rooms(jobs: Sequence[Job], groups: Sequence[Group]) -> list[Sequence[Row] | None]:
+    """Where each stack's differences go: all groups of one kind into one stack, in their order.
+
+    Groups that are no stack have no such place.
+    """
+    found: list[Sequence[Row] | None] = []
+    for kind, same in itertools.groupby(groups, key=lambda group: group.kind):
+        some = list(same)
+        if kind is None:
+            found += [None] * len(some)
+            continue
+        rows = _room([jobs[index] for group in some for index in group.index]).split()
+        ends = list(itertools.accumulate(len(group.index) for group in some))
+        found += [rows[e - len(g.index) : e] for g, e in zip(some, ends, strict=True)]
+    return found
 
 
 def attention_as_products() -> AbstractContextManager[None]:
@@ -533,24 +559,24 @@ def _means(total: Tensor, seen: Tensor) -> list[float]:
     return [value / max(count, 1.0) for value, count in pairs]
 
 
-def _announced_way(copies: Sequence[Task], name: str) -> Way | None:
+def _announced_way(task: Task, name: str, most: int | None) -> Way | None:
     """How a task is trained, with a line in the log where it is not as it was asked for.
 
     Args:
-        copies: The task, with a model for each worker.
+        task: The task.
         name: Of its executor.
+        most: Clients of a stack.
     """
-    task = copies[0]
     if name == "sequential" or task.trainer is not None:
         return None
     chain = DenseChain.of(task) if name == "dense" else None
-    if chain is not None:
-        return Way([chain] * len(copies), clients_per_chunk(task), _rectangles(task))
-    if not stackable(task):
+    if chain is None and not stackable(task):
         _log.warning("task %s cannot be stacked; its clients are trained one by one", task.name)
         return None
-    if name == "dense":
+    if chain is None and name == "dense":
         _log.warning(
             "task %s is not fully connected; its clients are trained as a stack", task.name
         )
-    return Way(list(map(Vectorised, copies)), clients_per_chunk(task), _rectangles(task))
+    size = clients_per_chunk(task)
+    kernel = Vectorised(task) if chain is None else chain
+    return Way(kernel, size if most is None else min(size, most), _rectangles(task))

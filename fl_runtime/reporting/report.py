@@ -37,9 +37,22 @@ def summary_of(history: History, config: Config) -> dict[str, Any]:
 def write_report(folder: Path, history: History, config: Config) -> dict[str, Any]:
     """Write `summary.json` and the picture of a run; return the summary."""
     summary = summary_of(history, config)
+    summary["signs"] += _signs_of_workers(folder)
     write_summary(folder, summary)
     draw(folder, history, config)
     return summary
+
+
+def _signs_of_workers(folder: Path) -> list[dict[str, str]]:
+    """What the history does not show: workers that have died."""
+    return [
+        {
+            "arm": arm,
+            "sign": f"{count} worker{'s' if count > 1 else ''} died and had jobs run again, "
+            "which changes no result",
+        }
+        for arm, count in RunFolder(folder).worker_deaths().items()
+    ]
 
 
 def draw(folder: Path, history: History, config: Config) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -32,7 +32,8 @@ from fl_runtime.data.dataset import Data, Dataset, as_data
 from fl_runtime.data.inputs import Shapes, each, shapes_of
 from fl_runtime.data.partitions import PARTITION, Partition
 from fl_runtime.data.sources import HELD_OUT, held_out_data
-from fl_runtime.execution.executor import Executor, check_device
+from fl_runtime.execution.executor import Executor, GroupedExecutor, check_device
+from fl_runtime.execution.pool import WorkerPool, side_by_side
 from fl_runtime.execution.registry import by_shape, make_executor
 from fl_runtime.extensions import resolve, taken_apart
 from fl_runtime.random_streams import stream, torch_seed
@@ -41,10 +42,12 @@ from fl_runtime.running.recruitment import Recruitment, recruit
 from fl_runtime.running.references import reference_of
 from fl_runtime.running.stopping import targets_of
 from fl_runtime.simulation.availability import Availability, availability
-from fl_runtime.simulation.clock import Timing
+from fl_runtime.simulation.clock import PendingJobs, Timing
 from fl_runtime.simulation.delays import DELAY, DelayModel, dealt_speeds
+from fl_runtime.simulation.sync_policies import Arrivals, SyncPolicy
 from fl_runtime.training.client_sampling import CLIENT_SAMPLING, ClientSampling
 from fl_runtime.training.federation import Federation, active_count
+from fl_runtime.training.job import Job
 from fl_runtime.training.lazy_shards import SHARD_CACHE
 from fl_runtime.training.losses import Loss, loss_of
 from fl_runtime.training.models import build_model
@@ -74,6 +77,33 @@ class Told:
     inputs: str | Mapping[str, str] = ""
 
 
+class Wall(Protocol):
+    """Time that passes by itself, while jobs are trained elsewhere."""
+
+    def launch(
+        self,
+        jobs: Sequence[Job],
+        pending: PendingJobs,
+        *,
+        seed: int,
+        dispatch_index: int,
+        number: int,
+        now: float,
+    ) -> PendingJobs:
+        """The queue with these jobs in it, see `Timing.launch`."""
+        ...
+
+    def wait(
+        self, policy: SyncPolicy, pending: PendingJobs, dispatch_index: int, now: float
+    ) -> Arrivals:
+        """What a policy has waited for, answers included."""
+        ...
+
+    def figures(self) -> Mapping[str, float]:
+        """Columns of a round's row, since the last row."""
+        ...
+
+
 @dataclass(frozen=True)
 class Parts:
     """All that one arm with one seed needs to run.
@@ -91,6 +121,7 @@ class Parts:
         client_metrics: Whether rows hold the figures of `client_metrics`.
         told: What model factories were told, by task; not known in tests without data.
         evaluate_every: Rounds from one evaluation of the test sets to the next.
+        wall: What stands for virtual time and the executor in a real federation.
     """
 
     algorithm: Algorithm
@@ -105,6 +136,7 @@ class Parts:
     client_metrics: bool = False
     told: Mapping[str, Told] = field(default_factory=dict)
     evaluate_every: int = 1
+    wall: Wall | None = None
 
     def recruited(self, number: int) -> Parts:
         """The same parts with the clients of that recruitment."""
@@ -113,8 +145,13 @@ class Parts:
         return replace(self, recruitment=found, federation=federation)
 
 
-def assemble(config: Config, seed: int) -> Parts:
+def assemble(config: Config, seed: int, pool: WorkerPool | None = None) -> Parts:
     """Build everything for one arm and one seed.
+
+    Args:
+        config: Of the arm.
+        seed: Of the run.
+        pool: The workers that train, if there are several; this process if None.
 
     Raises:
         InvalidInput: A name is unknown, parts do not fit together, an algorithm overrides what
@@ -164,12 +201,18 @@ def assemble(config: Config, seed: int) -> Parts:
         recruit_every=config.recruitment.every,
         timing=timing,
         availability=availability(clients.availability, num_clients),
-        executor=_executor(tasks, companions, names, config.run.workers),
+        executor=side_by_side(
+            _executor(tasks, companions, names, config.run.clients_per_stack), pool
+        ),
         targets=targets_of(config),
         client_metrics=config.run.client_metrics,
         told={task.name: each for task, each in zip(made, told, strict=True)},
         evaluate_every=config.run.evaluate_every,
     )
+
+
+Assembler = Callable[[Config, int, WorkerPool | None], Parts]
+"""What makes the parts of an arm with a seed: `assemble`, or a real federation."""
 
 
 def _check_initial(config: Config, made: Sequence[Task], reported: Sequence[Task]) -> None:
@@ -276,16 +319,22 @@ def clients_per_task(config: Config) -> float:
 
 
 def _executor(
-    tasks: Sequence[Task], companions: Sequence[Task], names: Mapping[str, str], workers: int
-) -> Executor:
+    tasks: Sequence[Task],
+    companions: Sequence[Task],
+    names: Mapping[str, str],
+    clients_per_stack: int | None,
+) -> GroupedExecutor:
     """What trains all tasks; a companion, of which there is one per task, as its task."""
     ways = list(names.values())
+    if clients_per_stack is not None and set(ways) == {"sequential"}:
+        requirement = "left out: no task is trained as a stack"
+        raise InvalidInput("run.clients-per-stack", clients_per_stack, requirement)
     found = {
         task.name: way
         for some in (tasks, companions)
         for task, way in zip(some, ways, strict=False)
     }
-    return make_executor((*tasks, *companions), found, workers=workers)
+    return make_executor((*tasks, *companions), found, clients_per_stack=clients_per_stack)
 
 
 def _algorithm_class(name: str) -> type:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config
 from fl_runtime.extensions import Kind, resolve
-from fl_runtime.running.experiment import Event, Watcher
+from fl_runtime.running.one_run import Event, Watcher
 
 CALLBACK = Kind("callback", "run.callbacks", {}, arguments=("event",))
 """Who can watch a run from within its configuration."""

@@ -44,10 +44,33 @@ def save_checkpoint(path: Path, tree: Mapping[str, Any]) -> None:
     Raises:
         OSError: It cannot be written, as on a full disk; an earlier checkpoint there is kept.
     """
-    tensors: dict[str, Tensor] = {}
-    text = json.dumps(_Packed(tensors, _rows_of(tree)).strip(tree, ""))
+    text, tensors = packed(tree)
     header = {"format": FORMAT, "tree": text, "sha256": hash_of(text, tensors)}
     write_tensors(path, tensors, header)
+
+
+def packed(tree: Any) -> tuple[str, dict[str, Tensor]]:
+    """A tree as JSON, and its tensors by path: each once, on the CPU, sharing no memory.
+
+    Example:
+        >>> both = torch.ones(2)
+        >>> text, tensors = packed({"a": both, "b": [both, 3]})
+        >>> list(tensors), unpacked(text, tensors)["b"]
+        (['/a'], [tensor([1., 1.]), 3])
+    """
+    tensors: dict[str, Tensor] = {}
+    text = json.dumps(_Packed(tensors, _rows_of(tree)).strip(tree, ""))
+    return text, tensors
+
+
+def unpacked(text: str, tensors: Mapping[str, Tensor]) -> Any:
+    """The tree that was `packed`.
+
+    Raises:
+        ValueError: The text is no JSON.
+        KeyError: A tensor is missing.
+    """
+    return _fill(json.loads(text), tensors, {})
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: dict[str, str]) -> None:
@@ -90,7 +113,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         hashed = header["format"] != WITHOUT_HASH or header.keys() != {"format", "tree"}
         if hashed and header.get("sha256") != hash_of(header["tree"], tensors):
             raise InvalidInput("checkpoint", str(path), "with the bits that a run wrote")
-        return _fill(json.loads(header["tree"]), tensors, {})  # type: ignore[no-any-return]
+        return unpacked(header["tree"], tensors)  # type: ignore[no-any-return]
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         if isinstance(error, InvalidInput):
             raise

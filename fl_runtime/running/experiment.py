@@ -1,19 +1,16 @@
 """Runs of a configuration: every arm with every seed, recruitment, rows, checkpoints, watchers.
 
-Seeds are the outer loop, so after the first seed there is one run of every arm to look at. All
-state lives in frozen records that are passed along; files are written by `run_folder` alone. What
-happens inside a round is in `loop`.
+Seeds are the outer loop, so after the first seed there is one run of every arm to look at. They are
+done one after the other here, or by several processes (`side_by_side`), to the same bytes.
 """
 
 from __future__ import annotations
 
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
@@ -21,59 +18,19 @@ from fl_runtime.configuration.input_hashes import with_inputs
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, digest
 from fl_runtime.execution.executor import repeatable
-from fl_runtime.history import finite_figures, read_history
-from fl_runtime.running.build import Parts, assemble, with_executors
-from fl_runtime.running.evaluation_plan import (
-    EVERYTHING,
-    EvaluationPlan,
-    Measured,
-    evaluation_plan,
-)
-from fl_runtime.running.history_rows import (
-    closing_row,
-    recruitment_row,
-    stop_row,
-    targets_row,
-)
-from fl_runtime.running.kept_models import saved_models, with_better
-from fl_runtime.running.loop import Evaluator, measured, one_round
-from fl_runtime.running.model_files import SavedModel
+from fl_runtime.execution.pool import WorkerPool
+from fl_runtime.history import read_history
+from fl_runtime.processes.pools import Chosen, Workers, connected
+from fl_runtime.running.build import Assembler, assemble, with_executors
+from fl_runtime.running.model_files import SavedModel, is_model_file
+from fl_runtime.running.one_run import Recorder, Watcher, one_run, torch_threads
+from fl_runtime.running.pieces import left_of, remove_pieces
 from fl_runtime.running.preflight import check_all_arms
 from fl_runtime.running.references import with_references
-from fl_runtime.running.run_folder import HISTORY, RunFolder, Writer, nothing_done
-from fl_runtime.running.run_state import RunState
-from fl_runtime.running.stopping import early_stop_of, is_over
+from fl_runtime.running.run_folder import RunFolder, runs_of
+from fl_runtime.running.side_by_side import run_side_by_side
 from fl_runtime.running.trained_models import Models, Result
-from fl_runtime.training.task import Evaluation
-
-RUIN_SAMPLE = 256
-"""Validation examples by which a ruined model is found where nothing reads validation figures: one
-that has overflowed gives no finite loss on any."""
-
-Kind = Literal["recruitment", "round", "incident", "stop", "account"]
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something a watcher may want to show.
-
-    Attributes:
-        kind: `recruitment` before a run's first round and whenever clients are recruited anew,
-            `round` after each round, `incident` for a client's job that failed or whose update was
-            rejected, `stop` when a run ends early, or had targets (and which it reached), and
-            `account` at the end of every run: what became of the jobs it sent.
-        arm: Which arm.
-        seed: Which seed.
-        row: The row that went into the history.
-    """
-
-    kind: Kind
-    arm: str
-    seed: int
-    row: Mapping[str, Any]
-
-
-Watcher = Callable[[Event], None]
+from fl_runtime.running.writer import HISTORY, Writer, nothing_done
 
 
 def run(
@@ -82,6 +39,8 @@ def run(
     on_event: Watcher | None = None,
     out: str | Path | None = None,
     fresh: bool = False,
+    chosen: Chosen | None = None,
+    assembled: Assembler = assemble,
 ) -> Result:
     """Run every arm with every seed.
 
@@ -91,6 +50,8 @@ def run(
         out: Folder for the files of the run, but for its report (`fl_runtime.runs` writes that);
             None keeps everything in memory.
         fresh: Replace an earlier run at `out`.
+        chosen: Whose processes do it (`side_by_side.checked_workers`); None for this one.
+        assembled: Makes the parts of an arm and seed; a real federation has its own.
 
     Returns:
         The whole history, with the trained models.
@@ -100,18 +61,27 @@ def run(
             or replaced by then.
     """
     config = resolved(config)
-    check_all_arms(config)
-    if out is None:
-        memory = _Memory()
-        _execute(config, memory, nothing_done(config), on_event)
-        return Result(memory.rows, models=Models.in_memory(config, memory.models))
-    with RunFolder.begin(Path(out), config, fresh=fresh) as writer:
-        _execute(config, writer, nothing_done(config), on_event)
-        return _result(writer.folder.path)
+    with torch_threads(config.run.threads):
+        check_all_arms(config, assembled)
+    with ExitStack() as stack:
+        workers = stack.enter_context(connected(chosen)) if chosen else None
+        if out is None and workers is None:
+            memory = _Memory()
+            _execute(config, memory, nothing_done(config), on_event, None, assembled)
+            return Result(memory.rows, models=Models.in_memory(config, memory.models))
+        folder = Path(out or Path(stack.enter_context(TemporaryDirectory()), "run"))
+        with RunFolder.begin(folder, config, fresh=fresh) as writer:
+            _execute(config, writer, nothing_done(config), on_event, workers, assembled)
+            return _result(writer.folder, in_memory=out is None)
 
 
 def resume(
-    path: str | Path, *, rounds: int | None = None, on_event: Watcher | None = None
+    path: str | Path,
+    *,
+    rounds: int | None = None,
+    on_event: Watcher | None = None,
+    chosen: Chosen | None = None,
+    assembled: Assembler = assemble,
 ) -> Result:
     """Take up a run where its last checkpoint left it; a finished run is only read.
 
@@ -119,21 +89,30 @@ def resume(
         path: Folder of the run.
         rounds: Extend the run, finished or not, to that many rounds; see `fl_runtime.runs.resume`.
         on_event: Called after each new row of the history, in order.
+        chosen: Whose processes go on with it, whoever began it; None for this one.
+        assembled: Makes the parts of an arm and seed.
 
     Raises:
         InvalidInput: The folder is not a run, a file of it is damaged or belongs to another
             configuration, its data have changed, another process is writing it, or it cannot have
             that many rounds.
     """
-    with RunFolder(Path(path)).taken_up(rounds) as (config, progress, writer):
-        _execute(config, writer, progress, on_event)
-        return _result(writer.folder.path)
+    with ExitStack() as stack:
+        workers = stack.enter_context(connected(chosen)) if chosen else None
+        config, progress, writer = stack.enter_context(RunFolder(Path(path)).taken_up(rounds))
+        _execute(config, writer, progress, on_event, workers, assembled)
+        return _result(writer.folder)
 
 
-def _result(folder: Path) -> Result:
-    """What a run has left in its folder."""
+def _result(folder: Path, *, in_memory: bool = False) -> Result:
+    """What a run has left in its folder, or a copy of it, if the folder is about to go."""
     rows = read_history(folder / HISTORY).rows
-    return Result(rows, models=Models.of_folder(folder))
+    models = Models.of_folder(folder)
+    if in_memory:
+        paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+        kept = {place: models.read(place) for place in paths if is_model_file(place)}
+        models = Models.in_memory(models.config, kept)
+    return Result(rows, models=models)
 
 
 def resolved(config: Config) -> Config:
@@ -165,12 +144,6 @@ class _Memory:
         """Keep a model."""
         self.models[model.header.place] = model
 
-    def rows_again(self, lines: bytes) -> None:
-        """There is nothing to extend in memory."""
-
-    def moment(self, config: Config, index: int) -> None:
-        """There is nothing to extend in memory."""
-
     def keep(
         self,
         index: int,
@@ -189,181 +162,30 @@ class _Memory:
 
 
 def _execute(
-    config: Config, writer: Writer | _Memory, progress: Mapping[str, Any], on_event: Watcher | None
+    config: Config,
+    writer: Writer | _Memory,
+    progress: Mapping[str, Any],
+    on_event: Watcher | None,
+    workers: Workers | None,
+    assembled: Assembler,
 ) -> None:
     """All runs that are not finished, in order."""
-    runs = [(seed, *arm) for seed in config.run.seeds for arm in arm_configs(config).items()]
-    state = progress["state"]
-    with torch_threads(config.run.threads), repeatable(torch.device(config.run.device)):
-        for index in range(progress["finished"], len(runs)):
-            seed, arm, arm_config = runs[index]
-            recorder = _Recorder(writer, digest(config), index, arm, seed, on_event)
-            moment = writer.moment(config, index) if state is None else None
-            if moment is not None:
-                writer.rows_again(moment.rows)
-                state = moment.state
-            _one_run(arm_config, seed, recorder, state)
+    if workers is not None and isinstance(writer, Writer):
+        run_side_by_side(config, writer, progress, on_event, workers)
+        return
+    state, arms = progress["state"], arm_configs(config)
+    device = torch.device(config.run.device)
+    pool = WorkerPool(config.run.workers, config.run.device)
+    with torch_threads(config.run.threads), repeatable(device), pool:
+        for index, (arm, seed) in enumerate(runs_of(config)):
+            if index < progress["finished"]:
+                continue
+            left = {"finished": index, "state": state}
+            if state is None and isinstance(writer, Writer):
+                left = left_of(writer, config, index)
+            if left["finished"] == index:
+                recorder = Recorder(writer, digest(config), index, arm, seed, on_event)
+                one_run(arms[arm], seed, recorder, left["state"], pool, assembled)
             state = None
-
-
-@dataclass(frozen=True)
-class _Recorder:
-    """Writes the rows and checkpoints of one run, and tells the watcher."""
-
-    writer: Writer | _Memory
-    digest: str
-    index: int
-    arm: str
-    seed: int
-    on_event: Watcher | None
-
-    def event(self, kind: Kind, figures: Mapping[str, Any]) -> None:
-        """Append a row and announce it."""
-        row = self._row(kind, figures)
-        self.writer.row(row)
-        if self.on_event:
-            self.on_event(Event(kind, self.arm, self.seed, row))
-
-    def checkpoint(self, current: RunState | None) -> None:
-        """Save where this run stands; None when it is finished."""
-        state = None if current is None else current.tree()
-        finished = self.index + (current is None)
-        self.writer.checkpoint({"digest": self.digest, "finished": finished, "state": state})
-
-    def moment(self, current: RunState, last: Mapping[str, Any] | None) -> None:
-        """Keep where this run has come to, with another row of its last round if one is given."""
-        row = None if last is None else self._row("round", last)
-        self.writer.keep(self.index, self.digest, current.tree(), (self.arm, self.seed), row)
-
-    def _row(self, kind: Kind, figures: Mapping[str, Any]) -> dict[str, Any]:
-        """A row of the history."""
-        return {"event": kind, "arm": self.arm, "seed": self.seed, **finite_figures(figures)}
-
-    def models(self, parts: Parts, current: RunState, validation: Mapping[str, Evaluation]) -> None:
-        """Write the models of a run that has ended."""
-        state, best = current.state, current.best
-        for model in saved_models(parts, state, best, validation, arm=self.arm, digest=self.digest):
-            self.writer.model(model)
-
-    def seconds(self, server_round: int, spent: float) -> None:
-        """Note the wall time of a round."""
-        self.writer.seconds(
-            {"arm": self.arm, "seed": self.seed, "server_round": server_round, "seconds": spent}
-        )
-
-
-def _one_run(
-    config: Config, seed: int, recorder: _Recorder, saved: Mapping[str, Any] | None
-) -> None:
-    """One arm with one seed, from its start or from a saved `RunState`."""
-    parts, keep = assemble(config, seed), config.run.keep_models
-    rule = early_stop_of(config, parts.federation.tasks)
-    plan = evaluation_plan(config, parts.algorithm, rule)
-    evaluator = Evaluator(
-        parts.federation.tasks,
-        parts.federation.companions,
-        sample=None if plan.validates or plan.every == 1 else RUIN_SAMPLE,
-    )
-    first = parts.algorithm.init(parts.federation, seed)
-    current, as_if = RunState(first), None
-    if saved is not None:
-        current = RunState.from_tree(saved, type(first), torch.device(config.run.device))
-        parts = _recruited_before(parts, current.state.server_round)
-    while not _is_last(config, current):
-        if current.patience.is_out(rule) or parts.targets.keys() <= set(current.finished) != set():
-            break
-        began = time.perf_counter()
-        before, patience = current.state.server_round, current.patience
-        parts = _recruited_now(parts, before, recorder)
-        wish = _Wish(config, plan, current)
-        current, stats, row = one_round(parts, current, evaluator, config.run.time_limit, wish)
-        current = replace(current, patience=patience.after(row, rule))
-        if current.patience.is_out(rule) and not row.get("evaluated", True):
-            current, row = measured(parts, wish.stepped, stats, evaluator, EVERYTHING)
-            current = replace(current, patience=patience.after(row, rule))
-        if keep == "last+best" and current.best is not None:
-            seen = evaluator.validation(current.state, parts.federation.eligible)
-            current = replace(current, best=with_better(current.best, parts, current.state, seen))
-        for failure in stats.failures:
-            recorder.event("incident", failure.row(before))
-        recorder.event("round", row)
-        if wish.forced:
-            usual = plan.at(current.state.server_round)
-            state, other = measured(parts, wish.stepped, stats, evaluator, usual)
-            state = replace(state, patience=patience.after(other, rule), best=current.best)
-            as_if = state, other
-        elif current.state.server_round % config.run.checkpoint_every == 0:
-            recorder.checkpoint(current)
-        recorder.seconds(current.state.server_round, time.perf_counter() - began)
-    if keep != "none":
-        seen = evaluator.validation(current.state, parts.federation.eligible)
-        recorder.models(parts, current, seen)
-        recorder.moment(*(as_if or (current, None)))
-    if rule is not None and current.patience.is_out(rule):
-        recorder.event("stop", stop_row(current, rule))
-    elif parts.targets:
-        recorder.event("stop", targets_row(current, parts.targets))
-    account = closing_row(current)
-    if account is not None:
-        recorder.event("account", account)
-    recorder.checkpoint(None)
-
-
-def _is_last(config: Config, current: RunState) -> bool:
-    """Whether a run ends here by its rounds or its time."""
-    return is_over(config, current.state.server_round, current.now, due=current.is_due)
-
-
-class _Wish:
-    """What is evaluated after a round; everything after the last.
-
-    Attributes:
-        stepped: The state that the round led to, before any evaluation.
-        forced: Whether that is evaluated only because it is the last, which an extension changes.
-    """
-
-    def __init__(self, config: Config, plan: EvaluationPlan, current: RunState) -> None:
-        self._config, self._plan = config, plan
-        self.stepped, self.forced = current, False
-
-    def __call__(self, current: RunState) -> Measured:
-        """By the state that the round leads to."""
-        usual = self._plan.at(current.state.server_round)
-        self.stepped = current
-        self.forced = usual != EVERYTHING and _is_last(self._config, current)
-        return EVERYTHING if self.forced else usual
-
-
-def _recruited_before(parts: Parts, server_round: int) -> Parts:
-    """The clients that the latest recruitment before a round's end has left."""
-    every = parts.recruit_every
-    return parts.recruited((server_round - 1) // every) if every else parts
-
-
-def _recruited_now(parts: Parts, server_round: int, recorder: _Recorder) -> Parts:
-    """The same parts, or with new clients where it is time to recruit."""
-    every = parts.recruit_every
-    if server_round and (every is None or server_round % every):
-        return parts
-    if server_round and every:
-        parts = parts.recruited(server_round // every)
-    recorder.event("recruitment", recruitment_row(parts, server_round))
-    if not parts.recruitment.eligible.any():
-        end = f"in rounds {server_round + 1} to {server_round + every}" if every else "at all"
-        warnings.warn(
-            f'arm "{recorder.arm}", seed {recorder.seed}: nobody is recruited, '
-            f"so nothing is trained {end}",
-            stacklevel=2,
-        )
-    return parts
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """PyTorch with that many intra-op threads, and afterwards with as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    if isinstance(writer, Writer):
+        remove_pieces(writer.folder)

@@ -37,7 +37,8 @@ class ClientFailure:
 
     Attributes:
         reason: `failed` (lost before it was answered), `not finite` (an update with NaN or
-            infinity), or `ruins model` (an update after which a model has no finite loss).
+            infinity), `ruins model` (an update after which a model has no finite loss), or in a
+            real federation what was wrong with a node or its answer.
         task: Name of the task.
         client: Index of the client.
         version: Version of the model it started from.
@@ -79,6 +80,8 @@ class RoundStats:
         discarded: Answers that came too late for their round.
         stale: Answers that the algorithm did not accept.
         failures: Jobs that failed and updates that were rejected.
+        remarks: Incidents of jobs that are counted among others: why they dropped out, and what was
+            heard of them afterwards.
     """
 
     updates: tuple[Update, ...] = ()
@@ -87,6 +90,7 @@ class RoundStats:
     discarded: int = 0
     stale: int = 0
     failures: tuple[ClientFailure, ...] = ()
+    remarks: tuple[ClientFailure, ...] = ()
 
     def __add__(self, other: RoundStats) -> RoundStats:
         return RoundStats(
@@ -96,6 +100,7 @@ class RoundStats:
             self.discarded + other.discarded,
             self.stale + other.stale,
             self.failures + other.failures,
+            self.remarks + other.remarks,
         )
 
     @property
@@ -152,6 +157,7 @@ def round_row(
         **_held_out(parts, validation, test),
         **_wanted_client_figures(parts, current, stats, measured=bool(test)),
         **current.state.figures,
+        **({} if parts.wall is None else parts.wall.figures()),
         **({"evaluated": bool(test)} if parts.evaluate_every > 1 else {}),
     }
 

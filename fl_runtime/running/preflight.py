@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 import warnings
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from fairopt.choices import suggestion
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, of_arm
+from fl_runtime.execution.pool import PoolExecutor, WorkerPool
 from fl_runtime.history import EVERYONE
 from fl_runtime.metrics.round_metrics import (
     DELTA_M,
@@ -23,7 +26,7 @@ from fl_runtime.metrics.round_metrics import (
 )
 from fl_runtime.metrics.run_figures import run_figure_names
 from fl_runtime.random_streams import stream, torch_seed
-from fl_runtime.running.build import Parts, assemble
+from fl_runtime.running.build import Assembler, Parts, assemble
 from fl_runtime.running.history_rows import round_columns
 from fl_runtime.running.stopping import check_early_stop
 from fl_runtime.simulation.sync_policies import NextArrival
@@ -43,10 +46,14 @@ MOST_ROUNDS = 1e7
 """Of a run that ends by virtual time alone; more is a typing error in the delays or the limit."""
 
 
-def check_all_arms(config: Config) -> None:
+def check_all_arms(config: Config, assembled: Assembler = assemble) -> None:
     """Build every arm once, so that what is wrong is found before anything is written.
 
     A warning says where the order of answers in an asynchronous arm is nothing but drawn.
+
+    Args:
+        config: A resolved configuration.
+        assembled: Makes the parts of an arm and seed.
 
     Raises:
         InvalidInput: Parts do not fit, a model cannot train on a client's batch or gives no finite
@@ -55,10 +62,16 @@ def check_all_arms(config: Config) -> None:
     """
     check_early_stop(config)
     _check_claims(config)
+    with WorkerPool(config.run.workers, config.run.device) as pool:
+        _check_arms(config, assembled, pool)
+
+
+def _check_arms(config: Config, assembled: Assembler, pool: WorkerPool) -> None:
+    """Build every arm, and try its parts."""
     seed = config.run.seeds[0]
     for name, arm in arm_configs(config).items():
         try:
-            parts = assemble(arm, seed)
+            parts = assembled(arm, seed, pool)
             _check_time_limit(arm, parts)
             _check_targets(parts)
             _check_client_metrics(parts)
@@ -66,7 +79,9 @@ def check_all_arms(config: Config) -> None:
             _check_claimed(config, name, parts)
             _warn_of_ties(name, parts)
             for task in (*parts.federation.tasks, *parts.federation.companions):
-                _check_trains(task)
+                check_trains(task, config.run.workers)
+            if isinstance(parts.executor, PoolExecutor):
+                parts.executor.check()
         except InvalidInput as error:
             raise (of_arm(name, error) if config.arm else error) from None
 
@@ -117,6 +132,8 @@ def _warn_of_ties(arm: str, parts: Parts) -> None:
 
     Times that differ between tasks leave the answers of one task together.
     """
+    if parts.wall is not None:
+        return
     asynchronous = isinstance(parts.algorithm.sync_policy(parts.federation), NextArrival)
     lengths = parts.timing.delay.draw(stream(0, "probe"), 8)  # any law may be of no spread
     together = bool((lengths == lengths[0]).all()) and parts.timing.equal_speeds
@@ -157,6 +174,11 @@ def _check_dispatch(parts: Parts, seed: int) -> None:
             check_options(task, jobs, later)
 
 
+def _unseeded_states() -> tuple[object, str]:
+    """States of the generators that everybody has and no job's seed sets."""
+    return random.getstate(), repr(np.random.get_state(legacy=True))  # noqa: NPY002
+
+
 def _of_trainer(task: Task, error: Exception) -> InvalidInput:
     """What a trainer of the user's own did wrong, with its place."""
     if isinstance(error, InvalidInput):
@@ -165,14 +187,21 @@ def _of_trainer(task: Task, error: Exception) -> InvalidInput:
     return InvalidInput(f"task.{task.name}.trainer", called(task.trainer), requirement)
 
 
-def _check_trains(task: Task) -> None:
-    """Train once on the shard with the smallest batch, and look at the initial validation loss."""
+def check_trains(task: Task, workers: int = 1) -> None:
+    """Train once on the shard with the smallest batch, and look at the initial validation loss.
+
+    With several workers, training may draw numbers only from generators that a job's seed sets.
+
+    Raises:
+        InvalidInput: The model cannot be trained, draws other numbers, or gives no finite figures.
+    """
     size = task.training.batch_size
     sizes = task.sizes
     least = min(range(len(sizes)), key=lambda k: sizes[k] % size or min(sizes[k], size))
-    shard = task.shards[least]
+    shard = task.validation.at(slice(size)) if task.is_remote else task.shards[least]
     settings = replace(task.training, local_epochs=1)
     client = Client(shard, torch_seed(0, "probe"))
+    before = _unseeded_states()
     try:
         with torch.random.fork_rng():
             start = task.complete(task.initial)
@@ -185,6 +214,9 @@ def _check_trains(task: Task) -> None:
             raise _of_trainer(task, error) from error
         reason = f"a model that trains on {len(shard)} examples ({error})"
         raise InvalidInput(f"task {task.name} model", "this one", reason) from error
+    if workers > 1 and before != _unseeded_states():
+        requirement = f"1: training task {task.name} draws from random or numpy.random"
+        raise InvalidInput("run.workers", workers, requirement)
     seen = initially(task, task.validation)
     if any(map(is_whole, task.metrics.values())):
         initially(task, task.test)

@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from fl_runtime.configuration.schema import Config
+from fl_runtime.configuration.schema import Config, RunSection
 from fl_runtime.execution.dense import DenseChain
+from fl_runtime.execution.pool import WorkerPool, side_by_side
 from fl_runtime.execution.registry import EXECUTORS, make_executor
 from fl_runtime.execution.stacked import stackable
 from fl_runtime.random_streams import torch_seed
@@ -49,8 +50,7 @@ def probe(config: Config) -> dict[str, Any]:
             "clients": count,
             "auto": way,
             "ms": {
-                executor: _milliseconds(task, executor, count, config.run.workers)
-                for executor in EXECUTORS
+                executor: _milliseconds(task, executor, count, config.run) for executor in EXECUTORS
             },
         }
         for (name, way), task in zip(chosen.items(), parts.federation.tasks, strict=True)
@@ -58,17 +58,19 @@ def probe(config: Config) -> dict[str, Any]:
     return {"device": config.run.device, "tasks": found}
 
 
-def _milliseconds(task: Task, name: str, clients: int, workers: int) -> float | None:
+def _milliseconds(task: Task, name: str, clients: int, run: RunSection) -> float | None:
     """Median time of one poll."""
     able = {"dense": lambda: DenseChain.of(task) is not None, "stacked": lambda: stackable(task)}
     if name in able and not able[name]():
         return None
-    executor = make_executor([task], {task.name: name}, workers=workers)
+    inner = make_executor([task], {task.name: name}, clients_per_stack=run.clients_per_stack)
     jobs = [
         Job(task.name, client, 0, 0.0, task.initial, torch_seed(0, "probe", client))
         for client in range(clients)
     ]
-    spent = [_timed(executor, jobs, task.validation.targets.device) for _ in range(1 + REPEATS)]
+    with WorkerPool(run.workers, run.device) as pool:
+        executor = side_by_side(inner, pool)
+        spent = [_timed(executor, jobs, task.validation.targets.device) for _ in range(1 + REPEATS)]
     return 1e3 * median(spent[1:])
 
 

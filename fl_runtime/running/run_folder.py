@@ -2,9 +2,10 @@
 
     config.toml     the resolved configuration, with versions and fingerprints of input files
     history.jsonl   one line per event of a run; the same bytes for the same configuration
-    timing.jsonl    wall-clock seconds, kept apart because they never repeat
+    timing.jsonl    wall-clock seconds and dead workers, kept apart because they never repeat
     checkpoint/     state.safetensors: the state after the last whole round, with jobs in flight;
                     000.safetensors and so on: the last moment of every arm and seed (`moments`)
+    pieces/         of arms and seeds that other processes work on (`pieces`)
     models/         the models at the end of every arm and seed, and the best (`model_files`)
     summary.json    figures per arm, written at the end (`fl_runtime.runs`)
     plots/          pictures, likewise
@@ -25,8 +26,9 @@ import os
 import shutil
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -42,9 +44,9 @@ from fl_runtime.configuration.toml_files import (
     dump_toml,
     read_toml,
 )
-from fl_runtime.history import ROWS_FILE, History, encode_row, history_of
-from fl_runtime.running.checkpoint import load_checkpoint, save_checkpoint
-from fl_runtime.running.model_files import SavedModel, is_model_file, write_model
+from fl_runtime.history import History, history_of
+from fl_runtime.running.checkpoint import save_checkpoint
+from fl_runtime.running.model_files import is_model_file
 from fl_runtime.running.moments import (
     Moment,
     check_extension,
@@ -53,12 +55,22 @@ from fl_runtime.running.moments import (
     rows_of,
     write_moment,
 )
+from fl_runtime.running.pieces import Piece, is_piece_file, keep_moments, remove_pieces
+from fl_runtime.running.writer import (
+    CHECKPOINT,
+    HISTORY,
+    TIMING,
+    WORKER_DEATHS,
+    Writer,
+    counted,
+    lock,
+    nothing_done,
+    opened,
+    read_progress,
+)
 
 CONFIG = "config.toml"
-HISTORY = ROWS_FILE
-TIMING = "timing.jsonl"
 SUMMARY = "summary.json"
-CHECKPOINT = Path("checkpoint", "state.safetensors")
 PICTURE = Path("plots", "accuracy.png")
 FIGURES = Path("plots", "figures.png")
 
@@ -66,7 +78,6 @@ _OWN_FILES = {CONFIG, HISTORY, TIMING, SUMMARY, str(CHECKPOINT), str(PICTURE), s
 _PARTIAL = ".partial"
 _VERSIONED = ("fairopt", "numpy", "torch", "scikit-learn")
 _LOCKS = sys.platform != "win32"
-_PROGRESS_KEYS = {"digest", "finished", "state", "history_bytes", "history_hash"}
 
 
 @dataclass(frozen=True)
@@ -102,13 +113,13 @@ class RunFolder:
                     if occupied is not None:
                         until_in_place.enter_context(occupied)
                     made = until_in_place.enter_context(_made(path, config))
-                    opened = files.enter_context(_opened(made)) if _LOCKS else None
+                    both = files.enter_context(opened(made)) if _LOCKS else None
                     _put_in_place(made, path, replace=occupied is not None)
-                history, timing = opened or files.enter_context(_opened(path))
+                history, timing = both or files.enter_context(opened(path))
             except OSError as error:
                 reason = f"a folder that can be made ({error.strerror or error})"
                 raise InvalidInput("--out", str(path), reason) from error
-            yield Writer(cls(path), history, timing, hashlib.sha256())
+            yield Writer(path, history, timing, hashlib.sha256(), path / CHECKPOINT)
 
     def config(self) -> Config:
         """The configuration the run was started with."""
@@ -120,28 +131,28 @@ class RunFolder:
         Raises:
             InvalidInput: It is missing, damaged, or belongs to another configuration.
         """
-        record = load_checkpoint(self.path / CHECKPOINT)
-        if record.keys() != _PROGRESS_KEYS:
-            raise InvalidInput("checkpoint", sorted(record), "one written by a run")
-        if record["digest"] != digest(config):
-            raise InvalidInput(
-                "checkpoint", str(self.path), f"made with the {CONFIG} beside it, which has changed"
-            )
-        return record
+        return read_progress(self.path / CHECKPOINT, digest(config))
 
     def is_finished(self, config: Config) -> bool:
         """Whether every arm has come to its end with every seed."""
-        return bool(self.progress(config)["finished"] == len(_runs(config)))
+        return bool(self.progress(config)["finished"] == len(runs_of(config)))
 
     def rounds_done(self, config: Config, progress: Mapping[str, Any]) -> int:
         """Rounds that need not be done again: those a checkpoint counts, and of runs to extend."""
-        counted = [(self.path / HISTORY).read_bytes()[: progress["history_bytes"]]]
+        done = [(self.path / HISTORY).read_bytes()[: progress["history_bytes"]]]
         first = progress["finished"] + (progress["state"] is not None)
-        for index in range(first, len(_runs(config))):
-            moment = self.moment(config, index)
-            counted += [] if moment is None else [moment.rows]
-        lines = (line for rows in counted for line in rows.splitlines())
+        for piece in self.pieces(config)[first:]:
+            moment = self.moment(config, piece.index)
+            if piece.exists:
+                done.append(piece.rows(piece.progress()))
+            elif moment is not None:
+                done.append(moment.rows)
+        lines = (line for rows in done for line in rows.splitlines())
         return sum(line.startswith(b'{"event":"round"') for line in lines)
+
+    def pieces(self, config: Config) -> list[Piece]:
+        """Of all arms and seeds, whether there are files of them or not."""
+        return [Piece(self.path, k, digest(config)) for k in range(len(runs_of(config)))]
 
     def moment(self, config: Config, index: int) -> Moment | None:
         """The last moment of that arm and seed that was kept, if any was."""
@@ -162,14 +173,27 @@ class RunFolder:
             content = path.read_bytes()
         except OSError as error:
             raise InvalidInput("history", str(path), f"a readable file ({error})") from error
-        rest = content[_counted(content, progress, self.path)[0] :]
-        if rest and progress["finished"] == len(_runs(config)):
+        rest = content[counted(content, progress, self.path)[0] :]
+        if rest and progress["finished"] == len(runs_of(config)):
             raise InvalidInput("history", str(path), "one that ends with the lines of its run")
         return history_of(content[: content.rfind(b"\n") + 1], path)
 
     def summary(self) -> dict[str, Any]:
         """The figures of a finished run, as `write_summary` wrote them."""
         return json.loads((self.path / SUMMARY).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+    def worker_deaths(self) -> dict[str, int]:
+        """How many workers have died and been replaced, by arm, where any has.
+
+        A line that a kill has cut off counts for nothing.
+        """
+        path = self.path / TIMING
+        found: Counter[str] = Counter()
+        for line in path.read_bytes().splitlines() if path.is_file() else ():
+            with suppress(ValueError):
+                row = json.loads(line)
+                found[row["arm"]] += row.get(WORKER_DEATHS, 0)
+        return {arm: count for arm, count in found.items() if count}
 
     @contextmanager
     def taken_up(
@@ -189,7 +213,7 @@ class RunFolder:
         """
         with ExitStack() as files:
             try:
-                history, timing = files.enter_context(_opened(self.path))
+                history, timing = files.enter_context(opened(self.path))
             except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
                 reason = f"a run whose files can be written ({error.filename}: {error.strerror})"
                 raise InvalidInput("DIR", str(self.path), reason) from error
@@ -198,14 +222,15 @@ class RunFolder:
             _warn_of_versions(config.versions)
             check_inputs(config)
             content = history.read()
-            size, counted = _counted(content, progress, self.path)
+            size, found = counted(content, progress, self.path)
             if rounds is not None and rounds != config.run.num_server_rounds:
                 config = self._extended(config, progress, content[:size], rounds)
                 progress = self.progress(config)
-                size, counted = _counted(b"", progress, self.path)
+                size, found = counted(b"", progress, self.path)
             history.seek(size)
             history.truncate()
-            yield config, progress, Writer(self, history, timing, counted)
+            writer = Writer(self.path, history, timing, found, self.path / CHECKPOINT)
+            yield config, progress, writer
 
     def _extended(
         self, config: Config, progress: Mapping[str, Any], content: bytes, rounds: int
@@ -215,10 +240,12 @@ class RunFolder:
         A kill between any two of the writes leaves a run that ends with the rows it had before,
         since every last moment holds the rows that led to it.
         """
-        finished, runs = progress["finished"], _runs(config)
+        finished, runs = progress["finished"], runs_of(config)
         check_extension(config, rounds)
-        for index, (arm, seed) in enumerate(runs[:finished]):
-            if self.moment(config, index) is None:
+        pieces = self.pieces(config)
+        ended = {*range(finished), *(p.index for p in pieces if p.exists and p.is_finished())}
+        for index, (arm, seed) in enumerate(runs):
+            if index in ended and self.moment(config, index) is None:
                 which = f'arm "{arm}", seed {seed}'
                 requirement = f"left out: {which} has ended and its last moment was not kept"
                 raise InvalidInput("rounds", rounds, requirement)
@@ -226,87 +253,14 @@ class RunFolder:
             rows = rows_of(content, *runs[finished])
             moment = Moment(finished, digest(config), progress["state"], rows)
             write_moment(self.path / CHECKPOINT.parent, moment)
+        keep_moments(pieces[finished + (progress["state"] is not None) :])
         save_checkpoint(self.path / CHECKPOINT, nothing_done(config))
+        remove_pieces(self.path)
         before = (*config.run.extended_from, config.run.num_server_rounds)
         run = {"num_server_rounds": rounds, "extended_from": before}
         longer = config.model_copy(update={"run": config.run.model_copy(update=run)})
         write_whole(self.path / CONFIG, dump_toml(longer))
         return longer
-
-
-@dataclass
-class Writer:
-    """Appends rows and replaces the checkpoint of a locked run folder."""
-
-    folder: RunFolder
-    history: BinaryIO
-    timing: BinaryIO
-    hash: Any
-
-    def row(self, row: Mapping[str, Any]) -> None:
-        """Append a row to the history."""
-        self.rows_again(encode_row(row))
-
-    def rows_again(self, lines: bytes) -> None:
-        """Append whole lines to the history."""
-        self.history.write(lines)
-        self.history.flush()
-        self.hash.update(lines)
-
-    def seconds(self, row: Mapping[str, Any]) -> None:
-        """Append a row of wall-clock figures."""
-        self.timing.write(encode_row(row))
-        self.timing.flush()
-
-    def model(self, model: SavedModel) -> None:
-        """Write a trained model."""
-        write_model(self.folder.path, model)
-
-    def moment(self, config: Config, index: int) -> Moment | None:
-        """The last moment of an arm and seed that is to be extended."""
-        return self.folder.moment(config, index)
-
-    def keep(
-        self,
-        index: int,
-        digest: str,
-        state: Mapping[str, Any],
-        run: tuple[str, int],
-        last: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Keep the last moment of an arm and seed, with the rows that have led to it.
-
-        Args:
-            index: Its place among all arms and seeds.
-            digest: Of the configuration.
-            state: The tree of its `RunState`.
-            run: Its arm and seed.
-            last: The last row of a run that goes on, if it is another one than that written.
-        """
-        self.history.seek(0)
-        rows = rows_of(self.history.read(), *run)
-        if last is not None:
-            rows = rows[: rows[:-1].rfind(b"\n") + 1] + encode_row(last)
-        write_moment(self.folder.path / CHECKPOINT.parent, Moment(index, digest, state, rows))
-
-    def checkpoint(self, record: Mapping[str, Any]) -> None:
-        """Replace the checkpoint by one that counts everything written so far."""
-        counted = {
-            "history_bytes": self.history.tell(),
-            "history_hash": self.hash.hexdigest(),
-        }
-        save_checkpoint(self.folder.path / CHECKPOINT, {**record, **counted})
-
-
-def nothing_done(config: Config) -> dict[str, Any]:
-    """The checkpoint of a run before its first step."""
-    return {
-        "digest": digest(config),
-        "finished": 0,
-        "state": None,
-        "history_bytes": 0,
-        "history_hash": hashlib.sha256().hexdigest(),
-    }
 
 
 def versions() -> dict[str, str]:
@@ -346,7 +300,7 @@ def _occupied(path: Path, *, fresh: bool) -> BinaryIO | None:
         raise InvalidInput("--out", str(path), requirement)
     history = (path / HISTORY).open("rb")
     try:
-        _lock(history, path)
+        lock(history, path)
     except BaseException:
         history.close()
         raise
@@ -356,10 +310,12 @@ def _occupied(path: Path, *, fresh: bool) -> BinaryIO | None:
 def _is_own(file: Path) -> bool:
     """Whether a path within a run's folder is that of a file which runs write."""
     whole = Path(str(file).removesuffix(_PARTIAL))
-    return str(whole) in _OWN_FILES or is_model_file(whole) or is_moment(whole)
+    return (
+        str(whole) in _OWN_FILES or is_model_file(whole) or is_moment(whole) or is_piece_file(whole)
+    )
 
 
-def _runs(config: Config) -> list[tuple[str, int]]:
+def runs_of(config: Config) -> list[tuple[str, int]]:
     """Arm and seed of every run, in order."""
     return [(arm, seed) for seed in config.run.seeds for arm in arm_configs(config)]
 
@@ -404,24 +360,6 @@ def _put_in_place(made: Path, path: Path, *, replace: bool) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
-    """History and timing of a run folder, of which this process is the only writer."""
-    with (path / HISTORY).open("r+b") as history, (path / TIMING).open("ab") as timing:
-        _lock(history, path)
-        yield history, timing
-
-
-def _counted(content: bytes, progress: Mapping[str, Any], path: Path) -> tuple[int, Any]:
-    """How many bytes of a history its checkpoint counts, and the running hash of them."""
-    size = progress["history_bytes"]
-    counted = hashlib.sha256(content[:size])
-    if counted.hexdigest() != progress["history_hash"]:
-        requirement = "one that begins with the lines its checkpoint counted; it was changed"
-        raise InvalidInput("history", str(path / HISTORY), requirement)
-    return size, counted
-
-
 def _warn_of_versions(recorded: Mapping[str, str]) -> None:
     """Say so when a run goes on with other packages than it began with."""
     now = versions()
@@ -430,21 +368,3 @@ def _warn_of_versions(recorded: Mapping[str, str]) -> None:
         warnings.warn(
             f"the run began with {', '.join(changed)}: its history may not repeat", stacklevel=3
         )
-
-
-def _lock(history: BinaryIO, path: Path) -> None:
-    """Refuse a second writer; the operating system lets go when a process ends, however it ends.
-
-    A history that another process has replaced since it was opened is refused as well.
-    """
-    if sys.platform == "win32":  # no advisory locks: two writers are not detected there
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(history.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        moved = not os.path.samestat(os.fstat(history.fileno()), (path / HISTORY).stat())
-    except OSError as error:
-        raise InvalidInput("DIR", str(path), "a run that no other process is writing") from error
-    if moved:
-        raise InvalidInput("DIR", str(path), "a run that no other process is writing")

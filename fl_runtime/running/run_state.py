@@ -101,7 +101,9 @@ def _best(tree: Mapping[str, Any] | None) -> dict[str, Best] | None:
 
 def _pending_tree(entry: PendingJob) -> dict[str, Any]:
     """A job in flight as plain values."""
+    reason = {"reason": entry.reason} if entry.reason else {}
     return {
+        **reason,
         "finish": entry.finish,
         "number": entry.number,
         "wave": entry.dispatch_index,
@@ -124,6 +126,7 @@ def _pending_job(tree: Mapping[str, Any]) -> PendingJob:
         update=None if tree["update"] is None else Update(**tree["update"]),
         begin=tree["begin"],
         tie=tree.get("tie", 0.0),
+        reason=tree.get("reason", ""),
     )
 
 

@@ -51,19 +51,8 @@ class Judge(Protocol):
 def step(parts: Parts, current: RunState, judge: Judge) -> tuple[RunState, RoundStats]:
     """Send jobs, also where others end at this very moment; wait; and aggregate what arrives."""
     current = _send(parts, current)
-    dispatch_index = current.dispatches - 1
-    otherwise = parts.timing.later(current.now, current.state.seed, dispatch_index)
-    policy = parts.algorithm.sync_policy(parts.federation)
-    arrivals = _computed(parts.executor, policy.collect(current.pending, dispatch_index, otherwise))
-    stats = RoundStats(
-        dropped=sum(entry.fate == "drops out" for entry in arrivals.lost),
-        discarded=arrivals.discarded,
-        failures=tuple(
-            ClientFailure.of(FAILED, entry, arrivals.time)
-            for entry in arrivals.lost
-            if entry.fate == "fails"
-        ),
-    )
+    arrivals = _awaited(parts, current)
+    stats = _lost(arrivals)
     current = replace(current, now=arrivals.time, pending=arrivals.left)
     updates = [
         replace(entry.update, payload=entry.job.payload)
@@ -74,6 +63,31 @@ def step(parts: Parts, current: RunState, judge: Judge) -> tuple[RunState, Round
     stats += aggregated
     account = None if current.account is None else current.account + stats.ends
     return replace(current, state=state, account=account), stats
+
+
+def _awaited(parts: Parts, current: RunState) -> Arrivals:
+    """What the algorithm has waited for: in virtual time, or by the wall."""
+    policy, dispatch_index = parts.algorithm.sync_policy(parts.federation), current.dispatches - 1
+    if parts.wall is not None:
+        return parts.wall.wait(policy, current.pending, dispatch_index, current.now)
+    otherwise = parts.timing.later(current.now, current.state.seed, dispatch_index)
+    return _computed(parts.executor, policy.collect(current.pending, dispatch_index, otherwise))
+
+
+def _lost(arrivals: Arrivals) -> RoundStats:
+    """The jobs that brought no answer, and what is known about them."""
+
+    def of(entry: PendingJob) -> ClientFailure:
+        return ClientFailure.of(entry.reason or FAILED, entry, arrivals.time)
+
+    gone = [entry for entry in arrivals.lost if entry.fate == "drops out"]
+    told = (*(entry for entry in gone if entry.reason), *arrivals.late)
+    return RoundStats(
+        dropped=len(gone),
+        discarded=arrivals.discarded,
+        failures=tuple(of(entry) for entry in arrivals.lost if entry.fate != "drops out"),
+        remarks=tuple(map(of, told)),
+    )
 
 
 def _aggregate_sound(
@@ -113,7 +127,8 @@ def _aggregate_sound(
 def _send(parts: Parts, current: RunState) -> RunState:
     """Let the algorithm dispatch jobs, and give each its end."""
     state, jobs = parts.algorithm.dispatch(current.state, _seen(parts, current), current.now)
-    pending = parts.timing.launch(
+    launch = parts.timing.launch if parts.wall is None else parts.wall.launch
+    pending = launch(
         jobs,
         current.pending,
         seed=state.seed,

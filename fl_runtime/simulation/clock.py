@@ -21,7 +21,10 @@ from fl_runtime.random_streams import stream
 from fl_runtime.simulation.delays import DelayModel, Delays
 from fl_runtime.training.job import Job, Update
 
-Fate = Literal["answers", "answers too late", "drops out", "fails"]
+Fate = Literal["answers", "answers too late", "drops out", "fails", "is refused"]
+
+LOST = ("drops out", "fails", "is refused")
+"""How a job ends that brings no answer."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,14 @@ class PendingJob:
         dispatch_index: Number of the dispatch that sent it, counted from 0.
         fate: `answers`; `answers too late` (its round is over, and it has been counted as
             discarded: it only keeps its client busy); `drops out` (no answer, noticed when one was
-            due); or `fails` (lost at a random time during training, noticed at once).
+            due); `fails` (lost at a random time during training, noticed at once); or `is refused`
+            (an answer that is none, in a real federation).
         job: What the client was sent.
         update: The answer, once it has been computed (results are kept here until they are due).
         begin: Virtual time at which its client begins it.
         tie: Uniform number that decides among jobs that end at one moment, one per client and
             dispatch.
+        reason: Why it was lost, where somebody knows.
     """
 
     finish: float
@@ -50,6 +55,7 @@ class PendingJob:
     update: Update | None = None
     begin: float = 0.0
     tie: float = 0.0
+    reason: str = ""
 
 
 PendingJobs = tuple[PendingJob, ...]

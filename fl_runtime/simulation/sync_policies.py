@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from fl_runtime.simulation.clock import PendingJob, PendingJobs
+from fl_runtime.simulation.clock import LOST, PendingJob, PendingJobs
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Arrivals:
         ahead: Jobs still in flight whose answers will count: worth computing in the same stack.
         left: All jobs still in flight.
         over: Whether the algorithm goes on even if nothing was answered.
+        late: Jobs that were lost earlier, and of which something was heard since.
     """
 
     time: float
@@ -33,6 +34,7 @@ class Arrivals:
     ahead: PendingJobs
     left: PendingJobs
     over: bool
+    late: PendingJobs = ()
 
 
 class SyncPolicy(Protocol):
@@ -92,7 +94,7 @@ class Barrier:
         return Arrivals(
             time=time,
             answered=tuple(sorted(counted, key=lambda entry: entry.number)),
-            lost=tuple(entry for entry in ended if entry.fate in ("drops out", "fails")),
+            lost=tuple(entry for entry in ended if entry.fate in LOST),
             discarded=len(answering) - len(counted),
             ahead=(),
             left=tuple(_too_late(entry) for entry in pending if entry.finish > time),

@@ -98,6 +98,9 @@ class Shards(tuple[Examples, ...]):
 
     whole: Examples
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Shards.of, (self.whole, [len(shard) for shard in self])
+
     @classmethod
     def of(cls, whole: Examples, sizes: Sequence[int]) -> Shards:
         """The examples cut into shards of those sizes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import overload
+from typing import Any, overload
 
 from fl_runtime.data.inputs import parts_of
 from fl_runtime.training.examples import Examples
@@ -44,6 +44,9 @@ class LazyShards(Sequence[Examples]):
         self._load, self._limit, self._bytes = load, limit, 0
         self._kept: OrderedDict[int, Examples] = OrderedDict()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _nothing_loaded, (self._load, self.sizes, self._limit)
+
     def __len__(self) -> int:
         return len(self.sizes)
 
@@ -72,6 +75,13 @@ class LazyShards(Sequence[Examples]):
         if size <= self._limit:
             self._kept[place] = found
             self._bytes += size
+
+
+def _nothing_loaded(
+    load: Callable[[int], Examples], sizes: Sequence[int], limit: int
+) -> LazyShards:
+    """The same shards in another process, of which none is in memory yet."""
+    return LazyShards(load, sizes, limit=limit)
 
 
 def bytes_of(examples: Examples) -> int:

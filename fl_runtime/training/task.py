@@ -186,7 +186,7 @@ class Task:
         initial: Initial parameters.
         fixed: Other entries of the model's state (counters), reset before every use, so that
             nothing leaks from one client to the next.
-        shards: One set of examples per client.
+        shards: One set of examples per client, or only the number of each (`remote_shards`).
         validation: Held-out examples for decisions.
         test: Held-out examples for reports.
         training: Settings of the local optimiser.
@@ -223,6 +223,11 @@ class Task:
         if not any(value.requires_grad for value in self.model.parameters()):
             raise InvalidInput(f"task {self.name} model", "this one", "one with something to train")
         _check_shards(self)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether clients' examples are elsewhere, and only their numbers are known here."""
+        return bool(getattr(self.shards, "elsewhere", False))
 
     def complete(self, params: Params) -> Params:
         """Parameters with all other entries of the model's state as they were at the start."""
@@ -296,7 +301,7 @@ def _check_shards(task: Task) -> None:
     held_out = [("validation", task.validation), ("test", task.test)]
     whole = shards.whole if isinstance(shards, Shards) else None
     alike = whole is not None and whole.complete and _misfit(whole, task, outputs) is None
-    known = alike or isinstance(shards, LazyShards)
+    known = alike or task.is_remote or isinstance(shards, LazyShards)
     named = () if known else ((f"client {k}", shard) for k, shard in enumerate(shards))
     for who, examples in (*named, *held_out):
         check_examples(task, who, examples, outputs)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from fairopt.errors import InvalidInput
@@ -81,16 +82,35 @@ def task_of_source(
         reference=reference,
         trainable=trainable,
     )
-    outputs = output_shape(like)
-
-    def load(place: int) -> Examples:
-        client = int(chosen[place])
-        found = _whole(client_data(source, client, name), device)
-        check_examples(like, f"client {client}", found, outputs)
-        return found
-
+    load = _Loading(source, chosen, like, output_shape(like), device)
     sizes = np.asarray(source.sizes)[chosen].tolist()
     return replace(like, shards=LazyShards(load, sizes, limit=cache))
+
+
+@dataclass(frozen=True)
+class _Loading:
+    """How the examples of a client are loaded; a record, so that it can be sent to workers.
+
+    Attributes:
+        source: Of the data.
+        chosen: Which clients of the source take part.
+        like: The task, of whose kind the examples are to be.
+        outputs: Shape of what its model gives for an example.
+        device: Where they go.
+    """
+
+    source: Source
+    chosen: NDArray[np.int64]
+    like: Task
+    outputs: tuple[int, ...]
+    device: torch.device | str
+
+    def __call__(self, place: int) -> Examples:
+        """The examples of the client at that place."""
+        client = int(self.chosen[place])
+        found = _whole(client_data(self.source, client, self.like.name), self.device)
+        check_examples(self.like, f"client {client}", found, self.outputs)
+        return found
 
 
 def _chosen(source: Source, partition: Natural, count: int, seed: int, name: str) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from itertools import islice
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -51,8 +52,8 @@ from mechanisms.bids import (
     read_auction,
 )
 from mechanisms.integers import checked_capacity
-from mechanisms.outcome import Mechanism, Outcome
-from mechanisms.parallel import checked_jobs
+from mechanisms.outcome import Mechanism
+from mechanisms.parallel import Work, checked_jobs
 
 Method = Literal["auto", "exact", "search", "smt"]
 METHODS = get_args(Method)
@@ -84,6 +85,8 @@ def audit(
     rng: np.random.Generator | None = None,
     jobs: int | None = None,
     progress: bool = False,
+    backend: str | None = None,
+    journal: str | Path | None = None,
     refusals: type[Exception] | tuple[type[Exception], ...] = (),
     time_limit: float | None = SECONDS,
     capacity: int | ArrayLike | None = None,
@@ -123,6 +126,10 @@ def audit(
             or Ray takes over unchanged; without one it is a single process. The report is the
             same for any number. Proofs by "smt" are not divided.
         progress: Show a bar on the error stream.
+        backend: Whose processes: `loky` for this machine's, or the address of a cluster,
+            `dask://HOST:PORT` or `ray://HOST:PORT`, all of which works where `jobs` is None.
+        journal: File that keeps what is found, a second's work at a time: an audit that is killed
+            goes on from it to the same report. Any number of audits may share one.
         refusals: Kinds of errors by which the mechanism refuses an auction (a cap on bids, say):
             then nobody is recruited, and the audit goes on.
         time_limit: Seconds for one run of the mechanism; None waits for it. Rules of this package
@@ -160,7 +167,8 @@ def audit(
     limits = None if capacity is None else tuple(checked_capacity(capacity, table.shape))
     if limits is not None and not stays_within(mechanism, limits, table.shape[1]):
         mechanism = WithinCapacity(mechanism, limits)
-    job = AuditJob(mechanism, table, budget, chosen, checked_jobs(jobs), progress, limits)
+    work = Work(checked_jobs(jobs), progress, backend, journal)
+    job = AuditJob(mechanism, table, budget, chosen, work, limits)
     if method == "smt":
         return _by_smt(job, joint)
     if method == "search" or (method == "auto" and not _traceable(job)):
@@ -200,8 +208,7 @@ def _check_as_given(job: AuditJob) -> None:
     """
     if job.bids.dtype == object:
         return
-    given = run_mechanism(job.mechanism, job.bids, job.budget)
-    exact = run_mechanism(job.mechanism, job.exact_bids, job.exact_budget)
+    given, exact = run_mechanism(job.mechanism, job.bids, job.budget), job.honest
     slack = rounding_error(job.bids, job.budget)
     pairs = zip(given.payments.flat, exact.payments.flat, strict=True)
     alike = all(abs(exact_number(a) - exact_number(b)) <= slack for a, b in pairs)
@@ -221,7 +228,7 @@ def _by_structure(job: AuditJob) -> AuditReport:
     the auction is small.
     """
     auction = read_auction(job.exact_bids, job.exact_budget, **known_rule(job.mechanism)[1])
-    outcome = run_mechanism(job.mechanism, job.exact_bids, job.exact_budget)
+    outcome = job.honest
     utilities = outcome.utilities(auction.bids)
     small, unit = in_integers(auction)
     check = BestReport(job.mechanism, small, rankings_of(small))
@@ -245,7 +252,7 @@ def _by_structure(job: AuditJob) -> AuditReport:
     if not by_menu and job.bids.size <= TRACED_CELLS:
         found += [each for each in _traced(job) if each.law != TRUTHFUL]
         complete = _traced_laws(job)
-    return _report(job, found, scope, "exact", complete, truthful=outcome)
+    return _report(job, found, scope, "exact", complete)
 
 
 def _replay_largest(job: AuditJob, found: Sequence[Violation]) -> None:
@@ -307,7 +314,10 @@ def _sampled(
     each = -(-samples // len(job.clients))
     threshold = rounding_error(job.bids, job.budget)
     seeds = generator.integers(2**63, size=(len(job.bids), 2))
-    check = SearchReports(job.mechanism, job.bids, job.budget, each, joint, threshold, seeds)
+    honest = run_mechanism(job.mechanism, job.bids, job.budget)
+    check = SearchReports(
+        job.mechanism, job.bids, job.budget, each, joint, threshold, honest, seeds
+    )
     answers = job.check_each(check, job.clients)
     found = [each.within(job.bids, job.budget) for each in answers if each is not None]
     return found, each * len(job.clients)
@@ -331,12 +341,11 @@ def _report(
     method: str,
     complete: tuple[str, ...],
     tolerance: Fraction = NOTHING,
-    truthful: Outcome | None = None,
 ) -> AuditReport:
-    """Put everything together with the laws that one outcome shows, unless it is known, run now."""
+    """Put everything together with the laws that the truthful outcome shows."""
     exact = method != "search"
     bids, budget = (job.exact_bids, job.exact_budget) if exact else (job.bids, job.budget)
-    outcome = run_mechanism(job.mechanism, bids, budget) if truthful is None else truthful
+    outcome = job.honest if exact else run_mechanism(job.mechanism, bids, budget)
     plain = [
         properties.find_irrational_payment(outcome, bids),
         properties.find_overspend(outcome, budget),

@@ -17,7 +17,7 @@ from mechanisms.audits.run_rule import run_mechanism, unrepeatable
 from mechanisms.audits.thresholds import threshold_reports
 from mechanisms.audits.violation import Violation
 from mechanisms.bids import Auction
-from mechanisms.outcome import Mechanism
+from mechanisms.outcome import Mechanism, Outcome
 
 Row = tuple[Any, ...]
 
@@ -127,6 +127,7 @@ class SearchReports:
         samples: Reports per client.
         joint: Vary several bids together.
         threshold: Gains up to it are rounding.
+        honest: What the mechanism decides on the bids.
         seeds: (N, 2) of every client's own generator, so that the order of work is no matter.
     """
 
@@ -136,13 +137,13 @@ class SearchReports:
     samples: int
     joint: bool
     threshold: Fraction
+    honest: Outcome
     seeds: NDArray[np.int64]
 
     def __call__(self, client: int) -> Violation | None:
         """The best report found, without the bids, which the caller knows."""
         rng = np.random.default_rng(self.seeds[client])
-        paid = run_mechanism(self.mechanism, self.bids, self.budget).payments
-        prices = sorted({price for price in paid.flat if price != 0})
+        prices = sorted({price for price in self.honest.payments.flat if price != 0})
         at_thresholds, runs = threshold_reports(
             lambda row: self._wins(client, row),
             self.bids,
@@ -159,6 +160,7 @@ class SearchReports:
             self.budget,
             client=client,
             reports=[*at_thresholds, *drawn],
+            honest=self.honest,
         )
         if best is None or best.gain <= self.threshold:
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from mechanisms.audits.run_rule import check_repeats
 from mechanisms.audits.violation import rounding_error
 from mechanisms.bids import checked_bids, checked_budget, checked_count, checked_generator
 from mechanisms.outcome import Mechanism
-from mechanisms.parallel import checked_jobs, for_each
+from mechanisms.parallel import Work, checked_jobs, for_each
 
 SAMPLES = 2_000
 """Coalitions of each kind that a search tries, unless told otherwise."""
@@ -52,6 +53,8 @@ def find_limits(
     rng: np.random.Generator | None = None,
     jobs: int | None = None,
     progress: bool = False,
+    backend: str | None = None,
+    journal: str | Path | None = None,
 ) -> Limits:
     """Search for two clients that gain together, and for one that gains under two names.
 
@@ -66,6 +69,8 @@ def find_limits(
         rng: Source of the search; a fixed seed by default.
         jobs: Processes, as in `mechanisms.audit`.
         progress: Show a bar on the error stream.
+        backend: Whose processes, as in `mechanisms.audit`.
+        journal: File that keeps what is found, likewise.
 
     Raises:
         InvalidInput: Bad input, or a mechanism that decides differently when run again.
@@ -84,7 +89,8 @@ def find_limits(
     seeds = [tuple(map(int, row)) for row in generator.integers(2**63, size=(samples, 2))[::TRIES]]
     search = _Search(mechanism, table, budget)
     title = "Searching coalitions"
-    answers = for_each(search, seeds, jobs=checked_jobs(jobs), progress=progress, title=title)
+    work = Work(checked_jobs(jobs), progress, backend, journal)
+    answers = for_each(search, seeds, work, title=title)
     pairs, names = zip(*answers, strict=True)
     tried = f"{len(seeds) * TRIES:,} sampled"
     scope = f"{tried} joint misreports of two clients and {tried} uses of two names, lower bounds"

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
+from mechanisms.audits.run_rule import run_mechanism
 from mechanisms.bids import checked_budget, exactly
-from mechanisms.outcome import Mechanism
-from mechanisms.parallel import Item, Result, for_each
+from mechanisms.outcome import Mechanism, Outcome
+from mechanisms.parallel import Item, Result, Work, for_each
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +26,7 @@ class AuditJob:
         bids: (N, S) true costs.
         budget: Money available.
         clients: Indices of those who may misreport, each once.
-        jobs: Processes, as in `mechanisms.parallel.for_each`.
-        progress: Whether to show a bar.
+        work: Who checks them.
         capacity: (N,) most tasks of each client, where they are limited.
     """
 
@@ -34,8 +34,7 @@ class AuditJob:
     bids: NDArray[Any]
     budget: Any
     clients: list[int]
-    jobs: int | None
-    progress: bool
+    work: Work
     capacity: tuple[int, ...] | None = None
 
     @property
@@ -49,12 +48,17 @@ class AuditJob:
     def check_each(self, check: Callable[[Item], Result], about: Sequence[Item]) -> list[Result]:
         """A check of every client that may misreport, given an item about each."""
         title = "Auditing clients"
-        return for_each(check, about, jobs=self.jobs, progress=self.progress, title=title)
+        return for_each(check, about, self.work, title=title)
 
     @cached_property
     def exact_bids(self) -> NDArray[Any]:
         """Bids without rounding."""
         return self.bids if self.bids.dtype == object else exactly(self.bids)
+
+    @cached_property
+    def honest(self) -> Outcome:
+        """What the mechanism decides on the exact bids; in a large auction half of an audit."""
+        return run_mechanism(self.mechanism, self.exact_bids, self.exact_budget)
 
     @property
     def exact_budget(self) -> Any:

@@ -127,7 +127,13 @@ def find_profitable_misreport(
 
 
 def find_profitable_report(
-    mechanism: Mechanism, bids: ArrayLike, budget: Any, *, client: int, reports: Iterable[Row]
+    mechanism: Mechanism,
+    bids: ArrayLike,
+    budget: Any,
+    *,
+    client: int,
+    reports: Iterable[Row],
+    honest: Outcome | None = None,
 ) -> Violation | None:
     """The best of some joint reports of one client, if it beats the truth.
 
@@ -137,10 +143,12 @@ def find_profitable_report(
         budget: Money available.
         client: Who may misreport.
         reports: Rows of S bids to try.
+        honest: What the mechanism decides on the bids, if that is known.
     """
     table = checked_bids(bids)
     truth = tuple(table[client])
-    truthful = client_utility(run_mechanism(mechanism, table, budget), client, truth)
+    known = run_mechanism(mechanism, table, budget) if honest is None else honest
+    truthful = client_utility(known, client, truth)
     best, found = truthful, None
     profile = table.copy()
     for report in reports:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fairopt.errors import InvalidInput
+from fairopt.extras import extra
 from mechanisms.audits.report import AuditReport
 from mechanisms.audits.violation import TRUTHFUL
 from mechanisms.outcome import Outcome
@@ -27,7 +28,8 @@ NAMED_CLIENTS = 60
 
 def outcome_figure(named: NamedBids, outcome: Outcome, title: str) -> Figure:
     """One panel per task: bids in rising order, recruits coloured, payments on top."""
-    from matplotlib.figure import Figure
+    with extra("mechanisms"):
+        from matplotlib.figure import Figure
 
     tasks = len(named.tasks)
     figure = Figure(figsize=(min(3.2 * tasks, 16), 3.2), layout="constrained")
@@ -64,7 +66,8 @@ def save(figure: Figure, path: str | Path) -> None:
 
 def audit_figure(named: NamedBids, report: AuditReport, title: str) -> Figure:
     """What each client's best misreport gains, as a bar; no bar where none was found."""
-    from matplotlib.figure import Figure
+    with extra("mechanisms"):
+        from matplotlib.figure import Figure
 
     found = [each for each in report.violations if each.law == TRUTHFUL]
     gains = dict.fromkeys(range(len(named.clients)), 0.0)

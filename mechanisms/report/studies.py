@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fairopt.extras import extra
 from mechanisms.studies.comparison import LARGE_MARKET, Cell
 from mechanisms.studies.rounds import Learning, Rounds
 from mechanisms.studies.statistics import Measure, over
@@ -116,7 +117,8 @@ def study_figure(cells: Sequence[Cell], title: str) -> Figure:
 
     Of several budgets the one in the middle is drawn.
     """
-    from matplotlib.figure import Figure
+    with extra("mechanisms"):
+        from matplotlib.figure import Figure
 
     budgets = sorted({cell.budget for cell in cells})
     shown = budgets[len(budgets) // 2]

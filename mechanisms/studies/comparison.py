@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +17,7 @@ from fairopt.errors import InvalidInput
 from mechanisms.bids import checked_count
 from mechanisms.integers import checked_capacity
 from mechanisms.outcome import Outcome
-from mechanisms.parallel import for_each
+from mechanisms.parallel import Work, for_each
 from mechanisms.studies.contest import Contest, Draw, contest
 from mechanisms.studies.cost_distributions import (
     Abstaining,
@@ -102,6 +103,8 @@ def compare_rules(
     seed: int = 0,
     jobs: int | None = None,
     progress: bool = False,
+    backend: str | None = None,
+    journal: str | Path | None = None,
 ) -> tuple[Cell, ...]:
     """Run every rule on the same drawn auctions with truthful bids, and summarise.
 
@@ -115,6 +118,8 @@ def compare_rules(
         seed: Of the draws.
         jobs: Processes, as in `mechanisms.audit`.
         progress: Show a bar on the error stream.
+        backend: Whose processes, as in `mechanisms.audit`.
+        journal: File that keeps what is found, likewise.
 
     Raises:
         InvalidInput: A count below 1, a seed below 0 or a budget that is not > 0.
@@ -134,7 +139,7 @@ def compare_rules(
     places = [(law, float(share)) for law in cost_laws(num_tasks) for share in budgets]
     run = functools.partial(_cells_of, (num_clients, num_tasks), draws, seed, capacity)
     title = "Comparing rules"
-    found = for_each(run, places, jobs=jobs, progress=progress, title=title)
+    found = for_each(run, places, Work(jobs, progress, backend, journal), title=title)
     return tuple(cell for cells in found for cell in cells)
 
 

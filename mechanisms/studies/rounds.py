@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -18,7 +19,7 @@ from mechanisms.auctions.level_max_min import level_max_min
 from mechanisms.auctions.max_min_fair import max_min_fair
 from mechanisms.bids import checked_count
 from mechanisms.outcome import Mechanism
-from mechanisms.parallel import for_each
+from mechanisms.parallel import Work, for_each
 from mechanisms.studies.cost_distributions import Uniform
 from mechanisms.studies.cost_drift import CostProcess, GeometricWalk, MeanReverting
 from mechanisms.studies.repeated_auctions import (
@@ -117,6 +118,8 @@ def study_rounds(
     seed: int = 0,
     jobs: int | None = None,
     progress: bool = False,
+    backend: str | None = None,
+    journal: str | Path | None = None,
 ) -> tuple[tuple[Rounds, ...], tuple[Learning, ...]]:
     """Repeat auctions under drifting costs; audit every round; search plans across rounds.
 
@@ -128,6 +131,8 @@ def study_rounds(
         seed: Of the paths.
         jobs: Processes, as in `mechanisms.audit`.
         progress: Show a bar on the error stream.
+        backend: Whose processes, as in `mechanisms.audit`.
+        journal: File that keeps what is found, likewise.
 
     Raises:
         InvalidInput: A count below 1; with fewer than 4 clients there are no scouts to spare.
@@ -141,7 +146,9 @@ def study_rounds(
     places = [("rule", rule, drift) for rule in RULES for drift in DRIFTS]
     places += [("policy", policy, "walk") for policy in _policies(shape, 1.0)]
     run = functools.partial(_study, shape, draws, seed)
-    found = for_each(run, places, jobs=jobs, progress=progress, title="Repeating auctions")
+    found = for_each(
+        run, places, Work(jobs, progress, backend, journal), title="Repeating auctions"
+    )
     rounds = tuple(each for each in found if isinstance(each, Rounds))
     return rounds, tuple(each for each in found if isinstance(each, Learning))
 

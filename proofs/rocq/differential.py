@@ -20,8 +20,8 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 import numpy as np
-import typer
 
+from fairopt.extras import exit_without
 from mechanisms import Mechanism, Outcome, budget_fair, max_min_fair, prove
 from proofs.incentives.instances import NO_BID
 from proofs.rocq.auctions import ExactAuction, draw_auction
@@ -29,6 +29,9 @@ from proofs.rocq.extraction import MISSING, is_buildable, of_extracted_rule
 from proofs.rocq.kernel import kernel_disagrees
 from proofs.rocq.outcomes import Rows, of_code
 from proofs.rocq.recorded import COUNT, write
+
+with exit_without("proofs"):
+    import typer
 
 UNITS = 4
 """Units in the last place by which a float payment may be below the exact one: it is rounded down

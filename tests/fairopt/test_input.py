@@ -84,6 +84,10 @@ PUBLIC = {
     fairopt.cross_attention_weights: {"gram": GOOD, "dimension": 4, "temperature": 2.0},
 }  # fmt: skip
 OTHERS = {
+    fairopt.AllocationProblem: FLOWS | UPPER,
+    fairopt.AllocationProblem(ROUTING, CAPACITY, 1.0).solve: {
+        "capacity": CAPACITY, "alpha": 1.0, "priority": [1.0, 2.0, 3.0], "start": [1.0, 1.0],
+    } | UPPER,
     fairopt.AlphaFair: {"alpha": 2.0},
     fairopt.AlphaFair(2.0).value: {"x": [1.0, 2.0]},
     fairopt.AlphaFair(2.0).marginal: {"x": [1.0, 2.0]},

@@ -385,22 +385,22 @@ for K in (1, 2, 5, 30):
     G = rng.normal(size=(40, K, 2 * K)) + 0.2
     G[20:] -= (1.0 - 1e-6) * G[20:].mean(axis=1, keepdims=True)
     A = G @ np.swapaxes(G, 1, 2)
-    found = [fairopt.fairgrad(A, alpha) for alpha in (0.5, 2.0)]
-    found += [fairopt.min_norm(A), fairopt.conflict_averse(A, 0.4)]
-    for solution in found:
+    for solution in (fairopt.fairgrad(A, 2.0), fairopt.min_norm(A)):
         print(solution.weights.tobytes().hex(), solution.residual.tobytes().hex())
 whole = {content is not None and content != jit.BY_NUMBA for _, content in ways}
-assert whole == {sys.argv[1] == "one"}, whole
+assert whole <= {sys.argv[1] == "one"}, whole
+assert ways or sys.argv[1] == "one", "what was kept was used"
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not one_module.TRIED, reason="numba's own way is taken here")
 def test_both_ways_to_compile_give_the_same_digits(tmp_path):
+    """The way of this package from where it is kept; numba's own compiles afresh."""
     outputs = []
-    for way in ("one", "own"):
-        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / way)}
+    for way, kept in (("one", {}), ("own", {"NUMBA_CACHE_DIR": str(tmp_path)})):
         run = [sys.executable, "-c", BOTH_WAYS, way]
+        environment = {**os.environ, **kept}
         done = subprocess.run(run, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)
@@ -408,17 +408,21 @@ def test_both_ways_to_compile_give_the_same_digits(tmp_path):
     assert outputs[0] == outputs[1]
 
 
+def _announced(name):
+    return f"fairopt: compiling {name} for this machine, once{kernel_cache.AHEAD}\n"
+
+
 @pytest.mark.parametrize(("silent", "sentences"), [(0.0, 1), (600.0, 0)])
 def test_compiling_is_announced_if_it_takes_a_while(copied, silent, sentences):
     _, errors = copied(f"kernel_cache.SILENT = {silent}").communicate()
-    assert errors == "fairopt: compiling double for this machine, once\n" * sentences
+    assert errors == _announced("double") * sentences
 
 
 def test_one_sentence_is_enough_for_a_process(capsys):
     kernel_cache._once().clear()
     kernel_cache._say("first")
     kernel_cache._say("second")
-    assert capsys.readouterr().err == "fairopt: compiling first for this machine, once\n"
+    assert capsys.readouterr().err == _announced("first")
 
 
 def test_where_a_name_of_numba_is_gone_it_compiles_in_its_own_way(tmp_path, copied):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from fl_runtime.configuration.schema import Config
-from fl_runtime.running.experiment import Event, resume, run
-from fl_runtime.running.run_folder import HISTORY
+from fl_runtime.running.experiment import resume, run
+from fl_runtime.running.one_run import Event
+from fl_runtime.running.writer import HISTORY
 
 
 class Killed(BaseException):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shlex
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ from typer.testing import CliRunner
 
 from fl_runtime.__main__ import app, free_folder
 from fl_runtime.running import checkpoint
-from fl_runtime.running.run_folder import CHECKPOINT, HISTORY, RunFolder, Writer
+from fl_runtime.running.run_folder import RunFolder
+from fl_runtime.running.writer import CHECKPOINT, HISTORY, Writer
 from tests.fl_runtime.small import TOML
 from tests.forked import start
 
@@ -76,6 +79,17 @@ def test_a_finished_run_can_be_extended(toml: Path, tmp_path: Path) -> None:
     code, text, error = call("resume", out, "--rounds", 2)
     assert (code, text) == (2, "")
     assert error.startswith("error: rounds = 2, but it must be a number from 3 on")
+
+
+def test_results_of_configurations_run_them_first(toml: Path, tmp_path: Path) -> None:
+    words = ("results", toml, "--runs", tmp_path / "runs", "--out", tmp_path / "page.md")
+    code, _, err = call(*words, "--jobs", "2")
+    assert (code, err.count("error")) == (0, 0)
+    page = (tmp_path / "page.md").read_bytes()
+    history = (tmp_path / "runs" / "small" / HISTORY).stat().st_ino
+    assert call(*words)[0] == 0  # it has been run
+    assert (tmp_path / "page.md").read_bytes() == page
+    assert (tmp_path / "runs" / "small" / HISTORY).stat().st_ino == history
 
 
 def test_compare_pairs_two_runs(toml: Path, tmp_path: Path) -> None:
@@ -345,6 +359,10 @@ def test_list_names_everything() -> None:
         (["run", "TOML", "--set", "num-clients=5000"], "some client shard is empty"),
         (["run", "TOML", "--out", "."], "a new or empty folder"),
         (["run", "TOML", "--out", "small.toml/x"], "a folder that can be made"),
+        (["run", "TOML", "--jobs", "0"], "an integer from 1 to"),
+        (["run", "TOML", "--jobs", "2", "--backend", "spark"], "fork, loky, dask://HOST:PORT or"),
+        (["run", "TOML", "--backend", "dask://nowhere"], "dask://HOST:PORT or ray://HOST:PORT"),
+        (["run", "TOML", "--set", "threads=2", "--backend", "fork"], "loky where run.threads is"),
         (["resume", "absent"], "a readable file"),
         (["compare", "absent"], "a readable file"),
         (["plot", "absent"], "a readable file"),
@@ -389,6 +407,44 @@ def end(process: BaseProcess) -> int | None:
     """Exit status of a process that is left alone."""
     process.join()
     return process.exitcode
+
+
+def test_several_processes_are_interrupted_together(
+    toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main, run = os.getpid(), tmp_path / "run"
+
+    def interrupt() -> None:
+        with suppress(FileExistsError):  # once, whoever is first
+            (tmp_path / "interrupted").touch(exist_ok=False)
+            os.kill(main, signal.SIGINT)
+        signal.pause()
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+    with monkeypatch.context() as patch, ExitStack() as after:
+        after.callback(signal.signal, signal.SIGINT, before)
+        stopping_after(patch, 3, interrupt)
+        code, out, err = call("run", toml, "--out", run, "--jobs", "2")
+    assert (code, out) == (128 + signal.SIGINT, "")
+    assert last_line(err) == f"stopped; {RESUME}{run}"
+    assert call("resume", run, "--jobs", "2")[0] == 0
+    assert call("run", toml, "--out", tmp_path / "whole")[0] == 0
+    assert (run / HISTORY).read_bytes() == (tmp_path / "whole" / HISTORY).read_bytes()
+
+
+@pytest.mark.slow
+def test_no_worker_outlives_a_kill_of_the_first_process(toml: Path, tmp_path: Path) -> None:
+    """At once there is neither a lock nor a process in the way of whoever goes on."""
+    assert end(start("fl_runtime", "run", toml, "--out", tmp_path / "whole")) == 0
+    run, jobs = tmp_path / "run", ("--jobs", 2)
+    process = start("fl_runtime", "run", toml, "--out", run, *jobs)
+    while process.is_alive() and not any(map(rows_in, run.glob("pieces/*"))):
+        time.sleep(0.0005)
+    process.kill()
+    assert end(process) == -signal.SIGKILL
+    assert end(start("fl_runtime", "resume", run, *jobs)) == 0
+    assert (run / HISTORY).read_bytes() == (tmp_path / "whole" / HISTORY).read_bytes()
+    assert not (run / "pieces").exists()
 
 
 @pytest.mark.slow

@@ -1,18 +1,19 @@
 """Tests that judge mistakes in PCGrad, for the tests of the tool that seeds them.
 
-The environment says what they do where the weights are wrong.
+A file that the environment names says what they do where the weights are wrong.
 """
 
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from fl_runtime.training.pcgrad import PCGrad
 
-HOW = os.environ.get("JUDGED_EXAMPLE", "fails")
+HOW = Path(os.environ["JUDGED_EXAMPLE"]).read_text() if "JUDGED_EXAMPLE" in os.environ else "fails"
 CODE = """
 from fl_runtime.training.pcgrad import PCGrad
 print(PCGrad(0).solve([[4.0, -1.0], [-1.0, 1.0]]).weights.tolist())

@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from proofs import mutations_by_tests
+from proofs import mutations, mutations_by_tests
 from proofs.forked_tests import FAILED, PASSED, ROOT, Ran, Reply, Request
 from proofs.marked_places import marked
 from proofs.mutation_list import Mutation
@@ -182,25 +183,37 @@ def test_a_mistake_that_no_test_reaches_runs_nothing():
 EXAMPLE = "tests/proofs/judged_example.py"
 
 
+@pytest.fixture(scope="module")
+def crew(tmp_path_factory):
+    """One process that runs tests, and the file that tells the example what to do."""
+    told = tmp_path_factory.mktemp("judged") / "how"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("JUDGED_EXAMPLE", str(told))
+        with workers(1) as found:
+            yield found, told
+
+
 @pytest.fixture
-def judged(monkeypatch):
+def judged(monkeypatch, crew):
     """The example judges the file, in one of its ways."""
+    found, told = crew
 
     def make(how):
-        monkeypatch.setenv("JUDGED_EXAMPLE", how)
+        told.write_text(how)
         monkeypatch.setattr(mutations_by_tests, "WORKERS", 1)
         monkeypatch.setattr(mutations_by_tests, "PARTS", 1)
         monkeypatch.setattr(mutations_by_tests, "JUDGES", {FILE: ("tests/proofs",)})
         monkeypatch.setattr(mutations_by_tests, "files_with_tests", lambda _: [EXAMPLE])
+        monkeypatch.setattr(found, "_failed", {})
+        monkeypatch.setattr(mutations, "workers", lambda: nullcontext(found))
+        return found
 
     return make
 
 
 @pytest.mark.slow
 def test_one_run_says_which_tests_hold_and_which_reach_a_mistake(judged):
-    judged("fails")
-    with workers(1) as found:
-        seen = record(found, {4: WRONG, 6: SYNONYM})
+    seen = record(judged("fails"), {4: WRONG, 6: SYNONYM})
     both = [4, 6]
     expected = {"test_right": both, "test_elsewhere": [], "test_in_another_process": both}
     assert dict(seen.reaching) == {f"{EXAMPLE}::{test}": p for test, p in expected.items()}

@@ -91,6 +91,16 @@ def test_the_second_checker_must_find_nothing_of_any_kind(kind):
     assert not compiler.rests_on_nothing("")
 
 
+COMPILED = {claim.name: claim for claim in (*theorems.CLAIMS, *clearing_claims.CLAIMS)}
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_claim_for_all_sizes_holds_and_its_negative_control_is_rejected(name):
+    result = COMPILED[name].verify()
+    assert result.witness is None
+    assert result.rejects_control
+
+
 @needs_rocq
 def test_an_axiom_and_an_error_are_seen(monkeypatch):
     found = compiler.compiled()

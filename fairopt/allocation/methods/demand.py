@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fairopt.allocation.presolve.scaling import Scaled
+from fairopt.allocation.presolve.scaled import Scaled
 from fairopt.arrays import Array, BoolArray
 
 

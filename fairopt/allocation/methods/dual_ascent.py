@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fairopt.allocation.presolve.scaling import Scaled
+from fairopt.allocation.presolve.scaled import Scaled
 from fairopt.arrays import Array
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fairopt.allocation.methods.newton_system import RIDGE, factorised_solve, normal_matrix
-from fairopt.allocation.presolve.scaling import Scaled
+from fairopt.allocation.presolve.scaled import Scaled
 from fairopt.arrays import Array, BoolArray
 
 STEPS = 200  # for one alpha; 12 to 25 are usual, 150 at alpha = 0.01

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fairopt.allocation.method_result import MethodResult
-from fairopt.allocation.presolve.scaling import Scaled
+from fairopt.allocation.presolve.scaled import Scaled
 from fairopt.arrays import Array
 
 TIGHTEST = 1e-10  # the smallest tolerance HiGHS accepts

@@ -27,7 +27,7 @@ from fairopt.allocation.methods.newton_system import (
     conjugate_gradients,
     normal_matrix,
 )
-from fairopt.allocation.presolve.scaling import Scaled
+from fairopt.allocation.presolve.scaled import Scaled
 from fairopt.arrays import Array, BoolArray, Ints
 
 DENSE = 2500  # links up to which a dense factorisation beats conjugate gradients

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fairopt.allocation.presolve.scaling import Scaled
+from fairopt.allocation.methods.demand import Demand
+from fairopt.allocation.presolve.scaled import Scaled
 from fairopt.arrays import Array
 from fairopt.blas_threads import one_thread
 
@@ -22,6 +23,21 @@ def normal_matrix(scaled: Scaled, K: Array, active: Any, scale: Array) -> Array:
     place = np.full(scaled.links, scaled.links, dtype=np.uint32)
     place[active] = np.arange(len(active))
     return np.asarray(kernel.normal_matrix(*scaled.rows, K, place, scale))
+
+
+def normal_diagonal(scaled: Scaled, demand: Demand) -> Array:
+    """The diagonal of A diag(y / (alpha q)) A' over the flows that no bound holds."""
+    from fairopt.kernels.network import normal_matrix as kernel
+
+    of = demand.free, demand.flow_price, demand.rates, demand.prices
+    return np.asarray(kernel.normal_diagonal(*scaled.rows, scaled.alpha, *of))
+
+
+def normal_product(scaled: Scaled, K: Array, vector: Array) -> Array:
+    """A diag(K) A' times a vector, in one pass."""
+    from fairopt.kernels.network import normal_matrix as kernel
+
+    return np.asarray(kernel.normal_product(*scaled.rows, K, vector))
 
 
 def factorised_solve(H: Array, target: Array) -> Array:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from fairopt.allocation.method_result import MethodResult
-from fairopt.allocation.presolve.scaling import Scaled
+from fairopt.allocation.presolve.scaled import Scaled
 from fairopt.arrays import Array
 
 WIDEST = 690.0  # e-folds of a unit from their middle: float64 ends a little beyond

@@ -18,7 +18,7 @@ from fairopt.allocation.multipath.path_pairs import (
     pairs_of,
     relative_extra_prices,
 )
-from fairopt.allocation.problem import Problem, number_of_each, read
+from fairopt.allocation.problem import Problem, positive_of_each, read
 from fairopt.allocation.residual import relative_loads
 from fairopt.arrays import Array, BoolArray, Ints
 from fairopt.errors import InvalidInput
@@ -114,13 +114,6 @@ def read_paths(
     if by_path.flows != len(whole):
         raise InvalidInput("owner", f"{len(whole)} entries", f"{by_path.flows}, one per column")
     return PathProblem(by_path, whole, p)
-
-
-def positive_of_each(argument: str, value: ArrayLike, flows: int) -> Array:
-    """One finite number > 0 for every flow."""
-    array = number_of_each(argument, value, flows, "flows")
-    checks.all_where(argument, array, np.isfinite(array) & (array > 0.0), "finite and > 0")
-    return array
 
 
 def path_residual(problem: PathProblem, path_rates: Array, prices: Array) -> float:

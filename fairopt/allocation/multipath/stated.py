@@ -17,11 +17,10 @@ from numpy.typing import ArrayLike
 from fairopt.allocation.multipath.problem import (
     PathProblem,
     path_residual,
-    positive_of_each,
     read_paths,
 )
 from fairopt.allocation.multipath.result import PathAllocation
-from fairopt.allocation.problem import Problem, limits, number_of_each
+from fairopt.allocation.problem import Problem, limits, number_of_each, positive_of_each
 from fairopt.arrays import Array, Ints
 from fairopt.errors import InvalidInput
 

@@ -1,7 +1,9 @@
 """Redundant links: another link has the same flows in the same proportions and is as tight.
 
 The prices of two such links are not unique (only their sum is, where both are full) and the
-systems of every method are singular, so one of them is left out and keeps the price zero.
+systems of every method are singular, so only the tightest of them gets a row, and the others keep
+the price zero. Which links are proportional depends on the routing alone, which of them is the
+tightest on the capacities.
 """
 
 from __future__ import annotations
@@ -13,28 +15,46 @@ import numpy as np
 from fairopt.arrays import Array, BoolArray, Ints
 
 ALIKE = 1e-9  # relative: weighted sums that differ by more belong to different rows
-SAME = 1e-13  # relative: entries that differ by the rounding of their logarithms only
+SAME = 1e-13  # relative: entries that differ by the rounding of products only
 
 
-def redundant(by_link: Any) -> BoolArray:
-    """Rows of A that are at most as tight as a row they are proportional to (the first, if equal).
+def proportional(routing: Any, links: Ints) -> tuple[Ints, Array]:
+    """For each of the links the number of its class, and log of its entries over the first's.
 
-    Rows are told apart by their number of entries, their first and last flow and one weighted sum;
-    only those that agree in all of these are compared.
+    Classes are numbered by their first links. Links are told apart by their number of entries,
+    their first and last flow and one weighted sum; only those that agree in all of these are
+    compared.
+
+    Example:
+        >>> from scipy import sparse
+        >>> R = sparse.csr_array([[1.0, 2.0], [1.0, 1.0], [2.0, 4.0]])
+        >>> row, offset = proportional(R, np.arange(3))
+        >>> row, np.exp(offset).round(9)
+        (array([0, 1, 0]), array([1., 1., 2.]))
     """
-    start, stop = by_link.indptr[:-1], by_link.indptr[1:]
-    first, last = by_link.indices[start], by_link.indices[stop - 1]
-    total = np.asarray(by_link @ np.ones(by_link.shape[1]))
-    ratio = np.asarray(by_link @ _flow_weights(by_link.shape[1])) / total
-    order = np.lexsort((np.arange(len(start)), -total, ratio, last, first, stop - start))
-    drop = np.zeros(len(start), dtype=bool)
+    rows = routing if len(links) == routing.shape[0] else routing[links]
+    of, offset = np.arange(len(links)), np.zeros(len(links))
+    for run in _alike(rows):
+        _join(rows, run, of, offset)
+    _, row = np.unique(of, return_inverse=True)
+    return row, offset
+
+
+def _alike(rows: Any) -> list[Ints]:
+    """Runs of rows that may be proportional, each in increasing order."""
+    if not rows.shape[0]:
+        return []
+    start, stop = rows.indptr[:-1], rows.indptr[1:]
+    first, last = rows.indices[start], rows.indices[stop - 1]
+    part = rows.data / np.repeat(np.maximum.reduceat(rows.data, start), stop - start)
+    total = np.add.reduceat(part, start)
+    ratio = np.add.reduceat(part * _flow_weights(rows.shape[1])[rows.indices], start) / total
+    order = np.lexsort((ratio, last, first, stop - start))
     before, after = order[:-1], order[1:]
     alike = (stop - start)[before] == (stop - start)[after]
     alike &= (first[before] == first[after]) & (last[before] == last[after])
     alike &= np.abs(ratio[before] - ratio[after]) <= ALIKE * np.abs(ratio[after])
-    for group in _runs(order, alike):
-        _drop_dominated(by_link, group, total, drop)
-    return drop
+    return _runs(order, alike)
 
 
 def _flow_weights(flows: int) -> Array:
@@ -48,24 +68,29 @@ def _runs(order: Ints, alike: BoolArray) -> list[Ints]:
     if not alike.any():
         return []
     cuts = np.flatnonzero(~alike) + 1
-    return [run for run in np.split(order, cuts) if len(run) > 1]
+    return [np.sort(run) for run in np.split(order, cuts) if len(run) > 1]
 
 
-def _drop_dominated(by_link: Any, group: Ints, total: Array, drop: BoolArray) -> None:
-    """Mark the rows of a group that a tighter one is proportional to."""
-    kept: list[int] = []
-    for row in sorted(group, key=lambda link: (-total[link], link)):
-        if any(_proportional(by_link, row, other) for other in kept):
-            drop[row] = True
+def _join(rows: Any, run: Ints, of: Ints, offset: Array) -> None:
+    """Give every row of a run the first one that it is proportional to."""
+    firsts: list[int] = []
+    for row in run:
+        for first in firsts:
+            ratio = _ratio(rows, row, first)
+            if ratio is not None:
+                of[row], offset[row] = first, np.log(ratio)
+                break
         else:
-            kept.append(row)
+            firsts.append(row)
 
 
-def _proportional(by_link: Any, row: int, other: int) -> bool:
-    """Whether two rows have the same flows in the same proportions."""
-    mine = slice(by_link.indptr[row], by_link.indptr[row + 1])
-    its = slice(by_link.indptr[other], by_link.indptr[other + 1])
-    if not np.array_equal(by_link.indices[mine], by_link.indices[its]):
-        return False
-    ratio = by_link.data[mine] / by_link.data[its]
-    return bool(np.ptp(ratio) <= SAME * ratio.max())
+def _ratio(rows: Any, row: int, other: int) -> float | None:
+    """The ratio of two rows that have the same flows in the same proportions, else None."""
+    mine = slice(rows.indptr[row], rows.indptr[row + 1])
+    its = slice(rows.indptr[other], rows.indptr[other + 1])
+    if not np.array_equal(rows.indices[mine], rows.indices[its]):
+        return None
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        ratio = rows.data[mine] / rows.data[its]
+        same = ratio.min() > 0.0 and np.ptp(ratio) <= SAME * ratio.max()
+    return float(ratio[0]) if same else None

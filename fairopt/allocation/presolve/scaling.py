@@ -13,68 +13,19 @@ prices are zero. v is carried in logarithms.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from fairopt.allocation.presolve.redundant_links import redundant
-from fairopt.allocation.problem import Entries, Problem
-from fairopt.arrays import Array, BoolArray, Ints
+from fairopt.allocation.presolve.layout import Layout, lay_out
+from fairopt.allocation.presolve.scaled import Scaled
+from fairopt.allocation.problem import Problem
+from fairopt.arrays import Array, Ints
 
 LEAST_PART = 1e-304  # of a link: what it does not notice stays an entry, a zero would be none
+MODERATE = 1e-130  # entries and capacities within it and its inverse are multiplied as they are
 OWN = -1  # the bound of a flow is its own `upper`, not a link
-
-
-@dataclass(frozen=True, eq=False)
-class Scaled(Entries):
-    """Maximise sum v_i u_alpha(y_i) subject to A y <= 1, 0 <= y <= 1, for flows that share a link.
-
-    Attributes:
-        by_link, by_flow: A and its transpose, both in compressed rows; no row is empty.
-        log_weight: log v_i.
-        log_unit: log of the rate that y = 1 means.
-        bounded: Where y <= 1 is a bound of the problem and not a consequence of A y <= 1.
-        alpha: Utility power.
-    """
-
-    by_link: Any
-    by_flow: Any
-    log_weight: Array
-    log_unit: Array
-    bounded: BoolArray
-    alpha: float
-
-    @cached_property
-    def rows(self) -> tuple[Array, Array, Array]:
-        """Offsets, links and entries of A by flow, as kernels take them."""
-        A = self.by_flow
-        return A.indptr.view(np.uint32), A.indices.view(np.uint32), A.data
-
-    @cached_property
-    def kernel_arguments(self) -> tuple[Any, ...]:
-        """Rows, alpha, log weights, weights, bounds; contiguous, as the kernels do not check it."""
-        with np.errstate(over="ignore", under="ignore"):
-            weights = np.ascontiguousarray(self.log_weight), np.exp(self.log_weight)
-        return *self.rows, self.alpha, *weights, np.ascontiguousarray(self.bounded)
-
-    @property
-    def links(self) -> int:
-        """Number of shared links."""
-        return int(self.by_link.shape[0])
-
-    @property
-    def flows(self) -> int:
-        """Number of flows on them."""
-        return int(self.by_link.shape[1])
-
-    @cached_property
-    def squared(self) -> Any:
-        """A with squared entries, by link."""
-        square = self.by_link.copy()
-        square.data = square.data**2
-        return square
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +34,8 @@ class Scaling:
 
     Attributes:
         scaled: The problem left to solve, None if every flow is decided by its bound.
-        flows, links: Indices of its flows and links in the stated problem; redundant links are left
-            out.
-        unshared: Flows that share no link; their rate is exp(log_bound).
+        layout: Which flows and links of the stated problem it has.
+        links: The link of every row: redundant links are left out.
         log_bound: (all flows) log of the smallest of `upper` and the links only this flow uses.
         bounding: (all flows) the link that sets log_bound, or OWN.
         log_bounding: (all flows) log R of that link and flow, 0 for OWN.
@@ -93,39 +43,43 @@ class Scaling:
 
     problem: Problem
     scaled: Scaled | None
-    flows: Ints
+    layout: Layout
     links: Ints
-    unshared: Ints
     log_bound: Array
     bounding: Ints
     log_bounding: Array
+
+    @property
+    def flows(self) -> Ints:
+        """Flows of the scaled problem."""
+        return self.layout.flows
+
+    @property
+    def unshared(self) -> Ints:
+        """Flows that share no link; their rate is exp(log_bound)."""
+        return self.layout.unshared
 
 
 def scale(problem: Problem) -> Scaling:
     """Drop forced and unlimited flows and redundant links, turn links of one flow into bounds."""
     kept = ~(problem.forced | problem.unlimited)
-    entry = kept[problem.flow] & np.isfinite(problem.capacity)[problem.link]
-    users = np.bincount(problem.link[entry], minlength=problem.links)
-    single = entry & (users[problem.link] == 1)
-    shared = entry & (users[problem.link] > 1)
+    layout = problem.routes.made(lay_out, kept, np.isfinite(problem.capacity))
     with np.errstate(divide="ignore"):
-        log_bound = np.log(problem.upper)
+        log_bound, log_capacity = np.log(problem.upper), np.log(problem.capacity)
     bounding = np.full(problem.flows, OWN)
     log_bounding = np.zeros(problem.flows)
-    _tighten(problem, np.flatnonzero(single), log_bound, bounding, log_bounding)
-    on_shared = np.bincount(problem.flow[shared], minlength=problem.flows) > 0
-    flows, links = np.flatnonzero(kept & on_shared), np.flatnonzero(users > 1)
-    scaled = _scaled(problem, shared, flows, links, log_bound) if len(flows) else None
-    if scaled is not None and (drop := redundant(scaled.by_link)).any():
-        scaled, links = _without(scaled, drop), links[~drop]
-    unshared = np.flatnonzero(kept & ~on_shared)
-    return Scaling(problem, scaled, flows, links, unshared, log_bound, bounding, log_bounding)
+    _tighten(problem, layout.single, log_bound, bounding, log_bounding)
+    room, links = layout.tightest(log_capacity)
+    scaled = _scaled(problem, layout, room, log_bound) if len(layout.flows) else None
+    return Scaling(problem, scaled, layout, links, log_bound, bounding, log_bounding)
 
 
 def _tighten(
     problem: Problem, entries: Ints, log_bound: Array, bounding: Ints, log_bounding: Array
 ) -> None:
     """Bound each flow by the tightest link of its own, where that is tighter than upper."""
+    if not len(entries):
+        return
     order = entries[np.argsort(-problem.log_limit[entries], kind="stable")]  # tightest last
     order = order[problem.log_limit[order] < log_bound[problem.flow[order]]]
     flow = problem.flow[order]
@@ -134,45 +88,43 @@ def _tighten(
     log_bounding[flow] = np.log(problem.by_flow.data[order])
 
 
-def _renumbered(index: Ints, kept: Ints, size: int) -> Ints:
-    """The same with new numbers for the kept ones of `size`."""
-    if len(kept) == size:
-        return index
-    number = np.zeros(size, dtype=index.dtype)
-    number[kept] = np.arange(len(kept))
-    return number[index]
-
-
-def _scaled(
-    problem: Problem, shared: BoolArray, flows: Ints, links: Ints, log_bound: Array
-) -> Scaled:
+def _scaled(problem: Problem, layout: Layout, log_room: Array, log_bound: Array) -> Scaled:
     """The scaled problem of the shared entries."""
     from scipy import sparse
 
-    where = slice(None) if shared.all() else shared
-    flow = _renumbered(problem.flow[where], flows, problem.flows)
-    link = _renumbered(problem.link[where], links, problem.links)
-    limit = problem.log_limit[where]
-    indptr = np.zeros(len(flows) + 1, dtype=np.int32)
-    np.cumsum(np.bincount(flow, minlength=len(flows)), out=indptr[1:])
-    path = np.minimum.reduceat(limit, indptr[:-1])
-    unit = np.minimum(path, log_bound[flows])
-    part = np.exp(unit[flow] - limit)
-    np.maximum(part, LEAST_PART, out=part)
-    entries = (part, link, indptr)
-    by_flow = sparse.csr_array(entries, shape=(len(flows), len(links)))
-    weight = np.log(problem.priority[flows])
+    bound = log_bound[layout.flows]
+    entries = _plain_entries if _moderate(layout, log_room) else _entries
+    part, path = entries(layout, log_room, bound)
+    shape = len(layout.flows), layout.rows
+    by_flow = sparse.csr_array((part, layout.link, layout.indptr), shape=shape)
+    unit = np.minimum(path, bound)
+    weight = np.log(problem.priority[layout.flows])
     if np.isfinite(problem.alpha):
         weight = weight + (1.0 - problem.alpha) * unit
-    by_link = by_flow.T.tocsr()
-    bounded = log_bound[flows] <= path
-    return Scaled(by_link, by_flow, weight, unit, bounded, problem.alpha)
+    return Scaled(by_flow, weight, unit, bound <= path, problem.alpha)
 
 
-def _without(scaled: Scaled, drop: BoolArray) -> Scaled:
-    """The scaled problem without some links."""
-    by_link = scaled.by_link[np.flatnonzero(~drop)]
-    return replace(scaled, by_link=by_link, by_flow=by_link.T.tocsr())
+def _moderate(layout: Layout, log_room: Array) -> bool:
+    """Whether products of entries and capacities stay within float64."""
+    return layout.least_relative >= MODERATE and bool((np.abs(log_room) <= -np.log(MODERATE)).all())
+
+
+def _entries(layout: Layout, log_room: Array, log_bound: Array) -> tuple[Array, Array]:
+    """Entries R_li unit_i / c_l, and log of the most that the links let a flow have."""
+    limit = log_room[layout.link] - layout.log_entry
+    path = np.minimum.reduceat(limit, layout.indptr[:-1])
+    part = np.exp(np.minimum(path, log_bound)[layout.flow] - limit)
+    return np.maximum(part, LEAST_PART), path
+
+
+def _plain_entries(layout: Layout, log_room: Array, log_bound: Array) -> tuple[Array, Array]:
+    """The same without logarithms of entries."""
+    from fairopt.kernels.network.scaled_entries import scaled_entries
+
+    rows = layout.indptr.view(np.uint32), layout.link.view(np.uint32), layout.relative
+    return scaled_entries(  # type: ignore[no-any-return]
+        *rows, np.exp(-log_room), layout.log_largest, log_bound, LEAST_PART
+    )
 
 
 class Point(NamedTuple):

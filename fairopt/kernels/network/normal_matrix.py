@@ -1,4 +1,4 @@
-"""S A K A' S of a sparse A, dense: the matrix of Newton's method on the prices of links.
+"""S A K A' S of a sparse A, dense, and A K A' times a vector: Newton's method on link prices.
 
 scipy's sparse product takes about four times as long on a million flows over a thousand links.
 Arrays must be contiguous, which is not checked here.
@@ -34,3 +34,42 @@ def normal_matrix(indptr, links, entries, K, place, scale, H):  # type: ignore[n
                         column = place[links[f]]
                         if column < size:
                             H[row, column] += factor * entries[f] * scale[column]
+
+
+_PRODUCT = "void(uint32[::1], uint32[::1], float64[::1], float64[::1], float64[::1], float64[::1])"
+
+
+@gufunc(_PRODUCT, "(p),(e),(e),(n),(m)->(m)")
+def normal_product(indptr, links, entries, K, vector, product):  # type: ignore[no-untyped-def]
+    """A K A' times a vector, without forming it."""
+    product[:] = 0.0
+    for i in range(K.size):
+        if K[i] > 0.0:
+            total = 0.0
+            for e in range(indptr[i], indptr[i + 1]):
+                total += entries[e] * vector[links[e]]
+            total *= K[i]
+            for e in range(indptr[i], indptr[i + 1]):
+                product[links[e]] += entries[e] * total
+
+
+_DIAGONAL = (
+    "void(uint32[::1], uint32[::1], float64[::1], float64, boolean[::1], float64[::1],"
+    " float64[::1], float64[::1], float64[::1])"
+)
+
+
+@gufunc(_DIAGONAL, "(p),(e),(e),(),(n),(n),(n),(m)->(m)")
+def normal_diagonal(  # type: ignore[no-untyped-def]
+    indptr, links, entries, alpha, free, q, y, prices, diagonal
+):
+    """Fill the diagonal of A K A' with K = y / (alpha q), 0 for flows that are not free.
+
+    `prices` only says how many links there are.
+    """
+    diagonal[:] = 0.0
+    for i in range(q.size):
+        if free[i]:
+            k = y[i] / (alpha * q[i])
+            for e in range(indptr[i], indptr[i + 1]):
+                diagonal[links[e]] += entries[e] * entries[e] * k

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput, NotSolved
+from fairopt.extras import extra
 from mechanisms.audits.best_response import known_rule
 from mechanisms.audits.properties import find_overspend, find_profitable_report
 from mechanisms.audits.run_rule import run_mechanism
@@ -75,7 +76,8 @@ def prove_truthful(
         >>> prove_truthful(level_max_min, (3, 2)).violation.gain > 0
         True
     """
-    import z3
+    with extra("mechanisms"):
+        import z3
 
     rule, options = known_rule(mechanism)
     if rule not in UTILITIES or options:
@@ -112,7 +114,8 @@ def prove_within_budget(mechanism: Mechanism, offers: Offers, shape: tuple[int, 
         >>> prove_within_budget(max_min_fair, capped_offers, (3, 2)).proved
         True
     """
-    import z3
+    with extra("mechanisms"):
+        import z3
 
     clients, tasks = (range(size) for size in shape)
     profile = [[z3.Real(f"bid{i}_{s}") for s in tasks] for i in clients]
@@ -143,7 +146,8 @@ def encoded_spend(offers: Offers, bids: NDArray[Any]) -> Fraction:
         >>> encoded_spend(plain_offers, np.array([[Fraction(1, 4)], [Fraction(1, 2)]]))
         Fraction(1, 2)
     """
-    import z3
+    with extra("mechanisms"):
+        import z3
 
     table = [[z3.RealVal(str(bid)) for bid in row] for row in bids]
     facts: list[Term] = []

@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 from fairopt.errors import NotSolved
+from fairopt.extras import extra
 from mechanisms.audits.run_rule import unrepeatable
 from mechanisms.audits.symbolic.linear_form import (
     NEGATIVE,
@@ -27,7 +28,6 @@ from mechanisms.audits.symbolic.linear_form import (
 )
 from mechanisms.audits.time_limit import OutOfTime
 
-HINT = "proofs for all real bids need the solver Z3: pip install z3-solver"
 Program = Callable[[Path], "Any | None"]
 """Runs a rule on a path; returns what speaks against it there, or None."""
 
@@ -161,9 +161,7 @@ class Paths:
 
 
 def solver_module() -> Any:
-    """The module of Z3, or a sentence that says how to get it."""
-    try:
+    """The module of Z3."""
+    with extra("mechanisms"):
         import z3
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(HINT) from error
     return z3

@@ -116,7 +116,7 @@ def prove(
     Raises:
         InvalidInput: Bad arguments; a rule that does something else with bids (products, rounding,
             floats), that decides otherwise when run again, or that returns no sound outcome.
-        ModuleNotFoundError: Z3 is not installed.
+        MissingExtra: Z3 is not installed.
 
     Example:
         >>> from mechanisms import budget_fair, level_max_min

@@ -244,11 +244,14 @@ def test_linearly_dependent_links_change_nothing(alpha):
 def test_only_proportional_links_are_redundant():
     from scipy import sparse
 
-    from fairopt.allocation.presolve.redundant_links import redundant
+    from fairopt.allocation.presolve.redundant_links import proportional
 
     A = np.array([[0.2, 0.4, 0], [0.3, 0.6, 0], [0.2, 0.4, 0.1], [0.4, 0.2, 0], [0.3, 0.6, 0]])
-    found = redundant(sparse.csr_array(A))
-    np.testing.assert_array_equal(found, [True, False, False, False, True])
+    row, offset = proportional(sparse.csr_array(A), np.arange(5))
+    np.testing.assert_array_equal(row, [0, 0, 1, 2, 0])
+    np.testing.assert_allclose(np.exp(offset), [1.0, 1.5, 1.0, 1.0, 1.5])
+    some, _ = proportional(sparse.csr_array(A), np.array([1, 2, 4]))
+    np.testing.assert_array_equal(some, [0, 1, 0])
 
 
 @pytest.mark.parametrize("alpha", [0.1, 1.0, 50.0])

@@ -44,14 +44,19 @@ def test_as_many_groups_as_paths(alpha, monkeypatch):
     """Flows of one path share in proportion to priority^(1 / alpha); bounded flows stay alone."""
     monkeypatch.setattr(identical_routes, "CROWDED", 0)
     R, c, w, cap = crowded(3, capped=True)
-    scaled = scale(read(R, c, alpha, w)).scaled
-    merged = identical_routes.merge(scaled)
+    scaling = scale(read(R, c, alpha, w))
+    scaled, merged = (
+        scaling.scaled,
+        identical_routes.merge(scaling.scaled, scaling.layout.identical),
+    )
     columns = np.unique(np.round(scaled.by_link.toarray(), 9), axis=1).shape[1]
     assert merged.scaled.flows == columns < scaled.flows
     np.testing.assert_allclose(np.bincount(merged.group, merged.part), 1.0, rtol=1e-12)
-    bounded = scale(read(R, c, alpha, w, cap)).scaled
-    _, group = identical_routes.groups(bounded)
-    assert (np.bincount(group)[group[bounded.bounded]] == 1).all()
+    capped = scale(read(R, c, alpha, w, cap))
+    bounded, layout = capped.scaled.bounded, capped.layout
+    first, group, _ = identical_routes.alone(layout.indptr, layout.identical, bounded)
+    assert (np.bincount(group)[group[bounded]] == 1).all()
+    np.testing.assert_array_equal(group[first], np.arange(len(first)))
 
 
 def test_one_fingerprint_for_all_paths_is_detected(monkeypatch):
@@ -67,5 +72,4 @@ def test_one_fingerprint_for_all_paths_is_detected(monkeypatch):
 
 
 def test_networks_of_few_flows_are_left_alone():
-    scaled = scale(read(*networks.problem("karate")[:2], 1.0)).scaled
-    assert identical_routes.merge(scaled) is None
+    assert scale(read(*networks.problem("karate")[:2], 1.0)).layout.identical is None

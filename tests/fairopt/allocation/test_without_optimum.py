@@ -80,8 +80,8 @@ def test_what_a_method_returns_is_not_passed_on_unjudged(monkeypatch):
     """A negative control: rates that overload links are seen, named and made to fit."""
     right = solve.solve_finite
 
-    def too_much(scaled, tol, start):
-        found = right(scaled, tol, start)
+    def too_much(*given):
+        found = right(*given)
         found.rates[::2] *= 3.0
         return found
 

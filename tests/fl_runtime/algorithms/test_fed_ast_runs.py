@@ -19,7 +19,7 @@ from fl_runtime.running.build import Parts, assemble
 from fl_runtime.running.checkpoint import load_checkpoint
 from fl_runtime.running.experiment import resume, run
 from fl_runtime.running.preflight import check_all_arms
-from fl_runtime.running.run_folder import CHECKPOINT, HISTORY
+from fl_runtime.running.writer import CHECKPOINT, HISTORY
 from tests.fl_runtime.kills import stopped
 from tests.fl_runtime.rounds import looped
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fl_runtime.algorithms import FedAvg
 from fl_runtime.data.partitions import Shards
-from fl_runtime.running.experiment import Event
+from fl_runtime.running.one_run import Event
 from fl_runtime.training.local_training import Client, Trained, train_locally
 from fl_runtime.training.task import LocalTraining, Params
 from mechanisms import Outcome

@@ -169,13 +169,6 @@ def test_another_executor_is_refused() -> None:
         executors_of(check_config(tree))
 
 
-def test_threads_are_refused() -> None:
-    """A trainer may draw from the generator that all threads share."""
-    tree = small(task__trainer=f"{HERE}:distil", run__workers=2)
-    with pytest.raises(InvalidInput, match=r"run\.workers = 2.*trainer of its own"):
-        assemble(check_config(tree), 0)
-
-
 def test_an_option_that_no_trainer_has_is_refused() -> None:
     def odd(model: Any, start: Any, client: Any, settings: Any) -> Any: ...
 

@@ -19,7 +19,8 @@ from fl_runtime.reporting.comparison import compare_runs
 from fl_runtime.reporting.report import read_run
 from fl_runtime.reporting.results_page import Experiment
 from fl_runtime.running import experiment
-from fl_runtime.running.run_folder import HISTORY
+from fl_runtime.running.one_run import Event
+from fl_runtime.running.writer import HISTORY
 from tests.fl_runtime import small
 from tests.fl_runtime.kills import stopped
 
@@ -111,7 +112,7 @@ def test_a_run_can_be_read_whenever_it_is_being_written(tmp_path: Path, every: i
     out, seen = tmp_path / "run", 0
     tree = small.tree(run={"num_server_rounds": 4, "seeds": [0], "checkpoint_every": every})
 
-    def read(event: experiment.Event) -> None:
+    def read(event: Event) -> None:
         nonlocal seen
         seen += 1
         assert read_run(out)[1].rows[-1] == event.row

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from fairopt import InvalidInput
 from fl_runtime.__main__ import app
 from fl_runtime.running.callbacks import tensorboard, together
-from fl_runtime.running.experiment import Event, run
+from fl_runtime.running.experiment import run
+from fl_runtime.running.one_run import Event
 from tests.fl_runtime.small import TOML, config
 
 

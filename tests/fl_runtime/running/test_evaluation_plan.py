@@ -17,7 +17,7 @@ from fl_runtime.configuration.schema import Config, EarlyStopTable
 from fl_runtime.configuration.toml_files import check_config, digest
 from fl_runtime.history import History
 from fl_runtime.metrics.run_figures import final, time_to_targets
-from fl_runtime.running import experiment
+from fl_runtime.running import one_run
 from fl_runtime.running.build import assemble
 from fl_runtime.running.evaluation_plan import (
     EVERYTHING,
@@ -90,7 +90,7 @@ def test_models_are_evaluated_as_seldom_as_was_asked_for(monkeypatch: pytest.Mon
         sizes.append(len(examples))
         return real(task, params, examples)
 
-    monkeypatch.setattr(experiment, "RUIN_SAMPLE", 5)
+    monkeypatch.setattr(one_run, "RUIN_SAMPLE", 5)
     settings = config(3, keep_models="none", seeds=[0])
     sets = {len(t.test) for t in assemble(settings, 0).federation.tasks}
     monkeypatch.setattr(Task, "evaluate", counted)

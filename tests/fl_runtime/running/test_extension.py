@@ -14,10 +14,12 @@ from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import check_config, digest
 from fl_runtime.running import run_folder
 from fl_runtime.running.checkpoint import load_checkpoint, save_checkpoint
-from fl_runtime.running.experiment import Event, resume, run
+from fl_runtime.running.experiment import resume, run
 from fl_runtime.running.model_files import is_model_file, read_model
 from fl_runtime.running.moments import is_moment
-from fl_runtime.running.run_folder import CHECKPOINT, CONFIG, HISTORY, RunFolder
+from fl_runtime.running.one_run import Event
+from fl_runtime.running.run_folder import CONFIG, RunFolder
+from fl_runtime.running.writer import CHECKPOINT, HISTORY
 from tests.fl_runtime import small
 from tests.fl_runtime.kills import Killed, stopped
 from tests.fl_runtime.running.test_resume import FLYING, RECRUITED

@@ -36,8 +36,8 @@ from fl_runtime.running.model_files import (
     read_model,
     write_model,
 )
-from fl_runtime.running.run_folder import CHECKPOINT, HISTORY
 from fl_runtime.running.trained_models import load_model
+from fl_runtime.running.writer import CHECKPOINT, HISTORY
 from fl_runtime.training.task import Examples, float_state
 from tests.fl_runtime import small
 from tests.fl_runtime.kills import stopped

@@ -15,8 +15,8 @@ from fl_runtime.history import read_history
 from fl_runtime.running.account import Account
 from fl_runtime.running.checkpoint import load_checkpoint, save_checkpoint, to_device
 from fl_runtime.running.experiment import resume, run
-from fl_runtime.running.run_folder import CHECKPOINT, HISTORY
 from fl_runtime.running.run_state import RunState
+from fl_runtime.running.writer import CHECKPOINT, HISTORY
 from fl_runtime.simulation.clock import PendingJob
 from fl_runtime.training.job import Job
 from tests.fl_runtime.kills import stopped

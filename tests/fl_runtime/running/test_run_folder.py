@@ -15,7 +15,8 @@ from fl_runtime.configuration.schema import Config
 from fl_runtime.history import read_history
 from fl_runtime.running import run_folder
 from fl_runtime.running.experiment import resume, run
-from fl_runtime.running.run_folder import HISTORY, RunFolder
+from fl_runtime.running.run_folder import RunFolder
+from fl_runtime.running.writer import HISTORY, lock
 from tests.fl_runtime.small import config
 
 SETTINGS = config(run={"seeds": [0], "num_server_rounds": 1})
@@ -135,7 +136,7 @@ def test_a_history_that_was_replaced_since_it_was_opened_is_refused(tmp_path: Pa
     with (tmp_path / "run" / HISTORY).open("rb") as opened:
         run(OTHER, out=tmp_path / "run", fresh=True)
         with pytest.raises(InvalidInput, match="no other process is writing"):
-            run_folder._lock(opened, tmp_path / "run")
+            lock(opened, tmp_path / "run")
 
 
 @pytest.mark.parametrize("fresh", [False, True])

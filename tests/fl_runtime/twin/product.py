@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fl_runtime.configuration.schema import Config
-from fl_runtime.running import experiment
+from fl_runtime.running import experiment, one_run
 from tests.fl_runtime.twin.nets import Model
 
 
@@ -44,8 +44,8 @@ class Ran:
             states.append((args[0], found[0].state))
             return found
 
-        one_round = experiment.one_round
-        with double_precision(), mock.patch.object(experiment, "one_round", noted):
+        one_round = one_run.one_round
+        with double_precision(), mock.patch.object(one_run, "one_round", noted):
             self.rows = experiment.run(config).rows
         self.parts, self.state = states[-1]
 

@@ -1,0 +1,180 @@
+"""What commands do with a run: begin it, go on with it, stop it well, and show its report."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+
+from fairopt.errors import FairoptError, InvalidInput
+
+if TYPE_CHECKING:
+    from fl_runtime.configuration.schema import Config
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """Who works on a run, as the command line has it."""
+
+    jobs: int | None
+    backend: str | None
+
+    def bars(
+        self, rounds: int | None, done: int, each: int | None
+    ) -> Callable[[], AbstractContextManager[Any]]:
+        """Progress bars: of so many rounds, of which some are done, and of each arm and seed."""
+        from fl_runtime.running.progress import progress_bar
+
+        several = self.jobs not in (None, 1) or self.backend is not None
+        return partial(progress_bar, rounds, done, side_by_side=several, each=each)
+
+
+def begin_run(
+    config: Config,
+    folder: Path,
+    workers: AtWork,
+    fresh: bool = False,
+    curves: Path | None = None,
+    as_json: bool = False,
+) -> None:
+    """A new run, and its report."""
+    from fl_runtime import runs
+    from fl_runtime.running.experiment import total_rounds
+
+    bars = workers.bars(total_rounds(config), 0, config.run.num_server_rounds)
+    go = partial(runs.run, config, out=folder, fresh=fresh, **asdict(workers))
+    _finish(folder, go, bars, curves, as_json)
+
+
+def resume_run(
+    folder: Path,
+    workers: AtWork,
+    rounds: int | None = None,
+    curves: Path | None = None,
+    as_json: bool = False,
+) -> None:
+    """The rest of a run, and its report."""
+    from fl_runtime import runs
+    from fl_runtime.running.experiment import total_rounds
+    from fl_runtime.running.run_folder import RunFolder
+
+    config = RunFolder(folder).config()
+    done = RunFolder(folder).rounds_done(config, RunFolder(folder).progress(config))
+    each = rounds or config.run.num_server_rounds
+    bars = workers.bars(total_rounds(config, rounds), done, each)
+    go = partial(runs.resume, folder, rounds=rounds, **asdict(workers))
+    _finish(folder, go, bars, curves, as_json)
+
+
+def finished_run(config: Path, runs: Path, workers: AtWork) -> Path:
+    """The folder of a configuration that has been run to its end."""
+    from fl_runtime.configuration.toml_files import read_config
+
+    checked, folder = read_config(config, []), runs / config.stem
+    typer.echo(f"== {config}")
+    if folder.exists():
+        resume_run(folder, workers)
+    else:
+        begin_run(checked, folder, workers)
+    return folder
+
+
+def _finish(
+    folder: Path,
+    go: Callable[..., Any],
+    bars: Callable[[], AbstractContextManager[Any]],
+    curves: Path | None,
+    as_json: bool,
+) -> None:
+    """Run with a progress bar and curves if wanted, show the report.
+
+    What the user's own functions print goes to standard error, so that `--json` stays JSON.
+    """
+    from fl_runtime.running.callbacks import tensorboard, together
+    from fl_runtime.running.run_folder import PICTURE, RunFolder
+
+    begun: list[Any] = []
+    with _stoppable(folder, begun), ExitStack() as stack:
+        watchers = [stack.enter_context(bars())]
+        if curves is not None:
+            watchers.append(stack.enter_context(tensorboard(curves)))
+        stack.enter_context(redirect_stdout(sys.stderr))
+        go(on_event=together(begun.append, *watchers))
+    show(RunFolder(folder).summary(), as_json)
+    if not as_json:
+        console().print(f"Files in {folder}, picture in {folder / PICTURE}", markup=False)
+
+
+class _Terminated(KeyboardInterrupt):
+    """The process was asked to end."""
+
+
+@contextmanager
+def _stoppable(folder: Path, begun: Sequence[object]) -> Iterator[None]:
+    """Say how to go on with a run that something stops after its first event.
+
+    A run that is interrupted (SIGINT, SIGTERM) ends with the exit status that shells expect.
+    """
+    hint = f"resume with: python -m fl_runtime resume {shlex.quote(str(folder))}"
+    try:
+        with _terminable():
+            yield
+    except KeyboardInterrupt as stop:
+        number = signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT
+        typer.echo(f"stopped; {hint}" if begun else "stopped", err=True)
+        raise typer.Exit(128 + number) from None
+    except (FairoptError, OSError) as error:
+        if not begun:
+            raise
+        wrong = isinstance(error, InvalidInput)  # a setting, which resuming would meet again
+        rest = "" if wrong else f"; {hint}"
+        typer.echo(f"error: {' '.join(str(error).split())}{rest}", err=True)
+        raise typer.Exit(2) from None
+    except Exception:  # not the user's fault, so the traceback stays
+        if begun:
+            typer.echo(hint, err=True)
+        raise
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM as an exception, where this thread may say so."""
+
+    def terminate(*_: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def show(summary: dict[str, Any], as_json: bool) -> None:
+    """The summary for a machine or for a person."""
+    if as_json:
+        typer.echo(json.dumps(summary, indent=2, allow_nan=False))
+        return
+    from fl_runtime.reporting.report import print_tables
+
+    print_tables(summary, console(summary["tasks"]))
+
+
+def console(tasks: Sequence[str] = ()) -> Console:
+    """Standard output; wide enough for the tables when it is a file or a pipe."""
+    width = max(240, 80 + sum(max(16, len(task) + 10) for task in tasks))
+    return Console(width=None if sys.stdout.isatty() else width)

@@ -1,0 +1,1 @@
+"""Federations, with and without Flower."""
