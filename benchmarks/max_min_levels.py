@@ -9,7 +9,11 @@ Random demands over their shortest simple paths, volumes that hold about a quart
 
 "unfair" is the largest factor by which a rate of the waterfiller misses the exact one, up or down.
 
+Simple paths in order of length take minutes to find for 10,000 demands; `--perturbed` takes
+shortest paths under random lengths of links instead, of which two or three differ.
+
 Run with: python -m benchmarks.max_min_levels FILES [--demands 200,1000] [--paths 4] [--no-peers]
+          [--perturbed]
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from scipy import sparse
+from scipy.sparse import csgraph
 from threadpoolctl import threadpool_limits
 
 from benchmarks.split_flows import graph_of, problem, timed
@@ -29,6 +34,44 @@ from fairopt import alpha_fair_allocation, alpha_fair_path_allocation
 
 WATER_ROUNDS = 20
 STOPS = 1e-9  # of the sum of multipliers
+
+
+def perturbed_problem(graph, demands, paths):
+    """Routing, owners and capacities; the paths are shortest under different lengths of links."""
+    rng = np.random.default_rng(0)
+    ends, nodes = np.array(graph.edges), len(graph)
+    number = np.full((nodes, nodes), -1)
+    number[ends[:, 0], ends[:, 1]] = number[ends[:, 1], ends[:, 0]] = np.arange(len(ends))
+    capacity = rng.uniform(1.0, 10.0, len(ends))
+    source = rng.integers(0, nodes, demands)
+    target = (source + rng.integers(1, nodes, demands)) % nodes
+    found = []
+    for k in range(paths):
+        length = rng.uniform(1.0, 1.0 + k, len(ends))
+        found.append(shortest(nodes, ends, number, length, source, target))
+    mix = rng.random(len(ends))
+    keys = np.stack([part @ mix for part in found])
+    new = [(np.abs(keys[k] - keys[:k]) > 1e-9).all(axis=0) for k in range(paths)]
+    owner, k = np.nonzero(np.array(new).T)
+    R = sparse.vstack(found, format="csr")[k * demands + owner]
+    return R.T.tocsr(), owner, capacity
+
+
+def shortest(nodes, ends, number, length, source, target):
+    """(demands, links) the links of a shortest path of each demand."""
+    both = np.concatenate([ends, ends[:, ::-1]])
+    graph = sparse.csr_array((np.tile(length, 2), both.T), shape=(nodes, nodes))
+    before = csgraph.dijkstra(graph, return_predecessors=True)[1]
+    here, demand, rows, columns = target.copy(), np.arange(len(source)), [], []
+    while len(demand):
+        last = before[source[demand], here[demand]]
+        rows.append(demand)
+        columns.append(number[here[demand], last])
+        here[demand] = last
+        demand = demand[last != source[demand]]
+    rows, columns = np.concatenate(rows), np.concatenate(columns)
+    shape = (len(source), len(ends))
+    return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
 
 
 def by_levels(R, owner, capacity, upper):
@@ -107,15 +150,17 @@ def main():
     parser.add_argument("--demands", default="200,1000")
     parser.add_argument("--paths", type=int, default=4)
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--perturbed", action="store_true", help="shortest under random lengths")
     arguments = parser.parse_args()
     heads = ["graph", "demands", "volumes", "status", "levels", "s", "certified"]
+    draw = perturbed_problem if arguments.perturbed else problem
     peers = [] if arguments.no_peers else ["HiGHS s", "apart", "waterfiller s", "unfair"]
     table = Table(*heads, *peers)
     with threadpool_limits(1):
         for file in arguments.files:
             graph = graph_of(file)
             for demands in map(int, arguments.demands.split(",")):
-                R, owner, capacity = problem(graph, demands, arguments.paths)
+                R, owner, capacity = draw(graph, demands, arguments.paths)
                 free = alpha_fair_path_allocation(R, owner, capacity, 1.0).rates
                 volumes = free * np.random.default_rng(1).uniform(0.5, 2.5, len(free))
                 for name, upper in (("some", volumes), ("none", np.full(len(free), np.inf))):

@@ -56,8 +56,8 @@ def alpha_fair_path_allocation(
     digits as that takes, from a smaller alpha by doubling. Linear programmes by HiGHS at 0, one per
     level at inf, over the paths that are worth using; where `highspy` is installed (the extra
     `highs`) each starts from the basis of the one before. Meant for up to some thousand flows and
-    links (inf: ten thousand); decimals take 0.1 to 0.3 s for 30 flows and seconds for 60 at
-    alpha = 100, and are given up after about a minute of work.
+    links (inf: 10,000 to 100,000 flows); decimals take 0.1 to 0.3 s for 30 flows and seconds for 60
+    at alpha = 100, and are given up after about a minute of work.
 
     Guarantee: OPTIMAL means that `path_allocation_residual` is at most tol. For finite alpha > 0
     one of two holds as well: every rate is certified (`error` at most 1e-3); or all conditions of

@@ -26,7 +26,7 @@ ROUNDS = 3
 STIFF = 1e-3  # weight of changes of levels beside splits: these come first, where they can
 LITTLE = 1e-5  # of a flow's rate: what rounding may leave on a path that is too dear
 DEARER = 1e-6  # relative: a path that costs more than this beyond the cheapest is too dear
-SMALL = 1e-3  # relative change; larger ones are no last digits
+SMALL = 0.5  # relative change: more could change a sign, and is no correction of last digits
 
 
 def polished_rates(rows: Any, owner: Ints, level_of: Ints, priced: BoolArray, z: Array) -> Array:
