@@ -86,6 +86,8 @@ def _plain_look(problem: Problem, rates: Array, prices: Array, upper_prices: Arr
     rows = by_flow.indptr.view(np.uint32), by_flow.indices.view(np.uint32), by_flow.data
     point = [np.ascontiguousarray(array) for array in (free, rates, upper_prices, prices)]
     q, load, share = prices_and_loads(*rows, *point, not np.isfinite(problem.alpha))
+    if not (q[free] > 0.0).all():  # a flow that pays nothing has no shares
+        return _look(problem, rates, prices, upper_prices)
     loads = np.divide(load, problem.capacity, out=np.zeros_like(load), where=load > 0.0)
     return _Seen(loads, np.log(q), np.where(share < 0.0, prices > 0.0, share))
 

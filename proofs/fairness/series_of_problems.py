@@ -10,12 +10,12 @@ from proofs.fairness.fair_allocation import DEEP_SCOPE, SCOPE, no_rates_gain
 
 
 def last_of_a_series(routing: Any, capacity: Any, alpha: float, *, priority: Any = None) -> Any:
-    """The last answer of a series: all capacities change a little, then a link closes and opens."""
-    problem = AllocationProblem(routing, 1.01 * capacity, alpha)
-    last = problem.solve()
+    """The last answer of a series: a closed link opens, then all capacities change a little."""
     closed = capacity.copy()
     closed[0] = 0.0
-    for numbers in (0.99 * capacity, closed, capacity):
+    problem = AllocationProblem(routing, closed, alpha)
+    last = problem.solve()
+    for numbers in (0.99 * capacity, capacity):
         last = problem.solve(capacity=numbers, priority=priority, start=last)
     return last
 
