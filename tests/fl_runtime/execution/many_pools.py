@@ -1,4 +1,6 @@
-"""Many random configurations by worker processes: ``python -m ...many_pools 100 [FIRST]``.
+"""Many random configurations by worker processes.
+
+    python -m tests.fl_runtime.execution.many_pools 100 [FIRST]
 
 Each configuration of `twin.draws` (all algorithms, with drop-outs, failures, kept optimisers and
 whatever else they have) runs in one process, by two workers and by three: the same bytes of history
@@ -13,7 +15,6 @@ from collections import Counter
 from typing import Any
 
 from rich.console import Console
-from rich.progress import track
 
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.toml_files import check_config
@@ -36,7 +37,7 @@ def main(count: int, first: int = 0) -> int:
     """Compare so many configurations from a number on; the number of those that differ."""
     logging.disable(logging.WARNING)  # a line for every run that trains jointly
     console, alike, differ = Console(), Counter[str](), 0
-    for number in track(range(first, first + count), "configurations", console=console):
+    for number in range(first, first + count):
         tree, how = drawn(number), EXECUTORS[number % len(EXECUTORS)]
         algorithm = tree["run"]["algorithm"]
         try:
@@ -45,9 +46,9 @@ def main(count: int, first: int = 0) -> int:
             console.print(f"{number} {algorithm} {how}: {error}", markup=False)
             continue
         alike[algorithm] += len(found) == 1
-        if len(found) > 1:
-            differ += 1
-            console.print(f"{number} {algorithm} {how}: differs", markup=False)
+        differ += len(found) > 1
+        result = "alike" if len(found) == 1 else "DIFFERS"
+        console.print(f"{number} {algorithm} {how}: {result}", markup=False)
     console.print(", ".join(f"{name} {number}" for name, number in sorted(alike.items())))
     console.print(f"{sum(alike.values())} alike, {differ} differ")
     return differ
