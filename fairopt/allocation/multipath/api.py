@@ -44,7 +44,7 @@ def alpha_fair_path_allocation(
         `PathAllocation`, with the statuses and prices of `alpha_fair_allocation`; a flow can only
         have rate zero if all its paths are closed (or upper is 0), and is unlimited if one path is
         and upper is inf. For alpha < 1 flows with less than 1e-9 of what their best path could
-        carry are ROUNDING_LIMITED, as a residual of 1e-6 does not tell what they have.
+        carry are ROUNDING_LIMITED unless `error` certifies them: a residual of 1e-6 does not.
         `error` bounds the relative error of every rate at finite alpha > 0; at inf it bounds what
         each flow could gain without taking from a flow that has less, or leaving one with less,
         than it has (per weight).

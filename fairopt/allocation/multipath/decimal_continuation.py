@@ -63,7 +63,7 @@ def solve_in_decimals(
     for k in range(doublings, doublings + STARTS):
         try:
             found = _by_doubling(problem, part, solve_roughly, k, most_work)
-        except ArithmeticError:  # a start with a rate or a price of zero
+        except ArithmeticError:  # a start with a price of zero
             continue
         if found is not None:
             return found
@@ -81,7 +81,10 @@ def _by_doubling(
     z, prices = solve_roughly(_at_share(problem, 0.5**doublings))
     rows = problem.by_path.by_flow[part.paths][:, part.links]
     form = _form(problem, part, rows, 0.5**doublings)
-    point, steps = guessed(form, z[part.paths], prices[part.links]), 0
+    z, prices = z[part.paths], prices[part.links]
+    if not (np.isfinite(prices).all() and (np.add.reduceat(z, form.first) > 0.0).all()):
+        return None
+    point, steps = guessed(form, z, prices), 0
     for k in range(doublings, -1, -1):
         form = _form(problem, part, rows, 0.5**k)
         of_step = 1.0 + float(point.sides.priced.sum()) ** 3
