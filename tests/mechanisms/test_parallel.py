@@ -19,6 +19,7 @@ from fairopt import InvalidInput
 from mechanisms import max_min_fair
 from mechanisms.audits.audit import audit
 from mechanisms.audits.collusion_search import find_limits
+from mechanisms.audits.run_rule import run_mechanism
 from mechanisms.backends import checked_backend
 from mechanisms.journal import HEADER, journal_of
 from mechanisms.outcome import Outcome
@@ -207,6 +208,21 @@ def test_a_search_runs_the_honest_auction_once_whatever_the_number_of_clients() 
         audit(rule, table, 15.0, clients=clients, method="search", samples=2 * len(clients))
         counts.append(rule.calls)
     assert counts[0] == counts[1]
+
+
+def test_an_exact_audit_runs_the_truthful_auction_in_fractions_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kinds: list[np.dtype[Any]] = []
+
+    def noted(mechanism: Any, bids: Any, budget: Any) -> Outcome:
+        kinds.append(bids.dtype)
+        return run_mechanism(mechanism, bids, budget)
+
+    for module in ("audit", "job"):
+        monkeypatch.setattr(f"mechanisms.audits.{module}.run_mechanism", noted)
+    assert audit(max_min_fair, COSTS, 15.0).truthful
+    assert kinds == [np.dtype(float), np.dtype(object)]
 
 
 @pytest.mark.parametrize("backend", ["fork", "spark", "dask://", "ray://x", "dask://x:1/y", "", 3])

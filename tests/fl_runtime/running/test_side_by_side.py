@@ -78,7 +78,7 @@ def test_in_memory_models_come_back_as_well(whole: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("began", "after", "goes_on"), [(2, 2, None), (2, 9, 3), (None, 3, 2), (None, 8, 2)]
+    ("began", "after", "goes_on"), [(2, 9, None), (2, 9, 3), (None, 3, 2), (None, 8, 2)]
 )
 def test_whoever_goes_on_ends_with_the_same_files(
     whole: Path, tmp_path: Path, began: int | None, after: int, goes_on: int | None
@@ -87,7 +87,7 @@ def test_whoever_goes_on_ends_with_the_same_files(
     seen: list[Event] = []
     history = fl_runtime.resume(tmp_path / "run", jobs=goes_on, on_event=seen.append)
     assert files(tmp_path / "run") == files(whole)
-    assert len(seen) < len(history.rows)
+    assert len(seen) <= len(history.rows)
 
 
 def test_rounds_that_pieces_have_done_are_counted(tmp_path: Path) -> None:
@@ -147,10 +147,10 @@ def at_one_piece(monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]) -> N
     """Something happens in the worker of arm "fair" with seed 0, before its run."""
     real = side_by_side.one_run
 
-    def then(config: Config, seed: int, recorder: Any, saved: Any) -> None:
+    def then(config: Config, seed: int, recorder: Any, *rest: Any) -> None:
         if (recorder.arm, seed) == ("fair", 0):
             do()
-        real(config, seed, recorder, saved)
+        real(config, seed, recorder, *rest)
 
     monkeypatch.setattr(side_by_side, "one_run", then)
 
@@ -212,6 +212,7 @@ def test_errors_of_a_worker_come_back_with_their_place(
     at_one_piece(monkeypatch, fail)
     with pytest.raises(kind, match=text) as found:
         fl_runtime.run(small.config(run={"seeds": [0]}), out=tmp_path / "run", jobs=2)
+    assert not multiprocessing.active_children()  # also while the error is being looked at
     if kind is ZeroDivisionError:
         assert 'in arm "fair", seed 0' in found.value.__notes__
 
