@@ -3,6 +3,8 @@
 # make test   lint, types, import contracts, then every test
 # make explore  the tests on examples that nobody has drawn yet
 # make docs   the documentation as a site in build/site, warnings are errors
+# make flower  federations of real processes on this machine (installs Flower; minutes)
+# make release-check  build what would be published, and try it where the repository is not
 # They set everything up themselves on the first call and reuse it afterwards.
 
 VENV    := .venv
@@ -19,7 +21,7 @@ JOBS    ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
 # Small matrices and small models: one thread is several times faster than many.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test explore docs lint format bench gpu-check results clean
+.PHONY: demo test flower explore docs lint format bench gpu-check results release-check clean
 
 demo: $(VENV)/runtime.stamp
 	$(BIN)/python -m fl_runtime run experiments/demo.toml --out $(OUT) --fresh
@@ -27,6 +29,9 @@ demo: $(VENV)/runtime.stamp
 # Every process loads PyTorch, about half a gigabyte.
 test: lint
 	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 8 --dist loadfile
+
+flower: $(VENV)/flower.stamp
+	$(BIN)/python -m pytest -q tests/fl_runtime/flower fl_runtime/flower
 
 explore: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 8 --dist loadfile \
@@ -55,6 +60,10 @@ bench: $(VENV)/peers.stamp
 gpu-check: $(VENV)/peers.stamp
 	$(BIN)/python benchmarks/peers/gpu_check.py
 
+# Ten minutes and five gigabytes for a while: two environments with PyTorch.
+release-check: $(VENV)/python.stamp
+	$(BIN)/python release/check.py
+
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -81,6 +90,11 @@ $(VENV)/dev.stamp: $(VENV)/runtime.stamp
 $(VENV)/docs.stamp: $(VENV)/python.stamp pyproject.toml constraints.txt
 	@echo "Installing the tools of the documentation"
 	$(INSTALL) --editable '.[docs]'
+	@touch $@
+
+$(VENV)/flower.stamp: $(VENV)/dev.stamp
+	@echo "Installing Flower"
+	$(INSTALL) --editable '.[dev,flower]'
 	@touch $@
 
 $(VENV)/peers.stamp: $(VENV)/dev.stamp

@@ -1,4 +1,4 @@
-"""How the reference reads docstrings: `Example:` holds a doctest, as `Examples:` does."""
+"""How the reference reads docstrings: `Example:` holds a doctest, and mathematics are formulas."""
 
 from __future__ import annotations
 
@@ -8,12 +8,25 @@ from typing import Any
 import griffe
 
 HEADING = re.compile(r"^( *)Example:$", re.MULTILINE)
+INLINE = re.compile(r":math:`([^`]+)`")
+DISPLAY = re.compile(r"^( *)\.\. math:: *(.*(?:\n(?:\1 +\S.*| *$))*)", re.MULTILINE)
 
 
-class Examples(griffe.Extension):
-    """Google's style names the section in the plural only."""
+def readable(text: str) -> str:
+    r"""A docstring with the headings and formulas that Markdown knows.
+
+    Example:
+        >>> readable("Let :math:`x > 0`.\n\nExample:\n    >>> 1")
+        'Let $x > 0$.\n\nExamples:\n    >>> 1'
+    """
+    text = HEADING.sub(r"\1Examples:", INLINE.sub(r"$\1$", text))
+    return DISPLAY.sub(lambda m: f"{m[1]}$$\n{m[1]}{m[2].strip()}\n{m[1]}$$\n\n", text)
+
+
+class Readable(griffe.Extension):
+    """Google's style has the plural for examples, and Sphinx writes formulas otherwise."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Rename the section of one object."""
+        """Read the docstring of one object."""
         if obj.docstring is not None:
-            obj.docstring.value = HEADING.sub(r"\1Examples:", obj.docstring.value)
+            obj.docstring.value = readable(obj.docstring.value)

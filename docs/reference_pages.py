@@ -44,7 +44,7 @@ def exported(module: str) -> list[str]:
     tree = ast.parse(source)
     home = {
         name.asname or name.name: f"{line.module}.{name.name}"
-        for line in tree.body
+        for line in ast.walk(tree)
         if isinstance(line, ast.ImportFrom)
         for name in line.names
     }

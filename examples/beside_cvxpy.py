@@ -31,8 +31,8 @@ def residuals(alpha: float) -> tuple[float, float]:
     """Of cvxpy's answer, and of ours."""
     rates, prices = by_cvxpy(alpha)
     ours = fairopt.alpha_fair_allocation(ROUTING, CAPACITY, alpha).require()
-    judged = fairopt.allocation_residual(ROUTING, CAPACITY, alpha, rates, prices)
-    return float(judged), float(ours.residual)
+    residual = fairopt.allocation_residual(ROUTING, CAPACITY, alpha, rates, prices)
+    return float(residual), float(ours.residual)
 
 
 def main() -> None:

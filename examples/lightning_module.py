@@ -45,13 +45,13 @@ def train(epochs: int = 5) -> tuple[list[float], list[float]]:
     x = torch.randn(64, 4)
     data = TensorDataset(x, x[:, :2] * torch.tensor([1.0, 100.0]))
     model = TwoTasks()
-    before = [float(loss) for loss in model.losses(list(data.tensors))]
+    before = [loss.item() for loss in model.losses(list(data.tensors))]
     trainer = lightning.Trainer(
         max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(model, DataLoader(data, batch_size=16))
-    return before, [float(loss) for loss in model.losses(list(data.tensors))]
+    return before, [loss.item() for loss in model.losses(list(data.tensors))]
 
 
 def main() -> None:

@@ -120,8 +120,8 @@ KKT_STEPS = 30
 SIGNS = mpmath.mpf(10) ** -40  # relative: conditions that hold up to it hold
 
 
-def exact_path_rates(R, owner, c, alpha, path_rates, prices, priority=None):
-    """Flow rates over several paths with 60 digits, or None.
+def exact_path_rates(R, owner, c, alpha, path_rates, prices, priority=None, digits=KKT_DIGITS):
+    """Flow rates over several paths with so many digits, or None.
 
     Newton's method on the paths that carry something and the links that have a price. Whether that
     guess was right does not matter: the solution is returned only if it meets all conditions of
@@ -132,7 +132,7 @@ def exact_path_rates(R, owner, c, alpha, path_rates, prices, priority=None):
     x = np.bincount(owner, path_rates)
     used = np.flatnonzero((path_rates > 1e-11 * x[owner]) & (path_rates > 0.0))
     full = np.flatnonzero((prices > 0.0) & np.isfinite(prices))
-    with mpmath.workdps(KKT_DIGITS):
+    with mpmath.workdps(digits):
         problem = _Exact(R, owner, c, alpha, np.ones(flows) if priority is None else priority)
         z = {p: mpmath.mpf(float(path_rates[p])) for p in used}
         lam = {l: mpmath.mpf(float(prices[l])) for l in full}

@@ -33,6 +33,7 @@ class _Weights(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, A: Tensor, solve: _Solve, adjoint: _Adjoint) -> Tensor:
+        """Weights of a solution that is known."""
         ctx.solution, ctx.adjoint = solve(A.detach().numpy()), adjoint
         w = torch.tensor(ctx.solution.weights)
         ctx.save_for_backward(A, w)
@@ -40,6 +41,7 @@ class _Weights(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        """The adjoint of the symmetrised matrix, for the solution as it was found."""
         A, w = ctx.saved_tensors
         good = torch.from_numpy(np.isin(ctx.solution.status, GOOD))
         known = torch.where(good, 1.0, math.nan)[..., None, None].to(A.dtype)

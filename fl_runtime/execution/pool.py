@@ -11,6 +11,7 @@ more than they can bear, as when memory runs out: it ends the run with one error
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from types import TracebackType
 import torch
 
 from fairopt.errors import FairoptError, InvalidInput
-from fl_runtime.execution.executor import GroupedExecutor, described
+from fl_runtime.execution.executor import Group, GroupedExecutor, described
 from fl_runtime.execution.parcels import Parcel, shared_tensors
 from fl_runtime.execution.stacked import rooms
 from fl_runtime.execution.worker import Answer, Settings
@@ -35,11 +36,17 @@ from fl_runtime.user_objects import said
 MOST_DEATHS = 2
 """Workers that a group of jobs may end before it is given up."""
 
+CAN_BE_CUT = 4
+"""Clients from which on a stack can be cut into others: none has a single client."""
+
 PARTS = {"model": "model", "loss": "loss", "metrics": "metrics", "trainer": "trainer"}
 PARTS |= {"training": "optimizer or schedule", "shards": "data"}
 """Fields of a task that may hold what the user has made, and their keys."""
 
 GUARD = "a script that begins a run needs `if __name__ == '__main__':` around it"
+
+
+_log = logging.getLogger(__name__)
 
 
 class WorkerEnded(FairoptError, RuntimeError):
@@ -212,6 +219,7 @@ class PoolExecutor:
         self.pool = pool
         self._packed: Parcel | None = None
         self._queue: list[Job] = []
+        self._told = False
 
     def submit(self, jobs: Iterable[Job]) -> None:
         """Queue jobs."""
@@ -221,6 +229,7 @@ class PoolExecutor:
         """Have everything trained that is queued; updates come in the order of submission."""
         jobs, self._queue = self._queue, []
         groups = self.inner.groups(jobs)
+        self._tell(groups)
         several = [[jobs[index] for index in group.index] for group in groups]
         answers = self.pool.train(self._parcel(), several)
         done: dict[int, Update] = {}
@@ -236,6 +245,19 @@ class PoolExecutor:
             WorkerEnded: Workers cannot be started.
         """
         self.pool.check(self._parcel())
+
+    def _tell(self, groups: Sequence[Group]) -> None:
+        """Say once that smaller stacks would give more workers something to do."""
+        largest = max((len(g.index) for g in groups if g.kind is not None), default=0)
+        if not self._told and len(groups) < self.pool.count and largest >= CAN_BE_CUT:
+            _log.warning(
+                "only %d of %d workers have something to do: stacks have up to %d clients, and "
+                "run.clients-per-stack makes smaller ones",
+                len(groups),
+                self.pool.count,
+                largest,
+            )
+            self._told = True
 
     def _parcel(self) -> Parcel:
         """The other executor, for workers."""

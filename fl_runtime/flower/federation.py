@@ -29,7 +29,7 @@ class Limits:
     """What a federation waits for and takes.
 
     Attributes:
-        gather: Seconds in which every client has to be at a node.
+        gather: Seconds in which every client has to be at a node, and for which nobody may be.
         deadline: Makes the deadlines of messages.
         largest: Bytes of a message, either way.
     """
@@ -95,6 +95,7 @@ class Federated:
                 versions_here(),
                 settings_of(config),
                 run,
+                self._limits.gather,
             )
         self._known[run].gather(self._limits.gather)
         return self._known[run]

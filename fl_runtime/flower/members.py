@@ -56,6 +56,7 @@ class Members:
         versions: Of the server.
         settings: Of the server.
         run: Arm and seed that introductions are about.
+        patience: Seconds for which nobody may be there.
         welcome: What welcome nodes told.
         refused: Why others are given no work.
         online: Nodes that the SuperLink knows to be connected.
@@ -67,12 +68,14 @@ class Members:
     versions: Mapping[str, str]
     settings: Mapping[str, str]
     run: tuple[str, int]
+    patience: float = 300.0
     now: Callable[[], float] = time.monotonic
     welcome: dict[int, Introduction] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
     online: set[int] = field(default_factory=set)
     silent: set[int] = field(default_factory=set)
     _asked: dict[str, int] = field(default_factory=dict)
+    _later: dict[int, int] = field(default_factory=dict)
     _looked: float = -np.inf
 
     def gather(self, seconds: float) -> None:
@@ -94,7 +97,9 @@ class Members:
         if self.now() - self._looked >= (0.0 if often else LOOKING):
             self._looked = self.now()
             self.online = set(self.grid.get_node_ids())
-            known = self.welcome.keys() | self.refused.keys() | set(self._asked.values())
+            here = self.online - self.silent
+            again = {node for node, other in self._later.items() if other not in here}
+            known = self.welcome.keys() | (self.refused.keys() - again)
             self.ask((self.online - known) | (self.silent & self.online))
         self._hear()
 
@@ -104,8 +109,8 @@ class Members:
         content = content_of(Packed.of({"arm": arm, "seed": seed}))
         for node in nodes - set(self._asked.values()):
             message = Message(content, node, MessageType.QUERY)
-            (number,) = self.grid.push_messages([message])
-            self._asked[number] = node
+            for number in filter(None, self.grid.push_messages([message])):
+                self._asked[number] = node
 
     def _hear(self) -> None:
         """Take the introductions that have come."""
@@ -135,6 +140,8 @@ class Members:
             self._refuse(node, reason)
             return
         self.welcome[node] = found
+        self.refused.pop(node, None)
+        self._later.pop(node, None)
         self.silent.discard(node)
         _log.info("%s is welcome, with %d clients", self.name(node), len(found.clients))
 
@@ -144,12 +151,12 @@ class Members:
             if not 0 <= client < self.num_clients:
                 return f"it has client {client}, of {self.num_clients} clients"
             other = self.node_of(client)
-            if other not in (None, node):
-                same = self.welcome[other].name == found.name != ""
-                if same or other not in self.online:
-                    self.welcome.pop(other)  # it has come back under another number
-                else:
-                    return f"client {client} is at {self.name(other)}"
+            if other is None or other == node:
+                continue
+            if other in self.online - self.silent:
+                self._later[node] = other
+                return f"client {client} is at {self.name(other)}"
+            self.welcome.pop(other)  # lost; its clients have come back under another number
         return ""
 
     def _refuse(self, node: int, reason: str) -> None:
@@ -171,8 +178,25 @@ class Members:
         return None
 
     def present(self, seed: int, num_clients: int, now: float) -> NDArray[np.bool_]:
-        """(num_clients,) bool, whose node is connected and answers; see `Availability`."""
+        """(num_clients,) bool, whose node is connected and answers; see `Availability`.
+
+        Where there is nobody it waits, so that no rounds pass meanwhile.
+
+        Raises:
+            InvalidInput: Nobody has come for `patience` seconds.
+        """
+        end = self.now() + self.patience
         self.look()
+        while not (mask := self._mask(num_clients)).any():
+            if self.now() >= end:
+                requirement = f"one or more within {self.patience:g} s: resume when there are"
+                raise InvalidInput("nodes", "none", requirement)
+            time.sleep(WAITING)
+            self.look()
+        return mask
+
+    def _mask(self, num_clients: int) -> NDArray[np.bool_]:
+        """Whose node is connected and answers."""
         here = self.online - self.silent
         mask = np.zeros(num_clients, dtype=np.bool_)
         for node, told in self.welcome.items():

@@ -21,6 +21,7 @@ from torch import Tensor
 from fairopt.errors import InvalidInput
 from fl_runtime.running.checkpoint import packed, unpacked
 from fl_runtime.training.job import Job, Update
+from fl_runtime.training.job_options import JobOptions
 from fl_runtime.training.stacks import alone
 
 FORMAT = 1
@@ -28,6 +29,10 @@ FORMAT = 1
 
 LARGEST = 2**30
 """Bytes of a message unless somebody says otherwise; Flower takes less than 2 GiB per array."""
+
+
+_WRONG = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
+"""What unpacking raises of something that was never packed."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Packed:
         """
         try:
             tree = unpacked(self.text, self.tensors)
-        except (ValueError, KeyError, TypeError) as error:
+        except _WRONG as error:
             raise InvalidInput("message", str(error), "one that this version packs") from error
         if not isinstance(tree, dict) or tree.get("format") != FORMAT:
             raise InvalidInput("message", "another format", f"of format {FORMAT}")
@@ -154,13 +159,25 @@ def _update(values: Mapping[str, Any], job: Job) -> Update:
     for name in ("metrics", "client_state"):
         if not isinstance(values[name], dict):
             raise InvalidInput(f"reply {name}", values[name], "a table")
-    for name, figure in values["metrics"].items():
-        if not isinstance(figure, int | float) or math.isnan(figure):
-            raise InvalidInput(f"reply metrics {name}", figure, "a number")
+    _check_metrics(values["metrics"], JobOptions.of(job.config))
     for name, kept in values["client_state"].items():
         if not isinstance(kept, Tensor):
             raise InvalidInput(f"reply client_state {name}", kept, "a tensor")
     return Update(**{name: values[name] for name in names})
+
+
+def _check_metrics(metrics: Mapping[str, Any], options: JobOptions) -> None:
+    """All figures that the job asked for are numbers, and what it wanted echoed is what it sent."""
+    wanted = {"train_loss", "learning_rate", *options.echo}
+    wanted |= {"start_loss"} if options.measure_start else set()
+    wanted |= {"end_loss"} if options.measure_end else set()
+    for name in sorted(wanted | metrics.keys()):
+        figure = metrics.get(name)
+        if not isinstance(figure, int | float) or not math.isfinite(figure):
+            raise InvalidInput(f"reply metrics {name}", figure, "a finite number")
+        if name in options.echo and figure != options.echo[name]:
+            requirement = f"{options.echo[name]}, as the job wanted it echoed"
+            raise InvalidInput(f"reply metrics {name}", figure, requirement)
 
 
 def _check_delta(delta: Any, job: Job) -> None:

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import tomli_w
@@ -106,10 +107,18 @@ def program(name: str) -> str:
     Raises:
         InvalidInput: The extra is not installed.
     """
-    found = Path(sys.executable).with_name(name)
-    if not found.exists():
-        raise InvalidInput(name, "missing", "installed: pip install 'fairopt[flower]'")
-    return str(found)
+    check_installed()
+    return str(Path(sys.executable).with_name(name))
+
+
+def check_installed() -> None:
+    """Refuse to go on without Flower.
+
+    Raises:
+        InvalidInput: The extra is not installed.
+    """
+    if find_spec("flwr") is None:
+        raise InvalidInput("flwr", "missing", "installed: pip install 'fairopt[flower]'")
 
 
 def environment(home: Path) -> dict[str, str]:

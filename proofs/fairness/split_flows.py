@@ -16,6 +16,8 @@ from fairopt import (
     path_allocation_residual,
 )
 from fairopt.allocation.multipath.certificate import rate_errors
+from fairopt.allocation.multipath.decimal_certificate import decimal_rate_errors
+from fairopt.allocation.multipath.decimal_form import DecimalForm, decimals
 from fairopt.arrays import Array
 from proofs.claim import BOUND, IDENTITY, OWN, Claim
 from proofs.fairness.fair_allocation import SEED, Allocate, largest_total
@@ -168,16 +170,35 @@ def the_best_rates_are_within_the_errors(errors: Errors, deep: bool) -> str | No
             one = rich**-alpha
             prices = np.array([narrow**-alpha - one, one, one]) * capacity
             for spread in SPREADS:
-                z = np.array([first, narrow - first, rich, rich])
-                z = z * np.exp(spread * rng.normal(size=4))
-                paid = prices * np.exp(spread * rng.normal(size=3))
-                found = errors(A, USERS, np.zeros(3), alpha, z, paid)
-                off = np.abs(np.bincount(USERS, z) / best - 1.0)
-                if not (off <= found + ROUNDING).all():
-                    return f"draw {draw}, alpha {alpha}: rates off by {off} have errors {found}"
-                if spread == 0.0 and not found.max() <= SHARP:
-                    return f"draw {draw}, alpha {alpha}: the best rates have errors {found}"
+                off = np.exp(spread * rng.normal(size=8))
+                less = first * min(off[7], 1.0)
+                full = np.array([less, narrow - less, wide - less, wide + apart - narrow + less])
+                for z, paid in (
+                    (np.array([first, narrow - first, rich, rich]) * off[:4], prices * off[4:7]),
+                    (full, prices * off[6]),
+                ):
+                    found = errors(A, USERS, np.zeros(3), alpha, z, paid)
+                    away = np.abs(np.bincount(USERS, z) / best - 1.0)
+                    if not (away <= found + ROUNDING).all():
+                        return (
+                            f"draw {draw}, alpha {alpha}: rates off by {away} have errors {found}"
+                        )
+                    if spread == 0.0 and not found.max() <= SHARP:
+                        return f"draw {draw}, alpha {alpha}: the best rates have errors {found}"
     return None
+
+
+DIGITS = 60
+"""Of the certificate in decimals."""
+
+
+def errors_in_decimals(
+    A: Any, owner: NDArray[np.intp], log_weight: Array, alpha: float, z: Array, prices: Array
+) -> Array:
+    """The certificate of large alpha."""
+    priority = decimals(np.exp(log_weight))
+    form = DecimalForm(A.T.tocsr(), owner, np.ones(A.shape[0]), priority, alpha)
+    return decimal_rate_errors(form, decimals(z), decimals(prices), DIGITS)
 
 
 def errors_of_demand(
@@ -266,10 +287,23 @@ CLAIMS = (
         OWN,
         BOUND,
         "rates in closed form, relative 1e-12",
-        "20 networks of 3 links and 3 flows, alpha 1/2, 1, 2, 4 points each",
-        "200 networks of 3 links and 3 flows, alpha 1/2, 1, 2, 4 points each",
+        "20 networks of 3 links and 3 flows, alpha 1/2, 1, 2, 8 points each",
+        "200 networks of 3 links and 3 flows, alpha 1/2, 1, 2, 8 points each",
         the_best_rates_are_within_the_errors,
         rate_errors,
+        errors_of_demand,
+    ),
+    Claim(
+        "split-rates-are-certified-in-decimals",
+        "the best rates are within the errors of any point, also in as many digits as it takes",
+        r"\lvert x_i - x^*_i\rvert \le \varepsilon_i(z, \lambda)\, x^*_i",
+        OWN,
+        BOUND,
+        "rates in closed form, relative 1e-12",
+        "20 networks of 3 links and 3 flows, alpha 1/2, 1, 2, 8 points each",
+        "200 networks of 3 links and 3 flows, alpha 1/2, 1, 2, 8 points each",
+        the_best_rates_are_within_the_errors,
+        errors_in_decimals,
         errors_of_demand,
     ),
 )

@@ -51,21 +51,20 @@ def alpha_fair_path_allocation(
 
     Method (`fairopt.allocation.multipath`): links that decide nothing are dropped, a primal-dual
     interior point in link space ends at complementarity 1e-11, and Newton's method on used paths
-    and full links gives the last digits. What that does not certify is solved by continuation from
-    smaller alpha, and in stages, highest prices first. Linear programmes by HiGHS at 0 and, one per
-    level, at inf, over the paths that are worth using; where `highspy` is installed (the extra
+    and full links gives the last digits. What float64 does not certify, as at alpha >= 10 some
+    flows pay 1e-10 of what others pay, is solved and certified in decimal numbers with as many
+    digits as that takes, from a smaller alpha by doubling. Linear programmes by HiGHS at 0, one per
+    level at inf, over the paths that are worth using; where `highspy` is installed (the extra
     `highs`) each starts from the basis of the one before. Meant for up to some thousand flows and
-    links (inf: ten thousand); at alpha >= 20 stages take seconds for 30 flows and half a minute for
-    120.
+    links (inf: ten thousand); decimals take 0.1 to 0.3 s for 30 flows and seconds for 60 at
+    alpha = 100, and are given up after about a minute of work.
 
     Guarantee: OPTIMAL means that `path_allocation_residual` is at most tol. For finite alpha > 0
-    one of three holds as well: every rate is certified (`error` at most 1e-3); or all conditions of
-    optimality are met to 1e-12 and prices p x^-alpha of flows differ by less than ten decades; or
-    no group of flows could gain more than 1e-4 of what it pays if all flows with higher prices keep
-    their rates (a linear programme per step down in prices, as float64 prices cannot show it).
-    Otherwise STEP_LIMIT, with the flows that could gain in `sentence`. At inf, that `error` is at
-    most tol for every flow; ROUNDING_LIMITED if only float64 is in the way of that, for flows that
-    are tiny beside those they share links with (`certificate` has 1 for them).
+    one of two holds as well: every rate is certified (`error` at most 1e-3); or all conditions of
+    optimality are met to 1e-12 and prices p x^-alpha of flows differ by less than ten decades.
+    Otherwise STEP_LIMIT, with the flows that are not certified in `sentence`. At inf, that `error`
+    is at most tol for every flow; ROUNDING_LIMITED if only float64 is in the way of that, for flows
+    that are tiny beside those they share links with (`certificate` has 1 for them).
 
     Raises:
         InvalidInput: for NaN, negative, complex or text entries, and shapes that do not fit.
@@ -123,8 +122,8 @@ def path_allocation_residual(
     link which the other does not use.
 
     A chain of exchanges between several flows may be better by less than the rounding of each
-    price, and yet matter to flows with low prices; `alpha_fair_path_allocation` checks that by
-    linear programmes, this function does not.
+    price, and yet matter to flows with low prices; `error` of `alpha_fair_path_allocation` tells,
+    this function does not.
 
     Args:
         routing: As in `alpha_fair_path_allocation`, like the following.

@@ -66,11 +66,23 @@ def rate_errors(
         log_best = (log_weight - np.log(price)) / alpha
         worth = gap / np.exp(np.log(price) + log_best)
         rounding = EPS * (4.0 + (np.abs(log_weight) + np.abs(np.log(price)) + 4.0) / alpha)
-        off = np.log(x) - log_best
-        below = np.expm1(off + largest_change(worth, alpha, -1.0) + rounding)
-        above = -np.expm1(off - largest_change(worth, alpha, 1.0) - rounding)
-        error = np.maximum(np.maximum(below, above), 0.0)
-    return np.where(np.isnan(error) | ~(price > 0.0) | ~(x > 0.0), np.inf, error)
+        error = errors_within(worth, np.log(x) - log_best, alpha, rounding)
+    return np.where(~(price > 0.0) | ~(x > 0.0), np.inf, error)
+
+
+def errors_within(worth: Array, off: Array, alpha: float, rounding: Array | float) -> Array:
+    r"""Relative errors of rates that are e^off times the best ones at their prices.
+
+    Args:
+        worth: (flows,) gap over what each flow pays at its best rate.
+        off: (flows,)
+        alpha: Finite and > 0.
+        rounding: Absolute, of off.
+    """
+    below = np.expm1(off + largest_change(worth, alpha, -1.0) + rounding)
+    above = -np.expm1(off - largest_change(worth, alpha, 1.0) - rounding)
+    error = np.maximum(np.maximum(below, above), 0.0)
+    return np.where(np.isnan(error), np.inf, error)
 
 
 def _price_and_gap(

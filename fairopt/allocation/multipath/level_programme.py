@@ -25,7 +25,7 @@ import numpy as np
 from fairopt.allocation.methods.linear_programme import programme
 from fairopt.arrays import Array, BoolArray, Ints
 
-OVERLOADS = (0.0, 1e-12, 1e-10, 1e-8)  # allowed where settled flows, rounded, do not fit
+OVERLOADS = (0.0, 1e-10, 1e-9, 1e-8)  # of links, allowed where rounded rates do not fit
 
 
 class Solved(NamedTuple):
@@ -47,6 +47,7 @@ class LevelProgramme:
         largest: (paths,) the largest part of a link that a unit takes.
         weight: (flows,) w, of one unit of the level.
         rate: (flows,) rates of settled flows, NaN where open.
+        spare: Relative overload that links may have.
         pool: Paths in the programme besides key paths.
         unit: (pool,) rates of one unit of their columns, whose largest entries are 1.
         flows: Flows with a row.
@@ -57,7 +58,7 @@ class LevelProgramme:
         self.rows, self.owner, self.key, self.weight = rows, owner, key, weight
         self.of_keys = rows[key]
         self.largest = np.maximum.reduceat(rows.data, rows.indptr[:-1])
-        self.rate = np.full(len(key), np.nan)
+        self.rate, self.spare = np.full(len(key), np.nan), 0.0
         self.pool: Ints = np.zeros(0, dtype=np.int64)
         self.unit = np.zeros(0)
         self.flows: Ints = np.zeros(0, dtype=np.int64)
@@ -128,7 +129,26 @@ class LevelProgramme:
         return sparse.diags_array(unit) @ sparse.hstack([more, part], format="csr")
 
     def solve(self) -> Solved | None:
-        """The largest level, None if HiGHS gives up."""
+        """The largest level; None if HiGHS gives up.
+
+        Rates of settled flows may be too large by a rounding that prices multiply; so links may be
+        overloaded a little where there is no other way, and in all programmes from then on. The
+        level is to be taken from the prices, which do not know of it.
+        """
+        for spare in OVERLOADS:
+            if spare > self.spare:
+                self.overload(spare)
+            found = self.attempt() if spare == self.spare else None
+            if found is not None:
+                return found
+        return None
+
+    def overload(self, spare: float) -> None:
+        """Let links have this much more than their capacity."""
+        self.spare = spare
+
+    def attempt(self) -> Solved | None:
+        """The largest level with the overload as it is."""
         from scipy import sparse
 
         level = np.concatenate([self.of_keys.T @ self.growth, -self.growth[self.flows]])
@@ -136,17 +156,15 @@ class LevelProgramme:
         column = sparse.csr_array(level[:, None])
         matrix = sparse.hstack([self.columns().T, column], format="csr")
         cost, links = np.append(np.zeros(len(self.pool)), -1.0), self.rows.shape[1]
-        for more in OVERLOADS:
-            limit[:links] = self.room() + more
-            found = programme(cost, matrix, limit, np.zeros(len(cost)))
-            if found.x is not None:
-                dual = np.maximum(-found.ineqlin.marginals, 0.0)
-                return Solved(float(found.x[-1]), found.x[:-1], dual[:links], dual[links:])
-        return None
+        found = programme(cost, matrix, limit, np.zeros(len(cost)))
+        if found.x is None:
+            return None
+        dual = np.maximum(-found.ineqlin.marginals, 0.0)
+        return Solved(float(found.x[-1]), found.x[:-1], dual[:links], dual[links:])
 
     def room(self) -> Array:
         """(links,) what key paths of settled flows leave."""
-        return np.asarray(1.0 - self.of_keys.T @ self.settled)
+        return np.asarray(1.0 + self.spare - self.of_keys.T @ self.settled)
 
     def path_rates(self, found: Solved) -> Array:
         """(paths,) rates, of key paths too; less on all where a flow has settled at less."""

@@ -8,7 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fairopt.allocation.methods.linear_programme import programme
-from fairopt.allocation.multipath.level_polish import polished
+from fairopt.allocation.multipath.level_polish import (
+    polished_prices,
+    polished_rates,
+    without_idle_paths,
+)
 from fairopt.allocation.multipath.level_programme import LevelProgramme, Solved
 from fairopt.allocation.multipath.link_space import SplitForm
 from fairopt.allocation.multipath.presolve import presolve
@@ -128,9 +132,11 @@ def _fill(form: SplitForm, log_unit: Array) -> _Filled:
             level.shrink(top.found)
             most = len(level.flows) + form.links
     complete = not level.open.any()
-    if complete:
-        z = polished(form.rows, form.owner, record.level_of, record.first >= 0, z)
     prices = np.array(record.prices).reshape(len(record.prices), form.links)
+    if complete:
+        z = without_idle_paths(form.rows, form.owner, z, prices)
+        z = polished_rates(form.rows, form.owner, record.level_of, record.first >= 0, z)
+        prices = polished_prices(form.rows, form.owner, z, prices)
     log_first = _log_levels(form, log_unit, record.level_of, z)[record.first]
     limited = np.flatnonzero(~level.open & (record.level_of < 0))
     return _Filled(z, prices, log_first, limited, complete)

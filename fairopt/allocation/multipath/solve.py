@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from fairopt.allocation.bottleneck_prices import with_ties
-from fairopt.allocation.multipath.alpha_continuation import solve_by_continuation
-from fairopt.allocation.multipath.central_path import SOLVED
-from fairopt.allocation.multipath.certificate import rate_errors
+from fairopt.allocation.multipath.decimal_continuation import Part, solve_in_decimals
 from fairopt.allocation.multipath.direct import Direct, solve_directly
-from fairopt.allocation.multipath.lexicographic_stages import solve_in_stages, worth_staging
-from fairopt.allocation.multipath.log_form import (
-    PathForm,
-    drop_negligible_prices,
-    path_form,
-    violation,
-)
-from fairopt.allocation.multipath.lp_optimality_check import improvable_flows
 from fairopt.allocation.multipath.max_min_certificate import Gains, largest_gains
 from fairopt.allocation.multipath.max_min_levels import largest_total, level_by_level
 from fairopt.allocation.multipath.polish import GOOD
@@ -30,15 +20,16 @@ from fairopt.allocation.rate_accuracy import FAINT
 from fairopt.allocation.residual import relative_loads
 from fairopt.allocation.result import listed
 from fairopt.allocation.solve import EXPONENT, fitting, no_optimum, the_others, uncertain_rates
-from fairopt.arrays import Array, Ints
+from fairopt.arrays import Array, BoolArray, Ints
 from fairopt.solution import Status
 
 LEVEL_SLACK = 1e-8  # relative: HiGHS meets capacities to 1e-10, and levels have errors of that size
 ROUNDING = 4.0  # times what a certificate allows for rounding: a bound below it has no other cause
 CERTIFIED = 1e-3  # relative error of a rate that is good enough without further checks
+MOST_WORK = 1e8  # in decimals, for each of a few starts: half a minute
+CHECK_WORK = 1e7  # where float64 meets all conditions: seconds
 COMPARABLE = 10.0 * np.log(10.0)  # range of prices within which an exact point is no chance
 WIDEST = 600.0  # e-folds between two paths of a flow: float64 ends at 709
-NO_FLOWS: Ints = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,16 +66,9 @@ def _solve(problem: PathProblem, tol: float, names: Ints) -> PathAllocation:
     reduced = _reduce(problem)
     if problem.by_path.alpha == np.inf:
         return _max_min(problem, reduced, tol, names)
-    weight = np.log(problem.priority[reduced.flows])
-    weight = weight + (1.0 - problem.by_path.alpha) * reduced.log_unit
-    centre = 0.5 * float(weight.max() + weight.min())
-    scaled = _Scaled(problem, reduced, weight - centre, centre)
+    scaled = _scaled(problem, reduced)
     if problem.by_path.alpha == 0.0:
-        return _judged(
-            problem,
-            scaled.answer(*largest_total(reduced.A, reduced.owner, weight - centre), tol),
-            names,
-        )
+        return scaled.answer(*largest_total(reduced.A, reduced.owner, scaled.log_weight), tol)
     with np.errstate(all="ignore"):
         found = _finite(scaled, tol, names)
     return _judged(problem, found, names)
@@ -110,6 +94,13 @@ class _Scaled:
             prices[reduced.links] = np.exp(log_prices + self.centre - np.log(capacity))
         return _answer(problem, z, prices, steps, tol, reduced)
 
+    def solved(self, tol: float) -> tuple[Direct, PathAllocation]:
+        """What float64 gives, and the answer with its certified errors."""
+        reduced, alpha = self.reduced, self.problem.by_path.alpha
+        direct = solve_directly(reduced.A, reduced.owner, self.log_weight, alpha)
+        found = self.answer(direct.z, np.log(direct.prices), direct.steps, tol)
+        return direct, self.with_error(found, direct.error)
+
     def with_error(self, found: PathAllocation, error: Array) -> PathAllocation:
         """The answer with certified errors of the rates; those of closed flows are exactly 0."""
         every = np.zeros(self.problem.flows)
@@ -117,30 +108,52 @@ class _Scaled:
         return replace(found, error=every)
 
 
+def _scaled(problem: PathProblem, reduced: Reduced) -> _Scaled:
+    """The log weights of finite alpha."""
+    weight = np.log(problem.priority[reduced.flows])
+    weight = weight + (1.0 - problem.by_path.alpha) * reduced.log_unit
+    centre = 0.5 * float(weight.max() + weight.min())
+    return _Scaled(problem, reduced, weight - centre, centre)
+
+
 def _finite(scaled: _Scaled, tol: float, names: Ints) -> PathAllocation:
-    """Directly, and if that is not certified by continuation and in stages."""
-    alpha, reduced = scaled.problem.by_path.alpha, scaled.reduced
-    direct = solve_directly(reduced.A, reduced.owner, scaled.log_weight, alpha)
-    if _certified(direct, scaled):
-        found = scaled.answer(direct.z, np.log(direct.prices), direct.steps, tol)
-        if found.ok:
-            return scaled.with_error(found, direct.error)
-    form = path_form(reduced.A, reduced.owner, len(reduced.flows), scaled.log_weight, alpha)
-    best, steps = _best_candidate(form, direct, tol)
-    found = scaled.answer(best.z, np.log(best.prices), direct.steps + steps, tol)
-    found = scaled.with_error(
-        found,
-        rate_errors(reduced.A, reduced.owner, scaled.log_weight, alpha, best.z, best.prices),
-    )
-    if found.ok and len(best.improvable):
-        return _contradicted(found, names[reduced.flows[best.improvable]])
+    """In float64, and if that is not certified in decimals."""
+    direct, found = scaled.solved(tol)
+    if found.ok and (direct.error <= CERTIFIED).all():
+        return found
+    exact = found.ok and _exact(direct, scaled)
+    longer = _in_decimals(scaled, tol, found, CHECK_WORK if exact else MOST_WORK)
+    if longer is not None and longer.ok:
+        return longer
+    if found.ok and not exact:
+        return _uncertified(found, names, scaled.problem.closed)
     return found
 
 
-def _certified(direct: Direct, scaled: _Scaled) -> bool:
-    """Whether every rate is, or the point is exact and prices are near enough to be compared."""
-    if (direct.error <= CERTIFIED).all():
-        return True
+def _in_decimals(
+    scaled: _Scaled, tol: float, known: PathAllocation, most_work: float
+) -> PathAllocation | None:
+    """The answer in decimals, from the one in float64; None where that is too much or fails."""
+    problem, reduced = scaled.problem, scaled.reduced
+
+    def roughly(easier: PathProblem) -> tuple[Array, Array]:
+        if easier.by_path.alpha == problem.by_path.alpha:
+            return known.path_rates, known.prices
+        found = _scaled(easier, reduced).solved(tol)[1]
+        return found.path_rates, found.prices
+
+    part = Part(reduced.paths, reduced.links, reduced.flows, reduced.owner)
+    longer = solve_in_decimals(problem, part, roughly, most_work)
+    if longer is None:
+        return None
+    z, prices = np.zeros(problem.by_path.flows), _zero_prices(problem)
+    z[reduced.paths], prices[reduced.links] = longer.z, longer.prices
+    found = _answer(problem, z, prices, known.iterations + longer.steps, tol, reduced)
+    return scaled.with_error(found, longer.error)
+
+
+def _exact(direct: Direct, scaled: _Scaled) -> bool:
+    """Whether all conditions are met, and prices are near enough for that to mean something."""
     log_price = scaled.log_weight - scaled.problem.by_path.alpha * np.log(
         np.bincount(scaled.reduced.owner, direct.z)
     )
@@ -154,7 +167,7 @@ def _judged(problem: PathProblem, found: PathAllocation, names: Ints) -> PathAll
         return found
     with np.errstate(divide="ignore", invalid="ignore"):
         faint = np.log(found.rates) - problem.log_most < np.log(FAINT)
-    faint &= ~problem.closed
+    faint &= ~problem.closed & ~(found.error <= CERTIFIED)
     if not faint.any():
         return found
     return replace(
@@ -165,55 +178,16 @@ def _judged(problem: PathProblem, found: PathAllocation, names: Ints) -> PathAll
     )
 
 
-def _contradicted(found: PathAllocation, flows: Ints) -> PathAllocation:
-    """An answer within tol that the linear programme shows not to be optimal."""
+def _uncertified(found: PathAllocation, names: Ints, closed: BoolArray) -> PathAllocation:
+    """An answer within tol whose rates may be wrong: they pay too little beside others."""
+    unsure = np.flatnonzero(~(found.error <= CERTIFIED) & ~closed)
+    known = found.error[unsure]
+    most = f"up to {known.max():.0%}" if np.isfinite(known).all() else "any amount"
     detail = (
-        f" (within tol, but flows {listed(flows)} could have more at no cost to flows with higher"
-        " prices, which float64 prices cannot show)"
+        f" (within tol, but rates of flows {listed(names[unsure])} may be off by {most}, which"
+        " float64 prices cannot show)"
     )
     return replace(found, status=Status.STEP_LIMIT, detail=detail)
-
-
-class _Candidate(NamedTuple):
-    """The point of a method, its residual, and the flows that the linear programme can improve."""
-
-    z: Array
-    prices: Array
-    residual: float
-    improvable: Ints
-
-    def rank(self, tol: float) -> tuple[float, int, float]:
-        """Less is better; within tol improvable flows count before the residual."""
-        return max(self.residual, tol), len(self.improvable), self.residual
-
-
-def _best_candidate(form: PathForm, direct: Direct, tol: float) -> tuple[_Candidate, int]:
-    """The best of the direct answer, continuation and stages, until one is solved."""
-    goal, steps = min(tol, SOLVED), 0
-    best = _candidate(form, direct.z, direct.prices, tol)
-    if best.residual > goal or len(best.improvable):
-        z, prices, more = solve_by_continuation(form)
-        best = min(best, _candidate(form, z, prices, tol), key=lambda each: each.rank(tol))
-        steps += more
-    staged = None
-    if (best.residual > tol or len(best.improvable)) and worth_staging(form, best.z):
-        staged = solve_in_stages(form, best.z)
-    if staged is not None:
-        z, prices, more = staged
-        best = min(best, _candidate(form, z, prices, tol), key=lambda each: each.rank(tol))
-        steps += more
-    return best, steps
-
-
-def _candidate(form: PathForm, z: Array, prices: Array, tol: float) -> _Candidate:
-    """An answer without negligible prices; programmes are solved only where its residual is small.
-
-    The residual of the stated problem may be the smaller one, so twice the tolerance counts.
-    """
-    prices = drop_negligible_prices(form, z, prices)
-    residual = violation(form, z, prices)
-    improvable = improvable_flows(form, z) if residual <= 2.0 * tol else NO_FLOWS
-    return _Candidate(z, prices, residual, improvable)
 
 
 def _reduce(problem: PathProblem) -> Reduced:

@@ -113,8 +113,7 @@ class WarmLevelProgramme(LevelProgramme):
     def settle(self, flows: Ints, rates: Array) -> None:
         """Hold flows at their rates from now on."""
         super().settle(flows, rates)
-        for link, room in enumerate(self.room()):
-            self.highs.changeRowBounds(link, -np.inf, float(room))
+        self._change_room()
         for flow in flows[self.row[flows] >= 0]:
             row = self.links + int(self.row[flow])
             self.highs.changeRowBounds(row, -np.inf, float(self.rate[flow]))
@@ -124,6 +123,11 @@ class WarmLevelProgramme(LevelProgramme):
         """Count the level in another unit, in which flows have these weights."""
         super().measure(weight)
         self._change_level(self.flows)
+
+    def _change_room(self) -> None:
+        """What links have left."""
+        for link, room in enumerate(self.room()):
+            self.highs.changeRowBounds(link, -np.inf, float(room))
 
     def _change_level(self, flows: Ints) -> None:
         """The column of the level, where it differs on links and in the rows of some flows."""
@@ -135,11 +139,20 @@ class WarmLevelProgramme(LevelProgramme):
         for flow in flows[self.row[flows] >= 0]:
             self.highs.changeCoeff(self.links + int(self.row[flow]), 0, -float(growth[flow]))
 
+    def overload(self, spare: float) -> None:
+        """Let links have this much more than their capacity."""
+        super().overload(spare)
+        self._change_room()
+
     def solve(self) -> Solved | None:
         """The largest level, afresh if HiGHS cannot go on from the last one."""
+        return super().solve() or super().attempt()
+
+    def attempt(self) -> Solved | None:
+        """The largest level from the last basis."""
         self.highs.run()
         if self.highs.getModelStatus() != self.optimal:
-            return super().solve()
+            return None
         solution = self.highs.getSolution()
         value, dual = np.array(solution.col_value), np.maximum(-np.array(solution.row_dual), 0.0)
         return Solved(float(value[0]), value[1:], dual[: self.links], dual[self.links :])

@@ -11,7 +11,11 @@ from scipy.optimize import linprog
 
 from fairopt import Status, alpha_fair_path_allocation
 from fairopt.allocation.multipath import level_programme, solve, warm_level_programme
-from fairopt.allocation.multipath.level_polish import polished
+from fairopt.allocation.multipath.level_polish import (
+    polished_prices,
+    polished_rates,
+    without_idle_paths,
+)
 from fairopt.allocation.multipath.max_min_certificate import Gains, largest_gains
 from tests.fairopt.allocation.exact_max_min import max_min_rates
 
@@ -94,13 +98,26 @@ def test_last_digits_fill_the_links_that_have_a_price():
     owner, level_of = np.array([0, 0, 1, 1, 2]), np.array([0, 0, 0])
     right = np.array([0.5, 1 / 6, 0.5, 1 / 6, 2 / 3])
     off = right * (1.0 + 1e-7 * np.array([1.0, -2.0, 0.5, 0.0, 3.0]))
-    found = polished(rows, owner, level_of, np.array([True, True]), off)
+    found = polished_rates(rows, owner, level_of, np.array([True, True]), off)
     np.testing.assert_allclose(rows.T @ found, 1.0, rtol=1e-15)
     rates = np.bincount(owner, found)
     np.testing.assert_allclose(rates / rates[2], np.bincount(owner, off) / off[4], rtol=1e-14)
+    none = np.zeros(2, dtype=bool)
     np.testing.assert_array_equal(
-        polished(rows, owner, level_of, np.zeros(2, dtype=bool), off), off
+        polished_rates(rows, owner, level_of, none, 0.99 * off), 0.99 * off
     )
+
+
+def test_last_digits_of_prices_make_used_paths_cost_the_same_and_empty_those_that_are_too_dear():
+    rows = sparse.csr_array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 1.0, 0.0]])
+    owner, z = np.array([0, 0, 0, 1]), np.array([0.5, 0.3, 1e-9, 0.2])
+    prices = np.array([[1.0, 1.0 + 1e-9, 2.0]])
+    kept = without_idle_paths(rows, owner, z, prices)
+    np.testing.assert_array_equal(kept, [0.5 + 1e-9, 0.3, 0.0, 0.2])
+    (better,) = polished_prices(rows, owner, kept, prices)
+    assert better[0] == pytest.approx(better[1], rel=1e-15)
+    np.testing.assert_allclose(better, prices[0], rtol=1e-8)
+    np.testing.assert_array_equal(without_idle_paths(rows, owner, z, prices[:, [0, 1, 1]]), z)
 
 
 @pytest.mark.parametrize("decades", [3.0, 12.0])
@@ -189,7 +206,7 @@ def test_where_highs_gives_up_programmes_are_solved_afresh_or_nothing_is_certifi
     monkeypatch.setitem(warm_level_programme.OPTIONS, "simplex_iteration_limit", 0)
     found = alpha_fair_path_allocation(R, owner, [1.0, 3.0], np.inf).require()
     np.testing.assert_allclose(found.rates, [1.0, 3.0])
-    monkeypatch.setattr(level_programme.LevelProgramme, "solve", lambda self: None)
+    monkeypatch.setattr(level_programme.LevelProgramme, "attempt", lambda self: None)
     found = alpha_fair_path_allocation(R, owner, [1.0, 3.0], np.inf)
     assert not found.ok
     assert np.isinf(found.error).all()

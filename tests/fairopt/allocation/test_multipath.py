@@ -10,8 +10,6 @@ from scipy.optimize import linprog
 from benchmarks.problems import networks
 from fairopt import alpha_fair_path_allocation, network, path_allocation_residual
 from fairopt.allocation.multipath import solve
-from fairopt.allocation.multipath.log_form import Iterate, path_form, residuals
-from fairopt.allocation.multipath.newton import newton_change
 
 BOTTLENECK = np.array([[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]])
 """Flow 0 always crosses link 0, then link 1 (with flow 1) or link 2 (with flow 2)."""
@@ -93,15 +91,17 @@ def test_all_are_solved_and_no_flow_can_gain(alpha):
             assert gain < tol, (seed, tol)
 
 
-def test_an_answer_that_a_programme_contradicts_says_who_could_gain(monkeypatch):
-    """Without stages: flows 1 and 5 could change paths at no cost to them, and flow 2 have more."""
-    monkeypatch.setattr(solve, "worth_staging", lambda form, z: False)
+def test_what_float64_does_not_certify_is_not_optimal(monkeypatch):
+    """Without decimals flow 2 has less than its best rate, which no residual shows."""
     R, owner, capacity = tied(3)
+    exact = alpha_fair_path_allocation(R, owner, capacity, 20.0).require()
+    monkeypatch.setattr(solve, "solve_in_decimals", lambda *args: None)
     found = alpha_fair_path_allocation(R, owner, capacity, 20.0)
     assert not found.ok
-    assert found.residual <= 1e-6
-    assert gains_at_no_cost(R, owner, capacity, found.rates)[2] > 1e-3
-    assert "flows 2 could have more at no cost" in found.sentence
+    off = np.abs(found.rates / exact.rates - 1.0)
+    assert (off <= found.error * (1.0 + 1e-9)).all()
+    if found.residual <= 1e-6:
+        assert "may be off by" in found.sentence
 
 
 @pytest.mark.slow
@@ -114,36 +114,3 @@ def test_real_networks_with_equal_links_are_solved(name, alpha):
     nodes = list(graph)
     demands = [tuple(nodes[k] for k in rng.choice(len(nodes), 2, replace=False)) for _ in range(12)]
     network.allocation_on_graph(graph, demands, alpha, paths=3).require()
-
-
-@given(st.integers(0, 2**20), st.sampled_from([0.5, 2.0, 20.0]))
-@settings(max_examples=25)
-def test_newton_changes_solve_the_linearised_equations(seed, alpha):
-    """A short step reduces every residual by its share, up to the square of the step."""
-    rng = np.random.default_rng(seed)
-    R, owner, _ = tied(int(rng.integers(50)))
-    from scipy import sparse
-
-    A = sparse.csr_array(R / R.sum(axis=1, keepdims=True).clip(1.0))
-    A = A[np.flatnonzero(A.sum(axis=1))]
-    form = path_form(A, owner, int(owner[-1]) + 1, np.zeros(int(owner[-1]) + 1), alpha)
-    z = rng.uniform(0.1, 0.3, len(owner))
-    prices = rng.uniform(1.0, 2.0, A.shape[0])
-    cost = A.T @ prices
-    pi = 0.9 * form.cheapest(cost)
-    exact = Iterate(z, cost - pi[owner], prices, np.maximum(1.0 - A @ z, 0.1), pi)
-    point = exact._replace(s=exact.s * np.exp(rng.uniform(-0.1, 0.1, len(exact.s))))
-    gaps = rng.uniform(-0.1, 0.1, len(z)), rng.uniform(-0.1, 0.1, len(prices))
-    change = newton_change(form, point, *gaps)
-    assert change is not None
-
-    def left(length):
-        moved = Iterate(*(p * np.exp(length * c) for p, c in zip(point, change, strict=True)))
-        before, after = residuals(form, point), residuals(form, moved)
-        parts = [a - (1.0 - length) * b for a, b in zip(after, before, strict=True)]
-        return max(float(np.abs(part).max()) for part in parts)
-
-    largest = max(1.0, *(float(np.abs(part).max()) for part in change))
-    h = 1e-4 / largest
-    relative = 0.03 * h  # residuals are relative to what moves: a tenth of a tenth of the step
-    assert left(h) <= relative + 20.0 * (h * largest) ** 2

@@ -19,13 +19,14 @@ from fairopt.errors import InvalidInput
 from fl_runtime.configuration.toml_files import check_config, digest
 from fl_runtime.execution.pool import PoolExecutor, WorkerPool
 from fl_runtime.execution.registry import make_executor
-from fl_runtime.running.build import assemble
+from fl_runtime.running.build import Parts, assemble
 from fl_runtime.running.experiment import resolved, run
 from fl_runtime.running.preflight import check_trains
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.local_training import Client, Trained, train_locally
 from fl_runtime.training.task import LocalTraining, Params, Task, float_state
 from tests import forked
+from tests.fl_runtime.data import test_sources as sources
 from tests.fl_runtime.execution.test_stacked import Normed, jobs_of, ragged_task
 
 
@@ -59,8 +60,18 @@ def with_model(task: Task, model: nn.Module) -> Task:
     return replace(task, model=model, initial=state, fixed=fixed)
 
 
-@pytest.mark.parametrize("how", ["sequential", "stacked", "dense"])
-@pytest.mark.parametrize("model", ["mlp", "cnn", "transformer", "batch norm", "dropout"])
+@pytest.mark.parametrize(
+    ("how", "model"),
+    [
+        ("sequential", "cnn"),
+        ("sequential", "batch norm"),
+        ("sequential", "dropout"),
+        ("stacked", "mlp"),
+        ("stacked", "transformer"),
+        ("stacked", "dropout"),
+        ("dense", "mlp"),
+    ],
+)
 def test_however_many_they_make_the_same_bytes(how: str, model: str, pool: WorkerPool) -> None:
     settings = LocalTraining(0.05, 2, 30, momentum=0.5, persist_optimizer=True)
     kind, hidden = ("linear", []) if model in ("batch norm", "dropout") else (model, [5])
@@ -152,9 +163,7 @@ def test_the_size_of_stacks_counts_where_it_is_set() -> None:
     plain, cut = small(1), small(1, clients_per_stack=3)
     assert digest(resolved(plain)) != digest(resolved(cut))
     parts = assemble(cut, 0)
-    federation = parts.federation
-    _, jobs = parts.algorithm.dispatch(parts.algorithm.init(federation, 0), federation, 0.0)
-    groups = parts.executor.groups(jobs)  # type: ignore[attr-defined]
+    groups = parts.executor.groups(dispatched(parts))  # type: ignore[attr-defined]
     stacked = [len(group.index) for group in groups if group.kind is not None]
     assert stacked == [3, 3]
     assert sorted(index for group in groups for index in group.index) == list(range(12))
@@ -173,6 +182,32 @@ def test_options_that_contradict_are_refused() -> None:
         small(1, clients_per_stack=1)
     with pytest.raises(InvalidInput, match="device"):
         run(small(2, device="cuda:7"))
+
+
+def dispatched(parts: Parts) -> list[Job]:
+    """The first jobs that an algorithm sends."""
+    state = parts.algorithm.init(parts.federation, 0)
+    return list(parts.algorithm.dispatch(state, parts.federation, 0.0)[1])
+
+
+def test_clients_that_are_loaded_one_by_one_are_loaded_there(pool: WorkerPool) -> None:
+    parts = assemble(sources.settings("lazy"), 0)
+    jobs, inner = dispatched(parts), parts.executor
+    loaded = inner.tasks["t"].shards  # type: ignore[attr-defined]
+    there = polled(PoolExecutor(inner, pool), jobs)  # type: ignore[arg-type]
+    assert not loaded._kept
+    assert_same_bytes(polled(inner, jobs), there)
+    assert loaded._kept
+
+
+def test_stacks_that_leave_workers_idle_are_told_of_once(
+    pool: WorkerPool, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = ragged_task("linear", [], LocalTraining(0.1, 1, 8))
+    executor = PoolExecutor(make_executor([task], {task.name: "dense"}), pool)
+    for _ in range(2):
+        polled(executor, jobs_of(task, [0, 1, 2, 3]))
+    assert caplog.text.count("only 1 of 3 workers have something to do") == 1
 
 
 def test_no_jobs_are_no_work(pool: WorkerPool) -> None:
@@ -225,6 +260,13 @@ def test_what_cannot_be_sent_is_refused_by_name() -> None:
     executor = PoolExecutor(make_executor([task], {task.name: "sequential"}), WorkerPool(2))
     with pytest.raises(InvalidInput, match=r"task\.digits\.model = .Locked.*be sent.*lock"):
         executor.check()
+
+
+def test_a_source_that_cannot_be_sent_is_refused_by_name() -> None:
+    inner: Any = assemble(sources.settings("lazy"), 0).executor
+    inner.tasks["t"].shards._load.source.own = lambda: 0
+    with pytest.raises(InvalidInput, match=r"task\.t\.data = .*be sent to workers.*lambda"):
+        PoolExecutor(inner, WorkerPool(2)).check()
 
 
 def test_what_cannot_be_loaded_there_is_refused(pool: WorkerPool) -> None:

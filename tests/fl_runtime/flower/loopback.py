@@ -60,8 +60,12 @@ class Loopback:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in list(self.processes):
-            self.kill(name, signal.SIGTERM)
+        for process in self.processes.values():
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            for process in self.processes.values():
+                process.wait(3.0)
         for name in list(self.processes):
             self.kill(name)
 

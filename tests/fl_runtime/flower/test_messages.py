@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -27,7 +28,8 @@ from tests.fl_runtime.small import config
 START = {"w": torch.arange(6.0).reshape(2, 3), "b": torch.zeros(2)}
 OPTIONS = {"proximal": 0.5, "examples": torch.tensor([1, 2]), "shared": ("w",), "echo": {"x": 2.0}}
 JOB = Job("a", 3, 7, 1.5, START, seed=2**62, client_state={"m": torch.ones(2)}, config=OPTIONS)
-UPDATE = Update("a", 3, 7, {k: v + 1 for k, v in START.items()}, 9, metrics={"train_loss": 0.1})
+FIGURES = {"train_loss": 0.1, "learning_rate": 0.5, "x": 2.0}
+UPDATE = Update("a", 3, 7, {k: v + 1 for k, v in START.items()}, 9, metrics=FIGURES)
 
 
 def moved(message: Packed) -> Packed:
@@ -57,7 +59,7 @@ def test_updates_come_out_as_they_went_in_also_as_rows_of_a_stack() -> None:
         found = unpacked_updates(moved(message).tree, {4: JOB})[4]
         assert isinstance(found, Update)
         assert all(torch.equal(found.delta[key], value + 1) for key, value in START.items())
-        assert (found.num_examples, found.metrics) == (9, {"train_loss": 0.1})
+        assert (found.num_examples, found.metrics) == (9, FIGURES)
 
 
 WRONG: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -69,7 +71,9 @@ WRONG: dict[str, Callable[[dict[str, Any]], Any]] = {
     "reply delta": lambda u: u | {"delta": {"w": START["w"]}},
     "reply num_examples": lambda u: u | {"num_examples": -1},
     "reply num_steps": lambda u: u | {"num_steps": 1.5},
-    "reply metrics train_loss": lambda u: u | {"metrics": {"train_loss": float("nan")}},
+    "reply metrics train_loss": lambda u: u | {"metrics": FIGURES | {"train_loss": math.nan}},
+    "reply metrics learning_rate": lambda u: u | {"metrics": {"train_loss": 0.1, "x": 2.0}},
+    "reply metrics x": lambda u: u | {"metrics": FIGURES | {"x": 9.0}},
     "reply client_state m": lambda u: u | {"client_state": {"m": 3}},
     "reply": lambda u: {k: v for k, v in u.items() if k != "metrics"},
 }

@@ -25,6 +25,9 @@ from fl_runtime.training.task import Params
 
 STEPS = 25
 
+LONGEST = 20_000
+"""Sleeps of a clock in a test: a few hundred per step would be many."""
+
 
 def drawn(job: Job) -> Params:
     """A difference that depends on the job's seed."""
@@ -50,6 +53,7 @@ class Virtual:
     sent: list[int] = field(default_factory=list)
     slow: dict[int, float] = field(default_factory=dict)
     given_up: list[int] = field(default_factory=list)
+    sleeps: int = 0
 
     def send(self, entries: Sequence[PendingJob], seconds: float) -> None:
         self.sent += [entry.number for entry in entries]
@@ -90,6 +94,9 @@ class Virtual:
         return self.time
 
     def sleep(self, seconds: float) -> None:
+        self.sleeps += 1
+        if self.sleeps > LONGEST:
+            raise TimeoutError("this clock waits for nothing")
         self.time = min([self.time + seconds, *(entry.finish for entry in self.flying)])
 
 
