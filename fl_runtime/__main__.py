@@ -44,7 +44,8 @@ Override = Annotated[
 ]
 
 Jobs = Annotated[
-    int | None, typer.Option(help="Arms and seeds at a time, each in a process of its own.")
+    str | None,
+    typer.Option(metavar="N", help="Arms and seeds at a time, each in a process of its own."),
 ]
 Backend = Annotated[
     str | None,
@@ -73,7 +74,7 @@ def run(
 
         checked = read_config(config, set_)
         folder = out or free_folder(Path("runs"), config.stem)
-        begin_run(checked, folder, AtWork(jobs, backend), fresh, tensorboard, as_json)
+        begin_run(checked, folder, AtWork.told(jobs, backend), fresh, tensorboard, as_json)
 
 
 @app.command()
@@ -104,7 +105,7 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped, to the same history it would have had."""
     with one_line_errors():
-        resume_run(folder, AtWork(jobs, backend), rounds, tensorboard, as_json)
+        resume_run(folder, AtWork.told(jobs, backend), rounds, tensorboard, as_json)
 
 
 @app.command()
@@ -150,7 +151,7 @@ def results(
 ) -> None:
     """Write a page with the result of every claim: held, not held, or inconclusive."""
     with one_line_errors():
-        workers = AtWork(jobs, backend)
+        workers = AtWork.told(jobs, backend)
         folders = [
             finished_run(it, runs, workers) if it.suffix == ".toml" else it for it in sources
         ]

@@ -27,8 +27,14 @@ if TYPE_CHECKING:
 class AtWork:
     """Who works on a run, as the command line has it."""
 
-    jobs: int | None
+    jobs: Any
     backend: str | None
+
+    @classmethod
+    def told(cls, jobs: str | None, backend: str | None) -> AtWork:
+        """What no number is stays as it is, to be refused like any other."""
+        number = jobs is not None and jobs.lstrip("-").isdecimal()
+        return cls(int(jobs or 0) if number else jobs, backend)
 
     def bars(
         self, rounds: int | None, done: int, each: int | None

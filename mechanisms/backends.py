@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fairopt.errors import InvalidInput
+from fairopt.extras import extra
 
 SECONDS = 10.0
 """In which a cluster must answer."""
@@ -54,7 +54,8 @@ def checked_backend(backend: Any, local: tuple[str, ...] = LOCAL) -> Backend | N
         local: Names that may be used.
 
     Raises:
-        InvalidInput: It is none of them, or its package is not installed.
+        InvalidInput: It is none of them.
+        MissingExtra: Its package is not installed.
 
     Example:
         >>> checked_backend("loky"), str(checked_backend("loky"))
@@ -71,15 +72,8 @@ def checked_backend(backend: Any, local: tuple[str, ...] = LOCAL) -> Backend | N
     plain = not (parts.path or parts.query or parts.fragment or parts.username)
     if not (found.is_cluster and found.host and found.port and plain):
         raise InvalidInput("backend", backend, requirement)
-    if not installed(PACKAGES[found.kind]):
-        package = f'with its package installed: pip install "fairopt[{found.kind}]"'
-        raise InvalidInput("backend", backend, package)
-    return found
-
-
-def installed(package: str) -> bool:
-    """Whether a package can be imported."""
-    return importlib.util.find_spec(package) is not None
+    with extra(found.kind, PACKAGES[found.kind]):
+        return found
 
 
 @contextmanager

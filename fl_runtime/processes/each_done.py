@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -60,7 +60,7 @@ def each_done(
     *,
     look: Callable[[Collection[int]], None] = lambda running: None,
     died: Callable[[int, str], None] = lambda item, how: None,
-) -> Iterator[tuple[int, Any]]:
+) -> Generator[tuple[int, Any], None, None]:
     """Pieces with their answers, as they end.
 
     A piece whose process died is started once more after all others, with nothing beside it: so it

@@ -17,7 +17,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -134,11 +134,13 @@ def run_side_by_side(
     pool = workers.pool(work, files=(writer.history, writer.timing))
     died = partial(_warn_of_death, runs)
     try:
-        for index, answer in each_done(pool, left, workers.jobs, look=told.all, died=died):
-            told.all([index])
-            _check(answer)
-            ended.add(index)
-            merged = _merge(writer, pieces, merged, ended)
+        answers = each_done(pool, left, workers.jobs, look=told.all, died=died)
+        with closing(answers):  # whatever stops this stops the workers
+            for index, answer in answers:
+                told.all([index])
+                _check(answer)
+                ended.add(index)
+                merged = _merge(writer, pieces, merged, ended)
     except KeyboardInterrupt:
         told.all(left)
         raise

@@ -360,6 +360,7 @@ def test_list_names_everything() -> None:
         (["run", "TOML", "--out", "."], "a new or empty folder"),
         (["run", "TOML", "--out", "small.toml/x"], "a folder that can be made"),
         (["run", "TOML", "--jobs", "0"], "an integer from 1 to"),
+        (["run", "TOML", "--jobs", "1.5"], "jobs = '1.5', but it must be an integer"),
         (["run", "TOML", "--jobs", "2", "--backend", "spark"], "fork, loky, dask://HOST:PORT or"),
         (["run", "TOML", "--backend", "dask://nowhere"], "dask://HOST:PORT or ray://HOST:PORT"),
         (["run", "TOML", "--set", "threads=2", "--backend", "fork"], "loky where run.threads is"),

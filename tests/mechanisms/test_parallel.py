@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import socket
+from contextlib import nullcontext
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -15,10 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fairopt import InvalidInput
+from fairopt import InvalidInput, MissingExtra
 from mechanisms import max_min_fair
 from mechanisms.audits.audit import audit
 from mechanisms.audits.collusion_search import find_limits
+from mechanisms.audits.run_rule import run_mechanism
 from mechanisms.backends import checked_backend
 from mechanisms.journal import HEADER, journal_of
 from mechanisms.outcome import Outcome
@@ -209,6 +211,21 @@ def test_a_search_runs_the_honest_auction_once_whatever_the_number_of_clients() 
     assert counts[0] == counts[1]
 
 
+def test_an_exact_audit_runs_the_truthful_auction_in_fractions_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kinds: list[np.dtype[Any]] = []
+
+    def noted(mechanism: Any, bids: Any, budget: Any) -> Outcome:
+        kinds.append(bids.dtype)
+        return run_mechanism(mechanism, bids, budget)
+
+    for module in ("audit", "job"):
+        monkeypatch.setattr(f"mechanisms.audits.{module}.run_mechanism", noted)
+    assert audit(max_min_fair, COSTS, 15.0).truthful
+    assert kinds == [np.dtype(float), np.dtype(object)]
+
+
 @pytest.mark.parametrize("backend", ["fork", "spark", "dask://", "ray://x", "dask://x:1/y", "", 3])
 def test_an_unknown_backend_is_refused(backend: Any) -> None:
     with pytest.raises(InvalidInput, match=r"backend = .* dask://HOST:PORT or ray://HOST:PORT"):
@@ -216,14 +233,14 @@ def test_an_unknown_backend_is_refused(backend: Any) -> None:
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mechanisms.backends.installed", lambda package: False)
+    monkeypatch.setattr("mechanisms.backends.PACKAGES", {"dask": "no_dask", "ray": "no_ray"})
     for kind in ("dask", "ray"):
-        with pytest.raises(InvalidInput, match=rf'pip install "fairopt\[{kind}\]"'):
+        with pytest.raises(MissingExtra, match=rf"pip install 'fairopt\[{kind}\]'"):
             checked_backend(f"{kind}://localhost:1")
 
 
 def test_a_cluster_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mechanisms.backends.installed", lambda package: True)
+    monkeypatch.setattr("mechanisms.backends.extra", lambda *names: nullcontext())
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
     for kind in ("dask", "ray"):

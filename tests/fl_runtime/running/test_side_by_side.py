@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def test_in_memory_models_come_back_as_well(whole: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("began", "after", "goes_on"), [(2, 2, None), (2, 9, 3), (None, 3, 2), (None, 8, 2)]
+    ("began", "after", "goes_on"), [(2, 9, None), (2, 9, 3), (None, 3, 2), (None, 8, 2)]
 )
 def test_whoever_goes_on_ends_with_the_same_files(
     whole: Path, tmp_path: Path, began: int | None, after: int, goes_on: int | None
@@ -87,7 +88,7 @@ def test_whoever_goes_on_ends_with_the_same_files(
     seen: list[Event] = []
     history = fl_runtime.resume(tmp_path / "run", jobs=goes_on, on_event=seen.append)
     assert files(tmp_path / "run") == files(whole)
-    assert len(seen) < len(history.rows)
+    assert len(seen) <= len(history.rows)
 
 
 def test_rounds_that_pieces_have_done_are_counted(tmp_path: Path) -> None:
@@ -212,6 +213,7 @@ def test_errors_of_a_worker_come_back_with_their_place(
     at_one_piece(monkeypatch, fail)
     with pytest.raises(kind, match=text) as found:
         fl_runtime.run(small.config(run={"seeds": [0]}), out=tmp_path / "run", jobs=2)
+    assert not multiprocessing.active_children()  # also while the error is being looked at
     if kind is ZeroDivisionError:
         assert 'in arm "fair", seed 0' in found.value.__notes__
 
@@ -244,7 +246,7 @@ def test_a_cluster_that_is_not_there_costs_nothing(
     whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An earlier run stays where it is, also where it was to be replaced."""
-    monkeypatch.setattr("mechanisms.backends.installed", lambda package: True)
+    monkeypatch.setattr("mechanisms.backends.extra", lambda *names: nullcontext())
     before = files(whole)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
