@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from textwrap import indent
 from typing import Any
 
 import griffe
 
 HEADING = re.compile(r"^( *)Example:$", re.MULTILINE)
 INLINE = re.compile(r":math:`([^`]+)`")
+BARE = re.compile(r"^>>> (?:.+\n?)+", re.MULTILINE)
+QUOTE = re.compile(r"(?<=: )>(?==)")
 DISPLAY = re.compile(r"^( *)\.\. math:: *(.*(?:\n(?:\1 +\S.*| *$))*)", re.MULTILINE)
 
 
@@ -19,6 +22,7 @@ def readable(text: str) -> str:
         >>> readable("Let :math:`x > 0`.\n\nExample:\n    >>> 1")
         'Let $x > 0$.\n\nExamples:\n    >>> 1'
     """
+    text = QUOTE.sub(r"\>", BARE.sub(lambda m: indent(m[0], "    "), text))
     text = HEADING.sub(r"\1Examples:", INLINE.sub(r"$\1$", text))
     return DISPLAY.sub(lambda m: f"{m[1]}$$\n{m[1]}{m[2].strip()}\n{m[1]}$$\n\n", text)
 
@@ -30,3 +34,7 @@ class Readable(griffe.Extension):
         """Read the docstring of one object."""
         if obj.docstring is not None:
             obj.docstring.value = readable(obj.docstring.value)
+
+    def on_module(self, *, mod: griffe.Module, **_: Any) -> None:
+        """A package is the member of nothing."""
+        self.on_object(obj=mod)
