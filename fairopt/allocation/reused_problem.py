@@ -48,7 +48,7 @@ class AllocationProblem:
         array([0.33333333, 0.66666667, 0.66666667])
         >>> last = problem.solve(capacity=[1.0, 1.01], start=last).require()
         >>> last.rates.round(6)
-        array([0.334989, 0.665011, 0.675011])
+        array([0.334988, 0.665012, 0.675012])
     """
 
     def __init__(
