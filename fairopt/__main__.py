@@ -23,6 +23,8 @@ from collections.abc import Iterator, Sequence
 
 from fairopt import __version__
 
+KERNELS = ("fairopt.kernels", "mechanisms.auctions.kernels")
+"""Packages whose modules are compiled by importing them; both are always installed."""
 BASE = ("numpy", "scipy", "numba")
 OPTIONAL = (
     ("torch", "torch"),
@@ -81,10 +83,9 @@ def compile_all() -> int:
 
 def _modules() -> list[str]:
     """All modules of compiled kernels."""
-    from fairopt import kernels
-
-    found = pkgutil.walk_packages(kernels.__path__, f"{kernels.__name__}.")
-    return [module.name for module in found if not module.ispkg]
+    packages = [importlib.import_module(name) for name in KERNELS]
+    found = [pkgutil.walk_packages(each.__path__, f"{each.__name__}.") for each in packages]
+    return [module.name for each in found for module in each if not module.ispkg]
 
 
 def _with_progress(names: Sequence[str]) -> Iterator[str]:
