@@ -24,7 +24,8 @@ class AllocationProblem:
 
     as in `fairopt.alpha_fair_allocation`. What follows from the routing alone is done once: checks,
     both sparse forms, which links are shared or redundant, which flows have identical routes. What
-    depends on numbers is done by every call of `solve`, so that no answer depends on earlier ones.
+    depends on numbers is done by every call of `solve`, so that no answer depends on earlier ones;
+    after a `start` its last digits may, since a factor of an earlier call serves again.
 
     Args:
         routing: (links, flows) R >= 0, an array or a scipy sparse matrix.
