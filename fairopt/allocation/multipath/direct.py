@@ -7,7 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fairopt.allocation.multipath.certificate import rate_errors
-from fairopt.allocation.multipath.interior import Point, follow_path, reach_path
+from fairopt.allocation.multipath.interior import (
+    LOG_STEPS,
+    Point,
+    follow_path,
+    log_phase,
+    reach_path,
+)
 from fairopt.allocation.multipath.link_space import SplitForm
 from fairopt.allocation.multipath.polish import GOOD, Polished, polish
 from fairopt.allocation.multipath.presolve import presolve, restored
@@ -16,6 +22,9 @@ from fairopt.blas_threads import one_thread
 
 GOALS = ((1e-11, 20), (1e-14, 200))
 """Complementarity on the central path, and changes of sides that a polish may make, in turn."""
+
+NEARER = (1e-2, 1e-4, 1e-6)
+"""Complementarities that are reached in logarithms where the path is not followed otherwise."""
 
 ROUGH = 1e-6  # residual beyond which the central path ends nearer to the optimum
 
@@ -47,10 +56,28 @@ def solve_directly(A: Any, owner: Ints, log_weight: Array, alpha: float) -> Dire
 
 
 def _solve(form: SplitForm) -> Polished:
-    """The polished end of the central path, or its best point."""
+    """The polished end of the central path, or its best point.
+
+    At a small alpha rates on the path may rise by decades while complementarity falls, which a
+    predictor does not see: then the path is followed in logarithms first.
+    """
     point, steps, reached = reach_path(form)
-    best = Polished(point.z, point.prices, point.mu, np.inf, steps)
-    for goal, flips in GOALS if reached else ():
+    best, end = Polished(point.z, point.prices, point.mu, np.inf, 0), point
+    for gaps in ((), NEARER) if reached else ():
+        for gap in gaps:
+            point, used, reached = log_phase(form, point, gap, LOG_STEPS)
+            steps += used
+        if reached:
+            best, end = _ended(form, point, best)
+        if best.residual < ROUGH:
+            break
+    return _the_better(best._replace(steps=best.steps + steps), end)
+
+
+def _ended(form: SplitForm, point: Point, best: Polished) -> tuple[Polished, Point]:
+    """The best polished end of the path from a point of it, and the end itself."""
+    steps = best.steps
+    for goal, flips in GOALS:
         point, used = follow_path(form, point, goal)
         found = polish(form, point, flips)
         steps += used + found.steps
@@ -58,7 +85,7 @@ def _solve(form: SplitForm) -> Polished:
             best = found
         if best.residual <= GOOD:
             break
-    return _the_better(best._replace(steps=steps), point)
+    return best._replace(steps=steps), point
 
 
 def _the_better(found: Polished, point: Point) -> Polished:

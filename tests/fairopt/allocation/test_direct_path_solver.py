@@ -162,3 +162,14 @@ def test_compiled_facts_of_links_are_their_definitions(seed):
         np.testing.assert_array_equal(mine, np.flatnonzero(A[:, form.owner == i].any(axis=1)))
         entries = slice(form.start[form.bounds[i]], form.start[form.bounds[i + 1]])
         np.testing.assert_array_equal(mine[local[entries]], form.link[entries])
+
+
+@pytest.mark.parametrize("upper", [None, [np.inf, 2.0]])
+@pytest.mark.parametrize("alpha", [0.05, 0.1, 0.2, 0.3, 0.5])
+def test_rates_that_rise_by_decades_along_the_path_are_found(alpha, upper):
+    """Far from the end flow 1 has next to nothing, at it the whole of its link."""
+    routing, owner = [[1.0, 1.0, 1.0], [0.0, 1.0, 1.0]], [0, 0, 1]
+    for room in (10.0, 1e3, 1e6):
+        found = alpha_fair_path_allocation(routing, owner, [room, 1.0], alpha, upper=upper)
+        assert found.status is Status.OPTIMAL
+        np.testing.assert_allclose(found.rates, [room - 1.0, 1.0], rtol=1e-6)
