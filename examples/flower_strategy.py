@@ -271,6 +271,8 @@ seed = 0
 
 def main(folder: Path) -> None:
     """Write this file as an app of Flower."""
+    if folder.exists():
+        sys.exit(f"{folder} is there already: name a new folder")
     folder.mkdir(parents=True)
     (folder / "pyproject.toml").write_text(PROJECT, encoding="utf-8")
     shutil.copy(__file__, folder / "flower_strategy.py")

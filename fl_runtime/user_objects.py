@@ -54,6 +54,9 @@ def loaded(argument: str, reference: str, what: str = "object") -> Any:
         InvalidInput: The module cannot be imported (with file and line), or has no such object.
     """
     module, _, attribute = reference.partition(":")
+    here = str(Path.cwd())
+    if not {"", here} & set(sys.path):  # as in a command that was installed
+        sys.path.insert(0, here)
     try:
         imported = importlib.import_module(module)
         return getattr(imported, attribute)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,12 +27,12 @@ costs little."""
 
 
 def checked_jobs(jobs: Any) -> int | None:
-    """A number of processes as joblib counts them: None, or an integer other than 0."""
+    """A number of processes: None, an integer of at least 1, or -1 for every core."""
     if jobs is None:
         return None
     whole = isinstance(jobs, numbers.Integral) and not isinstance(jobs, bool)
-    if not whole or jobs == 0:
-        raise InvalidInput("jobs", jobs, "an integer >= 1, or -1 for every core, or None")
+    if not whole or (jobs < 1 and jobs != -1):
+        raise InvalidInput("jobs", jobs, "an integer >= 1, or -1 for every core")
     return int(jobs)
 
 
@@ -59,6 +60,11 @@ class Work:
     def __post_init__(self) -> None:
         checked_jobs(self.jobs)
         checked_backend(self.backend, ("loky",))
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody asks for more than this process."""
+        return self.jobs in (None, 1) and self.backend is None
 
     @contextmanager
     def configured(self) -> Iterator[int | None]:
@@ -107,9 +113,6 @@ def for_each(
         >>> for_each(abs, [-2, 3])
         [2, 3]
     """
-    with extra("mechanisms"):
-        import joblib
-
     found: dict[int, Result] = {}
     with ExitStack() as stack:
         journal = None
@@ -117,23 +120,43 @@ def for_each(
             journal = stack.enter_context(journal_of(work.journal, check, items))
             found.update(journal.known)
         left = [number for number in range(len(items)) if number not in found]
-        count = stack.enter_context(work.configured())
+        bar = stack.enter_context(Bar(title, len(items), work.progress))
+        bar.advance(len(found))
+        alone = work.alone and find_spec("joblib") is None
+        for chunk, results in (_one_by_one if alone else _by_joblib)(work, check, items, left):
+            if journal is not None:
+                journal.write(chunk, results)
+            found.update(zip(chunk, results, strict=True))
+            bar.advance(len(chunk))
+    return [found[number] for number in range(len(items))]
+
+
+def _one_by_one(
+    work: Work, check: Callable[[Item], Result], items: Sequence[Item], left: Sequence[int]
+) -> Iterator[tuple[list[int], list[Result]]]:
+    """Results in this process, for which nothing has to be installed."""
+    for number in left:
+        yield [number], [check(items[number])]
+
+
+def _by_joblib(
+    work: Work, check: Callable[[Item], Result], items: Sequence[Item], left: Sequence[int]
+) -> Iterator[tuple[list[int], list[Result]]]:
+    """Results as processes send them, each with the numbers of its items."""
+    with extra("mechanisms"):
+        import joblib
+
+    with work.configured() as count:
         count = count if count is None else min(count, max(len(left), 1))  # no idle processes
         pace = _Pace(joblib.effective_n_jobs(count))
         calls = (
             joblib.delayed(_run)(check, chunk, [items[number] for number in chunk])
             for chunk in pace.chunks(left)
         )
-        bar = stack.enter_context(Bar(title, len(items), work.progress))
-        bar.advance(len(found))
         pool = joblib.Parallel(count, return_as=_order(), pre_dispatch="n_jobs", batch_size=1)
         for chunk, results, seconds in pool(calls):
             pace.seen(len(chunk), seconds)
-            if journal is not None:
-                journal.write(chunk, results)
-            found.update(zip(chunk, results, strict=True))
-            bar.advance(len(chunk))
-    return [found[number] for number in range(len(items))]
+            yield chunk, results
 
 
 def _order() -> str:

@@ -127,7 +127,10 @@ def _started(connection: Connection, device: str) -> Any:
     Raises:
         InvalidInput: This process may start no others.
     """
-    methods = [m for m in ("forkserver", "spawn") if m in multiprocessing.get_all_start_methods()]
+    known = multiprocessing.get_all_start_methods()
+    if multiprocessing.get_start_method() not in known:  # joblib's, which a fresh process lacks
+        multiprocessing.set_start_method("spawn", force=True)
+    methods = [m for m in ("forkserver", "spawn") if m in known]
     for method in methods:
         context: Any = multiprocessing.get_context(method)
         context.set_forkserver_preload(PRELOADED)

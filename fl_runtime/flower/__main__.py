@@ -114,6 +114,7 @@ def node(
 ) -> None:
     """Be a node: train the clients whose examples are here, from one warm process."""
     with one_line_errors():
+        from fl_runtime.configuration.toml_files import read_config
         from fl_runtime.flower.programs import Secured, environment, node_command
         from fl_runtime.flower.site import numbers_of
         from fl_runtime.shipped_experiments import file_of
@@ -128,6 +129,9 @@ def node(
             "largest": largest,
         }
         secured, mine = Secured.of(keys, insecure, superlink), numbers_of(clients)
+        known = read_config(file_of(config)).clients.num_clients
+        if max(mine) >= known:
+            raise InvalidInput("--clients", clients, f"clients of the configuration, 0-{known - 1}")
         command = node_command(superlink, told, port, secured)
         check_reached(superlink, secured)
         check_known(superlink, secured, name, patience)
@@ -193,8 +197,9 @@ def _check_finished(out: Path) -> None:
     folder = RunFolder(out)
     if (out / CONFIG).exists() and folder.is_finished(folder.config()):
         return
-    requirement = "a run that has ended; the log above says why, the same command goes on with it"
-    raise InvalidInput("--out", str(out), requirement)
+    begun = "a run that has ended; the log above says why, the same command goes on with it"
+    none = "a run that has begun; the log above says why it has not"
+    raise InvalidInput("--out", str(out), begun if (out / CONFIG).exists() else none)
 
 
 if __name__ == "__main__":

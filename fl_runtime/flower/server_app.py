@@ -19,6 +19,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fairopt.errors import InvalidInput
 from fl_runtime import runs
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, digest, read_config
@@ -75,9 +76,16 @@ class Settings(BaseModel):
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run, or go on."""
+    """Run, or go on; what stops a run is said in one line, and it can be gone on with."""
     _speak()
-    settings = Settings.of(context.run_config)
+    try:
+        _train(grid, Settings.of(context.run_config))
+    except InvalidInput as error:
+        _log.error("stopped: %s = %s: must be %s", error.argument, error.value, error.requirement)
+
+
+def _train(grid: Grid, settings: Settings) -> None:
+    """Run, or go on."""
     out = Path(settings.out)
     if (out / CONFIG).exists():
         config = RunFolder(out).config()

@@ -141,4 +141,6 @@ def numbers_of(text: str) -> tuple[int, ...]:
         except ValueError:
             requirement = "numbers and ranges such as 0-3,7"
             raise InvalidInput("clients", text, requirement) from None
+    if not found:
+        raise InvalidInput("clients", text, "at least one number; ranges go up")
     return tuple(found)

@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import socket
+import sys
 from contextlib import nullcontext
 from decimal import Decimal
 from fractions import Fraction
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 from fairopt import InvalidInput, MissingExtra
-from mechanisms import max_min_fair
+from mechanisms import max_min_fair, parallel
 from mechanisms.audits.audit import audit
 from mechanisms.audits.collusion_search import find_limits
 from mechanisms.audits.run_rule import run_mechanism
@@ -248,3 +249,11 @@ def test_a_cluster_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch)
             audit(max_min_fair, COSTS, 15.0, backend=f"{kind}://{address}")
     assert str(checked_backend("dask://[::1]:8786")) == "dask://[::1]:8786"
     assert dataclasses.is_dataclass(checked_backend("loky"))
+
+
+def test_one_process_needs_no_joblib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "joblib", None)
+    assert for_each(abs, [-2, 3]) == [2, 3]
+    with pytest.raises(MissingExtra, match="joblib"):
+        for_each(abs, [-2, 3], Work(jobs=2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
@@ -19,6 +20,7 @@ from fairopt.errors import InvalidInput
 from fl_runtime.configuration.toml_files import check_config, digest
 from fl_runtime.execution.pool import PoolExecutor, WorkerPool
 from fl_runtime.execution.registry import make_executor
+from fl_runtime.execution.worker_process import WorkerProcess
 from fl_runtime.running.build import Parts, assemble
 from fl_runtime.running.experiment import resolved, run
 from fl_runtime.running.preflight import check_trains
@@ -280,3 +282,16 @@ def test_what_cannot_be_loaded_there_is_refused(pool: WorkerPool) -> None:
             executor.check()
     finally:
         del globals()["Here"]
+
+
+def test_a_process_of_joblib_starts_workers_by_a_method_that_fresh_processes_know(monkeypatch):
+    class Asked(Exception):
+        pass
+
+    def asked(method, force):
+        raise Asked(method, force)
+
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "loky")
+    monkeypatch.setattr(multiprocessing, "set_start_method", asked)
+    with pytest.raises(Asked, match=r"'spawn', True"):
+        WorkerProcess(0, "cpu")
