@@ -61,7 +61,7 @@ def scale(problem: Polytope) -> Scaled:
     whole: Any = sparse.hstack([rows, last]).tocsr()
     up, across = _ruiz(whole)
     if right.any():  # then the last column is a unit of z and not of its own
-        across = across / across[-1]
+        up, across = up * across[-1], across / across[-1]
     else:
         across[-1] = 1.0
     up, across = _power_of_two(up), _power_of_two(across)

@@ -10,15 +10,29 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fairopt.allocation.polytope.certificate import Certificate, certify, certify_max_min
+from fairopt.allocation.polytope.certificate import (
+    Certificate,
+    certify,
+    certify_max_min,
+    infeasibility,
+)
 from fairopt.allocation.polytope.equalities import independent
-from fairopt.allocation.polytope.face import contradiction, face, tightness, unlimited
+from fairopt.allocation.polytope.face import (
+    Face,
+    contradiction,
+    face,
+    tightness,
+    unlimited,
+    zero_is_proven,
+)
+from fairopt.allocation.polytope.farkas import proves_empty
 from fairopt.allocation.polytope.interior_point import follow
 from fairopt.allocation.polytope.levels import Levels, max_min
 from fairopt.allocation.polytope.linear_programme import largest_total
 from fairopt.allocation.polytope.problem import Polytope
 from fairopt.allocation.polytope.result import PolytopeAllocation
 from fairopt.allocation.polytope.scaling import Scaled, scale
+from fairopt.allocation.polytope.units import as_stated, in_own_units
 from fairopt.allocation.result import listed
 from fairopt.arrays import Array, BoolArray, Ints
 from fairopt.blas_threads import one_thread
@@ -29,6 +43,7 @@ TOTAL = 1e-8  # relative gap of an OPTIMAL total at alpha = 0: tolerances of HiG
 RAISED = 1.0 + 1e-9  # on prices that just cover what is earned
 WITHOUT_GAIN = 4  # steps after which the certificate is not going to be better
 SHARP = 1e-6  # certified error from which more steps are not worth their time
+APART = " (rounding does not let its constraints be told apart)"
 CLOSE = 1e-6  # mean complementarity relative to prices times utilities, below which it is computed
 
 
@@ -48,12 +63,21 @@ class Found:
 def solve(problem: Polytope, tol: float) -> PolytopeAllocation:
     """The allocation of a checked problem."""
     with np.errstate(all="ignore"), one_thread(sum(problem.T.shape) + len(problem.h)):
-        needed = independent(problem.A, problem.b)
-        if needed.contradiction is not None:
-            sizes = np.zeros(len(problem.h)), np.zeros(problem.utilities)
-            return _empty(problem, np.concatenate([sizes[0], needed.contradiction, sizes[1]]))
-        reduced = replace(problem, A=problem.A[needed.kept], b=problem.b[needed.kept])
-        return _spread(problem, needed.kept, _solve(reduced, tol))
+        own, units = in_own_units(problem)
+        return as_stated(problem, units, _in_own_units(own, tol))
+
+
+def _in_own_units(problem: Polytope, tol: float) -> PolytopeAllocation:
+    """The allocation, without redundant equalities, which the point has to meet too."""
+    needed = independent(problem.A, problem.b)
+    if needed.contradiction is not None:
+        sizes = np.zeros(len(problem.h)), np.zeros(problem.utilities)
+        return _empty(problem, np.concatenate([sizes[0], needed.contradiction, sizes[1]]))
+    reduced = replace(problem, A=problem.A[needed.kept], b=problem.b[needed.kept])
+    found = _spread(problem, needed.kept, _solve(reduced, tol))
+    if found.ok and not infeasibility(problem, found.point) <= FEASIBLE:
+        return replace(found, status=Status.STEP_LIMIT, detail=APART)
+    return found
 
 
 def _spread(problem: Polytope, kept: Ints, found: PolytopeAllocation) -> PolytopeAllocation:
@@ -83,12 +107,14 @@ def _solve(problem: Polytope, tol: float) -> PolytopeAllocation:
             row, n = scaled.row, problem.utilities
             return _empty(problem, proof * np.concatenate([row[n:], row[:n]]))
         return _best(problem, found, "")
+    if not can.whole and not zero_is_proven(scaled, can):
+        return _best(problem, found, " (nothing proves what can only be zero)")
     free = unlimited(scaled)
     forced = ~can.x
     if free.any() or (forced.any() and 1.0 <= problem.alpha < np.inf):
         return _without_optimum(problem, tol, free, forced & (1.0 <= problem.alpha < np.inf))
-    if not (can.x.all() and can.z.all() and can.s.all()):
-        return _on_face(problem, tol, can.x, can.z, can.s)
+    if not can.whole:
+        return _on_face(problem, tol, can)
     spare = _disposal(problem)
     if spare.any() and not spare.all():
         return _without_disposal(problem, tol, spare)
@@ -134,6 +160,7 @@ def _best(problem: Polytope, found: Found | None, detail: str) -> PolytopeAlloca
     proof = found.certificate
     if not detail and proof.feasibility <= FEASIBLE and np.isfinite(proof.gap):
         far = np.flatnonzero(~(proof.error <= np.median(proof.error)))
+        far = far if len(far) else np.flatnonzero(~(proof.error <= SHARP))
         detail = f" (nothing sharp enough is proven of utilities {listed(far)})" if len(far) else ""
     return _result(problem, found, Status.STEP_LIMIT, detail)
 
@@ -203,12 +230,13 @@ def _result(
     problem: Polytope, found: Found, status: Status, detail: str = ""
 ) -> PolytopeAllocation:
     """The record of a point; OUT_OF_RANGE where float64 does not hold the prices."""
-    half = np.exp(0.5 * found.log_price)
+    log_price = found.log_price + problem.price_unit
+    half = np.exp(0.5 * log_price)
     lam, nu, q = (array * half * half for array in (found.lam, found.nu, found.q))
     if not (np.isfinite(lam).all() and np.isfinite(nu).all() and np.isfinite(q).all() and q.any()):
         status = Status.OUT_OF_RANGE
         detail = (
-            f" (prices at alpha = {problem.alpha:g} are near e^{found.log_price:.0f}"
+            f" (prices at alpha = {problem.alpha:g} are near e^{log_price:.0f}"
             " in these units; measure in units near a typical utility; the point given is"
             + ("" if _proven(problem, found, 1e-3) else " not")
             + " certified)"
@@ -243,7 +271,10 @@ def _no_point(
 
 
 def _empty(problem: Polytope, farkas: Array) -> PolytopeAllocation:
-    """Infeasible, with the proof."""
+    """Infeasible, with the proof, if it is one."""
+    system = problem.G, problem.h, problem.A, problem.b, problem.T
+    if not proves_empty(system, farkas):
+        return _no_point(problem, Status.STEP_LIMIT, " (nothing proves that it is empty)")
     detail = " (no z meets them with T z >= 0; `farkas` proves it)"
     return _no_point(problem, Status.INFEASIBLE, detail, farkas)
 
@@ -291,9 +322,7 @@ def _with_left(
     return replace(rest, utilities=x, error=errors, utility_prices=q, prices=rest.prices[..., :m])
 
 
-def _on_face(
-    problem: Polytope, tol: float, x: BoolArray, z: BoolArray, s: BoolArray
-) -> PolytopeAllocation:
+def _on_face(problem: Polytope, tol: float, can: Face) -> PolytopeAllocation:
     """The answer where some of x, z and s = h - G z are zero on the whole polytope.
 
     Utilities that can only be zero are left out at alpha < 1 and inf, variables that can only be
@@ -301,13 +330,9 @@ def _on_face(
     """
     from scipy import sparse
 
+    x, z, s = can.x, can.z, can.s
     if not x.any():
-        return replace(
-            _no_point(problem, Status.OPTIMAL, " (all utilities can only be zero)"),
-            utilities=np.zeros(problem.utilities),
-            error=np.zeros(problem.utilities),
-            residual=0.0,
-        )
+        return _nothing(problem, can.point)
     whole = problem.without(~x)
     slack = np.concatenate([s, np.ones(len(whole.h) - len(problem.h), dtype=bool)])
     rows, variables = np.flatnonzero(~slack), np.flatnonzero(z)
@@ -320,7 +345,7 @@ def _on_face(
     ).on_variables(variables)
     needed = independent(inner.A, inner.b)
     if needed.contradiction is not None:
-        return _best(problem, None, " (rounding does not let its constraints be told apart)")
+        return _best(problem, None, APART)
     ready = replace(inner, A=inner.A[needed.kept], b=inner.b[needed.kept])
     found = _try(ready)
     if found is None:
@@ -336,6 +361,20 @@ def _on_face(
     prices, nu = _covering(whole, z, slack, prices, nu, rest.utility_prices)
     full = replace(rest, point=point, prices=prices, equality_prices=nu)
     return _with_left(problem, full, ~x, np.zeros(problem.utilities), 0.0)
+
+
+def _nothing(problem: Polytope, point: Array) -> PolytopeAllocation:
+    """The answer where all utilities can only be zero: any point."""
+    violation = infeasibility(problem, point)
+    met = violation <= FEASIBLE
+    return replace(
+        _no_point(problem, Status.OPTIMAL, " (all utilities can only be zero)"),
+        utilities=np.zeros(problem.utilities),
+        point=point,
+        error=np.zeros(problem.utilities),
+        status=Status.OPTIMAL if met else Status.STEP_LIMIT,
+        residual=violation,
+    )
 
 
 def _covering(

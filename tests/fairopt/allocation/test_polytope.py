@@ -16,7 +16,7 @@ from fairopt import (
     alpha_fair_on_polytope,
     polytope_certificate,
 )
-from fairopt.allocation.polytope.face import proves_empty
+from fairopt.allocation.polytope.farkas import proves_empty
 from fairopt.reference import allocation_on_polytope
 from proofs.fairness.planted_polytopes import planted
 
