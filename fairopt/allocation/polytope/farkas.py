@@ -14,6 +14,7 @@ from fairopt.arrays import Array
 NEGLIGIBLE = 1e-12  # of the largest multiplier, in units of rows: rounding of a zero
 MARGIN = 1e-9  # relative: least contradiction, as the violation of a point that is still a solution
 FAR = 1e4  # in units of the multipliers: a point of this size is excluded as well
+ULPS = 1e-13  # of the largest right-hand side: what rounding makes of zero
 ROUNDING = 1e-10  # relative: the tolerance of HiGHS
 
 System = tuple[Any, Array, Any, Array, Any]
@@ -42,7 +43,8 @@ def proves_empty(system: System, y: Array) -> bool:
     """Whether y = (lambda, nu, pi) proves that no z >= 0 has G z <= h, A z = b, T z >= 0.
 
     G' lambda + A' nu - T' pi >= 0 and h' lambda + b' nu < 0, where multipliers that are rounding
-    do not count and what the first lacks is far less than the second has.
+    do not count, what the first lacks is far less than the second has, and that is more than
+    rounding of the largest right-hand side.
 
     Args:
         system: (G, h, A, b, T).
@@ -58,7 +60,8 @@ def proves_empty(system: System, y: Array) -> bool:
         return False
     y = without_rounding(system, y)
     right, total, lack = _sums(system, y, np.zeros(system[0].shape[1]))
-    return bool(right < -MARGIN * total and right < -FAR * lack * total)
+    least = max(MARGIN * total, FAR * lack * total, ULPS * _largest_term(system, y))
+    return bool(right < -least)
 
 
 def proves_zero(system: System, y: Array, earned: Array) -> bool:
@@ -71,6 +74,14 @@ def proves_zero(system: System, y: Array, earned: Array) -> bool:
     y = without_rounding(system, y)
     right, total, lack = _sums(system, y, earned)
     return bool(right <= ROUNDING * total and lack <= ROUNDING)
+
+
+def _largest_term(system: System, y: Array) -> float:
+    """The largest multiplier times the largest right-hand side, in units of rows."""
+    G, h, A, b, _ = system
+    rows, right = np.concatenate([_largest(G), _largest(A)]), np.abs(np.concatenate([h, b]))
+    limit = np.divide(right, rows, out=np.zeros_like(right), where=rows > 0.0)
+    return float((np.abs(y[: len(rows)]) * rows).max(initial=0.0) * limit.max(initial=0.0))
 
 
 def _sums(system: System, y: Array, earned: Array) -> tuple[float, float, float]:

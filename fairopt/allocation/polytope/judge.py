@@ -20,6 +20,8 @@ def judge(
     problem, units = in_own_units(problem)
     z = np.ldexp(_shaped("point", point, (k,)), -units.z)
     m, e = len(problem.h), len(problem.b)
+    if not units.exact:
+        return Certificate(np.inf, np.inf, np.full(n, np.inf))
     if problem.alpha < np.inf:
         lam = np.ldexp(_shaped("prices", prices, (m,)), units.G)
         nu = _shaped(

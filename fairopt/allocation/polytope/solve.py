@@ -31,7 +31,7 @@ from fairopt.allocation.polytope.levels import Levels, max_min
 from fairopt.allocation.polytope.linear_programme import largest_total
 from fairopt.allocation.polytope.problem import Polytope
 from fairopt.allocation.polytope.result import PolytopeAllocation
-from fairopt.allocation.polytope.scaling import Scaled, scale
+from fairopt.allocation.polytope.scaling import Scaled, nearer, scale
 from fairopt.allocation.polytope.units import as_stated, in_own_units
 from fairopt.allocation.result import listed
 from fairopt.arrays import Array, BoolArray, Ints
@@ -44,6 +44,7 @@ RAISED = 1.0 + 1e-9  # on prices that just cover what is earned
 WITHOUT_GAIN = 4  # steps after which the certificate is not going to be better
 SHARP = 1e-6  # certified error from which more steps are not worth their time
 APART = " (rounding does not let its constraints be told apart)"
+TOO_FAR = " (its numbers are farther apart than float64 holds)"
 CLOSE = 1e-6  # mean complementarity relative to prices times utilities, below which it is computed
 
 
@@ -64,6 +65,8 @@ def solve(problem: Polytope, tol: float) -> PolytopeAllocation:
     """The allocation of a checked problem."""
     with np.errstate(all="ignore"), one_thread(sum(problem.T.shape) + len(problem.h)):
         own, units = in_own_units(problem)
+        if not units.exact:
+            return _no_point(problem, Status.OUT_OF_RANGE, TOO_FAR)
         return as_stated(problem, units, _in_own_units(own, tol))
 
 
@@ -107,6 +110,7 @@ def _solve(problem: Polytope, tol: float) -> PolytopeAllocation:
             row, n = scaled.row, problem.utilities
             return _empty(problem, proof * np.concatenate([row[n:], row[:n]]))
         return _best(problem, found, "")
+    can = replace(can, point=scaled.column * can.point)
     if not can.whole and not zero_is_proven(scaled, can):
         return _best(problem, found, " (nothing proves what can only be zero)")
     free = unlimited(scaled)
@@ -118,6 +122,10 @@ def _solve(problem: Polytope, tol: float) -> PolytopeAllocation:
     spare = _disposal(problem)
     if spare.any() and not spare.all():
         return _without_disposal(problem, tol, spare)
+    if 0.0 < problem.alpha < np.inf:
+        other = _central_path(problem, nearer(scaled))
+        if other is not None and _proven(problem, other, tol):
+            return _result(problem, other, Status.OPTIMAL)
     return _best(problem, found, "")
 
 
@@ -160,7 +168,7 @@ def _best(problem: Polytope, found: Found | None, detail: str) -> PolytopeAlloca
     proof = found.certificate
     if not detail and proof.feasibility <= FEASIBLE and np.isfinite(proof.gap):
         far = np.flatnonzero(~(proof.error <= np.median(proof.error)))
-        far = far if len(far) else np.flatnonzero(~(proof.error <= SHARP))
+        far = far if len(far) else np.flatnonzero(proof.error > 0.0)
         detail = f" (nothing sharp enough is proven of utilities {listed(far)})" if len(far) else ""
     return _result(problem, found, Status.STEP_LIMIT, detail)
 
@@ -233,7 +241,8 @@ def _result(
     log_price = found.log_price + problem.price_unit
     half = np.exp(0.5 * log_price)
     lam, nu, q = (array * half * half for array in (found.lam, found.nu, found.q))
-    if not (np.isfinite(lam).all() and np.isfinite(nu).all() and np.isfinite(q).all() and q.any()):
+    finite = np.isfinite(lam).all() and np.isfinite(nu).all() and np.isfinite(q).all()
+    if not finite or (found.q.any() and not q.any()):
         status = Status.OUT_OF_RANGE
         detail = (
             f" (prices at alpha = {problem.alpha:g} are near e^{log_price:.0f}"
@@ -332,7 +341,7 @@ def _on_face(problem: Polytope, tol: float, can: Face) -> PolytopeAllocation:
 
     x, z, s = can.x, can.z, can.s
     if not x.any():
-        return _nothing(problem, can.point)
+        return _nothing(problem, _on_equations(problem, can))
     whole = problem.without(~x)
     slack = np.concatenate([s, np.ones(len(whole.h) - len(problem.h), dtype=bool)])
     rows, variables = np.flatnonzero(~slack), np.flatnonzero(z)
@@ -361,6 +370,20 @@ def _on_face(problem: Polytope, tol: float, can: Face) -> PolytopeAllocation:
     prices, nu = _covering(whole, z, slack, prices, nu, rest.utility_prices)
     full = replace(rest, point=point, prices=prices, equality_prices=nu)
     return _with_left(problem, full, ~x, np.zeros(problem.utilities), 0.0)
+
+
+def _on_equations(problem: Polytope, can: Face) -> Array:
+    """The point of a face with what linear equations lack but for rounding removed."""
+    from scipy import sparse
+
+    z = np.where(can.z, can.point, 0.0)
+    tight = np.flatnonzero(~can.s)
+    rows = sparse.vstack([problem.A, problem.G[tight]]).toarray()[:, can.z]
+    if not rows.size:
+        return z
+    lack = np.concatenate([problem.b, problem.h[tight]]) - rows @ z[can.z]
+    z[can.z] += np.linalg.lstsq(rows, lack)[0]
+    return np.maximum(z, 0.0)
 
 
 def _nothing(problem: Polytope, point: Array) -> PolytopeAllocation:

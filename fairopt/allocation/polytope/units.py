@@ -32,6 +32,7 @@ class Units:
         A: (e,) of the rows of A.
         weight: Of all weights, beyond those of the rows of T.
         price: Log of the unit of all prices at finite alpha.
+        exact: Whether float64 holds all numbers in these units.
     """
 
     z: int
@@ -40,6 +41,7 @@ class Units:
     A: Ints
     weight: int
     price: float
+    exact: bool = True
 
 
 def in_own_units(problem: Polytope) -> tuple[Polytope, Units]:
@@ -66,7 +68,10 @@ def in_own_units(problem: Polytope) -> tuple[Polytope, Units]:
         weights=np.ldexp(problem.weights, -T - weight),
         price_unit=units.price,
     )
-    return own, units
+    names = ("h", "b", "weights")
+    pairs = [(getattr(own, name), getattr(problem, name)) for name in names]
+    pairs += [(getattr(own, name).data, getattr(problem, name).data) for name in ("T", "G", "A")]
+    return own, replace(units, exact=all(_held(*pair) for pair in pairs))
 
 
 def _right_hand_side(problem: Polytope, G: Ints, A: Ints) -> tuple[int, Ints, Ints]:
@@ -120,9 +125,10 @@ def as_stated(problem: Polytope, units: Units, found: PolytopeAllocation) -> Pol
         found, utilities=x, point=z, prices=lam, equality_prices=nu, utility_prices=q,
         farkas=None if found.farkas is None else _multipliers(units, found.farkas),
     )  # fmt: skip
-    pairs = ((x, found.utilities), (z, found.point), (lam, found.prices))
-    pairs += ((nu, found.equality_prices), (q, found.utility_prices))
-    if found.status is Status.OPTIMAL and not all(_held(*pair) for pair in pairs):
+    told: tuple[Array, ...] = (x, z, lam, nu, q)
+    own = (found.utilities, found.point, found.prices, found.equality_prices, found.utility_prices)
+    held = all(_held(*pair) for pair in zip(told, own, strict=True))
+    if found.status is Status.OPTIMAL and not held:
         detail = " (its utilities or prices leave float64; measure in units near a typical one)"
         return replace(stated, status=Status.OUT_OF_RANGE, detail=detail)
     return stated
