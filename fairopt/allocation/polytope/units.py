@@ -51,7 +51,7 @@ def in_own_units(problem: Polytope) -> tuple[Polytope, Units]:
         >>> from fairopt.allocation.polytope.problem import read
         >>> own, units = in_own_units(read([[4.0]], [[1.0]], [6.0], None, None, 2.0, None, None))
         >>> own.h, own.weights, units.z
-        (array([0.75]), array([1.]), 4)
+        (array([0.75]), array([1.]), 3)
     """
     T, G, A = (_exponents(matrix) for matrix in (problem.T, problem.G, problem.A))
     power, G, A = _right_hand_side(problem, G, A)

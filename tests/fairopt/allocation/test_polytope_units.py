@@ -37,7 +37,7 @@ EXPECTED = {  # by hand
 
 
 def powers(alpha):
-    """Two of them at every alpha; the problem that is solved is the same for all, as shown below."""
+    """Two of them at every alpha; the problem that is solved is the same for all, see below."""
     return POWERS[ALPHAS.index(alpha) % 3 :: 3]
 
 
