@@ -25,20 +25,27 @@ from fairopt.allocation.polytope.face import (
     unlimited,
     zero_is_proven,
 )
-from fairopt.allocation.polytope.farkas import proves_empty
 from fairopt.allocation.polytope.interior_point import follow
 from fairopt.allocation.polytope.levels import Levels, max_min
 from fairopt.allocation.polytope.linear_programme import largest_total
 from fairopt.allocation.polytope.problem import Polytope
+from fairopt.allocation.polytope.records import (
+    FEASIBLE,
+    empty,
+    no_point,
+    nothing,
+    on_equations,
+    spread,
+    with_left,
+)
 from fairopt.allocation.polytope.result import PolytopeAllocation
 from fairopt.allocation.polytope.scaling import Scaled, nearer, scale
 from fairopt.allocation.polytope.units import as_stated, in_own_units
 from fairopt.allocation.result import listed
-from fairopt.arrays import Array, BoolArray, Ints
+from fairopt.arrays import Array, BoolArray
 from fairopt.blas_threads import one_thread
 from fairopt.solution import Status
 
-FEASIBLE = 1e-9  # relative violation of an OPTIMAL point
 TOTAL = 1e-8  # relative gap of an OPTIMAL total at alpha = 0: tolerances of HiGHS are absolute
 RAISED = 1.0 + 1e-9  # on prices that just cover what is earned
 WITHOUT_GAIN = 4  # steps after which the certificate is not going to be better
@@ -66,7 +73,7 @@ def solve(problem: Polytope, tol: float) -> PolytopeAllocation:
     with np.errstate(all="ignore"), one_thread(sum(problem.T.shape) + len(problem.h)):
         own, units = in_own_units(problem)
         if not units.exact:
-            return _no_point(problem, Status.OUT_OF_RANGE, TOO_FAR)
+            return no_point(problem, Status.OUT_OF_RANGE, TOO_FAR)
         return as_stated(problem, units, _in_own_units(own, tol))
 
 
@@ -75,26 +82,12 @@ def _in_own_units(problem: Polytope, tol: float) -> PolytopeAllocation:
     needed = independent(problem.A, problem.b)
     if needed.contradiction is not None:
         sizes = np.zeros(len(problem.h)), np.zeros(problem.utilities)
-        return _empty(problem, np.concatenate([sizes[0], needed.contradiction, sizes[1]]))
+        return empty(problem, np.concatenate([sizes[0], needed.contradiction, sizes[1]]))
     reduced = replace(problem, A=problem.A[needed.kept], b=problem.b[needed.kept])
-    found = _spread(problem, needed.kept, _solve(reduced, tol))
+    found = spread(problem, needed.kept, _solve(reduced, tol))
     if found.ok and not infeasibility(problem, found.point) <= FEASIBLE:
         return replace(found, status=Status.STEP_LIMIT, detail=APART)
     return found
-
-
-def _spread(problem: Polytope, kept: Ints, found: PolytopeAllocation) -> PolytopeAllocation:
-    """The answer with prices of zero for redundant equalities."""
-    if len(kept) == len(problem.b):
-        return found
-    nu = np.zeros((*found.equality_prices.shape[:-1], len(problem.b)))
-    nu[..., kept] = found.equality_prices
-    farkas, m, e = found.farkas, len(problem.h), len(kept)
-    if farkas is not None:
-        spread = np.zeros(len(problem.b))
-        spread[kept] = farkas[m : m + e]
-        farkas = np.concatenate([farkas[:m], spread, farkas[m + e :]])
-    return replace(found, equality_prices=nu, farkas=farkas)
 
 
 def _solve(problem: Polytope, tol: float) -> PolytopeAllocation:
@@ -108,7 +101,7 @@ def _solve(problem: Polytope, tol: float) -> PolytopeAllocation:
         proof = contradiction(scaled)
         if proof is not None:
             row, n = scaled.row, problem.utilities
-            return _empty(problem, proof * np.concatenate([row[n:], row[:n]]))
+            return empty(problem, proof * np.concatenate([row[n:], row[:n]]))
         return _best(problem, found, "")
     can = replace(can, point=scaled.column * can.point)
     if not can.whole and not zero_is_proven(scaled, can):
@@ -164,7 +157,7 @@ def _proven(problem: Polytope, found: Found, tol: float) -> bool:
 def _best(problem: Polytope, found: Found | None, detail: str) -> PolytopeAllocation:
     """What is not certified: the best point found, and why it is no answer."""
     if found is None:
-        return _no_point(problem, Status.STEP_LIMIT, detail)
+        return no_point(problem, Status.STEP_LIMIT, detail)
     proof = found.certificate
     if not detail and proof.feasibility <= FEASIBLE and np.isfinite(proof.gap):
         far = np.flatnonzero(~(proof.error <= np.median(proof.error)))
@@ -257,37 +250,6 @@ def _result(
     )
 
 
-def _no_point(
-    problem: Polytope, status: Status, detail: str, farkas: Array | None = None
-) -> PolytopeAllocation:
-    """The record without a point."""
-    n, k = problem.T.shape
-    shape = (0,) if problem.alpha == np.inf else ()
-    missing = np.full(n, np.nan)
-    return PolytopeAllocation(
-        missing,
-        np.full(k, np.nan),
-        np.zeros((*shape, len(problem.h))),
-        np.zeros((*shape, len(problem.b))),
-        np.zeros((*shape, n)),
-        np.full(n, np.inf),
-        status,
-        np.inf,
-        0,
-        farkas=farkas,
-        detail=detail,
-    )
-
-
-def _empty(problem: Polytope, farkas: Array) -> PolytopeAllocation:
-    """Infeasible, with the proof, if it is one."""
-    system = problem.G, problem.h, problem.A, problem.b, problem.T
-    if not proves_empty(system, farkas):
-        return _no_point(problem, Status.STEP_LIMIT, " (nothing proves that it is empty)")
-    detail = " (no z meets them with T z >= 0; `farkas` proves it)"
-    return _no_point(problem, Status.INFEASIBLE, detail, farkas)
-
-
 def _without_optimum(
     problem: Polytope, tol: float, free: BoolArray, forced: BoolArray
 ) -> PolytopeAllocation:
@@ -304,12 +266,12 @@ def _without_optimum(
     status = Status.INFEASIBLE if forced.any() else Status.UNBOUNDED
     reason = (forced if forced.any() else free).astype(float)
     if left.all():
-        record = _no_point(problem, status, f" ({'; '.join(who)})")
+        record = no_point(problem, status, f" ({'; '.join(who)})")
         x = np.where(free, np.inf, 0.0)
         return replace(record, utilities=x, certificate=reason)
     rest = _solve(problem.without(left), tol)
     others = f"the others are {'solved' if rest.ok else 'not solved: ' + rest.sentence}"
-    full = _with_left(problem, rest, left, np.where(free, np.inf, 0.0), np.inf)
+    full = with_left(problem, rest, left, np.where(free, np.inf, 0.0), np.inf)
     return replace(
         full,
         status=status,
@@ -317,18 +279,6 @@ def _without_optimum(
         certificate=reason,
         detail=f" ({'; '.join([*who, others])})",
     )
-
-
-def _with_left(
-    problem: Polytope, rest: PolytopeAllocation, left: BoolArray, value: Array, error: float
-) -> PolytopeAllocation:
-    """The answer of the problem without some utilities, as one of the problem with them."""
-    n, m = problem.utilities, len(problem.h)
-    x, errors = value.copy(), np.full(n, error)
-    x[~left], errors[~left] = rest.utilities, rest.error
-    q = np.zeros((*rest.utility_prices.shape[:-1], n))
-    q[..., ~left] = rest.utility_prices
-    return replace(rest, utilities=x, error=errors, utility_prices=q, prices=rest.prices[..., :m])
 
 
 def _on_face(problem: Polytope, tol: float, can: Face) -> PolytopeAllocation:
@@ -341,7 +291,7 @@ def _on_face(problem: Polytope, tol: float, can: Face) -> PolytopeAllocation:
 
     x, z, s = can.x, can.z, can.s
     if not x.any():
-        return _nothing(problem, _on_equations(problem, can))
+        return nothing(problem, on_equations(problem, can))
     whole = problem.without(~x)
     slack = np.concatenate([s, np.ones(len(whole.h) - len(problem.h), dtype=bool)])
     rows, variables = np.flatnonzero(~slack), np.flatnonzero(z)
@@ -360,7 +310,7 @@ def _on_face(problem: Polytope, tol: float, can: Face) -> PolytopeAllocation:
     if found is None:
         return _best(problem, None, "")
     status = Status.OPTIMAL if _proven(ready, found, tol) else Status.STEP_LIMIT
-    rest = _spread(inner, needed.kept, _result(ready, found, status))
+    rest = spread(inner, needed.kept, _result(ready, found, status))
     point = np.zeros(problem.variables)
     point[variables] = rest.point
     prices = np.zeros((*rest.prices.shape[:-1], len(slack)))
@@ -369,35 +319,7 @@ def _on_face(problem: Polytope, tol: float, can: Face) -> PolytopeAllocation:
     nu = rest.equality_prices[..., : len(problem.b)]
     prices, nu = _covering(whole, z, slack, prices, nu, rest.utility_prices)
     full = replace(rest, point=point, prices=prices, equality_prices=nu)
-    return _with_left(problem, full, ~x, np.zeros(problem.utilities), 0.0)
-
-
-def _on_equations(problem: Polytope, can: Face) -> Array:
-    """The point of a face with what linear equations lack but for rounding removed."""
-    from scipy import sparse
-
-    z = np.where(can.z, can.point, 0.0)
-    tight = np.flatnonzero(~can.s)
-    rows = sparse.vstack([problem.A, problem.G[tight]]).toarray()[:, can.z]
-    if not rows.size:
-        return z
-    lack = np.concatenate([problem.b, problem.h[tight]]) - rows @ z[can.z]
-    z[can.z] += np.linalg.lstsq(rows, lack)[0]
-    return np.maximum(z, 0.0)
-
-
-def _nothing(problem: Polytope, point: Array) -> PolytopeAllocation:
-    """The answer where all utilities can only be zero: any point."""
-    violation = infeasibility(problem, point)
-    met = violation <= FEASIBLE
-    return replace(
-        _no_point(problem, Status.OPTIMAL, " (all utilities can only be zero)"),
-        utilities=np.zeros(problem.utilities),
-        point=point,
-        error=np.zeros(problem.utilities),
-        status=Status.OPTIMAL if met else Status.STEP_LIMIT,
-        residual=violation,
-    )
+    return with_left(problem, full, ~x, np.zeros(problem.utilities), 0.0)
 
 
 def _covering(
