@@ -54,6 +54,9 @@ def alpha_fair_on_polytope(
         thousandfold apart differ by 1e60 at alpha = 20, and no float64 price shows what the lower
         ones could have. OUT_OF_RANGE where the prices p x^-alpha leave float64.
 
+    Units: (h, b) times c > 0 gives c times the utilities, for c and units of rows of T with their
+    weights that are powers of two to the last digit, as long as float64 holds the prices.
+
     Method: units by Ruiz scaling, redundant equalities by pivoted QR, a primal-dual interior point
     with Mehrotra's predictor and corrector and dense Cholesky factors (rows or variables, whichever
     are fewer), a large alpha by continuation; HiGHS at alpha = 0 and, level by level, at inf, and
@@ -62,8 +65,9 @@ def alpha_fair_on_polytope(
     Guarantee: OPTIMAL means that `polytope_certificate` of what is returned proves every utility
     right to tol, relative (at alpha = 0: the total to 1e-8), and that no constraint is violated by
     more than 1e-9 of the size of its terms. The proof is in float64 with allowances for rounding;
-    a violation counts to first order. Only that a utility is zero is taken from HiGHS where several
-    constraints together make it so.
+    a violation counts to first order. That a utility is zero is proven to 1e-10 of the terms of the
+    constraints that make it so. INFEASIBLE has a verified `farkas`: right-hand sides contradict
+    each other by 1e-9 of its terms and by more than rounding of the largest one.
 
     Raises:
         InvalidInput: for NaN, inf, complex or text entries, and shapes that do not fit.

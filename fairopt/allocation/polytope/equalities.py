@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from fairopt.allocation.polytope.farkas import proves_empty, without_rounding
 from fairopt.arrays import Array, Ints
 
 DEPENDENT = 1e-11  # of the largest pivot of rows of length 1: a smaller one is rounding
-CONTRADICTION = 1e-9  # relative: what the right-hand sides of dependent rows may differ by
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,8 +19,8 @@ class Equalities:
 
     Attributes:
         kept: Numbers of independent rows that imply the others.
-        contradiction: (e,) y with A' y = 0 and b' y < 0, up to rounding: no z meets A z = b.
-            None if there is none.
+        contradiction: (e,) y with A' y = 0 and b' y < 0, verified with margins: no z meets
+            A z = b. None if there is none.
     """
 
     kept: Ints
@@ -55,13 +55,12 @@ def independent(A: Any, b: Array) -> Equalities:
     rank = int((diagonal > DEPENDENT * max(1.0, diagonal.max(initial=0.0))).sum())
     first, others = order[:rank], order[rank:]
     share = solve_triangular(triangle[:rank, :rank], triangle[:rank, rank:])
-    right = b / size
-    off = right[others] - share.T @ right[first]
-    scale = np.abs(right[others]) + np.abs(share.T) @ np.abs(right[first])
-    wrong = np.flatnonzero(np.abs(off) > CONTRADICTION * scale)
-    if not len(wrong):
-        return Equalities(np.sort(first), None)
-    j = int(wrong[0])
-    y = np.zeros(e)
-    y[others[j]], y[first] = 1.0, -share[:, j]
-    return Equalities(np.sort(first), -np.sign(off[j]) * y / size)
+    system = A[:0], np.zeros(0), A, b, A[:0]
+    y = np.zeros((len(others), e))
+    y[:, first], y[np.arange(len(others)), others] = -share.T, 1.0
+    for each in y / size:
+        proof = without_rounding(system, each)
+        proof = -np.sign(b @ proof) * proof
+        if proves_empty(system, proof):
+            return Equalities(np.sort(first), proof)
+    return Equalities(np.sort(first), None)

@@ -13,22 +13,28 @@ from typing import Any
 
 import numpy as np
 
+from fairopt.allocation.polytope.farkas import proves_empty, proves_zero, without_rounding
 from fairopt.allocation.polytope.scaling import Scaled
 from fairopt.arrays import Array, BoolArray
 
 POSITIVE = 1e-6  # of 1, to which all can be raised that can be positive
 EMPTY = 1e-8  # least total violation in scaled units
-PROOF = 1e-7  # relative: rounding of the inequalities of a contradiction
 TIGHTEST = 1e-10  # the smallest tolerance HiGHS accepts
 
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """What can be positive somewhere on the polytope with T z >= 0."""
+    """What can be positive somewhere on the polytope with T z >= 0, and a point of it."""
 
     z: BoolArray
     s: BoolArray
     x: BoolArray
+    point: Array
+
+    @property
+    def whole(self) -> bool:
+        """Whether the polytope has an interior point."""
+        return bool(self.x.all() and self.z.all() and self.s.all())
 
 
 def programme(cost: Array, **constraints: Any) -> Any:
@@ -72,7 +78,8 @@ def face(scaled: Scaled) -> Face | None:
     if found.x is None:
         return None
     can = found.x[k + 1 :] > POSITIVE
-    return Face(can[m : m + k], can[:m], can[m + k :])
+    point = np.maximum(found.x[:k] / found.x[k], 0.0)
+    return Face(can[m : m + k], can[:m], can[m + k :], point)
 
 
 def tightness(scaled: Scaled, z: BoolArray, s: BoolArray) -> tuple[Array, Array] | None:
@@ -148,21 +155,34 @@ def contradiction(scaled: Scaled) -> Array | None:
     inner = np.maximum(-found.ineqlin.marginals, 0.0)
     outer = -found.eqlin.marginals if e else np.zeros(0)
     y = np.concatenate([inner[:m], outer, inner[m:]])
-    return y if proves_empty((G, h, A, b, T), y) else None
+    system = G, h, A, b, T
+    y = without_rounding(system, y)
+    return y if proves_empty(system, y) else None
 
 
-def proves_empty(system: tuple[Any, Array, Any, Array, Any], y: Array) -> bool:
-    """Whether y = (lambda, nu, pi) proves that no z >= 0 has G z <= h, A z = b, T z >= 0.
+def zero_is_proven(scaled: Scaled, can: Face) -> bool:
+    """Whether multipliers prove that all that cannot be positive is zero on the polytope.
 
-    G' lambda + A' nu - T' pi >= 0 and h' lambda + b' nu < 0, both beyond rounding.
+    G' lambda + A' nu - T' pi is at least the sum of the z and rows of T that can only be zero,
+    lambda >= 1 where s can only be, and h' lambda + b' nu <= 0.
     """
-    G, h, A, b, T = system
-    m, e = len(h), len(b)
-    lam, nu, pi = y[:m], y[m : m + e], y[m + e :]
-    if not (np.isfinite(y).all() and (lam >= 0.0).all() and (pi >= 0.0).all()):
+    from scipy import sparse
+
+    T, G, A = _blocks(scaled)
+    m, e, n = scaled.m, A.shape[0], scaled.n
+    earned = (~can.z).astype(float) + T.T @ (~can.x).astype(float)
+    columns = sparse.hstack([-G.T, -A.T, T.T])
+    total = sparse.csr_array(np.concatenate([scaled.right, np.zeros(n)])[None, :])
+    found = programme(
+        np.concatenate([np.ones(m), np.zeros(e), np.ones(n)]),
+        A_ub=sparse.vstack([columns, total]).tocsr(),
+        b_ub=np.append(-earned, 0.0),
+        bounds=[(0.0 if free else 1.0, None) for free in can.s]
+        + [(None, None)] * e
+        + [(0.0, None)] * n,
+    )
+    if found.x is None:
         return False
-    sums = G.T @ lam + A.T @ nu - T.T @ pi
-    size = abs(G).T @ lam + abs(A).T @ np.abs(nu) + abs(T).T @ pi
-    right = h @ lam + b @ nu
-    total = np.abs(h) @ lam + np.abs(b) @ np.abs(nu)
-    return bool((sums >= -PROOF * size).all() and right < -PROOF * total)
+    y = np.concatenate([np.maximum(found.x[:m], 0.0), found.x[m : m + e]])
+    y = np.concatenate([y, np.maximum(found.x[m + e :], 0.0)])
+    return proves_zero((G, scaled.right[:m], A, scaled.right[m:], T), y, earned)

@@ -30,6 +30,7 @@ class Polytope:
         alpha: In [0, 200], or inf.
         weights: (n,) w > 0.
         priority: (n,) p > 0.
+        price_unit: Log of the unit in which prices are told.
     """
 
     T: Any
@@ -40,6 +41,7 @@ class Polytope:
     alpha: float
     weights: Array
     priority: Array
+    price_unit: float = 0.0
 
     @property
     def utilities(self) -> int:

@@ -7,7 +7,7 @@ that the unit of z follows from them. Factors are rounded to powers of two: noth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from fairopt.arrays import Array
 
 SWEEPS = 30  # the exponents halve their distance to the limit in each
 FEW = 30_000  # entries up to which the overhead of sparse products is the larger part
+NEARER = 16.0  # than the first start, where it led nowhere
 DENSE = 0.15  # share of entries above which a dense product is faster than a sparse one
 
 
@@ -61,7 +62,7 @@ def scale(problem: Polytope) -> Scaled:
     whole: Any = sparse.hstack([rows, last]).tocsr()
     up, across = _ruiz(whole)
     if right.any():  # then the last column is a unit of z and not of its own
-        across = across / across[-1]
+        up, across = up * across[-1], across / across[-1]
     else:
         across[-1] = 1.0
     up, across = _power_of_two(up), _power_of_two(across)
@@ -71,6 +72,17 @@ def scale(problem: Polytope) -> Scaled:
     log_unit = np.log(up[:n]) + np.log(problem.weights)
     log_priority = np.log(problem.priority)
     return Scaled(B, right * up[n:], n, m, problem.alpha, log_priority, log_unit, across[:-1], up)
+
+
+def nearer(scaled: Scaled) -> Scaled:
+    """The same in smaller units of z: a start at all ones is then nearer to zero."""
+    return replace(
+        scaled,
+        right=scaled.right * NEARER,
+        log_unit=scaled.log_unit + np.log(NEARER),
+        column=scaled.column / NEARER,
+        row=scaled.row * NEARER,
+    )
 
 
 def _ruiz(matrix: Any) -> tuple[Array, Array]:

@@ -10,25 +10,48 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fairopt.allocation.polytope.certificate import Certificate, certify, certify_max_min
+from fairopt.allocation.polytope.certificate import (
+    Certificate,
+    certify,
+    certify_max_min,
+    infeasibility,
+)
 from fairopt.allocation.polytope.equalities import independent
-from fairopt.allocation.polytope.face import contradiction, face, tightness, unlimited
+from fairopt.allocation.polytope.face import (
+    Face,
+    contradiction,
+    face,
+    tightness,
+    unlimited,
+    zero_is_proven,
+)
 from fairopt.allocation.polytope.interior_point import follow
 from fairopt.allocation.polytope.levels import Levels, max_min
 from fairopt.allocation.polytope.linear_programme import largest_total
 from fairopt.allocation.polytope.problem import Polytope
+from fairopt.allocation.polytope.records import (
+    FEASIBLE,
+    empty,
+    no_point,
+    nothing,
+    on_equations,
+    spread,
+    with_left,
+)
 from fairopt.allocation.polytope.result import PolytopeAllocation
-from fairopt.allocation.polytope.scaling import Scaled, scale
+from fairopt.allocation.polytope.scaling import Scaled, nearer, scale
+from fairopt.allocation.polytope.units import as_stated, in_own_units
 from fairopt.allocation.result import listed
-from fairopt.arrays import Array, BoolArray, Ints
+from fairopt.arrays import Array, BoolArray
 from fairopt.blas_threads import one_thread
 from fairopt.solution import Status
 
-FEASIBLE = 1e-9  # relative violation of an OPTIMAL point
 TOTAL = 1e-8  # relative gap of an OPTIMAL total at alpha = 0: tolerances of HiGHS are absolute
 RAISED = 1.0 + 1e-9  # on prices that just cover what is earned
 WITHOUT_GAIN = 4  # steps after which the certificate is not going to be better
 SHARP = 1e-6  # certified error from which more steps are not worth their time
+APART = " (rounding does not let its constraints be told apart)"
+TOO_FAR = " (its numbers are farther apart than float64 holds)"
 CLOSE = 1e-6  # mean complementarity relative to prices times utilities, below which it is computed
 
 
@@ -48,26 +71,23 @@ class Found:
 def solve(problem: Polytope, tol: float) -> PolytopeAllocation:
     """The allocation of a checked problem."""
     with np.errstate(all="ignore"), one_thread(sum(problem.T.shape) + len(problem.h)):
-        needed = independent(problem.A, problem.b)
-        if needed.contradiction is not None:
-            sizes = np.zeros(len(problem.h)), np.zeros(problem.utilities)
-            return _empty(problem, np.concatenate([sizes[0], needed.contradiction, sizes[1]]))
-        reduced = replace(problem, A=problem.A[needed.kept], b=problem.b[needed.kept])
-        return _spread(problem, needed.kept, _solve(reduced, tol))
+        own, units = in_own_units(problem)
+        if not units.exact:
+            return no_point(problem, Status.OUT_OF_RANGE, TOO_FAR)
+        return as_stated(problem, units, _in_own_units(own, tol))
 
 
-def _spread(problem: Polytope, kept: Ints, found: PolytopeAllocation) -> PolytopeAllocation:
-    """The answer with prices of zero for redundant equalities."""
-    if len(kept) == len(problem.b):
-        return found
-    nu = np.zeros((*found.equality_prices.shape[:-1], len(problem.b)))
-    nu[..., kept] = found.equality_prices
-    farkas, m, e = found.farkas, len(problem.h), len(kept)
-    if farkas is not None:
-        spread = np.zeros(len(problem.b))
-        spread[kept] = farkas[m : m + e]
-        farkas = np.concatenate([farkas[:m], spread, farkas[m + e :]])
-    return replace(found, equality_prices=nu, farkas=farkas)
+def _in_own_units(problem: Polytope, tol: float) -> PolytopeAllocation:
+    """The allocation, without redundant equalities, which the point has to meet too."""
+    needed = independent(problem.A, problem.b)
+    if needed.contradiction is not None:
+        sizes = np.zeros(len(problem.h)), np.zeros(problem.utilities)
+        return empty(problem, np.concatenate([sizes[0], needed.contradiction, sizes[1]]))
+    reduced = replace(problem, A=problem.A[needed.kept], b=problem.b[needed.kept])
+    found = spread(problem, needed.kept, _solve(reduced, tol))
+    if found.ok and not infeasibility(problem, found.point) <= FEASIBLE:
+        return replace(found, status=Status.STEP_LIMIT, detail=APART)
+    return found
 
 
 def _solve(problem: Polytope, tol: float) -> PolytopeAllocation:
@@ -81,17 +101,24 @@ def _solve(problem: Polytope, tol: float) -> PolytopeAllocation:
         proof = contradiction(scaled)
         if proof is not None:
             row, n = scaled.row, problem.utilities
-            return _empty(problem, proof * np.concatenate([row[n:], row[:n]]))
+            return empty(problem, proof * np.concatenate([row[n:], row[:n]]))
         return _best(problem, found, "")
+    can = replace(can, point=scaled.column * can.point)
+    if not can.whole and not zero_is_proven(scaled, can):
+        return _best(problem, found, " (nothing proves what can only be zero)")
     free = unlimited(scaled)
     forced = ~can.x
     if free.any() or (forced.any() and 1.0 <= problem.alpha < np.inf):
         return _without_optimum(problem, tol, free, forced & (1.0 <= problem.alpha < np.inf))
-    if not (can.x.all() and can.z.all() and can.s.all()):
-        return _on_face(problem, tol, can.x, can.z, can.s)
+    if not can.whole:
+        return _on_face(problem, tol, can)
     spare = _disposal(problem)
     if spare.any() and not spare.all():
         return _without_disposal(problem, tol, spare)
+    if 0.0 < problem.alpha < np.inf:
+        other = _central_path(problem, nearer(scaled))
+        if other is not None and _proven(problem, other, tol):
+            return _result(problem, other, Status.OPTIMAL)
     return _best(problem, found, "")
 
 
@@ -130,10 +157,11 @@ def _proven(problem: Polytope, found: Found, tol: float) -> bool:
 def _best(problem: Polytope, found: Found | None, detail: str) -> PolytopeAllocation:
     """What is not certified: the best point found, and why it is no answer."""
     if found is None:
-        return _no_point(problem, Status.STEP_LIMIT, detail)
+        return no_point(problem, Status.STEP_LIMIT, detail)
     proof = found.certificate
     if not detail and proof.feasibility <= FEASIBLE and np.isfinite(proof.gap):
         far = np.flatnonzero(~(proof.error <= np.median(proof.error)))
+        far = far if len(far) else np.flatnonzero(proof.error > 0.0)
         detail = f" (nothing sharp enough is proven of utilities {listed(far)})" if len(far) else ""
     return _result(problem, found, Status.STEP_LIMIT, detail)
 
@@ -203,12 +231,14 @@ def _result(
     problem: Polytope, found: Found, status: Status, detail: str = ""
 ) -> PolytopeAllocation:
     """The record of a point; OUT_OF_RANGE where float64 does not hold the prices."""
-    half = np.exp(0.5 * found.log_price)
+    log_price = found.log_price + problem.price_unit
+    half = np.exp(0.5 * log_price)
     lam, nu, q = (array * half * half for array in (found.lam, found.nu, found.q))
-    if not (np.isfinite(lam).all() and np.isfinite(nu).all() and np.isfinite(q).all() and q.any()):
+    finite = np.isfinite(lam).all() and np.isfinite(nu).all() and np.isfinite(q).all()
+    if not finite or (found.q.any() and not q.any()):
         status = Status.OUT_OF_RANGE
         detail = (
-            f" (prices at alpha = {problem.alpha:g} are near e^{found.log_price:.0f}"
+            f" (prices at alpha = {problem.alpha:g} are near e^{log_price:.0f}"
             " in these units; measure in units near a typical utility; the point given is"
             + ("" if _proven(problem, found, 1e-3) else " not")
             + " certified)"
@@ -218,34 +248,6 @@ def _result(
     return PolytopeAllocation(
         x, found.z, lam, nu, q, proof.error, status, proof.residual, found.steps, detail=detail
     )
-
-
-def _no_point(
-    problem: Polytope, status: Status, detail: str, farkas: Array | None = None
-) -> PolytopeAllocation:
-    """The record without a point."""
-    n, k = problem.T.shape
-    shape = (0,) if problem.alpha == np.inf else ()
-    missing = np.full(n, np.nan)
-    return PolytopeAllocation(
-        missing,
-        np.full(k, np.nan),
-        np.zeros((*shape, len(problem.h))),
-        np.zeros((*shape, len(problem.b))),
-        np.zeros((*shape, n)),
-        np.full(n, np.inf),
-        status,
-        np.inf,
-        0,
-        farkas=farkas,
-        detail=detail,
-    )
-
-
-def _empty(problem: Polytope, farkas: Array) -> PolytopeAllocation:
-    """Infeasible, with the proof."""
-    detail = " (no z meets them with T z >= 0; `farkas` proves it)"
-    return _no_point(problem, Status.INFEASIBLE, detail, farkas)
 
 
 def _without_optimum(
@@ -264,12 +266,12 @@ def _without_optimum(
     status = Status.INFEASIBLE if forced.any() else Status.UNBOUNDED
     reason = (forced if forced.any() else free).astype(float)
     if left.all():
-        record = _no_point(problem, status, f" ({'; '.join(who)})")
+        record = no_point(problem, status, f" ({'; '.join(who)})")
         x = np.where(free, np.inf, 0.0)
         return replace(record, utilities=x, certificate=reason)
     rest = _solve(problem.without(left), tol)
     others = f"the others are {'solved' if rest.ok else 'not solved: ' + rest.sentence}"
-    full = _with_left(problem, rest, left, np.where(free, np.inf, 0.0), np.inf)
+    full = with_left(problem, rest, left, np.where(free, np.inf, 0.0), np.inf)
     return replace(
         full,
         status=status,
@@ -279,21 +281,7 @@ def _without_optimum(
     )
 
 
-def _with_left(
-    problem: Polytope, rest: PolytopeAllocation, left: BoolArray, value: Array, error: float
-) -> PolytopeAllocation:
-    """The answer of the problem without some utilities, as one of the problem with them."""
-    n, m = problem.utilities, len(problem.h)
-    x, errors = value.copy(), np.full(n, error)
-    x[~left], errors[~left] = rest.utilities, rest.error
-    q = np.zeros((*rest.utility_prices.shape[:-1], n))
-    q[..., ~left] = rest.utility_prices
-    return replace(rest, utilities=x, error=errors, utility_prices=q, prices=rest.prices[..., :m])
-
-
-def _on_face(
-    problem: Polytope, tol: float, x: BoolArray, z: BoolArray, s: BoolArray
-) -> PolytopeAllocation:
+def _on_face(problem: Polytope, tol: float, can: Face) -> PolytopeAllocation:
     """The answer where some of x, z and s = h - G z are zero on the whole polytope.
 
     Utilities that can only be zero are left out at alpha < 1 and inf, variables that can only be
@@ -301,13 +289,9 @@ def _on_face(
     """
     from scipy import sparse
 
+    x, z, s = can.x, can.z, can.s
     if not x.any():
-        return replace(
-            _no_point(problem, Status.OPTIMAL, " (all utilities can only be zero)"),
-            utilities=np.zeros(problem.utilities),
-            error=np.zeros(problem.utilities),
-            residual=0.0,
-        )
+        return nothing(problem, on_equations(problem, can))
     whole = problem.without(~x)
     slack = np.concatenate([s, np.ones(len(whole.h) - len(problem.h), dtype=bool)])
     rows, variables = np.flatnonzero(~slack), np.flatnonzero(z)
@@ -320,13 +304,13 @@ def _on_face(
     ).on_variables(variables)
     needed = independent(inner.A, inner.b)
     if needed.contradiction is not None:
-        return _best(problem, None, " (rounding does not let its constraints be told apart)")
+        return _best(problem, None, APART)
     ready = replace(inner, A=inner.A[needed.kept], b=inner.b[needed.kept])
     found = _try(ready)
     if found is None:
         return _best(problem, None, "")
     status = Status.OPTIMAL if _proven(ready, found, tol) else Status.STEP_LIMIT
-    rest = _spread(inner, needed.kept, _result(ready, found, status))
+    rest = spread(inner, needed.kept, _result(ready, found, status))
     point = np.zeros(problem.variables)
     point[variables] = rest.point
     prices = np.zeros((*rest.prices.shape[:-1], len(slack)))
@@ -335,7 +319,7 @@ def _on_face(
     nu = rest.equality_prices[..., : len(problem.b)]
     prices, nu = _covering(whole, z, slack, prices, nu, rest.utility_prices)
     full = replace(rest, point=point, prices=prices, equality_prices=nu)
-    return _with_left(problem, full, ~x, np.zeros(problem.utilities), 0.0)
+    return with_left(problem, full, ~x, np.zeros(problem.utilities), 0.0)
 
 
 def _covering(

@@ -16,7 +16,7 @@ from fairopt import (
     alpha_fair_on_polytope,
     polytope_certificate,
 )
-from fairopt.allocation.polytope.face import proves_empty
+from fairopt.allocation.polytope.farkas import proves_empty
 from fairopt.reference import allocation_on_polytope
 from proofs.fairness.planted_polytopes import planted
 
@@ -46,7 +46,7 @@ def test_planted_answers_are_found_and_inside_their_intervals(alpha):
         assert (off <= np.log1p(found.error) + ROUNDING).all()
         if found.ok:
             solved += 1
-            assert off.max() <= 1e-6
+            assert off.max() <= 1e-5  # at alpha = 0.1 its certified error may be 1e-3
             proof = judged(found, case.problem)
             assert proof.error.max() <= 1e-3
             np.testing.assert_allclose(proof.error, found.error, rtol=0.5, atol=1e-7)
