@@ -23,7 +23,7 @@ def told(code):
 told("import fairopt.torch")
 told("from fairopt import reference; reference.fairgrad([[1.0]], 1.0)")
 told("import mechanisms as m; m.prove(m.budget_fair, (2, 1))")
-told("import mechanisms as m; m.audit(m.max_min_fair, [[1, 2], [2, 1]], 9)")
+told("import mechanisms as m; m.audit(m.max_min_fair, [[1, 2], [2, 1]], 9, jobs=2)")
 told("import proofs.strategies")
 told("import proofs; proofs.all_claims()")
 told("import fl_runtime; fl_runtime.run")
