@@ -129,7 +129,7 @@ def node(
             "largest": largest,
         }
         secured, mine = Secured.of(keys, insecure, superlink), numbers_of(clients)
-        known = read_config(file_of(config)).clients.num_clients
+        known = read_config(config).clients.num_clients
         if max(mine) >= known:
             raise InvalidInput("--clients", clients, f"clients of the configuration, 0-{known - 1}")
         command = node_command(superlink, told, port, secured)
