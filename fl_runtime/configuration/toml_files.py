@@ -42,7 +42,23 @@ from fl_runtime.validation_errors import first_validation_error, kebab
 Tree = dict[str, Any]
 
 ARM_MAY_CHANGE = ("algorithm.", "recruitment.", "clients.", "server.", "run.algorithm")
-"""Keys an arm may override; seeds, rounds and tasks are common, or arms could not be compared."""
+"""Keys an arm may override; seeds, rounds and data are common, or arms could not be compared."""
+
+ARM_MAY_CHANGE_OF_A_TASK = (
+    "optimizer",
+    "learning_rate",
+    "momentum",
+    "nesterov",
+    "weight_decay",
+    "persist_optimizer",
+    "schedule",
+    "clip_gradient",
+    "loss",
+)
+"""Keys of `task.NAME` that it may override: how a task is trained, not what it is."""
+
+ALL_TASKS = "task.*."
+"""The beginning of a key that is set in every task."""
 
 VERBATIM = ("versions", "inputs", "executor")
 """Tables whose keys are names of other things and stay as they are."""
@@ -197,7 +213,7 @@ def _check_names(config: Config, arms: Sequence[ArmSection], names: Mapping[str,
 
 
 def set_key(tree: Tree, key: str, value: Any) -> None:
-    """Set a dotted key, or a leaf name that occurs exactly once.
+    """Set a dotted key, or a leaf name that occurs exactly once; `task.*` stands for all tasks.
 
     Raises:
         InvalidInput: The leaf is not found or not unique, or the path leads through a value.
@@ -208,6 +224,10 @@ def set_key(tree: Tree, key: str, value: Any) -> None:
         >>> tree["algorithm"]
         {'alpha': 3.0}
     """
+    if key.startswith(ALL_TASKS):
+        for index in range(len(tree.get("task", ()))):
+            set_key(tree, f"task.{index}.{key.removeprefix(ALL_TASKS)}", value)
+        return
     parts = [part.replace("-", "_") for part in key.split(".")]
     if len(parts) == 1:
         parts = _unique_leaf(tree, parts[0])
@@ -317,14 +337,25 @@ def _arm_config(config: Config, name: str, overrides: Mapping[str, Any]) -> Conf
         tree["algorithm"] = {}
     try:
         for key, value in overrides.items():
-            if not key.startswith(ARM_MAY_CHANGE):
-                raise InvalidInput(
-                    kebab(key), value, f"a key an arm may change: {', '.join(ARM_MAY_CHANGE)}"
-                )
+            if not _may_change(key):
+                raise InvalidInput(kebab(key), value, _changeable())
             set_key(tree, key, copy.deepcopy(value))
         return check_config(tree)
     except InvalidInput as error:
         raise of_arm(name, error) from None
+
+
+def _may_change(key: str) -> bool:
+    """Whether a key may differ between arms."""
+    table, _, leaf = key.rpartition(".")
+    of_a_task = table.startswith("task.") and leaf.replace("-", "_") in ARM_MAY_CHANGE_OF_A_TASK
+    return of_a_task or key.startswith(ARM_MAY_CHANGE)
+
+
+def _changeable() -> str:
+    """The keys that may differ between arms, in words."""
+    of_a_task = ", ".join(map(kebab, ARM_MAY_CHANGE_OF_A_TASK))
+    return f"a key an arm may change: {', '.join(ARM_MAY_CHANGE)}, or {of_a_task} of task.NAME"
 
 
 def of_arm(name: str, error: InvalidInput) -> InvalidInput:

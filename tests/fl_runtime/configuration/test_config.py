@@ -301,12 +301,29 @@ def test_an_arm_that_changes_the_algorithm_starts_from_its_defaults() -> None:
     assert arms["random"].recruitment.rule == "everyone"
 
 
+def test_an_arm_has_its_own_step_length_for_one_task_or_for_all() -> None:
+    whole = tree()
+    whole["arm"] += [
+        {"name": "all", "task.*.learning-rate": 0.5},
+        {"name": "one", "task.iris.learning-rate": 0.25},
+    ]
+    arms = arm_configs(check_config(whole))
+    assert {task.learning_rate for task in arms["all"].task} == {0.5}
+    names = [task.name for task in arms["one"].task]
+    before = [task.learning_rate for task in arms["fair"].task]
+    expected = [0.25 if n == "iris" else rate for n, rate in zip(names, before, strict=True)]
+    assert [task.learning_rate for task in arms["one"].task] == expected
+
+
 @pytest.mark.parametrize(
     ("arm", "reason"),
     [
         ({"name": "fair"}, "arms with different names"),
         ({"name": "random", "algorithm.alpha": 2.0}, "arms with different names"),
         ({"name": "x", "run.seeds": [3]}, "a key an arm may change"),
+        ({"name": "x", "task.iris.data": "wine"}, "a key an arm may change"),
+        ({"name": "x", "task.irs.learning-rate": 0.1}, "a path that exists"),
+        ({"name": "x", "task.*.learning-rate": -0.1}, "learning-rate"),
         ({"name": "x", "algorithm.alpa": 3.0}, "did you mean alpha?"),
         ({"name": "x", "recruitment.budgte": 3.0}, "did you mean budget?"),
         ({"name": "x", "versus": ["fare"]}, "did you mean fair?"),
