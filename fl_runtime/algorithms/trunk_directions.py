@@ -50,6 +50,7 @@ class CAGrad(SharedTrunk):
     c: float = 0.4
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0.0 <= self.c < 1.0:
             raise InvalidInput("c", self.c, "a number in [0, 1)")
 

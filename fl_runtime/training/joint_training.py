@@ -18,12 +18,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from itertools import zip_longest
+from typing import Any
 
 from torch import Tensor
 from torch.func import functional_call
 
 from fairopt.errors import InvalidInput
-from fairopt.torch import backward
+from fairopt.torch import alpha_fair_losses, backward
 from fl_runtime.random_streams import torch_seed
 from fl_runtime.training.directions import Direction, outcome
 from fl_runtime.training.examples import Examples
@@ -75,7 +76,7 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
         seed = torch_seed(jobs[0].seed, "joint", number)
         method = Direction.of(common.joint, [jobs[k].task for k in losses], seed)
         optimizer.zero_grad()
-        solution = backward(list(losses.values()), list(model.trunk.values()), method)
+        solution = backward(_seen(losses, common.joint), list(model.trunk.values()), method)
         pull(model.named, anchors, common.proximal)
         optimizer.step()
         taken.update(losses.keys())
@@ -95,6 +96,12 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
         )
         for k, job in enumerate(jobs)
     ]
+
+
+def _seen(losses: Mapping[int, Tensor], table: Mapping[str, Any]) -> list[Tensor]:
+    """The losses of a step as the table wants them (`fair_losses`)."""
+    values, alpha = list(losses.values()), table.get("loss-alpha", 0.0)
+    return alpha_fair_losses(values, alpha, floor=table["loss-floor"]) if alpha else values
 
 
 @dataclass(frozen=True)

@@ -271,7 +271,7 @@ def test_a_page_over_runs(tmp_path: Path) -> None:
     assert "+0.05 (own)" in text
     assert f"fingerprint `{digest(made[0].config)[:12]}`" in text
     assert (tmp_path / "results" / "small.png").is_file()
-    assert render(sections_of(text)) == text
+    assert render(sections_of(text), {}) == text
     with pytest.raises(InvalidInput, match="different names"):
         write_results([folder, folder], page)
 
