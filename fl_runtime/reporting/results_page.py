@@ -172,9 +172,10 @@ def claim_rows(results: Sequence[ClaimResult]) -> Iterator[tuple[str, ...]]:
         claim = result.claim
         compared = f"{claim.arm} − {claim.versus}" if claim.versus else claim.arm
         unit = f" / {claim.versus}" if claim.relative else ""
+        than = f" than {claim.alone}" if claim.alone else ""
         yield (
             claim.statement,
-            f"{claim.metric}: {compared}{unit}",
+            f"{claim.metric}{than}: {compared}{unit}",
             found_text(result),
             expectation(claim),
             f"{claim.published} ({claim.source})" if claim.published else claim.source,
