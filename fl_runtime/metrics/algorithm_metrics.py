@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fl_runtime.history import History, Series, side_by_side
+from fl_runtime.metrics.allocation_signs import biased_selection, persistent_gaps
 from fl_runtime.metrics.round_metrics import held_out_names, staleness_metrics, training_metrics
 
 COMMON = (
@@ -163,7 +164,13 @@ SIGNATURES: Sequence[Signature] = (
 
 def signs(history: History) -> list[dict[str, str]]:
     """What is off, arm by arm: `arm` and `sign`, a sentence."""
-    found = [
+    shared_out = [
+        {"arm": arm, "sign": sign}
+        for arm in history.arms
+        for look in (persistent_gaps, biased_selection)
+        for sign in look(history, arm)
+    ]
+    found = shared_out + [
         {"arm": arm, "sign": signature.sentence.format(value)}
         for arm in history.arms
         for signature in SIGNATURES
