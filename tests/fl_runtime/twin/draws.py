@@ -235,7 +235,7 @@ class Drawer:
             "fed-fair-mmfl": lambda: {
                 **self.aggregation(),
                 "alpha": self.one(1.0, 2.0, 3.0, float("inf")),
-                "signal": self.one("loss", "error"),
+                "signal": self.one("loss", "error", "progress"),
                 **({"priority": True} if self.maybe(0.3) else {}),
             },
             "fed-avg": lambda: {**self.aggregation(), "tasks_per_client": self.one("all", "one")},
