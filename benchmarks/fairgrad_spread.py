@@ -1,8 +1,8 @@
-"""From which spread of units on does FairGrad win: one picture of `experiments/fairgrad-spread.toml`.
+"""From which spread of units on FairGrad wins: a picture of `experiments/fairgrad-spread.toml`.
 
-Arms of that file differ in the units that the losses of the tasks are counted in. A point is the mean
-over seeds of Delta m (per cent worse than each task alone, lower is better), with its 95 % interval,
-over the decades between the largest and the smallest unit of an arm.
+Arms of that file differ in the units that losses of tasks are counted in. A point is the mean over
+seeds of Delta m (per cent worse than each task alone, lower is better) with 95 % intervals, over
+the decades between the largest and the smallest unit of an arm.
 
 Run with: python benchmarks/fairgrad_spread.py [runs/results/fairgrad-spread]
           [--out docs/results/fairgrad-spread.png]
