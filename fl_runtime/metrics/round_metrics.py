@@ -24,6 +24,12 @@ MEAN_TASK_CHANGE = "mean-task-change"
 DELTA_M = "delta-m"
 """The same against every task's reference instead of another arm."""
 
+PERCENT_WORSE = "percent-worse"
+"""The literature's Delta m: mean over tasks of per cent worse than an arm with tasks alone."""
+
+MEAN_RANK = "mean-rank"
+"""Rank among all arms by test score, 1 for the best, averaged over tasks."""
+
 NO_FIGURES = ("event", "arm", "seed", "rule", "take_up", "evaluated")
 """Entries of rows that are names or several numbers, so no claim can be about them."""
 

@@ -20,8 +20,10 @@ from fl_runtime.history import EVERYONE
 from fl_runtime.metrics.round_metrics import (
     COST_TO_TARGETS,
     DELTA_M,
+    MEAN_RANK,
     MEAN_TASK_CHANGE,
     NO_FIGURES,
+    PERCENT_WORSE,
     TIME_TO_TARGETS,
     column_among,
 )
@@ -110,7 +112,15 @@ def _check_claims(config: Config) -> None:
 def _check_claimed(config: Config, name: str, parts: Parts) -> None:
     """An arm has the figures that claims about it are about."""
     figures = [*round_columns(parts), *run_figure_names([t.name for t in parts.federation.tasks])]
-    known = dict.fromkeys([*figures, TIME_TO_TARGETS, *COST_TO_TARGETS, MEAN_TASK_CHANGE, DELTA_M])
+    of_all = (
+        TIME_TO_TARGETS,
+        *COST_TO_TARGETS,
+        MEAN_TASK_CHANGE,
+        DELTA_M,
+        PERCENT_WORSE,
+        MEAN_RANK,
+    )
+    known = dict.fromkeys([*figures, *of_all])
     for index, claim in enumerate(config.claim):
         found = column_among(claim.metric, known)
         if name in (claim.arm, claim.versus) and found not in known:

@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 from fairopt.errors import InvalidInput
 from fl_runtime.data.inputs import Shapes, called, each, parts_of, size_of
 from fl_runtime.extensions import Entry, Kind, resolve, taken_apart
+from fl_runtime.training.patches import patches
 from fl_runtime.user_objects import said
 
 CHANNELS = (8, 16)
@@ -208,6 +209,7 @@ MODELS: Mapping[str, ModelFactory] = {
     "mlp": mlp,
     "cnn": cnn,
     "transformer": transformer,
+    "patches": patches,
 }
 """Families a configuration can name."""
 

@@ -73,6 +73,10 @@ PUBLIC = {
     fairopt.client_task_probabilities: {
         "losses": [1.0, 2.0], "alpha": 2.0, "eligible": [True, False], "priority": [1.0, 2.0],
     },
+    fairopt.suggest_alpha: {
+        "losses": [1.0, 2.0], "share": 0.75, "largest": 3.0, "priority": [1.0, 2.0],
+    },
+    fairopt.learning_progress: {"errors": [0.5, 0.4, 0.3, 0.2]},
     fairopt.request_allocation: {"heterogeneity": [1.0, 2.0], "total": 8},
     fairopt.reference_request_allocation: {
         "scores": [1.0, 2.0], "requests": [4, 4], "quantum": 2,

@@ -32,6 +32,7 @@ from fl_runtime.running.history_rows import round_columns
 from fl_runtime.running.preflight import _check_claimed, _check_claims
 from fl_runtime.training.job import Update
 from tests.fl_runtime import small
+from tests.fl_runtime.representatives import REPRESENTATIVES
 
 TASKS = ("a", "b")
 CLIENTS = 6
@@ -159,7 +160,7 @@ def refused(config: Config, parts: Parts) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", REPRESENTATIVES)
 def test_claims_summary_and_rows_agree_on_every_name_there_is(algorithm: str) -> None:
     @settings(max_examples=3, phases=[Phase.explicit, Phase.generate])  # shrinking trains anew
     @given(trees(algorithm))

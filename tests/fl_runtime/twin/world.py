@@ -77,6 +77,7 @@ class World:
         self.memories: dict[tuple[Any, ...], Memory] = {}
         self.losses: list[float] = []
         self.errors: list[float] = []
+        self.learnt: list[list[float]] = [[] for _ in problems]
         self.figures: dict[str, float] = {}
         self.now, self.round, self.dispatches, self.number = 0.0, 0, 0, 0
         self.close_call = False
