@@ -54,7 +54,7 @@ from fairopt.fairgrad import fairgrad, fairgrad_residual
 from fairopt.learning_progress import learning_progress
 from fairopt.min_norm import min_norm, min_norm_residual
 from fairopt.min_norm_gradients import min_norm_from_gradients
-from fairopt.multiplicative_weights import multiplicative_weights
+from fairopt.multiplicative_weights import multiplicative_weights, suggest_rate
 from fairopt.pareto import (
     ParetoCertificate,
     Verdict,
@@ -105,6 +105,7 @@ __all__ = [
     "request_allocation",
     "reference_request_allocation",
     "multiplicative_weights",
+    "suggest_rate",
     "cross_attention_weights",
     "InvalidInput",
     "NotSolved",

@@ -85,6 +85,9 @@ PUBLIC = {
         "weights": [0.5, 0.5], "gains": [1.0, 2.0], "rate": 0.1, "smoothing": 0.1,
         "present": [True, True],
     },
+    fairopt.suggest_rate: {
+        "weights": [0.5, 0.5], "largest_gap": 1.0, "rounds": 3, "floor": 0.1,
+    },
     fairopt.cross_attention_weights: {"gram": GOOD, "dimension": 4, "temperature": 2.0},
 }  # fmt: skip
 OTHERS = {
@@ -115,7 +118,7 @@ OTHERS = {
     reference.allocation_on_polytope: POLYTOPE,
 }  # fmt: skip
 EVERY = PUBLIC | OTHERS
-NO_ARRAYS = {"allocation", "total", "quantum", "dimension", "rng"}
+NO_ARRAYS = {"allocation", "total", "quantum", "dimension", "rng", "rounds"}
 
 
 ARRAYS = [

@@ -349,6 +349,7 @@ class Drawer:
             "mu": self.one(0.0, 0.3),
         }
         found["clip_gradient"] = self.maybe(0.6)
+        found["proxy_delay"] = 0.25  # no other draw of the same number
         found["agent"] = self.maybe(0.75)
         if self.maybe(0.4):
             found["share_trunk"] = True
