@@ -5,6 +5,7 @@ Needs the extra `network`; networkx is imported by the first call.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise, product
@@ -99,7 +100,8 @@ class NetworkAllocation:
         """
         if self.ok:
             return self
-        raise NotSolved(f"{self.sentence} (residual {self.residual:.2g})")
+        left = f" (residual {self.residual:.2g})" if math.isfinite(self.residual) else ""
+        raise NotSolved(f"{self.sentence}{left}")
 
 
 def allocation_on_graph(

@@ -32,7 +32,7 @@ LIBMTL_INTRODUCTION = """\
 Written by `python -m proofs conformance --libmtl LIBMTL --markdown docs/conformance-libmtl.md` from
 an actual run on a clone of https://github.com/median-research-group/LibMTL; do not edit. The laws
 are those of [conformance.md](conformance.md), where it says what a broken law means. Each weighting
-is joined to a model of one shared vector (`proofs/libmtl_weightings.py`): what is judged is the
+is joined to a model of one shared vector (`proofs/libmtl_weightings.py`): what is tested is the
 first step of a fresh instance, in float64, with the arguments in that file. Every line under
 "Witnesses" names the gradients, which `check_aggregator` draws again from the same seed.
 

@@ -65,7 +65,7 @@ from fl_runtime.training.task import Params
 
 @dataclass(frozen=True, kw_only=True)
 class FedHCA2(Local):
-    """Hyper conflict-averse and cross attention aggregation; see the module's text.
+    """Hyper conflict-averse and cross attention aggregation.
 
     Attributes:
         share_trunk: Always true here: a client has one encoder.

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from fairopt.choices import choose, suggestion
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import loaded
 from fl_runtime.algorithms import ALGORITHM, ALGORITHMS
 from fl_runtime.configuration.schema import (
     LONGEST_LABEL,
@@ -36,7 +37,6 @@ from fl_runtime.configuration.schema import (
 )
 from fl_runtime.extensions import taken_apart
 from fl_runtime.shipped_experiments import experiments, file_of
-from fl_runtime.user_objects import loaded
 from fl_runtime.validation_errors import first_validation_error, kebab
 
 Tree = dict[str, Any]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import loaded
 from fl_runtime.algorithms import (
     ALGORITHM,
     ALGORITHMS,
@@ -58,7 +59,6 @@ from fl_runtime.training.task import LocalTraining, Task
 from fl_runtime.training.task_from_data import make_task, trained_entries, with_shared_inputs
 from fl_runtime.training.task_from_source import task_of_source
 from fl_runtime.training.trainers import TRAINER, obeyed_by
-from fl_runtime.user_objects import loaded
 from fl_runtime.validation_errors import kebab
 
 

@@ -6,6 +6,7 @@ not needed for it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -147,6 +148,27 @@ def load_model(
         torch.Size([1, 3])
     """
     return Models.of_folder(Path(run)).load(task, arm, seed, which, client)
+
+
+def loading_call(run: str | Path) -> str:
+    """The call that loads the first of the models that a run has kept; empty where it kept none.
+
+    Args:
+        run: Folder of the run.
+    """
+    config = RunFolder(Path(run)).config()
+    if config.run.keep_models == "none":
+        return ""
+    which: Which = "best" if "best" in config.run.keep_models else "last"
+    arm, seed, task = next(iter(arm_configs(config))), config.run.seeds[0], config.task[0].name
+    place = Path(run) / model_place(arm, seed, task, which)
+    if not place.is_file():
+        return ""
+    clients = read_model(place).header.clients
+    shown = [json.dumps(name, ensure_ascii=False) for name in (str(run), task, arm)]
+    call = f"fl_runtime.load_model({shown[0]}, {shown[1]}, arm={shown[2]}, seed={seed}"
+    last = ', which="last"' if which == "last" else ""
+    return f"{call}{last}{f', client={clients[0]}' if clients else ''})"
 
 
 def input_units(

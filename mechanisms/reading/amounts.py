@@ -1,8 +1,9 @@
-"""Amounts of money as people write them: decimals, fractions, integers, or nothing."""
+"""Amounts of money as people write and read them: decimals, fractions, integers, or nothing."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -68,3 +69,28 @@ def is_amount(cell: str) -> bool:
         return number(cell, "", infinite=False) is not None
     except InvalidInput:
         return False
+
+
+def amount(value: Any) -> str:
+    """A number for people: exact where it is short, else rounded and marked.
+
+    Example:
+        >>> amount(Fraction(25, 2)), amount(Fraction(25, 3)), amount(Fraction(7))
+        ('12.5', '~8.33333', '7')
+    """
+    try:
+        short = f"{float(value):.6g}"
+    except OverflowError:
+        return str(value)
+    same = float(short) if isinstance(value, float) else Fraction(short) if value < math.inf else 0
+    return short if value in (math.inf, same) else f"~{short}"
+
+
+def amounts(values: Iterable[Any]) -> str:
+    """Numbers for people, in brackets.
+
+    Example:
+        >>> amounts([Fraction(1, 2), math.inf])
+        '(0.5, inf)'
+    """
+    return f"({', '.join(map(amount, values))})"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mechanisms.audits.report import AuditReport
 from mechanisms.outcome import Outcome
+from mechanisms.reading.amounts import amount
 from mechanisms.reading.headings import NamedBids
 
 if TYPE_CHECKING:
@@ -152,18 +152,6 @@ def _cell(named: NamedBids, outcome: Outcome, i: int, s: int) -> str:
     if not outcome.winners[i, s]:
         return f"[dim]{amount(bid)}[/]"
     return f"{amount(bid)} -> [bold]{amount(outcome.payments[i, s])}[/]"
-
-
-def amount(value: Any) -> str:
-    """A number for people: exact where it is short, else rounded and marked.
-
-    Example:
-        >>> amount(Fraction(25, 2)), amount(Fraction(25, 3)), amount(Fraction(7))
-        ('12.5', '~8.33333', '7')
-    """
-    short = f"{float(value):.6g}"
-    same = float(short) if isinstance(value, float) else Fraction(short) if value < math.inf else 0
-    return short if value in (math.inf, same) else f"~{short}"
 
 
 def _texts(row: tuple[Any, ...] | None) -> list[str] | None:
