@@ -91,7 +91,9 @@ class Patches(nn.Module):
         if isinstance(self.outputs, int):
             return self.head(features.mean(dim=1))  # type: ignore[no-any-return]
         rows, columns, p = self.grid
-        pixels = self.head(features).reshape(-1, rows, columns, _channels(self.outputs), p, p)
+        pixels: Tensor = self.head(features).reshape(
+            -1, rows, columns, _channels(self.outputs), p, p
+        )
         return pixels.permute(0, 3, 1, 4, 2, 5).reshape(-1, *self.outputs)
 
 
