@@ -243,7 +243,7 @@ MUTATIONS = (
     Mutation("fairopt/allocation/residual.py", "caps cannot be exceeded", "feasible = max(_most(seen.loads - 1.0), _most(_ratio(rates, problem.upper) - 1.0))", "feasible = _most(seen.loads - 1.0)"),
     Mutation("fairopt/allocation/residual.py", "sign of the priority", "wanted = np.log(problem.priority[free]) - log_price[free]", "wanted = -np.log(problem.priority[free]) - log_price[free]"),
     Mutation("fairopt/allocation/residual.py", "always in prices", "/ max(1.0, problem.alpha)", "/ 1.0"),
-    Mutation("fairopt/allocation/problem.py", "capacities of the first problem", "problem.capacity if capacity is None else limits(\"capacity\", capacity, links, \"links\")", "problem.capacity"),
+    Mutation("fairopt/allocation/problem.py", "capacities of the first problem", "self.capacity if capacity is None else limits(\"capacity\", capacity, links, \"links\")", "self.capacity"),
     Mutation("fairopt/allocation/routes.py", "layout of other flows", "known is None or known[0] != asked", "known is None"),
     Mutation("fairopt/allocation/presolve/layout.py", "loosest of proportional links", "np.minimum.at(least, self.row, room)", "least[self.row] = room"),
     Mutation("fairopt/kernels/network/prices_and_loads.py", "loads of free flows are not seen", "load[links[e]] += entries[e] * rates[i]", "load[links[e]] += 0.0"),

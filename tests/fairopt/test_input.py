@@ -88,6 +88,10 @@ OTHERS = {
     fairopt.AllocationProblem(ROUTING, CAPACITY, 1.0).solve: {
         "capacity": CAPACITY, "alpha": 1.0, "priority": [1.0, 2.0, 3.0], "start": [1.0, 1.0],
     } | UPPER,
+    fairopt.PathAllocationProblem: PATHS | SPLIT,
+    fairopt.PathAllocationProblem(ROUTING, [0, 0, 1], CAPACITY, 1.0).solve: {
+        "capacity": CAPACITY, "alpha": 1.0, "priority": [1.0, 2.0],
+    } | SPLIT,
     fairopt.AlphaFair: {"alpha": 2.0},
     fairopt.AlphaFair(2.0).value: {"x": [1.0, 2.0]},
     fairopt.AlphaFair(2.0).marginal: {"x": [1.0, 2.0]},
