@@ -3,6 +3,7 @@
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
+import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from fairopt import (
     path_allocation_residual,
 )
 from fairopt.allocation.multipath import direct, polish, solve
+from fairopt.network import NetworkProblem, allocation_on_graph
 from tests.fairopt.allocation.test_multipath import tied
 from tests.fairopt.allocation.test_path_limits import limited
 from tests.fairopt.allocation.test_reused_problem import change, same_bytes
@@ -183,3 +185,27 @@ def test_other_answers_are_refused_as_a_start():
     for start in (other, [1.0], "last"):
         with pytest.raises(InvalidInput, match=r"start = .*a PathAllocation of 2 paths, 1 links"):
             problem.solve(start=start)
+
+
+@pytest.mark.parametrize(("paths", "weighted"), [(1, False), (1, True), (3, False), (3, True)])
+def test_paths_of_a_graph_are_kept(paths, weighted, monkeypatch):
+    graph = nx.karate_club_graph()
+    rng = np.random.default_rng(0)
+    for edge in graph.edges:
+        graph.edges[edge]["capacity"] = rng.uniform(1.0, 3.0)
+    demands = [tuple(map(int, rng.choice(34, 2, replace=False))) for _ in range(20)]
+    weights = rng.uniform(0.5, 2.0, 20) if weighted else None
+    problem = NetworkProblem(graph, demands, 2.0, paths=paths)
+    last = problem.solve(weights=weights).require()
+    graph.edges[problem.links[3]]["capacity"] *= 0.5
+    options = {"upper": np.full(20, 1.5), "weights": weights}
+    fresh = allocation_on_graph(graph, demands, 2.0, paths=paths, **options).require()
+    monkeypatch.setattr(nx, "shortest_path", None)
+    monkeypatch.setattr(nx, "shortest_simple_paths", None)
+    again = problem.solve(capacity="capacity", start=last, **options).require()
+    np.testing.assert_allclose(again.rates, fresh.rates, rtol=1e-7)
+    assert (again.loads <= again.capacity * (1.0 + 1e-9)).all()  # splits need not be unique
+    np.testing.assert_array_equal(again.capacity, fresh.capacity)
+    assert (again.links, again.paths, again.routes) == (fresh.links, fresh.paths, fresh.routes)
+    same = problem.solve(capacity=fresh.capacity, start=again, alpha=1.0, **options).require()
+    assert same.demands == problem.demands
