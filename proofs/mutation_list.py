@@ -288,6 +288,8 @@ MUTATIONS = (
     Mutation("fairopt/allocation/multipath/decimal_certificate.py", "lost utility is free", "(cost - price[form.owner]) + lost", "(cost - price[form.owner])"),
     Mutation("fairopt/allocation/multipath/path_pairs.py", "cheaper paths for costlier ones", "np.where(price > other,", "np.where(price < other,"),
     Mutation("fairopt/allocation/multipath/path_pairs.py", "nothing in common left out", "(paths[lower] - paths[upper])", "(paths[lower] + paths[upper])"),
+    Mutation("fairopt/allocation/multipath/reused_problem.py", "priorities of the first problem", "self._stated.changed(capacity, alpha, priority, upper, weights)", "self._stated.changed(capacity, alpha, None, upper, weights)"),
+    Mutation("fairopt/allocation/multipath/stated.py", "every limit is one", "np.concatenate([numbers.capacity, numbers.upper[limited]])", "np.concatenate([numbers.capacity, np.ones(len(limited))])"),
     Mutation("fairopt/allocation/multipath/solve.py", "priority dropped", "weight = np.log(problem.priority[reduced.flows])", "weight = 0.0 * np.log(problem.priority[reduced.flows])"),
     Mutation("mechanisms/auctions/exact/ranking.py", "ties for the later client", "bisect_left(others, (bid, client)) < k", "bisect_left(others, (bid, -client)) < k"),
     Mutation("mechanisms/auctions/exact/ranking.py", "one rank too many", "bisect_left(others, (bid, client)) < k", "bisect_left(others, (bid, client)) <= k"),
