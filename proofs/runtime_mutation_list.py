@@ -351,8 +351,8 @@ MUTATIONS = (
     Mutation("fl_runtime/data/files.py", "classes counted from one", "return int(targets.max()) + 1", "return int(targets.max())"),
     Mutation("fl_runtime/running/loop.py", "jobs of finished tasks go on", "withdraw(current.pending, parts.federation.models_of(fresh), current.now)", "withdraw(current.pending, (), current.now)"),
     Mutation("fl_runtime/running/run_state.py", "jobs in flight lose their beginning", "        begin=tree[\"begin\"],\n", "        begin=0.0,\n"),
-    Mutation("fl_runtime/reporting/summary.py", "ranks from the worst", "rankdata(-_signs(history)[:, None] * table, axis=0)", "rankdata(_signs(history)[:, None] * table, axis=0)"),
-    Mutation("fl_runtime/reporting/summary.py", "change as a share of the own", "np.divide(change, np.abs(whole), out", "np.divide(change, np.abs(whole + change), out"),
+    Mutation("fl_runtime/metrics/multi_task.py", "ranks from the worst", "rankdata(-np.asarray(signs)[:, None] * table, axis=0)", "rankdata(np.asarray(signs)[:, None] * table, axis=0)"),
+    Mutation("fl_runtime/metrics/multi_task.py", "change as a share of the own", "np.divide(mine - theirs, np.abs(theirs), out", "np.divide(mine - theirs, np.abs(mine), out"),
     Mutation("fl_runtime/reporting/claim_results.py", "strict for weak", "\"less\": (high < margin, low >= margin),", "\"less\": (low < margin, high >= margin),"),
     Mutation("fl_runtime/reporting/claim_results.py", "not held where the interval reaches in", "low > margin or high < -margin),", "high > margin or low < -margin),"),
     Mutation("fairopt/torch/derivatives.py", "the weights where they jump", "blocked = torch.from_numpy(~np.isnan(solution.certificate))[..., None]", "blocked = torch.from_numpy(np.isnan(solution.certificate))[..., None]"),
@@ -438,5 +438,10 @@ MUTATIONS = (
     Mutation("fl_runtime/running/one_run.py", "an extension begins with an evaluation too many", "recorder.moment(*(as_if or (current, None)))", "recorder.moment(current, None)"),
     Mutation("fl_runtime/running/stopping.py", "a run ends in the dark", "return Patience(self.best, min(self.waited + 1, max(self.waited, rule.patience - 1)))", "return Patience(self.best, self.waited + 1) if rule else self"),
     Mutation("fl_runtime/metrics/run_figures.py", "what was not measured is undefined", "seen = [row for row in rows[-last:] if row.get(\"evaluated\", True) or row.get(name) is not None]", "seen = list(rows[-last:])"),
+    Mutation("fl_runtime/metrics/multi_task.py", "per cent better for per cent worse", "return -PER_CENT * mean_change(scores, alone, signs)", "return PER_CENT * mean_change(scores, alone, signs)"),
+    Mutation("fl_runtime/reporting/claim_results.py", "against the other arm instead of the third", "return percent_worse(history, arm, claim.alone, config.run.report_rounds)", "return percent_worse(history, arm, claim.versus or claim.alone, config.run.report_rounds)"),
+    Mutation("fl_runtime/training/losses.py", "squared errors in the unit of errors", "return sums / self.unit**2, counts", "return sums / self.unit, counts"),
+    Mutation("fl_runtime/data/two_garments.py", "how much lower the left garment is", "(drop[:, 1] - drop[:, 0])", "(drop[:, 0] - drop[:, 1])"),
+    Mutation("fl_runtime/data/measurements.py", "deviations from the mean of all parts", "found - found[chosen.split == \"train\"].mean()", "found - found.mean()"),
 )  # fmt: skip
 """Signs, factors, denominators, keys of random streams, what is kept or forgotten, who counts."""
