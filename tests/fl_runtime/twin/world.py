@@ -143,7 +143,8 @@ class World:
             fates = self.clock.fates(self.dispatches, repeat)
             before = [other.end for other in self.flying if other.client == job.client]
             job.begin = max([self.now, *before])
-            job.end = job.begin + fates.length[job.client] * factors[job.task]
+            length = fates.length[job.client] * self.clock.speed(job.begin)[job.client]
+            job.end = job.begin + length * factors[job.task]
             job.fate, job.tie = fates.fate[job.client], fates.tie[job.client]
             job.dispatch, job.number = self.dispatches, self.number
             self.number += 1
