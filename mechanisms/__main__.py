@@ -236,7 +236,10 @@ def audit_command(
         beyond = {} if found is None else {"limits": limits_record(named, found)}
         _print_json({**audit_record(named, report, rule), **beyond})
     else:
-        tables = (audit_table(report), *([] if found is None else [limits_table(found)]))
+        tables = (
+            audit_table(named, report),
+            *([] if found is None else [limits_table(named, found)]),
+        )
         _print_tables(tables)
     raise typer.Exit(0 if report.ok else VIOLATED)
 
