@@ -210,6 +210,8 @@ def _check_names(config: Config, arms: Sequence[ArmSection], names: Mapping[str,
         choose(f"claim.{index}.arm", claim.arm, names)
         if claim.versus is not None:
             choose(f"claim.{index}.versus", claim.versus, names)
+        if claim.alone is not None:
+            choose(f"claim.{index}.alone", claim.alone, names)
 
 
 def set_key(tree: Tree, key: str, value: Any) -> None:

@@ -68,7 +68,7 @@ def garments(
         MissingData: The files are not there; it names the command that installs them.
         InvalidInput: An argument is outside its range.
     """
-    _check_counts(train, test, pool)
+    check_images(train, test, pool)
     if not 0.0 <= label_noise <= 1.0:
         raise InvalidInput("label_noise", label_noise, "a share from 0 to 1")
     classes = np.array(choose("labels", labels, LABELS))
@@ -138,7 +138,7 @@ def _drawn(
     return rng.permutation(places)[:count]
 
 
-def _check_counts(train: int, test: int, pool: int) -> None:
+def check_images(train: int, test: int, pool: int) -> None:
     """Refuse empty parts and squares that do not fill an image."""
     for name, count in (("train", train), ("test", test)):
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fl_runtime.history import History, Series, side_by_side
+from fl_runtime.metrics.allocation_signs import biased_selection, persistent_gaps
 from fl_runtime.metrics.round_metrics import held_out_names, staleness_metrics, training_metrics
+from fl_runtime.metrics.training_signs import training_signs
 
 COMMON = (
     "event",
@@ -163,7 +165,13 @@ SIGNATURES: Sequence[Signature] = (
 
 def signs(history: History) -> list[dict[str, str]]:
     """What is off, arm by arm: `arm` and `sign`, a sentence."""
-    found = [
+    shared_out = [
+        {"arm": arm, "sign": sign}
+        for arm in history.arms
+        for look in (persistent_gaps, biased_selection)
+        for sign in look(history, arm)
+    ]
+    found = shared_out + [
         {"arm": arm, "sign": signature.sentence.format(value)}
         for arm in history.arms
         for signature in SIGNATURES
@@ -172,9 +180,14 @@ def signs(history: History) -> list[dict[str, str]]:
         for value in [signature.found(*runs)]
         if value is not None
     ]
-    return found + [
-        {"arm": arm, "sign": UNTRAINED} for arm in history.arms if _is_untrained(history, arm)
+    untrained = [arm for arm in history.arms if _is_untrained(history, arm)]
+    training = [
+        {"arm": arm, "sign": sign}
+        for arm in history.arms
+        if arm not in untrained
+        for sign in training_signs(history, arm)
     ]
+    return [*found, *training, *({"arm": arm, "sign": UNTRAINED} for arm in untrained)]
 
 
 UNTRAINED = "no model that is reported has changed in any round: the figures are of initial models"

@@ -197,6 +197,7 @@ class Task:
         metrics: What is measured, by name; the first one is the score.
         scale: What a score is worth beside those of other tasks; None where nobody says.
         trainer: The user's own local training (`trainers.Trainer`); None for the runtime's.
+        pace: How long its jobs take, as a multiple of those of the task that it stands beside.
     """
 
     name: str
@@ -213,6 +214,7 @@ class Task:
     metrics: Mapping[str, AnyMetric] = field(default_factory=lambda: PLAIN)
     scale: Scale | None = PLAIN_SCALE
     trainer: Any = None
+    pace: float = 1.0
 
     def __post_init__(self) -> None:
         empty = [client for client, size in enumerate(self.sizes) if size == 0]

@@ -98,6 +98,39 @@ def test_results_of_configurations_run_them_first(toml: Path, tmp_path: Path) ->
     assert (tmp_path / "runs" / "small" / HISTORY).stat().st_ino == history
 
 
+def test_results_take_title_and_claims_of_now_and_refuse_another_run(
+    toml: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.md"
+    words = ("results", toml, "--runs", tmp_path / "runs", "--out", page)
+    text = toml.read_text()
+    assert call(*words)[0] == 0
+    claim = '[[claim]]\nstatement = "Said late."\nsource = "ours"\narm = "fair"\nmargin = -1.0\n'
+    toml.write_text(text.replace("[run]", '[run]\ntitle = "Named late"') + claim)
+    assert call(*words)[0] == 0
+    assert "## Named late" in page.read_text()
+    assert "Said late." in page.read_text()
+    toml.write_text(text.replace("seeds = [0, 1]", "seeds = [0, 2]"))
+    code, _, err = call(*words)
+    assert code == 2
+    assert "it has changed" in err
+
+
+def test_results_leave_out_what_needs_data_that_are_not_installed(
+    toml: Path, tmp_path: Path
+) -> None:
+    garments = tmp_path / "garments.toml"
+    data = f"""{{ name = "fl_runtime.data.fashion:garments", folder = "{tmp_path}/absent" }}"""
+    garments.write_text(toml.read_text().replace('data = "iris"', f"data = {data}"))
+    page = tmp_path / "page.md"
+    code, _, err = call("results", garments, toml, "--runs", tmp_path / "runs", "--out", page)
+    assert code == 0
+    assert "left out: it needs Fashion-MNIST" in err
+    assert "Not run: `experiments/garments.toml`" in page.read_text()
+    assert "apt install dataset-fashion-mnist" in page.read_text()
+    assert "`experiments/small.toml`" in page.read_text()
+
+
 def test_compare_pairs_two_runs(toml: Path, tmp_path: Path) -> None:
     for name, alpha in (("a", 1), ("b", 5)):
         rounds = "num-server-rounds=1"

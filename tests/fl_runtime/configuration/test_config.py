@@ -206,7 +206,7 @@ def changed(section: str, key: str, value: Any) -> dict[str, Any]:
         ("algorithm", "alpha", float("nan"), "a number in [1, inf]"),
         ("algorithm", "alpha", "three", "algorithm.alpha"),
         ("algorithm", "alpa", 1.0, "did you mean alpha?"),
-        ("algorithm", "signal", "accuracy", "'loss' or 'error'"),
+        ("algorithm", "signal", "accuracy", "'loss', 'error' or 'progress'"),
         ("algorithm", "priority", [1.0], "one per task"),
         ("recruitment", "rule", "max-min", "did you mean max-min-fair?"),
         ("recruitment", "budget", None, "given for rule max-min-fair"),

@@ -290,7 +290,7 @@ MISTAKES = (
         "trunks along the mean",
         trunks.directions,
         "weights",
-        lambda method, X, tasks, seed: (np.full(len(X), 1.0 / len(X)), "decided"),
+        lambda method, X, *_: (np.full(len(X), 1.0 / len(X)), "decided"),
         tree("fair-grad"),
     ),
 )
