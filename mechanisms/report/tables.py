@@ -13,6 +13,9 @@ from mechanisms.outcome import Outcome
 from mechanisms.reading.amounts import amount
 from mechanisms.reading.headings import NamedBids
 
+UNDECIDED = "not decided: no violation was found, and not every misreport was covered"
+"""What stands below a table of laws of which some are neither shown nor refuted."""
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -111,6 +114,8 @@ def audit_table(named: NamedBids, report: AuditReport) -> Table:
     for law, holds in report.laws.items():
         found = next((each.sentence for each in report.violations if each.law == law), "")
         table.add_row(law, words[holds], escape(by_name(found, named)))
+    if None in report.laws.values():
+        table.caption, table.caption_justify = UNDECIDED, "left"
     return table
 
 
