@@ -23,6 +23,7 @@ from fairopt.user_objects import said
 from mechanisms.auctions.registry import RULES, RuleOptions, is_own, named_rule, options_of
 from mechanisms.audits.audit import SAMPLES, audit
 from mechanisms.audits.run_rule import run_mechanism
+from mechanisms.audits.time_limit import SECONDS, limited
 from mechanisms.outcome import Mechanism, Outcome
 from mechanisms.parallel import Bar
 from mechanisms.reading.amounts import amount, number
@@ -198,7 +199,7 @@ def audit_command(
     given = Given(reserve, prices, unit, capacity if takes else None, weights, direction, fee)
     mechanism = named_rule(rule, _options(named, given, seed))
     if is_own(rule):
-        named, money = _numbers_of_own(rule, mechanism, named, money)
+        named, money = _numbers_of_own(rule, limited(mechanism, SECONDS), named, money)
     rng = np.random.default_rng(seed)
     with _own_mistakes(rule):
         report = audit(
@@ -236,7 +237,10 @@ def audit_command(
         beyond = {} if found is None else {"limits": limits_record(named, found)}
         _print_json({**audit_record(named, report, rule), **beyond})
     else:
-        tables = (audit_table(report), *([] if found is None else [limits_table(found)]))
+        tables = (
+            audit_table(named, report),
+            *([] if found is None else [limits_table(named, found)]),
+        )
         _print_tables(tables)
     raise typer.Exit(0 if report.ok else VIOLATED)
 
@@ -349,16 +353,20 @@ def _own_mistakes(rule: str) -> Iterator[None]:
     """What goes wrong in a user's own rule, in one line with the place in the user's file."""
     try:
         yield
-    except InvalidInput as error:
-        if not is_own(rule):
-            raise
-        raise InvalidInput("rule", rule, f"a rule whose answer is sound ({error})") from error
     except Exception as error:
-        if not is_own(rule):
-            raise
         notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+        if not is_own(rule) or (isinstance(error, FairoptError) and not _is_of_rule(error, notes)):
+            raise
+        if isinstance(error, InvalidInput) and not notes:
+            raise InvalidInput("rule", rule, f"a rule whose answer is sound ({error})") from error
         requirement = f"a rule that runs on all bids ({said(error)}{notes})"
         raise InvalidInput("rule", rule, requirement) from error
+
+
+def _is_of_rule(error: FairoptError, notes: str) -> bool:
+    """Whether an error was raised by a rule, or is about what it returned; else by an option."""
+    about = error.argument if isinstance(error, InvalidInput) else ""
+    return bool(notes) or about.partition(".")[0] == "outcome"
 
 
 def _numbers_of_own(

@@ -38,7 +38,7 @@ first step of a fresh instance, in float64, with the arguments in that file. Eve
 
 Three lines to read first:
 
-* `Nash_MTL` asks cvxpy for the solver ECOS and goes on without a word where it fails. cvxpy does
+* `Nash_MTL` asks cvxpy for the solver ECOS and goes on silently where it fails. cvxpy does
   not bring ECOS any more; without it the direction is the plain sum of the gradients, to the last
   bit, and all promises of the method are broken. (`pip install ecos` helps.)
 * `Aligned_MTL` calls a function that PyTorch has removed, so it raises at the first step.

@@ -55,7 +55,7 @@ RULE_NOTES: Mapping[str, str] = {
 response under the truthful rules and the most favourable assumption for the others."""
 
 RULE = Kind("recruitment rule", "recruitment.rule", RULES, arguments=("bids", "budget"))
-"""Who is recruited at what pay; a user's own is a function without dice that gives an `Outcome`."""
+"""Who is recruited at what pay; a user's own is a function without random numbers."""
 
 COST_LAW = Kind("cost law", "recruitment.costs.distribution", DISTRIBUTIONS, CostDistribution)
 """What clients' costs are drawn from."""

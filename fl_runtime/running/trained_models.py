@@ -215,7 +215,8 @@ def _only(argument: str, wanted: Choice | None, there: tuple[Choice, ...]) -> Ch
     if wanted is None and len(there) == 1:
         return there[0]
     if wanted is None or wanted not in there:
-        raise InvalidInput(argument, wanted, f"one of {', '.join(map(str, there))}")
+        several = "given, since there are several: " if wanted is None else ""
+        raise InvalidInput(argument, wanted, f"{several}one of {', '.join(map(str, there))}")
     return wanted
 
 

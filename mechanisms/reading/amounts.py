@@ -74,16 +74,21 @@ def is_amount(cell: str) -> bool:
 def amount(value: Any) -> str:
     """A number for people: exact where it is short, else rounded and marked.
 
+    A fraction that is the float nearest to a short decimal counts as that decimal.
+
     Example:
         >>> amount(Fraction(25, 2)), amount(Fraction(25, 3)), amount(Fraction(7))
         ('12.5', '~8.33333', '7')
+        >>> amount(Fraction(0.1))
+        '0.1'
     """
     try:
         short = f"{float(value):.6g}"
     except OverflowError:
         return str(value)
-    same = float(short) if isinstance(value, float) else Fraction(short) if value < math.inf else 0
-    return short if value in (math.inf, same) else f"~{short}"
+    if value == math.inf or value in (float(short), Fraction(short)):
+        return short
+    return f"~{short}"
 
 
 def amounts(values: Iterable[Any]) -> str:

@@ -72,7 +72,7 @@ def test_audit_status_tells_truthful_from_not(bids):
     assert json.loads(truthful.stdout)["truthful"] is True
     violated = command("audit", bids, "--budget", "15", "--rule", "level-max-min")
     assert violated.returncode == 1
-    assert "client 0 with costs (1, 5) gains 2" in violated.stdout
+    assert "client ann with costs (1, 5) gains 2" in violated.stdout
 
 
 @pytest.mark.parametrize(

@@ -347,3 +347,10 @@ def test_files_that_are_not_toml(tmp_path: Path, content: str | bytes) -> None:
         read_config(tmp_path / "absent.toml")
     with pytest.raises(InvalidInput, match="a readable file"):
         read_config(tmp_path)
+
+
+def test_a_required_key_that_is_misspelt_is_named_as_it_stands() -> None:
+    whole = tree()
+    whole["clients"]["numclients"] = whole["clients"].pop("num_clients")
+    with pytest.raises(InvalidInput, match=r"clients\.numclients .*did you mean num-clients\?"):
+        check_config(whole)
