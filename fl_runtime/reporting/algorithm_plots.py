@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fl_runtime.history import History
-from fl_runtime.metrics.algorithm_metrics import figure_names, figure_series
+from fl_runtime.metrics.algorithm_metrics import (
+    PairTable,
+    figure_names,
+    figure_series,
+    is_of_pair,
+    pair_tables,
+)
 from fl_runtime.reporting.plots import bands, coloured, line_style
 
 if TYPE_CHECKING:
@@ -26,7 +32,8 @@ def plot_figures(history: History, path: Path, *, title: str) -> Path | None:
 
     A figure with a smallest and a largest value beside it (``min_NAME``, ``max_NAME``) gets a band
     between them; other bands are 95 % intervals over seeds. Figures that are zero throughout are
-    left out.
+    left out. Figures of pairs of tasks are drawn below as tables in colour, one per figure and arm:
+    means over rounds and seeds, white at 1.
 
     Args:
         history: What to draw.
@@ -38,15 +45,18 @@ def plot_figures(history: History, path: Path, *, title: str) -> Path | None:
     matplotlib.use("Agg", force=False)
     from matplotlib import pyplot as plt
 
-    names = _panels(history)
-    if not names:
+    names, tables = _panels(history), pair_tables(history)[:MOST_PANELS]
+    if not names and not tables:
         return None
-    rows = -(-len(names) // COLUMNS)
+    first = -(-len(names) // COLUMNS)
+    rows = first + -(-len(tables) // COLUMNS)
     with plt.rc_context({"text.parse_math": False, "font.size": 9}):
         figure = plt.figure(figsize=(16, 2.8 * rows + 1.2), layout="constrained")
         panels = [figure.add_subplot(rows, COLUMNS, k + 1) for k in range(len(names))]
         for axes, name in zip(panels, names, strict=True):
             _panel(axes, history, name)
+        for k, table in enumerate(tables):
+            _table(figure.add_subplot(rows, COLUMNS, first * COLUMNS + k + 1), table)
         lines = {
             label: line
             for axes in panels
@@ -64,7 +74,11 @@ def _panels(history: History) -> list[str]:
     """Figures that get a panel: without the ends of a range, and without what is always zero."""
     names = figure_names(history)
     ends = {f"{end}_{name}" for name in names for end in ("min", "max")}
-    drawn = [name for name in names if name not in ends and _is_drawn(history, name)]
+    drawn = [
+        name
+        for name in names
+        if name not in ends and not is_of_pair(name, history.tasks) and _is_drawn(history, name)
+    ]
     return drawn[:MOST_PANELS]
 
 
@@ -92,3 +106,19 @@ def _panel(axes: Axes, history: History, name: str) -> None:
     axes.set_title(name)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _table(axes: Axes, table: PairTable) -> None:
+    """A figure of pairs of tasks: who looks (rows) at whom (columns)."""
+    span = max(float(np.nanmax(np.abs(table.values - 1.0))), SMALL_SPAN)
+    axes.imshow(table.values, cmap="RdBu_r", vmin=1.0 - span, vmax=1.0 + span)
+    for (row, column), value in np.ndenumerate(table.values):
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7)
+    places = range(len(table.tasks))
+    axes.set_xticks(places, table.tasks, rotation=30, ha="right")
+    axes.set_yticks(places, table.tasks)
+    axes.set_title(f"{table.name}: {table.arm}")
+
+
+SMALL_SPAN = 0.05
+"""Distance from 1 that has the full colour at least, so that noise stays pale."""
