@@ -32,6 +32,7 @@ from fl_runtime.configuration.schema import (
     RecruitmentSection,
     RunSection,
     ServerSection,
+    SpeedChangeTable,
     SpeedsTable,
     TaskSection,
 )
@@ -435,6 +436,7 @@ def _known_keys(path: Sequence[str]) -> list[str]:
     nested: Mapping[tuple[str, ...], type[BaseModel]] = {
         ("run", "early-stop"): EarlyStopTable,
         ("clients", "speeds"): SpeedsTable,
+        ("clients", "speed-changes"): SpeedChangeTable,
     }
     kind = nested.get(tuple(map(kebab, path)), _SECTIONS[path[0]])
     return list(kind.model_fields)

@@ -131,8 +131,7 @@ def _check_claimed(config: Config, name: str, parts: Parts) -> None:
 
 def _check_time_limit(config: Config, parts: Parts) -> None:
     """Times must be numbers to the end, and a run by virtual time must be able to get there."""
-    longest = parts.timing.delay.mean * float(parts.timing.slowness.max())
-    longest *= max(parts.timing.factors.values(), default=1.0)
+    longest = parts.timing.longest
     if not longest < LONGEST_JOB:
         raise InvalidInput("clients.delay", longest, f"a mean duration below {LONGEST_JOB:g}")
     limit, mean = config.run.time_limit, parts.timing.mean

@@ -15,6 +15,9 @@ from fairopt.allocation.methods.newton_system import RIDGE, cholesky, cholesky_s
 from fairopt.arrays import Array, Ints
 from fairopt.kernels.network import path_system as kernels
 
+OF_LINKS_AND_PATHS = ("first", "start", "link", "bounds", "union")
+"""What of a form no number enters."""
+
 
 @dataclass(frozen=True, eq=False)
 class SplitForm:
@@ -75,6 +78,15 @@ class SplitForm:
         kernel = kernels.links_of_flows
         start, union, local = kernel(self.bounds, self.start, self.link, np.zeros(self.links))
         return start, union[: start[-1]], local
+
+    def renewed(self, entries: Array, log_weight: Array, alpha: float, upper: Array) -> SplitForm:
+        """The same links and paths with other numbers; what follows from the former is kept."""
+        from scipy import sparse
+
+        rows = sparse.csr_array((entries, self.rows.indices, self.rows.indptr), self.rows.shape)
+        other = SplitForm(rows, self.owner, log_weight, alpha, upper)
+        other.__dict__.update({name: getattr(self, name) for name in OF_LINKS_AND_PATHS})
+        return other
 
     def total(self, of_paths: Array) -> Array:
         """Sums over the paths of each flow."""
