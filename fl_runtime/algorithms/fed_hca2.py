@@ -56,6 +56,7 @@ from fl_runtime.algorithms.fed_hca2_weights import (
     clamp,
     joined,
     layers_of,
+    of_clients,
     owner_of,
     weight_figures,
 )
@@ -160,8 +161,9 @@ class FedHCA2(Local):
         hyper = {**state.hyper, **self._learnt(state, pieces)}
         directions, figures = self._directions(pieces)
         shares = {name: scaled(clamp(hyper[name][0]), d) for name, d in directions.items()}
+        mine = of_clients(shares)
         steps = {
-            (task, client): add(step, joined(shares, task, client))
+            (task, client): add(step, joined(mine.get(client, {}), task, client))
             for (task, client), step in self._own_steps(updates).items()
         }
         return replace(
