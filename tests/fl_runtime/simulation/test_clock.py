@@ -116,6 +116,7 @@ def test_a_job_has_the_speed_of_the_moment_it_begins() -> None:
     }
     assert (timing.mean, timing.longest) == (0.5, 10.0)
     assert not timing.equal_speeds
+    assert timing.slowness_at(4.0).tolist() == [1.0, 1.0]
     assert timing.later(3.0, 0, 0) == 13.0
 
 
