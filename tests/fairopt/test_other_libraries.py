@@ -81,7 +81,7 @@ def test_policy_gradients(tmp_path: Path) -> None:
     backward(list(losses[1]), again.trunk, FairGrad(2.0))
     for one, two in zip(both.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(one.grad[1], two.grad[1], rtol=1e-3, atol=1e-4)
-    scores = walks.compared(walks.EQUAL, 2, 2, 0.1)
+    scores = walks.compared(walks.EQUAL, 2, 1, 0.1)
     assert scores.shape == (1 + len(walks.METHODS), 2, len(walks.GOALS))
     assert ((scores > 0.0) & (scores < 1.3)).all()
     assert walks.table(scores).count("\n") == len(walks.METHODS)
