@@ -27,6 +27,7 @@ COMMON = (
     "num-failed",
     "num-discarded",
     "num-stale",
+    "evaluated",
 )
 """Columns of every algorithm beside the measured ones, see `history_rows.round_row`."""
 

@@ -161,12 +161,16 @@ def _table(axes: Axes, table: PairTable) -> None:
     span = max(float(np.nanmax(np.abs(table.values - 1.0))), SMALL_SPAN)
     axes.imshow(table.values, cmap="RdBu_r", vmin=1.0 - span, vmax=1.0 + span)
     for (row, column), value in np.ndenumerate(table.values):
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7)
+        colour = "white" if abs(value - 1.0) > DARK * span else "black"
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
     places = range(len(table.tasks))
     axes.set_xticks(places, table.tasks, rotation=30, ha="right")
     axes.set_yticks(places, table.tasks)
     axes.set_title(f"{table.name}: {table.arm}")
 
+
+DARK = 0.6
+"""Share of the full colour from which on letters are white."""
 
 SMALL_SPAN = 0.05
 """Distance from 1 that has the full colour at least, so that noise stays pale."""
