@@ -145,10 +145,11 @@ def _panel(axes: Axes, *, history: History, name: str) -> None:
         mean, half = bands(series)
         ends = [figure_series(history, arm, f"{end}_{name}") for end in ("min", "max")]
         low, high = (bands(end)[0] if end is not None else None for end in ends)
-        x = np.arange(1, mean.size + 1)
-        axes.plot(x, mean, line_style(history, arm), color=colour, label=arm, linewidth=1.5)
         if low is None or high is None:
             low, high = mean - half, mean + half
+        seen = np.isfinite(mean)  # in between, models were not evaluated
+        x, mean, low, high = np.flatnonzero(seen) + 1, mean[seen], low[seen], high[seen]
+        axes.plot(x, mean, line_style(history, arm), color=colour, label=arm, linewidth=1.5)
         if np.isfinite(low).any():
             axes.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
     axes.set_title(name)

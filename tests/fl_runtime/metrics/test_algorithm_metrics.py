@@ -124,6 +124,14 @@ def test_the_picture_has_a_panel_per_figure_that_tells_something(tmp_path: Path)
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_line_goes_on_over_rounds_that_were_not_evaluated() -> None:
+    (panel,) = _panels(told(f1=[0.5, None, 0.7]))
+    axes = Figure().add_subplot()
+    panel(axes)
+    (line,) = axes.lines
+    assert (line.get_xdata().tolist(), line.get_ydata().tolist()) == ([1, 3], [0.5, 0.7])
+
+
 def test_numbered_figures_share_a_panel_where_they_move() -> None:
     still = told(**{"weight/0": [0.5, 0.5, 0.5], "weight/1": [0.5, 0.5, 0.5]})
     assert _panels(still) == []
