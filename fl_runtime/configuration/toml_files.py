@@ -81,7 +81,7 @@ OF_NO_HISTORY = (
 YOUNG_SWITCHES = ("stop_at_targets", "client_metrics")
 """Switches of ``[run]`` that early histories did not know, and which they had off."""
 
-YOUNG_OF_CLIENTS = ("task_sets", "sampling", "min_examples")
+YOUNG_OF_CLIENTS = ("task_sets", "sampling", "min_examples", "speed_changes")
 """The same of ``[clients]``."""
 
 YOUNG_OF_A_TASK = (
