@@ -35,6 +35,7 @@ one, PyTorch by `fairopt.torch`, and cvxpy by `fairopt.reference`.
 from fairopt.allocation.api import allocation_residual, alpha_fair_allocation
 from fairopt.allocation.multipath.api import alpha_fair_path_allocation, path_allocation_residual
 from fairopt.allocation.multipath.result import PathAllocation
+from fairopt.allocation.multipath.reused_problem import PathAllocationProblem
 from fairopt.allocation.polytope.api import alpha_fair_on_polytope, polytope_certificate
 from fairopt.allocation.polytope.certificate import Certificate
 from fairopt.allocation.polytope.result import PolytopeAllocation
@@ -54,7 +55,7 @@ from fairopt.fairgrad import fairgrad, fairgrad_residual
 from fairopt.learning_progress import learning_progress
 from fairopt.min_norm import min_norm, min_norm_residual
 from fairopt.min_norm_gradients import min_norm_from_gradients
-from fairopt.multiplicative_weights import multiplicative_weights
+from fairopt.multiplicative_weights import multiplicative_weights, suggest_rate
 from fairopt.pareto import (
     ParetoCertificate,
     Verdict,
@@ -90,6 +91,7 @@ __all__ = [
     "alpha_fair_path_allocation",
     "path_allocation_residual",
     "PathAllocation",
+    "PathAllocationProblem",
     "alpha_fair_on_polytope",
     "polytope_certificate",
     "PolytopeAllocation",
@@ -105,6 +107,7 @@ __all__ = [
     "request_allocation",
     "reference_request_allocation",
     "multiplicative_weights",
+    "suggest_rate",
     "cross_attention_weights",
     "InvalidInput",
     "NotSolved",

@@ -15,6 +15,9 @@ from fl_runtime.training.task import Evaluation
 TIME_TO_TARGETS = "time-to-targets"
 """The metric of simultaneous training: virtual time until every task has reached its target."""
 
+COST_TO_TARGETS = {"compute-to-targets": "compute", "traffic-to-targets": "traffic"}
+"""What training costs until every task has reached its target, by the column that is added up."""
+
 MEAN_TASK_CHANGE = "mean-task-change"
 """The metric of multi-task learning: mean over tasks of the relative change of test scores."""
 

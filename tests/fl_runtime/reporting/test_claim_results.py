@@ -219,6 +219,7 @@ def test_a_claim_on_any_entry_of_any_row_costs_no_figure(tmp_path: Path) -> None
         *((name, None, "a figure of the history: a number") for name in NO_FIGURES),
         ("budget", "random", "those with rule = everyone"),
         ("time-to-targets", None, "used with a target"),
+        ("compute-to-targets", None, "used with client-metrics"),
     ],
 )
 def test_claims_on_what_is_no_figure_are_refused_before_a_run(
