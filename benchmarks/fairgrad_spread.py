@@ -5,7 +5,7 @@ seeds of Delta m (per cent worse than each task alone, lower is better) with 95 
 the decades between the largest and the smallest unit of an arm.
 
 Run with: python benchmarks/fairgrad_spread.py [runs/results/fairgrad-spread]
-          [--out docs/results/fairgrad-spread.png]
+          [--out docs/fairgrad-spread.png]
 (a folder that is not there yet is run first, in a few minutes; without --out nothing is drawn)
 """
 
