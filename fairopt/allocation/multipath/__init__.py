@@ -11,7 +11,7 @@ a similar problem (`warm_start`) the polish comes first. What float64 does
 not certify, as prices differ by too much where alpha is large, is solved by
 `decimal_continuation`: `decimal_polish` with Newton steps in `decimal_form`, in as many digits as
 prices take, and the certificate in `decimal_certificate`.
-`max_min` is alpha = inf; `max_min_levels` has alpha = 0 and, level by level, inf: `level_programme` is the linear programme
-of one level, `warm_level_programme` the same in a model that is kept, and `max_min_certificate`
-judges any rates and prices.
+`max_min` is alpha = inf; `max_min_levels` has alpha = 0 and, level by level, inf: `level_programme`
+is the linear programme of one level, `warm_level_programme` the same in a model that is kept, and
+`max_min_certificate` judges any rates and prices.
 """
