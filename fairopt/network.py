@@ -5,6 +5,7 @@ Needs the extra `network`; networkx is imported by the first call.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -107,7 +108,8 @@ class NetworkAllocation:
         """
         if self.ok:
             return self
-        raise NotSolved(f"{self.sentence} (residual {self.residual:.2g})")
+        left = f" (residual {self.residual:.2g})" if math.isfinite(self.residual) else ""
+        raise NotSolved(f"{self.sentence}{left}")
 
 
 def allocation_on_graph(

@@ -1,4 +1,4 @@
-"""Command line: ``python -m fl_runtime run|resume|compare|plot|results|probe|list|init``.
+"""Command line: ``python -m fl_runtime run|resume|compare|plot|results|tune|probe|list|init``.
 
 It is also called ``fairopt-run``.
 
@@ -27,6 +27,9 @@ with exit_without("runtime", "torch", "pydantic", "safetensors", "sklearn", "tom
 
 RESULTS = Path("runs/results")
 """Where experiments are run for their page of results."""
+
+TRIALS = Path("runs/tune")
+"""Where arms are tried at different values of a key."""
 
 app = typer.Typer(
     help="Train several models at once, with clients recruited and shared fairly.",
@@ -89,7 +92,8 @@ def init(
         from fl_runtime.shipped_experiments import begin
 
         begin(file, from_)
-        typer.echo(f"{file} is written; run it with: fairopt-run run {shlex.quote(str(file))}")
+        command = f"python -m fl_runtime run {shlex.quote(str(file))}"
+        typer.echo(f"{file} is written; run it with: {command}")
 
 
 @app.command()
@@ -151,16 +155,64 @@ def results(
 ) -> None:
     """Write a page with the result of every claim: held, not held, or inconclusive."""
     with one_line_errors():
-        workers = AtWork.told(jobs, backend)
-        folders = [
-            finished_run(it, runs, workers) if it.suffix == ".toml" else it for it in sources
-        ]
+        from fl_runtime.data.packages import MissingData
         from fl_runtime.reporting.claim_results import counts
         from fl_runtime.reporting.results_page import write_results
 
-        found = write_results(folders, out, update=update)
+        workers, folders, left_out = AtWork.told(jobs, backend), [], {}
+        for it in sources:
+            try:
+                folders.append(finished_run(it, runs, workers) if it.suffix == ".toml" else it)
+            except MissingData as missing:
+                left_out[it.stem] = f"it needs {missing.name}, which comes by `{missing.install}`"
+                typer.echo(f"left out: {left_out[it.stem]}", err=True)
+        found = write_results(folders, out, update=update, left_out=left_out)
         totals = counts([result for experiment in found for result in experiment.results])
         typer.echo(f"{out}: " + ", ".join(f"{n} {name}" for name, n in totals.items()))
+
+
+@app.command()
+def tune(
+    config: Configuration,
+    key: Annotated[
+        str, typer.Option(help="What to choose, a dotted key that an arm may change.")
+    ] = "task.*.learning-rate",
+    values: Annotated[
+        str, typer.Option(help="The grid: values with commas between.")
+    ] = "0.01, 0.03, 0.1, 0.3",
+    seeds: Annotated[
+        str, typer.Option(help="Seeds that the experiment does not use.")
+    ] = "100,101,102",
+    by: Annotated[str, typer.Option(help="val_loss, val_acc or time-to-targets.")] = "val_loss",
+    arms: Annotated[list[str], typer.Option(help="Arms to tune: patterns of their names.")] = ["*"],  # noqa: B006
+    set_: Override = [],  # noqa: B006
+    runs: Annotated[Path, typer.Option(help="Where the trials are run.")] = TRIALS,
+    fresh: Annotated[bool, typer.Option(help="Replace earlier trials there.")] = False,
+    jobs: Jobs = None,
+    backend: Backend = None,
+    as_json: Json = False,
+) -> None:
+    """Choose a step length (or another key) for every arm, on validation data of other seeds."""
+    with one_line_errors():
+        from fl_runtime.configuration.toml_files import read_config
+        from fl_runtime.tune_command import (
+            choices_table,
+            chosen_lines,
+            record,
+            tune_arms,
+            tuning_of,
+        )
+
+        experiment = read_config(config, set_)
+        tuning = tuning_of(key, values, seeds, by, arms)
+        workers = AtWork.told(jobs, backend)
+        found = tune_arms(experiment, tuning, runs / config.stem, workers, fresh=fresh)
+    if as_json:
+        typer.echo(json.dumps([record(one) for one in found], indent=2, allow_nan=False))
+        return
+    console().print(choices_table(found, tuning))
+    for line in chosen_lines(found, tuning):
+        typer.echo(line)
 
 
 @app.command()

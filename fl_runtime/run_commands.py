@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from fl_runtime.configuration.schema import Config
 
 
+NONE_KEPT = "No trained models are kept (keep-models)"
+
+
 @dataclass(frozen=True)
 class AtWork:
     """Who works on a run, as the command line has it."""
@@ -53,6 +56,7 @@ def begin_run(
     fresh: bool = False,
     curves: Path | None = None,
     as_json: bool = False,
+    quiet: bool = False,
 ) -> None:
     """A new run, and its report."""
     from fl_runtime import runs
@@ -60,7 +64,7 @@ def begin_run(
 
     bars = workers.bars(total_rounds(config), 0, config.run.num_server_rounds)
     go = partial(runs.run, config, out=folder, fresh=fresh, **asdict(workers))
-    _finish(folder, go, bars, curves, as_json)
+    _finish(folder, go, bars, curves, as_json, quiet)
 
 
 def resume_run(
@@ -69,6 +73,7 @@ def resume_run(
     rounds: int | None = None,
     curves: Path | None = None,
     as_json: bool = False,
+    quiet: bool = False,
 ) -> None:
     """The rest of a run, and its report."""
     from fl_runtime import runs
@@ -80,20 +85,39 @@ def resume_run(
     each = rounds or config.run.num_server_rounds
     bars = workers.bars(total_rounds(config, rounds), done, each)
     go = partial(runs.resume, folder, rounds=rounds, **asdict(workers))
-    _finish(folder, go, bars, curves, as_json)
+    _finish(folder, go, bars, curves, as_json, quiet)
 
 
 def finished_run(config: Path, runs: Path, workers: AtWork) -> Path:
-    """The folder of a configuration that has been run to its end."""
+    """The folder of a configuration that has been run to its end, with its title and claims of now.
+
+    Raises:
+        InvalidInput: There is a run of something else at its place.
+    """
     from fl_runtime.configuration.toml_files import read_config
 
-    checked, folder = read_config(config, []), runs / config.stem
     typer.echo(f"== {config}")
-    if folder.exists():
-        resume_run(folder, workers)
-    else:
-        begin_run(checked, folder, workers)
+    folder = runs / config.stem
+    begin_or_resume(read_config(config, []), folder, workers)
     return folder
+
+
+def begin_or_resume(config: Config, folder: Path, workers: AtWork, quiet: bool = False) -> None:
+    """A run to its end, whether it is new, stopped or finished.
+
+    Raises:
+        InvalidInput: There is a run of another configuration at its place.
+    """
+    from fl_runtime.running.experiment import resolved
+    from fl_runtime.running.run_folder import RunFolder
+
+    if not folder.exists():
+        begin_run(config, folder, workers, quiet=quiet)
+        return
+    if not RunFolder(folder).reword(resolved(config)):
+        requirement = "a run of this configuration as it is now; it has changed: remove the folder"
+        raise InvalidInput("DIR", str(folder), requirement)
+    resume_run(folder, workers, quiet=quiet)
 
 
 def _finish(
@@ -102,8 +126,9 @@ def _finish(
     bars: Callable[[], AbstractContextManager[Any]],
     curves: Path | None,
     as_json: bool,
+    quiet: bool,
 ) -> None:
-    """Run with a progress bar and curves if wanted, show the report.
+    """Run with a progress bar and curves if wanted, show the report unless it is to be quiet.
 
     What the user's own functions print goes to standard error, so that `--json` stays JSON.
     """
@@ -117,9 +142,15 @@ def _finish(
             watchers.append(stack.enter_context(tensorboard(curves)))
         stack.enter_context(redirect_stdout(sys.stderr))
         go(on_event=together(begun.append, *watchers))
+    if quiet:
+        return
     show(RunFolder(folder).summary(), as_json)
     if not as_json:
+        from fl_runtime.running.trained_models import loading_call
+
         console().print(f"Files in {folder}, picture in {folder / PICTURE}", markup=False)
+        call = loading_call(folder)
+        typer.echo(f"Trained models in Python, such as the first: {call}" if call else NONE_KEPT)
 
 
 class _Terminated(KeyboardInterrupt):

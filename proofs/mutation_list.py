@@ -49,6 +49,8 @@ AUCTIONS = (
 CLAIMS_OF: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {
         "fairopt/client_allocation.py": ("client-task*", "trainers-*", "a-task-*"),
+        "fairopt/alpha_choice.py": ("suggested-alpha-*",),
+        "fairopt/learning_progress.py": ("learning-progress-*",),
         "fairopt/request_allocation.py": ("requests-*", "rounded-shares-*", "the-released-*"),
         "fairopt/multiplicative_weights.py": ("reweighting-*", "fedram-*"),
         "fairopt/cross_attention.py": ("attention-*",),
@@ -156,6 +158,11 @@ MUTATIONS = (
     Mutation("fairopt/client_allocation.py", "power off by one", "(power - 1.0) *", "power *"),
     Mutation("fairopt/client_allocation.py", "priority dropped", "+ np.log(share), allowed)", ", allowed)"),
     Mutation("fairopt/client_allocation.py", "0^0 = 0 at alpha = 1", "power > 1.0 else", "power >= 1.0 else"),
+    Mutation("fairopt/alpha_choice.py", "root of the odds without the hardest task's own", "math.log(1.0 / wanted - 1.0)", "math.log(1.0 / wanted)"),
+    Mutation("fairopt/alpha_choice.py", "alpha for its power", "return 1.0 + _power(", "return _power("),
+    Mutation("fairopt/alpha_choice.py", "of equal losses the first, whatever its priority", "hardest = worst[np.argmax(weight[worst])]", "hardest = worst[0]"),
+    Mutation("fairopt/learning_progress.py", "the third quarter for the last", "curve[3 * n // 4 :]", "curve[n // 2 : 3 * n // 4]"),
+    Mutation("fairopt/learning_progress.py", "variance of a difference for that of an error", "(2.0 * steps.size)", "(1.0 * steps.size)"),
     Mutation("fairopt/client_allocation.py", "sum of all tasks, not of the eligible", "np.where(allowed, logits, -np.inf)", "np.where(True, logits, -np.inf)"),
     Mutation("fairopt/request_allocation.py", "variance for deviation", "\"sum_of_variances\": 2,", "\"sum_of_variances\": 1,"),
     Mutation("fairopt/request_allocation.py", "square root for cube root", "\"sum_of_deviations\": 3}", "\"sum_of_deviations\": 2}"),

@@ -30,6 +30,7 @@ class FairGradTraining(SharedTrunk):
     priority: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.alpha >= 0.0:
             raise InvalidInput("alpha", self.alpha, "a number in [0, inf]")
 

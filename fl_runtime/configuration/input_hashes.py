@@ -20,6 +20,7 @@ from fl_runtime.configuration.schema import Config, TaskSection
 from fl_runtime.configuration.toml_files import arm_configs
 from fl_runtime.data.dataset import Data, Dataset
 from fl_runtime.data.inputs import parts_of
+from fl_runtime.data.packages import MissingData
 from fl_runtime.data.registry import FILE_KINDS, load_dataset
 from fl_runtime.data.sources import Source
 from fl_runtime.extensions import Entry, taken_apart
@@ -146,7 +147,7 @@ def _loaded(entry: Entry, task: str) -> Dataset | Data | Source:
     try:
         return load_dataset(entry)
     except InvalidInput as error:
-        if error.argument != "data":
+        if error.argument != "data" or isinstance(error, MissingData):
             raise
         raise InvalidInput(f"task.{task}.data", error.value, error.requirement) from error
 

@@ -6,6 +6,7 @@ error that names the nearest known one. Reading files, overrides and arms is in 
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -344,6 +345,18 @@ class SpeedsTable(Section):
         return self
 
 
+class SpeedChangeTable(SpeedsTable):
+    """An entry of ``[clients] speed-changes``: classes that are dealt out anew at some time.
+
+    Attributes:
+        at: Virtual time from which on jobs that begin have these factors.
+        shares: As in `speeds`.
+        factors: As in `speeds`.
+    """
+
+    at: Positive
+
+
 class ClientsSection(Section):
     """``[clients]``: the population, its data and its speed.
 
@@ -366,6 +379,7 @@ class ClientsSection(Section):
             that come first count.
         delay: Duration of a job in virtual time, a table with `model` and its parameters.
         speeds: Speed classes, which multiply the delays of their clients.
+        speed_changes: Classes that are dealt out anew at given times, in their order.
         task_delays: Factors of the delays, one per task; equal where none is given.
         availability: When a client can be given a job: a table with `model` and its parameters, or
             with `file`, a CSV of client, from, until.
@@ -386,8 +400,17 @@ class ClientsSection(Section):
     over_selection: Annotated[float, Field(ge=1.0, le=LARGEST_OVER_SELECTION)] = 1.0
     delay: Model = {"model": "constant"}
     speeds: SpeedsTable | None = None
+    speed_changes: Listed[SpeedChangeTable] = ()
     task_delays: Listed[Factor] = ()
     availability: Model = {"model": "always"}
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ClientsSection:
+        """Changes of speed come one after the other."""
+        times = [change.at for change in self.speed_changes]
+        if any(later <= earlier for earlier, later in itertools.pairwise(times)):
+            raise InvalidInput("speed-changes", times, "times `at` that increase")
+        return self
 
 
 class RecruitmentSection(Section):
@@ -474,9 +497,12 @@ class ClaimSection(Section):
             the last `report-rounds`; one of the whole run, such as `spend` or `time-to-targets`,
             the virtual time at which every task has reached its target; or (with `versus`)
             `mean-task-change`, the mean over tasks of (a - b) / b in scores, positive where a is
-            better; or `delta-m`, the same against the `reference` of every task.
+            better; or `delta-m`, the same against the `reference` of every task; or
+            `percent-worse`, mean over tasks of the per cent that scores are worse than those of the
+            arm `alone` with the same seed; or `mean-rank`, over tasks, among all arms.
         arm: The arm it is about.
         versus: The arm to compare with; none to look at the figure itself.
+        alone: The arm that trains every task alone, for `percent-worse`.
         expect: `greater` or `less` than `margin`, or `within` plus and minus `margin`.
         margin: In units of the metric, or as a share if `relative`.
         relative: Differences as shares of the other arm's value.
@@ -488,6 +514,7 @@ class ClaimSection(Section):
     metric: Name = "min_task_acc"
     arm: Name
     versus: Name | None = None
+    alone: Name | None = None
     expect: Literal["greater", "less", "within"] = "greater"
     margin: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     relative: bool = False
@@ -503,6 +530,10 @@ class ClaimSection(Section):
             raise InvalidInput("relative", True, "used together with versus")
         if self.metric == "mean-task-change" and (self.versus is None or self.relative):
             raise InvalidInput("metric", self.metric, "used with versus and without relative")
+        if self.metric == "percent-worse" and self.alone is None:
+            raise InvalidInput("metric", self.metric, "used with alone, an arm")
+        if self.metric != "percent-worse" and self.alone is not None:
+            raise InvalidInput("alone", self.alone, "left out, except with percent-worse")
         return self
 
 

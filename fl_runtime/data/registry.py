@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import load_object, said
 from fl_runtime.data.dataset import Data, Dataset, clients_of, marks_of
 from fl_runtime.data.files import read_arrays, read_idx_folder
+from fl_runtime.data.packages import MissingData
 from fl_runtime.data.sources import Source, checked_source
 from fl_runtime.data.synthetic import GENERATOR_SEED, SOFTMAX_TASKS, SUBSPACE_TASKS
 from fl_runtime.extensions import Entry, Kind, taken_apart
 from fl_runtime.random_streams import stream
-from fl_runtime.user_objects import load_object, said
 
 FILE_KINDS = ("idx", "npz")
 """First words of names that stand for files."""
@@ -147,7 +148,12 @@ BUNDLED: Mapping[str, Callable[[], Dataset]] = {
 }
 """Sets that need no file: bundled with scikit-learn, derived from those, or generated."""
 
-DATA = Kind("data", "task.data", BUNDLED)
+DATA = Kind(
+    "data",
+    "task.data",
+    BUNDLED,
+    words="a function that returns features and labels, or a Dataset, Data or Source",
+)
 """What a task can be about; a user's own is a function of no argument but its fields."""
 
 
@@ -198,6 +204,8 @@ def _call_function(reference: str, fields: Mapping[str, Any]) -> Dataset | Data 
     function = load_object("data", reference)
     try:
         made = function(**fields)
+    except MissingData:
+        raise
     except (Exception, SystemExit) as error:  # whatever the user's function does
         how = f"with {', '.join(fields)}" if fields else "without arguments"
         reason = f"a function that can be called {how} ({said(error)})"

@@ -25,17 +25,18 @@ from fl_runtime.reporting.claim_results import (
     expectation,
 )
 from fl_runtime.reporting.comparison import finished_part
-from fl_runtime.reporting.intervals import as_interval
+from fl_runtime.reporting.intervals import as_interval, interval
 from fl_runtime.reporting.report import read_run, summary_of
+from fl_runtime.reporting.summary import percent_worse
 from fl_runtime.reporting.tables import CLIENT_HEADERS, across, client_cells
-from fl_runtime.running.run_folder import FIGURES, PICTURE
+from fl_runtime.running.run_folder import FIGURES, PICTURE, RunFolder
 
 INTRODUCTION = """# What the experiments show
 
 Made by `python -m fl_runtime results` from the histories of finished runs; not edited by hand.
-Each section is one file of `experiments/`, run as it stands on bundled data with small models, so
-a result is about that setting and not about the source's own. A claim is **held** when the whole
-interval lies where the claim expects it, **not held** when all of it lies elsewhere, and
+Each section is one file of `experiments/`, run as it stands with small models, so a result is about
+that setting and not about the source's own, unless its title says so. A claim is **held** when the
+whole interval lies where the claim expects it, **not held** when all of it lies elsewhere, and
 **inconclusive** otherwise. Intervals: {intervals}.
 They are per claim: among twenty true null effects one is expected to look like an effect.
 """
@@ -55,6 +56,7 @@ class Experiment:
         summary: Of them, as in `summary.json`.
         results: Of its claims.
         pictures: The drawings of the run that there are, by what is added to the name.
+        seconds: Wall-clock time of all its rounds, one after the other.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Experiment:
     summary: Mapping[str, Any]
     results: tuple[ClaimResult, ...]
     pictures: Mapping[str, Path]
+    seconds: float
 
     @classmethod
     def of(cls, folder: Path) -> Experiment:
@@ -77,16 +80,24 @@ class Experiment:
         pictures = {suffix: path for suffix, path in drawn.items() if path.is_file()}
         results = tuple(check_claims(done, config))
         summary = summary_of(done, config)
-        return cls(folder.resolve().name, config, done, summary, results, pictures)
+        seconds = RunFolder(folder).seconds()
+        return cls(folder.resolve().name, config, done, summary, results, pictures, seconds)
 
 
-def write_results(folders: Sequence[Path], page: Path, *, update: bool = False) -> list[Experiment]:
+def write_results(
+    folders: Sequence[Path],
+    page: Path,
+    *,
+    update: bool = False,
+    left_out: Mapping[str, str] | None = None,
+) -> list[Experiment]:
     """Write the page, and copies of the pictures into a folder beside it named like it.
 
     Args:
         folders: Finished runs; each appears under the name of its folder.
         page: Markdown file; replaced.
         update: Keep the page's sections of other experiments, in their places.
+        left_out: Experiments that could not be run, and why; the page says so.
 
     Raises:
         InvalidInput: A folder is not a finished run, two have one name, or there is no page to
@@ -106,20 +117,32 @@ def write_results(folders: Sequence[Path], page: Path, *, update: bool = False) 
     sections = sections_of(_read(page)) if update else {}
     sections |= {e.name: "\n".join(_section(e, pictures.name)) for e in experiments}
     temporary = page.with_name(page.name + ".partial")
-    temporary.write_text(render(sections), encoding="utf-8")
+    missing = {name: why for name, why in (left_out or {}).items() if name not in sections}
+    temporary.write_text(render(sections, missing), encoding="utf-8")
     temporary.replace(page)
     return experiments
 
 
-def render(sections: Mapping[str, str]) -> str:
-    """The page as Markdown, from the text of each experiment."""
+def render(sections: Mapping[str, str], left_out: Mapping[str, str]) -> str:
+    """The page as Markdown, from the text of each experiment, and of why others are not there."""
     found = Counter(status for text in sections.values() for status in _statuses(text))
     totals = ", ".join(f"{found[name]} {name}" for name in (HELD, NOT_HELD, INCONCLUSIVE))
-    head = INTRODUCTION.format(intervals=confidence_text())
-    return (
-        "\n".join([head, f"{found.total()} claims: {totals}.", "", "\n\n".join(sections.values())])
-        + "\n"
-    )
+    minutes = sum(map(_minutes, sections.values()))
+    lines = [
+        INTRODUCTION.format(intervals=confidence_text()),
+        f"{found.total()} claims: {totals}. {len(sections)} experiments, whose rounds took "
+        f"{minutes:.0f} minutes of one core in all.",
+        "",
+        *(f"Not run: `experiments/{name}.toml`, {why}.\n" for name, why in left_out.items()),
+        "\n\n".join(sections.values()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _minutes(section: str) -> float:
+    """What a section says of how long its rounds took; 0 where it says nothing."""
+    found = re.search(r"rounds took ([0-9.]+) minutes", section)
+    return float(found[1]) if found else 0.0
 
 
 def sections_of(page: str) -> dict[str, str]:
@@ -150,9 +173,10 @@ def claim_rows(results: Sequence[ClaimResult]) -> Iterator[tuple[str, ...]]:
         claim = result.claim
         compared = f"{claim.arm} − {claim.versus}" if claim.versus else claim.arm
         unit = f" / {claim.versus}" if claim.relative else ""
+        than = f" than {claim.alone}" if claim.alone else ""
         yield (
             claim.statement,
-            f"{claim.metric}: {compared}{unit}",
+            f"{claim.metric}{than}: {compared}{unit}",
             found_text(result),
             expectation(claim),
             f"{claim.published} ({claim.source})" if claim.published else claim.source,
@@ -181,12 +205,12 @@ def _section(experiment: Experiment, pictures: str) -> Iterator[str]:
     yield (
         f"`experiments/{experiment.name}.toml`, fingerprint `{digest(config)[:12]}`: "
         f"{len(config.task)} tasks, {config.clients.num_clients} clients, "
-        f"{len(config.run.seeds)} paired seeds."
+        f"{len(config.run.seeds)} paired seeds; rounds took {experiment.seconds / 60:.1f} minutes."
     )
     yield ""
     yield from _table(CLAIM_HEADERS, claim_rows(experiment.results))
     yield ""
-    yield from _table(("arm", *COLUMNS, "mean rank", "rounds"), _arm_rows(experiment))
+    yield from _table(_arm_headers(experiment), _arm_rows(experiment))
     clients = list(_client_rows(experiment))
     if clients:
         yield ""
@@ -199,16 +223,46 @@ def _section(experiment: Experiment, pictures: str) -> Iterator[str]:
         yield f"![{experiment.name}{suffix}]({pictures}/{experiment.name}{suffix}.png)"
 
 
+def _arm_headers(experiment: Experiment) -> tuple[str, ...]:
+    """Columns of the table of arms: across tasks, or task by task where these have no scale."""
+    than = _single_tasks(experiment)
+    scores = experiment.summary.get("scores", {})
+    tasks = [f"{task} ({score['metric']})" for task, score in scores.items()]
+    columns = COLUMNS if _is_comparable(experiment) else tasks
+    worse = [f"% worse than {than}"] if than else []
+    return ("arm", *columns, *worse, "mean rank", "rounds")
+
+
 def _arm_rows(experiment: Experiment) -> Iterator[tuple[str, ...]]:
-    """Test scores across tasks, per arm."""
+    """Test scores, per arm."""
+    than, last = _single_tasks(experiment), experiment.config.run.report_rounds
     for arm, figures in experiment.summary["arms"].items():
-        cells = (
+        cells = [
             format(as_interval(figures[key]), spec)
             for key, spec in across(experiment.summary).items()
-        )
+        ]
+        if not _is_comparable(experiment):
+            cells = [format(as_interval(record), ".3g") for record in figures["score"].values()]
+        if than:
+            worse = percent_worse(experiment.history, arm, than, last).values()
+            cells.append("–" if arm == than else format(interval([*worse] or [math.nan]), ".1f"))
         rounds = sorted(set(figures["rounds"]))
         rank = format(as_interval(figures["mean_rank"]), ".2f")
         yield (arm, *cells, rank, f"{rounds[0]}" + (f"–{rounds[-1]}" if len(rounds) > 1 else ""))
+
+
+def _single_tasks(experiment: Experiment) -> str | None:
+    """The arm that trains every task alone, if a claim names one."""
+    return next((claim.alone for claim in experiment.config.claim if claim.alone), None)
+
+
+def _is_comparable(experiment: Experiment) -> bool:
+    """Whether scores of all tasks are on one scale."""
+    keys = list(across(experiment.summary))
+    arms = experiment.summary["arms"].values()
+    return "scores" not in experiment.summary or any(
+        math.isfinite(as_interval(arm[key]).mean) for arm in arms for key in keys
+    )
 
 
 def _client_rows(experiment: Experiment) -> Iterator[tuple[str, ...]]:

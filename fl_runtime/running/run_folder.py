@@ -125,6 +125,32 @@ class RunFolder:
         """The configuration the run was started with."""
         return check_config(read_toml(self.path / CONFIG))
 
+    def reword(self, config: Config) -> bool:
+        """Take title and claims from a configuration whose history this is.
+
+        Args:
+            config: As `experiment.resolved` gives it.
+
+        Returns:
+            Whether it is; if not, nothing has been changed.
+        """
+        mine = self.config()
+        if digest(mine) != digest(config):
+            return False
+        run = mine.run.model_copy(update={"title": config.run.title})
+        said = mine.model_copy(update={"run": run, "claim": config.claim})
+        if said != mine:
+            write_whole(self.path / CONFIG, dump_toml(said))
+        return True
+
+    def seconds(self) -> float:
+        """Wall-clock seconds that rounds have taken, those that were done again among them."""
+        path, spent = self.path / TIMING, 0.0
+        for line in path.read_bytes().splitlines() if path.is_file() else ():
+            with suppress(ValueError):
+                spent += json.loads(line)["seconds"]
+        return spent
+
     def progress(self, config: Config) -> dict[str, Any]:
         """The last checkpoint.
 

@@ -73,6 +73,10 @@ PUBLIC = {
     fairopt.client_task_probabilities: {
         "losses": [1.0, 2.0], "alpha": 2.0, "eligible": [True, False], "priority": [1.0, 2.0],
     },
+    fairopt.suggest_alpha: {
+        "losses": [1.0, 2.0], "share": 0.75, "largest": 3.0, "priority": [1.0, 2.0],
+    },
+    fairopt.learning_progress: {"errors": [0.5, 0.4, 0.3, 0.2]},
     fairopt.request_allocation: {"heterogeneity": [1.0, 2.0], "total": 8},
     fairopt.reference_request_allocation: {
         "scores": [1.0, 2.0], "requests": [4, 4], "quantum": 2,
@@ -80,6 +84,9 @@ PUBLIC = {
     fairopt.multiplicative_weights: {
         "weights": [0.5, 0.5], "gains": [1.0, 2.0], "rate": 0.1, "smoothing": 0.1,
         "present": [True, True],
+    },
+    fairopt.suggest_rate: {
+        "weights": [0.5, 0.5], "largest_gap": 1.0, "rounds": 3, "floor": 0.1,
     },
     fairopt.cross_attention_weights: {"gram": GOOD, "dimension": 4, "temperature": 2.0},
 }  # fmt: skip
@@ -115,7 +122,7 @@ OTHERS = {
     reference.allocation_on_polytope: POLYTOPE,
 }  # fmt: skip
 EVERY = PUBLIC | OTHERS
-NO_ARRAYS = {"allocation", "total", "quantum", "dimension", "rng"}
+NO_ARRAYS = {"allocation", "total", "quantum", "dimension", "rng", "rounds"}
 
 
 ARRAYS = [

@@ -137,9 +137,11 @@ class NewtonSystem:
         return Change(*found, d_prices)
 
     def _times_inverse(self, right: Array) -> Array:
+        """The solution of the system of the prices, from its factor."""
         return self.scale * cholesky_solve(self.factor, self.scale * right)
 
     def _respond(self, a: Array, e: Array, d_prices: Array) -> tuple[Array, Array, Array, Array]:
+        """Changes of rates and paths that follow from changes of the prices."""
         form = self.form
         return kernels.path_changes(  # type: ignore[no-any-return]
             form.bounds, form.start, form.link, form.rows.data, self.D, self.H, a, e, d_prices

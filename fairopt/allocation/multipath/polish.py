@@ -78,6 +78,7 @@ class _Now(NamedTuple):
 
 
 def _now(form: SplitForm, z: Array, prices: Array, pi: Array) -> _Now:
+    """A point with everything that the equations need of it."""
     x = form.total(z)
     q = np.exp(form.log_weight - form.alpha * np.log(x))
     cost, load = form.costs_and_loads(z, prices)

@@ -52,7 +52,11 @@ def is_close(X: Array) -> bool:
 
 
 def weights(
-    method: Mapping[str, Any], X: Array, tasks: Sequence[int], seed: int
+    method: Mapping[str, Any],
+    X: Array,
+    tasks: Sequence[int],
+    seed: int,
+    factors: Array | None = None,
 ) -> tuple[Array, str]:
     """Weights and `decided`, `stationary` (zero) or `undecided` (the mean).
 
@@ -61,13 +65,16 @@ def weights(
         X: (K, p) gradients or updates.
         tasks: (K,) whose they are.
         seed: Of what is drawn.
+        factors: Of the gradients, as the method sees them; the length is that of those as they are.
     """
     K, gram = len(X), X @ X.T
     mean = np.full(K, 1.0 / K)
-    if method["method"] == "mean":
+    if method["method"] == "mean" and factors is None:
         return mean, "decided"
-    found = _solved(method, X, gram, tasks, seed)
-    w = np.asarray(found.weights, dtype=np.float64)
+    f = np.ones(K) if factors is None else factors
+    Y = X * f[:, None]
+    found = _solved(method, Y, Y @ Y.T, tasks, seed)
+    w = f * np.asarray(found.weights, dtype=np.float64)
     if found.status == Status.PARETO_STATIONARY:
         return np.zeros(K), "stationary"
     if not found.ok:
@@ -85,6 +92,8 @@ def _solved(
 ) -> Solution:
     """The answer of a method."""
     name = method["method"]
+    if name == "mean":
+        return Solution(np.full(len(X), 1.0 / len(X)), Status.OPTIMAL, 0.0, 0)
     if name == "fair-grad":
         priority = method.get("priority") or None
         share = None if priority is None else [priority[task] for task in tasks]

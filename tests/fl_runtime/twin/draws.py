@@ -78,7 +78,8 @@ class Drawer:
         many = self.algorithm in (*TRUNKS, "fed-avg", "fed-prox")
         several = many and self.options.get("tasks_per_client") != "one"
         by_task = clients.get("task_delays") and self.algorithm != "sync-st"
-        return bool(several or by_task or clients.get("speeds"))
+        uneven = clients.get("speeds") or clients.get("speed_changes")
+        return bool(several or by_task or uneven)
 
     def run(self, tasks: list[Tree]) -> Tree:
         """How long."""
@@ -158,6 +159,10 @@ class Drawer:
                 {"shares": [0.25, 0.5, 0.25], "factors": [1.3, 1.0, 0.7]},
                 {"shares": [0.5, 0.5], "factors": [2.0, 1.0]},
             )
+        if self.maybe(0.2):
+            found["speed_changes"] = [
+                {"at": self.between(0.3, 3.0), "shares": [0.5, 0.5], "factors": [1.0, 4.0]}
+            ]
         if self.maybe(0.3):
             found["task_delays"] = [self.one(0.5, 1.0, 2.0, 3.0) for _ in range(self.S)]
         if self.maybe(0.25):
@@ -235,7 +240,7 @@ class Drawer:
             "fed-fair-mmfl": lambda: {
                 **self.aggregation(),
                 "alpha": self.one(1.0, 2.0, 3.0, float("inf")),
-                "signal": self.one("loss", "error"),
+                "signal": self.one("loss", "error", "progress"),
                 **({"priority": True} if self.maybe(0.3) else {}),
             },
             "fed-avg": lambda: {**self.aggregation(), "tasks_per_client": self.one("all", "one")},
@@ -264,6 +269,8 @@ class Drawer:
             found["alpha"] = self.one(0.5, 1.0, 2.0, 5.0, float("inf"))
             if self.maybe(0.3):
                 found["priority"] = True
+        if self.maybe(0.3):
+            found |= {"loss_alpha": self.one(0.5, 1.0, 2.0), "loss_floor": self.one(1e-8, 1.0)}
         if self.algorithm == "cagrad":
             found["c"] = self.between(0.0, 0.9)
         if self.maybe(0.3):
@@ -347,6 +354,7 @@ class Drawer:
             "mu": self.one(0.0, 0.3),
         }
         found["clip_gradient"] = self.maybe(0.6)
+        found["proxy_delay"] = 0.25  # no other draw of the same number
         found["agent"] = self.maybe(0.75)
         if self.maybe(0.4):
             found["share_trunk"] = True

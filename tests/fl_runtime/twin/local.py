@@ -119,11 +119,16 @@ Chooser = Callable[[Any, Sequence[int], int], tuple[Any, str]]
 
 
 def together(
-    works: Sequence[Work], trunk: Sequence[str], choose: Chooser, clients: Any
+    works: Sequence[Work],
+    trunk: Sequence[str],
+    choose: Chooser,
+    clients: Any,
+    factor: Callable[[float], float] = lambda loss: 1.0,
 ) -> list[Done]:
     """Several tasks on one trunk: the trunk along a common direction, every head along its own.
 
-    What the optimiser remembers of the trunk is the first work's; of heads, each one's.
+    What the optimiser remembers of the trunk is the first work's; of heads, each one's. Gradients
+    are multiplied by a factor that depends on the loss.
     """
     memory = {key: kept for key, kept in works[0].memory.items() if key in trunk}
     optimiser = Optimiser(works[0].settings, copied(memory))
@@ -141,6 +146,7 @@ def together(
         for k in there:
             rows = plans[k][number]
             seen, grads[k] = nets.gradient({**models[k], **base}, works[k].data.at(rows))
+            grads[k] = {key: factor(seen) * slope for key, slope in grads[k].items()}
             losses[k] += seen * len(rows)
         parts = [nets.part(grads[k], trunk) for k in there]
         rows = np.array([nets.vector(piece) for piece in parts])

@@ -21,6 +21,7 @@ class SharedTrunk(FedAvg):
         w, first = world, world.problems[0].initial
         self.method = directions.method_of(w.config.run.algorithm, w.options)
         self.here = w.options.get("where", "server") == "server"
+        self.alpha, self.floor = w.options.get("loss_alpha", 0.0), w.options.get("loss_floor", 1e-8)
         self.trunk = nets.trunk_of(first, w.options.get("shared_layers", ()))
         for name in w.names:
             w.models[name] = {**w.models[name], **nets.part(first, self.trunk)}
@@ -52,9 +53,14 @@ class SharedTrunk(FedAvg):
         def choose(rows: Any, there: Any, seed: int) -> tuple[Any, str]:
             return directions.weights(self.method, rows, [tasks[k] for k in there], seed)
 
-        done = local.together([job.work for job in jobs], self.trunk, choose, self.world.clients)
+        works, clients = [job.work for job in jobs], self.world.clients
+        done = local.together(works, self.trunk, choose, clients, self.factor)
         self.world.close_call |= self.method["method"] != "mean" and done[0].close
         return done
+
+    def factor(self, loss: float) -> float:
+        """What alpha-fairness in the loss makes of a gradient."""
+        return float(max(loss, self.floor) ** -self.alpha)
 
     def take(self, jobs: list[Sent]) -> None:
         """Mean steps per task, and of their trunks the direction."""
@@ -73,7 +79,10 @@ class SharedTrunk(FedAvg):
             seed = torch_seed(w.seed, "direction", w.round)
             method = self.method if self.here else directions.MEAN
             self.world.close_call |= method["method"] != "mean" and directions.is_close(rows)
-            weights, how = directions.weights(method, rows, list(steps), seed)
+            factors = None
+            if self.here and self.alpha:
+                factors = np.array([self.factor(self.loss(jobs, s)) for s in steps])
+            weights, how = directions.weights(method, rows, list(steps), seed, factors)
             common = nets.total(parts, list(weights))
             counts = Counter([how]) if self.here else sum((j.answer.outcomes for j in jobs), counts)
         for s, name in enumerate(w.names):
@@ -83,3 +92,9 @@ class SharedTrunk(FedAvg):
             "num-stationary": counts["stationary"],
             "num-undecided": counts["undecided"],
         }
+
+    def loss(self, jobs: list[Sent], task: int) -> float:
+        """Mean training loss of a task in this round, by examples."""
+        mine = [job.answer for job in jobs if job.task == task]
+        total = sum(done.examples for done in mine)
+        return sum(done.loss * done.examples for done in mine) / total

@@ -1,0 +1,120 @@
+"""One key per arm, chosen on validation data of other seeds."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from fairopt import InvalidInput
+from fl_runtime import runs
+from fl_runtime.__main__ import app
+from fl_runtime.configuration.schema import Config
+from fl_runtime.configuration.toml_files import arm_configs, check_config
+from fl_runtime.history import History
+from fl_runtime.running.tuning import Tuning, choice, trials
+from tests.fl_runtime.small import TOML, TREE
+
+KEY = "task.*.learning-rate"
+
+
+def config(**run: Any) -> Config:
+    tree = copy.deepcopy(TREE)
+    tree["run"].update(run)
+    return check_config(tree)
+
+
+def made(losses: dict[int, list[float]], arm: str = "fair") -> History:
+    """Rounds with the losses of two tasks, by seed; the last row counts."""
+    take_up = {"take_up": {"wine": 8, "iris": 8}}
+    rows: list[dict[str, Any]] = []
+    for seed, (wine, iris) in losses.items():
+        rows.append({"event": "recruitment", "arm": arm, "seed": seed, **take_up})
+        for count, scale in ((1, 9.0), (2, 1.0)):
+            seen = {"wine/val_loss": scale * wine, "iris/val_loss": scale * iris}
+            rows.append({"event": "round", "arm": arm, "seed": seed, "server_round": count, **seen})
+    return History(rows)
+
+
+def test_every_arm_at_a_value_is_that_arm_but_for_the_key_seeds_and_models() -> None:
+    tuned = trials(config(), Tuning(KEY, (0.1, 0.5), (100,)))
+    assert list(tuned) == ["random", "fair"]
+    for name, arm in arm_configs(config()).items():
+        for value, trial in tuned[name].items():
+            assert {task.learning_rate for task in trial.task} == {value}
+            assert trial.run.seeds == (100,)
+            assert trial.algorithm == arm.algorithm
+            assert trial.recruitment == arm.recruitment
+            assert list(arm_configs(trial)) == [name]
+
+
+def test_the_unit_of_a_task_does_not_decide() -> None:
+    """Four times better in a small unit is more than twice worse in a large one."""
+    (trial,) = trials(config(), Tuning(KEY, (0.1,), (100, 101), arms=("fair",)))["fair"].values()
+    runs_at = {
+        0.1: (made({100: [1000.0, 0.01], 101: [1000.0, 0.01]}), trial),
+        0.5: (made({100: [2000.0, 0.0025], 101: [2000.0, 0.0025]}), trial),
+    }
+    found = choice("fair", runs_at, "val_loss")
+    assert found.chosen == 0.5
+    assert found.figures[0.1] == pytest.approx([math.sqrt(10.0)] * 2)
+    assert found.at_the_end
+
+
+def test_a_value_with_a_run_that_fails_is_never_chosen() -> None:
+    (trial,) = trials(config(), Tuning(KEY, (0.1,), (100, 101), arms=("fair",)))["fair"].values()
+    broken = made({100: [0.001, 0.001], 101: [math.nan, 0.001]}), trial
+    fine = made({100: [5.0, 5.0], 101: [5.0, 5.0]}), trial
+    assert choice("fair", {0.1: broken, 0.5: fine}, "val_loss").chosen == 0.5
+    assert choice("fair", {0.1: broken}, "val_loss").chosen is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "argument"),
+    [
+        ({"seeds": (1, 2)}, "seeds"),
+        ({"seeds": ()}, "seeds"),
+        ({"values": ()}, "values"),
+        ({"values": (0.1, 0.1)}, "values"),
+        ({"values": (-1.0,)}, "learning-rate"),
+        ({"key": "run.seeds"}, "run.seeds"),
+        ({"arms": ("fare*",)}, "arms"),
+        ({"by": "val_los"}, "by"),
+    ],
+)
+def test_what_is_refused(wrong: dict[str, Any], argument: str) -> None:
+    with pytest.raises(InvalidInput, match=argument):
+        trials(config(), Tuning(**{"key": KEY, "values": (0.1,), "seeds": (100,), **wrong}))
+
+
+def test_the_command_chooses_what_the_runs_say_and_goes_on_with_a_longer_grid(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "small.toml"
+    file.write_text(TOML)
+    words = ["tune", str(file), "--seeds", "100", "--arms", "fair", "--runs", str(tmp_path / "t")]
+    first = CliRunner().invoke(app, [*words, "--values", ".1,1", "--json"])
+    assert first.exit_code == 0, first.output
+    (said,) = json.loads(first.stdout)
+    trial = trials(check_config_of(file), Tuning(KEY, (0.1, 1.0), (100,), arms=("fair",)))["fair"]
+    twin = {it: (runs.run(alone), alone) for it, alone in trial.items()}
+    assert said["chosen"] == choice("fair", twin, "val_loss").chosen
+    again = CliRunner().invoke(app, [*words, "--values", ".1,1,0.5"])
+    assert again.exit_code == 0, again.output
+    assert "small/fair" not in again.output
+    assert len(list((tmp_path / "t" / "small" / "fair").iterdir())) == 3
+    file.write_text(TOML.replace("num-server-rounds = 4", "num-server-rounds = 5"))
+    changed = CliRunner().invoke(app, [*words, "--values", ".1"])
+    assert changed.exit_code == 2
+    assert "it has changed" in changed.output
+
+
+def check_config_of(file: Path) -> Config:
+    from fl_runtime.configuration.toml_files import read_config
+
+    return read_config(file, [])
