@@ -142,7 +142,7 @@ def allocation_on_graph(
             `fairopt.alpha_fair_path_allocation`.
 
     Returns:
-        `NetworkAllocation`.
+        `NetworkAllocation`; `NetworkProblem` keeps the paths for other numbers.
 
     Raises:
         InvalidInput: for demands that are not connected or not in the graph (named), and edges

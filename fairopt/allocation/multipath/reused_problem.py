@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 
 from fairopt import checks
 from fairopt.allocation.multipath.result import PathAllocation
-from fairopt.allocation.multipath.stated import Stated, read_stated, state
 from fairopt.allocation.problem import own
 from fairopt.allocation.reused_problem import ReusedProblem
 from fairopt.arrays import Array
@@ -18,9 +17,10 @@ from fairopt.errors import InvalidInput
 
 if TYPE_CHECKING:
     from fairopt.allocation.multipath.solve import Series
+    from fairopt.allocation.multipath.stated import Stated
 
 
-class PathAllocationProblem(ReusedProblem[Stated]):
+class PathAllocationProblem(ReusedProblem["Stated"]):
     r"""Alpha-fair rates of flows over several paths, for numbers that change and paths that do not.
 
     .. math:: \max_{z \ge 0} \sum_i p_i u_\alpha(x_i / w_i), \quad x_i = \sum_{p \in P_i} z_p,
@@ -68,9 +68,13 @@ class PathAllocationProblem(ReusedProblem[Stated]):
         upper: ArrayLike | None = None,
         weights: ArrayLike | None = None,
     ) -> None:
+        from fairopt.allocation.multipath.stated import read_stated
+
         self.__setstate__(read_stated(routing, owner, capacity, alpha, priority, upper, weights))
 
     def __setstate__(self, stated: Stated) -> None:
+        from fairopt.allocation.multipath.stated import state
+
         numbers, weights = stated.numbers.own(), own(stated.weights)
         self._stated = state(stated.routes, stated.problem.owner, numbers, weights)
         self._series: Series | None = None
