@@ -133,6 +133,11 @@ class History:
         """Whether that run said why it ended: a figure that stopped improving, or its targets."""
         return (arm, seed, "stop") in self._runs
 
+    def reached(self, arm: str, seed: int) -> list[str]:
+        """Tasks of that run that were finished because they reached their targets."""
+        rows = self._runs.get((arm, seed, "stop"), [])
+        return [task for row in rows for task in row.get("reached", [])]
+
     def account(self, arm: str, seed: int) -> dict[str, Any] | None:
         """What became of the jobs of one run; None if it has not ended, or tells nothing."""
         rows = self._runs.get((arm, seed, "account"), [])

@@ -36,7 +36,8 @@ class FedFairMMFL(OneTaskPerClient):
             that of the initial model; validation `error` (of the score, on the task's scale: of
             accuracies the share of misclassified examples); or `progress`, what a task's latest
             training has removed of that error (`fairopt.learning_progress`): a task that cannot be
-            learnt then does not swallow the clients, and a bad task is not helped for being bad.
+            learnt then does not swallow the clients, and a bad task is not helped for being bad. It
+            differs between tasks by more than errors do: alpha = 2 is enough.
         priority: One positive weight per task, or empty for equal weights.
         aggregation: See `Synchronous`. With `data-weighted` or `plain` means fairness decides how
             many clients train a task; with `importance` the expected step of every task that has a

@@ -75,7 +75,7 @@ from fl_runtime.training.task import Params, Task
 
 @dataclass(frozen=True, kw_only=True)
 class FedRAM(FedRAMSettings):
-    """Federated reweighting and aggregation in three stages; see the module's text.
+    """Federated reweighting and aggregation in three stages.
 
     Attributes:
         asks_later: Options of the jobs of its later stages.

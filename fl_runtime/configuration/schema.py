@@ -6,6 +6,7 @@ error that names the nearest known one. Reading files, overrides and arms is in 
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -344,6 +345,18 @@ class SpeedsTable(Section):
         return self
 
 
+class SpeedChangeTable(SpeedsTable):
+    """An entry of ``[clients] speed-changes``: classes that are dealt out anew at some time.
+
+    Attributes:
+        at: Virtual time from which on jobs that begin have these factors.
+        shares: As in `speeds`.
+        factors: As in `speeds`.
+    """
+
+    at: Positive
+
+
 class ClientsSection(Section):
     """``[clients]``: the population, its data and its speed.
 
@@ -366,6 +379,7 @@ class ClientsSection(Section):
             that come first count.
         delay: Duration of a job in virtual time, a table with `model` and its parameters.
         speeds: Speed classes, which multiply the delays of their clients.
+        speed_changes: Classes that are dealt out anew at given times, in their order.
         task_delays: Factors of the delays, one per task; equal where none is given.
         availability: When a client can be given a job: a table with `model` and its parameters, or
             with `file`, a CSV of client, from, until.
@@ -386,8 +400,17 @@ class ClientsSection(Section):
     over_selection: Annotated[float, Field(ge=1.0, le=LARGEST_OVER_SELECTION)] = 1.0
     delay: Model = {"model": "constant"}
     speeds: SpeedsTable | None = None
+    speed_changes: Listed[SpeedChangeTable] = ()
     task_delays: Listed[Factor] = ()
     availability: Model = {"model": "always"}
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ClientsSection:
+        """Changes of speed come one after the other."""
+        times = [change.at for change in self.speed_changes]
+        if any(later <= earlier for earlier, later in itertools.pairwise(times)):
+            raise InvalidInput("speed-changes", times, "times `at` that increase")
+        return self
 
 
 class RecruitmentSection(Section):

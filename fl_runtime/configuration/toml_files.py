@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from fairopt.choices import choose, suggestion
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import loaded
 from fl_runtime.algorithms import ALGORITHM, ALGORITHMS
 from fl_runtime.configuration.schema import (
     LONGEST_LABEL,
@@ -31,12 +32,12 @@ from fl_runtime.configuration.schema import (
     RecruitmentSection,
     RunSection,
     ServerSection,
+    SpeedChangeTable,
     SpeedsTable,
     TaskSection,
 )
 from fl_runtime.extensions import taken_apart
 from fl_runtime.shipped_experiments import experiments, file_of
-from fl_runtime.user_objects import loaded
 from fl_runtime.validation_errors import first_validation_error, kebab
 
 Tree = dict[str, Any]
@@ -80,7 +81,7 @@ OF_NO_HISTORY = (
 YOUNG_SWITCHES = ("stop_at_targets", "client_metrics")
 """Switches of ``[run]`` that early histories did not know, and which they had off."""
 
-YOUNG_OF_CLIENTS = ("task_sets", "sampling", "min_examples")
+YOUNG_OF_CLIENTS = ("task_sets", "sampling", "min_examples", "speed_changes")
 """The same of ``[clients]``."""
 
 YOUNG_OF_A_TASK = (
@@ -435,6 +436,7 @@ def _known_keys(path: Sequence[str]) -> list[str]:
     nested: Mapping[tuple[str, ...], type[BaseModel]] = {
         ("run", "early-stop"): EarlyStopTable,
         ("clients", "speeds"): SpeedsTable,
+        ("clients", "speed-changes"): SpeedChangeTable,
     }
     kind = nested.get(tuple(map(kebab, path)), _SECTIONS[path[0]])
     return list(kind.model_fields)

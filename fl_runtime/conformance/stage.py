@@ -42,7 +42,7 @@ PATIENCE = 150
 """Aggregations without a new round after which nothing more is expected."""
 
 TASKS = ("first", "second")
-LOSSES = {"dropout": 0.2, "failures": 0.1}
+DROPOUT, FAILURES = 0.2, 0.1
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def stage(algorithm: Algorithm, executor: Callable[[Sequence[Task]], Executor] |
     eligible[0, 1] = eligible[1] = False
     tasks = tuple(algorithm.reported([_task(name, k) for k, name in enumerate(TASKS)], 0))
     companions = tuple(algorithm.companions(tasks, 0))
-    timing = Timing(Exponential(1.0), np.ones(NUM_CLIENTS), {}, **LOSSES)
+    timing = Timing(Exponential(1.0), np.ones(NUM_CLIENTS), {}, DROPOUT, FAILURES)
     federation = Federation(
         tasks,
         NUM_CLIENTS,

@@ -81,7 +81,7 @@ def garments(
         found = np.where(wrong, rng.integers(0, classes.max() + 1, found.size), found)
     return replace(
         chosen,
-        features=pooled(chosen.features, pool),
+        features=_pixels(train, test, pool, folder),
         labels=found.astype(np.int64),
         num_classes=int(classes.max()) + 1,
         strata=garment,
@@ -111,6 +111,12 @@ def selection(train: int, test: int, folder: str = FOLDER) -> Dataset:
     return replace(
         whole, features=whole.features[rows], labels=whole.labels[rows], split=whole.split[rows]
     )
+
+
+@cache
+def _pixels(train: int, test: int, pool: int, folder: str) -> NDArray[np.float32]:
+    """The pooled images of a selection: tasks, arms and seeds share them."""
+    return pooled(selection(train, test, folder).features, pool)
 
 
 def pooled(images: NDArray[np.float32], pool: int) -> NDArray[np.float32]:

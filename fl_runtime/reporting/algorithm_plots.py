@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fl_runtime.history import History, Series
-from fl_runtime.metrics.algorithm_metrics import figure_names, figure_series
+from fl_runtime.metrics.algorithm_metrics import (
+    PairTable,
+    figure_names,
+    figure_series,
+    is_of_pair,
+    pair_tables,
+)
 from fl_runtime.reporting.plots import bands, coloured, line_style
 
 if TYPE_CHECKING:
@@ -29,7 +35,8 @@ def plot_figures(history: History, path: Path, *, title: str) -> Path | None:
     A figure with a smallest and a largest value beside it (``min_NAME``, ``max_NAME``) gets a band
     between them; other bands are 95 % intervals over seeds. Figures that are zero throughout are
     left out. Figures of one name with numbers (``client_weight/0``, ...) share a panel, a line per
-    number, and every arm in which they move has its own.
+    number, and every arm in which they move has its own. Figures of pairs of tasks come last, as
+    tables in colour, one per figure and arm: means over rounds and seeds, white at 1.
 
     Args:
         history: What to draw.
@@ -68,7 +75,7 @@ Panel = Callable[["Axes"], None]
 
 
 def _panels(history: History) -> list[Panel]:
-    """Numbered figures by arm, then all others: without ends of a range, or what is always zero."""
+    """Numbered figures by arm, then others but ends of a range and what is always zero, tables."""
     names = figure_names(history)
     families = numbered(names)
     moving: list[Panel] = [
@@ -79,9 +86,11 @@ def _panels(history: History) -> list[Panel]:
     ]
     left_out = {f"{end}_{name}" for name in names for end in ("min", "max")}
     left_out |= {name for members in families.values() for name in members}
+    left_out |= {name for name in names if is_of_pair(name, history.tasks)}
     drawn = [name for name in names if name not in left_out and _is_drawn(history, name)]
     plain: list[Panel] = [partial(_panel, history=history, name=name) for name in drawn]
-    return [*moving, *plain][:MOST_PANELS]
+    tables: list[Panel] = [partial(_table, table=table) for table in pair_tables(history)]
+    return [*[*moving, *plain][:MOST_PANELS], *tables[:MOST_PANELS]]
 
 
 def numbered(names: Sequence[str]) -> dict[str, list[str]]:
@@ -146,3 +155,23 @@ def _panel(axes: Axes, *, history: History, name: str) -> None:
     axes.set_title(name)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _table(axes: Axes, table: PairTable) -> None:
+    """A figure of pairs of tasks: who looks (rows) at whom (columns)."""
+    span = max(float(np.nanmax(np.abs(table.values - 1.0))), SMALL_SPAN)
+    axes.imshow(table.values, cmap="RdBu_r", vmin=1.0 - span, vmax=1.0 + span)
+    for (row, column), value in np.ndenumerate(table.values):
+        colour = "white" if abs(value - 1.0) > DARK * span else "black"
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
+    places = range(len(table.tasks))
+    axes.set_xticks(places, table.tasks, rotation=30, ha="right")
+    axes.set_yticks(places, table.tasks)
+    axes.set_title(f"{table.name}: {table.arm}")
+
+
+DARK = 0.6
+"""Share of the full colour from which on letters are white."""
+
+SMALL_SPAN = 0.05
+"""Distance from 1 that has the full colour at least, so that noise stays pale."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import loaded
 from fl_runtime.algorithms import (
     ALGORITHM,
     ALGORITHMS,
@@ -42,8 +43,8 @@ from fl_runtime.running.recruitment import Recruitment, recruit
 from fl_runtime.running.references import reference_of
 from fl_runtime.running.stopping import targets_of
 from fl_runtime.simulation.availability import Availability, availability
-from fl_runtime.simulation.clock import PendingJobs, Timing
-from fl_runtime.simulation.delays import DELAY, DelayModel, dealt_speeds
+from fl_runtime.simulation.clock import PendingJobs, SpeedChange, Timing
+from fl_runtime.simulation.delays import DELAY, DelayModel, Delays, dealt_speeds
 from fl_runtime.simulation.sync_policies import Arrivals, SyncPolicy
 from fl_runtime.training.client_sampling import CLIENT_SAMPLING, ClientSampling
 from fl_runtime.training.federation import Federation, active_count
@@ -58,7 +59,6 @@ from fl_runtime.training.task import LocalTraining, Task
 from fl_runtime.training.task_from_data import make_task, trained_entries, with_shared_inputs
 from fl_runtime.training.task_from_source import task_of_source
 from fl_runtime.training.trainers import TRAINER, obeyed_by
-from fl_runtime.user_objects import loaded
 from fl_runtime.validation_errors import kebab
 
 
@@ -545,13 +545,20 @@ def _timing(config: Config, seed: int, companions: Sequence[Task]) -> Timing:
     }
     return Timing(
         delay=_delay(clients),
-        slowness=dealt_speeds(
-            speeds.shares, speeds.factors, clients.num_clients, stream(seed, "speeds")
-        ),
+        slowness=_dealt(speeds, clients, stream(seed, "speeds")),
         factors=own | beside,
         dropout=clients.dropout,
         failures=clients.failures,
+        changes=tuple(
+            SpeedChange(change.at, _dealt(change, clients, stream(seed, "speed-changes", number)))
+            for number, change in enumerate(clients.speed_changes)
+        ),
     )
+
+
+def _dealt(speeds: SpeedsTable, clients: ClientsSection, rng: np.random.Generator) -> Delays:
+    """(num_clients,) factors of classes that are dealt out by a draw."""
+    return dealt_speeds(speeds.shares, speeds.factors, clients.num_clients, rng)
 
 
 def _delay(clients: ClientsSection) -> DelayModel:

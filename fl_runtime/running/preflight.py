@@ -13,6 +13,7 @@ import torch
 
 from fairopt.choices import suggestion
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import said
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, of_arm
 from fl_runtime.execution.pool import PoolExecutor, WorkerPool
@@ -38,7 +39,6 @@ from fl_runtime.training.measuring import is_whole
 from fl_runtime.training.task import Task
 from fl_runtime.training.task_from_data import initially
 from fl_runtime.training.trainers import called, check_options, train_by
-from fl_runtime.user_objects import said
 
 _log = logging.getLogger(__name__)
 
@@ -131,8 +131,7 @@ def _check_claimed(config: Config, name: str, parts: Parts) -> None:
 
 def _check_time_limit(config: Config, parts: Parts) -> None:
     """Times must be numbers to the end, and a run by virtual time must be able to get there."""
-    longest = parts.timing.delay.mean * float(parts.timing.slowness.max())
-    longest *= max(parts.timing.factors.values(), default=1.0)
+    longest = parts.timing.longest
     if not longest < LONGEST_JOB:
         raise InvalidInput("clients.delay", longest, f"a mean duration below {LONGEST_JOB:g}")
     limit, mean = config.run.time_limit, parts.timing.mean

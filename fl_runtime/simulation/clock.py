@@ -87,19 +87,34 @@ def withdraw(pending: Sequence[PendingJob], tasks: Collection[str], now: float) 
 
 
 @dataclass(frozen=True)
+class SpeedChange:
+    """Other factors from some time on: clients that become slow or quick.
+
+    Attributes:
+        at: Virtual time from which on jobs that begin have them.
+        slowness: (num_clients,) the factors.
+    """
+
+    at: float
+    slowness: Delays
+
+
+@dataclass(frozen=True)
 class Timing:
     r"""How long jobs take and how they end.
 
     Problem: a job of task s on client i takes :math:`T = k_s \, v_i \, D` with a fresh draw D of
-    the delay model, and ends at :math:`\max(now, \text{end of the client's last job}) + T`.
+    the delay model. It begins at :math:`t = \max(now, \text{end of the client's last job})` and
+    ends at t + T; :math:`v_i` is the client's factor at t, which may change at given times.
 
     Attributes:
         delay: Law of D.
-        slowness: (num_clients,) factors :math:`v_i`.
+        slowness: (num_clients,) factors :math:`v_i`, at first.
         factors: Factor :math:`k_s` of each task; 1 for a task that is not named.
         dropout: Chance that a job is never answered.
         failures: Chance that a job that would be answered is lost, at a time that is uniform over
             its duration.
+        changes: The factors from some times on, in their order.
 
     Draws are addressed by seed, dispatch index and client, so arms that send jobs to the same
     clients at the same dispatch see the same delays, and the same order of jobs that end together.
@@ -110,6 +125,7 @@ class Timing:
     factors: Mapping[str, float] = field(default_factory=dict)
     dropout: float = 0.0
     failures: float = 0.0
+    changes: tuple[SpeedChange, ...] = ()
 
     def launch(
         self,
@@ -144,7 +160,8 @@ class Timing:
             draw = draws[given[job.client]]
             given[job.client] += 1
             begin = max(now, free.get(job.client, now))
-            length = float(draw.lengths[job.client]) * self.factors.get(job.task, 1.0)
+            length = float(draw.lengths[job.client] * self.slowness_at(begin)[job.client])
+            length *= self.factors.get(job.task, 1.0)
             fate = draw.fate(job.client)
             if fate == "fails":
                 length *= float(draw.completed[job.client])
@@ -168,7 +185,7 @@ class Timing:
         Raises:
             InvalidInput: The delays are lost in the rounding of the time.
         """
-        lengths = self._draws(seed, dispatch_index, 0).lengths
+        lengths = self._draws(seed, dispatch_index, 0).lengths * self.slowness_at(now)
         length = float(lengths.max()) * max(self.factors.values(), default=1.0)
         if length > 0.0 and now + length == now:
             raise InvalidInput("clients.delay", length, f"long enough to move time {now:g}")
@@ -182,7 +199,7 @@ class Timing:
     @property
     def equal_speeds(self) -> bool:
         """Whether the jobs of all clients take times of one law."""
-        return bool((self.slowness == self.slowness[0]).all())
+        return all(bool((v == v[0]).all()) for v in self._slownesses)
 
     @property
     def equal_tasks(self) -> bool:
@@ -192,15 +209,42 @@ class Timing:
     @property
     def mean(self) -> float:
         """Mean duration of a job of the fastest kind, for checks of time limits."""
-        fastest = min(self.factors.values(), default=1.0) * float(self.slowness.min())
-        return self.delay.mean * fastest
+        fastest = min(float(v.min()) for v in self._slownesses)
+        return self.delay.mean * min(self.factors.values(), default=1.0) * fastest
+
+    @property
+    def longest(self) -> float:
+        """Mean duration of a job of the slowest kind."""
+        slowest = max(float(v.max()) for v in self._slownesses)
+        return self.delay.mean * slowest * max(self.factors.values(), default=1.0)
+
+    @property
+    def _slownesses(self) -> list[Delays]:
+        """The factors of all times."""
+        return [self.slowness, *(change.slowness for change in self.changes)]
+
+    def slowness_at(self, time: float) -> Delays:
+        """(num_clients,) factors of jobs that begin at that time.
+
+        Example:
+            >>> from fl_runtime.simulation.delays import Constant
+            >>> late = SpeedChange(2.0, np.array([5.0]))
+            >>> timing = Timing(Constant(), np.ones(1), changes=(late,))
+            >>> [float(timing.slowness_at(time)[0]) for time in (0.0, 1.9, 2.0)]
+            [1.0, 1.0, 5.0]
+        """
+        found = self.slowness
+        for change in self.changes:
+            if change.at <= time:
+                found = change.slowness
+        return found
 
     def _draws(self, seed: int, dispatch_index: int, repeat: int) -> _Draws:
         """One draw per client; `repeat` counts the jobs that a client gets in one dispatch."""
         keys = (dispatch_index, repeat) if repeat else (dispatch_index,)
         rng = stream(seed, "delays", *keys)
         count = self.slowness.size
-        lengths = self.delay.draw(rng, count) * self.slowness
+        lengths = self.delay.draw(rng, count)
         dropped = rng.random(count) < self.dropout
         if not self.failures:
             return _Draws(lengths, dropped, np.zeros(count, dtype=np.bool_), np.ones(count))
@@ -213,7 +257,7 @@ class _Draws:
     """The random draws for one job of every client.
 
     Attributes:
-        lengths: Durations.
+        lengths: Durations, in units of the clients' factors.
         dropped: Whether the job is never answered.
         failed: Whether it is lost, if it is not dropped.
         completed: Share of the duration after which a job that fails is lost.

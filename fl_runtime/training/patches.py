@@ -5,11 +5,10 @@ patch and :math:`\sigma` ReLU,
 
 .. math::
     h_t = \sigma(E x_t), \quad
-    m_t = \sigma\bigl(h_t + \textstyle\sum_u M_{tu} h_u\bigr), \quad
-    e_t = \sigma(W m_t), \quad
+    e_t = \sigma\bigl(h_t + \textstyle\sum_u M_{tu} h_u\bigr), \quad
     d_t = \sigma(D_k \cdots \sigma(D_1 e_t)),
 
-all with offsets; E, M, W are the *encoder* (what patches see of each other is in M), the D are the
+all with offsets; E and M are the *encoder* (what patches see of each other is in M), the D are the
 *decoder*, the same for every patch. The *head* is one linear map of :math:`d_t`: to the p x p
 pixels of that patch for outputs (height, width) or (channels, height, width), and of the mean of
 all :math:`d_t` for classes. So models for masks, maps, vectors and classes are alike up to their
@@ -39,16 +38,14 @@ class PatchEncoder(nn.Module):
         self.patch, count = patch, (height // patch) * (size // patch)
         self.embed = nn.Linear(channels * patch * patch, width)
         self.mix = nn.Linear(count, count)
-        self.widen = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Every patch by itself, then all with each other, then by itself again."""
+        """Every patch by itself, then all with each other."""
         n, channels, height, width = x.shape
         p = self.patch
         cut = x.reshape(n, channels, height // p, p, width // p, p).permute(0, 2, 4, 1, 3, 5)
         each = torch.relu(self.embed(cut.reshape(n, -1, channels * p * p)))
-        mixed = torch.relu(each + self.mix(each.transpose(1, 2)).transpose(1, 2))
-        return torch.relu(self.widen(mixed))
+        return torch.relu(each + self.mix(each.transpose(1, 2)).transpose(1, 2))
 
 
 class Patches(nn.Module):
@@ -91,7 +88,9 @@ class Patches(nn.Module):
         if isinstance(self.outputs, int):
             return self.head(features.mean(dim=1))  # type: ignore[no-any-return]
         rows, columns, p = self.grid
-        pixels = self.head(features).reshape(-1, rows, columns, _channels(self.outputs), p, p)
+        pixels: Tensor = self.head(features).reshape(
+            -1, rows, columns, _channels(self.outputs), p, p
+        )
         return pixels.permute(0, 3, 1, 4, 2, 5).reshape(-1, *self.outputs)
 
 

@@ -252,7 +252,9 @@ def _within(training: Training, bound: Bound, deep: bool) -> str | None:
         rounds = LONGEST // problem.local_steps
         at = 2 ** np.arange(int(math.log2(rounds)) + 1)
         seen = excess(problem, training, int(at[-1]))[at - 1]
-        most = bound(problem, training.chances(problem), 1.0 * at * problem.local_steps)
+        most = bound(
+            problem, training.chances(problem), at.astype(np.float64) * problem.local_steps
+        )
         broken = np.flatnonzero(~(seen <= most * (1.0 + ROUNDING)))
         if broken.size:
             i = int(broken[0])

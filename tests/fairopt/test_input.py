@@ -12,7 +12,7 @@ import pytest
 
 import fairopt
 from fairopt import InvalidInput, Status, checks, reference, rivals
-from fairopt.network import allocation_on_graph
+from fairopt.network import NetworkProblem, allocation_on_graph
 from fairopt.utility import jain_index
 
 GOOD = np.array([[2.0, 0.5], [0.5, 1.0]])
@@ -95,6 +95,10 @@ OTHERS = {
     fairopt.AllocationProblem(ROUTING, CAPACITY, 1.0).solve: {
         "capacity": CAPACITY, "alpha": 1.0, "priority": [1.0, 2.0, 3.0], "start": [1.0, 1.0],
     } | UPPER,
+    fairopt.PathAllocationProblem: PATHS | SPLIT,
+    fairopt.PathAllocationProblem(ROUTING, [0, 0, 1], CAPACITY, 1.0).solve: {
+        "capacity": CAPACITY, "alpha": 1.0, "priority": [1.0, 2.0],
+    } | SPLIT,
     fairopt.AlphaFair: {"alpha": 2.0},
     fairopt.AlphaFair(2.0).value: {"x": [1.0, 2.0]},
     fairopt.AlphaFair(2.0).marginal: {"x": [1.0, 2.0]},
@@ -196,6 +200,23 @@ def test_edges_of_a_graph_with_a_masked_capacity_are_refused():
     networkx.set_edge_attributes(graph, 1.0, "capacity")
     with pytest.raises(InvalidInput, match=r"priority = .* no masked entries"):
         allocation_on_graph(graph, [(0, 2)], 1.0, priority=np.ma.masked_array([1.0], [True]))
+
+
+@pytest.mark.parametrize("paths", [1, 2])
+def test_what_changes_on_a_graph_is_checked_by_name(paths):
+    networkx = pytest.importorskip("networkx")
+    graph = networkx.cycle_graph(3)
+    networkx.set_edge_attributes(graph, 1.0, "capacity")
+    problem = NetworkProblem(graph, [(0, 1), (1, 2)], 1.0, paths=paths)
+    for name in ("capacity", "alpha", "priority", "upper", "weights"):
+        for value in (-1.0, math.nan, [[1.0]], [1.0], "1", [1j, 1.0, 1.0]):
+            with pytest.raises(InvalidInput) as caught:
+                problem.solve(**{name: value})
+            assert caught.value.argument.startswith(name if value != "1" else ("graph", name))
+    with pytest.raises(InvalidInput, match=r"start = .*a NetworkAllocation"):
+        problem.solve(start=[1.0, 1.0, 1.0])
+    with pytest.raises(InvalidInput, match=r"edge 0 -> 1.*attribute 'delay'"):
+        problem.solve(capacity="delay")
 
 
 @pytest.mark.parametrize("call", GRAMS)

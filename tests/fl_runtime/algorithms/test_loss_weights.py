@@ -20,6 +20,7 @@ from fl_runtime.running.checkpoint import packed, unpacked
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
 from fl_runtime.training.local_training import mean_loss
+from fl_runtime.training.method_memory import averaged
 from fl_runtime.training.task import load_params
 from tests.fl_runtime.algorithms.test_shared_trunk import TRUNK, TWO
 from tests.fl_runtime.rounds import trained
@@ -252,6 +253,10 @@ def test_clients_report_angles_of_pairs() -> None:
     seen = [u.metrics[f"learnt|targets|{NAMES[1]}"] for u in updates if u.task == NAMES[0]]
     assert min(seen) <= targets[NAMES[0]][NAMES[1]] <= max(seen)
     assert targets[NAMES[0]][NAMES[0]] == 0.0
+    one = Update("a", 0, 0, {}, 3, metrics={"learnt|targets|b": 0.5})
+    assert averaged({"targets": {"b": {"a": 0.25}}}, [one]) == {
+        "targets": {"b": {"a": 0.25}, "a": {"b": 0.5}}
+    }
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -84,6 +84,7 @@ def test_noise_is_on_the_inputs_alone(folder: str) -> None:
     assert np.std(noisy.inputs - sharp.inputs) == pytest.approx(0.5, rel=0.05)
 
 
+@settings(max_examples=20)
 @given(images=images, down=st.integers(0, 3), right=st.integers(0, 3))
 def test_a_garment_that_is_moved_measures_the_same(
     images: np.ndarray, down: int, right: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -13,6 +13,7 @@ scores = arrays(np.float64, (3, 2), elements=st.floats(0.1, 10.0))
 signs = arrays(np.float64, 3, elements=st.sampled_from([-1.0, 1.0]))
 
 
+@settings(max_examples=25)
 @given(mine=scores, alone=scores, signs=signs, unit=st.floats(1e-3, 1e3))
 def test_per_cent_worse_is_the_definition_of_the_literature_in_any_unit(
     mine: np.ndarray, alone: np.ndarray, signs: np.ndarray, unit: float
@@ -36,6 +37,7 @@ def test_a_task_that_scores_nothing_alone_has_no_figure() -> None:
     assert np.isnan(mean_change([[0.5, 0.5]], [[0.0, 1.0]], [1.0])).tolist() == [True, False]
 
 
+@settings(max_examples=25)
 @given(table=arrays(np.float64, (4, 3, 2), elements=st.floats(0.1, 10.0)), signs=signs)
 def test_ranks_share_what_there_is_and_the_best_of_all_tasks_is_first(
     table: np.ndarray, signs: np.ndarray

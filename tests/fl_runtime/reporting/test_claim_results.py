@@ -277,6 +277,27 @@ def test_a_page_over_runs(tmp_path: Path) -> None:
         write_results([folder, folder], page)
 
 
+def test_a_page_shows_tasks_of_no_common_scale_one_by_one(tmp_path: Path) -> None:
+    tree = small.tree()
+    del tree["algorithm"], tree["recruitment"]
+    tree["run"] |= {"algorithm": "random", "num_server_rounds": 1}
+    tree["task"][0]["metrics"] = ["perplexity"]
+    tree["arm"] = [{"name": "random"}, {"name": "alone", "clients.local-epochs": 2}]
+    claim = {**CLAIM, "arm": "random", "metric": "percent-worse", "alone": "alone"}
+    config = check_config({**tree, "claim": [claim]})
+    (worse,) = check_claims(experiment.run(config, out=tmp_path / "mixed"), config)
+    write_results([tmp_path / "mixed"], tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    headers = "| arm | wine (perplexity) | iris (acc) | % worse than alone | mean rank | rounds |"
+    assert headers in text
+    cells = {
+        line.split("|")[1].strip(): line.split("|") for line in text.splitlines() if "±" in line
+    }
+    assert cells["alone"][4].strip() == "–"
+    assert float(cells["random"][4].split("±")[0]) == pytest.approx(worse.found.mean, abs=0.051)
+    assert "nan" not in text
+
+
 def test_an_update_keeps_other_sections_and_counts_all(tmp_path: Path) -> None:
     config = claimed(versus="random")
     page = tmp_path / "results.md"

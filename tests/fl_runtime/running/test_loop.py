@@ -33,6 +33,7 @@ from tests.fl_runtime.small import config
 
 EVERYONE = {"rule": "everyone"}
 UNEQUAL = {"model": "uniform", "low": 0.5, "high": 1.5}
+CHANGE = {"at": 1.0, "shares": [1.0], "factors": [2.0]}
 
 
 def single(algorithm: str = "random", /, **sections: dict[str, Any]) -> Config:
@@ -272,6 +273,8 @@ def test_early_stop_ends_a_run_and_says_so() -> None:
         ("clients", {"over_selection": 0.5}, "greater than or equal to 1"),
         ("clients", {"speeds": {"shares": [0.5, 0.6], "factors": [1, 2]}}, "add up to 1"),
         ("clients", {"speeds": {"shares": [1.0], "factors": [1, 2]}}, "speeds.factors"),
+        ("clients", {"speed_changes": [CHANGE, CHANGE]}, "times `at` that increase"),
+        ("clients", {"speed_changes": [{**CHANGE, "at": 0.0}]}, "greater than 0"),
         (
             "clients",
             {"speeds": {"shares": [1.0], "factors": [1], "factrs": [1]}},

@@ -32,6 +32,7 @@ CLIENTS = {
     "failures": 0.15,
     "delay": {"model": "pareto", "index": 1.5},
     "speeds": {"shares": [0.25, 0.5, 0.25], "factors": [1.3, 1.0, 0.7]},
+    "speed_changes": [{"at": 1.0, "shares": [0.5, 0.5], "factors": [1.0, 4.0]}],
     "task_delays": [1.0, 0.5],
     "availability": {"model": "on-off", "on": 4.0, "off": 1.0},
 }

@@ -12,7 +12,15 @@ from scipy import stats
 
 from fairopt import InvalidInput
 from fl_runtime.random_streams import stream
-from fl_runtime.simulation.clock import Fate, PendingJob, PendingJobs, Timing, queue, withdraw
+from fl_runtime.simulation.clock import (
+    Fate,
+    PendingJob,
+    PendingJobs,
+    SpeedChange,
+    Timing,
+    queue,
+    withdraw,
+)
 from fl_runtime.simulation.delays import (
     Constant,
     DelayModel,
@@ -95,6 +103,21 @@ def test_a_client_works_on_its_jobs_one_after_the_other() -> None:
     later = timing.launch(jobs(0, 1), first, seed=0, dispatch_index=1, number=3, now=5.0)
     assert [f.finish for f in later if f.dispatch_index == 1] == [9.0, 12.0]
     assert sorted(f.number for f in later) == [0, 1, 2, 3, 4]
+
+
+def test_a_job_has_the_speed_of_the_moment_it_begins() -> None:
+    """Not of the moment it was sent, and a job that is under way keeps its own."""
+    changes = (SpeedChange(2.0, np.array([10.0, 0.5])), SpeedChange(4.0, np.array([1.0, 1.0])))
+    timing = Timing(Constant(1.0), np.array([1.0, 3.0]), changes=changes)
+    found = {(f.job.client, f.begin): f.finish for f in launched(timing, 0, 0, 0, 1, 1, 1)}
+    assert found == {
+        **{(0, 0.0): 1.0, (0, 1.0): 2.0, (0, 2.0): 12.0},
+        **{(1, 0.0): 3.0, (1, 3.0): 3.5, (1, 3.5): 4.0},
+    }
+    assert (timing.mean, timing.longest) == (0.5, 10.0)
+    assert not timing.equal_speeds
+    assert timing.slowness_at(4.0).tolist() == [1.0, 1.0]
+    assert timing.later(3.0, 0, 0) == 13.0
 
 
 def test_jobs_of_one_dispatch_have_delays_of_their_own() -> None:

@@ -17,16 +17,20 @@ SHORTEST = 1e-6
 
 
 def speeds(clients: Any, seed: int) -> Array:
-    """A factor per client: classes of the given shares, dealt at random."""
-    N = clients.num_clients
+    """A factor per client at the start."""
     if clients.speeds is None:
-        return np.ones(N)
-    shares = np.array(clients.speeds.shares) / sum(clients.speeds.shares) * N
+        return np.ones(clients.num_clients)
+    return dealt(clients.speeds, clients.num_clients, stream(seed, "speeds"))
+
+
+def dealt(table: Any, N: int, rng: np.random.Generator) -> Array:
+    """Classes of the given shares, dealt at random."""
+    shares = np.array(table.shares) / sum(table.shares) * N
     sizes = np.floor(shares).astype(int)
     order = sorted(range(len(sizes)), key=lambda c: (sizes[c] - shares[c], c))
     for c in order[: N - sizes.sum()]:
         sizes[c] += 1
-    return stream(seed, "speeds").permutation(np.repeat(clients.speeds.factors, sizes))
+    return rng.permutation(np.repeat(table.factors, sizes))
 
 
 def delays(table: dict[str, Any], rng: np.random.Generator, n: int) -> Array:
@@ -61,7 +65,10 @@ class Clock:
 
     def __init__(self, clients: Any, seed: int) -> None:
         self.clients, self.seed = clients, seed
-        self.speed = speeds(clients, seed)
+        self.speeds = {0.0: speeds(clients, seed)}
+        for k, change in enumerate(clients.speed_changes):
+            rng = stream(seed, "speed-changes", k)
+            self.speeds[change.at] = dealt(change, clients.num_clients, rng)
         self._turns: dict[int, tuple[np.random.Generator, bool, list[float]]] = {}
 
     def fates(self, dispatch: int, repeat: int) -> Fates:
@@ -69,7 +76,7 @@ class Clock:
         c, N = self.clients, self.clients.num_clients
         keys = (dispatch, repeat) if repeat else (dispatch,)
         rng = stream(self.seed, "delays", *keys)
-        length = delays(c.delay, rng, N) * self.speed
+        length = delays(c.delay, rng, N)
         dropped = rng.random(N) < c.dropout
         fate = ["drops out" if lost else "answers" for lost in dropped]
         if c.failures:
@@ -79,11 +86,15 @@ class Clock:
                 fate[k], length[k] = "fails", length[k] * share[k]
         return Fates(length, fate, stream(self.seed, "ties", dispatch).random(N))
 
-    def idle_time(self, dispatch: int) -> float:
+    def speed(self, begin: float) -> Array:
+        """A factor per client, of jobs that begin then."""
+        return self.speeds[max(at for at in self.speeds if at <= begin)]
+
+    def idle_time(self, dispatch: int, now: float) -> float:
         """How long nothing happens where there is nothing to wait for."""
         rng = stream(self.seed, "delays", dispatch)
-        longest = (delays(self.clients.delay, rng, self.clients.num_clients) * self.speed).max()
-        return float(longest) * max(self.clients.task_delays, default=1.0)
+        drawn = delays(self.clients.delay, rng, self.clients.num_clients)
+        return float((drawn * self.speed(now)).max()) * max(self.clients.task_delays, default=1.0)
 
     def present(self, now: float) -> Array:
         """Who can be given a job."""

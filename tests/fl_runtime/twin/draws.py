@@ -78,7 +78,8 @@ class Drawer:
         many = self.algorithm in (*TRUNKS, "fed-avg", "fed-prox")
         several = many and self.options.get("tasks_per_client") != "one"
         by_task = clients.get("task_delays") and self.algorithm != "sync-st"
-        return bool(several or by_task or clients.get("speeds"))
+        uneven = clients.get("speeds") or clients.get("speed_changes")
+        return bool(several or by_task or uneven)
 
     def run(self, tasks: list[Tree]) -> Tree:
         """How long."""
@@ -158,6 +159,10 @@ class Drawer:
                 {"shares": [0.25, 0.5, 0.25], "factors": [1.3, 1.0, 0.7]},
                 {"shares": [0.5, 0.5], "factors": [2.0, 1.0]},
             )
+        if self.maybe(0.2):
+            found["speed_changes"] = [
+                {"at": self.between(0.3, 3.0), "shares": [0.5, 0.5], "factors": [1.0, 4.0]}
+            ]
         if self.maybe(0.3):
             found["task_delays"] = [self.one(0.5, 1.0, 2.0, 3.0) for _ in range(self.S)]
         if self.maybe(0.25):

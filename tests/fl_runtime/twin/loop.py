@@ -164,7 +164,7 @@ class Run:
             else:
                 ends += [job.end for job in group]
             counted += [j for j in group if j.fate == "answers" and j.client in quick]
-        idle = w.now + w.clock.idle_time(w.dispatches - 1)
+        idle = w.now + w.clock.idle_time(w.dispatches - 1, w.now)
         w.now = max(ends, default=idle)
         answering = sum(job.fate == "answers" for job in jobs)
         self.counts["num-discarded"] += answering - len(counted)
@@ -192,7 +192,7 @@ class Run:
         while w.round == before:
             self.sent()
             if not w.flying:
-                w.now += w.clock.idle_time(w.dispatches - 1)
+                w.now += w.clock.idle_time(w.dispatches - 1, w.now)
                 w.round += 1
                 return
             job = min(w.flying, key=lambda job: job.order)

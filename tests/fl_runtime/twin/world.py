@@ -145,7 +145,8 @@ class World:
             before = [other.end for other in self.flying if other.client == job.client]
             job.begin = max([self.now, *before])
             small = self.options.get("proxy_delay", 1.0) if job.name.endswith(".proxy") else 1.0
-            job.end = job.begin + fates.length[job.client] * (factors[job.task] * small)
+            length = fates.length[job.client] * self.clock.speed(job.begin)[job.client]
+            job.end = job.begin + length * (factors[job.task] * small)
             job.fate, job.tie = fates.fate[job.client], fates.tie[job.client]
             job.dispatch, job.number = self.dispatches, self.number
             self.number += 1

@@ -238,6 +238,16 @@ MISTAKES = (
         tree("fed-avg", clients={"speeds": {"shares": [0.5, 0.5], "factors": [2.0, 1.0]}}),
     ),
     Mistake(
+        "speeds stay as they were",
+        clock.Clock,
+        "speed",
+        lambda self, begin: self.speeds[0.0],
+        tree(
+            "fed-buff",
+            clients={"speed_changes": [{"at": 1.5, "shares": [0.5, 0.5], "factors": [1.0, 4.0]}]},
+        ),
+    ),
+    Mistake(
         "everybody is there",
         clock.Clock,
         "present",
