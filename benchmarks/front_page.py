@@ -39,11 +39,11 @@ SAMPLE = 0.005  # seconds that a sample takes at least
 README = Path(__file__).parents[1] / "README.md"
 MARKS = ("<!-- --8<-- [start:table] -->\n", "<!-- --8<-- [end:table] -->")
 KINDS = {
-    "unit length, well-conditioned": "well",
-    "the same, times 1e-6": "x 1e-6",
+    "gradients of length 1, well-conditioned": "well",
+    "the same gradients times 1e-6": "x 1e-6",
     "lengths over 12 decades": "mixed scale",
     "conflicting": "conflicting",
-    "nearly stationary (1e-4)": "near 1e-4",
+    "nearly stationary: 1e-4 from it": "near 1e-4",
     "stationary: no step helps all": "stationary",
 }
 

@@ -6,11 +6,16 @@ Changes: "all" capacities by up to 1 %, "few": 1 % of the capacities by up to a 
 of the priorities by up to a half, and of the volumes (`upper`) where there are any. Routes are
 shortest paths of random 4-regular graphs (`benchmarks/allocation.py`), or "random" links.
 
+With `--graphs FILES` instead `PathAllocationProblem` beside `alpha_fair_path_allocation`, for
+demands over their four shortest simple paths (`benchmarks/split_flows.py`), without and with
+volumes that hold about a half; "most" is the largest ratio of the rounds.
+
 The peer is what a user of cvxpy would write: capacities as a Parameter, the problem compiled once,
 and the warm start of its solver (Clarabel has none). It is run at a size that it solves in seconds,
 beside fairopt at the same size.
 
 Run with: python benchmarks/reused_problem.py [--rounds 9] [--quick] [--json FILE]
+          [--graphs FILES] [--demands 1000]
 """
 
 from __future__ import annotations
@@ -35,6 +40,7 @@ import fairopt
 
 sys.path.insert(0, str(Path(__file__).parent))
 from allocation import network
+from split_flows import graph_of, problem
 
 Array = NDArray[np.float64]
 Numbers = tuple[Array, Array, Array | None]
@@ -47,6 +53,7 @@ QUICK = (("graph", 1000),)
 FLOWS = 100_000
 HOPS = 6
 PEER = (1000, 240)  # flows, links
+PATHS = 4
 
 
 def stated(routes: str, links: int) -> tuple[Any, Numbers]:
@@ -90,28 +97,81 @@ def series(routes: str, links: int, alpha: float, kind: str, rounds: int) -> dic
     """One line of the table: every round changes the same first problem."""
     R, numbers = stated(routes, links)
     c, w, u = numbers
-    problem = fairopt.AllocationProblem(R, c, alpha, priority=w, upper=u)
-    first = problem.solve().require()
+    kept = fairopt.AllocationProblem(R, c, alpha, priority=w, upper=u)
+
+    def afresh(capacity: Array, **given: Any) -> Any:
+        return fairopt.alpha_fair_allocation(R, capacity, alpha, **given)
+
+    return {
+        "routes": routes, "links": links, "alpha": alpha, "changes": kind,
+        **compared(kept, afresh, numbers, kind, rounds),
+    }  # fmt: skip
+
+
+def compared(
+    kept: Any, afresh: Callable[..., Any], numbers: Numbers, kind: str, rounds: int
+) -> dict[str, Any]:
+    """Times from the last answer and afresh, and what is apart in their rates."""
+    first = kept.solve().require()
     rng, cold, warm, off = np.random.default_rng(2), [], [], 0.0
     for _ in range(rounds):
         c, w, u = changed(numbers, kind, rng)
-        given: dict[str, Any] = {"priority": w, "upper": u}
-        spent, fresh = seconds(
-            lambda c=c, given=given: fairopt.alpha_fair_allocation(R, c, alpha, **given)
-        )
+        given: dict[str, Any] = {"capacity": c, "priority": w, "upper": u}
+        spent, fresh = seconds(lambda given=given: afresh(**given))
         cold.append(spent)
-        spent, found = seconds(
-            lambda c=c, given=given: problem.solve(capacity=c, start=first, **given)
-        )
+        spent, found = seconds(lambda given=given: kept.solve(start=first, **given))
         warm.append(spent)
         off = max(off, float(np.abs(found.require().rates / fresh.require().rates - 1.0).max()))
-    low, middle, high = np.quantile(np.array(warm) / np.array(cold), (0.25, 0.5, 0.75))
+    ratio = np.array(warm) / np.array(cold)
+    low, middle, high = np.quantile(ratio, (0.25, 0.5, 0.75))
     return {
-        "routes": routes, "links": links, "alpha": alpha, "changes": kind,
         "afresh ms": 1e3 * float(np.median(cold)), "from last ms": 1e3 * float(np.median(warm)),
         "ratio": float(middle), "quarter": float(low), "three quarters": float(high),
-        "rates differ": off,
+        "most": float(ratio.max()), "rates differ": off,
     }  # fmt: skip
+
+
+def on_graph(file: Path, demands: int, volumes: bool, rounds: int) -> list[dict[str, Any]]:
+    """The lines of one graph: flows over several paths."""
+    R, owner, c = problem(graph_of(file), demands, PATHS)
+    w, u = np.ones(demands), None
+    if volumes:
+        free = fairopt.alpha_fair_path_allocation(R, owner, c, 1.0).rates
+        u = free * np.random.default_rng(1).uniform(0.5, 2.5, demands)
+    rows = []
+    for alpha in ALPHAS[:3]:
+        kept = fairopt.PathAllocationProblem(R, owner, c, alpha, priority=w, upper=u)
+
+        def afresh(capacity: Array, alpha: float = alpha, **given: Any) -> Any:
+            return fairopt.alpha_fair_path_allocation(R, owner, capacity, alpha, **given)
+
+        name = f"{file.stem} {demands}" + (" volumes" if volumes else "")
+        for kind in KINDS:
+            measured = compared(kept, afresh, (c, w, u), kind, rounds)
+            rows.append({"graph": name, "alpha": alpha, "changes": kind, **measured})
+    return rows
+
+
+def split_peer(file: Path, demands: int, alpha: float, rounds: int) -> dict[str, Any]:
+    """The peer for flows over several paths: Clarabel, all capacities by 1 %."""
+    import cvxpy as cp
+
+    R, owner, c = problem(graph_of(file), demands, PATHS)
+    gather = sparse.csr_array((np.ones(len(owner)), (owner, np.arange(len(owner)))))
+    z, room = cp.Variable(len(owner), nonneg=True), cp.Parameter(len(c), nonneg=True)
+    kept = fairopt.PathAllocationProblem(R, owner, c, alpha)
+    return beside(kept, utility(gather @ z, alpha), [R @ z <= room], room, c, "CLARABEL", rounds)
+
+
+def utility(x: Any, alpha: float) -> Any:
+    """By the narrowest atoms of cvxpy."""
+    import cvxpy as cp
+
+    return {
+        0.5: lambda: 2.0 * cp.sum(cp.sqrt(x)),
+        1.0: lambda: cp.sum(cp.log(x)),
+        2.0: lambda: -cp.sum(cp.inv_pos(x)),
+    }[alpha]()
 
 
 def peer(alpha: float, solver: str, rounds: int) -> dict[str, Any]:
@@ -120,29 +180,42 @@ def peer(alpha: float, solver: str, rounds: int) -> dict[str, Any]:
 
     R, c, w = network(*PEER)
     x, room = cp.Variable(R.shape[1]), cp.Parameter(len(c), nonneg=True)
-    utility = {0.5: lambda: 2.0 * (w @ cp.sqrt(x)), 1.0: lambda: w @ cp.log(x)}[alpha]()
-    modelled = cp.Problem(cp.Maximize(utility), [R @ x <= room])
-    ours = fairopt.AllocationProblem(R, c, alpha, priority=w)
-    last, rng = ours.solve(), np.random.default_rng(2)
+    total = {0.5: lambda: 2.0 * (w @ cp.sqrt(x)), 1.0: lambda: w @ cp.log(x)}[alpha]()
+    kept = fairopt.AllocationProblem(R, c, alpha, priority=w)
+    return beside(kept, total, [R @ x <= room], room, c, solver, rounds)
+
+
+def beside(
+    kept: Any, total: Any, limits: list[Any], room: Any, c: Array, solver: str, rounds: int
+) -> dict[str, Any]:
+    """Times of both for changed capacities, and how far apart the utilities are."""
+    import cvxpy as cp
+
+    modelled = cp.Problem(cp.Maximize(total), limits)
+    last, rng = kept.solve(), np.random.default_rng(2)
     room.value = c
     first = seconds(lambda: modelled.solve(solver=solver, warm_start=True))[0]
     again, here, afresh, off = [], [], [], 0.0
     for _ in range(rounds):
         room.value = now = c * rng.uniform(0.99, 1.01, len(c))
         again.append(seconds(lambda: modelled.solve(solver=solver, warm_start=True))[0])
-        afresh.append(
-            seconds(lambda now=now: fairopt.alpha_fair_allocation(R, now, alpha, priority=w))[0]
-        )
-        spent, found = seconds(lambda now=now: ours.solve(capacity=now, start=last))
+        afresh.append(seconds(lambda now=now: kept.solve(capacity=now))[0])
+        spent, found = seconds(lambda now=now: kept.solve(capacity=now, start=last))
         here.append(spent)
-        off = max(off, float(np.abs(np.asarray(x.value) / found.rates - 1.0).max()))
+        best = float(modelled.objective.value)
+        off = max(off, abs(best - value(found, kept)) / abs(value(found, kept)))
     return {
-        "solver": solver, "alpha": alpha, "first ms": 1e3 * first,
+        "solver": solver, "alpha": kept.alpha, "first ms": 1e3 * first,
         "again ms": 1e3 * float(np.median(again)), "again / first": float(np.median(again)) / first,
         "ours ms": 1e3 * float(np.median(here)),
         "ours / afresh": float(np.median(here) / np.median(afresh)),
-        "again / ours": float(np.median(again) / np.median(here)), "its rate error": off,
+        "again / ours": float(np.median(again) / np.median(here)), "utilities differ": off,
     }  # fmt: skip
+
+
+def value(found: Any, kept: Any) -> float:
+    """The total utility."""
+    return float(kept.priority @ fairopt.AlphaFair(kept.alpha).value(found.rates))
 
 
 def table(title: str, rows: list[dict[str, Any]]) -> Table:
@@ -159,24 +232,41 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--quick", action="store_true", help="one network, no peers")
+    parser.add_argument("--quick", action="store_true", help="no peers, one random network")
+    parser.add_argument("--graphs", nargs="+", type=Path, help="several paths, on GML files")
+    parser.add_argument("--demands", type=int, default=1000)
     parser.add_argument("--json", type=Path, help="write both tables to this file")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # solvers warn about what the error shows
     peers: list[dict[str, Any]] = []
+    rounds, title = arguments.rounds, f"{FLOWS:,} flows, processor time"
+    beside_title = f"{PEER[0]} flows, {PEER[1]} links, all capacities by 1 %"
     with threadpool_limits(1):
-        rows = [
-            series(*size, alpha, kind, arguments.rounds)
-            for size in (QUICK if arguments.quick else SIZES)
-            for alpha in ALPHAS
-            for kind in KINDS
-        ]
-        if not arguments.quick:
-            peers = [peer(a, s, arguments.rounds) for a in (0.5, 1.0) for s in ("CLARABEL", "SCS")]
+        if arguments.graphs:
+            title, beside_title = f"{PATHS} paths, processor time", "all capacities by 1 %"
+            rows = [
+                row
+                for file in arguments.graphs
+                for volumes in (False, True)
+                for row in on_graph(file, arguments.demands, volumes, rounds)
+            ]
+            if not arguments.quick:
+                peers = [
+                    split_peer(file, arguments.demands, alpha, rounds)
+                    for file in arguments.graphs
+                    for alpha in ALPHAS[:3]
+                ]
+        else:
+            sizes = QUICK if arguments.quick else SIZES
+            rows = [
+                series(*size, a, kind, rounds) for size in sizes for a in ALPHAS for kind in KINDS
+            ]
+            if not arguments.quick:
+                peers = [peer(a, s, rounds) for a in (0.5, 1.0) for s in ("CLARABEL", "SCS")]
     console = Console(width=max(Console().width, 150))
-    console.print(table(f"{FLOWS:,} flows, processor time", rows))
+    console.print(table(title, rows))
     if peers:
-        console.print(table(f"{PEER[0]} flows, {PEER[1]} links, all capacities by 1 %", peers))
+        console.print(table(beside_title, peers))
     if arguments.json:
         arguments.json.write_text(json.dumps({"rows": rows, "peers": peers}, indent=1))
 

@@ -35,12 +35,14 @@ one, PyTorch by `fairopt.torch`, and cvxpy by `fairopt.reference`.
 from fairopt.allocation.api import allocation_residual, alpha_fair_allocation
 from fairopt.allocation.multipath.api import alpha_fair_path_allocation, path_allocation_residual
 from fairopt.allocation.multipath.result import PathAllocation
+from fairopt.allocation.multipath.reused_problem import PathAllocationProblem
 from fairopt.allocation.polytope.api import alpha_fair_on_polytope, polytope_certificate
 from fairopt.allocation.polytope.certificate import Certificate
 from fairopt.allocation.polytope.result import PolytopeAllocation
 from fairopt.allocation.result import Allocation
 from fairopt.allocation.reused_problem import AllocationProblem
 from fairopt.allocation.sensitivity import Sensitivity, allocation_sensitivity
+from fairopt.alpha_choice import suggest_alpha
 from fairopt.client_allocation import client_task_probabilities
 from fairopt.conflict_averse import conflict_averse, conflict_averse_residual
 from fairopt.conflict_averse_gradients import conflict_averse_from_gradients
@@ -50,9 +52,10 @@ from fairopt.dual_cone_gradients import dual_cone_from_gradients, upgrad_from_gr
 from fairopt.errors import InvalidInput, NotSolved
 from fairopt.extras import MissingExtra
 from fairopt.fairgrad import fairgrad, fairgrad_residual
+from fairopt.learning_progress import learning_progress
 from fairopt.min_norm import min_norm, min_norm_residual
 from fairopt.min_norm_gradients import min_norm_from_gradients
-from fairopt.multiplicative_weights import multiplicative_weights
+from fairopt.multiplicative_weights import multiplicative_weights, suggest_rate
 from fairopt.pareto import (
     ParetoCertificate,
     Verdict,
@@ -88,6 +91,7 @@ __all__ = [
     "alpha_fair_path_allocation",
     "path_allocation_residual",
     "PathAllocation",
+    "PathAllocationProblem",
     "alpha_fair_on_polytope",
     "polytope_certificate",
     "PolytopeAllocation",
@@ -98,9 +102,12 @@ __all__ = [
     "Status",
     "AlphaFair",
     "client_task_probabilities",
+    "suggest_alpha",
+    "learning_progress",
     "request_allocation",
     "reference_request_allocation",
     "multiplicative_weights",
+    "suggest_rate",
     "cross_attention_weights",
     "InvalidInput",
     "NotSolved",

@@ -6,8 +6,8 @@ python -m fairopt compile
 `version` prints what a report of a mistake should hold: the versions that are installed.
 
 `compile` compiles every kernel that is not on disk yet, so that no later process has to: when an
-image is built, or before many processes start. It needs no more than the package itself; with
-`rich` it shows a progress bar.
+image is built, or before many processes start. It needs no more than the package itself. It shows a
+progress bar at a terminal where `rich` is installed, and a line for each kernel elsewhere.
 """
 
 from __future__ import annotations
@@ -89,9 +89,12 @@ def _modules() -> list[str]:
 
 
 def _with_progress(names: Sequence[str]) -> Iterator[str]:
-    """The names one by one, with a bar on standard error where `rich` is installed."""
-    if importlib.util.find_spec("rich") is None:
-        yield from names
+    """The names one by one, with a bar on standard error, or a line for each name."""
+    if importlib.util.find_spec("rich") is None or not sys.stderr.isatty():
+        for number, name in enumerate(names, start=1):
+            place = f"{number} of {len(names)}"
+            print(f"fairopt: {place}, {name.rpartition('.')[2]}", file=sys.stderr, flush=True)
+            yield name
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

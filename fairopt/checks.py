@@ -22,6 +22,7 @@ from fairopt.errors import InvalidInput
 
 _FLOAT64 = np.dtype(np.float64)
 _REAL_KINDS = "fiu"  # floats, signed and unsigned integers
+_WORDS = {"U": "text", "S": "text", "O": "objects", "b": "truth values", "c": "complex numbers"}
 _NUMBERS = frozenset({float, int})
 _LISTS = frozenset({list, tuple})
 SMALL = 2**24  # entries; 128 MiB in float64, accepted without asking for the memory of the machine
@@ -111,13 +112,14 @@ def real_array(argument: str, value: object, requirement: str = "real numbers") 
         >>> real_array("losses", ["1"])
         Traceback (most recent call last):
         ...
-        fairopt.errors.InvalidInput: losses = ['1'], but it must be real numbers (got dtype <U1)
+        fairopt.errors.InvalidInput: losses = ['1'], but it must be real numbers (got text)
     """
     array = _as_numpy(argument, value, requirement)
     if array.dtype is _FLOAT64:
         return array
     if array.dtype.kind not in _REAL_KINDS and array.size:
-        raise InvalidInput(argument, value, f"{requirement} (got dtype {array.dtype})")
+        kind = _WORDS.get(array.dtype.kind, f"dtype {array.dtype}")
+        raise InvalidInput(argument, value, f"{requirement} (got {kind})")
     return array.astype(np.float64, copy=False)
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+
 
 class FairoptError(Exception):
     """Base class of every error this library raises on purpose."""
@@ -38,5 +43,12 @@ class NotSolved(FairoptError, RuntimeError):
 
 def _shown(value: object) -> str:
     """A one-line picture of a value, cut where it is long."""
-    text = " ".join(repr(value).split())
+    text = " ".join(_plain(value).split())
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _plain(value: object) -> str:
+    """A value as Python writes it; numbers without the names of their types."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return str(value) if isinstance(value, Fraction | Decimal) else repr(value)

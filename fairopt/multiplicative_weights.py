@@ -1,4 +1,4 @@
-"""One exponentiated update of a probability vector: FedRAM, Group DRO, DoReMi, Hedge."""
+"""One exponentiated update of a probability vector (FedRAM, Group DRO, DoReMi, Hedge); its rate."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from fairopt import checks
 from fairopt.arrays import Array, BoolArray
+from fairopt.errors import InvalidInput
 
 SUM_TOLERANCE = 1e-5  # of sum weights = 1: weights kept in float32 over thousands of tasks pass
 SUM_ROUNDINGS = 8.0  # the same in eps of the dtype of the weights, where that is more (float16)
@@ -68,13 +69,7 @@ def multiplicative_weights(
     """
     w = checks.nonnegative_vector("weights", weights)
     K = w.shape[-1]
-    total = w.sum(axis=-1)
-    checks.all_where(
-        "sum of weights",
-        np.atleast_1d(total),
-        np.atleast_1d(np.abs(total - 1.0) <= _tolerance(weights)),
-        "one",
-    )
+    _check_sum(weights, w)
     eta = checks.number("rate", rate, -np.finfo(float).max, np.finfo(float).max, "a finite number")
     share = checks.number("smoothing", smoothing, 0.0, 1.0, "a number in [0, 1]")
     uniform = checks.choice("smooth_towards", smooth_towards, ("previous", "uniform")) == "uniform"
@@ -89,6 +84,76 @@ def multiplicative_weights(
     moved = _exponentiated(w, np.where(here, gain, 0.0), eta, moving)
     target = _uniform(w, moving) if uniform else w
     return np.where(moving, (1.0 - share) * moved + share * target, w)
+
+
+def suggest_rate(
+    weights: ArrayLike, largest_gap: float, rounds: int, *, floor: float | None = None
+) -> float:
+    r"""The largest rate with which no weight can fall below a floor within so many rounds.
+
+    Problem: eta = max{ eta : w_k after R updates >= f for all k, whatever the gains }, where the
+    gains of one round differ by at most G.
+
+    Args:
+        weights: What the updates start from, (..., K), > 0 with sum one; K >= 2.
+        largest_gap: G > 0: the largest difference between two gains of one round. For gains in
+            [0, l_max], such as excess losses, that is l_max.
+        rounds: R >= 1.
+        floor: f, above 0 and below every weight; by default a tenth of the smallest weight.
+
+    Returns:
+        eta > 0. Its negative is right for rates that favour small gains.
+
+    Method: R updates multiply the odds of a weight against the rest, w / (1 - w), by at least
+    exp(-eta G R), and by just that where it always gains least and all others gain G more. So
+
+    .. math:: \eta = \frac{\log\frac{w_{min}}{1 - w_{min}} - \log\frac{f}{1 - f}}{R \, G}.
+
+    Guarantee: with |rate| <= eta no weight ends below f (nor at any time before), and with a larger
+    one some gains of that size lead below it. Smoothing towards previous weights, absent weights
+    and smaller gaps only keep weights higher.
+
+    Raises:
+        InvalidInput: for anything outside these ranges or shapes.
+
+    Source: FedRAM bounds its rate by the numbers of clients and tasks and the largest first loss,
+    in a formula that is missing from its text; it says that no first weight may exceed one, which
+    is log(K) / l_max from equal weights. This is a bound from the same ingredients for all rounds
+    at once: from equal weights and with f = 1 / K^2 it is log(K + 1) / (R l_max).
+
+    Example:
+        >>> w = np.full(10, 0.1)
+        >>> rate = suggest_rate(w, 0.5, 50)
+        >>> round(rate, 4)
+        0.0959
+        >>> for _ in range(50):
+        ...     w = multiplicative_weights(w, [0.0] + [0.5] * 9, rate)
+        >>> round(float(w[0]), 9)
+        0.01
+    """
+    w = checks.positive_vector("weights", weights)
+    _check_sum(weights, w)
+    if w.shape[-1] < 2:
+        raise InvalidInput("weights", weights, "at least two, or none can fall")
+    gap = checks.positive_number("largest_gap", largest_gap)
+    count = checks.count("rounds", rounds, 1)
+    smallest = float(w.min())
+    least = smallest / 10.0 if floor is None else checks.positive_number("floor", floor)
+    if least >= smallest:
+        raise InvalidInput("floor", floor, f"below the smallest weight, {smallest:.4g}")
+    return (_log_odds(smallest) - _log_odds(least)) / gap / count
+
+
+def _log_odds(share: float) -> float:
+    """Of a weight against the rest."""
+    return float(np.log(share) - np.log1p(-share))
+
+
+def _check_sum(given: ArrayLike, weights: Array) -> None:
+    """Refuse weights whose sum is not one."""
+    total = weights.sum(axis=-1)
+    good = np.atleast_1d(np.abs(total - 1.0) <= _tolerance(given))
+    checks.all_where("sum of weights", np.atleast_1d(total), good, "one")
 
 
 def _tolerance(weights: ArrayLike) -> float:

@@ -5,27 +5,36 @@ Needs the extra `network`; networkx is imported by the first call.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain, islice, pairwise, product
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fairopt import checks
-from fairopt.allocation.api import alpha_fair_allocation
-from fairopt.allocation.multipath.api import alpha_fair_path_allocation
+from fairopt.allocation.multipath.result import PathAllocation
+from fairopt.allocation.multipath.reused_problem import PathAllocationProblem
 from fairopt.allocation.result import Allocation
+from fairopt.allocation.reused_problem import AllocationProblem
 from fairopt.arrays import Array, Ints
 from fairopt.errors import InvalidInput, NotSolved
 from fairopt.extras import extra
+from fairopt.graph_paths import (
+    Demand,
+    Link,
+    Path,
+    arrow,
+    capacities,
+    checked_demands,
+    links_of,
+    listed,
+    paths_of,
+    routing,
+)
 
-Demand = tuple[Hashable, Hashable]
-Path = tuple[Hashable, ...]
-Link = tuple[Hashable, ...]
-"""(source, target), in a multigraph (source, target, key)."""
-NAMED = 3  # demands an error or a sentence lists
 BEND = 0.15  # of its length: how far each parallel edge is drawn beside the last
 
 
@@ -88,8 +97,8 @@ class NetworkAllocation:
         who = self.allocation.certificate
         if who is None:
             return self.allocation.sentence
-        names = [_arrow(self.demands[i]) for i in np.flatnonzero(who)]
-        return f"{self.allocation.sentence}: {_listed(names)}"
+        names = [arrow(self.demands[i]) for i in np.flatnonzero(who)]
+        return f"{self.allocation.sentence}: {listed(names)}"
 
     def require(self) -> NetworkAllocation:
         """This allocation if it is an answer.
@@ -99,7 +108,8 @@ class NetworkAllocation:
         """
         if self.ok:
             return self
-        raise NotSolved(f"{self.sentence} (residual {self.residual:.2g})")
+        left = f" (residual {self.residual:.2g})" if math.isfinite(self.residual) else ""
+        raise NotSolved(f"{self.sentence}{left}")
 
 
 def allocation_on_graph(
@@ -132,7 +142,7 @@ def allocation_on_graph(
             `fairopt.alpha_fair_path_allocation`.
 
     Returns:
-        `NetworkAllocation`.
+        `NetworkAllocation`; `NetworkProblem` keeps the paths for other numbers.
 
     Raises:
         InvalidInput: for demands that are not connected or not in the graph (named), and edges
@@ -147,145 +157,160 @@ def allocation_on_graph(
         >>> found.require().rates.round(6), found.prices.round(6)
         (array([0.333333, 0.666667, 0.666667]), array([1.5, 1.5]))
     """
-    if not all(hasattr(graph, name) for name in ("nodes", "edges", "is_multigraph")):
-        raise InvalidInput("graph", graph, "a networkx graph")
-    wanted = _demands(graph, demands)
-    links: tuple[Link, ...] = tuple(
-        graph.edges(keys=True) if graph.is_multigraph() else graph.edges
+    problem = NetworkProblem(
+        graph,
+        demands,
+        alpha,
+        capacity=capacity,
+        paths=paths,
+        priority=priority,
+        upper=upper,
+        weights=weights,
     )
-    limits = _capacities(graph, links, capacity)
-    found_paths = _paths(graph, links, wanted, checks.count("paths", paths, 1))
-    R = _routing(len(links), [way.links for each in found_paths for way in each])
-    found: Allocation
-    if paths == 1 and weights is None:
-        found = alpha_fair_allocation(R, limits, alpha, priority=priority, upper=upper)
-        carried = found.rates
-    else:
-        owner = np.repeat(np.arange(len(wanted)), [len(each) for each in found_paths])
-        split = alpha_fair_path_allocation(
-            R, owner, limits, alpha, priority=priority, upper=upper, weights=weights
+    return problem.solve()
+
+
+class NetworkProblem:
+    """Demands on a graph whose paths are found once, for capacities and volumes that change.
+
+    Args:
+        graph: As in `allocation_on_graph`, like the following. It is read again only where `solve`
+            is given the name of an edge attribute.
+        demands: (source, target) pairs.
+        alpha: Utility power in [0, inf].
+        capacity: Edge attribute, a number >= 0.
+        paths: Paths per demand, >= 1.
+        priority: (demands,) > 0, default ones.
+        upper: (demands,) volumes, inf for none.
+        weights: (demands,) > 0, default ones.
+
+    Raises:
+        InvalidInput: as `allocation_on_graph`.
+
+    Example:
+        >>> import networkx
+        >>> from fairopt.network import NetworkProblem
+        >>> ring = networkx.cycle_graph(4)
+        >>> networkx.set_edge_attributes(ring, 1.0, "capacity")
+        >>> problem = NetworkProblem(ring, [(0, 2), (0, 1)], alpha=1.0, paths=2)
+        >>> last = problem.solve().require()
+        >>> last.rates.round(6)
+        array([1., 1.])
+        >>> ring.edges[0, 1]["capacity"] = 1.5
+        >>> problem.solve(capacity="capacity", start=last).require().rates.round(6)
+        array([1.25, 1.25])
+    """
+
+    def __init__(
+        self,
+        graph: Any,
+        demands: Iterable[Demand],
+        alpha: float,
+        *,
+        capacity: str = "capacity",
+        paths: int = 1,
+        priority: ArrayLike | None = None,
+        upper: ArrayLike | None = None,
+        weights: ArrayLike | None = None,
+    ) -> None:
+        self._graph = graph
+        self._links = links_of(graph)
+        self._demands = checked_demands(graph, demands)
+        room = capacities(graph, self._links, capacity)
+        ways = paths_of(graph, self._links, self._demands, checks.count("paths", paths, 1))
+        R = routing(len(self._links), [way.links for each in ways for way in each])
+        owner = np.repeat(np.arange(len(ways)), [len(each) for each in ways])
+        self._routing, self._owner = R, owner
+        self._paths = tuple(tuple(way.nodes for way in each) for each in ways)
+        self._routes = tuple(
+            tuple(tuple(self._links[k] for k in way.links) for way in each) for each in ways
         )
-        found, carried = split, split.path_rates
-    return NetworkAllocation(
-        allocation=found,
-        demands=wanted,
-        links=links,
-        paths=tuple(tuple(way.nodes for way in each) for each in found_paths),
-        loads=np.asarray(R @ carried),
-        capacity=limits,
-        routes=tuple(
-            tuple(tuple(links[k] for k in way.links) for way in each) for each in found_paths
-        ),
-    )
+        numbers = {"priority": priority, "upper": upper}
+        single = paths == 1 and weights is None
+        self._single = AllocationProblem(R, room, alpha, **numbers) if single else None
+        if self._single is None:
+            self._split = PathAllocationProblem(R, owner, room, alpha, **numbers, weights=weights)
 
+    @cached_property
+    def _split(self) -> PathAllocationProblem:
+        """The problem over several paths, which one with single paths needs for weights."""
+        one = self._single
+        assert one is not None
+        numbers = one.capacity, one.alpha
+        return PathAllocationProblem(
+            self._routing, self._owner, *numbers, priority=one.priority, upper=one.upper
+        )
 
-def _demands(graph: Any, demands: Iterable[Demand]) -> tuple[Demand, ...]:
-    """Pairs of two different nodes of the graph."""
-    wanted = tuple(demands)
-    if not wanted:
-        raise InvalidInput("demands", demands, "at least one (source, target) pair")
-    for pair in wanted:
-        if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
-            raise InvalidInput("demands", pair, "(source, target) pairs")
-        missing = [node for node in pair if node not in graph]
-        if missing:
-            raise InvalidInput(
-                "demands", pair, f"between nodes of the graph ({missing[0]!r} is not)"
-            )
-        if pair[0] == pair[1]:
-            raise InvalidInput("demands", pair, "between two different nodes")
-    return tuple((pair[0], pair[1]) for pair in wanted)
+    @property
+    def demands(self) -> tuple[Demand, ...]:
+        """(source, target) pairs."""
+        return self._demands
 
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """Edges of the graph, in the order of capacities."""
+        return self._links
 
-def _capacities(graph: Any, links: tuple[Link, ...], name: str) -> Array:
-    """The attribute of every edge."""
-    values = [graph.edges[link].get(name) for link in links]
-    for link, value in zip(links, values, strict=True):
-        if value is None:
-            what = f"with the attribute {name!r} on every edge"
-            raise InvalidInput("graph", f"edge {_arrow(link)}", what)
-    return checks.real_array("capacity", values) if values else np.zeros(0)
+    @property
+    def paths(self) -> tuple[tuple[Path, ...], ...]:
+        """For every demand its paths as nodes, shortest first."""
+        return self._paths
 
+    @property
+    def capacity(self) -> Array:
+        """(links,) of the problem."""
+        return (self._single or self._split).capacity
 
-@dataclass(frozen=True)
-class _Way:
-    """A path: its nodes, and the numbers of its links."""
+    def solve(
+        self,
+        *,
+        capacity: ArrayLike | str | None = None,
+        alpha: float | None = None,
+        priority: ArrayLike | None = None,
+        upper: ArrayLike | None = None,
+        weights: ArrayLike | None = None,
+        start: NetworkAllocation | None = None,
+    ) -> NetworkAllocation:
+        """The allocation with these numbers in place of those of the problem, which stays as it is.
 
-    nodes: Path
-    links: tuple[int, ...]
+        Args:
+            capacity: (links,) in the order of `links`, or the edge attribute to read them from now.
+            alpha: Utility power.
+            priority: (demands,).
+            upper: (demands,); an array of inf for none.
+            weights: (demands,).
+            start: The last answer; saves time only.
 
+        Raises:
+            InvalidInput: as `allocation_on_graph`.
+        """
+        if isinstance(capacity, str):
+            capacity = capacities(self._graph, self._links, capacity)
+        if not (start is None or isinstance(start, NetworkAllocation)):
+            raise InvalidInput("start", start, "a NetworkAllocation")
+        last = None if start is None else start.allocation
+        given: dict[str, Any] = {"capacity": capacity, "priority": priority, "upper": upper}
+        found: Allocation
+        if self._single is not None and weights is None:
+            found = self._single.solve(**given, alpha=alpha, start=last)
+            return self._named(found, found.rates, self._single.capacity, capacity)
+        near = last if isinstance(last, PathAllocation) else None
+        split = self._split.solve(**given, alpha=alpha, weights=weights, start=near)
+        return self._named(split, split.path_rates, self._split.capacity, capacity)
 
-def _paths(
-    graph: Any, links: tuple[Link, ...], demands: tuple[Demand, ...], count: int
-) -> tuple[tuple[_Way, ...], ...]:
-    """The shortest paths of every demand."""
-    with extra("network"):
-        import networkx
-
-    beside = _links_between(graph, links)
-    known: dict[Demand, tuple[_Way, ...]] = {}
-    cut = []
-    for pair in demands:
-        if pair in known:
-            continue
-        try:
-            ways = chain.from_iterable(_ways(beside, p) for p in _node_paths(graph, pair, count))
-            known[pair] = tuple(islice(ways, count))
-        except networkx.NetworkXNoPath:
-            cut.append(_arrow(pair))
-    if cut:
-        raise InvalidInput("demands", _listed(cut), "connected by a path")
-    return tuple(known[pair] for pair in demands)
-
-
-def _node_paths(graph: Any, pair: Demand, count: int) -> Iterator[Path]:
-    """Paths as nodes, shortest first; one where one is enough."""
-    with extra("network"):
-        import networkx
-
-    if count == 1:
-        yield tuple(networkx.shortest_path(graph, *pair))
-        return
-    if graph.is_multigraph():
-        graph = networkx.DiGraph(graph) if graph.is_directed() else networkx.Graph(graph)
-    yield from map(tuple, networkx.shortest_simple_paths(graph, *pair))
-
-
-def _links_between(graph: Any, links: tuple[Link, ...]) -> dict[Demand, list[int]]:
-    """The numbers of the links from a node to the next, in the order of the graph."""
-    beside: dict[Demand, list[int]] = {}
-    for k, (source, target, *_) in enumerate(links):
-        beside.setdefault((source, target), []).append(k)
-        if not graph.is_directed() and source != target:
-            beside.setdefault((target, source), []).append(k)
-    return beside
-
-
-def _ways(beside: dict[Demand, list[int]], nodes: Path) -> Iterator[_Way]:
-    """A path for every choice among parallel links, the first links first."""
-    for chosen in product(*(beside[hop] for hop in pairwise(nodes))):
-        yield _Way(nodes, chosen)
-
-
-def _routing(links: int, paths: list[tuple[int, ...]]) -> Any:
-    """(links, paths) with a 1 where a path uses a link."""
-    from scipy import sparse
-
-    rows = list(chain.from_iterable(paths))
-    columns = np.repeat(np.arange(len(paths)), [len(path) for path in paths])
-    return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(links, len(paths)))
-
-
-def _arrow(link: Link) -> str:
-    """A pair, or a link, as it is read."""
-    key = "".join(f" (key {key!r})" for key in link[2:])
-    return f"{link[0]!r} -> {link[1]!r}{key}"
-
-
-def _listed(names: list[str]) -> str:
-    """The first few names."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    def _named(
+        self, found: Allocation, carried: Array, known: Array, given: ArrayLike | None
+    ) -> NetworkAllocation:
+        """The answer with the names of the graph; `carried` are the rates of paths."""
+        return NetworkAllocation(
+            allocation=found,
+            demands=self._demands,
+            links=self._links,
+            paths=self._paths,
+            loads=np.asarray(self._routing @ carried),
+            capacity=known if given is None else np.array(given, dtype=np.float64),
+            routes=self._routes,
+        )
 
 
 def draw(found: NetworkAllocation, graph: Any, axes: Any, *, position: Any = None) -> None:

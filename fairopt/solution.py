@@ -170,7 +170,8 @@ class Solution:
         """This solution if it is an answer.
 
         Raises:
-            NotSolved: with the first bad index, the sentence, the residual and what to do.
+            NotSolved: With the first bad index, the sentence, the residual if there is one, and
+                what to do.
         """
         if self.ok:
             return self
@@ -178,7 +179,8 @@ class Solution:
         status = _MEMBERS[int(np.asarray(self.status)[index])]
         where = f"problem {index if len(index) > 1 else index[0]}: " if index else ""
         residual = float(np.asarray(self.residual)[index])
-        raise NotSolved(f"{where}{self.sentence} (residual {residual:.2g}); {status.advice}")
+        left = f" (residual {residual:.2g})" if math.isfinite(residual) else ""
+        raise NotSolved(f"{where}{self.sentence}{left}; {status.advice}")
 
     def _first_bad(self) -> tuple[int, ...]:
         """Index of the first problem without an answer."""

@@ -92,7 +92,8 @@ def init(
         from fl_runtime.shipped_experiments import begin
 
         begin(file, from_)
-        typer.echo(f"{file} is written; run it with: fairopt-run run {shlex.quote(str(file))}")
+        command = f"python -m fl_runtime run {shlex.quote(str(file))}"
+        typer.echo(f"{file} is written; run it with: {command}")
 
 
 @app.command()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
@@ -23,7 +24,8 @@ from typing import Any
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
-from fl_runtime.user_objects import loaded, place_of, said
+from fairopt.user_objects import loaded, said
+from fl_runtime.user_objects import place_of
 from fl_runtime.validation_errors import record_from_table, unknown_key
 
 Entry = str | dict[str, Any]
@@ -249,5 +251,33 @@ def described(kinds: Mapping[str, Kind], module: str) -> Iterator[tuple[str, str
 
 
 def first_line(found: object) -> str:
-    """The first line of an object's documentation; a text is its own."""
-    return found if isinstance(found, str) else (inspect.getdoc(found) or "").partition("\n")[0]
+    """The first line of an object's own documentation; a text is its own.
+
+    Formulas lose their markup. A class without a text of its own is described by its base.
+
+    Example:
+        >>> first_line(first_line)
+        "The first line of an object's own documentation; a text is its own."
+    """
+    if isinstance(found, str):
+        return found
+    line = (_own_text(found) or "").partition("\n")[0]
+    if not line:
+        bases = [base.__name__ for base in getattr(found, "__bases__", ()) if base is not object]
+        line = "no docstring" + (f"; based on {', '.join(bases)}" if bases else "")
+    return re.sub(r":\w+:`([^`]*)`", _without_latex, line)
+
+
+def _without_latex(formula: re.Match[str]) -> str:
+    """A formula in plain characters."""
+    plain = formula[1].replace("\\leftarrow", "<-").replace("\\sim", "~")
+    return plain.replace("\\", "")
+
+
+def _own_text(found: object) -> str | None:
+    """The docstring that stands with an object: no base's, and none that Python wrote."""
+    if not isinstance(found, type):
+        return inspect.getdoc(found)
+    text = vars(found).get("__doc__")
+    written = is_dataclass(found) and str(text).startswith(f"{found.__name__}(")
+    return None if text is None or written else inspect.cleandoc(text)

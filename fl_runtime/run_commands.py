@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from fl_runtime.configuration.schema import Config
 
 
+NONE_KEPT = "No trained models are kept (keep-models)"
+
+
 @dataclass(frozen=True)
 class AtWork:
     """Who works on a run, as the command line has it."""
@@ -143,7 +146,11 @@ def _finish(
         return
     show(RunFolder(folder).summary(), as_json)
     if not as_json:
+        from fl_runtime.running.trained_models import loading_call
+
         console().print(f"Files in {folder}, picture in {folder / PICTURE}", markup=False)
+        call = loading_call(folder)
+        typer.echo(f"Trained models in Python, such as the first: {call}" if call else NONE_KEPT)
 
 
 class _Terminated(KeyboardInterrupt):

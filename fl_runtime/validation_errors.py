@@ -100,12 +100,18 @@ def first_validation_error(
 ) -> InvalidInput:
     """Pydantic's first validation error as `InvalidInput`.
 
+    Where a key is missing and its table has one that nobody knows, the error is about the latter.
+
     Args:
         error: What pydantic raised.
         known_keys: The keys of the table at a path, for suggestions.
         prefix: Where the validated value itself stands in the file.
     """
-    found = error.errors()[0]
+    errors = error.errors()
+    found = errors[0]
+    if found["type"] == "missing":
+        beside = (one for one in errors if one["loc"][:-1] == found["loc"][:-1])
+        found = next((one for one in beside if one["type"] == "extra_forbidden"), found)
     path = [*prefix, *(str(part) for part in found["loc"])]
     shown = kebab(".".join(path)) or "CONFIG"
     if found["type"] == "extra_forbidden":

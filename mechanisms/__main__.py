@@ -1,14 +1,17 @@
 """Command line, also called `fairopt-auction`.
 
 python -m mechanisms run|audit BIDS.csv --budget B --rule max-min-fair
+python -m mechanisms run|audit BIDS.csv --budget B --rule my_module:my_rule
 python -m mechanisms study|rounds
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,14 +19,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fairopt.errors import FairoptError, InvalidInput
 from fairopt.extras import exit_without
-from mechanisms.auctions.registry import RULES, RuleOptions, named_rule
+from fairopt.user_objects import said
+from mechanisms.auctions.registry import RULES, RuleOptions, is_own, named_rule, options_of
 from mechanisms.audits.audit import SAMPLES, audit
+from mechanisms.audits.run_rule import run_mechanism
+from mechanisms.audits.time_limit import SECONDS, limited
+from mechanisms.outcome import Mechanism, Outcome
 from mechanisms.parallel import Bar
-from mechanisms.reading.amounts import number
+from mechanisms.reading.amounts import amount, number
 from mechanisms.reading.bids import read_bids
 from mechanisms.reading.headings import NamedBids
 from mechanisms.report.tables import (
-    amount,
     audit_record,
     audit_table,
     limits_record,
@@ -74,7 +80,9 @@ NameColumn = Annotated[
     str, typer.Option(help="Heading of the clients' names; none: they are numbered.")
 ]
 Budget = Annotated[str, typer.Option(help="Money available.")]
-Rule = Annotated[str, typer.Option(help=", ".join(RULES))]
+Rule = Annotated[
+    str, typer.Option(help=f"{', '.join(RULES)}; or your own, package.module:function.")
+]
 Reserve = Annotated[str, typer.Option(help="Outside price: one, or one per task, with commas.")]
 Prices = Annotated[str, typer.Option(help="posted-price: one price per task, with commas.")]
 Unit = Annotated[str, typer.Option(help="Payments are rounded down to multiples of it: 0.01.")]
@@ -135,10 +143,12 @@ def run(
     money = _money(budget) if named.exact else float(_money(budget))
     given = Given(reserve, prices, unit, capacity, weights, direction, fee)
     mechanism = named_rule(rule, _options(named, given, seed))
+    if is_own(rule):
+        named, money = _numbers_of_own(rule, mechanism, named, money)
     clients = len(named.clients)
     long = named.exact and clients >= LONG_AUCTION and sys.stderr.isatty()
-    with Bar(f"{rule}, {clients:,} clients", None, progress or long):
-        outcome = mechanism(named.bids, money)
+    with Bar(f"{rule}, {clients:,} clients", None, progress or long), _own_mistakes(rule):
+        outcome = (run_mechanism if is_own(rule) else _run)(mechanism, named.bids, money)
     title = f"{rule}: {amount(outcome.spend)} of {amount(money)} spent"
     if plot is not None:
         from mechanisms.report.plots import save_outcome
@@ -184,24 +194,27 @@ def audit_command(
     """
     import numpy as np
 
-    named, money = read_bids(bids, name_column, exact=True), _money(budget)
-    takes = "capacity" in RULES[rule][1] if rule in RULES else False
+    named, money = _bids(bids, name_column, True), _money(budget)
+    takes = "capacity" in options_of(rule)
     given = Given(reserve, prices, unit, capacity if takes else None, weights, direction, fee)
     mechanism = named_rule(rule, _options(named, given, seed))
+    if is_own(rule):
+        named, money = _numbers_of_own(rule, limited(mechanism, SECONDS), named, money)
     rng = np.random.default_rng(seed)
-    report = audit(
-        mechanism,
-        named.bids,
-        money,
-        method=method.value,
-        samples=samples,
-        rng=rng,
-        jobs=jobs,
-        backend=backend,
-        journal=journal,
-        progress=progress,
-        capacity=capacity,
-    )
+    with _own_mistakes(rule):
+        report = audit(
+            mechanism,
+            named.bids,
+            money,
+            method=method.value,
+            samples=samples,
+            rng=rng,
+            jobs=jobs,
+            backend=backend,
+            journal=journal,
+            progress=progress,
+            capacity=capacity,
+        )
     if plot is not None:
         from mechanisms.report.plots import save_audit
 
@@ -224,7 +237,10 @@ def audit_command(
         beyond = {} if found is None else {"limits": limits_record(named, found)}
         _print_json({**audit_record(named, report, rule), **beyond})
     else:
-        tables = (audit_table(report), *([] if found is None else [limits_table(found)]))
+        tables = (
+            audit_table(named, report),
+            *([] if found is None else [limits_table(named, found)]),
+        )
         _print_tables(tables)
     raise typer.Exit(0 if report.ok else VIOLATED)
 
@@ -318,13 +334,73 @@ def _read(path: Path, name_column: str, progress: bool, *, exact: bool) -> Named
     size = path.stat().st_size if path.is_file() else 0
     shown = progress or (size >= LONG_FILE and sys.stderr.isatty())
     with Bar(f"Reading {path.name}", size, shown) as bar:
-        named = read_bids(path, name_column, exact=exact or None, advance=bar.advance)
+        named = _bids(path, name_column, exact or None, bar.advance)
     if not named.exact:
         sys.stderr.write(
             f"{len(named.clients):,} clients: computed in floats, with every amount as the nearest "
             "one; --exact computes in fractions\n"
         )
     return named
+
+
+def _run(mechanism: Mechanism, bids: Any, budget: Any) -> Outcome:
+    """What a rule of this package decides."""
+    return mechanism(bids, budget)
+
+
+@contextmanager
+def _own_mistakes(rule: str) -> Iterator[None]:
+    """What goes wrong in a user's own rule, in one line with the place in the user's file."""
+    try:
+        yield
+    except Exception as error:
+        notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+        if not is_own(rule) or (isinstance(error, FairoptError) and not _is_of_rule(error, notes)):
+            raise
+        if isinstance(error, InvalidInput) and not notes:
+            raise InvalidInput("rule", rule, f"a rule whose answer is sound ({error})") from error
+        requirement = f"a rule that runs on all bids ({said(error)}{notes})"
+        raise InvalidInput("rule", rule, requirement) from error
+
+
+def _is_of_rule(error: FairoptError, notes: str) -> bool:
+    """Whether an error was raised by a rule, or is about what it returned; else by an option."""
+    about = error.argument if isinstance(error, InvalidInput) else ""
+    return bool(notes) or about.partition(".")[0] == "outcome"
+
+
+def _numbers_of_own(
+    rule: str, mechanism: Mechanism, named: NamedBids, money: Any
+) -> tuple[NamedBids, Any]:
+    """Bids and budget in the numbers that a user's own rule can compute with, tried once.
+
+    These are fractions if it runs on them, and floats otherwise, which is said on the error stream.
+    """
+    if not named.exact:
+        return named, money
+    with _own_mistakes(rule):
+        try:
+            run_mechanism(mechanism, named.bids, money)
+        except FairoptError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it cannot do with fractions
+            floats = NamedBids(named.clients, named.tasks, named.bids.astype(float))
+            run_mechanism(mechanism, floats.bids, float(money))
+            sys.stderr.write(f"{rule} does not run on fractions ({said(error)}): floats are used\n")
+            return floats, float(money)
+    return named, money
+
+
+def _bids(
+    path: Path, name_column: str, exact: bool | None, advance: Callable[[int], None] | None = None
+) -> NamedBids:
+    """Bids of a file; errors name options as they stand on the command line."""
+    try:
+        return read_bids(path, name_column, exact=exact, advance=advance)
+    except InvalidInput as error:
+        argument = error.argument.replace("name_column", "--name-column")
+        requirement = re.sub(r'name_column="(.*?)"', r"--name-column \1", error.requirement)
+        raise InvalidInput(argument, error.value, requirement) from error
 
 
 def _money(text: str) -> Any:

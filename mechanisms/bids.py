@@ -109,11 +109,26 @@ def in_fractions(auction: Auction) -> Auction:
 
 def checked_bids(bids: ArrayLike) -> NDArray[Any]:
     """Bids as a C-contiguous (N, S) table of float64 or of exact numbers."""
-    table = _as_array("bids", bids)
-    if table.ndim != 2 or 0 in table.shape:
-        requirement = "a table (clients, tasks) with at least one client and one task"
-        raise InvalidInput("bids", table.shape, requirement)
-    return _nonnegative("bids", table, BID)
+    try:
+        table = _as_array("bids", bids)
+        if table.ndim != 2 or 0 in table.shape:
+            requirement = "a table (clients, tasks) with at least one client and one task"
+            raise InvalidInput("bids", table.shape, requirement)
+        return _nonnegative("bids", table, BID)
+    except InvalidInput as error:
+        hint = _way_to_a_table(bids)
+        if not hint:
+            raise
+        raise InvalidInput(error.argument, error.value, f"{error.requirement}; {hint}") from None
+
+
+def _way_to_a_table(bids: Any) -> str:
+    """How to make a table of what has bids and names; empty for everything else."""
+    if hasattr(bids, "bids"):
+        return "of what read_bids returns, give the attribute bids"
+    if hasattr(bids, "columns") or hasattr(bids, "column_names"):
+        return "a data frame with names is read by read_bids(frame), whose attribute bids is one"
+    return ""
 
 
 def checked_budget(budget: Any, *, exact: bool) -> Any:

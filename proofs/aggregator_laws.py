@@ -128,11 +128,13 @@ def _differ(left: Array, right: Array, what: str) -> str | None:
 
 
 def _finite(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    """The call itself refuses what is not finite."""
     _call(aggregate, G)
     return None
 
 
 def _deterministic(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    """The same call gives the same digits, at once and after another one."""
     first = _call(aggregate, G)
     if not np.array_equal(first, _call(aggregate, G)):
         return "a second call gives other digits"
@@ -142,23 +144,27 @@ def _deterministic(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> 
 
 
 def _single(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    """float32 gradients give the direction of the same ones in float64."""
     narrow: Any = G.astype(np.float32)
     off = distance(_call(aggregate, narrow), _call(aggregate, narrow.astype(np.float64)))
     return None if off <= SINGLE else f"{off:.1e} of its length from that of float64"
 
 
 def _pure(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    """The gradients that were handed over are not changed."""
     given = G.copy()
     aggregate(given)
     return None if np.array_equal(given, G) else "the gradients were changed"
 
 
 def _permutation(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    """The order of the tasks does not matter."""
     order = rng.permutation(len(G))
     return _differ(_call(aggregate, G), _call(aggregate, G[order]), "tasks in another order")
 
 
 def _conflict(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    """No task's gradient makes an obtuse angle with the direction."""
     d = unit(_call(aggregate, G))
     lengths = np.linalg.norm(G, axis=1)
     cosines = (G @ d)[lengths > 0.0] / lengths[lengths > 0.0]
@@ -167,17 +173,20 @@ def _conflict(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str |
 
 
 def _descent(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    """Every task makes progress."""
     worst = float((G @ unit(_call(aggregate, G))).min())
     return None if worst > 0.0 else f"progress {worst:.1e} on a task, per length of the step"
 
 
 def _span(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    """The direction is a combination of the gradients."""
     d = _call(aggregate, G)
     inside, *_ = np.linalg.lstsq(G.T, d, rcond=None)
     return _differ(inside @ G, d, "the nearest combination of the gradients")
 
 
 def _hull(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    """The direction is a convex combination of the gradients."""
     d, size = _call(aggregate, G), float(np.linalg.norm(G, axis=1).max())
     if np.abs(d).max() > 2.0 * size:
         return "longer than every gradient"
@@ -186,24 +195,28 @@ def _hull(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | Non
 
 
 def _equivariance(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    """Gradients times a number give the direction times that number."""
     d = _call(aggregate, G)
     found = (_differ(_call(aggregate, s * G), s * d, f"gradients times {s:g}") for s in SCALES)
     return next(filter(None, found), None)
 
 
 def _common_scale(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    """Gradients times a number give the same direction, up to its length."""
     d = unit(_call(aggregate, G))
     found = (_differ(unit(_call(aggregate, s * G)), d, f"gradients times {s:g}") for s in SCALES)
     return next(filter(None, found), None)
 
 
 def _task_scales(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    """Gradients times a number for each give the same direction, up to its length."""
     scale = 10.0 ** rng.uniform(-2, 2, size=(len(G), 1))
     pair = unit(_call(aggregate, G)), unit(_call(aggregate, scale * G))
     return _differ(*pair, "tasks rescaled")
 
 
 def _linear(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    """The direction is linear in factors of the gradients."""
     x, y = rng.uniform(0.1, 2.0, size=(2, len(G), 1))
     together = _call(aggregate, (2.0 * x + 0.5 * y) * G)
     apart = 2.0 * _call(aggregate, x * G) + 0.5 * _call(aggregate, y * G)
@@ -211,16 +224,19 @@ def _linear(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | N
 
 
 def _duplicates(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    """Every task twice gives the same direction, up to its length."""
     twice = _call(aggregate, np.concatenate([G, G]))
     return _differ(unit(twice), unit(_call(aggregate, G)), "every task twice")
 
 
 def _stops(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    """There is no step where no step helps every task."""
     size = float(np.linalg.norm(_call(aggregate, G)) / np.linalg.norm(G, axis=1).max())
     return None if size <= DIGITS else f"a step of {size:.1e} where nothing helps every task"
 
 
 def _moves(aggregate: Aggregate, G: Array, rng: np.random.Generator) -> str | None:
+    """There is a step where some step helps every task."""
     least = float(np.linalg.norm(min_norm(G @ G.T).weights @ G))
     size = float(np.linalg.norm(_call(aggregate, G)))
     return None if size > DIGITS * least else f"no step where one of {least:.1e} helps every task"

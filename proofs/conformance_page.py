@@ -32,13 +32,13 @@ LIBMTL_INTRODUCTION = """\
 Written by `python -m proofs conformance --libmtl LIBMTL --markdown docs/conformance-libmtl.md` from
 an actual run on a clone of https://github.com/median-research-group/LibMTL; do not edit. The laws
 are those of [conformance.md](conformance.md), where it says what a broken law means. Each weighting
-is joined to a model of one shared vector (`proofs/libmtl_weightings.py`): what is judged is the
+is joined to a model of one shared vector (`proofs/libmtl_weightings.py`): what is tested is the
 first step of a fresh instance, in float64, with the arguments in that file. Every line under
 "Witnesses" names the gradients, which `check_aggregator` draws again from the same seed.
 
 Three lines to read first:
 
-* `Nash_MTL` asks cvxpy for the solver ECOS and goes on without a word where it fails. cvxpy does
+* `Nash_MTL` asks cvxpy for the solver ECOS and goes on silently where it fails. cvxpy does
   not bring ECOS any more; without it the direction is the plain sum of the gradients, to the last
   bit, and all promises of the method are broken. (`pip install ecos` helps.)
 * `Aligned_MTL` calls a function that PyTorch has removed, so it raises at the first step.

@@ -12,6 +12,7 @@ point of any polytope, `sensitivity` derivatives of an answer.
 from fairopt.allocation.api import allocation_residual, alpha_fair_allocation
 from fairopt.allocation.multipath.api import alpha_fair_path_allocation, path_allocation_residual
 from fairopt.allocation.multipath.result import PathAllocation
+from fairopt.allocation.multipath.reused_problem import PathAllocationProblem
 from fairopt.allocation.polytope.api import alpha_fair_on_polytope, polytope_certificate
 from fairopt.allocation.polytope.certificate import Certificate
 from fairopt.allocation.polytope.result import PolytopeAllocation
@@ -27,6 +28,7 @@ __all__ = [
     "alpha_fair_path_allocation",
     "path_allocation_residual",
     "PathAllocation",
+    "PathAllocationProblem",
     "alpha_fair_on_polytope",
     "polytope_certificate",
     "PolytopeAllocation",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from typing import Any, Self
 
@@ -47,7 +48,8 @@ class Answer:
         """
         if self.ok:
             return self
-        raise NotSolved(f"{self.sentence} (residual {self.residual:.2g})")
+        left = f" (residual {self.residual:.2g})" if math.isfinite(self.residual) else ""
+        raise NotSolved(f"{self.sentence}{left}")
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):

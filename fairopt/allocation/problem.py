@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -99,6 +99,11 @@ class Problem:
         """(links,) used links without capacity: no finite price keeps their flows at rate zero."""
         return np.asarray((np.diff(self.routing.indptr) > 0) & (self.capacity == 0.0))
 
+    @property
+    def numbers(self) -> Numbers:
+        """What may change while the routing stays."""
+        return Numbers(self.capacity, self.alpha, self.priority, self.upper)
+
     def restricted(self, flows: Ints) -> Problem:
         """The problem of some of the flows alone, on the same links."""
         numbers = self.capacity, self.alpha, self.priority[flows], self.upper[flows]
@@ -124,6 +129,56 @@ def with_routes(
     return problem
 
 
+class Numbers(NamedTuple):
+    """What of a problem may change while its routing stays."""
+
+    capacity: Array
+    alpha: float
+    priority: Array
+    upper: Array
+
+    def changed(
+        self,
+        capacity: ArrayLike | None = None,
+        alpha: object | None = None,
+        priority: ArrayLike | None = None,
+        upper: ArrayLike | None = None,
+    ) -> Numbers:
+        """These with those that are given in their place, which are checked."""
+        links, flows = len(self.capacity), len(self.priority)
+        return Numbers(
+            self.capacity if capacity is None else limits("capacity", capacity, links, "links"),
+            self.alpha if alpha is None else power("alpha", alpha),
+            self.priority if priority is None else positive_of_each("priority", priority, flows),
+            self.upper if upper is None else limits("upper", upper, flows, "flows"),
+        )
+
+    def own(self) -> Numbers:
+        """Copies that nobody can write to."""
+        return Numbers(own(self.capacity), self.alpha, own(self.priority), own(self.upper))
+
+
+def own(array: Array) -> Array:
+    """A copy that nobody can write to."""
+    copy = np.array(array)
+    copy.setflags(write=False)
+    return copy
+
+
+def read_numbers(
+    links: int,
+    flows: int,
+    capacity: ArrayLike,
+    alpha: object,
+    priority: ArrayLike | None,
+    upper: ArrayLike | None,
+) -> Numbers:
+    """The checked numbers of a problem that is stated; every refusal names the argument."""
+    room, power_ = limits("capacity", capacity, links, "links"), power("alpha", alpha)
+    plain = Numbers(room, power_, np.ones(flows), np.full(flows, np.inf))
+    return plain.changed(priority=priority, upper=upper)
+
+
 def read(
     routing: object,
     capacity: ArrayLike,
@@ -134,31 +189,7 @@ def read(
     """The checked problem; every refusal names the argument."""
     routes = Routes(routing_matrix(routing))
     links, flows = routes.matrix.shape
-    return with_routes(
-        routes,
-        limits("capacity", capacity, links, "links"),
-        power("alpha", alpha),
-        np.ones(flows) if priority is None else positive_of_each("priority", priority, flows),
-        np.full(flows, np.inf) if upper is None else limits("upper", upper, flows, "flows"),
-    )
-
-
-def restated(
-    problem: Problem,
-    capacity: ArrayLike | None,
-    alpha: object | None,
-    priority: ArrayLike | None,
-    upper: ArrayLike | None,
-) -> Problem:
-    """The problem with other numbers, those that are given; they are checked as by `read`."""
-    links, flows = problem.links, problem.flows
-    return with_routes(
-        problem.routes,
-        problem.capacity if capacity is None else limits("capacity", capacity, links, "links"),
-        problem.alpha if alpha is None else power("alpha", alpha),
-        problem.priority if priority is None else positive_of_each("priority", priority, flows),
-        problem.upper if upper is None else limits("upper", upper, flows, "flows"),
-    )
+    return with_routes(routes, *read_numbers(links, flows, capacity, alpha, priority, upper))
 
 
 def power(argument: str, value: object) -> float:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from fairopt.allocation.problem import Problem, read, restated, with_routes
+from fairopt.allocation.problem import Numbers, Problem, read, with_routes
 from fairopt.allocation.result import Allocation
 from fairopt.arrays import Array
 
@@ -16,7 +15,52 @@ if TYPE_CHECKING:
     from fairopt.allocation.finite_alpha import Series
 
 
-class AllocationProblem:
+class _Stated(Protocol):
+    """A checked problem, whatever its routes are."""
+
+    @property
+    def numbers(self) -> Numbers:
+        """What of it may change."""
+
+
+Kept = TypeVar("Kept", bound=_Stated)
+
+
+class ReusedProblem(Generic[Kept]):
+    """A checked problem that never changes, and what its last answer left to the next.
+
+    Each kind of routes has a `solve` of its own. What is left saves time only, is replaced as a
+    whole and never altered, so threads may share a problem; it is not pickled.
+    """
+
+    _stated: Kept
+    _series: Any
+
+    def __getstate__(self) -> Kept:
+        return self._stated
+
+    @property
+    def capacity(self) -> Array:
+        """(links,) of the problem; cannot be written to, like the others."""
+        return self._stated.numbers.capacity
+
+    @property
+    def alpha(self) -> float:
+        """Utility power."""
+        return self._stated.numbers.alpha
+
+    @property
+    def priority(self) -> Array:
+        """(flows,)."""
+        return self._stated.numbers.priority
+
+    @property
+    def upper(self) -> Array:
+        """(flows,)."""
+        return self._stated.numbers.upper
+
+
+class AllocationProblem(ReusedProblem[Problem]):
     r"""Alpha-fair rates over links whose capacities, priorities and limits change, not the routing.
 
     .. math:: \max_x \sum_i p_i u_\alpha(x_i) \quad\text{subject to}\quad R x \le c,\;
@@ -63,33 +107,9 @@ class AllocationProblem:
     ) -> None:
         self.__setstate__(read(routing, capacity, alpha, priority, upper))
 
-    def __getstate__(self) -> Problem:
-        return self._problem
-
     def __setstate__(self, problem: Problem) -> None:
-        capacity, priority, upper = map(_own, (problem.capacity, problem.priority, problem.upper))
-        self._problem = with_routes(problem.routes, capacity, problem.alpha, priority, upper)
+        self._stated = with_routes(problem.routes, *problem.numbers.own())
         self._series: Series | None = None
-
-    @property
-    def capacity(self) -> Array:
-        """(links,) of the problem; cannot be written to, like the others."""
-        return self._problem.capacity
-
-    @property
-    def alpha(self) -> float:
-        """Utility power."""
-        return self._problem.alpha
-
-    @property
-    def priority(self) -> Array:
-        """(flows,)."""
-        return self._problem.priority
-
-    @property
-    def upper(self) -> Array:
-        """(flows,)."""
-        return self._problem.upper
 
     def solve(
         self,
@@ -121,20 +141,13 @@ class AllocationProblem:
         from fairopt.allocation.solve import solve_from
 
         series = Series() if self._series is None or start is None else replace(self._series)
-        problem = restated(self._problem, capacity, alpha, priority, upper)
-        found = solve_from(problem, tol, start, series)
+        numbers = self._stated.numbers.changed(capacity, alpha, priority, upper)
+        found = solve_from(with_routes(self._stated.routes, *numbers), tol, start, series)
         self._series = series
         return found
 
     def __repr__(self) -> str:
-        problem = self._problem
+        problem = self._stated
         return (
             f"AllocationProblem({problem.links} links, {problem.flows} flows, alpha={self.alpha:g})"
         )
-
-
-def _own(array: Array) -> Array:
-    """A copy that nobody can write to."""
-    own = np.array(array)
-    own.setflags(write=False)
-    return own

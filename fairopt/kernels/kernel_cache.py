@@ -15,6 +15,7 @@ import secrets
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -30,8 +31,8 @@ from numba.core import config as numba_config
 config: Any = numba_config  # its names are made when it is imported
 
 LONGEST_WAIT = 60.0  # seconds; all kernels together compile in about half of it
-SILENT = 1.0  # seconds of compiling without a word
-AHEAD = " (all ahead of the first call: fairopt compile)"
+SILENT = 1.0  # seconds of compiling in a process without a word
+AHEAD = " (all ahead of the first call: python -m fairopt compile)"
 
 Reader = Callable[[bytes], Any]
 """A kernel from the content of its file; None if the file is of no use."""
@@ -139,19 +140,27 @@ def _replace(path: Path, content: bytes) -> None:
 
 @contextmanager
 def notice(name: str) -> Iterator[None]:
-    """Say once in a process what it is waiting for, if it takes a while."""
-    timer = threading.Timer(SILENT, _say, (name,))
+    """Say once in a process what it is waiting for, if that and what was before take a while."""
+    timer = threading.Timer(max(SILENT - sum(_waited()), 0.0), _say, (name,))
     timer.daemon = True
+    begun = time.monotonic()
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
+        _waited().append(time.monotonic() - begun)
 
 
 def say_nothing() -> None:
     """For whoever tells the user more than this file would."""
     _once().append("")
+
+
+@cache
+def _waited() -> list[float]:
+    """Seconds that this process has compiled, by kernel."""
+    return []
 
 
 @cache

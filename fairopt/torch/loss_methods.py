@@ -164,6 +164,7 @@ class RLW(_LossRecord):
             self.state.rng = generator(self.rng)
 
     def _rule(self, values: Array, here: BoolArray, lengths: Array) -> Array:
+        """A softmax of normal numbers."""
         assert self.state.rng is not None
         return _softmax(self.state.rng.standard_normal(len(values)), here)
 
@@ -205,6 +206,7 @@ class DWA(_LossRecord):
             checks.count("period", self.period, 1)
 
     def _rule(self, values: Array, here: BoolArray, lengths: Array) -> Array:
+        """A softmax of the ratios of the mean losses of two epochs, times the number of tasks."""
         K = values.shape
         if self.period is not None and self.state.get("steps", (1,))[0] >= self.period:
             self.end_epoch()
@@ -261,6 +263,7 @@ class Uncertainty(_LossRecord):
         checks.positive_number("rate", self.rate)
 
     def _rule(self, values: Array, here: BoolArray, lengths: Array) -> Array:
+        """Half the inverse of a learned variance."""
         s = self.state.get("log_variance", values.shape)
         weights: Array = 0.5 * np.exp(-s)
         adam_step(self.state, "log_variance", 0.5 - weights * values, self.rate, here)
@@ -291,6 +294,7 @@ class IMTLL(_LossRecord):
         checks.positive_number("rate", self.rate)
 
     def _rule(self, values: Array, here: BoolArray, lengths: Array) -> Array:
+        """The exponential of a learned number."""
         weights = np.exp(self.state.get("log_scale", values.shape))
         adam_step(self.state, "log_scale", weights * values - 1.0, self.rate, here)
         return weights
@@ -348,10 +352,12 @@ class FAMO(_LossRecord):
         return values - bounds + self.epsilon
 
     def _check(self, values: Array, here: BoolArray, names: list[str]) -> None:
+        """Refuse losses that are not above their minimum."""
         good = (self._gaps(values) > 0.0) | ~here
         _refuse(values, good, names, "> minimum - epsilon")
 
     def _rule(self, values: Array, here: BoolArray, lengths: Array) -> Array:
+        """A softmax of learned numbers, over the gaps of the losses."""
         gaps = np.where(here, self._gaps(values), 1.0)
         z = _softmax(self.state.get("logits", values.shape), here)
         self.state.arrays["before"] = np.where(here, np.log(gaps), np.nan)
@@ -419,6 +425,7 @@ class GradNorm(_LossRecord):
             checks.positive_vector("initial", self.initial)
 
     def _lengths(self, gram: ArrayLike | None, K: int) -> Array:
+        """Lengths of the gradients, from their Gram matrix."""
         if gram is None:
             raise InvalidInput("gram", gram, "the Gram matrix of the gradients that GradNorm needs")
         A, _ = checks.gram_matrix(gram)
@@ -429,9 +436,11 @@ class GradNorm(_LossRecord):
         return np.sqrt(square)
 
     def _check(self, values: Array, here: BoolArray, names: list[str]) -> None:
+        """Refuse losses that are not positive."""
         _refuse(values, (values > 0.0) | ~here, names, "> 0")
 
     def _rule(self, values: Array, here: BoolArray, lengths: Array) -> Array:
+        """Learned weights, after a step towards equal training rates."""
         K = values.shape
         first = self.state.get("initial", K, np.nan)
         if self.initial is not None:

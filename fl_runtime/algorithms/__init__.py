@@ -14,7 +14,8 @@ One file per published system:
 * `fed_per`: FedPer (1912.00818); `ditto`: Ditto (2012.04221)
 
 Baselines: `one_task_per_client` (random and round-robin allocation), `personal` (local training),
-`trunk_directions` (the mean, MGDA, PCGrad, CAGrad and UPGrad on a shared trunk).
+`trunk_directions` (the mean, MGDA, PCGrad, CAGrad, UPGrad, GradVac, Aligned-MTL and IMTL-G on a
+shared trunk), `loss_weights` (weights from losses there: RLW, DWA, uncertainty, IMTL-L, FAMO).
 
 What they share: `base` (the protocol and the server's state), `synchronous` and `asynchronous`
 (rounds, arrivals), `aggregation` (coefficients of updates), `robust_aggregation` (what stands for
@@ -39,6 +40,14 @@ from fl_runtime.algorithms.fed_hca2 import FedHCA2
 from fl_runtime.algorithms.fed_per import FedPer
 from fl_runtime.algorithms.fed_prox import FedProx
 from fl_runtime.algorithms.fed_ram import FedRAM
+from fl_runtime.algorithms.loss_weights import (
+    DynamicWeightAverage,
+    FAMOTraining,
+    IMTLLTraining,
+    RandomLossWeighting,
+    ScaleInvariant,
+    UncertaintyWeighting,
+)
 from fl_runtime.algorithms.one_task_per_client import RandomAllocation, RoundRobin
 from fl_runtime.algorithms.personal import Local
 from fl_runtime.algorithms.q_ffl import QFFL, QFFLReleased
@@ -47,7 +56,10 @@ from fl_runtime.algorithms.sync_st import SyncST
 from fl_runtime.algorithms.synchronous import Synchronous
 from fl_runtime.algorithms.trunk_directions import (
     MGDA,
+    AlignedMTLTraining,
     CAGrad,
+    GradVacTraining,
+    IMTLGTraining,
     LinearScalarisation,
     PCGradTraining,
     UPGradTraining,
@@ -69,6 +81,15 @@ ALGORITHMS: Mapping[str, type[Any]] = {
     "pcgrad": PCGradTraining,
     "cagrad": CAGrad,
     "upgrad": UPGradTraining,
+    "gradvac": GradVacTraining,
+    "aligned-mtl": AlignedMTLTraining,
+    "imtl-g": IMTLGTraining,
+    "scale-invariant": ScaleInvariant,
+    "rlw": RandomLossWeighting,
+    "dwa": DynamicWeightAverage,
+    "uw": UncertaintyWeighting,
+    "imtl-l": IMTLLTraining,
+    "famo": FAMOTraining,
     "fed-ram": FedRAM,
     "fed-buff": FedBuff,
     "fed-async": FedAsync,
@@ -89,9 +110,12 @@ __all__ = [
     "ALGORITHM",
     "ALGORITHMS",
     "Algorithm",
+    "AlignedMTLTraining",
     "ByArrival",
     "CAGrad",
     "Ditto",
+    "DynamicWeightAverage",
+    "FAMOTraining",
     "FairGradTraining",
     "FedAST",
     "FedASTNoBuffer",
@@ -103,6 +127,9 @@ __all__ = [
     "FedPer",
     "FedProx",
     "FedRAM",
+    "GradVacTraining",
+    "IMTLGTraining",
+    "IMTLLTraining",
     "LinearScalarisation",
     "Local",
     "MGDA",
@@ -111,10 +138,13 @@ __all__ = [
     "QFFL",
     "QFFLReleased",
     "RandomAllocation",
+    "RandomLossWeighting",
     "RoundRobin",
+    "ScaleInvariant",
     "ServerState",
     "SharedTrunk",
     "SyncST",
     "Synchronous",
     "UPGradTraining",
+    "UncertaintyWeighting",
 ]

@@ -308,10 +308,10 @@ def check_comparable(signal: str, tasks: Sequence[Task]) -> None:
     """Refuse a signal that is in several units: shares of clients would follow the units.
 
     Raises:
-        InvalidInput: A task has a score without a scale, and the signal is the error, or the loss
-            and tasks have different losses.
+        InvalidInput: A task has a score without a scale, and the signal is made of errors, or it
+            is the loss and tasks have different losses.
     """
-    for task in tasks if signal == "error" or unlike_losses(tasks) else ():
+    for task in tasks if signal != "loss" or unlike_losses(tasks) else ():
         if task.scale is None:
             score = next(iter(task.metrics))
             why = f'score {score} has no worst value of its own, and signal = "{signal}"'

@@ -32,7 +32,7 @@ SUFFIX = ".global"
 
 @dataclass(frozen=True, kw_only=True)
 class Ditto(Local):
-    r"""Personal models pulled towards the global one; see the module's text.
+    r"""Personal models pulled towards the global one.
 
     Attributes:
         pull: :math:`\lambda \ge 0`; 0 is local training, and the stronger the pull the nearer the

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -44,6 +45,8 @@ from fl_runtime.algorithms.fed_hca2_aggregation import (
     Rescale,
     attention_figures,
     cross_attention,
+    pair_figures,
+    pair_name,
     shared_direction,
 )
 from fl_runtime.algorithms.fed_hca2_weights import (
@@ -53,6 +56,7 @@ from fl_runtime.algorithms.fed_hca2_weights import (
     clamp,
     joined,
     layers_of,
+    of_clients,
     owner_of,
     weight_figures,
 )
@@ -65,7 +69,7 @@ from fl_runtime.training.task import Params
 
 @dataclass(frozen=True, kw_only=True)
 class FedHCA2(Local):
-    """Hyper conflict-averse and cross attention aggregation; see the module's text.
+    """Hyper conflict-averse and cross attention aggregation.
 
     Attributes:
         share_trunk: Always true here: a client has one encoder.
@@ -82,6 +86,11 @@ class FedHCA2(Local):
         decay: L2 penalty of their descent.
         project: Bring them back into [0, 1] after every step.
         normalise: Move them by cosines instead of inner products.
+        decoder_layers: Layers that make up the decoder; all between the encoder and the last if
+            empty. With names, models may differ in what is named neither here nor in
+            `shared_layers`: clients of several architectures exchange what these have in common.
+        attention_layers: Layers of the decoder whose attention between pairs of tasks goes into
+            the history (`pair_figures`).
     """
 
     share_trunk: bool = True
@@ -98,6 +107,8 @@ class FedHCA2(Local):
     decay: float = 1e-4
     project: bool = False
     normalise: bool = False
+    decoder_layers: tuple[str, ...] = ()
+    attention_layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -118,17 +129,22 @@ class FedHCA2(Local):
         """Attention, hyper weights, and what came of the decisions about encoders."""
         weights = (f"{end}{kind}" for kind in WEIGHTS for end in ("", "min_", "max_"))
         counts = ("num-dead-weights", "num-undecided")
-        return ("attention_entropy", "attention_own", *weights, *counts)
+        pairs = (pair_name(*key) for key in product(self.attention_layers, tasks, tasks))
+        return ("attention_entropy", "attention_own", *weights, *counts, *pairs)
 
     def init(self, federation: Federation, seed: int) -> HyperState:
         """Initial models; the weights begin when they are first used.
 
         Raises:
-            InvalidInput: There is no decoder, or decoders differ.
+            InvalidInput: There is no decoder, or decoders differ, or a layer whose attention is
+                asked for is none of theirs.
         """
         state = super().init(federation, seed)
-        if self.decoder != "own":
-            self._decoder_layers(state.models)
+        layers = () if self.decoder == "own" else tuple(self._decoder_layers(state.models))
+        for layer in self.attention_layers:
+            if layer not in layers:
+                requirement = f"a layer of the decoder: {', '.join(layers) or 'none'}"
+                raise InvalidInput("algorithm.attention-layers", layer, requirement)
         return HyperState.from_tree(state.tree())
 
     def exchange(self, state: ServerState, task: str) -> Exchange:
@@ -145,8 +161,9 @@ class FedHCA2(Local):
         hyper = {**state.hyper, **self._learnt(state, pieces)}
         directions, figures = self._directions(pieces)
         shares = {name: scaled(clamp(hyper[name][0]), d) for name, d in directions.items()}
+        mine = of_clients(shares)
         steps = {
-            (task, client): add(step, joined(shares, task, client))
+            (task, client): add(step, joined(mine.get(client, {}), task, client))
             for (task, client), step in self._own_steps(updates).items()
         }
         return replace(
@@ -171,7 +188,11 @@ class FedHCA2(Local):
     def _decoder_layers(self, models: Mapping[str, Params]) -> Mapping[str, tuple[str, ...]]:
         """Entries of the decoder, by layer."""
         encoder = set(trunk_entries(models, self.shared_layers))
-        found = layers_of([key for key in trunk_entries(models) if key not in encoder])
+        between = trunk_entries(models, self.decoder_layers)
+        if self.decoder_layers and (both := encoder & set(between)):
+            requirement = f"without entries of the encoder, {sorted(both)}"
+            raise InvalidInput("algorithm.decoder-layers", list(self.decoder_layers), requirement)
+        found = layers_of([key for key in between if key not in encoder])
         if not found:
             requirement = "layers of the encoder, with others between them and the last"
             raise InvalidInput("algorithm.shared-layers", list(self.shared_layers), requirement)
@@ -204,6 +225,9 @@ class FedHCA2(Local):
             if layer:
                 mixtures.append(cross_attention(deltas, self.attention, self.temperature))
                 found |= zip(names, mixtures[-1].deltas, strict=True)
+                if layer in self.attention_layers:
+                    tasks = [owner_of(name)[2] for name in names]
+                    figures |= pair_figures(layer, tasks, mixtures[-1].weights)
             else:
                 direction, how = shared_direction(deltas, self.c, self.rescale)
                 found |= dict.fromkeys(names, direction)

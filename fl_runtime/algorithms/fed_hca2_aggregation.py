@@ -56,11 +56,13 @@ class Mixed:
         entropy: Mean over tensors and decoders of the entropy of the weights over log K: 1 where
             attention is uniform, 0 where every decoder sees one update only. 1 for K = 1.
         own: Mean weight of a decoder's own update.
+        weights: (K, K) mean over tensors of what decoder k (row) gives to decoder l; rows sum to 1.
     """
 
     deltas: Sequence[Params]
     entropy: float
     own: float
+    weights: NDArray[np.float64]
 
 
 def cross_attention(
@@ -79,15 +81,17 @@ def cross_attention(
     """
     mixed: list[dict[str, Tensor]] = [{} for _ in deltas]
     entropies, owns = [], []
+    weights = np.zeros((len(deltas), len(deltas)))
     for key in deltas[0]:
         X = torch.stack([delta[key].flatten() for delta in deltas])
         A = _attention(X, attention, temperature)
+        weights += A / len(deltas[0])
         rows = torch.from_numpy(A).to(X) @ X
         for mine, row, delta in zip(mixed, rows, deltas, strict=True):
             mine[key] = row.reshape(delta[key].shape)
         entropies.append(_entropy(A))
         owns.append(float(np.diag(A).mean()))
-    return Mixed(mixed, float(np.mean(entropies)), float(np.mean(owns)))
+    return Mixed(mixed, float(np.mean(entropies)), float(np.mean(owns)), weights)
 
 
 def _attention(X: Tensor, attention: Attention, temperature: float) -> NDArray[np.float64]:
@@ -113,4 +117,36 @@ def attention_figures(mixtures: Sequence[Mixed]) -> dict[str, float]:
     return {
         "attention_entropy": float(np.mean([one.entropy for one in mixtures])),
         "attention_own": float(np.mean([one.own for one in mixtures])),
+    }
+
+
+def pair_name(layer: str, task: str, other: str) -> str:
+    """What the attention of a task's decoders to another's is called in the history."""
+    return f"attention_{layer}/{task}/{other}"
+
+
+def pair_figures(
+    layer: str, tasks: Sequence[str], weights: NDArray[np.float64]
+) -> dict[str, float]:
+    r"""Attention of one layer by pairs of tasks, for the history.
+
+    The mean of :math:`K A_{kl}` over decoders k of one task and l of another: 1 where attention is
+    uniform, up to K.
+
+    Args:
+        layer: Its name.
+        tasks: K, of every decoder.
+        weights: (K, K), rows of sum one.
+
+    Example:
+        >>> pair_figures("3", ["a", "b"], np.array([[0.75, 0.25], [0.5, 0.5]]))["attention_3/a/b"]
+        0.5
+    """
+    names, whose = list(dict.fromkeys(tasks)), np.array(tasks)
+    return {
+        pair_name(layer, one, other): float(
+            len(tasks) * weights[np.ix_(whose == one, whose == other)].mean()
+        )
+        for one in names
+        for other in names
     }

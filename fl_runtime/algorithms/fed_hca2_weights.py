@@ -116,6 +116,14 @@ def owner_of(name: str) -> tuple[int, str, str]:
     return int(client), layer, task
 
 
+def of_clients(shares: Mapping[str, Params]) -> dict[int, dict[str, Params]]:
+    """The shares by whom they concern, so that nobody looks through those of all others."""
+    found: dict[int, dict[str, Params]] = {}
+    for name, share in shares.items():
+        found.setdefault(owner_of(name)[0], {})[name] = share
+    return found
+
+
 def joined(shares: Mapping[str, Params], task: str, client: int) -> Params:
     """The shares that concern one model; every entry belongs to one weight."""
     return {

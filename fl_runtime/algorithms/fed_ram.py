@@ -39,13 +39,16 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fairopt import suggest_rate
 from fl_runtime.algorithms.aggregation import AGGREGATIONS, Coefficients, data_weighted, step_tasks
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.algorithms.client_models import Pair
 from fl_runtime.algorithms.exchange import NOTHING, Exchange, everything
 from fl_runtime.algorithms.fed_ram_jobs import StagedJobs
-from fl_runtime.algorithms.fed_ram_settings import FedRAMSettings
+from fl_runtime.algorithms.fed_ram_settings import AUTO, FedRAMSettings
 from fl_runtime.algorithms.fed_ram_state import (
+    CLIENT_WEIGHT,
+    MOST_CLIENTS,
     FedRAMState,
     answered,
     changed_loss,
@@ -72,7 +75,7 @@ from fl_runtime.training.task import Params, Task
 
 @dataclass(frozen=True, kw_only=True)
 class FedRAM(FedRAMSettings):
-    """Federated reweighting and aggregation in three stages; see the module's text.
+    """Federated reweighting and aggregation in three stages.
 
     Attributes:
         asks_later: Options of the jobs of its later stages.
@@ -91,7 +94,7 @@ class FedRAM(FedRAMSettings):
         """The tasks as they are; without an agent, with the models of their proxies."""
         if self.agent:
             return tuple(tasks)
-        return tuple(small_task(task, self.proxy_hidden, seed) for task in tasks)
+        return tuple(small_task(task, self.small, seed) for task in tasks)
 
     def exchange(self, state: ServerState, task: str) -> Exchange:
         """All but references; a trunk is sent once, and what each task makes of it comes back."""
@@ -108,11 +111,17 @@ class FedRAM(FedRAMSettings):
     def own_figures(self, tasks: Sequence[str]) -> tuple[str, ...]:
         """The stage, its cost, and where the weights stand."""
         common = ("stage", "training_cost", "min_client_weight", "max_client_weight")
-        return (*common, *(f"{task}/weight" for task in tasks))
+        asked = {"task_rate": self.task_rate, "client_rate": self.client_rate}
+        return (
+            *common,
+            *(f"{task}/weight" for task in tasks),
+            *(f"{CLIENT_WEIGHT}/{client}" for client in range(MOST_CLIENTS)),
+            *(name for name, rate in asked.items() if rate == AUTO),
+        )
 
     def companions(self, tasks: Sequence[Task], seed: int) -> tuple[Task, ...]:
         """A small proxy beside every task."""
-        return tuple(companion(task, self.proxy_hidden, seed) for task in tasks)
+        return tuple(companion(task, self.small, seed) for task in tasks)
 
     def init(self, federation: Federation, seed: int) -> FedRAMState:
         """Initial models; task weights by size, client weights equal."""
@@ -133,13 +142,15 @@ class FedRAM(FedRAMSettings):
             return state, jobs.references(active)
         if stage == "agent":
             return state, jobs.agents(active, {"proximal": self.mu} if self.mu else {})
+        seen = {client: self._excess(jobs, client) for client in active.tolist()}
+        rate = self._task_rate(state, [excess for excess, _ in seen.values()])
         rows: dict[str, Sequence[float]] = {}
         sent: list[Job] = []
-        for client in active.tolist():
-            row, its = self._proxy_jobs(jobs, client)
+        for client, (excess, reference) in seen.items():
+            row, its = self._proxy_jobs(jobs, client, excess, reference, rate)
             rows[str(client)] = row.tolist()
             sent += its
-        return replace(state, proposed=rows), sent
+        return replace(self._noted(state, "task_rate", rate), proposed=rows), sent
 
     def inclusion(  # type: ignore[override]
         self, state: FedRAMState, federation: Federation
@@ -178,8 +189,8 @@ class FedRAM(FedRAMSettings):
             figures=stage_figures(taken, stage, updates),
         )
 
-    def _proxy_jobs(self, jobs: StagedJobs, client: int) -> tuple[Vector, list[Job]]:
-        """The task weights that a client proposes, and its jobs with them."""
+    def _excess(self, jobs: StagedJobs, client: int) -> tuple[Vector, Vector]:
+        """By how much the proxy is worse than a client's references, and the losses of these."""
         state, tasks = jobs.state, jobs.federation.companions
         held = jobs.federation.eligible[client]
         losses, reference = losses_of(tasks, state.models, client, held), np.zeros(len(tasks))
@@ -187,16 +198,54 @@ class FedRAM(FedRAMSettings):
             own = {task.name: state.reference(task.name, client) for task in tasks}
             found = losses_of(tasks, own, client, held)
             reference = np.where(np.isfinite(found), found, losses)
-        excess = excess_losses(losses, reference)
+        return excess_losses(losses, reference), reference
+
+    def _proxy_jobs(
+        self, jobs: StagedJobs, client: int, excess: Vector, reference: Vector, rate: float
+    ) -> tuple[Vector, list[Job]]:
+        """The task weights that a client proposes, and its jobs with them."""
+        held = jobs.federation.eligible[client]
         row = task_weights(
-            state.task_weights[client],
+            jobs.state.task_weights[client],
             excess,
-            self.task_rate,
+            rate,
             smoothing=self.smoothing,
             present=held,
         )
         scales = loss_coefficients(shares_of_held(row, held), excess, clip=self.clip_gradient)
         return row, jobs.proxies(client, scales * held.sum(), reference)
+
+    def _task_rate(self, state: FedRAMState, excess: Sequence[Vector]) -> float:
+        """The step of the task weights; `auto`: by the largest excess loss of the first round."""
+        if self.task_rate != AUTO:
+            return float(self.task_rate)
+        rows = [
+            shares_of_held(row, np.array(held))[np.array(held)]
+            for row, held in zip(state.task_weights, state.held, strict=True)
+            if sum(held) > 1
+        ]
+        return self._found(state, "task_rate", rows, np.concatenate([*excess, np.zeros(1)]))
+
+    def _client_rate(self, state: FedRAMState, differences: Vector) -> float:
+        """The step of the client weights; `auto`: by the largest difference of the first round."""
+        if self.client_rate != AUTO:
+            return float(self.client_rate)
+        rows = [np.asarray(state.client_weights)] if len(state.client_weights) > 1 else []
+        return self._found(state, "client_rate", rows, differences)
+
+    def _noted(self, state: FedRAMState, name: str, rate: float) -> FedRAMState:
+        """The state that knows a rate, if it is one that had to be found."""
+        found = getattr(self, name) == AUTO and rate > 0.0
+        return replace(state, rates={**state.rates, name: rate}) if found else state
+
+    def _found(self, state: FedRAMState, name: str, rows: Sequence[Vector], gains: Vector) -> float:
+        """The rate that is known, or the one that keeps a tenth of the smallest of the weights."""
+        known = state.rates.get(name)
+        gap = float(np.abs(gains[np.isfinite(gains)]).max(initial=0.0))
+        if known is not None or not rows or gap == 0.0:
+            return known or 0.0
+        lowest = min(rows, key=lambda row: float(row.min()))
+        return suggest_rate(lowest, gap, max(self.proxy_rounds, 1))
 
     def _aggregate_references(self, state: FedRAMState, updates: Sequence[Update]) -> FedRAMState:
         """The models of those who answered; a client's trunk takes the mean over its tasks."""
@@ -217,10 +266,11 @@ class FedRAM(FedRAMSettings):
         for client in there:
             mine = [update for update in updates if update.client == client]
             differences[client] = changed_loss(mine, self.differential)
+        rate = self._client_rate(state, differences)
         weights = client_weights(
             state.client_weights,
             differences,
-            self.client_rate,
+            rate,
             present=np.isfinite(differences),
             absent=self.absent,
         )
@@ -228,7 +278,8 @@ class FedRAM(FedRAMSettings):
         models = {**state.models, **proxies}
         if not self.agent:
             models |= zip(state.agents, proxies.values(), strict=True)
-        return replace(state.keep(updates), models=models).with_answers(there, weights)
+        after = self._noted(state.keep(updates), "client_rate", rate)
+        return replace(after, models=models).with_answers(there, weights)
 
     def _aggregate_agents(self, state: FedRAMState, updates: Sequence[Update]) -> FedRAMState:
         """The tasks' models, by client weights."""

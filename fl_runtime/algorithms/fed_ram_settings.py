@@ -10,7 +10,11 @@ import numpy as np
 from fairopt import InvalidInput
 from fl_runtime.algorithms.aggregation import Aggregation
 from fl_runtime.algorithms.fed_prox import FedProx
+from fl_runtime.algorithms.fed_ram_state import Small
 from fl_runtime.algorithms.reweighting import Absent
+
+AUTO = "auto"
+"""A rate that is found from the numbers of tasks, clients and rounds, and the largest loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +28,16 @@ class FedRAMSettings(FedProx):
         agent: Whether there is an agent; without, stage 2 goes on to the end, and the proxies are
             the models that are reported.
         proxy_hidden: Widths of the small models' hidden layers.
-        task_rate: Step of the task weights, >= 0; 0 leaves them alone. A client's step on the proxy
-            of a task is scaled by its weight times its number of tasks, so equal weights train as
-            usual; under `adamw`, which ignores scale, only the mask of `clip_gradient` acts.
+        proxy_model: Family of the small models, or a factory, as a task's model is named: another
+            one than the tasks' own if wished. Empty for an `mlp` of those widths, or a `linear`
+            model without any.
+        proxy_delay: How long a job on a small model takes, as a multiple of one on the task's own.
+        task_rate: Step of the task weights, >= 0; 0 leaves them alone; `auto` for the one that
+            `fairopt.suggest_rate` gives. A client's step on the proxy of a task is scaled by its
+            weight times its number of tasks, so equal weights train as usual; under `adamw`, which
+            ignores scale, only the mask of `clip_gradient` acts.
         client_rate: Step of the client weights; positive as in the source's formula, negative as in
-            its Theorem 2, 0 leaves them alone.
+            its Theorem 2, 0 leaves them alone; `auto` likewise.
         smoothing: Share of the old task weights in the new ones.
         differential: What a client's loss after training is compared with: the `global` proxy's
             (the listing), or the `reference`'s (Theorem 2).
@@ -48,8 +57,10 @@ class FedRAMSettings(FedProx):
     proxy_rounds: int = 10
     agent: bool = True
     proxy_hidden: tuple[int, ...] = (4,)
-    task_rate: float = 0.1
-    client_rate: float = 0.1
+    proxy_model: str | dict[str, Any] = ""
+    proxy_delay: float = 1.0
+    task_rate: float | Literal["auto"] = 0.1
+    client_rate: float | Literal["auto"] = 0.1
     smoothing: float = 0.01
     differential: Literal["global", "reference"] = "global"
     absent: Absent = "frozen"
@@ -62,8 +73,9 @@ class FedRAMSettings(FedProx):
             ("reference_rounds", self.reference_rounds, self.reference_rounds >= 0, ">= 0"),
             ("proxy_rounds", self.proxy_rounds, self.proxy_rounds >= 0, ">= 0"),
             ("proxy_hidden", self.proxy_hidden, all(w > 0 for w in self.proxy_hidden), "positive"),
-            ("task_rate", self.task_rate, 0.0 <= self.task_rate < np.inf, "finite and >= 0"),
-            ("client_rate", self.client_rate, bool(np.isfinite(self.client_rate)), "finite"),
+            ("proxy_delay", self.proxy_delay, 0.0 < self.proxy_delay < np.inf, "finite and > 0"),
+            ("task_rate", self.task_rate, _is_rate(self.task_rate, 0.0), 'finite, >= 0, or "auto"'),
+            ("client_rate", self.client_rate, _is_rate(self.client_rate), 'finite, or "auto"'),
             ("smoothing", self.smoothing, 0.0 <= self.smoothing <= 1.0, "in [0, 1]"),
             ("aggregation", self.aggregation, self.aggregation != "importance", "another one"),
             ("tasks_per_client", self.tasks_per_client, self.tasks_per_client == "all", '"all"'),
@@ -71,3 +83,13 @@ class FedRAMSettings(FedProx):
         for name, value, fine, requirement in checks:
             if not fine:
                 raise InvalidInput(name, value, requirement)
+
+    @property
+    def small(self) -> Small:
+        """What the small model of every task is."""
+        return Small(self.proxy_model, self.proxy_hidden, self.proxy_delay)
+
+
+def _is_rate(rate: float | str, least: float = -np.inf) -> bool:
+    """Whether it is a finite number from `least` on, or left to be found."""
+    return rate == AUTO if isinstance(rate, str) else least <= rate and bool(np.isfinite(rate))

@@ -15,18 +15,20 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from fairopt.errors import InvalidInput
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.algorithms.client_models import ClientModels
 from fl_runtime.algorithms.one_trunk import initial_models
 from fl_runtime.algorithms.reweighting import Vector, differential_loss
 from fl_runtime.algorithms.shared_trunk import trunk_entries
-from fl_runtime.data.inputs import each, shapes_of
+from fl_runtime.data.inputs import Shapes, each, shapes_of
+from fl_runtime.extensions import Entry
 from fl_runtime.random_streams import torch_seed
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
-from fl_runtime.training.models import build_model
+from fl_runtime.training.models import Outputs, build_model
 from fl_runtime.training.task import Params, Task, float_state, output_shape
 
 STAGES = ("reference", "proxy", "agent")
@@ -35,26 +37,79 @@ STAGES = ("reference", "proxy", "agent")
 SUFFIX = ".proxy"
 """Of a companion's name."""
 
+CLIENT_WEIGHT = "client_weight"
+"""Figures of a client's weight, by its number: ``client_weight/0``."""
 
-def companion(task: Task, hidden: Sequence[int], seed: int) -> Task:
-    """The task with a small model: an `mlp` of those widths, or a `linear` one without any."""
+MOST_CLIENTS = 20
+"""With more than that the history has only the smallest and the largest client weight."""
+
+
+@dataclass(frozen=True)
+class Small:
+    """What the small model of every task is.
+
+    Attributes:
+        model: A family of models or a factory, as in a task; empty for an `mlp`, or a `linear` one
+            without hidden layers.
+        hidden: Widths of its hidden layers.
+        pace: How long a job on it takes, as a multiple of one on the task's own model.
+    """
+
+    model: Entry = ""
+    hidden: Sequence[int] = ()
+    pace: float = 1.0
+
+    @property
+    def family(self) -> Entry:
+        """The model that it stands for."""
+        return self.model or ("mlp" if self.hidden else "linear")
+
+
+def companion(task: Task, small: Small, seed: int) -> Task:
+    """The task with a small model.
+
+    Raises:
+        InvalidInput: The model does not fit the task's examples.
+    """
     example, outputs = task.validation.at(slice(1)).features, output_shape(task)
     alone = isinstance(example, Tensor) and example.is_floating_point()
-    model = build_model(
-        "mlp" if hidden else "linear",
+    model = _built(
+        small,
         shapes_of(example),
         outputs if len(outputs) > 1 else math.prod(outputs),
-        hidden,
         seed=torch_seed(seed, "initial model", task.name + SUFFIX),
         example=None if alone else each(Tensor.cpu, example),
     ).to(task.validation.targets.device)
     initial = {key: value.clone() for key, value in float_state(model).items()}
-    return replace(task, name=task.name + SUFFIX, model=model, initial=initial, fixed={})
+    fixed = {
+        key: value.clone()
+        for key, value in model.state_dict().items()
+        if isinstance(value, Tensor) and key not in initial
+    }
+    return replace(
+        task,
+        name=task.name + SUFFIX,
+        model=model,
+        initial=initial,
+        fixed=fixed,
+        pace=small.pace,
+    )
 
 
-def small_task(task: Task, hidden: Sequence[int], seed: int) -> Task:
+def _built(small: Small, shapes: Shapes, outputs: Outputs, *, seed: int, example: Any) -> nn.Module:
+    """The small model of examples of those shapes, refused by the key that names it."""
+    try:
+        return build_model(small.family, shapes, outputs, small.hidden, seed=seed, example=example)
+    except InvalidInput as error:
+        if not small.model or error.argument not in ("model", "hidden"):
+            raise
+        key = f"algorithm.proxy-{error.argument}"
+        raise InvalidInput(key, error.value, error.requirement) from error
+
+
+def small_task(task: Task, small: Small, seed: int) -> Task:
     """The companion under the name of the task it stands for."""
-    return replace(companion(task, hidden, seed), name=task.name)
+    return replace(companion(task, small, seed), name=task.name, pace=1.0)
 
 
 @dataclass(frozen=True)
@@ -71,6 +126,7 @@ class FedRAMState(ServerState):
         references: What clients trained alone, by companion and client; the server never looks into
             them. Only a client that has answered for a companion has one.
         held: (num_clients, num_tasks) bool, which tasks clients held at the last dispatch.
+        rates: Steps of the weights by their names, where they have been found.
     """
 
     stage_start: int = field(default=0, kw_only=True)
@@ -79,6 +135,7 @@ class FedRAMState(ServerState):
     proposed: Mapping[str, Sequence[float]] = field(default_factory=dict, kw_only=True)
     references: ClientModels = field(default_factory=ClientModels, kw_only=True)
     held: Sequence[Sequence[bool]] = field(default=(), kw_only=True)
+    rates: Mapping[str, float] = field(default_factory=dict, kw_only=True)
 
     @classmethod
     def beginning(cls, federation: Federation, seed: int, *, one_trunk: bool) -> FedRAMState:
@@ -188,7 +245,7 @@ def stage_figures(state: FedRAMState, stage: str, updates: Sequence[Update]) -> 
 
     `training_cost` is parameters times examples trained, summed over updates; `TASK/weight` the
     mean of a task's weight over the clients that hold any task, each with weights over those it
-    holds.
+    holds; `client_weight/K` the weight of client K, where clients are few (`MOST_CLIENTS`).
     """
     sizes = [sum(value.numel() for value in u.delta.values()) * u.num_examples for u in updates]
     return {
@@ -197,7 +254,16 @@ def stage_figures(state: FedRAMState, stage: str, updates: Sequence[Update]) -> 
         "min_client_weight": min(state.client_weights),
         "max_client_weight": max(state.client_weights),
         **{f"{task}/weight": w for task, w in zip(state.agents, _mean_weights(state), strict=True)},
+        **_client_weights(state),
+        **state.rates,
     }
+
+
+def _client_weights(state: FedRAMState) -> dict[str, float]:
+    """Every client's weight, where they are few."""
+    if len(state.client_weights) > MOST_CLIENTS:
+        return {}
+    return {f"{CLIENT_WEIGHT}/{k}": weight for k, weight in enumerate(state.client_weights)}
 
 
 def _mean_weights(state: FedRAMState) -> list[float]:

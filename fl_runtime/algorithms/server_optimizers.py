@@ -119,14 +119,14 @@ class _Adaptive:
 
 @dataclass(frozen=True, kw_only=True)
 class FedAdagrad(_Adaptive):
-    """Adagrad: steps get shorter with the sum of squares; see the module's text."""
+    """Adagrad: steps get shorter with the sum of squares."""
 
     beta1: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class FedAdam(_Adaptive):
-    """Adam: steps over a decaying mean of squares; see the module's text."""
+    """Adam: steps over a decaying mean of squares."""
 
     beta2: float = 0.99
 
@@ -141,7 +141,7 @@ class FedAdam(_Adaptive):
 
 @dataclass(frozen=True, kw_only=True)
 class FedYogi(FedAdam):
-    """Yogi: the second moment moves by a bounded amount; see the module's text."""
+    """Yogi: the second moment moves by a bounded amount."""
 
     def moment(self, old: Tensor, square: Tensor) -> Tensor:
         """Towards the square, by a share of the square."""

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -41,20 +41,24 @@ import numpy as np
 from fairopt import InvalidInput
 from fairopt.torch import aggregate
 from fl_runtime.algorithms.aggregation import add, combined
-from fl_runtime.algorithms.base import ServerState
+from fl_runtime.algorithms.base import TRUNK, Memory, ServerState
 from fl_runtime.algorithms.exchange import Exchange, everything
 from fl_runtime.algorithms.fed_avg import FedAvg
 from fl_runtime.random_streams import torch_seed
-from fl_runtime.training.directions import Direction, outcome
+from fl_runtime.training.directions import LOSS_METHODS, Direction, outcome
 from fl_runtime.training.fair_losses import FLOOR, Scaled, loss_factors
 from fl_runtime.training.federation import Federation
-from fl_runtime.training.job import Update
+from fl_runtime.training.job import Job, Update
 from fl_runtime.training.joint_training import check_joint
+from fl_runtime.training.method_memory import averaged
 from fl_runtime.training.task import Params, Task
 from fl_runtime.validation_errors import check_positive
 
 PLAIN_MEAN: Mapping[str, Any] = {"method": "mean", "length": "own"}
 """What the server does with trunks that were reconciled on the clients."""
+
+EPOCHS = "dwa"
+"""The method that compares epochs; on clients too it is the server that closes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +98,7 @@ class SharedTrunk(FedAvg):
 
     @abstractmethod
     def table(self, tasks: Sequence[str]) -> Mapping[str, Any]:
-        """The method and its parameters, see `directions.METHODS`."""
+        """The method and its parameters, see `directions.METHODS` and `LOSS_METHODS`."""
 
     def init(self, federation: Federation, seed: int) -> ServerState:
         """Initial models, all with the trunk of the first task."""
@@ -114,6 +118,14 @@ class SharedTrunk(FedAvg):
         """All models; the trunk is sent once, and comes back once where clients reconcile."""
         trunk = trunk_entries(state.models, self.shared_layers)
         return everything(state.models[task], trunk, together=self.where == "client")
+
+    def dispatch(
+        self, state: ServerState, federation: Federation, now: float
+    ) -> tuple[ServerState, list[Job]]:
+        """Jobs, with what the method remembers where clients reconcile."""
+        after, jobs = super().dispatch(state, federation, now)
+        memory = state.memory.get(TRUNK)
+        return after, [_with(job, memory) for job in jobs] if memory else jobs
 
     def job_options(
         self, federation: Federation, client: int, task: int, weight: float
@@ -139,7 +151,10 @@ class SharedTrunk(FedAvg):
         after = replace(state.keep(updates, trunk), server_round=state.server_round + 1)
         mine = {task: [u for u in updates if u.task == task] for task in state.models}
         steps = {task: combined(s, self.coefficients(s)) for task, s in mine.items() if s}
-        common, counts = self._common(state, steps, updates) if steps else ({}, ())
+        before = state.memory.get(TRUNK, {})
+        common, counts, memory = self._common(state, steps, updates) if steps else ({}, (), before)
+        if memory:
+            after = replace(after, memory={**after.memory, TRUNK: memory})
         models = {
             task: add(params, {**steps.get(task, {}), **common})
             for task, params in state.models.items()
@@ -148,22 +163,46 @@ class SharedTrunk(FedAvg):
 
     def _common(
         self, state: ServerState, steps: Mapping[str, Params], updates: Sequence[Update]
-    ) -> tuple[Params, Sequence[str]]:
-        """The step of the trunk, and what came of every decision about it."""
+    ) -> tuple[Params, Sequence[str], Memory]:
+        """The step of the trunk, what came of every decision about it, and what is remembered."""
         trunk = trunk_entries(state.models, self.shared_layers)
         parts = [{key: step[key] for key in trunk} for step in steps.values()]
         if self.where == "client":
             common, _ = aggregate(parts, Direction.of(PLAIN_MEAN, list(steps), 0))
-            return common, _outcomes(updates)
-        table = {**self.table(list(state.models)), "length": self.length}
-        seed = torch_seed(state.seed, "direction", state.server_round)
-        direction = Direction.of(table, list(steps), seed)
+            return common, _outcomes(updates), self._from_clients(state, list(steps), updates)
+        direction = self._direction(state, list(steps), updates)
         if self.loss_alpha:
-            losses = [training_loss(updates, task) for task in steps]
-            factors = loss_factors(losses, self.loss_alpha, self.loss_floor)
+            factors = loss_factors(_losses(steps, updates), self.loss_alpha, self.loss_floor)
             direction = replace(direction, method=Scaled(direction.method, factors))
         common, solution = aggregate(parts, direction)
-        return common, [outcome(solution.status)]
+        direction.end_epoch()
+        memory = direction.remembered(list(steps), state.memory.get(TRUNK, {}))
+        return common, [outcome(solution.status)], memory
+
+    def _direction(
+        self, state: ServerState, tasks: Sequence[str], updates: Sequence[Update]
+    ) -> Direction:
+        """The method at the losses of this round, with what the server remembers."""
+        memory = state.memory.get(TRUNK, {})
+        table = {**self.table(list(state.models)), "length": self.length, "memory": memory}
+        losses = _losses(tasks, updates) if table["method"] in LOSS_METHODS else ()
+        seed = torch_seed(state.seed, "direction", state.server_round)
+        return Direction.of(table, tasks, seed, losses)
+
+    def _from_clients(
+        self, state: ServerState, tasks: Sequence[str], updates: Sequence[Update]
+    ) -> Memory:
+        """What is remembered of a round in which clients decided: what they learnt, on average.
+
+        Of methods with epochs, the losses of the round, which is one.
+        """
+        before = state.memory.get(TRUNK, {})
+        if self.table(list(state.models))["method"] != EPOCHS:
+            return averaged(before, updates)
+        direction = self._direction(state, tasks, updates)
+        direction.solve(np.eye(len(tasks)))
+        direction.end_epoch()
+        return direction.remembered(tasks, before)
 
 
 def trunk_entries(models: Mapping[str, Params], layers: Sequence[str] = ()) -> tuple[str, ...]:
@@ -222,6 +261,11 @@ def check_no_buffers(task: Task) -> None:
         raise InvalidInput(f"task {task.name} model buffers", names, requirement)
 
 
+def _losses(tasks: Iterable[str], updates: Sequence[Update]) -> list[float]:
+    """The training losses of a round."""
+    return [training_loss(updates, task) for task in tasks]
+
+
 def training_loss(updates: Sequence[Update], task: str) -> float:
     """A task's mean training loss over the answers of a round, weighted by examples.
 
@@ -233,6 +277,14 @@ def training_loss(updates: Sequence[Update], task: str) -> float:
     mine = [u for u in updates if u.task == task]
     total = sum(u.num_examples for u in mine)
     return math.fsum(u.metrics["train_loss"] * u.num_examples for u in mine) / max(total, 1)
+
+
+def _with(job: Job, memory: Memory) -> Job:
+    """A joint job that knows what the method remembers; another one as it is."""
+    if "joint" not in job.config:
+        return job
+    joint = {**job.config["joint"], "memory": memory}
+    return replace(job, config={**job.config, "joint": joint})
 
 
 def _outcomes(updates: Sequence[Update]) -> list[str]:

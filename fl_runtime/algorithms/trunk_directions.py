@@ -66,3 +66,53 @@ class UPGradTraining(SharedTrunk):
     def table(self, tasks: Sequence[str]) -> Mapping[str, Any]:
         """UPGrad."""
         return {"method": "upgrad"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradVacTraining(SharedTrunk):
+    """Shared trunk along updates turned towards the angles that their pairs usually have.
+
+    Attributes:
+        beta: How fast the angles aimed at follow those that are seen, in [0, 1]; 0 is PCGrad.
+
+    Where clients reconcile their tasks they report the angles, and the server takes their mean.
+
+    Source: Wang et al. (arXiv 2010.05874), algorithm 1.
+    """
+
+    beta: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 <= self.beta <= 1.0:
+            raise InvalidInput("beta", self.beta, "a number in [0, 1]")
+
+    def table(self, tasks: Sequence[str]) -> Mapping[str, Any]:
+        """GradVac; its orders are drawn per decision."""
+        return {"method": "gradvac", "beta": self.beta}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignedMTLTraining(SharedTrunk):
+    """Shared trunk along the mean of updates made orthogonal and equally long: Aligned-MTL.
+
+    Source: Senushkin et al. (arXiv 2305.19000), algorithm 1.
+    """
+
+    def table(self, tasks: Sequence[str]) -> Mapping[str, Any]:
+        """Aligned-MTL."""
+        return {"method": "aligned-mtl"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class IMTLGTraining(SharedTrunk):
+    """Shared trunk along the direction with equal projections on all updates: IMTL-G.
+
+    It may climb in every task (`fairopt.rivals.imtl_g`).
+
+    Source: Liu et al., Towards impartial multi-task learning (ICLR 2021), its gradient balance.
+    """
+
+    def table(self, tasks: Sequence[str]) -> Mapping[str, Any]:
+        """IMTL-G."""
+        return {"method": "imtl-g"}

@@ -497,9 +497,12 @@ class ClaimSection(Section):
             the last `report-rounds`; one of the whole run, such as `spend` or `time-to-targets`,
             the virtual time at which every task has reached its target; or (with `versus`)
             `mean-task-change`, the mean over tasks of (a - b) / b in scores, positive where a is
-            better; or `delta-m`, the same against the `reference` of every task.
+            better; or `delta-m`, the same against the `reference` of every task; or
+            `percent-worse`, mean over tasks of the per cent that scores are worse than those of the
+            arm `alone` with the same seed; or `mean-rank`, over tasks, among all arms.
         arm: The arm it is about.
         versus: The arm to compare with; none to look at the figure itself.
+        alone: The arm that trains every task alone, for `percent-worse`.
         expect: `greater` or `less` than `margin`, or `within` plus and minus `margin`.
         margin: In units of the metric, or as a share if `relative`.
         relative: Differences as shares of the other arm's value.
@@ -511,6 +514,7 @@ class ClaimSection(Section):
     metric: Name = "min_task_acc"
     arm: Name
     versus: Name | None = None
+    alone: Name | None = None
     expect: Literal["greater", "less", "within"] = "greater"
     margin: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     relative: bool = False
@@ -526,6 +530,10 @@ class ClaimSection(Section):
             raise InvalidInput("relative", True, "used together with versus")
         if self.metric == "mean-task-change" and (self.versus is None or self.relative):
             raise InvalidInput("metric", self.metric, "used with versus and without relative")
+        if self.metric == "percent-worse" and self.alone is None:
+            raise InvalidInput("metric", self.metric, "used with alone, an arm")
+        if self.metric != "percent-worse" and self.alone is not None:
+            raise InvalidInput("alone", self.alone, "left out, except with percent-worse")
         return self
 
 

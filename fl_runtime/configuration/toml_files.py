@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from fairopt.choices import choose, suggestion
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import loaded
 from fl_runtime.algorithms import ALGORITHM, ALGORITHMS
 from fl_runtime.configuration.schema import (
     LONGEST_LABEL,
@@ -37,7 +38,6 @@ from fl_runtime.configuration.schema import (
 )
 from fl_runtime.extensions import taken_apart
 from fl_runtime.shipped_experiments import experiments, file_of
-from fl_runtime.user_objects import loaded
 from fl_runtime.validation_errors import first_validation_error, kebab
 
 Tree = dict[str, Any]
@@ -81,7 +81,7 @@ OF_NO_HISTORY = (
 YOUNG_SWITCHES = ("stop_at_targets", "client_metrics")
 """Switches of ``[run]`` that early histories did not know, and which they had off."""
 
-YOUNG_OF_CLIENTS = ("task_sets", "sampling", "min_examples")
+YOUNG_OF_CLIENTS = ("task_sets", "sampling", "min_examples", "speed_changes")
 """The same of ``[clients]``."""
 
 YOUNG_OF_A_TASK = (
@@ -211,6 +211,8 @@ def _check_names(config: Config, arms: Sequence[ArmSection], names: Mapping[str,
         choose(f"claim.{index}.arm", claim.arm, names)
         if claim.versus is not None:
             choose(f"claim.{index}.versus", claim.versus, names)
+        if claim.alone is not None:
+            choose(f"claim.{index}.alone", claim.alone, names)
 
 
 def set_key(tree: Tree, key: str, value: Any) -> None:

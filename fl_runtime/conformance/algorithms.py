@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import said
 from fl_runtime.algorithms import ALGORITHM, Algorithm
 from fl_runtime.algorithms.exchange import traffic
 from fl_runtime.algorithms.hooks import ignored_hooks
@@ -26,7 +27,6 @@ from fl_runtime.running.build import Parts
 from fl_runtime.running.checkpoint import load_checkpoint, save_checkpoint
 from fl_runtime.simulation.sync_policies import NextArrival
 from fl_runtime.training.job import Job, Update
-from fl_runtime.user_objects import said
 from fl_runtime.validation_errors import record_from_table
 
 ROUNDING = 1e-4

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fl_runtime.user_objects import said
+from fairopt.user_objects import said
 
 Law = Callable[[], Iterable[str]]
 """Tries one law and yields a witness of every breach that it sees."""

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import said
 from fl_runtime.conformance.broken import Broken, Law, other_dice, tried
 from fl_runtime.conformance.layouts import Layout, layouts
 from fl_runtime.training.losses import Demanding, Loss, loss_of, loss_parts
-from fl_runtime.user_objects import said
 
 CLOSE = 1e-5
 """Share by which the same number, computed in another way in float32, may differ."""

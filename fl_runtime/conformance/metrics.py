@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import said
 from fl_runtime.conformance.broken import Broken, Law, other_dice, tried
 from fl_runtime.conformance.layouts import Layout, layouts
 from fl_runtime.training.scores import METRIC, AnyMetric, metric_of
-from fl_runtime.user_objects import said
 
 CLOSE = 1e-6
 """Share by which a figure may differ from itself in another order: statistics are in float64."""

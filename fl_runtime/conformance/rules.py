@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fairopt.user_objects import said
 from fl_runtime.conformance.broken import Broken, other_dice, tried
 from fl_runtime.extensions import resolve
 from fl_runtime.running.recruitment import RULE
-from fl_runtime.user_objects import said
 from mechanisms import Mechanism, Outcome, audit, named_rule
 from mechanisms.audits.violation import LAWS, Violation
 

@@ -68,7 +68,7 @@ def garments(
         MissingData: The files are not there; it names the command that installs them.
         InvalidInput: An argument is outside its range.
     """
-    _check_counts(train, test, pool)
+    check_images(train, test, pool)
     if not 0.0 <= label_noise <= 1.0:
         raise InvalidInput("label_noise", label_noise, "a share from 0 to 1")
     classes = np.array(choose("labels", labels, LABELS))
@@ -81,7 +81,7 @@ def garments(
         found = np.where(wrong, rng.integers(0, classes.max() + 1, found.size), found)
     return replace(
         chosen,
-        features=pooled(chosen.features, pool),
+        features=_pixels(train, test, pool, folder),
         labels=found.astype(np.int64),
         num_classes=int(classes.max()) + 1,
         strata=garment,
@@ -113,6 +113,12 @@ def selection(train: int, test: int, folder: str = FOLDER) -> Dataset:
     )
 
 
+@cache
+def _pixels(train: int, test: int, pool: int, folder: str) -> NDArray[np.float32]:
+    """The pooled images of a selection: tasks, arms and seeds share them."""
+    return pooled(selection(train, test, folder).features, pool)
+
+
 def pooled(images: NDArray[np.float32], pool: int) -> NDArray[np.float32]:
     """Means over squares of pixels.
 
@@ -138,7 +144,7 @@ def _drawn(
     return rng.permutation(places)[:count]
 
 
-def _check_counts(train: int, test: int, pool: int) -> None:
+def check_images(train: int, test: int, pool: int) -> None:
     """Refuse empty parts and squares that do not fill an image."""
     for name, count in (("train", train), ("test", test)):
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:

@@ -91,7 +91,12 @@ def _suggested(targets: NDArray[Any]) -> int | tuple[int, ...]:
 def _archive(path: Path) -> Mapping[str, NDArray[Any]]:
     """Arrays of an ``.npz`` file."""
     with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files if _is_known(name)}
+        names = archive.files
+        if not any(name.partition("/")[0] == "features" for name in names):
+            raise ValueError(f"no features among {', '.join(names)}")
+        if not {"labels", "targets"} & set(names):
+            raise ValueError(f"neither labels nor targets among {', '.join(names)}")
+        return {name: archive[name] for name in names if _is_known(name)}
 
 
 def _folder(path: Path) -> Mapping[str, NDArray[Any]]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import load_object, said
 from fl_runtime.data.dataset import Data, Dataset, clients_of, marks_of
 from fl_runtime.data.files import read_arrays, read_idx_folder
 from fl_runtime.data.packages import MissingData
@@ -23,7 +24,6 @@ from fl_runtime.data.sources import Source, checked_source
 from fl_runtime.data.synthetic import GENERATOR_SEED, SOFTMAX_TASKS, SUBSPACE_TASKS
 from fl_runtime.extensions import Entry, Kind, taken_apart
 from fl_runtime.random_streams import stream
-from fl_runtime.user_objects import load_object, said
 
 FILE_KINDS = ("idx", "npz")
 """First words of names that stand for files."""
@@ -148,7 +148,12 @@ BUNDLED: Mapping[str, Callable[[], Dataset]] = {
 }
 """Sets that need no file: bundled with scikit-learn, derived from those, or generated."""
 
-DATA = Kind("data", "task.data", BUNDLED)
+DATA = Kind(
+    "data",
+    "task.data",
+    BUNDLED,
+    words="a function that returns features and labels, or a Dataset, Data or Source",
+)
 """What a task can be about; a user's own is a function of no argument but its fields."""
 
 

@@ -14,8 +14,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import said
 from fl_runtime.data.dataset import Data
-from fl_runtime.user_objects import said
 
 HELD_OUT = ("validation", "test")
 """Parts that are loaded at once, and stay."""

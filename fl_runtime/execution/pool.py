@@ -23,6 +23,7 @@ from types import TracebackType
 import torch
 
 from fairopt.errors import FairoptError, InvalidInput
+from fairopt.user_objects import said
 from fl_runtime.execution.executor import Group, GroupedExecutor, described
 from fl_runtime.execution.parcels import Parcel, shared_tensors
 from fl_runtime.execution.stacked import rooms
@@ -31,7 +32,6 @@ from fl_runtime.execution.worker_process import WorkerProcess
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.stacks import Row
 from fl_runtime.training.task import Task
-from fl_runtime.user_objects import said
 
 MOST_DEATHS = 2
 """Workers that a group of jobs may end before it is given up."""

@@ -16,10 +16,10 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import said
 from fl_runtime.flower.messages import LARGEST, Packed
 from fl_runtime.flower.records import content_of, packed_of, refusal_of
 from fl_runtime.flower.site import Site, numbers_of, site
-from fl_runtime.user_objects import said
 
 app = ClientApp()
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fl_runtime.history import History, Series, side_by_side
+from fl_runtime.metrics.allocation_signs import biased_selection, persistent_gaps
 from fl_runtime.metrics.round_metrics import held_out_names, staleness_metrics, training_metrics
 from fl_runtime.metrics.training_signs import training_signs
 
@@ -26,6 +27,7 @@ COMMON = (
     "num-failed",
     "num-discarded",
     "num-stale",
+    "evaluated",
 )
 """Columns of every algorithm beside the measured ones, see `history_rows.round_row`."""
 
@@ -52,6 +54,55 @@ def figure_names(history: History) -> list[str]:
         for key in row
     )
     return [key for key in columns if key not in common]
+
+
+@dataclass(frozen=True)
+class PairTable:
+    """A figure of every pair of tasks, of one arm.
+
+    Attributes:
+        arm: Its name.
+        name: Of the figure.
+        tasks: Rows and columns.
+        values: (tasks, tasks) mean over rounds and seeds; NaN where there is none.
+    """
+
+    arm: str
+    name: str
+    tasks: tuple[str, ...]
+    values: Series
+
+
+def is_of_pair(name: str, tasks: Sequence[str]) -> bool:
+    """Whether a figure is one of a pair of tasks, ``NAME/TASK/OTHER``.
+
+    Example:
+        >>> is_of_pair("attention_3/a/b", ["a", "b"]), is_of_pair("a/eval_acc", ["a", "b"])
+        (True, False)
+    """
+    return any(name.endswith(f"/{one}/{two}") for one in tasks for two in tasks)
+
+
+def pair_tables(history: History) -> list[PairTable]:
+    """Tables of all figures of pairs of tasks, arm by arm."""
+    tasks = tuple(history.tasks)
+    ending = f"/{tasks[0]}/{tasks[0]}" if tasks else "/"
+    names = [n.removesuffix(ending) for n in figure_names(history) if n.endswith(ending)]
+    found = []
+    for name in names:
+        for arm in history.arms:
+            cells = [
+                [figure_runs(history, arm, f"{name}/{one}/{two}") for two in tasks] for one in tasks
+            ]
+            if any(cell is not None for row in cells for cell in row):
+                values = [[_pooled(cell) for cell in row] for row in cells]
+                found.append(PairTable(arm, name, tasks, np.array(values)))
+    return found
+
+
+def _pooled(runs: Sequence[Series] | None) -> float:
+    """Mean over rounds, then over seeds."""
+    return float("nan") if runs is None else _mean_of(lambda run: float(run.mean()), runs)
 
 
 def figure_runs(history: History, arm: str, name: str) -> list[Series] | None:
@@ -164,7 +215,13 @@ SIGNATURES: Sequence[Signature] = (
 
 def signs(history: History) -> list[dict[str, str]]:
     """What is off, arm by arm: `arm` and `sign`, a sentence."""
-    found = [
+    shared_out = [
+        {"arm": arm, "sign": sign}
+        for arm in history.arms
+        for look in (persistent_gaps, biased_selection)
+        for sign in look(history, arm)
+    ]
+    found = shared_out + [
         {"arm": arm, "sign": signature.sentence.format(value)}
         for arm in history.arms
         for signature in SIGNATURES

@@ -20,6 +20,7 @@ from fl_runtime.algorithms.exchange import traffic
 from fl_runtime.algorithms.reweighting import accuracy_inside_and_outside
 from fl_runtime.algorithms.update_variance import mean_and_spread
 from fl_runtime.data.inputs import called
+from fl_runtime.data.mixtures import Mixture
 from fl_runtime.metrics.local_metrics import (
     Models,
     bottom_mean,
@@ -28,6 +29,7 @@ from fl_runtime.metrics.local_metrics import (
     mean_of_known,
 )
 from fl_runtime.metrics.round_metrics import CLIENT_METRICS, COST_METRICS, Row
+from fl_runtime.metrics.selection_skew import selection_skew
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Update
 from fl_runtime.training.scores import ACC
@@ -60,7 +62,8 @@ def client_figures(
             have models of their own, which are of the tasks they hold);
         `TASK/eval_f1`: mean over classes of F1, and over tasks as `macro_f1` and, by size,
             `weighted_f1`;
-        `TASK/update_variance`, `compute`, and `traffic` (`exchange.traffic`).
+        `TASK/update_variance`, `TASK/selection_skew` (`selection_skew`, where the mixtures of
+            clients are known), `compute`, and `traffic` (`exchange.traffic`).
         Where a task is no classification with all its labels, `local_metrics.local_figures` instead
         of the accuracies and F1.
     """
@@ -85,14 +88,31 @@ def cost_figures(
             )
             for task in federation.tasks
         },
+        **{
+            f"{task.name}/selection_skew": _skew(task, updates)
+            for task in federation.tasks
+            if isinstance(task.mixture, Mixture)
+        },
         "compute": compute((*federation.tasks, *federation.companions), updates),
         "traffic": traffic(updates, partial(algorithm.exchange, state)),
     }
 
 
+def _skew(task: Task, updates: Sequence[Update]) -> float:
+    """How far the clients of a round are from an image of all of them."""
+    assert isinstance(task.mixture, Mixture)
+    return selection_skew(
+        task.mixture.shares, {update.client for update in updates if update.task == task.name}
+    )
+
+
 def client_figure_names(tasks: Sequence[Task]) -> list[str]:
     """Names of the columns that `client_figures` gives for those tasks."""
-    variances = [f"{task.name}/update_variance" for task in tasks]
+    mixed = [task for task in tasks if isinstance(task.mixture, Mixture)]
+    variances = [
+        *(f"{task.name}/update_variance" for task in tasks),
+        *(f"{task.name}/selection_skew" for task in mixed),
+    ]
     if not are_classes(tasks):
         return [*local_figure_names(tasks), *variances, *COST_METRICS]
     scores = [f"{task.name}/eval_f1" for task in tasks]

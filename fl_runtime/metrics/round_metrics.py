@@ -15,11 +15,20 @@ from fl_runtime.training.task import Evaluation
 TIME_TO_TARGETS = "time-to-targets"
 """The metric of simultaneous training: virtual time until every task has reached its target."""
 
+COST_TO_TARGETS = {"compute-to-targets": "compute", "traffic-to-targets": "traffic"}
+"""What training costs until every task has reached its target, by the column that is added up."""
+
 MEAN_TASK_CHANGE = "mean-task-change"
 """The metric of multi-task learning: mean over tasks of the relative change of test scores."""
 
 DELTA_M = "delta-m"
 """The same against every task's reference instead of another arm."""
+
+PERCENT_WORSE = "percent-worse"
+"""The literature's Delta m: mean over tasks of per cent worse than an arm with tasks alone."""
+
+MEAN_RANK = "mean-rank"
+"""Rank among all arms by test score, 1 for the best, averaged over tasks."""
 
 NO_FIGURES = ("event", "arm", "seed", "rule", "take_up", "evaluated")
 """Entries of rows that are names or several numbers, so no claim can be about them."""

@@ -26,6 +26,7 @@ from fairopt.choices import choose
 from fl_runtime.history import ACCURACY, EVERYONE, History, Score, Series
 from fl_runtime.metrics.round_metrics import (
     COST_METRICS,
+    COST_TO_TARGETS,
     NO_FIGURES,
     TIME_TO_TARGETS,
     column_among,
@@ -70,7 +71,7 @@ def figures(
         name: Of `run_figure_names`, or a column of rows of rounds; figures across tasks by either
             of their names (`min_task_acc`, `min_task_score`).
         last: Rounds that a column is averaged over.
-        targets: For `time-to-targets`.
+        targets: For `time-to-targets`, and for `compute-to-targets` and `traffic-to-targets`.
 
     Raises:
         InvalidInput: No run of the arm has such a figure; the nearest name is given.
@@ -79,6 +80,11 @@ def figures(
     if name == TIME_TO_TARGETS:
         return {
             seed: time_to_targets(run.rounds, targets or {}, history.scores)
+            for seed, run in runs.items()
+        }
+    if name in COST_TO_TARGETS:
+        return {
+            seed: cost_to_targets(run.rounds, COST_TO_TARGETS[name], targets or {}, history.scores)
             for seed, run in runs.items()
         }
     whole = _of_a_whole_run(history.tasks)
@@ -176,12 +182,42 @@ def time_to_targets(
         >>> time_to_targets([early, later], {"a": 0.5, "b": None})
         2.5
     """
-    ends = [0.0]
-    for task, target in targets.items():
-        if target is not None:
-            reached = round_of_target(rows, task, target, (scores or {}).get(task, ACCURACY))
-            ends.append(NEVER if reached is None else float(rows[reached - 1]["virtual_time"]))
-    return max(ends)
+    last = _round_of_targets(rows, targets, scores)
+    if last is None:
+        return NEVER
+    return float(rows[last - 1]["virtual_time"]) if last else 0.0
+
+
+def cost_to_targets(
+    rows: Sequence[Mapping[str, Any]],
+    column: str,
+    targets: Targets,
+    scores: Mapping[str, Score] | None = None,
+) -> float:
+    """A column added up over the rounds until the last task first reaches its target.
+
+    `NEVER` if one does not; NaN where a row lacks the column.
+
+    Example:
+        >>> rows = [{"a/eval_acc": x, "compute": 10} for x in (0.2, 0.6, 0.5)]
+        >>> cost_to_targets(rows, "compute", {"a": 0.6})
+        20.0
+    """
+    last = _round_of_targets(rows, targets, scores)
+    return NEVER if last is None else float(_column(rows[:last], column).sum())
+
+
+def _round_of_targets(
+    rows: Sequence[Mapping[str, Any]], targets: Targets, scores: Mapping[str, Score] | None
+) -> int | None:
+    """The round after which every task has reached its target once; 0 without a target."""
+    found = [
+        round_of_target(rows, task, target, (scores or {}).get(task, ACCURACY))
+        for task, target in targets.items()
+        if target is not None
+    ]
+    rounds = [number for number in found if number is not None]
+    return max(rounds, default=0) if len(rounds) == len(found) else None
 
 
 def _of_a_whole_run(tasks: Sequence[str]) -> dict[str, Callable[[Run], float]]:

@@ -12,9 +12,9 @@ from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import ClaimSection, Config
 from fl_runtime.history import History
 from fl_runtime.metrics import run_figures
-from fl_runtime.metrics.round_metrics import DELTA_M, MEAN_TASK_CHANGE
+from fl_runtime.metrics.round_metrics import DELTA_M, MEAN_RANK, MEAN_TASK_CHANGE, PERCENT_WORSE
 from fl_runtime.reporting.intervals import CONFIDENCE, Interval, as_record, interval
-from fl_runtime.reporting.summary import delta_m, mean_task_change
+from fl_runtime.reporting.summary import delta_m, mean_task_change, percent_worse, ranks
 
 HELD, NOT_HELD, INCONCLUSIVE = "held", "not held", "inconclusive"
 
@@ -38,6 +38,7 @@ class ClaimResult:
     def record(self) -> dict[str, Any]:
         """Plain data for the summary."""
         wanted = {"statement", "source", "published", "metric", "arm", "versus", "relative"}
+        wanted |= {"alone"} if self.claim.alone else set()
         return {
             **self.claim.model_dump(include=wanted),
             "expected": expectation(self.claim),
@@ -123,12 +124,19 @@ def _checked(history: History, config: Config, claim: ClaimSection) -> ClaimResu
 def _values(history: History, config: Config, claim: ClaimSection) -> list[float]:
     """The figure of a claim, one number per seed."""
     if claim.versus is None:
-        return list(figures(history, config, claim.arm, claim.metric).values())
+        return list(_figures(history, config, claim.arm, claim).values())
     if claim.metric == MEAN_TASK_CHANGE:
         last = config.run.report_rounds
         return list(mean_task_change(history, claim.arm, claim.versus, last).values())
-    mine, other = (figures(history, config, arm, claim.metric) for arm in (claim.arm, claim.versus))
+    mine, other = (_figures(history, config, arm, claim) for arm in (claim.arm, claim.versus))
     return [_change(mine[s], other[s], claim.relative) for s in mine if s in other]
+
+
+def _figures(history: History, config: Config, arm: str, claim: ClaimSection) -> dict[int, float]:
+    """The figure of one of a claim's arms by seed; of `percent-worse` against its third one."""
+    if claim.metric == PERCENT_WORSE and claim.alone is not None:
+        return percent_worse(history, arm, claim.alone, config.run.report_rounds)
+    return figures(history, config, arm, claim.metric)
 
 
 def figures(history: History, config: Config, arm: str, metric: str) -> dict[int, float]:
@@ -145,6 +153,8 @@ def figures(history: History, config: Config, arm: str, metric: str) -> dict[int
     """
     targets = {task.name: task.goal for task in config.task}
     last = config.run.report_rounds
+    if metric == MEAN_RANK:
+        return ranks(history, last).get(arm, {})
     if metric == DELTA_M:
         return delta_m(history, arm, {task.name: task.standard for task in config.task}, last)
     return run_figures.figures(history, arm, metric, last=last, targets=targets)

@@ -25,8 +25,9 @@ from fl_runtime.reporting.claim_results import (
     expectation,
 )
 from fl_runtime.reporting.comparison import finished_part
-from fl_runtime.reporting.intervals import as_interval
+from fl_runtime.reporting.intervals import as_interval, interval
 from fl_runtime.reporting.report import read_run, summary_of
+from fl_runtime.reporting.summary import percent_worse
 from fl_runtime.reporting.tables import CLIENT_HEADERS, across, client_cells
 from fl_runtime.running.run_folder import FIGURES, PICTURE, RunFolder
 
@@ -172,9 +173,10 @@ def claim_rows(results: Sequence[ClaimResult]) -> Iterator[tuple[str, ...]]:
         claim = result.claim
         compared = f"{claim.arm} − {claim.versus}" if claim.versus else claim.arm
         unit = f" / {claim.versus}" if claim.relative else ""
+        than = f" than {claim.alone}" if claim.alone else ""
         yield (
             claim.statement,
-            f"{claim.metric}: {compared}{unit}",
+            f"{claim.metric}{than}: {compared}{unit}",
             found_text(result),
             expectation(claim),
             f"{claim.published} ({claim.source})" if claim.published else claim.source,
@@ -208,7 +210,7 @@ def _section(experiment: Experiment, pictures: str) -> Iterator[str]:
     yield ""
     yield from _table(CLAIM_HEADERS, claim_rows(experiment.results))
     yield ""
-    yield from _table(("arm", *COLUMNS, "mean rank", "rounds"), _arm_rows(experiment))
+    yield from _table(_arm_headers(experiment), _arm_rows(experiment))
     clients = list(_client_rows(experiment))
     if clients:
         yield ""
@@ -221,16 +223,46 @@ def _section(experiment: Experiment, pictures: str) -> Iterator[str]:
         yield f"![{experiment.name}{suffix}]({pictures}/{experiment.name}{suffix}.png)"
 
 
+def _arm_headers(experiment: Experiment) -> tuple[str, ...]:
+    """Columns of the table of arms: across tasks, or task by task where these have no scale."""
+    than = _single_tasks(experiment)
+    scores = experiment.summary.get("scores", {})
+    tasks = [f"{task} ({score['metric']})" for task, score in scores.items()]
+    columns = COLUMNS if _is_comparable(experiment) else tasks
+    worse = [f"% worse than {than}"] if than else []
+    return ("arm", *columns, *worse, "mean rank", "rounds")
+
+
 def _arm_rows(experiment: Experiment) -> Iterator[tuple[str, ...]]:
-    """Test scores across tasks, per arm."""
+    """Test scores, per arm."""
+    than, last = _single_tasks(experiment), experiment.config.run.report_rounds
     for arm, figures in experiment.summary["arms"].items():
-        cells = (
+        cells = [
             format(as_interval(figures[key]), spec)
             for key, spec in across(experiment.summary).items()
-        )
+        ]
+        if not _is_comparable(experiment):
+            cells = [format(as_interval(record), ".3g") for record in figures["score"].values()]
+        if than:
+            worse = percent_worse(experiment.history, arm, than, last).values()
+            cells.append("–" if arm == than else format(interval([*worse] or [math.nan]), ".1f"))
         rounds = sorted(set(figures["rounds"]))
         rank = format(as_interval(figures["mean_rank"]), ".2f")
         yield (arm, *cells, rank, f"{rounds[0]}" + (f"–{rounds[-1]}" if len(rounds) > 1 else ""))
+
+
+def _single_tasks(experiment: Experiment) -> str | None:
+    """The arm that trains every task alone, if a claim names one."""
+    return next((claim.alone for claim in experiment.config.claim if claim.alone), None)
+
+
+def _is_comparable(experiment: Experiment) -> bool:
+    """Whether scores of all tasks are on one scale."""
+    keys = list(across(experiment.summary))
+    arms = experiment.summary["arms"].values()
+    return "scores" not in experiment.summary or any(
+        math.isfinite(as_interval(arm[key]).mean) for arm in arms for key in keys
+    )
 
 
 def _client_rows(experiment: Experiment) -> Iterator[tuple[str, ...]]:

@@ -7,9 +7,9 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from fl_runtime.history import History, Series
+from fl_runtime.metrics import multi_task
 from fl_runtime.metrics.round_metrics import (
     CLIENT_METRICS,
     COST_METRICS,
@@ -86,65 +86,68 @@ def summarise(
 
 
 def mean_ranks(history: History, last: int) -> dict[str, dict[str, Any]]:
-    """Rank of every arm by test score, 1 for the best, averaged over tasks: interval over seeds.
+    """Mean rank of every arm (`ranks`): interval over seeds."""
+    found = ranks(history, last)
+    if not any(found.values()):
+        return {arm: {"mean": None, "half_width": None, "count": 0} for arm in found}
+    return {arm: as_record(interval(list(mine.values()))) for arm, mine in found.items()}
 
-    Equal arms share the mean of their ranks. Only seeds that all arms have are ranked.
+
+def ranks(history: History, last: int) -> dict[str, dict[int, float]]:
+    """Rank of every arm by test score, averaged over tasks, by arm and seed.
+
+    Only seeds that all arms have are ranked; see `multi_task.mean_ranks`.
     """
     arms = history.arms
     common = [s for s in history.seeds(arms[0]) if all(s in history.seeds(arm) for arm in arms)]
     if not common:
-        return {arm: {"mean": None, "half_width": None, "count": 0} for arm in arms}
-    table = np.array(
-        [
-            [_of_seeds(_score(history, arm, task, last), common) for task in history.tasks]
-            for arm in arms
-        ]
-    )
-    ranks = rankdata(-_signs(history)[:, None] * table, axis=0).mean(axis=1)
-    return {arm: as_record(interval(ranks[k])) for k, arm in enumerate(arms)}
+        return {arm: {} for arm in arms}
+    table = np.array([_score_table(history, arm, common, last) for arm in arms])
+    found = multi_task.mean_ranks(table, _signs(history))
+    return {arm: dict(zip(common, found[k].tolist(), strict=True)) for k, arm in enumerate(arms)}
+
+
+def percent_worse(history: History, arm: str, alone: str, last: int) -> dict[int, float]:
+    """By how much an arm's tasks are worse than those of an arm that trains each alone, by seed.
+
+    See `multi_task.percent_worse`; NaN where a task has a score of zero there.
+    """
+    common = [seed for seed in history.seeds(arm) if seed in history.seeds(alone)]
+    mine, theirs = (_score_table(history, name, common, last) for name in (arm, alone))
+    found = multi_task.percent_worse(mine, theirs, _signs(history))
+    return dict(zip(common, found.tolist(), strict=True))
 
 
 def mean_task_change(history: History, arm: str, other: str, last: int) -> dict[int, float]:
-    r"""Average per-task change of the test score against another arm, seed by seed.
+    """Average per-task change of the test score against another arm, seed by seed.
 
-    .. math:: \Delta m = \frac{1}{S} \sum_s \sigma_s (a_s - b_s) / |b_s|
-
-    Symbols: :math:`a_s, b_s` scores of task s, :math:`\sigma_s` 1 where higher is better and -1
-    where lower is. NaN where the other arm has a score of zero.
-
-    Source: the multi-task literature's Delta m (with the sign that makes gains positive).
+    See `multi_task.mean_change`; NaN where the other arm has a score of zero.
     """
     common = [seed for seed in history.seeds(arm) if seed in history.seeds(other)]
-    changes = []
-    for task, sign in zip(history.tasks, _signs(history), strict=True):
-        mine, theirs = (
-            np.array(_of_seeds(_score(history, name, task, last), common)) for name in (arm, other)
-        )
-        changes.append(sign * _relative(mine - theirs, theirs))
-    return dict(zip(common, np.mean(changes, axis=0).tolist(), strict=True))
+    mine, theirs = (_score_table(history, name, common, last) for name in (arm, other))
+    found = multi_task.mean_change(mine, theirs, _signs(history))
+    return dict(zip(common, found.tolist(), strict=True))
 
 
 def delta_m(history: History, arm: str, references: References, last: int) -> dict[int, float]:
     """The same against a reference for each task; NaN where a task has none."""
-    changes = []
-    for task, sign in zip(history.tasks, _signs(history), strict=True):
-        wanted = references.get(task)
-        mine = np.array(list(_score(history, arm, task, last).values()))
-        theirs = np.full(mine.size, np.nan if wanted is None else wanted)
-        changes.append(sign * _relative(mine - theirs, theirs))
-    return dict(zip(history.seeds(arm), np.mean(changes, axis=0).tolist(), strict=True))
-
-
-def _relative(change: Series, whole: Series) -> Series:
-    """Changes as shares of the size of the whole; NaN where that is zero."""
-    blank = np.full(whole.size, np.nan)
-    return np.asarray(np.divide(change, np.abs(whole), out=blank, where=whole != 0.0))
+    seeds = history.seeds(arm)
+    wanted = [references.get(task) for task in history.tasks]
+    theirs = np.array([np.nan if score is None else score for score in wanted])[:, None]
+    mine = _score_table(history, arm, seeds, last)
+    found = multi_task.mean_change(mine, np.broadcast_to(theirs, mine.shape), _signs(history))
+    return dict(zip(seeds, found.tolist(), strict=True))
 
 
 def _signs(history: History) -> Series:
     """(num_tasks,) 1 where higher scores are better, -1 where lower ones are."""
     scores = [history.scores[task] for task in history.tasks]
     return np.array([1.0 if score.higher_is_better else -1.0 for score in scores])
+
+
+def _score_table(history: History, arm: str, seeds: Sequence[int], last: int) -> Series:
+    """(num_tasks, num_seeds) final test scores."""
+    return np.array([_of_seeds(_score(history, arm, t, last), seeds) for t in history.tasks])
 
 
 def _score(history: History, arm: str, task: str, last: int) -> dict[int, float]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import loaded
 from fl_runtime.algorithms import (
     ALGORITHM,
     ALGORITHMS,
@@ -58,7 +59,6 @@ from fl_runtime.training.task import LocalTraining, Task
 from fl_runtime.training.task_from_data import make_task, trained_entries, with_shared_inputs
 from fl_runtime.training.task_from_source import task_of_source
 from fl_runtime.training.trainers import TRAINER, obeyed_by
-from fl_runtime.user_objects import loaded
 from fl_runtime.validation_errors import kebab
 
 
@@ -532,20 +532,21 @@ def _sampling(clients: ClientsSection, algorithm: Algorithm) -> ClientSampling |
 
 
 def _timing(config: Config, seed: int, companions: Sequence[Task]) -> Timing:
-    """Delays, speed classes and losses of a configuration; a companion takes its task's time."""
+    """Delays, speed classes and losses of a configuration; a companion goes by its task's time."""
     clients, names = config.clients, [task.name for task in config.task]
     if len(clients.task_delays) not in (0, len(names)):
         requirement = f"empty or {len(names)} numbers, one per task"
         raise InvalidInput("clients.task-delays", list(clients.task_delays), requirement)
     speeds = clients.speeds or SpeedsTable(shares=(1.0,), factors=(1.0,))
+    own = dict(zip(names, clients.task_delays or (1.0,) * len(names), strict=True))
+    beside = {
+        companion.name: own[name] * companion.pace
+        for name, companion in zip(names, companions, strict=False)
+    }
     return Timing(
         delay=_delay(clients),
         slowness=_dealt(speeds, clients, stream(seed, "speeds")),
-        factors={
-            name: factor
-            for some in (names, [companion.name for companion in companions])
-            for name, factor in zip(some, clients.task_delays, strict=False)
-        },
+        factors=own | beside,
         dropout=clients.dropout,
         failures=clients.failures,
         changes=tuple(

@@ -42,6 +42,10 @@ class Measuring(Protocol):
         ...
 
 
+SAMPLE = "s"
+"""What a part of a validation set is called of which only the loss is asked."""
+
+
 class Evaluator:
     """Evaluates models on held-out data, each model once: most rounds leave some tasks alone.
 
@@ -86,7 +90,7 @@ class Evaluator:
         if self._sample is None:
             return "v", task.validation
         whole = task.validation
-        return "s", Examples(whole.features[: self._sample], whole.targets[: self._sample])
+        return SAMPLE, Examples(whole.features[: self._sample], whole.targets[: self._sample])
 
     def _of(
         self, task: Task, kind: str, examples: Examples, state: ServerState, holders: Held
@@ -106,7 +110,7 @@ class Evaluator:
         """The evaluation of one model, from memory if it is of the very same parameters."""
         known = self._seen.get(key)
         if known is None or any(known[0][name] is not value for name, value in params.items()):
-            known = (params, task.evaluate(params, examples))
+            known = (params, task.evaluate(params, examples, measured=key[1] != SAMPLE))
             self._seen[key] = known
         return known[1]
 

@@ -84,7 +84,8 @@ def check_extension(config: Config, rounds: int) -> None:
     if now is None:
         raise InvalidInput("rounds", rounds, "left out: the run ends by its time-limit alone")
     if isinstance(rounds, bool) or not isinstance(rounds, int) or not now <= rounds:
-        raise InvalidInput("rounds", rounds, f"a number from {now} on, which the run has already")
+        requirement = f"at least {now}: the run is one of {now} rounds, and can only be made longer"
+        raise InvalidInput("rounds", rounds, requirement)
     if rounds > LARGEST_COUNT:
         raise InvalidInput("rounds", rounds, f"at most {LARGEST_COUNT}")
 

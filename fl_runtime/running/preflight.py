@@ -13,14 +13,18 @@ import torch
 
 from fairopt.choices import suggestion
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import said
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, of_arm
 from fl_runtime.execution.pool import PoolExecutor, WorkerPool
 from fl_runtime.history import EVERYONE
 from fl_runtime.metrics.round_metrics import (
+    COST_TO_TARGETS,
     DELTA_M,
+    MEAN_RANK,
     MEAN_TASK_CHANGE,
     NO_FIGURES,
+    PERCENT_WORSE,
     TIME_TO_TARGETS,
     column_among,
 )
@@ -35,7 +39,6 @@ from fl_runtime.training.measuring import is_whole
 from fl_runtime.training.task import Task
 from fl_runtime.training.task_from_data import initially
 from fl_runtime.training.trainers import called, check_options, train_by
-from fl_runtime.user_objects import said
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +96,10 @@ def _check_claims(config: Config) -> None:
         where, metric = f"claim.{index}.metric", claim.metric
         if metric in NO_FIGURES:
             raise InvalidInput(where, metric, "a figure of the history: a number")
-        if metric == TIME_TO_TARGETS and all(t.goal is None for t in config.task):
+        towards = metric == TIME_TO_TARGETS or metric in COST_TO_TARGETS
+        if metric in COST_TO_TARGETS and not config.run.client_metrics:
+            raise InvalidInput(where, metric, "used with client-metrics = true")
+        if towards and all(t.goal is None for t in config.task):
             raise InvalidInput(where, metric, "used with a target of some task")
         rules = (arms[name].recruitment.rule for name in (claim.arm, claim.versus) if name)
         if metric == DELTA_M and any(t.reference is None for t in config.task):
@@ -106,7 +112,15 @@ def _check_claims(config: Config) -> None:
 def _check_claimed(config: Config, name: str, parts: Parts) -> None:
     """An arm has the figures that claims about it are about."""
     figures = [*round_columns(parts), *run_figure_names([t.name for t in parts.federation.tasks])]
-    known = dict.fromkeys([*figures, TIME_TO_TARGETS, MEAN_TASK_CHANGE, DELTA_M])
+    of_all = (
+        TIME_TO_TARGETS,
+        *COST_TO_TARGETS,
+        MEAN_TASK_CHANGE,
+        DELTA_M,
+        PERCENT_WORSE,
+        MEAN_RANK,
+    )
+    known = dict.fromkeys([*figures, *of_all])
     for index, claim in enumerate(config.claim):
         found = column_among(claim.metric, known)
         if name in (claim.arm, claim.versus) and found not in known:

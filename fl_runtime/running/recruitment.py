@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import said
 from fl_runtime.configuration.schema import RecruitmentSection
 from fl_runtime.extensions import Kind, resolve, taken_apart
 from fl_runtime.history import EVERYONE
 from fl_runtime.random_streams import stream, stream_seed
-from fl_runtime.user_objects import said
 from fl_runtime.validation_errors import record_from_table, unknown_key
 from mechanisms import Mechanism, Outcome
 from mechanisms.auctions.registry import OPTIONS, RULES, RuleOptions, named_rule
@@ -55,7 +55,7 @@ RULE_NOTES: Mapping[str, str] = {
 response under the truthful rules and the most favourable assumption for the others."""
 
 RULE = Kind("recruitment rule", "recruitment.rule", RULES, arguments=("bids", "budget"))
-"""Who is recruited at what pay; a user's own is a function without dice that gives an `Outcome`."""
+"""Who is recruited at what pay; a user's own is a function without random numbers."""
 
 COST_LAW = Kind("cost law", "recruitment.costs.distribution", DISTRIBUTIONS, CostDistribution)
 """What clients' costs are drawn from."""
@@ -327,8 +327,8 @@ def _costs_of_file(table: Mapping[str, Any], num_clients: int, tasks: Sequence[s
         named = read_bids(file, str(table.get("name_column", "")), exact=False)
     except InvalidInput as error:
         name = error.argument.replace("BIDS", key)
-        name = name.replace("--name-column", "recruitment.costs.name-column")
-        requirement = error.requirement.replace("--name-column", "name-column =")
+        name = name.replace("name_column", "recruitment.costs.name-column")
+        requirement = error.requirement.replace("name_column=", "name-column = ")
         raise InvalidInput(name, error.value, requirement) from error
     if set(named.tasks) != set(tasks):
         columns = ", ".join(named.tasks)

@@ -6,6 +6,7 @@ not needed for it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -149,6 +150,27 @@ def load_model(
     return Models.of_folder(Path(run)).load(task, arm, seed, which, client)
 
 
+def loading_call(run: str | Path) -> str:
+    """The call that loads the first of the models that a run has kept; empty where it kept none.
+
+    Args:
+        run: Folder of the run.
+    """
+    config = RunFolder(Path(run)).config()
+    if config.run.keep_models == "none":
+        return ""
+    which: Which = "best" if "best" in config.run.keep_models else "last"
+    arm, seed, task = next(iter(arm_configs(config))), config.run.seeds[0], config.task[0].name
+    place = Path(run) / model_place(arm, seed, task, which)
+    if not place.is_file():
+        return ""
+    clients = read_model(place).header.clients
+    shown = [json.dumps(name, ensure_ascii=False) for name in (str(run), task, arm)]
+    call = f"fl_runtime.load_model({shown[0]}, {shown[1]}, arm={shown[2]}, seed={seed}"
+    last = ', which="last"' if which == "last" else ""
+    return f"{call}{last}{f', client={clients[0]}' if clients else ''})"
+
+
 def input_units(
     run: str | Path, task: str, arm: str | None = None, seed: int | None = None
 ) -> tuple[Tensor, Tensor] | None:
@@ -193,7 +215,8 @@ def _only(argument: str, wanted: Choice | None, there: tuple[Choice, ...]) -> Ch
     if wanted is None and len(there) == 1:
         return there[0]
     if wanted is None or wanted not in there:
-        raise InvalidInput(argument, wanted, f"one of {', '.join(map(str, there))}")
+        several = "given, since there are several: " if wanted is None else ""
+        raise InvalidInput(argument, wanted, f"{several}one of {', '.join(map(str, there))}")
     return wanted
 
 

@@ -31,8 +31,26 @@ from fairopt.choices import choose
 from fairopt.dual_cone_double_gram import squared_length
 from fairopt.exact_projection import two_floats
 from fairopt.solution import GOOD, Solution, Status, worst
-from fairopt.torch import ConflictAverse, FairGrad, Mean, Method, MinNorm, UPGrad
+from fairopt.torch import (
+    DWA,
+    FAMO,
+    IMTLG,
+    IMTLL,
+    RLW,
+    AlignedMTL,
+    ConflictAverse,
+    FairGrad,
+    GradVac,
+    Mean,
+    Method,
+    MethodState,
+    MinNorm,
+    Uncertainty,
+    UPGrad,
+)
+from fairopt.torch.loss_methods import AtLosses
 from fairopt.torch.methods import PreciseGram
+from fl_runtime.training.method_memory import MethodMemory, memory_of, state_of
 from fl_runtime.training.pcgrad import PCGrad
 
 Table = Mapping[str, Any]
@@ -47,6 +65,11 @@ def _fair_grad(table: Table, tasks: Sequence[str], seed: int) -> Method:
     return FairGrad(table["alpha"], priority and [priority[task] for task in tasks])
 
 
+def _state(table: Table, tasks: Sequence[str]) -> MethodState:
+    """What the table says that the method remembers of the tasks that are present."""
+    return state_of(table.get("memory", {}), tasks)
+
+
 METHODS: Mapping[str, Callable[[Table, Sequence[str], int], Method]] = {
     "fair-grad": _fair_grad,
     "mean": lambda table, tasks, seed: Mean(),
@@ -54,8 +77,20 @@ METHODS: Mapping[str, Callable[[Table, Sequence[str], int], Method]] = {
     "pcgrad": lambda table, tasks, seed: PCGrad(seed),
     "conflict-averse": lambda table, tasks, seed: ConflictAverse(table["c"]),
     "upgrad": lambda table, tasks, seed: UPGrad(),
+    "gradvac": lambda table, tasks, seed: GradVac(table["beta"], seed, state=_state(table, tasks)),
+    "aligned-mtl": lambda table, tasks, seed: AlignedMTL(),
+    "imtl-g": lambda table, tasks, seed: IMTLG(),
 }
 """Names in a job's `joint` table; each takes the table, the names of the tasks, and a seed."""
+
+LOSS_METHODS: Mapping[str, Callable[[Table, int, MethodState], Any]] = {
+    "rlw": lambda table, seed, state: RLW(seed, state=state),
+    "dwa": lambda table, seed, state: DWA(table["temperature"], state=state),
+    "uw": lambda table, seed, state: Uncertainty(table["rate"], state=state),
+    "imtl-l": lambda table, seed, state: IMTLL(table["rate"], state=state),
+    "famo": lambda table, seed, state: FAMO(table["rate"], table["decay"], state=state),
+}
+"""Further names, of methods that weigh losses; each takes the table, a seed, and a state."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +112,38 @@ class Direction:
     length: str = "mean"
 
     @classmethod
-    def of(cls, table: Table, tasks: Sequence[str], seed: int) -> Direction:
-        """The record behind a table with `method`, its parameters, and `length`."""
-        maker = choose("method", str(table["method"]), METHODS)
-        return cls(maker(table, tasks, seed), str(table["length"]))
+    def of(
+        cls, table: Table, tasks: Sequence[str], seed: int, losses: Sequence[float] = ()
+    ) -> Direction:
+        """The record behind a table with `method`, its parameters, `length`, and perhaps `memory`.
+
+        Args:
+            table: The table.
+            tasks: Names of the tasks that are present.
+            seed: Of what is drawn.
+            losses: Theirs, where the method weighs losses.
+        """
+        name, length = str(table["method"]), str(table["length"])
+        if name in LOSS_METHODS:
+            method = LOSS_METHODS[name](table, seed, _state(table, tasks))
+            return cls(AtLosses(method, dict(zip(tasks, losses, strict=True))), length)
+        return cls(choose("method", name, METHODS)(table, tasks, seed), length)
+
+    def remembered(self, tasks: Sequence[str], before: MethodMemory) -> MethodMemory:
+        """What the method remembers after it has solved; as before if it remembers nothing."""
+        state = getattr(_innermost(self.method), "state", None)
+        return before if state is None else memory_of(state, tasks, before)
+
+    def end_epoch(self) -> None:
+        """Close an epoch, for methods that know such."""
+        end = getattr(_innermost(self.method), "end_epoch", None)
+        if end is not None:
+            end()
+
+    @property
+    def update(self) -> Callable[[Mapping[str, float]], None] | None:
+        """What wants to know the losses by task after the step, if the method learns from them."""
+        return getattr(_innermost(self.method), "update", None)
 
     def solve(self, gram: ArrayLike, *, gram_error: float | None = None) -> Solution:
         """Weights of the step, and a status that is not ok where the method had no answer."""
@@ -126,6 +189,12 @@ class Direction:
         if self.length == "own" or isinstance(self.method, Mean):
             return 1.0
         return float(np.sqrt(_square(A, np.full(len(A), 1.0 / len(A))) / _square(A, weights)))
+
+
+def _innermost(method: Any) -> Any:
+    """The record that decides, within those that scale updates or bring losses."""
+    inner = getattr(method, "method", None)
+    return method if inner is None else _innermost(inner)
 
 
 def outcome(status: ArrayLike) -> str:

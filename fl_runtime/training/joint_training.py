@@ -9,6 +9,10 @@ the trunk is the same in all of them, that of the head is the task's own. So an 
 sees one update per job, as always; so is it with the optimiser's state, of which a job brings and
 an update takes along that of the trunk and of its own head. A task with fewer batches than another
 is absent from the last steps.
+
+What a method remembers (`method_memory`) goes through all steps of a job, and FAMO is told the
+losses of a step's batches once more after it. With `loss-alpha` losses are alpha-fair ones
+(`fair_losses`); methods that weigh losses are given those as they are.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.func import functional_call
 
@@ -31,6 +36,7 @@ from fl_runtime.training.examples import Examples
 from fl_runtime.training.job import Job
 from fl_runtime.training.job_options import JobOptions
 from fl_runtime.training.local_training import Trained, batch_loss, index_batches, pull
+from fl_runtime.training.method_memory import MethodMemory, reported
 from fl_runtime.training.optimizers import make_optimizer, optimizer_state, renamed
 from fl_runtime.training.task import LocalTraining, Params, Task
 
@@ -65,20 +71,30 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
         for k, job in enumerate(jobs)
         for name, value in renamed(job.client_state, model.names(k)).items()
     }
+
+    def loss_of(k: int, batch: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = partial(model.outputs, k)
+        return batch_loss(outputs, examples[k], batch, settings, tasks[k].loss)
+
+    memory: MethodMemory = common.joint.get("memory", {})
     optimizer, taken = make_optimizer(model.named, settings, kept), Counter[int]()
     totals, seen, counts = [0.0] * len(jobs), [0.0] * len(jobs), Counter[str]()
     for number, batches in enumerate(_batches(jobs, examples, settings)):
-        parts = {
-            k: batch_loss(partial(model.outputs, k), examples[k], batch, settings, tasks[k].loss)
-            for k, batch in batches.items()
-        }
+        parts = {k: loss_of(k, batch) for k, batch in batches.items()}
         losses = {k: loss for k, (loss, _) in parts.items()}
-        seed = torch_seed(jobs[0].seed, "joint", number)
-        method = Direction.of(common.joint, [jobs[k].task for k in losses], seed)
+        seed, names = torch_seed(jobs[0].seed, "joint", number), [jobs[k].task for k in losses]
+        table = {**common.joint, "memory": memory}
+        now = [float(loss.detach()) for loss in losses.values()]
+        method = Direction.of(table, names, seed, now)
         optimizer.zero_grad()
         solution = backward(_seen(losses, common.joint), list(model.trunk.values()), method)
         pull(model.named, anchors, common.proximal)
         optimizer.step()
+        if method.update is not None:
+            with torch.no_grad():
+                later = {jobs[k].task: float(loss_of(k, batches[k])[0]) for k in losses}
+            method.update(later)
+        memory = method.remembered(names, memory)
         taken.update(losses.keys())
         counts[f"{outcome(solution.status)}_steps"] += 1
         for k, (loss, count) in parts.items():
@@ -90,7 +106,11 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
         Trained(
             num_steps=taken[k],
             delta=model.delta(k, job),
-            metrics={"train_loss": losses_seen[k], **(counts if k == 0 else {})},
+            metrics={
+                "train_loss": losses_seen[k],
+                **(counts if k == 0 else {}),
+                **reported(memory, job.task),
+            },
             client_state={**job.client_state, **renamed(state, model.own_names(k))},
             num_examples=tasks[k].training.weight_of(examples[k]),
         )

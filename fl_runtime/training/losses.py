@@ -140,14 +140,25 @@ class TokenCrossEntropy:
 class MeanSquaredError:
     """Squared error, over all numbers that are there.
 
+    Attributes:
+        unit: What errors are counted in: the loss is that of targets and outputs over `unit`.
+
     Example:
         >>> MeanSquaredError()(torch.tensor([[1.0], [3.0]]), torch.tensor([0.0, torch.nan]))
         (tensor([1., 0.]), tensor([1., 0.]))
+        >>> MeanSquaredError(unit=0.5)(torch.tensor([[1.0]]), torch.tensor([0.0]))
+        (tensor([4.]), tensor([1.]))
     """
+
+    unit: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive("unit", self.unit)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Parts:
         """Sums and counts."""
-        return _elementwise(nn.functional.mse_loss, outputs, targets)
+        sums, counts = _elementwise(nn.functional.mse_loss, outputs, targets)
+        return sums / self.unit**2, counts
 
     def misfit(self, outputs: tuple[int, ...], targets: Tensor) -> Misfit | None:
         """Other shapes, or infinite targets."""
@@ -156,11 +167,21 @@ class MeanSquaredError:
 
 @dataclass(frozen=True)
 class MeanAbsoluteError:
-    """Absolute error, over all numbers that are there."""
+    """Absolute error, over all numbers that are there.
+
+    Attributes:
+        unit: What errors are counted in.
+    """
+
+    unit: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive("unit", self.unit)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Parts:
         """Sums and counts."""
-        return _elementwise(nn.functional.l1_loss, outputs, targets)
+        sums, counts = _elementwise(nn.functional.l1_loss, outputs, targets)
+        return sums / self.unit, counts
 
     def misfit(self, outputs: tuple[int, ...], targets: Tensor) -> Misfit | None:
         """Other shapes, or infinite targets."""

@@ -88,6 +88,7 @@ def measures(metrics: Mapping[str, AnyMetric]) -> dict[str, Measure]:
 
 
 def _measure(metric: Any) -> Measure:
+    """How a metric is computed: from everything at once, or from sums over batches."""
     return _Everything(metric) if is_whole(metric) else _Sums(metric)
 
 

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import said
 from fl_runtime.data.inputs import Shapes, called, each, parts_of, size_of
 from fl_runtime.extensions import Entry, Kind, resolve, taken_apart
-from fl_runtime.user_objects import said
+from fl_runtime.training.patches import patches
 
 CHANNELS = (8, 16)
 """Channels of the two convolutions of `cnn`."""
@@ -208,6 +209,7 @@ MODELS: Mapping[str, ModelFactory] = {
     "mlp": mlp,
     "cnn": cnn,
     "transformer": transformer,
+    "patches": patches,
 }
 """Families a configuration can name."""
 

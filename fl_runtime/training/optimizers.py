@@ -29,10 +29,10 @@ import torch
 from torch import Tensor, nn
 
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import said
 from fl_runtime.extensions import Kind, resolve
 from fl_runtime.training.stacks import Stack
 from fl_runtime.training.task import LocalTraining
-from fl_runtime.user_objects import said
 
 BETAS = (0.9, 0.999)
 """Decay of AdamW's two averages, the published defaults."""

@@ -143,8 +143,9 @@ class Evaluation:
             >>> Evaluation.of(0.7, {"acc": 0.75}, Scale(0.0, 1.0)).error
             0.25
         """
-        score = next(iter(figures.values()))
-        return cls(loss, figures, None if scale is None else scale.error(score))
+        if scale is None or not figures:
+            return cls(loss, figures, None)
+        return cls(loss, figures, scale.error(next(iter(figures.values()))))
 
     @classmethod
     def of_accuracy(cls, loss: float, accuracy: float) -> Evaluation:
@@ -197,6 +198,7 @@ class Task:
         metrics: What is measured, by name; the first one is the score.
         scale: What a score is worth beside those of other tasks; None where nobody says.
         trainer: The user's own local training (`trainers.Trainer`); None for the runtime's.
+        pace: How long its jobs take, as a multiple of those of the task that it stands beside.
     """
 
     name: str
@@ -213,6 +215,7 @@ class Task:
     metrics: Mapping[str, AnyMetric] = field(default_factory=lambda: PLAIN)
     scale: Scale | None = PLAIN_SCALE
     trainer: Any = None
+    pace: float = 1.0
 
     def __post_init__(self) -> None:
         empty = [client for client, size in enumerate(self.sizes) if size == 0]
@@ -249,8 +252,8 @@ class Task:
         """Examples that are evaluated at a time: as many as fit into `EVALUATION_BUDGET`."""
         return max(1, EVALUATION_BUDGET // (FLOAT_BYTES * max(1, numbers_saved(self))))
 
-    def evaluate(self, params: Params, examples: Examples) -> Evaluation:
-        """Loss and figures of a model of this task.
+    def evaluate(self, params: Params, examples: Examples, *, measured: bool = True) -> Evaluation:
+        """Loss and figures of a model of this task; the loss alone if not `measured`.
 
         A set that is too large for `EVALUATION_BUDGET` is evaluated in batches, whose sums are
         added up in float64.
@@ -260,7 +263,7 @@ class Task:
         complete, device = examples.complete, examples.targets.device
         count, size = len(examples), self.evaluation_batch
         loss, number = (torch.zeros((), dtype=torch.float64, device=device) for _ in range(2))
-        seen = measures(self.metrics)
+        seen = measures(self.metrics if measured else {})
         with torch.no_grad():
             for first in range(0, count, size):
                 some = examples.at(slice(first, first + size))

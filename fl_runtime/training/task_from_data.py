@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import said
 from fl_runtime.data.dataset import Data, Dataset, as_data
 from fl_runtime.data.inputs import called, parts_of
 from fl_runtime.data.mixtures import Mixture, OwnExamples
@@ -31,7 +32,6 @@ from fl_runtime.training.task import (
     float_state,
     load_params,
 )
-from fl_runtime.user_objects import said
 
 Split = Literal["pooled", "official", "per-client"]
 """How held-out examples are chosen."""

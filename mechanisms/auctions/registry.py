@@ -1,8 +1,9 @@
-"""Rules by name, for command lines and configuration files."""
+"""Rules by name, for command lines and configuration files; a user's own by module and function."""
 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from types import MappingProxyType
@@ -10,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from fairopt.choices import choose
+from fairopt.choices import suggestion
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import load_object
 from mechanisms.auctions.baselines import cheapest_first, random_recruitment
 from mechanisms.auctions.budget_fair import budget_fair
 from mechanisms.auctions.capacity_max_min import capacity_max_min
@@ -54,11 +56,35 @@ OPTIONS = tuple(field.name for field in fields(RuleOptions) if field.name != "se
 """What a rule may take or refuse; the seed is nobody's business but that of random rules."""
 
 
+def is_own(name: str) -> bool:
+    """Whether a name is that of a user's own rule, ``package.module:function``."""
+    return ":" in name
+
+
+def options_of(name: str) -> tuple[str, ...]:
+    """Names of the options that a rule takes; of a user's own those that are its arguments.
+
+    Raises:
+        InvalidInput: An unknown name, or a module or function that cannot be found.
+
+    Example:
+        >>> options_of("max-min-fair")
+        ('reserve', 'unit')
+    """
+    return _found(name)[1]
+
+
 def named_rule(name: str, options: RuleOptions | None = None) -> Mechanism:
     """The mechanism `(bids, budget) -> Outcome` of that name.
 
+    Args:
+        name: One of `RULES`, or ``package.module:function`` for a rule of one's own, which gets
+            the options that are given as keyword arguments.
+        options: Parameters beside bids and budget.
+
     Raises:
         InvalidInput: An unknown name, an option that the rule does not take, or one that it needs.
+            For a rule of one's own: a module or function that cannot be found.
 
     Example:
         >>> named_rule("max-min-fair")([[1.0], [3.0]], 4.0).spend
@@ -68,7 +94,7 @@ def named_rule(name: str, options: RuleOptions | None = None) -> Mechanism:
         ...
         fairopt.errors.InvalidInput: reserve = 1, but it must be left out for budget-fair
     """
-    build, takes, needs = choose("rule", name, RULES)
+    build, takes, needs = _found(name)
     given = options or RuleOptions()
     for field in OPTIONS:
         value = getattr(given, field)
@@ -77,6 +103,27 @@ def named_rule(name: str, options: RuleOptions | None = None) -> Mechanism:
         if value is None and field in needs:
             raise InvalidInput(field, value, f"given for {name}")
     return build(given)
+
+
+def _found(name: str) -> Builder:
+    """How a rule is built, what it takes and what it needs."""
+    if is_own(name):
+        return _own(name)
+    if name not in RULES:
+        known = f"one of {', '.join(RULES)}{suggestion(name, RULES)}"
+        raise InvalidInput("rule", name, f"{known}; or package.module:function for your own")
+    return RULES[name]
+
+
+def _own(name: str) -> Builder:
+    """A user's own rule: options are its keyword arguments."""
+    function: Any = load_object("rule", name)
+    try:
+        known = tuple(inspect.signature(function).parameters)
+    except ValueError:  # compiled functions may have none
+        known = ()
+    takes = tuple(option for option in OPTIONS if option in known)
+    return _optional(function, *takes), takes, ()
 
 
 def _plain(rule: Mechanism) -> Callable[[RuleOptions], Mechanism]:

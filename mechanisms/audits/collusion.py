@@ -22,6 +22,7 @@ from mechanisms.audits.run_rule import run_mechanism
 from mechanisms.audits.violation import client_utility
 from mechanisms.bids import checked_bids, checked_budget
 from mechanisms.outcome import Mechanism
+from mechanisms.reading.amounts import amount, amounts
 
 COLLUSION_PROOF = "collusion-proof"
 FALSE_NAME_PROOF = "false-name-proof"
@@ -199,8 +200,8 @@ def _best(
     who = f"client {clients[0]} under {len(found)} names"
     if law == COLLUSION_PROOF:
         who = f"clients {clients[0]} and {clients[1]} together"
-    shown = " and ".join(f"({', '.join(map(str, row))})" for row in found)
-    sentence = f"{who} gain{'s' * (law == FALSE_NAME_PROOF)} {best - truthful} by bidding {shown}"
+    gains = f"gain{'s' * (law == FALSE_NAME_PROOF)} {amount(best - truthful)}"
+    sentence = f"{who} {gains} by bidding {' and '.join(map(amounts, found))}"
     return JointViolation(law, sentence, best - truthful, bids, budget, clients, found)
 
 

@@ -69,6 +69,7 @@ class Infinitesimal:
         return 0
 
     def _plus(self, value: Any, slope: Any) -> Infinitesimal:
+        """The sum with another value and slope."""
         return Infinitesimal(self.value + value, self.slope + slope, self.horizon)
 
     def __add__(self, other: Any) -> Any:

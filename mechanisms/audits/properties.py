@@ -34,6 +34,7 @@ from mechanisms.audits.violation import (
 )
 from mechanisms.bids import checked_bids, checked_budget, exact_number, exactly
 from mechanisms.outcome import Mechanism, Outcome
+from mechanisms.reading.amounts import amount, amounts
 
 Row = tuple[Any, ...]
 Traces = dict[int, list[Piece]]
@@ -56,7 +57,9 @@ def find_irrational_payment(outcome: Outcome, bids: ArrayLike) -> Violation | No
     for client, task in np.argwhere(outcome.winners):
         bid, pay = (exact_number(x[client, task]) for x in (table, outcome.payments))
         if pay < bid:
-            sentence = f"client {client} bids {bid} for task {task} and is paid {pay}"
+            sentence = (
+                f"client {client} bids {amount(bid)} for task {task} and is paid {amount(pay)}"
+            )
             found = Violation(RATIONAL, sentence, bid - pay)
             return replace(found, client=int(client), task=int(task), truth=tuple(table[client]))
     return None
@@ -74,7 +77,8 @@ def find_overspend(outcome: Outcome, budget: Any) -> Violation | None:
     limit, spend = checked_budget(budget, exact=True), exact_spend(outcome)
     if spend <= limit:
         return None
-    return Violation(WITHIN_BUDGET, f"{spend} is paid out of a budget of {limit}", spend - limit)
+    sentence = f"{amount(spend)} is paid out of a budget of {amount(limit)}"
+    return Violation(WITHIN_BUDGET, sentence, spend - limit)
 
 
 def find_overload(outcome: Outcome, capacity: Sequence[int]) -> Violation | None:
@@ -256,7 +260,8 @@ def monotonicity(profile: Profile, traces: Traces) -> Iterator[Violation]:
                 lost = piece.inside() if lost is None else lost
             elif lost is not None:
                 pair = (piece.inside(), lost)
-                sentence = f"client {profile.client} wins task {task} at {pair[0]}, not at {lost}"
+                bids = f"at {amount(pair[0])}, not at {amount(lost)}"
+                sentence = f"client {profile.client} wins task {task} {bids}"
                 yield profile.violation(MONOTONE, sentence, 1, task, pair)
                 break
 
@@ -271,8 +276,8 @@ def critical_payments(profile: Profile, traces: Traces) -> Iterator[Violation]:
     for bid, won, paid in _payments(winning):
         if won[task] and edge < np.inf and paid != edge:
             sentence = (
-                f"client {profile.client} bids {bid} for task {task} and is paid {paid}; "
-                f"it wins at bids up to {edge}"
+                f"client {profile.client} bids {amount(bid)} for task {task} and is paid "
+                f"{amount(paid)}; it wins at bids up to {amount(edge)}"
             )
             found = profile.violation(CRITICAL, sentence, abs(paid - edge), task, (bid, bid))
             yield replace(found, edge=edge)
@@ -288,8 +293,9 @@ def menu_dependence(profile: Profile, traces: Traces) -> Iterator[Violation]:
             if before != pay:
                 tasks = ", ".join(str(task) for task, wins in enumerate(won) if wins)
                 sentence = (
-                    f"client {profile.client} is paid {before} for task {tasks} when it bids "
-                    f"{other} for task {varied}, and {pay} when it bids {bid}"
+                    f"client {profile.client} is paid {amount(before)} for task {tasks} when it "
+                    f"bids {amount(other)} for task {varied}, and {amount(pay)} when it bids "
+                    f"{amount(bid)}"
                 )
                 yield profile.violation(MENU, sentence, abs(pay - before), varied, (other, bid))
                 break
@@ -306,7 +312,7 @@ def _payments(pieces: list[Piece]) -> Iterator[tuple[Any, tuple[bool, ...], Any]
 def misreport(bids: NDArray[Any], budget: Any, client: int, report: Row, gain: Any) -> Violation:
     """Violation of truthfulness by a client whose true costs stand in the bids."""
     truth = tuple(bids[client])
-    shown = [f"({', '.join(str(x) for x in row)})" for row in (truth, report)]
-    sentence = f"client {client} with costs {shown[0]} gains {gain} by bidding {shown[1]}"
+    gained = f"with costs {amounts(truth)} gains {amount(gain)} by bidding {amounts(report)}"
+    sentence = f"client {client} {gained}"
     found = Violation(TRUTHFUL, sentence, gain, bids, budget, client)
     return replace(found, truth=truth, report=report)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
+from mechanisms.audits.infinitesimal import Infinitesimal
 from mechanisms.outcome import Mechanism, Outcome, without_decimals
 
 SHOWN_CELLS = 40
@@ -41,10 +42,16 @@ def run_mechanism(mechanism: Mechanism, bids: NDArray[Any], budget: Any) -> Outc
     try:
         outcome = mechanism(bids.copy(), budget)
     except Exception as error:
-        table = bids.tolist() if bids.size <= SHOWN_CELLS else f"of shape {bids.shape}"
+        rows = ", ".join(f"[{', '.join(map(_text, row))}]" for row in bids.tolist())
+        table = f"[{rows}]" if bids.size <= SHOWN_CELLS else f"of shape {bids.shape}"
         error.add_note(f"while the mechanism under test ran on bids {table}, budget {budget}")
         raise
     return _counted_in_fractions(checked_outcome(outcome, bids.shape))
+
+
+def _text(bid: Any) -> str:
+    """A bid in a note; one that stands for all just above a number is traced."""
+    return f"just above {bid.value}" if isinstance(bid, Infinitesimal) else str(bid)
 
 
 def _counted_in_fractions(outcome: Outcome) -> Outcome:

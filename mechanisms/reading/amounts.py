@@ -1,8 +1,9 @@
-"""Amounts of money as people write them: decimals, fractions, integers, or nothing."""
+"""Amounts of money as people write and read them: decimals, fractions, integers, or nothing."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -68,3 +69,33 @@ def is_amount(cell: str) -> bool:
         return number(cell, "", infinite=False) is not None
     except InvalidInput:
         return False
+
+
+def amount(value: Any) -> str:
+    """A number for people: exact where it is short, else rounded and marked.
+
+    A fraction that is the float nearest to a short decimal counts as that decimal.
+
+    Example:
+        >>> amount(Fraction(25, 2)), amount(Fraction(25, 3)), amount(Fraction(7))
+        ('12.5', '~8.33333', '7')
+        >>> amount(Fraction(0.1))
+        '0.1'
+    """
+    try:
+        short = f"{float(value):.6g}"
+    except OverflowError:
+        return str(value)
+    if value == math.inf or value in (float(short), Fraction(short)):
+        return short
+    return f"~{short}"
+
+
+def amounts(values: Iterable[Any]) -> str:
+    """Numbers for people, in brackets.
+
+    Example:
+        >>> amounts([Fraction(1, 2), math.inf])
+        '(0.5, inf)'
+    """
+    return f"({', '.join(map(amount, values))})"

@@ -62,5 +62,5 @@ def read_bids(
         raise InvalidInput("source", kind, "a path, or a data frame of pandas, Polars or PyArrow")
     path = Path(source)
     if path.suffix.lower() in PARQUET:
-        return read_frame(read_parquet(path), name_column, exact, str(path))
+        return read_frame(read_parquet(path), name_column, exact)
     return read_csv(path, name_column, exact, advance)

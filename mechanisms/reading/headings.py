@@ -15,6 +15,8 @@ NAME_HEADINGS = ("", "client", "clients", "client_id", "id", "name")
 """Headings of a first column that are no task's."""
 NO_NAMES = "none"
 """Says that no column has the clients' names."""
+FILE = "BIDS"
+"""What a file is called in errors, as on the command line; a frame is called by its type."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +56,14 @@ class Columns:
     tasks: tuple[str, ...]
 
 
-def columns(source: str, header: Sequence[str], name_column: str) -> Columns:
+def columns(source: str, header: Sequence[str], name_column: str, place: str = FILE) -> Columns:
     """Names and tasks among the columns of a header.
 
     Args:
         source: What to call the file or frame in an error.
         header: Headings of all columns.
         name_column: Heading of the names; "none" if there are none; empty: the first.
+        place: Where errors find it: in a file, or in a kind of data frame.
 
     Raises:
         InvalidInput: The headings look like a client's asks, no heading is `name_column`, a task
@@ -71,37 +74,38 @@ def columns(source: str, header: Sequence[str], name_column: str) -> Columns:
         Columns(names=0, unsure=False, others=(1, 2), tasks=('a', 'b'))
     """
     headings = [cell.strip() for cell in header]
-    first_line = InvalidInput(
-        "BIDS, first line", ",".join(headings), "names of the columns: a header"
-    )
+    line, wanted = f"{FILE}, first line", "names of the columns: a header"
+    if place != FILE:
+        line, wanted = f"{place}.columns", "names; of numbers alone a rule takes frame.to_numpy()"
+    first_line = InvalidInput(line, ",".join(headings), wanted)
     if all(map(is_amount, headings)):
         raise first_line
     everything = tuple(range(len(headings)))
     if name_column == NO_NAMES:
-        return Columns(None, False, everything, unique_names("task", headings, "columns", 1))
+        return Columns(None, False, everything, unique_names("task", headings, "columns", 1, place))
     if name_column and name_column not in headings:
-        raise InvalidInput("--name-column", name_column, f"none, or one of {', '.join(headings)}")
+        raise InvalidInput("name_column", name_column, f"none, or one of {', '.join(headings)}")
     names = headings.index(name_column) if name_column else 0
     unsure = not name_column and headings[0].lower() not in NAME_HEADINGS
     if len(headings) < 2:
-        raise InvalidInput("BIDS", source, "a column of names and at least one task")
+        raise InvalidInput(place, source, "a column of names and at least one task")
     others = tuple(column for column in everything if column != names)
     tasks = [headings[column] for column in others]
     if unsure and all(map(is_amount, tasks)):  # a name and its asks: the first client
         raise first_line
-    named = unique_names("task", tasks, "columns", others)
+    named = unique_names("task", tasks, "columns", others, place)
     if headings[names]:
-        unique_names("column", [headings[names], *named], "columns", (names, *others))
+        unique_names("column", [headings[names], *named], "columns", (names, *others), place)
     return Columns(names, unsure, others, named)
 
 
-def refuse_numbers(heading: str) -> InvalidInput:
+def refuse_numbers(heading: str, place: str = FILE) -> InvalidInput:
     """The error of a first column that holds numbers only, under no heading of names."""
     requirement = (
-        "of clients' names, but holds numbers only: say --name-column "
-        f"{heading} if these are names, --name-column {NO_NAMES} if they are asks"
+        f'one of clients\' names; it holds numbers only: say name_column="{heading}" if these are '
+        f'names, name_column="{NO_NAMES}" if they are bids'
     )
-    return InvalidInput("BIDS, first column", heading, requirement)
+    return InvalidInput(f"{place}, first column", heading, requirement)
 
 
 def unique_names(
@@ -109,6 +113,7 @@ def unique_names(
     cells: Sequence[str],
     places: str,
     where: Sequence[int] | int | Callable[[int], int],
+    place: str = FILE,
 ) -> tuple[str, ...]:
     """Stripped names, none empty and all different: a result that names a client must mean one.
 
@@ -119,19 +124,20 @@ def unique_names(
         cells: The names.
         places: What to call the places in an error: "lines", say.
         where: Number of the place of each name: the first one, all of them, or a function.
+        place: The file or frame, for errors.
     """
     names = tuple(cell.strip() for cell in cells)
     if "" in names:
-        raise InvalidInput(f"BIDS, {kind} {names.index('') + 1}", "", "named")
+        raise InvalidInput(f"{place}, {kind} {names.index('') + 1}", "", "named")
     if len(set(names)) == len(names):
         return names
     seen: dict[str, int] = {}
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         if name in seen:
-            found = [_place(where, each) for each in (seen[name], place)]
+            found = [_place(where, each) for each in (seen[name], index)]
             requirement = f"named once; it stands in {places} {found[0]} and {found[1]}"
-            raise InvalidInput(f"BIDS, {kind}", name, requirement)
-        seen[name] = place
+            raise InvalidInput(f"{place}, {kind}", name, requirement)
+        seen[name] = index
     raise AssertionError("names that differ by nothing")
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mechanisms.audits.report import AuditReport
 from mechanisms.outcome import Outcome
+from mechanisms.reading.amounts import amount
 from mechanisms.reading.headings import NamedBids
+
+UNDECIDED = "not decided: no violation was found, and not every misreport was covered"
+"""What stands below a table of laws of which some are neither shown nor refuted."""
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,7 +59,7 @@ def audit_record(named: NamedBids, report: AuditReport, rule: str) -> dict[str, 
             "report": _texts(each.report),
             "gain": float(each.gain),
             "gain_exact": str(each.gain),
-            "sentence": each.sentence,
+            "sentence": by_name(each.sentence, named),
         }
         for each in report.violations
     ]
@@ -100,15 +104,18 @@ def outcome_summary(named: NamedBids, outcome: Outcome, title: str) -> Table:
     return table
 
 
-def audit_table(report: AuditReport) -> Table:
+def audit_table(named: NamedBids, report: AuditReport) -> Table:
     """Laws and what was found."""
+    from rich.markup import escape
     from rich.table import Table
 
     words = {True: "[green]holds[/]", False: "[bold red]violated[/]", None: "[dim]not decided[/]"}
     table = Table("law", "result", "largest violation", title=report.scope, title_justify="left")
     for law, holds in report.laws.items():
         found = next((each.sentence for each in report.violations if each.law == law), "")
-        table.add_row(law, words[holds], found)
+        table.add_row(law, words[holds], escape(by_name(found, named)))
+    if None in report.laws.values():
+        table.caption, table.caption_justify = UNDECIDED, "left"
     return table
 
 
@@ -123,7 +130,7 @@ def limits_record(named: NamedBids, limits: Limits) -> dict[str, Any]:
             "reports": [_texts(row) for row in found.reports],
             "gain": float(found.gain),
             "gain_exact": str(found.gain),
-            "sentence": found.sentence,
+            "sentence": by_name(found.sentence, named),
         }
 
     return {
@@ -133,14 +140,16 @@ def limits_record(named: NamedBids, limits: Limits) -> dict[str, Any]:
     }
 
 
-def limits_table(limits: Limits) -> Table:
+def limits_table(named: NamedBids, limits: Limits) -> Table:
     """Collusion and false names."""
+    from rich.markup import escape
     from rich.table import Table
 
     title = f"beyond truthfulness: {limits.scope}"
     table = Table("coalition", "most profitable found", title=title, title_justify="left")
     for name, found in (("two clients", limits.collusion), ("two names", limits.false_name)):
-        table.add_row(name, "[dim]none found[/]" if found is None else found.sentence)
+        sentence = None if found is None else escape(by_name(found.sentence, named))
+        table.add_row(name, sentence or "[dim]none found[/]")
     return table
 
 
@@ -154,16 +163,28 @@ def _cell(named: NamedBids, outcome: Outcome, i: int, s: int) -> str:
     return f"{amount(bid)} -> [bold]{amount(outcome.payments[i, s])}[/]"
 
 
-def amount(value: Any) -> str:
-    """A number for people: exact where it is short, else rounded and marked.
+def by_name(sentence: str, named: NamedBids) -> str:
+    """A sentence of an audit with the names of clients and tasks in place of their numbers.
 
     Example:
-        >>> amount(Fraction(25, 2)), amount(Fraction(25, 3)), amount(Fraction(7))
-        ('12.5', '~8.33333', '7')
+        >>> named = NamedBids(("ann", "bob"), ("a", "b"), np.ones((2, 2)))
+        >>> by_name("client 1 bids 3 for task 0", named)
+        'client bob bids 3 for task a'
     """
-    short = f"{float(value):.6g}"
-    same = float(short) if isinstance(value, float) else Fraction(short) if value < math.inf else 0
-    return short if value in (math.inf, same) else f"~{short}"
+    names = {"client": named.clients, "task": named.tasks}
+
+    def one(match: re.Match[str]) -> str:
+        return f"{match[1]} {names[match[1]][int(match[2])]}"
+
+    def two(match: re.Match[str]) -> str:
+        return " and ".join(named.clients[int(number)] for number in match.groups())
+
+    def several(match: re.Match[str]) -> str:
+        return "tasks " + ", ".join(named.tasks[int(number)] for number in match[1].split(", "))
+
+    sentence = re.sub(r"(?<=^clients )(\d+) and (\d+)", two, sentence)
+    sentence = re.sub(r"\btask (\d+(?:, \d+)+)(?= when)", several, sentence)
+    return re.sub(r"\b(client|task) (\d+)", one, sentence)
 
 
 def _texts(row: tuple[Any, ...] | None) -> list[str] | None:

@@ -25,6 +25,7 @@ from mechanisms.audits.run_rule import run_mechanism
 from mechanisms.audits.violation import client_utility
 from mechanisms.bids import checked_bids
 from mechanisms.outcome import Mechanism, Outcome
+from mechanisms.reading.amounts import amount
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,8 +273,8 @@ def find_profitable_plan(
             best, found = gain, bids
     if found is None:
         return None
-    rounds = "; ".join(", ".join(map(str, row)) for row in found)
-    sentence = f"client {client} gains {best} over all rounds by bidding {rounds}"
+    rounds = "; ".join(", ".join(map(amount, row)) for row in found)
+    sentence = f"client {client} gains {amount(best)} over all rounds by bidding {rounds}"
     return RepeatedViolation(sentence, best, table, client, found)
 
 

@@ -64,14 +64,17 @@ class Share:
 
 
 def _equal(rng: np.random.Generator, clients: int) -> Floats:
+    """All clients are worth the same."""
     return np.ones(clients)
 
 
 def _lognormal(rng: np.random.Generator, clients: int) -> Floats:
+    """The exponential of a normal number for each client."""
     return rng.lognormal(0.0, 1.0, clients)
 
 
 def _one_large(rng: np.random.Generator, clients: int) -> Floats:
+    """One client is worth about half as much as all others together."""
     worth = np.ones(clients)
     worth[rng.integers(clients)] = clients / 2
     return worth

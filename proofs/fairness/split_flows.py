@@ -268,7 +268,7 @@ CLAIMS = (
         splits_first,
     ),
     Claim(
-        "split-flow-residual-sees-dear-splits",
+        "split-flow-residual-sees-expensive-splits",
         "how a flow splits counts, also where others pay 1e-50 of what it pays",
         r"\rho(z^*, \lambda) \le 10^{-6}, \quad \rho(z, \lambda) > 10^{-3}",
         OWN,

@@ -155,10 +155,12 @@ def _on_line(spending: Callable[[Any], Any], low: Any, high: Any, budget: Any) -
 
 
 def _less(quotas: Quotas, task: int) -> Quotas:
+    """Quotas with one place less for a task."""
     return tuple(q - (t == task) for t, q in enumerate(quotas))
 
 
 def _more(quotas: Quotas, task: int) -> Quotas:
+    """Quotas with one place more for a task."""
     return tuple(q + (t == task) for t, q in enumerate(quotas))
 
 

@@ -39,6 +39,7 @@ def with_ties_turned(bids: Any, budget: Any) -> Outcome:
 
 
 def _clearing(outcomes: Outcomes) -> Rows:
+    """Outcomes of the rule with a capacity of one."""
     return outcomes.clearing_levels
 
 

@@ -116,18 +116,22 @@ def fresh_objection() -> str | None:
 
 
 def _default(outcomes: Outcomes) -> Rows:
+    """Outcomes of `max_min_fair`."""
     return outcomes.max_min_fair
 
 
 def _share(outcomes: Outcomes) -> Rows:
+    """Outcomes of `budget_fair`."""
     return outcomes.budget_fair
 
 
 def _kept(outcomes: Outcomes) -> Rows:
+    """Outcomes with capacities."""
     return outcomes.capacities
 
 
 def _offers(outcomes: Outcomes) -> Rows:
+    """Prices that clients are offered."""
     return outcomes.offers
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fl_runtime.configuration.toml_files import digest, read_config
+from fl_runtime.data.packages import MissingData
 from fl_runtime.reporting.results_page import render, sections_of
 from fl_runtime.running.experiment import resolved
 
@@ -17,15 +18,20 @@ EXPERIMENTS = sorted((ROOT / "experiments").glob("*.toml"))
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_every_experiment_is_reported_as_it_stands(path: Path) -> None:
-    config = resolved(read_config(path))
+    config = read_config(path)
     assert config.claim, "an experiment states what it tests"
-    assert f"`experiments/{path.name}`, fingerprint `{digest(config)[:12]}`" in PAGE
+    assert f"`experiments/{path.name}`, fingerprint `" in PAGE
     for claim in config.claim:
         assert claim.statement in PAGE
+    try:
+        found = digest(resolved(config))
+    except MissingData as missing:
+        pytest.skip(f"its fingerprint is of data too: {missing}")
+    assert f"`experiments/{path.name}`, fingerprint `{found[:12]}`" in PAGE
 
 
 def test_the_page_counts_its_own_verdicts() -> None:
-    assert render(sections_of(PAGE)) == PAGE
+    assert render(sections_of(PAGE), {}) == PAGE
 
 
 def test_pictures_are_there() -> None:

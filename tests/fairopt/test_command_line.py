@@ -26,14 +26,18 @@ def test_other_words_are_refused(words, capsys):
     assert "usage: python -m fairopt" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("rich", [True, False])
-def test_every_kernel_is_compiled_with_and_without_a_progress_bar(rich, capsys, monkeypatch):
+@pytest.mark.parametrize(("rich", "terminal"), [(True, True), (True, False), (False, True)])
+def test_every_kernel_is_compiled_with_a_progress_bar_or_a_line(
+    rich, terminal, capsys, monkeypatch
+):
     if not rich:
         monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     assert command_line.main(["compile"]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("fairopt: every kernel is ready in ")
-    assert bool(printed.err) == rich
+    assert printed.err
+    assert printed.err.startswith("fairopt: 1 of ") == (not (rich and terminal))
     assert "fairopt.kernels.gram.fairgrad_quick" in sys.modules
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import fairopt
 from fairopt import InvalidInput, Status, checks, reference, rivals
-from fairopt.network import allocation_on_graph
+from fairopt.network import NetworkProblem, allocation_on_graph
 from fairopt.utility import jain_index
 
 GOOD = np.array([[2.0, 0.5], [0.5, 1.0]])
@@ -73,6 +73,10 @@ PUBLIC = {
     fairopt.client_task_probabilities: {
         "losses": [1.0, 2.0], "alpha": 2.0, "eligible": [True, False], "priority": [1.0, 2.0],
     },
+    fairopt.suggest_alpha: {
+        "losses": [1.0, 2.0], "share": 0.75, "largest": 3.0, "priority": [1.0, 2.0],
+    },
+    fairopt.learning_progress: {"errors": [0.5, 0.4, 0.3, 0.2]},
     fairopt.request_allocation: {"heterogeneity": [1.0, 2.0], "total": 8},
     fairopt.reference_request_allocation: {
         "scores": [1.0, 2.0], "requests": [4, 4], "quantum": 2,
@@ -81,6 +85,9 @@ PUBLIC = {
         "weights": [0.5, 0.5], "gains": [1.0, 2.0], "rate": 0.1, "smoothing": 0.1,
         "present": [True, True],
     },
+    fairopt.suggest_rate: {
+        "weights": [0.5, 0.5], "largest_gap": 1.0, "rounds": 3, "floor": 0.1,
+    },
     fairopt.cross_attention_weights: {"gram": GOOD, "dimension": 4, "temperature": 2.0},
 }  # fmt: skip
 OTHERS = {
@@ -88,6 +95,10 @@ OTHERS = {
     fairopt.AllocationProblem(ROUTING, CAPACITY, 1.0).solve: {
         "capacity": CAPACITY, "alpha": 1.0, "priority": [1.0, 2.0, 3.0], "start": [1.0, 1.0],
     } | UPPER,
+    fairopt.PathAllocationProblem: PATHS | SPLIT,
+    fairopt.PathAllocationProblem(ROUTING, [0, 0, 1], CAPACITY, 1.0).solve: {
+        "capacity": CAPACITY, "alpha": 1.0, "priority": [1.0, 2.0],
+    } | SPLIT,
     fairopt.AlphaFair: {"alpha": 2.0},
     fairopt.AlphaFair(2.0).value: {"x": [1.0, 2.0]},
     fairopt.AlphaFair(2.0).marginal: {"x": [1.0, 2.0]},
@@ -111,7 +122,7 @@ OTHERS = {
     reference.allocation_on_polytope: POLYTOPE,
 }  # fmt: skip
 EVERY = PUBLIC | OTHERS
-NO_ARRAYS = {"allocation", "total", "quantum", "dimension", "rng"}
+NO_ARRAYS = {"allocation", "total", "quantum", "dimension", "rng", "rounds"}
 
 
 ARRAYS = [
@@ -189,6 +200,23 @@ def test_edges_of_a_graph_with_a_masked_capacity_are_refused():
     networkx.set_edge_attributes(graph, 1.0, "capacity")
     with pytest.raises(InvalidInput, match=r"priority = .* no masked entries"):
         allocation_on_graph(graph, [(0, 2)], 1.0, priority=np.ma.masked_array([1.0], [True]))
+
+
+@pytest.mark.parametrize("paths", [1, 2])
+def test_what_changes_on_a_graph_is_checked_by_name(paths):
+    networkx = pytest.importorskip("networkx")
+    graph = networkx.cycle_graph(3)
+    networkx.set_edge_attributes(graph, 1.0, "capacity")
+    problem = NetworkProblem(graph, [(0, 1), (1, 2)], 1.0, paths=paths)
+    for name in ("capacity", "alpha", "priority", "upper", "weights"):
+        for value in (-1.0, math.nan, [[1.0]], [1.0], "1", [1j, 1.0, 1.0]):
+            with pytest.raises(InvalidInput) as caught:
+                problem.solve(**{name: value})
+            assert caught.value.argument.startswith(name if value != "1" else ("graph", name))
+    with pytest.raises(InvalidInput, match=r"start = .*a NetworkAllocation"):
+        problem.solve(start=[1.0, 1.0, 1.0])
+    with pytest.raises(InvalidInput, match=r"edge 0 -> 1.*attribute 'delay'"):
+        problem.solve(capacity="delay")
 
 
 @pytest.mark.parametrize("call", GRAMS)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from fairopt import InvalidInput, multiplicative_weights
+from fairopt import InvalidInput, multiplicative_weights, suggest_rate
 
 ERROR = 2e-12  # relative: a few roundings of scores below 2048 + 745, each 2^-53 of them
 TINY = float(np.finfo(np.float64).tiny)  # what is smaller has lost digits
@@ -152,3 +152,46 @@ def test_the_sum_may_be_off_by_the_rounding_of_the_dtype(dtype):
         multiplicative_weights(np.array([0.5, 0.5 + 1.5 * slack], dtype), [0.0, 0.0], 1.0)
     with pytest.raises(InvalidInput, match="sum of weights"):  # in float64 that is no rounding
         multiplicative_weights([0.5, 0.5 + 2e-5], [0.0, 0.0], 1.0)
+
+
+@given(st.integers(2, 6), st.integers(1, 30), st.sampled_from([1.0, -1.0]), st.integers(0, 99))
+def test_no_weight_falls_below_the_floor_of_a_suggested_rate(size, rounds, sign, seed):
+    """Whatever the gains of a round, if only they differ by no more than was said."""
+    rng = np.random.default_rng(seed)
+    w = rng.dirichlet(np.ones(size)) * 0.9 + 0.1 / size
+    floor, gap = w.min() * rng.uniform(0.01, 0.99), rng.uniform(0.1, 5.0)
+    rate = sign * suggest_rate(w, gap, rounds, floor=floor)
+    extreme = rng.random() < 0.5
+    for _ in range(rounds):
+        gains = gap * (rng.integers(0, 2, size) if extreme else rng.random(size)) + rng.normal()
+        w = multiplicative_weights(w, gains, rate)
+        assert w.min() >= floor * (1.0 - 1e-9)
+
+
+def test_a_suggested_rate_is_the_largest_one():
+    """The smallest weight that always gains least ends at the floor, by a larger rate below it."""
+    start, gains = np.array([0.1, 0.2, 0.3, 0.4]), [0.0, 2.0, 2.0, 2.0]
+    rate = suggest_rate(start, 2.0, 7, floor=0.03)
+    for factor, expected in ((1.0, 0.03), (1.1, 0.0266), (0.0, 0.1)):
+        w = start
+        for _ in range(7):
+            w = multiplicative_weights(w, gains, factor * rate)
+        assert w[0] == pytest.approx(expected, rel=1e-2 if factor > 1.0 else 1e-12)
+    assert suggest_rate(start, 2.0, 7) == suggest_rate(start, 2.0, 7, floor=0.01)
+    assert suggest_rate([0.1] * 10, 2.3, 50, floor=0.01) == pytest.approx(math.log(11) / 115)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "argument"),
+    [
+        ({"weights": [1.0]}, "weights"),
+        ({"weights": [0.5, 0.0, 0.5]}, "weights"),
+        ({"weights": [0.5, 0.6]}, "sum of weights"),
+        ({"largest_gap": 0.0}, "largest_gap"),
+        ({"rounds": 0}, "rounds"),
+        ({"floor": 0.5}, "floor"),
+    ],
+)
+def test_a_rate_is_suggested_for_what_can_fall_only(wrong, argument):
+    with pytest.raises(InvalidInput, match=argument):
+        suggest_rate(**{"weights": [0.5, 0.5], "largest_gap": 1.0, "rounds": 1} | wrong)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
+from fairopt.torch import FairGrad, backward
 
 LIBMTL = ("LibMTL", "LibMTL.weighting", "LibMTL.weighting.abstract_weighting")
 
@@ -63,3 +66,24 @@ def test_a_graph_with_demands() -> None:
     one, two = demands.rates(1.0), demands.rates(1.0, paths=2)
     assert (one.loads <= one.capacity * (1 + 1e-9)).all()
     assert np.log(two.rates).sum() > np.log(one.rates).sum()  # more paths, a larger optimum
+
+
+def test_policy_gradients(tmp_path: Path) -> None:
+    """A step of the example's stack is `backward`, repetition by repetition; then a tiny run."""
+    walks = example("fairgrad_policy_gradients")
+    start, goals = walks.initial(2), torch.tensor(walks.GOALS).repeat(2, 1)
+    rewards = torch.tensor(walks.UNEQUAL).repeat(2, 1)
+    both = walks.Policy(start)
+    losses = walks.losses_of(both, goals, rewards, torch.Generator().manual_seed(3))
+    walks.descend(losses, both, FairGrad(2.0))
+    again = walks.Policy(start)
+    losses = walks.losses_of(again, goals, rewards, torch.Generator().manual_seed(3))
+    backward(list(losses[1]), again.trunk, FairGrad(2.0))
+    for one, two in zip(both.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(one.grad[1], two.grad[1], rtol=1e-3, atol=1e-4)
+    scores = walks.compared(walks.EQUAL, 2, 1, 0.1)
+    assert scores.shape == (1 + len(walks.METHODS), 2, len(walks.GOALS))
+    assert ((scores > 0.0) & (scores < 1.3)).all()
+    assert walks.table(scores).count("\n") == len(walks.METHODS)
+    walks.plot(scores, walks.EQUAL, str(tmp_path / "scores.png"))
+    assert (tmp_path / "scores.png").stat().st_size > 0

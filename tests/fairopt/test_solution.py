@@ -61,6 +61,9 @@ def test_require_returns_itself_or_says_what_to_do():
     assert solution.require() is solution
     with pytest.raises(NotSolved, match=r"stationary.*change the tasks"):
         fairgrad(OPPOSITE, 2.0).require()
+    with pytest.raises(NotSolved) as nothing:  # where there is no answer, there is no residual
+        fairgrad(OPPOSITE, 2.0).require()
+    assert "residual" not in str(nothing.value)
     batch = fairgrad(np.array([[np.eye(2), np.eye(2)], [np.eye(2), OPPOSITE]]), 2.0)
     assert not batch.ok
     with pytest.raises(NotSolved, match=r"problem \(1, 1\): Pareto stationary"):

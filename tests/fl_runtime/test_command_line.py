@@ -22,6 +22,7 @@ import pytest
 from safetensors import SafetensorError
 from typer.testing import CliRunner
 
+import fl_runtime
 from fl_runtime.__main__ import app, free_folder
 from fl_runtime.running import checkpoint
 from fl_runtime.running.run_folder import RunFolder
@@ -49,6 +50,9 @@ def test_run_prints_tables_and_leaves_all_files(toml: Path, tmp_path: Path) -> N
     code, text, _ = call("run", toml, "--out", out, "--set", "num-server-rounds=2")
     assert code == 0
     assert "Test accuracy across tasks" in text
+    call_of_model = f'fl_runtime.load_model("{out}", "wine", arm="fair", seed=0)'
+    assert text.endswith(f"such as the first: {call_of_model}\n")
+    assert sum(p.numel() for p in eval(call_of_model, {"fl_runtime": fl_runtime}).parameters())
     found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     models = {file for file in found if file.startswith("models/")}
     moments = {f"checkpoint/00{index}.safetensors" for index in range(4)}
@@ -78,7 +82,9 @@ def test_a_finished_run_can_be_extended(toml: Path, tmp_path: Path) -> None:
     assert (code, json.loads(text)["arms"]["fair"]["rounds"]) == (0, [3, 3])
     code, text, error = call("resume", out, "--rounds", 2)
     assert (code, text) == (2, "")
-    assert error.startswith("error: rounds = 2, but it must be a number from 3 on")
+    assert error.startswith(
+        "error: rounds = 2, but it must be at least 3: the run is one of 3 rounds"
+    )
 
 
 def test_results_of_configurations_run_them_first(toml: Path, tmp_path: Path) -> None:

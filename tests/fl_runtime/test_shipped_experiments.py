@@ -41,7 +41,7 @@ def test_init_writes_a_configuration_that_is_right_and_overwrites_nothing(
     done = CliRunner().invoke(app, ["init"])
     assert (done.exit_code, done.stdout) == (
         0,
-        "experiment.toml is written; run it with: fairopt-run run experiment.toml\n",
+        "experiment.toml is written; run it with: python -m fl_runtime run experiment.toml\n",
     )
     assert list(arm_configs(read_config("experiment.toml"))) == ["fair", "random"]
     again = CliRunner().invoke(app, ["init"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fl_runtime.user_objects import loaded
+from fairopt.user_objects import loaded
 
 
 def test_modules_beside_the_user_are_found_by_installed_commands(

@@ -28,9 +28,17 @@ from mechanisms import (
     random_recruitment,
     sampled_posted_price,
 )
+from mechanisms.reading.headings import NamedBids
 
 RULES = [budget_fair, max_min_fair, greedy_max_min, cheapest_first]
 NAN = float("nan")
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_has_bids_and_names_is_told_how_to_become_a_table(rule):
+    named = NamedBids(("ann",), ("mnist",), np.ones((1, 1)))
+    with pytest.raises(errors.InvalidInput, match="give the attribute bids"):
+        rule(named, 3.0)
 
 
 @pytest.mark.parametrize("rule", RULES)

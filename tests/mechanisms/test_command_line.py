@@ -1,6 +1,7 @@
 """`python -m mechanisms` as a person uses it."""
 
 import json
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -8,6 +9,7 @@ from fractions import Fraction
 import pytest
 
 from fairopt import errors
+from mechanisms import __main__ as command_line
 from mechanisms import named_rule
 from mechanisms.auctions.registry import RULES, RuleOptions
 from mechanisms.reading.bids import read_bids
@@ -70,7 +72,7 @@ def test_audit_status_tells_truthful_from_not(bids):
     assert json.loads(truthful.stdout)["truthful"] is True
     violated = command("audit", bids, "--budget", "15", "--rule", "level-max-min")
     assert violated.returncode == 1
-    assert "client 0 with costs (1, 5) gains 2" in violated.stdout
+    assert "client ann with costs (1, 5) gains 2" in violated.stdout
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,7 @@ TASKS_ONLY = "a,b\n1,2\n3,1\n2,2\n"
 @pytest.mark.parametrize(
     ("text", "options", "says"),
     [
-        (TASKS_ONLY, (), "--name-column a if these are names, --name-column none if they are asks"),
+        (TASKS_ONLY, (), "--name-column a if these are names, --name-column none if they are bids"),
         (TASKS_ONLY, ("--name-column", "x"), "it must be none, or one of a, b"),
         (TASKS_ONLY, ("--name-column", "b"), "named once"),
         ("1,2\n3,1\n2,2\n", (), "a header"),
@@ -352,3 +354,103 @@ def test_rules_refuse_options_that_are_not_theirs():
             named_rule(name, RuleOptions(unit=1, fee=1 if name == "participation-fee" else None))
     with pytest.raises(errors.InvalidInput, match="given"):
         named_rule("participation-fee")
+
+
+OWN_RULES = """
+import numpy as np
+from mechanisms import Outcome
+
+def paid(bids, price):
+    winners = np.asarray(bids <= price, dtype=bool)
+    return Outcome(winners, np.where(winners, price, 0), winners.sum(axis=0))
+
+def fixed(bids, budget, reserve=None):
+    return paid(bids, budget / 6 if reserve is None else reserve[0])
+
+def roots(bids, budget):
+    return paid(np.sqrt(bids), np.sqrt(budget / 6))
+
+def capped(bids, budget):
+    if bids[0, 0] > 7:
+        raise ValueError("bids go up to 7")
+    return paid(bids, budget / 6)
+
+def nothing(bids, budget):
+    pass
+"""
+
+
+@pytest.fixture
+def own_rules(tmp_path, monkeypatch):
+    """A module of the user's in the current folder."""
+    (tmp_path / "own_auctions.py").write_text(OWN_RULES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    yield
+    sys.modules.pop("own_auctions", None)
+
+
+def own(capsys, *arguments):
+    """Status, output and errors of the command line in this process, which has the module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["mechanisms", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            command_line.main()
+    printed = capsys.readouterr()
+    return stop.value.code, printed.out, printed.err
+
+
+@pytest.mark.usefixtures("own_rules")
+def test_a_rule_of_ones_own_is_run_and_audited(bids, capsys):
+    auction = (bids, "--budget", 12, "--rule", "own_auctions:fixed")
+    code, printed, _ = own(capsys, "run", *auction, "--json")
+    assert (code, json.loads(printed)["spend_exact"]) == (0, "6")
+    code, printed, _ = own(capsys, "run", *auction, "--json", "--reserve", 1)
+    assert (code, json.loads(printed)["spend_exact"]) == (0, "2")
+    code, printed, _ = own(capsys, "audit", *auction, "--json", "--limits")
+    record = json.loads(printed)
+    assert (code, record["method"], record["laws"]["monotone"]) == (0, "exact", True)
+
+
+@pytest.mark.usefixtures("own_rules")
+def test_a_rule_that_cannot_compute_with_fractions_gets_floats_and_says_so(bids, capsys):
+    auction = (bids, "--budget", 12, "--rule", "own_auctions:roots", "--json")
+    code, printed, says = own(capsys, "run", *auction)
+    assert code == 0
+    assert "spend_exact" not in json.loads(printed)
+    assert "own_auctions:roots does not run on fractions (TypeError" in says
+    code, printed, says = own(capsys, "audit", *auction, "--samples", 20)
+    assert json.loads(printed)["method"] == "search"
+    assert "floats are used" in says
+
+
+@pytest.mark.usefixtures("own_rules")
+@pytest.mark.parametrize(
+    ("command", "rule", "words"),
+    [
+        (
+            "audit",
+            "capped",
+            r"ValueError: bids go up to 7, own_auctions.py line 17; while .*",
+        ),
+        ("run", "nothing", r"a rule whose answer is sound \(outcome = None"),
+        ("audit", "fixd", r"did you mean fixed\?"),
+        ("run", "fixed --unit 3", r"unit = 3, but it must be left out for own_auctions:fixed"),
+    ],
+)
+def test_mistakes_of_a_rule_of_ones_own_are_one_line(bids, capsys, command, rule, words):
+    name, *options = rule.split()
+    line = (command, bids, "--budget", 12, "--rule", f"own_auctions:{name}", *options)
+    code, printed, says = own(capsys, *line)
+    assert (code, printed, says.count("\n")) == (2, "", 1)
+    assert re.search(words, says), says
+
+
+def test_sentences_of_an_audit_are_in_decimals_and_its_record_is_exact(tmp_path):
+    path = tmp_path / "bids.csv"
+    path.write_text("client,a,b\nann,1/3,5\nbob,2,1\ncay,4,3\n")
+    done = command("audit", path, "--budget", "15", "--rule", "level-max-min", "--json")
+    largest = json.loads(done.stdout)["violations"][0]
+    assert largest["truth"] == ["1/3", "5"]
+    assert "with costs (~0.333333, 5) gains" in largest["sentence"]
+    assert Fraction(largest["gain_exact"]) > 0

@@ -47,6 +47,7 @@ MOST_HELD = 200  # prices held at zero beside one factor
 SIGN = 1e-9  # relative: smaller prices and overloads have no sign
 FORCING = 0.02  # of the violation: what conjugate gradients leave
 CG_STEPS = 100
+FAR = 0.1  # violation: from beyond, steps by conjugate gradients take longer than ascent
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +85,8 @@ def track(scaled: Scaled, prices: Array, goal: float, factor: Factor | None) -> 
     """
     demand = demand_at(scaled, prices)
     worst, pace = violation(demand), _Pace(goal)
+    if scaled.links > DENSE and worst > FAR:
+        return Tracked(demand, worst, 0, None)
     model: _Model | None = None if factor is None else _Factored(scaled, factor)
     for k in range(STEPS):
         if worst <= goal or not np.isfinite(worst):

@@ -40,6 +40,8 @@ def alpha_fair_path_allocation(
         weights: (flows,) w > 0, default ones: flows are compared by x / w, at alpha = inf too.
         tol: Largest residual called OPTIMAL.
 
+    `fairopt.PathAllocationProblem` keeps the paths and goes on from the last answer.
+
     Returns:
         `PathAllocation`, with the statuses and prices of `alpha_fair_allocation`; a flow can only
         have rate zero if all its paths are closed (or upper is 0), and is unlimited if one path is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,14 +10,16 @@ import numpy as np
 from fairopt.allocation.multipath.certificate import rate_errors
 from fairopt.allocation.multipath.interior import (
     LOG_STEPS,
+    WARM_STEPS,
     Point,
     follow_path,
     log_phase,
     reach_path,
 )
 from fairopt.allocation.multipath.link_space import SplitForm
-from fairopt.allocation.multipath.polish import GOOD, Polished, polish
-from fairopt.allocation.multipath.presolve import presolve, restored
+from fairopt.allocation.multipath.polish import GOOD, Polished, polish, resume
+from fairopt.allocation.multipath.presolve import Presolved, presolve, restored
+from fairopt.allocation.multipath.warm_start import carried, inside, point_near
 from fairopt.arrays import Array, Ints
 from fairopt.blas_threads import one_thread
 
@@ -26,33 +29,71 @@ GOALS = ((1e-11, 20), (1e-14, 200))
 NEARER = (1e-2, 1e-4, 1e-6)
 """Complementarities that are reached in logarithms where the path is not followed otherwise."""
 
+NEAR_GAP = 1e-3  # complementarity at which the path is joined from the answer of a similar problem
 ROUGH = 1e-6  # residual beyond which the central path ends nearer to the optimum
 
 
 class Direct(NamedTuple):
-    """Path rates, link prices, certified errors of flow rates, the KKT residual, and the steps."""
+    """What was found in float64.
+
+    Attributes:
+        z: (paths,) rates.
+        prices: (links,).
+        error: (flows,) certified errors of flow rates.
+        residual: Of the conditions of optimality of the presolved problem.
+        steps: Newton steps.
+        small: The presolved problem.
+    """
 
     z: Array
     prices: Array
     error: Array
     residual: float
     steps: int
+    small: Presolved
 
 
 def solve_directly(A: Any, owner: Ints, log_weight: Array, alpha: float) -> Direct:
     """The best point of A z <= 1; the arguments are those of `presolve`."""
-    small = presolve(A, owner, log_weight, alpha)
+    return _direct(A, owner, log_weight, alpha, presolve(A, owner, log_weight, alpha), _solve)
+
+
+def solve_from(
+    A: Any,
+    owner: Ints,
+    log_weight: Array,
+    alpha: float,
+    small: Presolved,
+    start: tuple[Array, Array],
+) -> Direct:
+    """The same from path rates and prices of a similar problem; the residual tells if it failed."""
+
+    def near(form: SplitForm) -> Polished:
+        return _solve_near(form, point_near(form, *carried(small, *start)))
+
+    return _direct(A, owner, log_weight, alpha, small, near)
+
+
+def _direct(
+    A: Any,
+    owner: Ints,
+    log_weight: Array,
+    alpha: float,
+    small: Presolved,
+    method: Callable[[SplitForm], Polished],
+) -> Direct:
+    """The answer of a method to the presolved problem, carried back and certified."""
     none = np.zeros(0)
     z, prices, mu, residual, steps = none, none, none, 0.0, 0
     if small.form is not None:
         limits = np.zeros(small.form.flows)
         with np.errstate(all="ignore"), one_thread(small.form.links):
-            found = _solve(small.form)
+            found = method(small.form)
         limits[small.form.limited] = found.mu
         z, prices, mu, residual, steps = found._replace(mu=limits)
     z, prices = restored(small, A, log_weight, alpha, z, prices, mu)
     error = rate_errors(A, owner, log_weight, alpha, z, prices)
-    return Direct(z, prices, error, residual, steps)
+    return Direct(z, prices, error, residual, steps, small)
 
 
 def _solve(form: SplitForm) -> Polished:
@@ -72,6 +113,16 @@ def _solve(form: SplitForm) -> Polished:
         if best.residual < ROUGH:
             break
     return _the_better(best._replace(steps=best.steps + steps), end)
+
+
+def _solve_near(form: SplitForm, point: Point) -> Polished:
+    """From a point near the answer: by full steps, and if they fail on a shorter central path."""
+    found = resume(form, point)
+    if found.residual <= GOOD:
+        return found
+    beside, steps, reached = log_phase(form, inside(form, point, NEAR_GAP), NEAR_GAP, WARM_STEPS)
+    found = found._replace(residual=np.inf, steps=found.steps + steps)
+    return _ended(form, beside, found)[0] if reached else found
 
 
 def _ended(form: SplitForm, point: Point, best: Polished) -> tuple[Polished, Point]:

@@ -15,6 +15,9 @@ from fairopt.allocation.methods.newton_system import RIDGE, cholesky, cholesky_s
 from fairopt.arrays import Array, Ints
 from fairopt.kernels.network import path_system as kernels
 
+OF_LINKS_AND_PATHS = ("first", "start", "link", "bounds", "union")
+"""What of a form no number enters."""
+
 
 @dataclass(frozen=True, eq=False)
 class SplitForm:
@@ -76,6 +79,15 @@ class SplitForm:
         start, union, local = kernel(self.bounds, self.start, self.link, np.zeros(self.links))
         return start, union[: start[-1]], local
 
+    def renewed(self, entries: Array, log_weight: Array, alpha: float, upper: Array) -> SplitForm:
+        """The same links and paths with other numbers; what follows from the former is kept."""
+        from scipy import sparse
+
+        rows = sparse.csr_array((entries, self.rows.indices, self.rows.indptr), self.rows.shape)
+        other = SplitForm(rows, self.owner, log_weight, alpha, upper)
+        other.__dict__.update({name: getattr(self, name) for name in OF_LINKS_AND_PATHS})
+        return other
+
     def total(self, of_paths: Array) -> Array:
         """Sums over the paths of each flow."""
         return np.asarray(np.add.reduceat(of_paths, self.first))
@@ -125,9 +137,11 @@ class NewtonSystem:
         return Change(*found, d_prices)
 
     def _times_inverse(self, right: Array) -> Array:
+        """The solution of the system of the prices, from its factor."""
         return self.scale * cholesky_solve(self.factor, self.scale * right)
 
     def _respond(self, a: Array, e: Array, d_prices: Array) -> tuple[Array, Array, Array, Array]:
+        """Changes of rates and paths that follow from changes of the prices."""
         form = self.form
         return kernels.path_changes(  # type: ignore[no-any-return]
             form.bounds, form.start, form.link, form.rows.data, self.D, self.H, a, e, d_prices

@@ -13,7 +13,7 @@ Each can make others possible, so all are repeated until little changes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,9 @@ class Presolved:
     Attributes:
         form: The smaller problem, or None if every flow is settled.
         paths, links, flows: Where its parts stand in the whole problem.
+        place: The entries of the form among those of the whole problem, by path.
         limit_link: (all flows,) the link that is the limit of a flow, -1 for none.
+        limit_place: (all flows,) an entry of it.
         limit: (all flows,) the limit, inf for none.
         settled: Paths that carry all of their flow.
         settled_flow: Their flows.
@@ -46,26 +48,43 @@ class Presolved:
     paths: Ints
     links: Ints
     flows: Ints
+    place: Ints
     limit_link: Ints
+    limit_place: Ints
     limit: Array
     settled: Ints
     settled_flow: Ints
 
+    def renewed(self, rows: Any, log_weight: Array, alpha: float) -> Presolved:
+        """The same with other numbers in the same places.
+
+        Whether what was left out still decides nothing is for the caller to see from the answer.
+        """
+        held = np.flatnonzero(self.limit_place >= 0)
+        limit = np.full(len(self.limit), np.inf)
+        limit[held] = 1.0 / rows.data[self.limit_place[held]]
+        form = self.form
+        if form is not None:
+            numbers = log_weight[self.flows], alpha, limit[self.flows]
+            form = form.renewed(rows.data[self.place], *numbers)
+        return replace(self, form=form, limit=limit)
+
 
 @dataclass
 class _Entries:
-    """The entries that are left, by path: link, path and value."""
+    """The entries that are left, by path: link, path, value, and their places among all."""
 
     link: Ints
     path: Ints
     value: Array
+    place: Ints
     links: int
 
     def keep(self, which: BoolArray) -> None:
         """Drop the others."""
         if not which.all():
             self.link, self.path = self.link[which], self.path[which]
-            self.value = self.value[which]
+            self.value, self.place = self.value[which], self.place[which]
 
     @property
     def users(self) -> Ints:
@@ -86,8 +105,9 @@ def presolve(A: Any, owner: Ints, log_weight: Array, alpha: float) -> Presolved:
     paths, links = rows.shape
     flows = len(log_weight)
     of_entry = np.repeat(np.arange(paths), np.diff(rows.indptr))
-    entries = _Entries(rows.indices.astype(np.int64), of_entry, rows.data, links)
-    limit, limit_link = np.full(flows, np.inf), np.full(flows, -1)
+    everywhere = np.arange(len(rows.data))
+    entries = _Entries(rows.indices.astype(np.int64), of_entry, rows.data, everywhere, links)
+    limit, limit_link = np.full(flows, np.inf), np.full((2, flows), -1)
     alive, settled = np.ones(paths, dtype=bool), np.zeros(paths, dtype=bool)
     mix = np.random.default_rng(0).random(links)
     for _ in range(ROUNDS):
@@ -101,14 +121,17 @@ def presolve(A: Any, owner: Ints, log_weight: Array, alpha: float) -> Presolved:
         if len(entries.link) > WORTH_ANOTHER * before or not len(entries.link):
             break
     chosen = np.flatnonzero(settled)
-    parts = _form(entries, owner, alive, log_weight, alpha, limit)
-    return Presolved(*parts, limit_link, limit, chosen, owner[chosen])
+    form, paths_left, links_left, flows_left = _form(
+        entries, owner, alive, log_weight, alpha, limit
+    )
+    left = paths_left, links_left, flows_left, entries.place
+    return Presolved(form, *left, limit_link[0], limit_link[1], limit, chosen, owner[chosen])
 
 
 def _take_limits(
     entries: _Entries, owner: Ints, alive: BoolArray, limit: Array, limit_link: Ints
 ) -> None:
-    """Links that all paths of one flow use alike become limits."""
+    """Links that all paths of one flow use alike become limits, `limit_link` them and an entry."""
     flow, none = owner[entries.path].astype(np.float64), np.full(entries.links, -np.inf)
     last, most = (grouped.largest(entries.link, each, none) for each in (flow, entries.value))
     only, least = (-grouped.largest(entries.link, -each, none) for each in (flow, entries.value))
@@ -121,7 +144,9 @@ def _take_limits(
     tighter = room < limit[only[link]]
     np.minimum.at(limit, only[link], room)
     held = tighter & (room == limit[only[link]])
-    limit_link[only[link[held]]] = link[held]
+    place = np.empty(entries.links, dtype=np.int64)
+    place[entries.link] = entries.place
+    limit_link[:, only[link[held]]] = link[held], place[link[held]]
     entries.keep(~whole[entries.link])
 
 

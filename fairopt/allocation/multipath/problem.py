@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fairopt import checks
 from fairopt.allocation.multipath.path_pairs import (
@@ -18,8 +17,9 @@ from fairopt.allocation.multipath.path_pairs import (
     pairs_of,
     relative_extra_prices,
 )
-from fairopt.allocation.problem import Problem, positive_of_each, read
+from fairopt.allocation.problem import Problem
 from fairopt.allocation.residual import relative_loads
+from fairopt.allocation.routes import Routes
 from fairopt.arrays import Array, BoolArray, Ints
 from fairopt.errors import InvalidInput
 
@@ -71,7 +71,7 @@ class PathProblem:
     @cached_property
     def open_pairs(self) -> Pairs:
         """Pairs of paths that are not closed."""
-        every = pairs_of(self.by_path.by_flow, self.owner)
+        every = self.by_path.routes.made(_every_pair, self.owner)
         closed = self.by_path.forced
         if not closed.any():
             return every
@@ -94,26 +94,22 @@ class PathProblem:
         return np.minimum.reduceat(of_paths, np.searchsorted(self.owner, np.arange(self.flows)))
 
 
-def read_paths(
-    routing: object,
-    owner: object,
-    capacity: ArrayLike,
-    alpha: object,
-    priority: ArrayLike | None,
-) -> PathProblem:
-    """The checked problem; the owners have to be 0, 0, .., 1, .. without a gap."""
-    by_path = read(routing, capacity, alpha, None, None)
+def path_owners(owner: object, paths: int) -> Ints:
+    """The checked flow of every path: 0, 0, .., 1, .. without a gap."""
     array = checks.real_array("owner", owner)
     if array.ndim != 1 or array.size == 0 or (array != np.floor(array)).any() or array[0] != 0:
         raise InvalidInput("owner", owner, "a flow number for every path, from 0 on")
     whole = array.astype(np.int64)
     if not np.isin(np.diff(whole), (0, 1)).all():
         raise InvalidInput("owner", owner, "sorted flow numbers without a gap")
-    flows = int(whole[-1]) + 1
-    p = np.ones(flows) if priority is None else positive_of_each("priority", priority, flows)
-    if by_path.flows != len(whole):
-        raise InvalidInput("owner", f"{len(whole)} entries", f"{by_path.flows}, one per column")
-    return PathProblem(by_path, whole, p)
+    if paths != len(whole):
+        raise InvalidInput("owner", f"{len(whole)} entries", f"{paths}, one per column")
+    return whole
+
+
+def _every_pair(routes: Routes, owner: Ints) -> Pairs:
+    """The pairs of all paths."""
+    return pairs_of(routes.by_flow, owner)
 
 
 def path_residual(problem: PathProblem, path_rates: Array, prices: Array) -> float:

@@ -2,75 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from fairopt.allocation.bottleneck_prices import with_ties
+from fairopt.allocation.multipath.answers import answer, zero_prices
 from fairopt.allocation.multipath.decimal_continuation import Part, solve_in_decimals
-from fairopt.allocation.multipath.direct import Direct, solve_directly
-from fairopt.allocation.multipath.max_min_certificate import Gains, largest_gains
-from fairopt.allocation.multipath.max_min_levels import largest_total, level_by_level
+from fairopt.allocation.multipath.direct import Direct, solve_directly, solve_from
+from fairopt.allocation.multipath.max_min import max_min
+from fairopt.allocation.multipath.max_min_levels import largest_total
 from fairopt.allocation.multipath.polish import GOOD
-from fairopt.allocation.multipath.problem import PathProblem, path_residual
+from fairopt.allocation.multipath.presolve import Presolved, presolve
+from fairopt.allocation.multipath.problem import PathProblem
+from fairopt.allocation.multipath.reduced import Reduced, Shape, reduce
 from fairopt.allocation.multipath.result import PathAllocation
-from fairopt.allocation.presolve.scaling import Point
 from fairopt.allocation.rate_accuracy import FAINT
-from fairopt.allocation.residual import relative_loads
 from fairopt.allocation.result import listed
-from fairopt.allocation.solve import EXPONENT, fitting, no_optimum, the_others, uncertain_rates
+from fairopt.allocation.solve import no_optimum, the_others, uncertain_rates
 from fairopt.arrays import Array, BoolArray, Ints
 from fairopt.solution import Status
 
-LEVEL_SLACK = 1e-8  # relative: HiGHS meets capacities to 1e-10, and levels have errors of that size
-ROUNDING = 4.0  # times what a certificate allows for rounding: a bound below it has no other cause
 CERTIFIED = 1e-3  # relative error of a rate that is good enough without further checks
 MOST_WORK = 1e8  # in decimals, for each of a few starts: half a minute
 CHECK_WORK = 1e7  # where float64 meets all conditions: seconds
 COMPARABLE = 10.0 * np.log(10.0)  # range of prices within which an exact point is no chance
-WIDEST = 600.0  # e-folds between two paths of a flow: float64 ends at 709
+OVERLOAD = 1e-12  # relative: more shows that a link that was left out has come to matter
+
+Start = tuple[Array, Array]
+"""Path rates and link prices."""
 
 
-@dataclass(frozen=True, eq=False)
-class Reduced:
-    """Open paths over used links, in units of the largest rate of their flow on one path.
+@dataclass(eq=False)
+class Series:
+    """What one answer leaves to the next: the links, paths and limits that decided.
 
     Attributes:
-        A: (links, paths) with capacities 1.
-        owner: (paths,) renumbered flows.
-        log_unit: (flows,).
-        paths, links, flows: Indices in the stated problem.
+        shape: What they were chosen from; nothing is left to problems of another.
+        small: The presolved problem.
     """
 
-    A: Any
-    owner: Ints
-    log_unit: Array
-    paths: Ints
-    links: Ints
-    flows: Ints
+    shape: Shape | None = None
+    small: Presolved | None = None
 
 
-def solve(problem: PathProblem, tol: float) -> PathAllocation:
-    """The allocation of a checked problem; flows without an optimum are left out and named."""
+def solve(
+    problem: PathProblem, tol: float, start: Start | None = None, series: Series | None = None
+) -> PathAllocation:
+    """The allocation of a checked problem; flows without an optimum are left out and named.
+
+    A start is an answer to a similar problem; without one the series has no effect.
+    """
+    series = Series() if series is None else series
     if problem.infeasible.any() or problem.unlimited.any():
-        return _without_optimum(problem, tol)
-    return _solve(problem, tol, np.arange(problem.flows))
+        return _without_optimum(problem, tol, start, series)
+    return _solve(problem, tol, start, series, np.arange(problem.flows))
 
 
-def _solve(problem: PathProblem, tol: float, names: Ints) -> PathAllocation:
+def _solve(
+    problem: PathProblem, tol: float, start: Start | None, series: Series, names: Ints
+) -> PathAllocation:
     """The allocation of a problem that has an optimum; `names` are the numbers of its flows."""
     if problem.closed.all():
         none = np.zeros(problem.by_path.flows)
-        return _answer(problem, none, _zero_prices(problem), 0, tol, None)
-    reduced = _reduce(problem)
+        return answer(problem, none, zero_prices(problem), 0, tol, None)
+    reduced = reduce(problem)
     if problem.by_path.alpha == np.inf:
-        return _max_min(problem, reduced, tol, names)
+        return max_min(problem, reduced, tol, names)
     scaled = _scaled(problem, reduced)
     if problem.by_path.alpha == 0.0:
         return scaled.answer(*largest_total(reduced.A, reduced.owner, scaled.log_weight), tol)
     with np.errstate(all="ignore"):
-        found = _finite(scaled, tol, names)
+        near, steps = (None, 0) if start is None else _resumed(scaled, tol, start, series)
+        found = _finite(scaled, tol, series, names) if near is None else near
+    found = replace(found, iterations=found.iterations + steps)
     return _judged(problem, found, names)
 
 
@@ -87,19 +92,32 @@ class _Scaled:
         """The answer to the stated problem from path rates and log prices of this one."""
         problem, reduced = self.problem, self.reduced
         z = np.zeros(problem.by_path.flows)
-        prices = _zero_prices(problem)
+        prices = zero_prices(problem)
         with np.errstate(over="ignore", under="ignore", divide="ignore"):
             z[reduced.paths] = np.exp(np.log(y) + reduced.log_unit[reduced.owner])
             capacity = problem.by_path.capacity[reduced.links]
             prices[reduced.links] = np.exp(log_prices + self.centre - np.log(capacity))
-        return _answer(problem, z, prices, steps, tol, reduced)
+        return answer(problem, z, prices, steps, tol, reduced)
 
     def solved(self, tol: float) -> tuple[Direct, PathAllocation]:
         """What float64 gives, and the answer with its certified errors."""
         reduced, alpha = self.reduced, self.problem.by_path.alpha
-        direct = solve_directly(reduced.A, reduced.owner, self.log_weight, alpha)
+        direct = solve_directly(reduced.rows.T, reduced.owner, self.log_weight, alpha)
+        return direct, self.certified(direct, tol)
+
+    def certified(self, direct: Direct, tol: float) -> PathAllocation:
+        """The answer to the stated problem with its certified errors."""
         found = self.answer(direct.z, np.log(direct.prices), direct.steps, tol)
-        return direct, self.with_error(found, direct.error)
+        return self.with_error(found, direct.error)
+
+    def start(self, start: Start) -> Start:
+        """Path rates and prices of this problem, 0 where the stated ones are no numbers."""
+        reduced = self.reduced
+        z, prices = start[0][reduced.paths], start[1][reduced.links]
+        y = z * np.exp(-reduced.log_unit[reduced.owner])
+        lam = prices * self.problem.by_path.capacity[reduced.links] * np.exp(-self.centre)
+        y, lam = (np.where(np.isfinite(a) & (a > 0.0), a, 0.0) for a in (y, lam))
+        return y, lam
 
     def with_error(self, found: PathAllocation, error: Array) -> PathAllocation:
         """The answer with certified errors of the rates; those of closed flows are exactly 0."""
@@ -116,9 +134,39 @@ def _scaled(problem: PathProblem, reduced: Reduced) -> _Scaled:
     return _Scaled(problem, reduced, weight - centre, centre)
 
 
-def _finite(scaled: _Scaled, tol: float, names: Ints) -> PathAllocation:
+def _resumed(
+    scaled: _Scaled, tol: float, start: Start, series: Series
+) -> tuple[PathAllocation | None, int]:
+    """The answer near a start if it is found and every rate is certified; steps in vain."""
+    reduced, alpha = scaled.reduced, scaled.problem.by_path.alpha
+    A, near, steps = reduced.rows.T, scaled.start(start), 0
+    for small in _presolved(scaled, series):
+        direct = solve_from(A, reduced.owner, scaled.log_weight, alpha, small, near)
+        if direct.residual > GOOD:
+            return None, steps + direct.steps
+        near = direct.z, direct.prices
+        fits = float((A @ direct.z).max()) <= 1.0 + OVERLOAD
+        if fits and (direct.error <= CERTIFIED).all():
+            found = scaled.certified(direct, tol)
+            if found.ok:
+                series.shape, series.small = reduced.shape, small
+                return found, steps
+        steps += direct.steps
+    return None, steps
+
+
+def _presolved(scaled: _Scaled, series: Series) -> Iterator[Presolved]:
+    """What decided the last time, then what decides now."""
+    reduced, alpha = scaled.reduced, scaled.problem.by_path.alpha
+    if series.small is not None and series.shape is reduced.shape:
+        yield series.small.renewed(reduced.rows, scaled.log_weight, alpha)
+    yield presolve(reduced.rows.T, reduced.owner, scaled.log_weight, alpha)
+
+
+def _finite(scaled: _Scaled, tol: float, series: Series, names: Ints) -> PathAllocation:
     """In float64, and if that is not certified in decimals."""
     direct, found = scaled.solved(tol)
+    series.shape, series.small = scaled.reduced.shape, direct.small
     if found.ok and (direct.error <= CERTIFIED).all():
         return found
     exact = found.ok and _exact(direct, scaled)
@@ -146,9 +194,9 @@ def _in_decimals(
     longer = solve_in_decimals(problem, part, roughly, most_work)
     if longer is None:
         return None
-    z, prices = np.zeros(problem.by_path.flows), _zero_prices(problem)
+    z, prices = np.zeros(problem.by_path.flows), zero_prices(problem)
     z[reduced.paths], prices[reduced.links] = longer.z, longer.prices
-    found = _answer(problem, z, prices, known.iterations + longer.steps, tol, reduced)
+    found = answer(problem, z, prices, known.iterations + longer.steps, tol, reduced)
     return scaled.with_error(found, longer.error)
 
 
@@ -190,153 +238,17 @@ def _uncertified(found: PathAllocation, names: Ints, closed: BoolArray) -> PathA
     return replace(found, status=Status.STEP_LIMIT, detail=detail)
 
 
-def _reduce(problem: PathProblem) -> Reduced:
-    """Leave out closed paths, unused links and links without a limit.
-
-    And paths that carry at most e^-WIDEST of what another path of their flow can.
-    """
-    from scipy import sparse
-
-    by_path = problem.by_path
-    narrow = problem.log_alone < problem.log_most[problem.owner] - WIDEST
-    paths = np.flatnonzero(~(by_path.forced | narrow))
-    flows, owner = _renumbered(problem.owner[paths], problem.flows)
-    unit = np.maximum.reduceat(
-        problem.log_alone[paths], np.searchsorted(owner, np.arange(len(flows)))
-    )
-    chosen = np.zeros(by_path.flows, dtype=bool)
-    chosen[paths] = True
-    kept = np.isfinite(by_path.log_limit) & chosen[by_path.flow]
-    links, column = _renumbered(by_path.link[kept], by_path.links)
-    number = np.cumsum(chosen) - 1
-    row = number[by_path.flow[kept]]
-    entry = np.exp(unit[owner][row] - by_path.log_limit[kept])
-    start = np.searchsorted(row, np.arange(len(paths) + 1))
-    rows = sparse.csr_array((entry, column, start), shape=(len(paths), len(links)))
-    return Reduced(rows.T.tocsr(), owner, unit, paths, links, flows)
-
-
-def _renumbered(numbers: Ints, most: int) -> tuple[Ints, Ints]:
-    """The different numbers below `most` in increasing order, and the place of each."""
-    seen = np.zeros(most, dtype=bool)
-    seen[numbers] = True
-    return np.flatnonzero(seen), np.asarray((np.cumsum(seen) - 1)[numbers])
-
-
-def _max_min(problem: PathProblem, reduced: Reduced, tol: float, names: Ints) -> PathAllocation:
-    """Level by level; OPTIMAL also needs that no flow could have more than tol beyond its rate."""
-    levels = level_by_level(reduced.A, reduced.owner, reduced.log_unit)
-    z, prices = np.zeros(problem.by_path.flows), _zero_prices(problem)
-    unit = reduced.log_unit[reduced.owner]
-    with np.errstate(over="ignore", under="ignore", divide="ignore"):
-        z[reduced.paths] = np.exp(np.log(levels.y) + unit)
-        full = reduced.A @ levels.y >= 1.0 - LEVEL_SLACK
-        prices[reduced.links] = np.where(full, np.exp(-levels.log_first), 0.0)
-    prices = _decided(problem, reduced, z, prices)
-    found = _answer(problem, z, prices, len(levels.prices), tol, reduced)
-    with np.errstate(under="ignore", divide="ignore"):
-        y = np.exp(np.log(found.path_rates[reduced.paths]) - unit)
-    gains = largest_gains(reduced.A, reduced.owner, reduced.log_unit, y, levels.prices)
-    error = np.zeros(problem.flows)
-    error[reduced.flows] = gains.most
-    return _proven(replace(found, error=error), gains, reduced.flows, names, tol)
-
-
-def _proven(
-    found: PathAllocation, gains: Gains, flows: Ints, names: Ints, tol: float
+def _without_optimum(
+    problem: PathProblem, tol: float, start: Start | None, series: Series
 ) -> PathAllocation:
-    """The status that follows from what flows could gain."""
-    more = ~(gains.most <= tol)
-    if not (found.ok and more.any()):
-        return found
-    beyond = ~(gains.most <= tol + ROUNDING * gains.rounding)
-    named = flows[beyond if beyond.any() else more]
-    most = float(found.error[named].max())
-    which = f" (flows {listed(names[named])} could have up to {most:.1g} times more, for all that"
-    if beyond.any():
-        return replace(found, status=Status.STEP_LIMIT, detail=f"{which} is proven)")
-    certificate = np.zeros(len(found.error))
-    certificate[named] = 1.0
-    return replace(
-        found,
-        status=Status.ROUNDING_LIMITED,
-        certificate=certificate,
-        detail=f"{which} float64 shows of them beside what others pay)",
-    )
-
-
-def _decided(problem: PathProblem, reduced: Reduced, z: Array, prices: Array) -> Array:
-    """Prices also of other bottlenecks among links that only flows with one open path use."""
-    several = np.bincount(reduced.owner)[reduced.owner] > 1
-    split = np.zeros(problem.by_path.flows, dtype=bool)
-    split[reduced.paths[several]] = True
-    open_link = np.ones(problem.by_path.links, dtype=bool)
-    open_link[problem.by_path.link[split[problem.by_path.flow]]] = False
-    point = Point(z, prices, np.zeros(len(z)))
-    return np.where(open_link, with_ties(problem.by_path, point, LEVEL_SLACK).prices, prices)
-
-
-def _zero_prices(problem: PathProblem) -> Array:
-    """Prices of zero, inf on used links without capacity."""
-    return np.where(problem.by_path.closed, np.inf, 0.0)
-
-
-def _answer(
-    problem: PathProblem,
-    z: Array,
-    prices: Array,
-    steps: int,
-    tol: float,
-    reduced: Reduced | None,
-) -> PathAllocation:
-    """The point with its residual and status."""
-    z, prices = np.nan_to_num(z, nan=0.0), np.nan_to_num(prices, nan=0.0, posinf=np.inf)
-    if (relative_loads(problem.by_path, z) > 1.0 + tol).any():
-        z = fitting(problem.by_path, z)
-    residual = path_residual(problem, z, prices)
-    status, detail = Status.OPTIMAL, ""
-    if residual > tol:
-        status, detail = _why_not(problem, reduced)
-    none = np.zeros(problem.flows)
-    return PathAllocation(
-        problem.total(z),
-        prices,
-        none,
-        status,
-        residual,
-        steps,
-        detail=detail,
-        path_rates=z,
-        error=np.where(problem.closed, 0.0, np.inf),
-    )
-
-
-def _why_not(problem: PathProblem, reduced: Reduced | None) -> tuple[Status, str]:
-    """STEP_LIMIT, or OUT_OF_RANGE where prices p x^-alpha leave float64 whatever the rates.
-
-    The point that was found does not tell: its rates may be far off. A rate is at most the sum of
-    the largest ones on the paths of its flow, and about at least one of them over the number of
-    all paths.
-    """
-    if reduced is None or problem.by_path.alpha in (0.0, np.inf):
-        return Status.STEP_LIMIT, ""
-    own = np.bincount(reduced.owner, minlength=len(reduced.flows))
-    alpha, base = problem.by_path.alpha, np.log(problem.priority[reduced.flows])
-    cheapest = base - alpha * (reduced.log_unit + np.log(own))
-    costliest = base - alpha * (reduced.log_unit - np.log(len(reduced.paths)))
-    if (cheapest > EXPONENT).any() or (costliest < -EXPONENT).any():
-        return Status.OUT_OF_RANGE, " (prices p x^-alpha; use a smaller alpha, or inf)"
-    return Status.STEP_LIMIT, ""
-
-
-def _without_optimum(problem: PathProblem, tol: float) -> PathAllocation:
     """Infeasible or unbounded, with the flows that are the reason; the others are solved."""
     kept = ~(problem.infeasible | problem.unlimited)
     z = np.where(problem.by_path.unlimited, np.inf, 0.0)
     prices, steps, others = np.zeros(problem.by_path.links), 0, ""
     error = np.zeros(problem.flows)
     if kept.any():
-        rest = _solve(problem.restricted(kept), tol, np.flatnonzero(kept))
+        near = None if start is None else (start[0][kept[problem.owner]], start[1])
+        rest = _solve(problem.restricted(kept), tol, near, series, np.flatnonzero(kept))
         z[kept[problem.owner]] = rest.path_rates
         prices, steps, others = rest.prices, rest.iterations, the_others(rest)
         error[kept] = rest.error

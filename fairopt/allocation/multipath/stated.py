@@ -14,14 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fairopt.allocation.multipath.problem import (
-    PathProblem,
-    path_residual,
-    read_paths,
-)
+from fairopt.allocation.multipath.problem import PathProblem, path_owners, path_residual
 from fairopt.allocation.multipath.result import PathAllocation
-from fairopt.allocation.problem import Problem, limits, number_of_each, positive_of_each
-from fairopt.arrays import Array, Ints
+from fairopt.allocation.problem import (
+    Numbers,
+    number_of_each,
+    positive_of_each,
+    read_numbers,
+    routing_matrix,
+    with_routes,
+)
+from fairopt.allocation.routes import Routes
+from fairopt.arrays import Array, BoolArray, Ints
 from fairopt.errors import InvalidInput
 
 
@@ -31,15 +35,41 @@ class Stated:
 
     Attributes:
         problem: Without weights, and with a link for every limit after the links.
-        links: Number of links that were stated.
-        limited: (limits,) flows with a limit, in the order of these links.
+        routes: The routing that was stated.
+        numbers: Capacities, alpha, priorities and limits that were stated.
         weights: (flows,).
+        limited: (limits,) flows with a limit, in the order of their links.
     """
 
     problem: PathProblem
-    links: int
-    limited: Ints
+    routes: Routes
+    numbers: Numbers
     weights: Array
+    limited: Ints
+
+    @property
+    def links(self) -> int:
+        """Number of links that were stated."""
+        return len(self.numbers.capacity)
+
+    def changed(
+        self,
+        capacity: ArrayLike | None = None,
+        alpha: object | None = None,
+        priority: ArrayLike | None = None,
+        upper: ArrayLike | None = None,
+        weights: ArrayLike | None = None,
+    ) -> Stated:
+        """The problem with other numbers over the same paths; those that are given are checked."""
+        numbers, flows = self.numbers.changed(capacity, alpha, priority, upper), self.problem.flows
+        w = self.weights if weights is None else positive_of_each("weights", weights, flows)
+        return state(self.routes, self.problem.owner, numbers, w)
+
+    def start(self, found: PathAllocation) -> tuple[Array, Array]:
+        """Path rates and prices of the problem that is solved, from an answer to a similar one."""
+        z, prices, own = found.path_rates, found.prices, found.upper_prices
+        every = np.concatenate([prices, own[self.limited]])
+        return z / self.weights[self.problem.owner], every
 
     def answer(self, found: PathAllocation) -> PathAllocation:
         """The answer in the units that were stated."""
@@ -75,19 +105,39 @@ def read_stated(
     weights: ArrayLike | None,
 ) -> Stated:
     """The checked problem; every refusal names the argument."""
-    problem = read_paths(routing, owner, capacity, alpha, priority)
-    flows, links = problem.flows, problem.by_path.links
-    none = np.zeros(0, dtype=np.int64)
-    if upper is None and weights is None:
-        return Stated(problem, links, none, np.ones(flows))
+    routes = Routes(routing_matrix(routing))
+    links, paths = routes.matrix.shape
+    owners = path_owners(owner, paths)
+    flows = int(owners[-1]) + 1
+    numbers = read_numbers(links, flows, capacity, alpha, priority, upper)
     w = np.ones(flows) if weights is None else positive_of_each("weights", weights, flows)
-    d = np.full(flows, np.inf) if upper is None else limits("upper", upper, flows, "flows")
-    limited = np.flatnonzero(np.isfinite(d))
-    by_path = problem.by_path
-    R = _in_units(by_path.routing, w[problem.owner])
-    rows = _limit_rows(problem.owner, w, limited)
-    both = replace(problem, by_path=_stacked(by_path, R, rows, d[limited]))
-    return Stated(both, links, limited, w)
+    return state(routes, owners, numbers, w)
+
+
+def state(routes: Routes, owner: Ints, numbers: Numbers, weights: Array) -> Stated:
+    """The problem of checked numbers; routes with limits and weights are kept with the routes."""
+    finite = np.isfinite(numbers.upper)
+    limited = np.flatnonzero(finite)
+    written = routes
+    if len(limited) or (weights != 1.0).any():
+        written = routes.made(_with_limits, owner, weights, finite)
+    room = np.concatenate([numbers.capacity, numbers.upper[limited]])
+    paths = len(owner)
+    none = np.full(paths, np.inf)
+    by_path = with_routes(written, room, numbers.alpha, np.ones(paths), none)
+    problem = PathProblem(by_path, owner, numbers.priority)
+    return Stated(problem, routes, numbers, weights, limited)
+
+
+def _with_limits(routes: Routes, owner: Ints, weights: Array, limited: BoolArray) -> Routes:
+    """The links in the units of rates over weights, and below them the limits."""
+    from scipy import sparse
+
+    R = _in_units(routes.matrix, weights[owner])
+    every = sparse.vstack([R, _limit_rows(owner, weights, np.flatnonzero(limited))], format="csr")
+    every.indices = every.indices.astype(np.int32, copy=False)
+    every.indptr = every.indptr.astype(np.int32, copy=False)
+    return Routes(every)
 
 
 def _in_units(R: Any, units: Array) -> Any:
@@ -111,13 +161,3 @@ def _limit_rows(owner: Ints, weights: Array, limited: Ints) -> Any:
     paths = np.flatnonzero(row[owner] >= 0)
     entries = (weights[owner[paths]], (row[owner[paths]], paths))
     return sparse.csr_array(entries, shape=(len(limited), len(owner)))
-
-
-def _stacked(by_path: Problem, R: Any, rows: Any, room: Array) -> Problem:
-    """The links, and below them the limits."""
-    from scipy import sparse
-
-    every = sparse.vstack([R, rows], format="csr")
-    every.indices = every.indices.astype(np.int32, copy=False)
-    every.indptr = every.indptr.astype(np.int32, copy=False)
-    return replace(by_path, routing=every, capacity=np.concatenate([by_path.capacity, room]))

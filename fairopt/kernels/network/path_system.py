@@ -121,7 +121,12 @@ _CHANGES = (
 def path_changes(  # type: ignore[no-untyped-def]
     first, start, links, entries, D, H, a, e, d_prices, dz, dx, dpi, load
 ):
-    """Fill changes of path rates, flow rates, flow prices and loads for changes of link prices."""
+    """Fill changes of path rates, flow rates, flow prices and loads for changes of link prices.
+
+    Where a flow is nearly held by its limit its change is far below those of its paths, whose sum
+    would be their rounding: there it is that of the last equation, and the path with the largest D
+    takes up the difference, which is nothing in its price.
+    """
     fill(load, 0.0)
     for i in range(H.size):
         S, pushed = 0.0, 0.0
@@ -133,14 +138,21 @@ def path_changes(  # type: ignore[no-untyped-def]
             S += D[path]
             pushed += D[path] * push
         dpi[i] = (a[i] - H[i] * pushed) / (1.0 + S * H[i])
-        total = 0.0
+        total, freest = 0.0, first[i]
         for path in range(first[i], first[i + 1]):
             dz[path] = D[path] * (dz[path] + dpi[i])
             total += dz[path]
+            if D[path] > D[freest]:
+                freest = path
+        if S * H[i] > 1.0:
+            held = (a[i] - dpi[i]) / H[i]
+            dz[freest] += held - total
+            total = held
+        dx[i] = total
+        for path in range(first[i], first[i + 1]):
             if dz[path] != 0.0:
                 for k in range(start[path], start[path + 1]):
                     load[links[k]] += entries[k] * dz[path]
-        dx[i] = total
 
 
 _STATE = (

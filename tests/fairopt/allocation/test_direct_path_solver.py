@@ -47,6 +47,17 @@ def test_newton_changes_solve_the_three_equations(seed):
     np.testing.assert_allclose(A @ d.z - barrier * d.prices, r, atol=1e-10)
 
 
+def test_a_flow_that_its_limit_holds_is_not_moved_by_rounding():
+    """Paths that move freely by 1e9 times as much as the flow: their sum would be rounding."""
+    form, rng = form_of(3, limited=False)
+    D, H = rng.uniform(1e8, 1e9, len(form.owner)), np.full(form.flows, 1e10)
+    a, e = rng.normal(size=form.flows), rng.normal(size=len(form.owner))
+    d = newton_system(form, D, H, np.ones(form.links)).solve(a, e, np.zeros(form.links))
+    np.testing.assert_allclose(H * d.x, a - d.pi, rtol=1e-9)
+    np.testing.assert_allclose(form.total(d.z), d.x, atol=1e-15 * np.abs(d.z).max())
+    np.testing.assert_allclose(d.load, form.rows.T @ d.z, rtol=1e-9, atol=1e-12)
+
+
 def test_paths_that_hardly_move_and_those_that_move_freely_have_one_matrix():
     """Rank-ones are added without subtraction: sixteen decades of D and H leave it definite."""
     form, rng = form_of(3, limited=False)

@@ -10,7 +10,7 @@ from scipy import sparse
 from scipy.optimize import linprog
 
 from fairopt import Status, alpha_fair_path_allocation
-from fairopt.allocation.multipath import level_programme, solve, warm_level_programme
+from fairopt.allocation.multipath import level_programme, max_min, warm_level_programme
 from fairopt.allocation.multipath.level_polish import (
     polished_prices,
     polished_rates,
@@ -185,7 +185,7 @@ def test_bounds_of_unfair_rates_are_what_could_be_gained():
 )
 def test_an_answer_without_proof_is_not_optimal(monkeypatch, rounding, status):
     gains = Gains(np.array([1e-9, 2e-5]), np.array([0.0, rounding]))
-    monkeypatch.setattr(solve, "largest_gains", lambda *parts: gains)
+    monkeypatch.setattr(max_min, "largest_gains", lambda *parts: gains)
     call = ([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], [0, 1, 1], [1.0, 1.0], np.inf)
     assert alpha_fair_path_allocation(*call, tol=1e-4).status is Status.OPTIMAL
     found = alpha_fair_path_allocation(*call)

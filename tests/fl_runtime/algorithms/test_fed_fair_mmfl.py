@@ -8,14 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairopt import InvalidInput
+from fairopt import InvalidInput, learning_progress
 from fl_runtime.algorithms import FedFairMMFL, RandomAllocation, RoundRobin
 from fl_runtime.algorithms.aggregation import data_weighted, step_tasks
+from fl_runtime.algorithms.base import ServerState
 from fl_runtime.algorithms.one_task_per_client import draw_tasks
 from fl_runtime.running.build import assemble
 from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Job, Update
-from fl_runtime.training.task import Evaluation
+from fl_runtime.training.task import Evaluation, Params
 from tests.fl_runtime.small import config
 
 FEDERATION = assemble(config(recruitment={"rule": "everyone"}), seed=0).federation
@@ -38,6 +39,43 @@ def test_probabilities_follow_the_chosen_signal() -> None:
     np.testing.assert_allclose(by_error[0], [0.2, 0.8])
     favoured = FedFairMMFL(alpha=2.0, signal="loss", priority=(1.0, 2.0))
     np.testing.assert_allclose(favoured.probabilities(STATE, FEDERATION)[0], [0.5, 0.5])
+
+
+def measured(state: ServerState, wine: float, iris: float) -> ServerState:
+    errors = {"wine": wine, "iris": iris}
+    return state.observe({k: Evaluation.of_accuracy(1.0, 1.0 - e) for k, e in errors.items()})
+
+
+def test_progress_is_of_the_errors_after_every_training() -> None:
+    """Wine learns in every round; iris is bad, and trained in every second one."""
+    algorithm = FedFairMMFL(alpha=2.0, signal="progress")
+    state, wine, iris = algorithm.init(FEDERATION, 0), [], []
+    for server_round in range(12):
+        shares = algorithm.probabilities(state, FEDERATION)[0]
+        if len(iris) >= 4:
+            seen = [learning_progress(wine), learning_progress(iris)]
+            np.testing.assert_allclose(shares, np.array(seen) / sum(seen))
+        else:
+            np.testing.assert_allclose(shares, 0.5)
+        trained = ["wine", "iris"][: 1 + server_round % 2]
+        updates = [Update(t, 0, 0, zeros_of(state.models[t]), 1) for t in trained]
+        state = measured(algorithm.aggregate(state, updates), 0.9**server_round, 0.8)
+        wine.append(0.9**server_round)
+        iris += [0.8] if not iris or "iris" in trained else []
+    assert shares[0] > 0.99
+
+
+def zeros_of(params: Params) -> Params:
+    return {name: torch.zeros_like(value) for name, value in params.items()}
+
+
+def test_a_finished_task_is_not_waited_for() -> None:
+    algorithm = FedFairMMFL(alpha=2.0, signal="progress")
+    curves = {"wine": [0.9, 0.7, 0.5, 0.4]}
+    state = replace(STATE, memory={"": curves})
+    np.testing.assert_allclose(algorithm.probabilities(state, FEDERATION), 0.5)
+    alone = algorithm.probabilities(state, FEDERATION.without({"iris"}))
+    np.testing.assert_allclose(alone, [[1.0, 0.0]] * 8)
 
 
 def test_the_first_round_is_uniform() -> None:

@@ -316,3 +316,46 @@ def test_models_without_a_decoder_or_of_other_shapes_are_refused() -> None:
     odd = replace(FED.tasks[1], initial={**FED.tasks[1].initial, "1.bias": torch.zeros(9)})
     with pytest.raises(InvalidInput, match="shared entries"):
         FedHCA2(shared_layers=("1",)).init(replace(FED, tasks=(FED.tasks[0], odd)), 0)
+
+
+def of_two_architectures(**algorithm: Any) -> Federation:
+    """One encoder; a decoder of two layers for one task, of its first layer for the other."""
+    tree = {
+        "run": {"algorithm": "fed-hca2", "num_server_rounds": 1},
+        "task": [
+            {"name": name, "data": name, "model": "patches", "hidden": hidden}
+            for name, hidden in zip(TASKS, ([4, 3, 3], [4, 3]), strict=True)
+        ],
+        "clients": {"num_clients": 3, "batch_size": 400, "task_sets": SETS},
+        "algorithm": {"shared_layers": ["encoder"], **algorithm},
+    }
+    return assemble(check_config(tree), seed=0).federation
+
+
+def test_clients_of_two_architectures_exchange_what_they_have_in_common() -> None:
+    fed = of_two_architectures(decoder_layers=["decoder.0"])
+    algorithm = FedHCA2(shared_layers=("encoder",), decoder_layers=("decoder.0",))
+    alone = Local(share_trunk=True, shared_layers=("encoder",))
+    one, other = after(algorithm, fed, 1), after(alone, fed, 1)
+    common = {"encoder.embed", "encoder.mix", "decoder.0"}
+    for task, clients in one.personal.items():
+        for client, params in clients.items():
+            mine = other.payload(task, int(client))
+            for key, value in params.items():
+                assert torch.equal(value, mine[key]) == (key.rpartition(".")[0] not in common)
+    with pytest.raises(InvalidInput, match="shared entries"):
+        replace(algorithm, decoder_layers=()).init(fed, 0)
+    with pytest.raises(InvalidInput, match="decoder-layers"):
+        replace(algorithm, decoder_layers=("encoder.mix",)).init(fed, 0)
+
+
+def test_attention_by_pairs_of_tasks_is_as_much_as_uniform_in_the_mean() -> None:
+    algorithm = FedHCA2(shared_layers=("1",), attention_layers=("3",))
+    state = algorithm.aggregate(algorithm.init(FED, 0), random_updates(0, FED, 2.0))
+    pairs = {(a, b): state.figures[f"attention_3/{a}/{b}"] for a in TASKS for b in TASKS}
+    assert set(state.figures) == set(algorithm.own_figures(TASKS))
+    for one in TASKS:  # two decoders of either task, whose weights sum to one
+        assert sum(pairs[one, other] for other in TASKS) == pytest.approx(2.0)
+    assert pairs[TASKS[0], TASKS[0]] > pairs[TASKS[0], TASKS[1]]
+    with pytest.raises(InvalidInput, match="attention-layers"):
+        replace(algorithm, attention_layers=("1",)).init(FED, 0)

@@ -274,6 +274,53 @@ def test_one_client_and_one_task() -> None:
     assert state.client_weights == pytest.approx([1.0])
 
 
+def test_rates_that_are_found_keep_a_tenth_of_every_weight() -> None:
+    settings = config(
+        1 + 6, reference_rounds=1, proxy_rounds=6, task_rate="auto", client_rate="auto"
+    )
+    _, state = after(settings, 7)
+    _, first = after(settings, 1)
+    assert set(state.rates) == {"task_rate", "client_rate"}
+    assert np.min(state.task_weights) >= 0.1 * np.min(first.task_weights)
+    assert np.min(state.client_weights) >= 0.1 / 6
+    assert state.task_weights != first.task_weights
+    rows = rounds_of(settings)
+    assert "task_rate" not in rows[0]
+    assert rows[1]["task_rate"] == rows[-1]["task_rate"] == state.rates["task_rate"] > 0.0
+
+
+def test_a_proxy_may_be_of_another_family() -> None:
+    """A convolution beside a fully connected agent, and the keys that refuse what does not fit."""
+    tree = config(3, reference_rounds=1, proxy_rounds=1).model_dump()
+    tree["task"] = [{"name": "digit", "data": "digits", "model": "mlp", "hidden": [4]}]
+    tree["clients"] |= {"num_clients": 2, "batch_size": 512}
+    tree["algorithm"] |= {"proxy_model": "cnn", "proxy_hidden": []}
+    parts = assemble(check_config(tree), 0)
+    (small,) = parts.federation.companions
+    assert any(value.ndim == 4 for value in small.initial.values())
+    tree["algorithm"]["proxy_model"] = "lineaar"
+    with pytest.raises(InvalidInput, match=r"algorithm\.proxy-model.*did you mean linear"):
+        assemble(check_config(tree), 0)
+    tree["algorithm"] |= {"proxy_model": "linear", "proxy_hidden": [4]}
+    with pytest.raises(InvalidInput, match=r"algorithm\.proxy-hidden.*absent"):
+        assemble(check_config(tree), 0)
+
+
+def test_rounds_of_small_models_take_their_share_of_time() -> None:
+    rows = rounds_of(config(4, {"fraction_train": 1.0}, **STAGES, proxy_delay=0.25))
+    assert [row["virtual_time"] for row in rows] == [0.5, 1.0, 1.5, 3.5]
+    plain = rounds_of(config(4, {"fraction_train": 1.0}, **STAGES))
+    assert [row["virtual_time"] for row in plain] == [2.0, 4.0, 6.0, 8.0]
+
+
+def test_few_clients_have_a_figure_each() -> None:
+    last = rounds_of(config(**STAGES))[-1]
+    weights = [last[f"client_weight/{client}"] for client in range(6)]
+    assert (min(weights), max(weights)) == (last["min_client_weight"], last["max_client_weight"])
+    many = rounds_of(config(1, {"num_clients": 21}, **STAGES))[-1]
+    assert "client_weight/0" not in many
+
+
 @pytest.mark.parametrize("executor", ["sequential", "stacked"])
 @pytest.mark.parametrize("events", [1, 2, 3, 4, 5])
 def test_a_stop_in_any_stage_resumes_to_the_same_bytes(
@@ -295,6 +342,9 @@ def test_a_stop_in_any_stage_resumes_to_the_same_bytes(
         ("task_rate", -0.1),
         ("task_rate", np.inf),
         ("client_rate", np.nan),
+        ("client_rate", "fast"),
+        ("task_rate", "fast"),
+        ("proxy_delay", 0.0),
         ("smoothing", 1.5),
         ("aggregation", "importance"),
         ("tasks_per_client", "one"),

@@ -32,6 +32,7 @@ from fl_runtime.training.federation import Federation
 from fl_runtime.training.job import Job
 from fl_runtime.training.task import Params
 from tests.fl_runtime.driven import Instant, Told
+from tests.fl_runtime.representatives import REPRESENTATIVES
 from tests.fl_runtime.small import config
 
 LIMIT = 5.0
@@ -229,7 +230,7 @@ def agrees(parts: Parts, rounds: int) -> bool | None:
     return bool(fine and seen.sum() > 0.0)
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_every_algorithm_says_what_it_expects_of_a_dispatch(name: str) -> None:
     """Jobs of two random configurations each; `many` draws as many as one likes."""
     assert all(agrees(drawn_case(seed, name), 60) is not False for seed in range(2))

@@ -27,6 +27,7 @@ NAMES = ("a", "b", "c")
     st.sampled_from(METHODS),
     st.lists(st.floats(1e-3, 1e3), min_size=3, max_size=3),
 )
+@settings(max_examples=30)
 def test_a_scaled_method_is_the_method_on_scaled_updates(
     seed: int, method: Method, losses: list[float]
 ) -> None:
@@ -54,6 +55,7 @@ def test_twice_the_digits_see_the_factors_too() -> None:
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=5), st.floats(0.0, 5.0))
+@settings(max_examples=20)
 def test_factors_are_powers_of_the_losses(losses: list[float], alpha: float) -> None:
     np.testing.assert_allclose(loss_factors(losses, alpha), np.power(losses, -alpha), rtol=1e-9)
 
@@ -96,7 +98,7 @@ def _step(arm: Any, units: list[float], losses: list[float]) -> torch.Tensor:
 
 
 @given(st.lists(st.floats(0.01, 100.0), min_size=3, max_size=3))
-@settings(max_examples=20)
+@settings(max_examples=8)
 @pytest.mark.parametrize("length", ["own", "mean"])
 def test_at_one_the_units_of_losses_do_not_turn_the_servers_step(
     length: Any, units: list[float]

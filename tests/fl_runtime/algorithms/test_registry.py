@@ -6,17 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fl_runtime.algorithms import ALGORITHMS
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import check_config
 from fl_runtime.running.experiment import run
 from tests.fl_runtime.kills import assert_resumes
+from tests.fl_runtime.representatives import REPRESENTATIVES
 
 ONE_ROUND = 1e-6  # losses after one round; executors differ by the order of float32 sums
 IMAGES = ("digits-joint", "digits-joint-parity")
 SMALL = {"validation_fraction": 0.4, "test_fraction": 0.45}  # 45 training images per client
 VARIANTS: dict[str, dict[str, Any]] = {
-    **{name: {"run.algorithm": name} for name in ALGORITHMS},
+    **{name: {"run.algorithm": name} for name in REPRESENTATIVES},
+    "uw on clients": {"run.algorithm": "uw", "algorithm.where": "client"},
     "fair-grad on clients": {"run.algorithm": "fair-grad", "algorithm.where": "client"},
     "fed-ram with its agent": {
         "run.algorithm": "fed-ram",

@@ -42,6 +42,8 @@ from tests.fl_runtime.rounds import trained
 
 NAMES = ("digits-joint", "digits-joint-parity", "digits-joint-high", "digits-joint-side")
 SHARED = [name for name, kind in ALGORITHMS.items() if issubclass(kind, SharedTrunk)]
+WAYS = [(name, where) for name in SHARED for where in ("server", "client")]
+BOTH = [way for way in WAYS if way != ("famo", "server")]  # which is refused
 METHODS: list[Method] = [FairGrad(2.0), FairGrad(1.0), MinNorm(), UPGrad(), PCGrad(1), Mean()]
 
 
@@ -148,8 +150,7 @@ def test_label_sets_of_one_family_are_cut_alike() -> None:
     assert 0.3 < float(load_dataset("digits-joint-side").labels.mean()) < 0.7
 
 
-@pytest.mark.parametrize("name", SHARED)
-@pytest.mark.parametrize("where", ["server", "client"])
+@pytest.mark.parametrize(("name", "where"), BOTH)
 def test_trunks_stay_equal_and_heads_apart(name: str, where: Any) -> None:
     after, _ = one_round(ALGORITHMS[name](where=where), FOUR)  # type: ignore[call-arg]
     models = list(after.models.values())
@@ -161,9 +162,10 @@ def test_trunks_stay_equal_and_heads_apart(name: str, where: Any) -> None:
     assert all(bool(value.isfinite().all()) for model in models for value in model.values())
 
 
-@pytest.mark.parametrize("name", SHARED)
-@pytest.mark.parametrize("where", ["server", "client"])
+@pytest.mark.parametrize(("name", "where"), BOTH)
 def test_with_a_single_task_every_arm_is_fed_avg(name: str, where: Any) -> None:
+    if name == "scale-invariant" and where == "client":
+        return  # its steps are those of another loss
     ours, _ = one_round(ALGORITHMS[name](where=where), ONE)  # type: ignore[call-arg]
     plain, _ = one_round(FedAvg(), ONE)
     for key, value in plain.models[NAMES[0]].items():

@@ -206,7 +206,7 @@ def changed(section: str, key: str, value: Any) -> dict[str, Any]:
         ("algorithm", "alpha", float("nan"), "a number in [1, inf]"),
         ("algorithm", "alpha", "three", "algorithm.alpha"),
         ("algorithm", "alpa", 1.0, "did you mean alpha?"),
-        ("algorithm", "signal", "accuracy", "'loss' or 'error'"),
+        ("algorithm", "signal", "accuracy", "'loss', 'error' or 'progress'"),
         ("algorithm", "priority", [1.0], "one per task"),
         ("recruitment", "rule", "max-min", "did you mean max-min-fair?"),
         ("recruitment", "budget", None, "given for rule max-min-fair"),
@@ -239,7 +239,7 @@ def test_bad_values_are_refused_with_key_and_reason(
         ("c,wine,iris\na,1,2\na,1,2\n", "'a', but it must be named once; it stands in lines 2"),
         ("c,wine,rise\na,1,2\n", "a column for each task: wine, iris"),
         ("c,wine\na,1\n", "a column for each task: wine, iris"),
-        ("wine,iris\n1,2\n", "say name-column = wine if these are names"),
+        ("wine,iris\n1,2\n", 'say name-column = "wine" if these are names'),
         ("1,2\n" * 8, "a header"),
         ("c,wine,iris\n", "a header"),
     ],
@@ -347,3 +347,10 @@ def test_files_that_are_not_toml(tmp_path: Path, content: str | bytes) -> None:
         read_config(tmp_path / "absent.toml")
     with pytest.raises(InvalidInput, match="a readable file"):
         read_config(tmp_path)
+
+
+def test_a_required_key_that_is_misspelt_is_named_as_it_stands() -> None:
+    whole = tree()
+    whole["clients"]["numclients"] = whole["clients"].pop("num_clients")
+    with pytest.raises(InvalidInput, match=r"clients\.numclients .*did you mean num-clients\?"):
+        check_config(whole)

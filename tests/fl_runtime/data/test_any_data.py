@@ -317,3 +317,18 @@ def test_shards_of_other_parts_are_refused() -> None:
     short = Examples({**shard.features, "mask": shard.features["mask"][:, 1:]}, shard.targets)
     with pytest.raises(InvalidInput, match="client 0 features mask = "):
         replace(task, shards=(short,))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"x": IDS, "y": TARGETS}, "no features among x, y"),
+        ({"features": IDS, "y": TARGETS}, "neither labels nor targets among features, y"),
+    ],
+)
+def test_an_archive_without_what_is_needed_says_what_it_has(
+    arrays: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(InvalidInput, match=words):
+        load_dataset(f"npz:{tmp_path / 'a.npz'}")

@@ -87,7 +87,8 @@ def assert_same(first: list[Update], second: list[Update], atol: float = ONE_ROU
 
 @FAST
 @pytest.mark.parametrize(
-    ("model", "hidden"), [("linear", []), ("mlp", [12]), ("cnn", [8]), ("transformer", [])]
+    ("model", "hidden"),
+    [("linear", []), ("mlp", [12]), ("cnn", [8]), ("transformer", []), ("patches", [6, 5])],
 )
 def test_ragged_clients_agree_with_sequential_training(
     model: str, hidden: list[int], fast: type[StackedExecutor]

@@ -20,7 +20,7 @@ from fl_runtime import (
     check_delay,
     check_partition,
 )
-from fl_runtime.algorithms import ALGORITHMS, RandomAllocation
+from fl_runtime.algorithms import RandomAllocation
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.algorithms.exchange import Exchange
 from fl_runtime.data.partitions import IID, Dirichlet, MissingClasses
@@ -29,6 +29,7 @@ from fl_runtime.simulation.availability import Always, OnOff
 from fl_runtime.training.job import Update
 from mechanisms.studies import cost_distributions
 from tests.fl_runtime.extension import own_algorithms, own_parts
+from tests.fl_runtime.representatives import REPRESENTATIVES
 
 OWN: Mapping[str, dict[str, Any]] = {
     "fed-ram": {"reference_rounds": 1, "proxy_rounds": 2},
@@ -37,7 +38,7 @@ OWN: Mapping[str, dict[str, Any]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_every_built_in_algorithm_keeps_all_laws(name: str) -> None:
     assert check_algorithm(name, OWN.get(name)) == []
 
@@ -54,6 +55,7 @@ def test_a_users_own_algorithms_keep_all_laws(kind: type) -> None:
         ("fed-fair-mmfl", {"aggregation": "importance"}),
         ("fed-avg", {"tasks_per_client": "one", "aggregation": "plain"}),
         ("fair-grad", {"where": "client"}),
+        ("uw", {"where": "client", "loss_alpha": 0.5}),
         ("ditto", {"share_trunk": True}),
         ("fed-buff", {"buffer_size": 2, "max_staleness": 1}),
         ("sync-st", {"first": 1}),

@@ -30,6 +30,7 @@ from fl_runtime.running.experiment import run
 from fl_runtime.training.job import Update
 from tests.fl_runtime.extension.test_conformance import OWN
 from tests.fl_runtime.extension.test_own_parts import small
+from tests.fl_runtime.representatives import REPRESENTATIVES
 
 HERE = __name__
 HOOKS = (
@@ -59,7 +60,7 @@ def overriding(base: Any, called: set[str]) -> type:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_what_is_called_in_a_run_and_nothing_else_may_be_overridden(name: str) -> None:
     """The verdict is from the code alone; here the loop is played, and calls are counted."""
     called: set[str] = set()

@@ -1,17 +1,18 @@
 """Every kind takes a name, ``package.module:object``, or a table, and says what is wrong."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fairopt.errors import InvalidInput
-from fl_runtime import run
+from fl_runtime import FedAvg, run
 from fl_runtime.catalogue import KINDS, catalogue, offers
 from fl_runtime.configuration.input_hashes import references
 from fl_runtime.configuration.toml_files import check_config, dump_toml, read_config
-from fl_runtime.extensions import resolve
+from fl_runtime.extensions import first_line, resolve
 from fl_runtime.running import experiment
 from fl_runtime.running.build import assemble
 from fl_runtime.running.preflight import check_all_arms
@@ -249,3 +250,16 @@ def test_every_built_in_can_be_found() -> None:
         for name, found in kind.built_ins.items():
             if kind.protocol is kind.maker is None and kind.name != "recruitment rule":
                 assert resolve(kind, name) is found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undocumented(FedAvg):
+    pass
+
+
+def test_a_list_has_ones_own_words_and_neither_a_bases_nor_pythons() -> None:
+    assert first_line(Undocumented) == "no docstring; based on FedAvg"
+    assert first_line(lambda outputs, targets: outputs) == "no docstring"
+    assert first_line(own_parts.Mine) == vars(own_parts.Mine)["__doc__"].partition("\n")[0]
+    notes = [note for kind in catalogue().values() for note in kind.values()]
+    assert not [note for note in notes if ":math:" in note or "\\" in note]

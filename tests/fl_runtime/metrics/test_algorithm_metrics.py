@@ -5,10 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from fl_runtime.history import History
-from fl_runtime.metrics.algorithm_metrics import figure_names, figure_series, signs
-from fl_runtime.reporting.algorithm_plots import plot_figures
+from fl_runtime.metrics.algorithm_metrics import (
+    figure_names,
+    figure_series,
+    pair_tables,
+    signs,
+)
+from fl_runtime.reporting.algorithm_plots import _panels, plot_figures
 from fl_runtime.running.experiment import run
 from tests.fl_runtime import small
 
@@ -116,3 +122,33 @@ def test_the_picture_has_a_panel_per_figure_that_tells_something(tmp_path: Path)
     history = told(cost=[1.0, 2.0, 3.0], min_cost=[0.5, 1.0, 1.5], max_cost=[2.0, 3.0, 4.0])
     assert plot_figures(history, path, title="t") == path
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_line_goes_on_over_rounds_that_were_not_evaluated() -> None:
+    (panel,) = _panels(told(f1=[0.5, None, 0.7]))
+    axes = Figure().add_subplot()
+    panel(axes)
+    (line,) = axes.lines
+    assert (line.get_xdata().tolist(), line.get_ydata().tolist()) == ([1, 3], [0.5, 0.7])
+
+
+def test_numbered_figures_share_a_panel_where_they_move() -> None:
+    still = told(**{"weight/0": [0.5, 0.5, 0.5], "weight/1": [0.5, 0.5, 0.5]})
+    assert _panels(still) == []
+    moving = told(cost=[1, 2, 3], **{"weight/0": [0.5, 0.4, 0.3], "weight/1": [0.5, 0.6, 0.7]})
+    family, _ = _panels(moving)
+    axes = Figure().add_subplot()
+    family(axes)
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[0.5, 0.4, 0.3], [0.5, 0.6, 0.7]]
+
+
+def test_figures_of_pairs_of_tasks_are_drawn_as_tables(tmp_path: Path) -> None:
+    one, *others = PLAIN.tasks
+    two = others[0]
+    history = told(**{f"look/{one}/{one}": [1.0, 2.0, 3.0], f"look/{one}/{two}": [0.0, 0.5, 1.0]})
+    (table,) = pair_tables(history)
+    assert (table.arm, table.name) == (PLAIN.arms[0], "look")
+    assert table.values[0, :2].tolist() == [2.0, 0.5]
+    assert np.isnan(table.values[1]).all()
+    path = tmp_path / "figures.png"
+    assert plot_figures(history, path, title="t") == path

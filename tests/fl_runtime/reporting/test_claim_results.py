@@ -127,6 +127,26 @@ def test_a_share_is_of_the_other_arm() -> None:
     assert result.status == NOT_HELD
 
 
+def test_per_cent_worse_is_against_a_third_arm_and_ranks_are_among_all() -> None:
+    tree = small.tree()
+    tree["arm"] = [*tree["arm"], {"name": "alone", "algorithm.alpha": 2.0}]
+    common = {**CLAIM, "versus": "random", "expect": "less"}
+    tree["claim"] = [
+        {**common, "metric": "percent-worse", "alone": "alone"},
+        {**common, "metric": "percent-worse", "alone": "alone", "versus": None},
+        {**common, "metric": "mean-rank"},
+    ]
+    scores = {"fair": [0.6, 0.4], "random": [0.4, 0.3], "alone": [0.8, 0.4]}
+    found = [row for arm, (a, b) in scores.items() for row in rows(arm, {0: [a], 1: [b]})]
+    three = History([{**row, "take_up": {"a": 1}} for row in found])
+    against, itself, ranks = check_claims(three, check_config(tree))
+    assert against.found.mean == pytest.approx((-25.0 - 25.0) / 2)
+    assert itself.found.mean == pytest.approx((25.0 + 0.0) / 2)
+    assert ranks.found.mean == pytest.approx((-1.0 - 1.5) / 2)
+    assert against.record()["alone"] == "alone"
+    assert "alone" not in ranks.record()
+
+
 def test_recruitment_and_time_are_metrics() -> None:
     shared = history({0: [0.2, 0.6, 0.7], 1: [0.6, 0.1, 0.1]}, {0: [0.1], 1: [0.1]})
     (take_up,) = check_claims(shared, claimed(metric="min_take_up"))
@@ -199,6 +219,7 @@ def test_a_claim_on_any_entry_of_any_row_costs_no_figure(tmp_path: Path) -> None
         *((name, None, "a figure of the history: a number") for name in NO_FIGURES),
         ("budget", "random", "those with rule = everyone"),
         ("time-to-targets", None, "used with a target"),
+        ("compute-to-targets", None, "used with client-metrics"),
     ],
 )
 def test_claims_on_what_is_no_figure_are_refused_before_a_run(
@@ -221,7 +242,8 @@ def test_a_claim_on_a_budget_that_there_is_can_be_made() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"arm": "fare"}, {"versus": "rndom"}, {"expect": "more"}, {"relative": True}]
-    + [{"metric": "mean-task-change"}]
+    + [{"metric": "mean-task-change"}, {"metric": "percent-worse"}, {"alone": "random"}]
+    + [{"metric": "percent-worse", "alone": "rndom"}]
     + [{"expect": "within"}, {"expect": "within", "margin": -1.0}, {"margin": math.nan}],
 )
 def test_wrong_claims_are_refused(wrong: dict[str, Any]) -> None:
@@ -253,6 +275,27 @@ def test_a_page_over_runs(tmp_path: Path) -> None:
     assert render(sections_of(text), {}) == text
     with pytest.raises(InvalidInput, match="different names"):
         write_results([folder, folder], page)
+
+
+def test_a_page_shows_tasks_of_no_common_scale_one_by_one(tmp_path: Path) -> None:
+    tree = small.tree()
+    del tree["algorithm"], tree["recruitment"]
+    tree["run"] |= {"algorithm": "random", "num_server_rounds": 1}
+    tree["task"][0]["metrics"] = ["perplexity"]
+    tree["arm"] = [{"name": "random"}, {"name": "alone", "clients.local-epochs": 2}]
+    claim = {**CLAIM, "arm": "random", "metric": "percent-worse", "alone": "alone"}
+    config = check_config({**tree, "claim": [claim]})
+    (worse,) = check_claims(experiment.run(config, out=tmp_path / "mixed"), config)
+    write_results([tmp_path / "mixed"], tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    headers = "| arm | wine (perplexity) | iris (acc) | % worse than alone | mean rank | rounds |"
+    assert headers in text
+    cells = {
+        line.split("|")[1].strip(): line.split("|") for line in text.splitlines() if "±" in line
+    }
+    assert cells["alone"][4].strip() == "–"
+    assert float(cells["random"][4].split("±")[0]) == pytest.approx(worse.found.mean, abs=0.051)
+    assert "nan" not in text
 
 
 def test_an_update_keeps_other_sections_and_counts_all(tmp_path: Path) -> None:

@@ -86,9 +86,10 @@ def test_models_are_evaluated_as_seldom_as_was_asked_for(monkeypatch: pytest.Mon
     sizes: list[int] = []
     real = Task.evaluate
 
-    def counted(task: Task, params: Any, examples: Any) -> Any:
+    def counted(task: Task, params: Any, examples: Any, *, measured: bool = True) -> Any:
         sizes.append(len(examples))
-        return real(task, params, examples)
+        assert measured == (len(examples) != 5)  # the sample is asked for its loss alone
+        return real(task, params, examples, measured=measured)
 
     monkeypatch.setattr(one_run, "RUIN_SAMPLE", 5)
     settings = config(3, keep_models="none", seeds=[0])

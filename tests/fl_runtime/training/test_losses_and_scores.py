@@ -93,6 +93,16 @@ def test_losses_are_those_of_pytorch() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["mse", "mae"])
+def test_a_loss_in_a_unit_is_that_of_numbers_in_the_unit(name: str) -> None:
+    outputs, targets = PAIRS[name]
+    counted = loss_of("l", {"name": name, "unit": 50.0})
+    plain, _ = loss_of("l", name)(outputs / 50.0, holed(targets) / 50.0)
+    torch.testing.assert_close(counted(outputs, holed(targets))[0], plain)
+    with pytest.raises(InvalidInput, match="unit"):
+        loss_of("l", {"name": name, "unit": 0.0})
+
+
 def figure(name: str, outputs: torch.Tensor, targets: torch.Tensor) -> float:
     """From statistics of uneven batches."""
     metric = metric_of("m", name)

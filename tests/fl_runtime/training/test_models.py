@@ -23,6 +23,8 @@ from fl_runtime.training.models import MODELS, build_model
         ("mlp", (8, 8, 1), [5]),
         ("transformer", (1, 8, 8), []),
         ("transformer", (5, 3), [8]),
+        ("patches", (2, 8, 4), [6, 5]),
+        ("patches", (1, 8, 8), [6]),
     ],
 )
 def test_logits_and_repeatable_weights(
@@ -77,6 +79,8 @@ def test_factory_of_the_user() -> None:
         ("cnn", (32, 24, 3), [], "to (3, 32, 24) each"),
         ("cnn", (9, 6, 4), [], "to (4, 9, 6) each"),
         ("cnn", (8, 8, 10), [], "to (10, 8, 8) each"),
+        ("patches", (1, 9, 8), [4, 4], "with sides that 4 divides"),
+        ("patches", (1, 8, 8), [], "the width of the encoder"),
         ("linear", (4,), [8], "absent for model linear"),
         (f"{__name__}:wrong_logits", (4,), [], "it gives (1, 3)"),
         (f"{__name__}:lazy", (4,), [], "depend on PyTorch's seed alone"),
@@ -94,4 +98,4 @@ def test_what_does_not_fit_is_refused(
 
 
 def test_all_families_are_covered() -> None:
-    assert set(MODELS) == {"linear", "mlp", "cnn", "transformer"}
+    assert set(MODELS) == {"linear", "mlp", "cnn", "transformer", "patches"}

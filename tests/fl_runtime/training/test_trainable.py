@@ -11,7 +11,6 @@ import torch
 
 from fairopt import InvalidInput
 from fl_runtime import load_model, run
-from fl_runtime.algorithms import ALGORITHMS
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import check_config
 from fl_runtime.execution.sequential import SequentialExecutor
@@ -21,6 +20,7 @@ from fl_runtime.training.job import Job
 from fl_runtime.training.local_training import Client, train_locally
 from fl_runtime.training.task import LocalTraining
 from tests.fl_runtime.eight_tasks import small_task
+from tests.fl_runtime.representatives import REPRESENTATIVES
 
 HEAD = r"^3\."
 
@@ -76,7 +76,7 @@ def test_both_executors_train_the_same_part(optimizer: str) -> None:
             torch.testing.assert_close(two.delta[key], value, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_any_algorithm_may_train_a_part(name: str) -> None:
     """All but those that need layers to share, which the part does not have."""
     shared = {

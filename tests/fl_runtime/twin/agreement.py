@@ -77,7 +77,9 @@ def _rows(found: Agreement, ours: list[Row], theirs: list[Row]) -> None:
     for one, two in zip(mine, other, strict=False):
         place = f"round {one['server_round']}"
         for key in sorted({*one, *two} - {*NAMES, *NOT_HERE}, key=_order(one)):
-            if key.endswith("/eval_f1") or (key in ABSENT_MEANS_ZERO and key not in two):
+            if key.endswith(("/eval_f1", "/selection_skew")) or (
+                key in ABSENT_MEANS_ZERO and key not in two
+            ):
                 continue
             once = two.get(key.replace("num-updates", "num-clients"), "absent")
             found.see(f"{place} {key}", one.get(key, "absent"), two.get(key, once))

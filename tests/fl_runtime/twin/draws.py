@@ -240,7 +240,7 @@ class Drawer:
             "fed-fair-mmfl": lambda: {
                 **self.aggregation(),
                 "alpha": self.one(1.0, 2.0, 3.0, float("inf")),
-                "signal": self.one("loss", "error"),
+                "signal": self.one("loss", "error", "progress"),
                 **({"priority": True} if self.maybe(0.3) else {}),
             },
             "fed-avg": lambda: {**self.aggregation(), "tasks_per_client": self.one("all", "one")},
@@ -354,6 +354,7 @@ class Drawer:
             "mu": self.one(0.0, 0.3),
         }
         found["clip_gradient"] = self.maybe(0.6)
+        found["proxy_delay"] = 0.25  # no other draw of the same number
         found["agent"] = self.maybe(0.75)
         if self.maybe(0.4):
             found["share_trunk"] = True

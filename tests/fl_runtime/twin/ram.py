@@ -163,6 +163,7 @@ class FedRAM(FedAvg):
         w.figures |= {
             f"{n}/weight": held[:, s].mean() if len(held) else None for s, n in enumerate(w.names)
         }
+        w.figures |= {f"client_weight/{k}": w_k for k, w_k in enumerate(self.weight)}
         self.proposed = {}
         if self.stage(w.round + 1) != stage:
             self.begun = w.round + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import comb
 
 import numpy as np
@@ -56,8 +57,23 @@ def allocation(world: World) -> Array:
     if world.round == 0:
         return uniform(world.open)
     signal = world.losses if o.get("signal", "error") == "loss" else world.errors
+    if o.get("signal") == "progress":
+        tried = [[*old, new] for old, new in zip(world.learnt, world.errors, strict=True)]
+        if min(len(tried[s]) for s in range(world.S) if s not in world.finished) < 4:
+            return uniform(world.open)
+        signal = [0.0 if s in world.finished else progress(e) for s, e in enumerate(tried)]
     priority = o.get("priority") or [1.0] * world.S
     return alpha_fair(signal, o.get("alpha", 3.0), world.open, priority)
+
+
+def progress(errors: list[float]) -> float:
+    """The fall from the second to the last quarter, or what chance explains, or a thousandth."""
+    n = len(errors)
+    quarters = [errors[n // 4 : n // 2], errors[3 * n // 4 :]]
+    old, new = (sum(part) / len(part) for part in quarters)
+    steps = [(b - a) ** 2 for a, b in pairwise(errors[n // 4 :])]
+    chance = sum(steps) / (2 * len(steps)) * sum(1 / len(part) for part in quarters)
+    return max(old - new, chance**0.5, errors[-1] / 1000)
 
 
 class Rounds:
@@ -190,6 +206,7 @@ class Rounds:
             mine = [job for job in jobs if job.task == s]
             if mine:
                 w.models[name] = nets.plus(w.models[name], self.mean(mine))
+                w.learnt[s] += w.errors[s : s + 1]
 
     def mean(self, jobs: list[Sent]) -> Model:
         """The step of one model."""

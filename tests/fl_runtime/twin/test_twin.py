@@ -6,8 +6,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from fl_runtime.algorithms import ALGORITHMS
 from fl_runtime.configuration.toml_files import check_config
+from tests.fl_runtime.representatives import REPRESENTATIVES
 from tests.fl_runtime.twin.agreement import compared
 from tests.fl_runtime.twin.algorithms import TWINS
 from tests.fl_runtime.twin.draws import NAMES, Tree, drawn
@@ -18,7 +18,7 @@ EACH = 4
 
 
 def test_every_algorithm_has_a_twin() -> None:
-    assert TWINS.keys() == ALGORITHMS.keys()
+    assert TWINS.keys() == set(REPRESENTATIVES)
 
 
 @pytest.mark.slow

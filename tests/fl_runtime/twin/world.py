@@ -77,6 +77,7 @@ class World:
         self.memories: dict[tuple[Any, ...], Memory] = {}
         self.losses: list[float] = []
         self.errors: list[float] = []
+        self.learnt: list[list[float]] = [[] for _ in problems]
         self.figures: dict[str, float] = {}
         self.now, self.round, self.dispatches, self.number = 0.0, 0, 0, 0
         self.close_call = False
@@ -143,8 +144,9 @@ class World:
             fates = self.clock.fates(self.dispatches, repeat)
             before = [other.end for other in self.flying if other.client == job.client]
             job.begin = max([self.now, *before])
+            small = self.options.get("proxy_delay", 1.0) if job.name.endswith(".proxy") else 1.0
             length = fates.length[job.client] * self.clock.speed(job.begin)[job.client]
-            job.end = job.begin + length * factors[job.task]
+            job.end = job.begin + length * (factors[job.task] * small)
             job.fate, job.tie = fates.fate[job.client], fates.tie[job.client]
             job.dispatch, job.number = self.dispatches, self.number
             self.number += 1
