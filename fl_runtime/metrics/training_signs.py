@@ -1,7 +1,8 @@
 """Signs that training itself is off, task by task: a function for each, silent on healthy runs.
 
 They look at the loss on the test set after every aggregation, so they hold for every algorithm.
-What an algorithm tells of itself is read in `algorithm_metrics`.
+Nothing is said of a task that nobody was recruited for. What an algorithm tells of itself is read
+in `algorithm_metrics`.
 """
 
 from __future__ import annotations
@@ -167,7 +168,11 @@ TRAINING_SIGNS: Sequence[TrainingSign] = (
 def training_signs(history: History, arm: str) -> Iterator[str]:
     """What is off with the training of an arm, in sentences: what at least half its seeds show."""
     for task in history.tasks:
-        runs = [_curve(history, arm, seed, task) for seed in history.seeds(arm)]
+        runs = [
+            _curve(history, arm, seed, task)
+            for seed in history.seeds(arm)
+            if any(row["take_up"][task] for row in history.recruitments(arm, seed))
+        ]
         for sign in TRAINING_SIGNS:
             told = [sign.found(curve) for curve in runs]
             seen = [figure for figure in told if figure is not None]
@@ -176,8 +181,9 @@ def training_signs(history: History, arm: str) -> Iterator[str]:
 
 
 def _curve(history: History, arm: str, seed: int, task: str) -> Curve:
-    """What a history holds of one task of one run."""
+    """What a history holds of one task of one run, in its last stage if it has several."""
     rows = history.rounds(arm, seed)
+    rows = [row for row in rows if row.get("stage") == rows[-1].get("stage")]
     score = history.scores[task]
     sign = 1.0 if score.higher_is_better else -1.0
     counts = [row.get("num-updates", row.get("num-clients", 0)) for row in rows]

@@ -80,6 +80,22 @@ def test_a_finished_task_is_neither_starved_nor_slow() -> None:
     assert said(history(CREEPING, reached=("a",))) == []
 
 
+def test_a_task_that_nobody_holds_is_not_starved() -> None:
+    idle = history(np.ones(ROUNDS))
+    assert "starved" in said(idle)[0]
+    idle.rows[0]["take_up"] = {"a": 0, "b": 4}
+    assert said(idle) == []
+
+
+def test_only_the_last_stage_counts() -> None:
+    """Models that are trained after others stay as they were until then."""
+    late = history(np.concatenate([np.full(25, 2.3), FALLING[:15]]))
+    assert "starved" in said(late)[0]
+    for row in late.rows[1:-1]:
+        row["stage"] = float(row["server_round"] > 25)
+    assert said(late) == []
+
+
 def test_what_was_not_evaluated_is_passed_over() -> None:
     rows = history(WAVES).rows
     for row in rows[2::2]:
