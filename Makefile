@@ -1,5 +1,5 @@
 # make demo   train several models at once, fairly and unfairly, and draw the result
-# make results  run every experiment on all cores (half an hour on two; goes on where it was stopped)
+# make results  run every experiment on all cores (two hours on two; goes on where it was stopped)
 # make test   lint, types, import contracts, then every test
 # make explore  the tests on examples that nobody has drawn yet
 # make docs   the documentation as a site in build/site, warnings are errors

@@ -131,7 +131,7 @@ def render(sections: Mapping[str, str], left_out: Mapping[str, str]) -> str:
     lines = [
         INTRODUCTION.format(intervals=confidence_text()),
         f"{found.total()} claims: {totals}. {len(sections)} experiments, whose rounds took "
-        f"{minutes:.0f} minutes of one core in all.",
+        f"{minutes:.0f} minutes by the clock, one after the other on a core that was shared.",
         "",
         *(f"Not run: `experiments/{name}.toml`, {why}.\n" for name, why in left_out.items()),
         "\n\n".join(sections.values()),
