@@ -119,12 +119,12 @@ def _family_panel(
     """Numbered figures of one arm, means over seeds; numbers are not told apart."""
     from matplotlib import colormaps
 
-    shades = colormaps["viridis"](np.linspace(0.0, 0.9, len(members)))
-    for name, shade in zip(members, shades, strict=True):
-        series = figure_series(history, arm, name)
-        if series is not None:
-            mean, _ = bands(series)
-            axes.plot(np.arange(1, mean.size + 1), mean, color=shade, linewidth=1.2)
+    found = [figure_series(history, arm, name) for name in members]
+    there = [series for series in found if series is not None]
+    shades = colormaps["viridis"](np.linspace(0.0, 0.9, len(there)))
+    for series, shade in zip(there, shades, strict=True):
+        mean, _ = bands(series)
+        axes.plot(np.arange(1, mean.size + 1), mean, color=shade, linewidth=1.2)
     axes.set_title(f"{family}: {arm}")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
