@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,7 +15,6 @@ from fl_runtime.algorithms.base import ServerState, check_comparable, check_prio
 from fl_runtime.algorithms.one_task_per_client import OneTaskPerClient
 from fl_runtime.algorithms.synchronous import Probabilities
 from fl_runtime.training.federation import Federation
-from fl_runtime.training.job import Update
 
 CURVES = ""
 """Where a server remembers the errors of all tasks; no task has that name."""
@@ -85,14 +83,13 @@ class FedFairMMFL(OneTaskPerClient):
             priority=np.array(self.priority) if self.priority and signals is not None else None,
         )
 
-    def aggregate(self, state: ServerState, updates: Sequence[Update]) -> ServerState:
-        """The next round; by progress, the errors of models that were replaced are remembered."""
-        after = super().aggregate(state, updates)
+    def concluded(self, before: ServerState, after: ServerState) -> ServerState:
+        """By progress, the errors of models that were replaced are remembered."""
         if self.signal != "progress":
             return after
-        curves = dict(state.memory.get(CURVES, {}))
-        for task, error in state.validation_error.items():
-            if after.models[task] is not state.models[task]:
+        curves = dict(before.memory.get(CURVES, {}))
+        for task, error in before.validation_error.items():
+            if after.models[task] is not before.models[task]:
                 curves[task] = [*curves.get(task, ()), error]
         return replace(after, memory={**after.memory, CURVES: curves})
 

@@ -131,7 +131,16 @@ class Synchronous(InRounds, ABC):
             withheld += bool(mine) and mean is None
         after = replace(state.keep(updates), server_round=state.server_round + 1)
         figures = after.figures if self.server.rule is None else {WITHHELD: withheld}
-        return replace(after, models=models, memory=memory, figures=figures)
+        return self.concluded(state, replace(after, models=models, memory=memory, figures=figures))
+
+    def concluded(self, before: ServerState, after: ServerState) -> ServerState:
+        """The state after a round with what else an algorithm remembers of it; here nothing.
+
+        Args:
+            before: The state that the round began with.
+            after: The state with the new models.
+        """
+        return after
 
     def _mean(self, updates: Sequence[Update]) -> Params | None:
         """The weighted sum of a task's updates, or what stands for it; None if they are too few."""

@@ -196,7 +196,7 @@ def test_an_extended_configuration_can_be_run_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("rounds", "reason"),
-    [(1, "from 2 on"), (0, "from 2 on"), (True, "from 2"), (2.5, "from 2"), (2**40, "at most")],
+    [(1, "least 2"), (0, "least 2"), (True, "least 2"), (2.5, "least 2"), (2**40, "at most")],
 )
 def test_other_numbers_are_refused(tmp_path: Path, rounds: Any, reason: str) -> None:
     run(with_rounds(small.TREE, SHORT, seeds=[0]), out=tmp_path / "run")

@@ -6,6 +6,7 @@ from torch import nn
 
 from fairopt import InvalidInput
 from fl_runtime.training.models import MODELS, build_model
+from fl_runtime.training.patches import Patches
 
 
 @pytest.mark.parametrize(
@@ -99,3 +100,16 @@ def test_what_does_not_fit_is_refused(
 
 def test_all_families_are_covered() -> None:
     assert set(MODELS) == {"linear", "mlp", "cnn", "transformer", "patches"}
+
+
+def test_a_patch_without_the_others_decides_about_its_own_pixels_alone() -> None:
+    torch.manual_seed(0)
+    model = Patches((1, 8, 12), (2, 8, 12), [16, 8])
+    torch.nn.init.zeros_(model.encoder.mix.weight)
+    images = torch.zeros(2, 1, 8, 12)
+    images[1, 0, 0:4, 8:12] = 1.0  # the last square of the first row
+    plain, other = model(images)
+    changed = (plain != other).any(dim=0)
+    assert changed[0:4, 8:12].any()
+    changed[0:4, 8:12] = False
+    assert not changed.any()
