@@ -211,7 +211,7 @@ def tune(
         typer.echo(json.dumps([record(one) for one in found], indent=2, allow_nan=False))
         return
     console().print(choices_table(found, tuning))
-    for line in chosen_lines(found, tuning):
+    for line in chosen_lines(found, experiment, tuning):
         typer.echo(line)
 
 

@@ -102,7 +102,13 @@ def finished_run(config: Path, runs: Path, workers: AtWork) -> Path:
     return folder
 
 
-def begin_or_resume(config: Config, folder: Path, workers: AtWork, quiet: bool = False) -> None:
+def begin_or_resume(
+    config: Config,
+    folder: Path,
+    workers: AtWork,
+    quiet: bool = False,
+    remedy: str = "remove the folder",
+) -> None:
     """A run to its end, whether it is new, stopped or finished.
 
     Raises:
@@ -115,7 +121,7 @@ def begin_or_resume(config: Config, folder: Path, workers: AtWork, quiet: bool =
         begin_run(config, folder, workers, quiet=quiet)
         return
     if not RunFolder(folder).reword(resolved(config)):
-        requirement = "a run of this configuration as it is now; it has changed: remove the folder"
+        requirement = f"a run of this configuration as it is now; it has changed: {remedy}"
         raise InvalidInput("DIR", str(folder), requirement)
     resume_run(folder, workers, quiet=quiet)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rich.markup import escape
 from rich.table import Table
@@ -17,8 +18,11 @@ from rich.table import Table
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config
 from fl_runtime.run_commands import AtWork, begin_or_resume, begin_run
+from fl_runtime.running.experiment import resolved
+from fl_runtime.running.preflight import check_all_arms
 from fl_runtime.running.run_folder import RunFolder
-from fl_runtime.running.tuning import Choice, Tuning, choice, trials
+from fl_runtime.running.tuning import Choice, Tuning, choice, covered, trials
+from fl_runtime.validation_errors import kebab
 
 
 def tuning_of(key: str, values: str, seeds: str, by: str, arms: Sequence[str]) -> Tuning:
@@ -46,15 +50,17 @@ def tune_arms(
         InvalidInput: `trials` refuses something, or there is a run of another trial at a place
             that is not to be replaced.
     """
-    found = []
-    for arm, at_values in trials(config, tuning).items():
+    found, wanted = [], trials(config, tuning)
+    for at_values in wanted.values():
+        check_all_arms(resolved(next(iter(at_values.values()))))
+    for arm, at_values in wanted.items():
         runs = {}
         for value, trial in at_values.items():
             place = folder / _words(arm) / _words(f"{tuning.key} {value}")
             if fresh:
                 begin_run(trial, place, workers, fresh=True, quiet=True)
             else:
-                begin_or_resume(trial, place, workers, quiet=True)
+                begin_or_resume(trial, place, workers, quiet=True, remedy="give --fresh")
             run = RunFolder(place)
             runs[value] = run.history(run.config()), trial
         found.append(choice(arm, runs, tuning.by))
@@ -71,14 +77,19 @@ def choices_table(found: Sequence[Choice], tuning: Tuning) -> Table:
     return table
 
 
-def chosen_lines(found: Sequence[Choice], tuning: Tuning) -> Iterator[str]:
+def chosen_lines(found: Sequence[Choice], config: Config, tuning: Tuning) -> Iterator[str]:
     """What to write into the file, and what to look at first."""
+    given = {arm.name: arm.overrides for arm in config.arm}
     for one in found:
         if one.chosen is None:
             yield f"# {one.arm}: no value without a run that failed"
             continue
-        beyond = "  # at the end of the grid: try beyond it" if one.at_the_end else ""
-        yield f'[[arm]] {one.arm}: "{tuning.key}" = {json.dumps(one.chosen)}{beyond}'
+        replaced = map(kebab, covered(given.get(one.arm, {}), tuning.key))
+        others = [key for key in replaced if key != tuning.key]
+        notes = [f"in place of {', '.join(others)}"] if others else []
+        notes += ["at the end of the grid: try beyond it"] if one.at_the_end else []
+        note = f"  # {'; '.join(notes)}" if notes else ""
+        yield f'[[arm]] {one.arm}: "{tuning.key}" = {json.dumps(one.chosen)}{note}'
 
 
 def record(one: Choice) -> Mapping[str, Any]:
@@ -104,8 +115,13 @@ def _listed(option: str, text: str) -> list[Any]:
 
 
 def _words(text: str) -> str:
-    """A text as the name of a folder."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")
+    """A text as the name of a folder; different texts have different names.
+
+    Example:
+        >>> _words("task.*.learning-rate 0.1"), _words("a/b")
+        ('task.%2A.learning-rate 0.1', 'a%2Fb')
+    """
+    return quote(text, safe=" ,+=()")
 
 
 def _cell(numbers: Sequence[float], *, chosen: bool) -> str:

@@ -26,7 +26,7 @@ import numpy as np
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import ArmSection, Config
-from fl_runtime.configuration.toml_files import arm_configs
+from fl_runtime.configuration.toml_files import ALL_TASKS, arm_configs
 from fl_runtime.history import History
 from fl_runtime.metrics import run_figures
 from fl_runtime.metrics.round_metrics import TIME_TO_TARGETS
@@ -96,6 +96,7 @@ def trials(config: Config, tuning: Tuning) -> dict[str, dict[Value, Config]]:
     common = sorted(set(config.run.seeds) & set(tuning.seeds))
     if common:
         raise InvalidInput("seeds", common, "none of the experiment's own")
+    _check_judged(config, tuning.by)
     given = {arm.name: arm.overrides for arm in config.arm}
     return {
         name: {it: _trial(config, name, given.get(name, {}), tuning, it) for it in tuning.values}
@@ -103,12 +104,41 @@ def trials(config: Config, tuning: Tuning) -> dict[str, dict[Value, Config]]:
     }
 
 
+def covered(overrides: Mapping[str, Any], key: str) -> list[str]:
+    """Keys of an arm that a tuned key replaces: itself, and for `task.*.` those of single tasks.
+
+    Example:
+        >>> covered({"task.iris.momentum": 0.2, "clients.dropout": 0.1}, "task.*.momentum")
+        ['task.iris.momentum']
+    """
+    wanted = key.replace("-", "_")
+    of_a_task = "." + wanted.removeprefix(ALL_TASKS) if wanted.startswith(ALL_TASKS) else None
+    found = []
+    for name in overrides:
+        plain = name.replace("-", "_")
+        single = of_a_task and plain.startswith("task.") and plain.endswith(of_a_task)
+        if plain == wanted or single:
+            found.append(name)
+    return found
+
+
+def _check_judged(config: Config, by: str) -> None:
+    """Refuse what the tasks have no figure for, before anything runs."""
+    others = [task.name for task in config.task if (task.metrics or ("acc",))[0] != "acc"]
+    if by == "val_acc" and others:
+        raise InvalidInput("by", by, f"val_loss: {others[0]} is not scored by acc")
+    if by == TIME_TO_TARGETS and all(task.goal is None for task in config.task):
+        raise InvalidInput("by", by, "val_loss: no task has a target")
+
+
 def _trial(
     config: Config, arm: str, overrides: Mapping[str, Any], tuning: Tuning, value: Value
 ) -> Config:
     """One arm at one value, alone."""
     run = config.run.model_copy(update={"seeds": tuning.seeds, "keep_models": "none"})
-    tried = ArmSection(name=arm, **{**overrides, tuning.key: value})
+    replaced = covered(overrides, tuning.key)
+    others = {key: own for key, own in overrides.items() if key not in replaced}
+    tried = ArmSection(name=arm, **others, **{tuning.key: value})
     changed = config.model_copy(update={"run": run, "arm": (tried,), "claim": ()})
     return arm_configs(changed)[arm].model_copy(update={"arm": (ArmSection(name=arm),)})
 
@@ -133,9 +163,6 @@ def choice(arm: str, runs: Mapping[Value, tuple[History, Config]], by: str) -> C
         arm: Its name.
         runs: History and configuration of its trial at every value, in order.
         by: See `Tuning`.
-
-    Raises:
-        InvalidInput: `val_acc`, where a task is scored by something else.
     """
     judge, sign = JUDGED[by]
     figures = {
@@ -163,8 +190,6 @@ def _val_loss(history: History, config: Config, seed: int) -> float:
 
 def _val_acc(history: History, config: Config, seed: int) -> float:
     """Mean over tasks of the validation accuracies."""
-    if not history.by_accuracy:
-        raise InvalidInput("by", "val_acc", "val_loss, since not all tasks are scored by acc")
     scores = [_last(history, config, seed, f"{task.name}/val_acc") for task in config.task]
     return float(np.mean(scores))
 

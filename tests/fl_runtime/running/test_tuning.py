@@ -29,6 +29,12 @@ def config(**run: Any) -> Config:
     return check_config(tree)
 
 
+def without_targets() -> Config:
+    tree = copy.deepcopy(TREE)
+    del tree["task"][1]["target_accuracy"]
+    return check_config(tree)
+
+
 def made(losses: dict[int, list[float]], arm: str = "fair") -> History:
     """Rounds with the losses of two tasks, by seed; the last row counts."""
     take_up = {"take_up": {"wine": 8, "iris": 8}}
@@ -85,11 +91,14 @@ def test_a_value_with_a_run_that_fails_is_never_chosen() -> None:
         ({"key": "run.seeds"}, "run.seeds"),
         ({"arms": ("fare*",)}, "arms"),
         ({"by": "val_los"}, "by"),
+        ({"by": "time-to-targets"}, "no task has a target"),
     ],
 )
 def test_what_is_refused(wrong: dict[str, Any], argument: str) -> None:
     with pytest.raises(InvalidInput, match=argument):
-        trials(config(), Tuning(**{"key": KEY, "values": (0.1,), "seeds": (100,), **wrong}))
+        trials(
+            without_targets(), Tuning(**{"key": KEY, "values": (0.1,), "seeds": (100,), **wrong})
+        )
 
 
 def test_the_command_chooses_what_the_runs_say_and_goes_on_with_a_longer_grid(
@@ -118,3 +127,21 @@ def check_config_of(file: Path) -> Config:
     from fl_runtime.configuration.toml_files import read_config
 
     return read_config(file, [])
+
+
+def test_a_key_of_all_tasks_replaces_those_of_single_ones_in_either_spelling(
+    tmp_path: Path,
+) -> None:
+    own = '\n"task.*.learning-rate" = 0.1\n"task.iris.learning-rate" = 0.2\n'
+    file = tmp_path / "own.toml"
+    file.write_text(TOML.replace('name = "fair"', f'name = "fair"{own}'))
+    tuned = trials(check_config_of(file), Tuning(KEY, (0.5,), (100,), arms=("fair",)))
+    assert {task.learning_rate for task in tuned["fair"][0.5].task} == {0.5}
+    words = ["tune", str(file), "--seeds", "100", "--arms", "fair", "--values", "-0.5, 0.5"]
+    words += ["--key", "algorithm.loss-alpha", "--runs", str(tmp_path / "t")]
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == 2
+    assert not (tmp_path / "t").exists()
+    words[words.index("--key") + 1] = KEY
+    words[words.index("--values") + 1] = "0.5"
+    assert "in place of task.iris.learning-rate" in CliRunner().invoke(app, words).output
