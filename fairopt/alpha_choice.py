@@ -113,8 +113,11 @@ def _power(rates: Array, shifts: Array, target: float, most: float) -> float:
 
     def excess(beta: float) -> tuple[float, float]:
         """Left side minus right side, and the slope."""
-        logs = shifts + beta * rates
+        with np.errstate(over="ignore"):  # a share that is as good as none
+            logs = shifts + beta * rates
         top = float(logs.max())
+        if top == -math.inf:
+            return top, 0.0
         mass = np.exp(logs - top)
         return top + math.log(float(mass.sum())) - target, float(mass @ rates / mass.sum())
 

@@ -30,6 +30,8 @@ def links_of(graph: Any) -> tuple[Link, ...]:
 
 def checked_demands(graph: Any, demands: Iterable[Demand]) -> tuple[Demand, ...]:
     """Pairs of two different nodes of the graph."""
+    if not isinstance(demands, Iterable):
+        raise InvalidInput("demands", demands, "(source, target) pairs")
     wanted = tuple(demands)
     if not wanted:
         raise InvalidInput("demands", demands, "at least one (source, target) pair")
@@ -48,8 +50,13 @@ def checked_demands(graph: Any, demands: Iterable[Demand]) -> tuple[Demand, ...]
 
 def capacities(graph: Any, links: tuple[Link, ...], name: str) -> Array:
     """The attribute of every edge."""
+    gone = next((link for link in links if link not in graph.edges), None)
+    if gone is not None:
+        raise InvalidInput("graph", f"edge {arrow(gone)}", "there still, as paths go over it")
     values = [graph.edges[link].get(name) for link in links]
     for link, value in zip(links, values, strict=True):
+        if isinstance(value, bool | np.bool_):
+            raise InvalidInput("capacity", f"{value} of edge {arrow(link)}", "a number >= 0")
         if value is None:
             what = f"with the attribute {name!r} on every edge"
             raise InvalidInput("graph", f"edge {arrow(link)}", what)

@@ -43,11 +43,12 @@ def learning_progress(errors: ArrayLike) -> float:
         g >= 0, in the unit of the errors; zero if the latest error is, and nothing was learnt.
 
     Guarantee: homogeneous of degree one, and it does not see a constant that is added to all
-    errors (beyond the third term). Where :math:`e_j = \phi + c j^{-b}` without noise, g tends to
-    :math:`\kappa(b)\, c\, n^{-b}` for large n: the excess over the floor :math:`\phi`, times a
-    factor that depends on b alone (0.59 for b = 1/2, 1.6 for b = 1). So where learning curves are
-    power laws with one exponent, whatever their floors, odds by g are odds by what is left to
-    learn.
+    errors, beyond the third term. Where :math:`e_j = \phi + c j^{-b}` without noise, the first
+    term tends to :math:`\kappa(b)\, c\, n^{-b}` for large n: the excess over the floor
+    :math:`\phi`, times a factor that depends on b alone (0.59 for b = 1/2, 1.6 for b = 1). So
+    where learning curves are power laws with one exponent, whatever their floors, odds by g are
+    odds by what is left to learn, until that is a thousandth of the error: from there on g is this
+    thousandth, and a task with a high floor has more of it.
 
     Limits: it is right where past progress foretells later progress. A task that begins to learn
     late looks like one that cannot; a curve that is geometric rather than a power looks better
@@ -70,6 +71,12 @@ def learning_progress(errors: ArrayLike) -> float:
     curve = checks.nonnegative_vector("errors", errors)
     if curve.ndim != 1 or curve.size < SHORTEST:
         raise InvalidInput("errors", errors, f"one row of at least {SHORTEST} numbers")
+    _, exponent = np.frexp(curve.max())
+    return float(np.ldexp(_progress(np.ldexp(curve, -exponent)), exponent))
+
+
+def _progress(curve: Array) -> float:
+    """The progress of errors of at most one."""
     second, last = _quarters(curve)
     steps = np.diff(curve[curve.size // 4 :])
     noise = math.sqrt(float(steps @ steps) / (2.0 * steps.size))

@@ -86,6 +86,10 @@ def multiplicative_weights(
     return np.where(moving, (1.0 - share) * moved + share * target, w)
 
 
+MOST_ROUNDS = 2**1000
+"""More of them count as so many: any rate is then zero in float64."""
+
+
 def suggest_rate(
     weights: ArrayLike, largest_gap: float, rounds: int, *, floor: float | None = None
 ) -> float:
@@ -139,9 +143,14 @@ def suggest_rate(
     count = checks.count("rounds", rounds, 1)
     smallest = float(w.min())
     least = smallest / 10.0 if floor is None else checks.positive_number("floor", floor)
-    if least >= smallest:
-        raise InvalidInput("floor", floor, f"below the smallest weight, {smallest:.4g}")
-    return (_log_odds(smallest) - _log_odds(least)) / gap / count
+    if not 0.0 < least < smallest:
+        raise InvalidInput("floor", floor, f"above 0 and below the smallest weight, {smallest:.4g}")
+    rounds_in_all = float(min(count, MOST_ROUNDS))
+    rate = (_log_odds(smallest) - _log_odds(least)) / gap / rounds_in_all
+    if not 0.0 < rate < np.inf:
+        requirement = "of a size at which the rate is a positive float64 number"
+        raise InvalidInput("largest_gap", largest_gap, requirement)
+    return rate
 
 
 def _log_odds(share: float) -> float:

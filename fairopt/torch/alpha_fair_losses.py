@@ -88,7 +88,8 @@ def alpha_fair_losses(
         raise InvalidInput(names[k], float(values[k]), "> 0, or raised by `floor`")
     tensors = loss_list(losses)
     logs = np.log(_priorities(priority, losses, len(tensors)))
-    logs = logs - _common_log(logs, values, power, lift, tensors[0].dtype)
+    narrowest = min((one.dtype for one in tensors), key=lambda dtype: torch.finfo(dtype).max)
+    logs = logs - _common_log(logs, values, power, lift, narrowest)
     new = _transformed(losses, tensors, logs, power, lift or 0.0)
     return _rebuilt(losses, new)  # type: ignore[no-any-return]
 

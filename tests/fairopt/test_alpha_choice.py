@@ -73,3 +73,10 @@ def test_bad_input_is_refused_by_name(argument, call):
     with pytest.raises(InvalidInput) as caught:
         call()
     assert caught.value.argument == argument
+
+
+def test_a_limit_beyond_all_reason_changes_nothing():
+    with np.errstate(all="raise"):
+        assert suggest_alpha([1.0, 1e-5], share=0.9, largest=1e300) == pytest.approx(
+            1.19085, rel=1e-5
+        )

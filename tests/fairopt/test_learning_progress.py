@@ -69,3 +69,17 @@ def test_bad_input_is_refused_by_name(errors):
     with pytest.raises(InvalidInput) as caught:
         learning_progress(errors)
     assert caught.value.argument == "errors"
+
+
+@pytest.mark.parametrize("power", [-1000, -600, 500, 1000])
+def test_no_unit_of_the_errors_matters(power):
+    errors = np.array([0.9, 0.9, 0.8, 0.6, 0.5, 0.5, 0.4, 0.4])
+    assert learning_progress(np.ldexp(errors, power)) == math.ldexp(
+        learning_progress(errors), power
+    )
+
+
+def test_from_a_thousandth_of_the_error_on_progress_is_this_thousandth():
+    errors = 0.9 + 0.5 / np.arange(1.0, 10_001.0)
+    assert learning_progress(errors) == LEAST * errors[-1]
+    assert learning_progress([0.0] * 5) == 0.0

@@ -195,3 +195,16 @@ def test_a_suggested_rate_is_the_largest_one():
 def test_a_rate_is_suggested_for_what_can_fall_only(wrong, argument):
     with pytest.raises(InvalidInput, match=argument):
         suggest_rate(**{"weights": [0.5, 0.5], "largest_gap": 1.0, "rounds": 1} | wrong)
+
+
+@pytest.mark.parametrize(
+    ("weights", "gap", "rounds", "argument"),
+    [
+        ([0.5, 0.5], 1e-320, 1, "largest_gap"),
+        ([0.5, 0.5], 1e308, 10**400, "largest_gap"),
+        ([5e-324, 1.0], 1.0, 1, "floor"),
+    ],
+)
+def test_a_rate_that_is_no_number_is_refused(weights, gap, rounds, argument):
+    with pytest.raises(InvalidInput, match=argument):
+        suggest_rate(weights, gap, rounds)

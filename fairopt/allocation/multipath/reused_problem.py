@@ -135,7 +135,8 @@ def _checked(start: object, stated: Stated) -> PathAllocation:
     paths, flows = len(stated.problem.owner), stated.problem.flows
     if isinstance(start, PathAllocation):
         given = start.path_rates, start.prices, start.upper_prices
-        if tuple(map(np.shape, given)) == ((paths,), (stated.links,), (flows,)):
+        fits = tuple(map(np.shape, given)) == ((paths,), (stated.links,), (flows,))
+        if fits and all(np.asarray(one).dtype.kind == "f" for one in given):
             return start
     what = f"a PathAllocation of {paths} paths, {stated.links} links and {flows} flows"
     raise InvalidInput("start", start, what)

@@ -173,9 +173,9 @@ def _finite(scaled: _Scaled, tol: float, series: Series, names: Ints) -> PathAll
     longer = _in_decimals(scaled, tol, found, CHECK_WORK if exact else MOST_WORK)
     if longer is not None and longer.ok:
         return longer
-    if found.ok and not exact:
-        return _uncertified(found, names, scaled.problem.closed)
-    return found
+    if exact:
+        return found
+    return _uncertified(found, names, scaled.problem.closed)
 
 
 def _in_decimals(
@@ -227,8 +227,11 @@ def _judged(problem: PathProblem, found: PathAllocation, names: Ints) -> PathAll
 
 
 def _uncertified(found: PathAllocation, names: Ints, closed: BoolArray) -> PathAllocation:
-    """An answer within tol whose rates may be wrong: they pay too little beside others."""
+    """An answer whose rates may be wrong, though it may be within tol: some pay too little."""
     unsure = np.flatnonzero(~(found.error <= CERTIFIED) & ~closed)
+    if not found.ok:
+        told = f" (rates of flows {listed(names[unsure])} are not certified)" if len(unsure) else ""
+        return replace(found, detail=found.detail + told)
     known = found.error[unsure]
     most = f"up to {known.max():.0%}" if np.isfinite(known).all() else "any amount"
     detail = (

@@ -2,6 +2,7 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import networkx as nx
 import numpy as np
@@ -209,3 +210,37 @@ def test_paths_of_a_graph_are_kept(paths, weighted, monkeypatch):
     assert (again.links, again.paths, again.routes) == (fresh.links, fresh.paths, fresh.routes)
     same = problem.solve(capacity=fresh.capacity, start=again, alpha=1.0, **options).require()
     assert same.demands == problem.demands
+
+
+def test_a_step_limit_names_the_flows_that_are_not_certified(monkeypatch):
+    found = solve.solve_directly
+
+    def halved(*arguments):
+        right = found(*arguments)
+        return right._replace(z=0.5 * right.z, error=np.full_like(right.error, np.inf))
+
+    monkeypatch.setattr(solve, "solve_directly", halved)
+    monkeypatch.setattr(solve, "_in_decimals", lambda *arguments: None)
+    stopped = alpha_fair_path_allocation([[1, 1, 1]], [0, 0, 1], [1.0], 1.0)
+    assert stopped.status is Status.STEP_LIMIT
+    assert "rates of flows 0, 1 are not certified" in stopped.sentence
+
+
+def test_a_start_of_no_numbers_and_a_graph_that_has_changed_are_refused_by_name():
+    problem = PathAllocationProblem([[1, 1]], [0, 1], [1.0], 1.0)
+    last = problem.solve()
+    for wrong in (np.array(["a"]), np.array([1j]), np.array([None])):
+        with pytest.raises(InvalidInput, match="start"):
+            problem.solve(start=replace(last, prices=wrong))
+    ring = nx.cycle_graph(4)
+    nx.set_edge_attributes(ring, 1.0, "capacity")
+    kept = NetworkProblem(ring, [(0, 2)], 1.0, paths=2)
+    ring.edges[0, 1]["capacity"] = True
+    with pytest.raises(InvalidInput, match="edge 0 -> 1"):
+        kept.solve(capacity="capacity")
+    ring.remove_edge(2, 3)
+    with pytest.raises(InvalidInput, match="there still"):
+        kept.solve(capacity="capacity")
+    for wrong in (None, 5):
+        with pytest.raises(InvalidInput, match="demands"):
+            NetworkProblem(ring, wrong, 1.0)

@@ -178,3 +178,12 @@ def test_a_generator_of_losses_is_a_list_of_them() -> None:
     loss, solution = ft.weighted_loss((x for x in values), ft.FAMO())
     assert solution.ok
     assert float(loss.detach()) > 0.0
+
+
+def test_losses_of_unlike_precision_get_factors_that_all_of_them_can_hold():
+    for dtypes in ((torch.float64, torch.float32), (torch.float32, torch.float64)):
+        losses = [torch.tensor(1e-30, dtype=one, requires_grad=True) for one in dtypes]
+        sum(one.double() for one in ft.alpha_fair_losses(losses, 2.0)).backward()
+        grads = [float(one.grad) for one in losses]
+        assert np.isfinite(grads).all()
+        assert grads[0] == pytest.approx(grads[1], rel=1e-6)
