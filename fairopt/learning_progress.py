@@ -77,14 +77,21 @@ def learning_progress(errors: ArrayLike) -> float:
 
 def _progress(curve: Array) -> float:
     """The progress of errors of at most one."""
-    second, last = _quarters(curve)
-    steps = np.diff(curve[curve.size // 4 :])
-    noise = math.sqrt(float(steps @ steps) / (2.0 * steps.size))
-    doubt = noise * math.sqrt(1.0 / second.size + 1.0 / last.size)
-    return max(float(second.mean() - last.mean()), doubt, LEAST * float(curve[-1]))
+    return max(*fall(curve), LEAST * float(curve[-1]))
 
 
-def _quarters(curve: Array) -> tuple[Array, Array]:
-    """The second and the last quarter."""
+def fall(curve: Array) -> tuple[float, float]:
+    """From the mean of the second quarter to that of the last one, and its standard error.
+
+    Args:
+        curve: (n,) values, n >= 4, of a size whose squares are float64 numbers.
+
+    Example:
+        >>> fall(np.array([9.0, 4.0, 3.0, 1.0]))[0]
+        3.0
+    """
     n = curve.size
-    return curve[n // 4 : n // 2], curve[3 * n // 4 :]
+    second, last, steps = curve[n // 4 : n // 2], curve[3 * n // 4 :], np.diff(curve[n // 4 :])
+    noise = math.sqrt(float(steps @ steps) / (2.0 * steps.size))
+    error = noise * math.sqrt(1.0 / second.size + 1.0 / last.size)
+    return float(second.mean() - last.mean()), error

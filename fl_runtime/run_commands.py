@@ -63,7 +63,7 @@ def begin_run(
     from fl_runtime.running.experiment import total_rounds
 
     bars = workers.bars(total_rounds(config), 0, config.run.num_server_rounds)
-    go = partial(runs.run, config, out=folder, fresh=fresh, **asdict(workers))
+    go = partial(runs.run, config, out=folder, fresh=fresh, report=not quiet, **asdict(workers))
     _finish(folder, go, bars, curves, as_json, quiet)
 
 
@@ -84,7 +84,7 @@ def resume_run(
     done = RunFolder(folder).rounds_done(config, RunFolder(folder).progress(config))
     each = rounds or config.run.num_server_rounds
     bars = workers.bars(total_rounds(config, rounds), done, each)
-    go = partial(runs.resume, folder, rounds=rounds, **asdict(workers))
+    go = partial(runs.resume, folder, rounds=rounds, report=not quiet, **asdict(workers))
     _finish(folder, go, bars, curves, as_json, quiet)
 
 
@@ -134,7 +134,7 @@ def _finish(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Run with a progress bar and curves if wanted, show the report unless it is to be quiet.
+    """Run with a progress bar and curves if wanted; show the report, which quiet runs have none of.
 
     What the user's own functions print goes to standard error, so that `--json` stays JSON.
     """

@@ -31,6 +31,7 @@ def run(
     jobs: int | None = None,
     backend: str | None = None,
     assembled: Assembler = assemble,
+    report: bool = True,
 ) -> Result:
     """Run every arm with every seed.
 
@@ -50,6 +51,7 @@ def run(
             sees `out` under the same path, `dask://HOST:PORT` or `ray://HOST:PORT`.
         assembled: Makes the parts of an arm and seed; a real federation (`fl_runtime.flower`) has
             its own.
+        report: Whether to write `summary.json` and pictures, beside what the run itself leaves.
 
     Returns:
         The whole history, and the trained models as its `models`: ``run(...).models.load("wine")``
@@ -69,7 +71,7 @@ def run(
     history = experiment.run(
         config, on_event=watcher, out=out, fresh=fresh, chosen=chosen, assembled=assembled
     )
-    return history if out is None else _reported(Path(out), history)
+    return _reported(Path(out), history) if out is not None and report else history
 
 
 def resume(
@@ -80,6 +82,7 @@ def resume(
     jobs: int | None = None,
     backend: str | None = None,
     assembled: Assembler = assemble,
+    report: bool = True,
 ) -> Result:
     """Take up a run where its last checkpoint left it, to the files that it would have left.
 
@@ -92,6 +95,7 @@ def resume(
         jobs: Arms and seeds at a time, as for `run`, whatever it was before.
         backend: Whose processes.
         assembled: Makes the parts of an arm and seed.
+        report: As for `run`.
 
     Raises:
         InvalidInput: The folder is not a run, a file of it is damaged or belongs to another
@@ -104,7 +108,7 @@ def resume(
     history = experiment.resume(
         path, rounds=rounds, on_event=watcher, chosen=chosen, assembled=assembled
     )
-    return _reported(Path(path), history)
+    return _reported(Path(path), history) if report else history
 
 
 def _chosen(

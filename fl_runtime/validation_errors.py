@@ -84,6 +84,21 @@ def check_at_least(name: str, value: float, least: float) -> None:
         raise InvalidInput(name, value, f"finite and >= {least:g}")
 
 
+def check_whole(name: str, value: Any, least: int, most: int | None = None) -> None:
+    """Refuse what is not an integer from `least` on, or between two ends.
+
+    Example:
+        >>> check_whole("rows", 0, 1, 10)
+        Traceback (most recent call last):
+        ...
+        fairopt.errors.InvalidInput: rows = 0, but it must be a whole number from 1 to 10
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not least <= value <= (math.inf if most is None else most):
+        ends = f", at least {least}" if most is None else f" from {least} to {most}"
+        raise InvalidInput(name, value, f"a whole number{ends}")
+
+
 def _checked(name: str, hint: Any, value: Any) -> Any:
     """One field's value, of exactly its type (an integer counts as a float, a list as a tuple)."""
     try:

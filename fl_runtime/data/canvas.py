@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from fairopt.errors import InvalidInput
 from fl_runtime.data.dataset import Dataset
 from fl_runtime.data.registry import digits
 from fl_runtime.data.synthetic import GENERATOR_SEED
 from fl_runtime.random_streams import stream
+from fl_runtime.validation_errors import check_whole
 
 
 def digits_on_canvas(*, side: int = 14, count: int = 1797) -> Dataset:
@@ -30,9 +30,8 @@ def digits_on_canvas(*, side: int = 14, count: int = 1797) -> Dataset:
     """
     plain = digits()
     n, _, height, _ = plain.features.shape
-    for name, number, least, most in (("side", side, height, 1024), ("count", count, 1, n)):
-        if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
-            raise InvalidInput(name, number, f"a whole number from {least} to {most}")
+    check_whole("side", side, height, 1024)
+    check_whole("count", count, 1, n)
     chosen = stream(GENERATOR_SEED, "digits-on-canvas").permutation(n)[:count]
     before = (side - height) // 2
     after = side - height - before

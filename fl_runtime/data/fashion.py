@@ -24,6 +24,7 @@ from fl_runtime.data.files import read_idx_folder
 from fl_runtime.data.packages import MissingData
 from fl_runtime.data.synthetic import GENERATOR_SEED
 from fl_runtime.random_streams import stream
+from fl_runtime.validation_errors import check_whole
 
 FOLDER = "/usr/share/datasets/fashion-mnist"
 """Where Debian's package puts the files."""
@@ -147,7 +148,11 @@ def _drawn(
 def check_images(train: int, test: int, pool: int) -> None:
     """Refuse empty parts and squares that do not fill an image."""
     for name, count in (("train", train), ("test", test)):
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise InvalidInput(name, count, "a whole number of images, at least 1")
+        check_whole(name, count, 1)
+    check_pool(pool)
+
+
+def check_pool(pool: int) -> None:
+    """Refuse squares of pixels that do not fill an image."""
     if pool not in (1, 2, 4):
         raise InvalidInput("pool", pool, "1, 2 or 4")

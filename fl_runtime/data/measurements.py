@@ -28,11 +28,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.choices import choose
-from fairopt.errors import InvalidInput
 from fl_runtime.data.dataset import Data
 from fl_runtime.data.fashion import FOLDER, check_images, pooled, selection
 from fl_runtime.data.synthetic import GENERATOR_SEED
 from fl_runtime.random_streams import stream
+from fl_runtime.validation_errors import check_at_least, check_positive
 
 GREY_LEVELS = 255.0
 """Of white."""
@@ -74,10 +74,8 @@ def measurements(
     choose("task", task, MEASUREMENTS)
     choose("units", units, dict.fromkeys(("natural", "spread")))
     check_images(train, test, pool)
-    if not 0.0 <= noise < np.inf:
-        raise InvalidInput("noise", noise, "a number >= 0")
-    if not 0.0 < factor < np.inf:
-        raise InvalidInput("factor", factor, "a number > 0")
+    check_at_least("noise", noise, 0.0)
+    check_positive("factor", factor)
     chosen = selection(train, test, folder)
     centred = _deviations(task, train, test, folder)
     unit = 1.0 if units == "natural" else float(centred[chosen.split == "train"].std()) or 1.0

@@ -29,11 +29,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.choices import choose
-from fairopt.errors import InvalidInput
 from fl_runtime.data.dataset import Data
-from fl_runtime.data.fashion import FOLDER, LABELS, SIDE, pooled, selection
+from fl_runtime.data.fashion import FOLDER, LABELS, SIDE, check_pool, pooled, selection
 from fl_runtime.data.synthetic import GENERATOR_SEED
 from fl_runtime.random_streams import stream
+from fl_runtime.validation_errors import check_whole
 
 HAZE = 0.7
 """Share of the brightness that is lost at distance 1."""
@@ -71,12 +71,10 @@ def scenes(
         InvalidInput: An argument is outside its range, or there are too few photographs.
     """
     targets = choose("task", task, TASKS)
-    if pool not in (1, 2, 4):
-        raise InvalidInput("pool", pool, "1, 2 or 4")
+    check_pool(pool)
     least = {"train": 1, "test": 1, "side": SIDE // pool, "garments": 1}
     for name, value in zip(least, (train, test, side, garments), strict=True):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least[name]:
-            raise InvalidInput(name, value, f"a whole number, at least {least[name]}")
+        check_whole(name, value, least[name])
     made = composed(train, test, side, garments, pool, folder)
     values, outputs = targets(made)
     return Data(

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.choices import choose
-from fairopt.errors import InvalidInput
 from fl_runtime.data.dataset import Data
 from fl_runtime.data.packages import read_table
 from fl_runtime.data.synthetic import GENERATOR_SEED
 from fl_runtime.random_streams import stream
+from fl_runtime.validation_errors import check_whole
 
 MEASURES = ("carat", "depth", "table", "x", "y", "z")
 """Columns that are known of a diamond."""
@@ -50,8 +50,7 @@ def diamonds(*, rows: int = 3000, task: str = "price") -> Data:
     choose("task", task, dict.fromkeys(TASKS))
     table = _table()
     count = len(table["price"])
-    if isinstance(rows, bool) or not isinstance(rows, int) or not 1 <= rows <= count:
-        raise InvalidInput("rows", rows, f"a whole number from 1 to {count}")
+    check_whole("rows", rows, 1, count)
     chosen = stream(GENERATOR_SEED, "diamonds").permutation(count)[:rows]
     inputs = np.stack([table[name][chosen] for name in MEASURES], axis=1)
     price = task == "price"

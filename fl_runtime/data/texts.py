@@ -24,6 +24,7 @@ from fl_runtime.data.dataset import Dataset
 from fl_runtime.data.packages import read_table
 from fl_runtime.data.synthetic import GENERATOR_SEED
 from fl_runtime.random_streams import stream
+from fl_runtime.validation_errors import check_whole
 
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped, unused-ignore]
@@ -115,9 +116,8 @@ def text_task(
         InvalidInput: There are fewer texts, or no such label set.
     """
     classes = choose("labels", labels, label_sets)
-    for name, number, least in (("count", count, 1), ("width", width, 2)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < least:
-            raise InvalidInput(name, number, f"a whole number, at least {least}")
+    check_whole("count", count, 1)
+    check_whole("width", width, 2)
     if count > len(table):
         raise InvalidInput("count", count, f"at most {len(table)}, the texts there are")
     drawn = stream(GENERATOR_SEED, "texts", column).permutation(len(table))[:count]

@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.choices import choose
-from fairopt.errors import InvalidInput
 from fl_runtime.data.dataset import Data
 from fl_runtime.data.fashion import FOLDER, SIDE, check_images, pooled, selection
 from fl_runtime.data.synthetic import GENERATOR_SEED
 from fl_runtime.random_streams import stream
+from fl_runtime.validation_errors import check_at_least
 
 POOL = 2
 """Pixels of a garment's side that become one."""
@@ -68,8 +68,7 @@ def two_garments(
     """
     choose("task", task, dict.fromkeys(TASKS))
     check_images(train, test, POOL)
-    if not 0.0 <= noise < np.inf:
-        raise InvalidInput("noise", noise, "a number >= 0")
+    check_at_least("noise", noise, 0.0)
     made = _composed(train, test, folder)
     outputs = {"left": 10, "right": 10, "clean": made["clean"].shape[1]}
     return Data(

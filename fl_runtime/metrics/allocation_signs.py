@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fairopt.learning_progress import fall
 from fl_runtime.history import History, Series
 
 FEWEST = 8
@@ -64,13 +65,10 @@ def _gain(
 ) -> tuple[float, float] | None:
     """From the second to the last quarter of the measured rounds, and its standard error."""
     values = np.array([row[column] for row in rows if row.get(column) is not None], np.float64)
-    n = values.size
-    if n < FEWEST or not np.isfinite(values).all():
+    if values.size < FEWEST or not np.isfinite(values).all():
         return None
-    second, last = values[n // 4 : n // 2], values[3 * n // 4 :]
-    noise = np.sqrt(np.mean(np.diff(values[n // 4 :]) ** 2) / 2.0)
-    gain = float(last.mean() - second.mean()) * (1.0 if rises else -1.0)
-    return gain, float(noise * np.sqrt(1.0 / second.size + 1.0 / last.size))
+    lost, error = fall(values)
+    return (-1.0 if rises else 1.0) * lost, error
 
 
 def biased_selection(history: History, arm: str) -> list[str]:

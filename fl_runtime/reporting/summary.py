@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -112,10 +112,7 @@ def percent_worse(history: History, arm: str, alone: str, last: int) -> dict[int
 
     See `multi_task.percent_worse`; NaN where a task has a score of zero there.
     """
-    common = [seed for seed in history.seeds(arm) if seed in history.seeds(alone)]
-    mine, theirs = (_score_table(history, name, common, last) for name in (arm, alone))
-    found = multi_task.percent_worse(mine, theirs, _signs(history))
-    return dict(zip(common, found.tolist(), strict=True))
+    return _compared(history, arm, alone, last, multi_task.percent_worse)
 
 
 def mean_task_change(history: History, arm: str, other: str, last: int) -> dict[int, float]:
@@ -123,9 +120,16 @@ def mean_task_change(history: History, arm: str, other: str, last: int) -> dict[
 
     See `multi_task.mean_change`; NaN where the other arm has a score of zero.
     """
+    return _compared(history, arm, other, last, multi_task.mean_change)
+
+
+def _compared(
+    history: History, arm: str, other: str, last: int, figure: Callable[..., Series]
+) -> dict[int, float]:
+    """A figure of the score tables of two arms, by the seeds that both have."""
     common = [seed for seed in history.seeds(arm) if seed in history.seeds(other)]
     mine, theirs = (_score_table(history, name, common, last) for name in (arm, other))
-    found = multi_task.mean_change(mine, theirs, _signs(history))
+    found = figure(mine, theirs, _signs(history))
     return dict(zip(common, found.tolist(), strict=True))
 
 

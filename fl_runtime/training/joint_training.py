@@ -84,8 +84,8 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
         losses = {k: loss for k, (loss, _) in parts.items()}
         seed, names = torch_seed(jobs[0].seed, "joint", number), [jobs[k].task for k in losses]
         table = {**common.joint, "memory": memory}
-        now = [float(loss.detach()) for loss in losses.values()]
-        method = Direction.of(table, names, seed, now)
+        now = {k: float(loss.detach()) for k, loss in losses.items()}
+        method = Direction.of(table, names, seed, list(now.values()))
         optimizer.zero_grad()
         solution = backward(_seen(losses, common.joint), list(model.trunk.values()), method)
         pull(model.named, anchors, common.proximal)
@@ -97,8 +97,8 @@ def train_jointly(tasks: Sequence[Task], jobs: Sequence[Job]) -> list[Trained]:
         memory = method.remembered(names, memory)
         taken.update(losses.keys())
         counts[f"{outcome(solution.status)}_steps"] += 1
-        for k, (loss, count) in parts.items():
-            totals[k] += float(loss.detach()) * float(count)
+        for k, (_, count) in parts.items():
+            totals[k] += now[k] * float(count)
             seen[k] += float(count)
     losses_seen = [total / max(count, 1.0) for total, count in zip(totals, seen, strict=True)]
     state = optimizer_state(optimizer, model.named, settings) if settings.persist_optimizer else {}

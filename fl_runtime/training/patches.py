@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from fairopt.errors import InvalidInput
+from fl_runtime.validation_errors import check_whole
 
 PATCH = 4
 """Pixels of a side of a patch."""
@@ -113,8 +114,7 @@ def patches(
         InvalidInput: No images, sides that squares do not fill, outputs of another size, or no
             width of the encoder.
     """
-    if isinstance(patch, bool) or not isinstance(patch, int) or patch < 1:
-        raise InvalidInput("model.patch", patch, "a whole number of pixels, at least 1")
+    check_whole("model.patch", patch, 1)
     if len(example_shape) != 3 or any(side % patch for side in example_shape[1:]):
         requirement = f"(channels, height, width) with sides that {patch} divides"
         raise InvalidInput("model examples", example_shape, requirement)
