@@ -2,7 +2,7 @@
 
 python -m mechanisms run|audit BIDS.csv --budget B --rule max-min-fair
 python -m mechanisms run|audit BIDS.csv --budget B --rule my_module:my_rule
-python -m mechanisms study|rounds
+python -m mechanisms study|rounds --rule my_module:my_rule
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from fairopt.extras import exit_without
 from fairopt.user_objects import said
 from mechanisms.auctions.registry import RULES, RuleOptions, is_own, named_rule, options_of
 from mechanisms.audits.audit import SAMPLES, audit
+from mechanisms.audits.own_rule import blamed
 from mechanisms.audits.run_rule import run_mechanism
 from mechanisms.audits.time_limit import SECONDS, limited
 from mechanisms.outcome import Mechanism, Outcome
@@ -65,7 +66,12 @@ class Method(StrEnum):
     smt = "smt"
 
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_show_locals=False,
+)
 
 Bids = Annotated[
     Path,
@@ -82,6 +88,12 @@ NameColumn = Annotated[
 Budget = Annotated[str, typer.Option(help="Money available.")]
 Rule = Annotated[
     str, typer.Option(help=f"{', '.join(RULES)}; or your own, package.module:function.")
+]
+OwnRules = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rule", help="A rule of your own beside them, package.module:function; may be repeated."
+    ),
 ]
 Reserve = Annotated[str, typer.Option(help="Outside price: one, or one per task, with commas.")]
 Prices = Annotated[str, typer.Option(help="posted-price: one price per task, with commas.")]
@@ -112,7 +124,10 @@ Journal = Annotated[
     Path | None,
     typer.Option(help="File that keeps what is found; once killed, the same command goes on."),
 ]
-Progress = Annotated[bool, typer.Option("--progress", help="Show a bar on the error stream.")]
+Progress = Annotated[
+    bool,
+    typer.Option("--progress", help="Show a bar on the error stream, as at a terminal."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -212,7 +227,7 @@ def audit_command(
             jobs=jobs,
             backend=backend,
             journal=journal,
-            progress=progress,
+            progress=progress or sys.stderr.isatty(),
             capacity=capacity,
         )
     if plot is not None:
@@ -231,7 +246,7 @@ def audit_command(
             jobs=jobs,
             backend=backend,
             journal=journal,
-            progress=progress,
+            progress=progress or sys.stderr.isatty(),
         )
     if as_json:
         beyond = {} if found is None else {"limits": limits_record(named, found)}
@@ -252,6 +267,7 @@ def study(
     draws: Annotated[int, typer.Option(help="Auctions for each law and budget.")] = 40,
     budgets: Annotated[str, typer.Option(help="Shares of the sum of all costs.")] = "0.1,0.25,0.5",
     capacity: Capacity = None,
+    rule: OwnRules = None,
     seed: Seed = 0,
     jobs: Jobs = None,
     backend: Backend = None,
@@ -271,11 +287,12 @@ def study(
         draws=draws,
         budgets=shares,
         capacity=capacity,
+        own=_own_rules(rule, capacity),
         seed=seed,
         jobs=jobs,
         backend=backend,
         journal=journal,
-        progress=progress,
+        progress=progress or sys.stderr.isatty(),
     )
     if plot is not None:
         save_study(plot, cells, f"{clients} clients, {tasks} tasks, {draws} auctions")
@@ -291,6 +308,7 @@ def rounds(
     clients: Annotated[int, typer.Option(help="Clients of every auction.")] = 20,
     tasks: Annotated[int, typer.Option(help="Tasks of every auction.")] = 3,
     draws: Annotated[int, typer.Option(help="Paths of costs for each drift.")] = 5,
+    rule: OwnRules = None,
     seed: Seed = 0,
     jobs: Jobs = None,
     backend: Backend = None,
@@ -307,11 +325,12 @@ def rounds(
         num_clients=clients,
         num_tasks=tasks,
         draws=draws,
+        own=_own_rules(rule, None),
         seed=seed,
         jobs=jobs,
         backend=backend,
         journal=journal,
-        progress=progress,
+        progress=progress or sys.stderr.isatty(),
     )
     if as_json:
         record = {"rules": [asdict(each) for each in by_rule]}
@@ -351,22 +370,25 @@ def _run(mechanism: Mechanism, bids: Any, budget: Any) -> Outcome:
 @contextmanager
 def _own_mistakes(rule: str) -> Iterator[None]:
     """What goes wrong in a user's own rule, in one line with the place in the user's file."""
-    try:
+    if not is_own(rule):
         yield
-    except Exception as error:
-        notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
-        if not is_own(rule) or (isinstance(error, FairoptError) and not _is_of_rule(error, notes)):
-            raise
-        if isinstance(error, InvalidInput) and not notes:
-            raise InvalidInput("rule", rule, f"a rule whose answer is sound ({error})") from error
-        requirement = f"a rule that runs on all bids ({said(error)}{notes})"
-        raise InvalidInput("rule", rule, requirement) from error
+        return
+    with blamed(rule):
+        yield
 
 
-def _is_of_rule(error: FairoptError, notes: str) -> bool:
-    """Whether an error was raised by a rule, or is about what it returned; else by an option."""
-    about = error.argument if isinstance(error, InvalidInput) else ""
-    return bool(notes) or about.partition(".")[0] == "outcome"
+def _own_rules(names: Sequence[str] | None, capacity: int | None) -> dict[str, Mechanism]:
+    """The user's own rules by name; one that takes a capacity is given it."""
+    for name in names or ():
+        if not is_own(name):
+            requirement = "a rule of your own, package.module:function; others are compared anyhow"
+            raise InvalidInput("--rule", name, requirement)
+    return {
+        name: named_rule(
+            name, RuleOptions(capacity=capacity if "capacity" in options_of(name) else None)
+        )
+        for name in names or ()
+    }
 
 
 def _numbers_of_own(

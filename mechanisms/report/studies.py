@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairopt.extras import extra
 from mechanisms.studies.comparison import LARGE_MARKET, Cell
+from mechanisms.studies.contest import UNKNOWN
 from mechanisms.studies.rounds import Learning, Rounds
 from mechanisms.studies.statistics import Measure, over
 
@@ -16,16 +17,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
-TRUTHFUL, OTHER, FLOOR, LIMIT, WORST = "#1b7837", "#bdbdbd", "#762a83", "#b2182b", "#252525"
-"""Green rules are truthful, grey ones are not; purple marks are floors, black crosses the
-worst auction of each rule, the red line a limit."""
+TRUTHFUL, OTHER, OWN = "#1b7837", "#bdbdbd", "#2166ac"
+FLOOR, LIMIT, WORST = "#762a83", "#b2182b", "#252525"
+"""Green rules are truthful, grey ones are not, blue ones are the user's; purple marks are floors,
+black crosses the worst auction of each rule, the red line a limit."""
 
 
 def study_tables(cells: Sequence[Cell]) -> list[Table]:
     """Recruits by law and budget, how far they are from the first rule, then everything by rule."""
-    title = "minimum recruits per task / k*, mean and 95 % interval (* = not truthful)"
+    own = ", ? = yours, an audit tells" if any(map(_is_own, cells)) else ""
+    title = f"minimum recruits per task / k*, mean and 95 % interval (* = not truthful{own})"
     lead = f"the same less that of {cells[0].rule} on the same auctions; ! where it is off 0"
     return [_by_law(cells, "ratio", title), _by_law(cells, "lead", lead), _by_rule(cells)]
+
+
+def _is_own(cell: Cell) -> bool:
+    """Whether the rule is the user's."""
+    return cell.rule.endswith(UNKNOWN)
 
 
 def _by_law(cells: Sequence[Cell], field: str, title: str) -> Table:
@@ -37,7 +45,7 @@ def _by_law(cells: Sequence[Cell], field: str, title: str) -> Table:
     for law, budget in dict.fromkeys((cell.law, cell.budget) for cell in cells):
         row = {c.rule: getattr(c, field) for c in cells if (c.law, c.budget) == (law, budget)}
         show = _text if field == "ratio" else _difference
-        best = max(row[name].mean for name in names if not name.endswith("*"))
+        best = max(row[name].mean for name in names if not name.endswith(("*", UNKNOWN)))
         shown = [show(row[name], bold=row[name].mean == best) for name in names]
         table.add_row(law, f"{budget:g}", *shown)
     return table
@@ -140,7 +148,7 @@ def study_figure(cells: Sequence[Cell], title: str) -> Figure:
 def _draw_law(panel: Any, cells: Sequence[Cell], law: str) -> None:
     """One panel."""
     for place, cell in enumerate(cells):
-        colour = OTHER if cell.rule.endswith("*") else TRUTHFUL
+        colour = OWN if _is_own(cell) else OTHER if cell.rule.endswith("*") else TRUTHFUL
         panel.errorbar(place, cell.ratio.mean, cell.ratio.spread, fmt="o", color=colour, capsize=3)
     floors = [(x, c.floor) for x, c in enumerate(cells) if c.floor is not None]
     panel.plot(*zip(*floors, strict=True), "_", color=FLOOR, markersize=13, label="proved floor")
@@ -175,7 +183,8 @@ def rounds_tables(rounds: Sequence[Rounds], learning: Sequence[Learning]) -> lis
     )  # fmt: skip
     for each in rounds:
         shown = (each.ratio, each.task_fairness, each.client_fairness, each.spent)
-        truth = f"{each.truthful_rounds} of {each.audited_rounds}"
+        sampled = f", {each.sampled_rounds} by samples" if each.sampled_rounds else ""
+        truth = f"{each.truthful_rounds} of {each.audited_rounds}{sampled}"
         texts = list(map(_text, shown))
         first.add_row(each.rule, each.drift, texts[0], _difference(each.lead), *texts[1:], truth)
     title = (

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fairopt.errors import InvalidInput
 from mechanisms.bids import checked_count
 from mechanisms.integers import checked_capacity
-from mechanisms.outcome import Outcome
+from mechanisms.outcome import Mechanism, Outcome
 from mechanisms.parallel import Work, for_each
 from mechanisms.studies.contest import Contest, Draw, contest
 from mechanisms.studies.cost_distributions import (
@@ -65,7 +65,7 @@ class Cell:
     """One rule, law and budget.
 
     Args:
-        rule: Name.
+        rule: Name; a star marks what is not truthful, a question mark a rule of the user.
         law: Name.
         budget: As a share of the sum of all costs.
         ratio: Minimum of recruits per task / k*, over auctions with k* > 0.
@@ -100,6 +100,7 @@ def compare_rules(
     draws: int = 40,
     budgets: Sequence[float] = BUDGETS,
     capacity: int | None = None,
+    own: Mapping[str, Mechanism] = MappingProxyType({}),
     seed: int = 0,
     jobs: int | None = None,
     progress: bool = False,
@@ -115,6 +116,8 @@ def compare_rules(
         budgets: Shares of the sum of all finite costs of an auction, > 0.
         capacity: Most tasks of a client, 1..S; then the rules for such clients are compared, and
             k* is the optimum among them. None: clients do every task.
+        own: Rules of your own by name, which are compared with the others; a question mark is put
+            behind their names, since nobody has shown that they are truthful (`mechanisms.audit`).
         seed: Of the draws.
         jobs: Processes, as in `mechanisms.audit`.
         progress: Show a bar on the error stream.
@@ -122,7 +125,8 @@ def compare_rules(
         journal: File that keeps what is found, likewise.
 
     Raises:
-        InvalidInput: A count below 1, a seed below 0 or a budget that is not > 0.
+        InvalidInput: A count below 1, a seed below 0 or a budget that is not > 0; or a rule of
+            your own fails, is no function of bids and budget, or gives a client too many tasks.
 
     Example:
         >>> cells = compare_rules(num_clients=6, num_tasks=2, draws=2, budgets=[0.5])
@@ -137,7 +141,7 @@ def compare_rules(
     if capacity is not None:
         checked_capacity(capacity, (num_clients, num_tasks))
     places = [(law, float(share)) for law in cost_laws(num_tasks) for share in budgets]
-    run = functools.partial(_cells_of, (num_clients, num_tasks), draws, seed, capacity)
+    run = functools.partial(_cells_of, (num_clients, num_tasks), draws, seed, capacity, dict(own))
     title = "Comparing rules"
     found = for_each(run, places, Work(jobs, progress, backend, journal), title=title)
     return tuple(cell for cells in found for cell in cells)
@@ -148,6 +152,7 @@ def _cells_of(
     draws: int,
     seed: int,
     capacity: int | None,
+    own: Mapping[str, Mechanism],
     place: tuple[str, float],
 ) -> list[Cell]:
     """All rules at one law and budget."""
@@ -156,7 +161,8 @@ def _cells_of(
     rng = np.random.default_rng([seed, law_index])
     distribution = cost_laws(shape[1])[law]
     auctions = [_draw(rng, distribution, shape, share) for _ in range(draws)]
-    rules = contest(capacity)
+    rules = contest(capacity, own)
+    rules.check_own(auctions[0])
     best = np.array([rules.optimum(each) for each in auctions])
     outcomes = {name: [rules.run(name, each) for each in auctions] for name in rules.rules}
     reference = np.array([outcome.min_take_up for outcome in outcomes[rules.rules[0]]])

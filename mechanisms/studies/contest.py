@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fairopt.errors import InvalidInput
 from mechanisms.auctions.greedy_max_min import greedy_max_min
 from mechanisms.auctions.level_max_min import level_max_min
 from mechanisms.auctions.max_min_fair import max_min_fair
 from mechanisms.auctions.registry import RuleOptions, named_rule
-from mechanisms.outcome import Outcome, counting_recruits
+from mechanisms.audits.own_rule import blamed
+from mechanisms.audits.run_rule import check_repeats, run_mechanism
+from mechanisms.audits.time_limit import SECONDS, limited
+from mechanisms.outcome import Mechanism, Outcome, counting_recruits
 
+UNKNOWN = "?"
+"""Marks rules of the user: whether they are truthful, an audit tells."""
 FEE = 0.25
 """Participation fee, as a share of the sum of the prices: a guess, not tuned to a law."""
 
@@ -45,43 +51,79 @@ class Contest:
     """Rules that are compared on the same auctions.
 
     Args:
-        rules: Names, in the order of the tables; a star marks those that are not truthful. The
-            first one is what the others are compared with.
+        rules: Names, in the order of the tables; a star marks those that are not truthful, a
+            question mark those of the user, of which nothing is known. The first one is what the
+            others are compared with.
         floors: Guaranteed minimum of recruits per task, of the rules that have one.
         capacity: Most tasks of a client; None for clients that do every task.
+        own: Rules of the user by the names that stand in `rules`.
     """
 
     rules: tuple[str, ...]
     floors: Mapping[str, Floor]
     capacity: int | None = None
+    own: Mapping[str, Mechanism] = field(default_factory=dict)
 
     def optimum(self, draw: Draw) -> int:
         """k*: the largest minimum of recruits per task with known costs."""
         return greedy_max_min(draw.bids, draw.budget, capacity=self.capacity).min_take_up
 
     def run(self, name: str, draw: Draw) -> Outcome:
-        """One rule on one auction."""
+        """One rule on one auction.
+
+        Raises:
+            InvalidInput: A rule of the user failed, or gave a client too many tasks.
+        """
+        if name in self.own:
+            return self._run_own(name, draw)
         if self.capacity is not None and name in _FOR_FEW_TASKS:
             return _FOR_FEW_TASKS[name](draw, self.capacity)
         options = _options(name, draw, self.capacity)
         return named_rule(name.removesuffix("*"), options)(draw.bids, draw.budget)
 
+    def check_own(self, draw: Draw) -> None:
+        """Refuse rules of the user that are no functions of bids and budget.
 
-def contest(capacity: int | None) -> Contest:
-    """The rules for clients that do every task, or at most so many.
+        Raises:
+            InvalidInput: A rule draws anew or remembers, or it fails.
+        """
+        for name, rule in self.own.items():
+            with blamed(_called(name)):
+                check_repeats(limited(rule, SECONDS), draw.bids, draw.budget)
+
+    def _run_own(self, name: str, draw: Draw) -> Outcome:
+        """A rule of the user; within its capacity, or the optimum would be none."""
+        with blamed(_called(name)):
+            outcome = run_mechanism(limited(self.own[name], SECONDS), draw.bids, draw.budget)
+        most = int(outcome.winners.sum(axis=1).max(initial=0))
+        if self.capacity is not None and most > self.capacity:
+            within = f"a rule that gives no client more than {self.capacity}, the capacity"
+            raise InvalidInput("rule", _called(name), within)
+        return outcome
+
+
+def contest(capacity: int | None, own: Mapping[str, Mechanism] = MappingProxyType({})) -> Contest:
+    """The rules for clients that do every task, or at most so many, and those of the user.
 
     Example:
         >>> contest(None).rules[0], contest(1).rules[0]
         ('max-min-fair', 'capacity-max-min')
     """
+    marked = {f"{name}{UNKNOWN}": rule for name, rule in own.items()}
     if capacity is None:
-        return Contest(RULES, FLOORS)
+        return Contest((*RULES, *marked), FLOORS, own=marked)
     slack = 1 if capacity == 1 else 0
     floors: dict[str, Floor] = {
         "capacity-max-min": lambda best, tasks: (best - 3 * tasks + slack) // 2,
         "greedy-max-min*": lambda best, tasks: best,
     }
-    return Contest(RULES_FOR_FEW_TASKS, MappingProxyType(floors), capacity)
+    rules = (*RULES_FOR_FEW_TASKS, *marked)
+    return Contest(rules, MappingProxyType(floors), capacity, marked)
+
+
+def _called(name: str) -> str:
+    """What the user calls a rule."""
+    return name.removesuffix(UNKNOWN)
 
 
 def _options(name: str, draw: Draw, capacity: int | None) -> RuleOptions:

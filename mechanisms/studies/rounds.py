@@ -17,6 +17,8 @@ from mechanisms.auctions.greedy_max_min import greedy_max_min
 from mechanisms.auctions.leave_one_out_level import leave_one_out_level
 from mechanisms.auctions.level_max_min import level_max_min
 from mechanisms.auctions.max_min_fair import max_min_fair
+from mechanisms.audits.own_rule import blamed
+from mechanisms.audits.time_limit import SECONDS, limited
 from mechanisms.bids import checked_count
 from mechanisms.outcome import Mechanism
 from mechanisms.parallel import Work, for_each
@@ -72,7 +74,9 @@ class Rounds:
         client_fairness: Jain's index of the tasks that each client did in all rounds.
         spent: Spend / budget, over all rounds.
         truthful_rounds: Rounds whose audit found no profitable misreport.
-        audited_rounds: Rounds audited, each for every joint misreport of every client.
+        audited_rounds: Rounds audited, each for every joint misreport of every client, but for:
+        sampled_rounds: Rounds of a rule of the user of which an audit could only sample misreports,
+            and found none that pays.
     """
 
     rule: str
@@ -84,6 +88,7 @@ class Rounds:
     spent: Measure
     truthful_rounds: int
     audited_rounds: int
+    sampled_rounds: int = 0
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,7 @@ def study_rounds(
     num_clients: int = 20,
     num_tasks: int = 3,
     draws: int = 5,
+    own: Mapping[str, Mechanism] = MappingProxyType({}),
     seed: int = 0,
     jobs: int | None = None,
     progress: bool = False,
@@ -128,6 +134,7 @@ def study_rounds(
         num_clients: N.
         num_tasks: S.
         draws: Paths of costs for each drift.
+        own: Rules of your own by name, which are repeated and audited beside the others.
         seed: Of the paths.
         jobs: Processes, as in `mechanisms.audit`.
         progress: Show a bar on the error stream.
@@ -135,7 +142,8 @@ def study_rounds(
         journal: File that keeps what is found, likewise.
 
     Raises:
-        InvalidInput: A count below 1; with fewer than 4 clients there are no scouts to spare.
+        InvalidInput: A count below 1; with fewer than 4 clients there are no scouts to spare; or a
+            rule of your own fails, or is no function of bids and budget.
     """
     checked_count("num_rounds", num_rounds, 1)
     checked_count("num_clients", num_clients, 4)
@@ -143,9 +151,9 @@ def study_rounds(
     checked_count("draws", draws, 1)
     checked_count("seed", seed, 0)
     shape = (num_rounds, num_clients, num_tasks)
-    places = [("rule", rule, drift) for rule in RULES for drift in DRIFTS]
+    places = [("rule", rule, drift) for rule in (*RULES, *own) for drift in DRIFTS]
     places += [("policy", policy, "walk") for policy in _policies(shape, 1.0)]
-    run = functools.partial(_study, shape, draws, seed)
+    run = functools.partial(_study, shape, draws, seed, dict(own))
     found = for_each(
         run, places, Work(jobs, progress, backend, journal), title="Repeating auctions"
     )
@@ -168,13 +176,22 @@ def _policies(shape: tuple[int, int, int], budget: float) -> dict[str, Policy]:
 
 
 def _study(
-    shape: tuple[int, int, int], draws: int, seed: int, place: tuple[str, str, str]
+    shape: tuple[int, int, int],
+    draws: int,
+    seed: int,
+    own: Mapping[str, Mechanism],
+    place: tuple[str, str, str],
 ) -> Rounds | Learning:
     """One row of one of the tables."""
     kind, name, drift = place
     rng = np.random.default_rng([seed, list(DRIFTS).index(drift)])
     paths = [DRIFTS[drift].draw(rng, *shape) for _ in range(draws)]
-    return _rule(name, drift, paths) if kind == "rule" else _learning(name, shape, paths)
+    if kind == "policy":
+        return _learning(name, shape, paths)
+    if name not in own:
+        return _rule(name, RULES[name], drift, paths)
+    with blamed(name):
+        return _rule(name, limited(own[name], SECONDS), drift, paths)
 
 
 def _budget(costs: NDArray[Any]) -> float:
@@ -187,9 +204,9 @@ def _optimum(costs: NDArray[Any]) -> int:
     return max(sum(greedy_max_min(table, _budget(costs)).min_take_up for table in costs), 1)
 
 
-def _rule(name: str, drift: str, paths: list[NDArray[Any]]) -> Rounds:
+def _rule(name: str, rule: Mechanism, drift: str, paths: list[NDArray[Any]]) -> Rounds:
     """One rule under one drift; the first path is audited."""
-    done = [repeated_auction(every_round(RULES[name], _budget(path)), path) for path in paths]
+    done = [repeated_auction(every_round(rule, _budget(path)), path) for path in paths]
     pairs = list(zip(done, paths, strict=True))
     ratios = [each.min_take_up / _optimum(path) for each, path in pairs]
     reports = audit_rounds(done[0])
@@ -201,8 +218,9 @@ def _rule(name: str, drift: str, paths: list[NDArray[Any]]) -> Rounds:
         measure([each.task_fairness for each in done]),
         measure([each.client_fairness for each in done]),
         measure([sum(each.spend) / (len(path) * _budget(path)) for each, path in pairs]),
-        sum(report.truthful is True for report in reports),
+        sum(report.truthful is not False for report in reports),
         len(reports),
+        sum(report.truthful is None for report in reports),
     )
 
 

@@ -413,6 +413,19 @@ def test_a_rule_of_ones_own_is_run_and_audited(bids, capsys):
 
 
 @pytest.mark.usefixtures("own_rules")
+def test_a_rule_of_ones_own_competes_in_studies(capsys):
+    small = ("--clients", 4, "--tasks", 1, "--draws", 1, "--rule", "own_auctions:fixed")
+    code, printed, _ = own(capsys, "study", *small, "--budgets", "0.5", "--json")
+    assert code == 0
+    assert "own_auctions:fixed?" in {cell["rule"] for cell in json.loads(printed)["cells"]}
+    code, printed, _ = own(capsys, "rounds", *small, "--rounds", 1)
+    assert (code, "own_auctions:fixed" in printed) == (0, True)
+    code, printed, says = own(capsys, "study", "--rule", "max-min-fair")
+    assert (code, printed, says.count("\n")) == (2, "", 1)
+    assert "a rule of your own, package.module:function" in says
+
+
+@pytest.mark.usefixtures("own_rules")
 def test_a_rule_that_cannot_compute_with_fractions_gets_floats_and_says_so(bids, capsys):
     auction = (bids, "--budget", 12, "--rule", "own_auctions:roots", "--json")
     code, printed, says = own(capsys, "run", *auction)

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from fairopt import errors
-from mechanisms.report.studies import plain, study_figure, study_tables
+from mechanisms.auctions.baselines import cheapest_first
+from mechanisms.auctions.max_min_fair import max_min_fair
+from mechanisms.outcome import Outcome
+from mechanisms.report.studies import plain, rounds_tables, study_figure, study_tables
 from mechanisms.studies.comparison import compare_rules, cost_laws
 from mechanisms.studies.contest import (
     FLOORS,
@@ -108,6 +111,66 @@ def test_a_study_repeats_and_can_be_shared(cells):
     again = compare_rules(**SMALL, jobs=2)
     assert str(again) == str(cells)
     assert str(compare_rules(**SMALL, seed=1)) != str(cells)
+
+
+def own_rule(bids, budget):
+    """Everybody works who bids at most an equal share of the budget."""
+    price = budget / bids.size
+    winners = bids <= price
+    return Outcome(winners, np.where(winners, price, 0.0), winners.sum(axis=0))
+
+
+def drawing(bids, budget):
+    """Draws anew at every call."""
+    winners = np.random.default_rng().random(bids.shape) < 0.5
+    return Outcome(winners, np.where(winners, 0.001, 0.0), winners.sum(axis=0))
+
+
+def failing(bids, budget):
+    """Cannot take clients that do not bid."""
+    if np.isinf(bids).any():
+        raise ValueError("no missing bids")
+    return own_rule(bids, budget)
+
+
+def test_rules_of_ones_own_meet_the_same_auctions(cells, tmp_path):
+    own = {"equal shares": own_rule, "again": max_min_fair}
+    with_own = compare_rules(**SMALL, own=own, journal=tmp_path / "journal")
+    marked = {cell.rule for cell in with_own} - {cell.rule for cell in cells}
+    assert marked == {"equal shares?", "again?"}
+    assert str([cell for cell in with_own if cell.rule not in marked]) == str(list(cells))
+    for cell in with_own:
+        if cell.rule == "again?":
+            assert (cell.lead.mean, cell.floor, cell.broken) == (0, None, 0)
+    shown = study_tables(with_own)[0]
+    assert "? = yours" in shown.title
+    assert "? = yours" not in study_tables(cells)[0].title
+    assert len(study_figure(with_own, "with a rule of one's own").axes) == 8
+
+
+@pytest.mark.parametrize(
+    ("rule", "capacity", "words"),
+    [
+        (drawing, None, "a function of bids and budget alone"),
+        (failing, None, "no missing bids, test_comparison.py line"),
+        (own_rule, 1, "no client more than 1, the capacity"),
+        (lambda bids, budget: 3, None, "whose answer is sound"),
+    ],
+)
+def test_rules_of_ones_own_that_fail_are_named(rule, capacity, words):
+    with pytest.raises(errors.InvalidInput, match=f"rule = 'mine', .*{words}"):
+        compare_rules(num_clients=6, num_tasks=2, draws=2, capacity=capacity, own={"mine": rule})
+
+
+def test_rounds_of_a_rule_of_ones_own_are_audited():
+    own = {"equal shares": own_rule, "lowest bids": cheapest_first}
+    rounds, _ = study_rounds(num_rounds=2, num_clients=4, num_tasks=1, draws=1, own=own)
+    found = {name: [each for each in rounds if each.rule == name] for name in own}
+    assert [each.truthful_rounds for each in found["equal shares"]] == [2, 2, 2]
+    assert sum(each.truthful_rounds for each in found["lowest bids"]) < 6
+    assert rounds_tables(rounds, ())[0].row_count == len(rounds)
+    with pytest.raises(errors.InvalidInput, match=r"rule = 'mine', .*function of bids and budget"):
+        study_rounds(num_rounds=1, num_clients=4, num_tasks=1, draws=1, own={"mine": drawing})
 
 
 def test_views(cells):
