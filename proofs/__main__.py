@@ -26,7 +26,7 @@ with exit_without("proofs", "hypothesis", "joblib", "mpmath", "z3"):
 FAILED = 1
 BAD_INPUT = 2
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.callback(invoke_without_command=True)

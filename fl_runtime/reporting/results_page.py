@@ -34,7 +34,7 @@ from fl_runtime.running.run_folder import FIGURES, PICTURE, RunFolder
 INTRODUCTION = """# What the experiments show
 
 Made by `python -m fl_runtime results` from the histories of finished runs; not edited by hand.
-Each section is one file of `experiments/`, run as it stands with small models, so a result is about
+Each section is one configuration, run as it stands with small models, so a result is about
 that setting and not about the source's own, unless its title says so. A claim is **held** when the
 whole interval lies where the claim expects it, **not held** when all of it lies elsewhere, and
 **inconclusive** otherwise. Intervals: {intervals}.
@@ -130,13 +130,19 @@ def render(sections: Mapping[str, str], left_out: Mapping[str, str]) -> str:
     minutes = sum(map(_minutes, sections.values()))
     lines = [
         INTRODUCTION.format(intervals=confidence_text()),
-        f"{found.total()} claims: {totals}. {len(sections)} experiments, whose rounds took "
-        f"{minutes:.0f} minutes by the clock, one after the other on a core that was shared.",
+        f"{_some(found.total(), 'claim')}: {totals}. {_some(len(sections), 'experiment')}, whose "
+        f"rounds took {minutes:.0f} minutes by the clock, one after the other on a core that was "
+        "shared.",
         "",
-        *(f"Not run: `experiments/{name}.toml`, {why}.\n" for name, why in left_out.items()),
+        *(f"Not run: `{name}.toml`, {why}.\n" for name, why in left_out.items()),
         "\n\n".join(sections.values()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _some(count: int, noun: str) -> str:
+    """A count with its noun."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _minutes(section: str) -> float:
@@ -148,7 +154,9 @@ def _minutes(section: str) -> float:
 def sections_of(page: str) -> dict[str, str]:
     """The text of each experiment on a page, by name."""
     texts = (f"## {text.strip()}" for text in re.split(r"^## ", page, flags=re.MULTILINE)[1:])
-    named = ((re.search(r"`experiments/(.+?)\.toml`", text), text) for text in texts)
+    named = (
+        (re.search(r"^`(.+?)\.toml`, fingerprint", text, re.MULTILINE), text) for text in texts
+    )
     return {match[1]: text for match, text in named if match}
 
 
@@ -203,7 +211,7 @@ def _section(experiment: Experiment, pictures: str) -> Iterator[str]:
     yield f"## {config.run.title or experiment.name}"
     yield ""
     yield (
-        f"`experiments/{experiment.name}.toml`, fingerprint `{digest(config)[:12]}`: "
+        f"`{experiment.name}.toml`, fingerprint `{digest(config)[:12]}`: "
         f"{len(config.task)} tasks, {config.clients.num_clients} clients, "
         f"{len(config.run.seeds)} paired seeds; rounds took {experiment.seconds / 60:.1f} minutes."
     )

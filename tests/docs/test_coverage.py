@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fl_runtime.reporting.results_page import sections_of
 from proofs.registry import claims_by_topic
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +41,7 @@ def strangers(text: str, experiments: set[str], claims: set[str]) -> list[str]:
 
 
 def known() -> tuple[set[str], set[str]]:
-    experiments = set(re.findall(r"`experiments/(.+?)\.toml`", RESULTS.read_text(encoding="utf-8")))
+    experiments = set(sections_of(RESULTS.read_text(encoding="utf-8")))
     return experiments, {claim.name for part in claims_by_topic().values() for claim in part}
 
 

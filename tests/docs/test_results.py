@@ -20,14 +20,14 @@ EXPERIMENTS = sorted((ROOT / "experiments").glob("*.toml"))
 def test_every_experiment_is_reported_as_it_stands(path: Path) -> None:
     config = read_config(path)
     assert config.claim, "an experiment states what it tests"
-    assert f"`experiments/{path.name}`, fingerprint `" in PAGE
+    assert f"`{path.name}`, fingerprint `" in PAGE
     for claim in config.claim:
         assert claim.statement in PAGE
     try:
         found = digest(resolved(config))
     except MissingData as missing:
         pytest.skip(f"its fingerprint is of data too: {missing}")
-    assert f"`experiments/{path.name}`, fingerprint `{found[:12]}`" in PAGE
+    assert f"`{path.name}`, fingerprint `{found[:12]}`" in PAGE
 
 
 def test_the_page_counts_its_own_verdicts() -> None:
