@@ -92,8 +92,8 @@ def named_rule(name: str, options: RuleOptions | None = None) -> Mechanism:
         >>> named_rule("budget-fair", RuleOptions(reserve=1))
         Traceback (most recent call last):
         ...
-        fairopt.errors.InvalidInput: reserve = 1, but it must be left out for budget-fair; max-min-fair,
-        leave-one-out-level, level-max-min take it
+        fairopt.errors.InvalidInput: reserve = 1, but it must be left out for budget-fair;
+        max-min-fair, leave-one-out-level, level-max-min take it
     """
     build, takes, needs = _found(name)
     given = options or RuleOptions()
