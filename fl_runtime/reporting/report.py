@@ -70,6 +70,7 @@ def draw(folder: Path, history: History, config: Config) -> Path:
         (len(config.run.seeds), "seed"),
     )
     title = ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for n, word in counts)
+    title = f"{config.run.title}\n{title}" if config.run.title else title
     plot_figures(begun, folder / FIGURES, title=title)
     return plot_run(
         begun,
