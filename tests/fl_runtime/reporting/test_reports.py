@@ -20,6 +20,7 @@ from fl_runtime.reporting.intervals import as_interval, interval, paired_differe
 from fl_runtime.reporting.plots import DASHES, _over_time, _rolling, plot_run
 from fl_runtime.reporting.report import print_tables
 from fl_runtime.reporting.summary import mean_ranks, mean_task_change, rounds_to_target, summarise
+from fl_runtime.reporting.tables import recruitment_table
 
 
 def written(arms: dict[str, list[list[float]]], rule: str = "budget-fair") -> History:
@@ -114,6 +115,30 @@ def test_tables_print_every_arm() -> None:
     assert text.count("base") >= 4
     assert "+0.200" in text
     assert "never (1/3)" in text
+
+
+def test_columns_that_are_empty_in_all_rows_are_left_out() -> None:
+    def headers(*rules: str) -> list[str]:
+        rows = [
+            row for n, rule in enumerate(rules) for row in written({f"{n}": [[0.5]]}, rule).rows
+        ]
+        table = recruitment_table(summarise(History(rows), targets={}))
+        return [str(column.header) for column in table.columns]
+
+    assert headers("everyone") == ["arm", "a"]
+    whole = ["arm", "a", "min", "spend", "budget", "true cost"]
+    assert headers("budget-fair") == headers("everyone", "budget-fair") == whole
+
+
+def test_what_has_diverged_is_short_and_sentences_wrap_in_a_pipe() -> None:
+    summary = summarise(written({"a": [[-2924695492957589471232.0]]}), targets={})
+    sign = {"arm": "a", "sign": "the loss was too large for words " * 9}
+    console = Console(width=240, file=StringIO())
+    print_tables({**summary, "signs": [sign]}, console)
+    text = console.file.getvalue()
+    assert "-2.92e+21" in text
+    assert "2924695" not in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 100
 
 
 def test_merge_labels_only_what_clashes() -> None:
