@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress
@@ -27,6 +28,9 @@ SCALED = "Scaled test scores (1 is best)"
 
 EMPTY = ("-", "nan", "+nan")
 """Cells without a figure; a column of nothing else is left out."""
+
+LONGEST_SETTING = 40
+"""Characters of a value of the configuration in a line."""
 
 LINE = 88
 """Characters of a sentence in a table, which wraps also where a pipe is very wide."""
@@ -69,6 +73,21 @@ def fairness_table(summary: Mapping[str, Any]) -> Table:
     table = _arm_table(f"{what} across tasks", headers, rows)
     table.caption = f"{when} ± 95 % interval over seeds"
     return table
+
+
+def differing_lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """What every further run has otherwise than the first one."""
+    for label, keys in summary.get("differing", {}).items():
+        told = (
+            f"{key} ({_short(first)}, here {_short(here)})" for key, (first, here) in keys.items()
+        )
+        yield f"{label} differs from the first run in {', '.join(told) or 'no setting'}"
+
+
+def _short(value: Any) -> str:
+    """A setting in a few words."""
+    text = "-" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= LONGEST_SETTING else text[: LONGEST_SETTING - 3] + "..."
 
 
 def differences_table(summary: Mapping[str, Any]) -> Table | None:
