@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -85,10 +85,20 @@ def resume_run(
 
     config = RunFolder(folder).config()
     extent = Extent.of(config, rounds)
-    rows = RunFolder(folder).rows_done(config, RunFolder(folder).progress(config))
-    bars = workers.bars(extent, {(r["arm"], r["seed"]): extent.place(r) for r in rows}, label)
+    lines = RunFolder(folder).lines_done(config, RunFolder(folder).progress(config))
+    bars = workers.bars(extent, _places(lines, extent), label)
     go = partial(runs.resume, folder, rounds=rounds, report=not quiet, **asdict(workers))
     _finish(folder, go, bars, curves, as_json, quiet)
+
+
+def _places(lines: Sequence[bytes], extent: Extent) -> dict[tuple[str, int], float]:
+    """How far every arm and seed has come by its rows; what is damaged is refused elsewhere."""
+    found = {}
+    for line in lines:
+        with suppress(ValueError, KeyError, TypeError):
+            row = json.loads(line)
+            found[row["arm"], row["seed"]] = extent.place(row)
+    return found
 
 
 def finished_run(config: Path, runs: Path, workers: AtWork) -> Path:
