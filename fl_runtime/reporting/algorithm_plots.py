@@ -126,6 +126,7 @@ def _family_panel(
         mean, _ = bands(series)
         axes.plot(np.arange(1, mean.size + 1), mean, color=shade, linewidth=1.2)
     axes.set_title(f"{family}: {arm}")
+    axes.ticklabel_format(axis="y", useOffset=False)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -155,6 +156,7 @@ def _panel(axes: Axes, *, history: History, name: str) -> None:
         if np.isfinite(low).any():
             axes.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
     axes.set_title(name)
+    axes.ticklabel_format(axis="y", useOffset=False)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 

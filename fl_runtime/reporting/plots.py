@@ -30,6 +30,9 @@ TIME_POINTS = 200
 UPRIGHT_LABELS = 5
 """Task names that fit side by side under a chart; more are slanted."""
 
+SMALL = 0.75
+"""Of these widths, in small panels."""
+
 COLUMNS = {1: 1, 2: 1, 3: 1, 4: 2}
 """Task panels side by side by the number of tasks, so that none of their places stays empty."""
 
@@ -100,6 +103,8 @@ def _draw(history: History, path: Path, title: str, smooth: int, by_time: bool) 
             _task_panel(axes, history, task, smooth, curves, banded=False)
             lowest = index + columns >= count
             axes.set_xlabel(_abscissa(curves) if lowest else "")
+            if history.by_accuracy and index % columns:  # the one on the left says it
+                axes.set_ylabel("")
     else:
         _task_panel(worst, history, history.tasks[0], smooth, curves, banded=True)
         worst.set_xlabel(_abscissa(curves))
@@ -214,7 +219,7 @@ def _score_panel(
             line_style(history, arm),
             color=colour,
             label=arm,
-            linewidth=width,
+            linewidth=width if banded else SMALL * width,
             marker="o" if mean.size == 1 else None,
         )
         if banded and arm not in gone and np.isfinite(band).all():

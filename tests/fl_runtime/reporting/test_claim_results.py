@@ -137,6 +137,9 @@ def test_arms_that_tie_with_every_seed_decide_nothing_but_equality(
     (result,) = check_claims(history(same, same), claimed(**{"versus": "random", **changes}))
     assert result.status == status
     assert (result.reason == TIED) == (status == INCONCLUSIVE)
+    once = {**same, 2: [0.6]}
+    (result,) = check_claims(history(same, once), claimed(**{"versus": "random", **changes}))
+    assert result.reason == ""
 
 
 def test_a_share_is_of_the_other_arm() -> None:

@@ -312,7 +312,11 @@ def test_arms_in_the_same_time_are_comparable_whatever_they_did_in_it() -> None:
     tree: dict[str, Any] = {
         "run": {"algorithm": "random", "time_limit": 6.0},
         "task": TASKS,
-        "clients": {"num_clients": COUNT, "delay": {"model": "uniform", "low": 0.5, "high": 1.5}},
+        "clients": {
+            "num_clients": COUNT,
+            "fraction_train": 0.5,
+            "delay": {"model": "uniform", "low": 0.5, "high": 1.5},
+        },
         "arm": [{"name": "in rounds"}, {"name": "by arrival", "run.algorithm": "fed-async"}],
     }
     history = run(check_config(tree))
