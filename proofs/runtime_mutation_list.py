@@ -451,5 +451,10 @@ MUTATIONS = (
     Mutation("fl_runtime/training/losses.py", "squared errors in the unit of errors", "return sums / self.unit**2, counts", "return sums / self.unit, counts"),
     Mutation("fl_runtime/data/two_garments.py", "how much lower the left garment is", "(drop[:, 1] - drop[:, 0])", "(drop[:, 0] - drop[:, 1])"),
     Mutation("fl_runtime/data/measurements.py", "deviations from the mean of all parts", "found - found[chosen.split == \"train\"].mean()", "found - found.mean()"),
+    Mutation("fl_runtime/reporting/claim_results.py", "one seed that ties is a tie", "and not any(values)", "and not all(values)"),
+    Mutation("fl_runtime/reporting/summary.py", "other numbers of jobs in the same time are unlike", "if all(min(pair) <", "if any(min(pair) <"),
+    Mutation("fl_runtime/metrics/training_signs.py", "failed jobs are rejected updates", 'row["task"] == task and row["reason"] in REASONS', 'row["task"] == task'),
+    Mutation("fl_runtime/running/progress.py", "what a run has left out at its end stays open", "places[event.arm, event.seed] = extent.each", "pass"),
+    Mutation("fl_runtime/running/tuning.py", "errors for what is left of them", "gains.append(1.0 - Scale", "gains.append(Scale"),
 )  # fmt: skip
 """Signs, factors, denominators, keys of random streams, what is kept or forgotten, who counts."""

@@ -195,6 +195,18 @@ def arm_configs(config: Config) -> dict[str, Config]:
     return {arm.name: _arm_config(config, arm.name, arm.overrides) for arm in arms}
 
 
+def base_arm(config: Config) -> str:
+    """Name of the arm that is the configuration as it stands.
+
+    Example:
+        >>> from fl_runtime.configuration.toml_files import read_config
+        >>> base_arm(read_config("demo"))
+        'fair'
+    """
+    named = (arm.name for arm in config.arm if not arm.overrides)
+    return next(named, _short(config.run.algorithm))
+
+
 def _short(algorithm: str) -> str:
     """The name of an algorithm as that of an arm; of a long path the object alone."""
     return algorithm if len(algorithm) <= LONGEST_LABEL else algorithm.rpartition(":")[2]
@@ -341,7 +353,7 @@ def _arm_config(config: Config, name: str, overrides: Mapping[str, Any]) -> Conf
     try:
         for key, value in overrides.items():
             if not _may_change(key):
-                raise InvalidInput(kebab(key), value, _changeable())
+                raise InvalidInput(kebab(key), value, _changeable(key))
             set_key(tree, key, copy.deepcopy(value))
         return check_config(tree)
     except InvalidInput as error:
@@ -355,8 +367,10 @@ def _may_change(key: str) -> bool:
     return of_a_task or key.startswith(ARM_MAY_CHANGE)
 
 
-def _changeable() -> str:
-    """The keys that may differ between arms, in words."""
+def _changeable(key: str) -> str:
+    """The keys that may differ between arms, in words; for the leaf of a task those it may be."""
+    if key.replace("-", "_") in ARM_MAY_CHANGE_OF_A_TASK:
+        return f"a dotted path: {ALL_TASKS}{kebab(key)} in all tasks, or task.NAME.{kebab(key)}"
     of_a_task = ", ".join(map(kebab, ARM_MAY_CHANGE_OF_A_TASK))
     return f"a key an arm may change: {', '.join(ARM_MAY_CHANGE)}, or {of_a_task} of task.NAME"
 
@@ -389,7 +403,11 @@ def _unique_leaf(tree: Tree, leaf: str) -> list[str]:
         where = ", ".join(kebab(".".join(path)) for path in found)
         raise InvalidInput("--set", kebab(leaf), f"a dotted path, since it occurs as {where}")
     if of_a_task:
-        raise InvalidInput("--set", kebab(leaf), f"a dotted path such as task.0.{kebab(leaf)}")
+        raise InvalidInput(
+            "--set",
+            kebab(leaf),
+            f"a dotted path: {ALL_TASKS}{kebab(leaf)}, or task.NAME.{kebab(leaf)}",
+        )
     near = suggestion(kebab(leaf), {kebab(path[-1]) for path in paths})
     raise InvalidInput("--set", kebab(leaf), f"a known key{near}")
 

@@ -6,6 +6,7 @@ import logging
 import math
 import random
 import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,9 @@ import torch
 from fairopt.choices import suggestion
 from fairopt.errors import InvalidInput
 from fairopt.user_objects import said
+from fl_runtime.algorithms.fed_ast import FedAST
+from fl_runtime.algorithms.fed_async import FedAsync
+from fl_runtime.algorithms.fed_buff import FedBuff
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, of_arm
 from fl_runtime.execution.pool import PoolExecutor, WorkerPool
@@ -52,7 +56,8 @@ MOST_ROUNDS = 1e7
 def check_all_arms(config: Config, assembled: Assembler = assemble) -> None:
     """Build every arm once, so that what is wrong is found before anything is written.
 
-    A warning says where the order of answers in an asynchronous arm is nothing but drawn.
+    Warnings say where the order of answers in an asynchronous arm is nothing but drawn, and where
+    arms are compared by rounds that are unlike.
 
     Args:
         config: A resolved configuration.
@@ -72,6 +77,7 @@ def check_all_arms(config: Config, assembled: Assembler = assemble) -> None:
 def _check_arms(config: Config, assembled: Assembler, pool: WorkerPool) -> None:
     """Build every arm, and try its parts."""
     seed = config.run.seeds[0]
+    rounds: dict[str, str | None] = {}
     for name, arm in arm_configs(config).items():
         try:
             parts = assembled(arm, seed, pool)
@@ -81,12 +87,59 @@ def _check_arms(config: Config, assembled: Assembler, pool: WorkerPool) -> None:
             _check_dispatch(parts, seed)
             _check_claimed(config, name, parts)
             _warn_of_ties(name, parts)
+            rounds[name] = _own_rounds(parts, seed)
             for task in (*parts.federation.tasks, *parts.federation.companions):
                 check_trains(task, config.run.workers)
             if isinstance(parts.executor, PoolExecutor):
                 parts.executor.check()
         except InvalidInput as error:
             raise (of_arm(name, error) if config.arm else error) from None
+    if config.run.num_server_rounds is not None and config.run.time_limit is None:
+        _warn_of_unlike_rounds(config, rounds)
+
+
+def _own_rounds(parts: Parts, seed: int) -> str | None:
+    """What a round of an asynchronous algorithm is; None for one whose rounds are of all jobs."""
+    algorithm, federation = parts.algorithm, parts.federation
+    if not isinstance(algorithm.sync_policy(federation), NextArrival):
+        return None
+    if isinstance(algorithm, FedAST):
+        requests = algorithm.init(federation, seed).requests.values()
+        return _of_answers(map(algorithm.capacity, requests))
+    if isinstance(algorithm, FedBuff):
+        sizes = algorithm.buffer_size
+        return _of_answers(sizes if isinstance(sizes, tuple) else (sizes,))
+    return _of_answers((1,)) if isinstance(algorithm, FedAsync) else "one aggregation"
+
+
+def _of_answers(sizes: Iterable[int]) -> str:
+    """An aggregation of so many answers.
+
+    Example:
+        >>> _of_answers((1, 1)), _of_answers((2, 5))
+        ('one aggregation of 1 answer', 'one aggregation of 2 to 5 answers')
+    """
+    found = sorted(sizes)
+    least, most = found[0], found[-1]
+    several = f"{least} to {most}" if least < most else f"{most}"
+    return f"one aggregation of {several} answer{'s' if most > 1 else ''}"
+
+
+def _warn_of_unlike_rounds(config: Config, rounds: Mapping[str, str | None]) -> None:
+    """An arm that aggregates at answers does other work in a round than one that waits for all."""
+    names = list(rounds)
+    versus = {arm.name: arm.versus for arm in config.arm}
+    for name in names:
+        for other in versus.get(name) or names[:1]:
+            mine, theirs = rounds[name], rounds[other]
+            if (mine is None) != (theirs is None):
+                quick, slow = (name, other) if theirs is None else (other, name)
+                warnings.warn(
+                    f'a round of arm "{quick}" is {mine or theirs}, one of "{slow}" is of all its '
+                    "jobs: as many rounds are unlike work (compare by time-limit in place of "
+                    "num-server-rounds)",
+                    stacklevel=4,
+                )
 
 
 def _check_claims(config: Config) -> None:

@@ -165,6 +165,10 @@ class RunFolder:
 
     def rounds_done(self, config: Config, progress: Mapping[str, Any]) -> int:
         """Rounds that need not be done again: those a checkpoint counts, and of runs to extend."""
+        return len(self.lines_done(config, progress))
+
+    def lines_done(self, config: Config, progress: Mapping[str, Any]) -> list[bytes]:
+        """Their rows, as they are written."""
         done = [(self.path / HISTORY).read_bytes()[: progress["history_bytes"]]]
         first = progress["finished"] + (progress["state"] is not None)
         for piece in self.pieces(config)[first:]:
@@ -174,7 +178,7 @@ class RunFolder:
             elif moment is not None:
                 done.append(moment.rows)
         lines = (line for rows in done for line in rows.splitlines())
-        return sum(line.startswith(b'{"event":"round"') for line in lines)
+        return [line for line in lines if line.startswith(b'{"event":"round"')]
 
     def pieces(self, config: Config) -> list[Piece]:
         """Of all arms and seeds, whether there are files of them or not."""
