@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fl_runtime.extensions import Entry
 from fl_runtime.training.scores import ACC, metric_name
 from fl_runtime.validation_errors import kebab
@@ -214,7 +214,7 @@ class RunSection(Section):
     def _ends(self) -> RunSection:
         """A run needs an end and different seeds."""
         if self.num_server_rounds is None and self.time_limit is None:
-            raise InvalidInput("num_server_rounds", "nothing", "given, or time-limit")
+            raise InvalidInput("num_server_rounds", Unshown.MISSING, "a run needs it or time-limit")
         if len(set(self.seeds)) < len(self.seeds):
             raise InvalidInput("seeds", list(self.seeds), "seeds that differ")
         return self

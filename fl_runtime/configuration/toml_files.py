@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -156,10 +157,27 @@ def check_config(tree: Tree) -> Config:
         ...
         fairopt.errors.InvalidInput: run.rounds = 3, but it must be a known key of [run]...
     """
+    plain = snake_keys(tree)
     try:
-        return Config.model_validate(_with_algorithm(snake_keys(tree)))
+        return Config.model_validate(_with_algorithm(plain))
     except ValidationError as error:
-        raise first_validation_error(error, _known_keys) from None
+        raise _by_name(first_validation_error(error, _known_keys), plain) from None
+
+
+def _by_name(error: InvalidInput, tree: Tree) -> InvalidInput:
+    """The same error with a task or an arm by its name, where it has one of its own."""
+
+    def named(found: re.Match[str]) -> str:
+        table, index = found[1], int(found[2])
+        names = [entry.get("name") for entry in tree[table] if isinstance(entry, dict)]
+        name = names[index] if len(names) == len(tree[table]) else None
+        if not isinstance(name, str) or not name.strip() or names.count(name) > 1:
+            return found[0]
+        return f"task.{name}" if table == "task" else f'arm "{name}"'
+
+    argument = re.sub(r"^(task|arm)\.(\d+)(?=\.)(?!\.name$)", named, error.argument)
+    requirement = re.sub(r"(?<=\[)(task|arm)\.(\d+)(?=[].])", named, error.requirement)
+    return InvalidInput(argument, error.value, requirement)
 
 
 def _with_algorithm(tree: Tree) -> Tree:
@@ -342,10 +360,18 @@ def _arm_config(config: Config, name: str, overrides: Mapping[str, Any]) -> Conf
         for key, value in overrides.items():
             if not _may_change(key):
                 raise InvalidInput(kebab(key), value, _changeable())
-            set_key(tree, key, copy.deepcopy(value))
+            _set_in_arm(tree, key, copy.deepcopy(value))
         return check_config(tree)
     except InvalidInput as error:
         raise of_arm(name, error) from None
+
+
+def _set_in_arm(tree: Tree, key: str, value: Any) -> None:
+    """Set an arm's key, by which errors are named."""
+    try:
+        set_key(tree, key, value)
+    except InvalidInput as error:
+        raise InvalidInput(kebab(key), value, error.requirement) from None
 
 
 def _may_change(key: str) -> bool:
@@ -423,10 +449,17 @@ def _item(node: Any, part: str, key: str) -> Any:
     """An entry of an array of tables, by index or by its name."""
     entries = node if isinstance(node, list | tuple) else []
     for index, entry in enumerate(entries):
-        name = str(entry.get("name")).replace("-", "_") if isinstance(entry, dict) else ""
-        if part in (str(index), name):
+        if part in (str(index), _name_of(entry)):
             return entry
-    raise InvalidInput("--set", key, f"a path that exists ({part} does not)")
+    names = [str(entry["name"]) for entry in entries if _name_of(entry)]
+    near = suggestion(part, names) or suggestion(kebab(part), names)
+    listing = f" among {', '.join(names)}{near}" if names else ""
+    raise InvalidInput("--set", key, f"a path that exists: there is no {kebab(part)}{listing}")
+
+
+def _name_of(entry: Any) -> str:
+    """The name of a table in snake_case, as keys of paths are; empty without one."""
+    return str(entry.get("name", "")).replace("-", "_") if isinstance(entry, dict) else ""
 
 
 def _known_keys(path: Sequence[str]) -> list[str]:

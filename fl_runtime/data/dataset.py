@@ -183,9 +183,8 @@ class Data:
             wrong = [name for name in names if not name.isidentifier()]
             if wrong or not names:
                 requirement = "names that a model can take as keywords, at least one"
-                raise InvalidInput(
-                    f"{source} inputs", wrong[0] if wrong else "nothing", requirement
-                )
+                value = wrong[0] if wrong else dict(self.inputs)
+                raise InvalidInput(f"{source} inputs", value, requirement)
             found = {
                 name: _checked_part(self.inputs[name], f"{source} inputs {name}", 1)
                 for name in names

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from fairopt.choices import suggestion
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fairopt.user_objects import said
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, of_arm
@@ -226,7 +226,7 @@ def check_trains(task: Task, workers: int = 1) -> None:
         if task.trainer is not None:
             raise _of_trainer(task, error) from error
         reason = f"a model that trains on {len(shard)} examples ({error})"
-        raise InvalidInput(f"task {task.name} model", "this one", reason) from error
+        raise InvalidInput(f"task {task.name} model", Unshown.ITSELF, reason) from error
     if workers > 1 and before != _unseeded_states():
         requirement = f"1: training task {task.name} draws from random or numpy.random"
         raise InvalidInput("run.workers", workers, requirement)

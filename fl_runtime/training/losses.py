@@ -23,7 +23,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fl_runtime.extensions import Kind, begins_with, resolve
 from fl_runtime.validation_errors import check_positive, record_from_table
 
@@ -390,7 +390,7 @@ def check_parts(key: str, loss: Loss, outputs: Tensor, targets: Tensor) -> None:
     except Exception as error:  # whatever the user's loss does
         shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
         reason = str(error).partition("\n")[0]
-        raise InvalidInput(key, "this one", f"a loss for {shapes} ({reason})") from error
+        raise InvalidInput(key, Unshown.ITSELF, f"a loss for {shapes} ({reason})") from error
     several = made if isinstance(made, tuple) else (made,)
     found = [tuple(one.shape) if isinstance(one, Tensor) else type(one) for one in several]
     if len(several) > 2 or any(shape != (len(targets),) for shape in found):
@@ -399,7 +399,7 @@ def check_parts(key: str, loss: Loss, outputs: Tensor, targets: Tensor) -> None:
     if not several[0].is_floating_point() or (
         outputs.requires_grad and not several[0].requires_grad
     ):
-        raise InvalidInput(key, "this one", "a loss that can be differentiated in the outputs")
+        raise InvalidInput(key, Unshown.ITSELF, "a loss that can be differentiated in the outputs")
 
 
 def _elementwise(function: Callable[..., Tensor], outputs: Tensor, targets: Tensor) -> Parts:

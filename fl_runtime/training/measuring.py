@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeGuard
 import torch
 from torch import Tensor
 
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fl_runtime.training.examples import FLOAT_BYTES
 from fl_runtime.training.scores import AnyMetric, Metric, WholeMetric, check_statistics
 
@@ -121,4 +121,4 @@ def check_metric(key: str, metric: AnyMetric, outputs: Tensor, targets: Tensor, 
     except Exception as error:  # whatever the user's metric does
         shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
         reason = str(error).partition("\n")[0]
-        raise InvalidInput(key, "this one", f"a metric for {shapes} ({reason})") from error
+        raise InvalidInput(key, Unshown.ITSELF, f"a metric for {shapes} ({reason})") from error

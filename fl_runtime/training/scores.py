@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from fairopt.choices import choose
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fl_runtime.extensions import Kind, begins_with, resolve
 from fl_runtime.training.losses import check_labels, counted, like_targets, per_example, present
 from fl_runtime.training.ranking import AreaUnderCurve, AveragePrecision
@@ -500,7 +500,7 @@ def check_statistics(key: str, metric: Metric, outputs: Tensor, targets: Tensor)
     except Exception as error:  # whatever the user's metric does
         shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
         reason = str(error).partition("\n")[0]
-        raise InvalidInput(key, "this one", f"a metric for {shapes} ({reason})") from error
+        raise InvalidInput(key, Unshown.ITSELF, f"a metric for {shapes} ({reason})") from error
     if not isinstance(seen, Tensor) or seen.ndim != 2 or len(seen) != len(targets):
         got = tuple(seen.shape) if isinstance(seen, Tensor) else type(seen).__name__
         raise InvalidInput(key, got, f"statistics of shape ({len(targets)}, m)")

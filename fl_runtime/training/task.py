@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fl_runtime.data.inputs import called, parts_of
 from fl_runtime.data.mixtures import Mixture, OwnExamples
 from fl_runtime.training.examples import FLOAT_BYTES, Examples, Shards
@@ -224,7 +224,9 @@ class Task:
                 f"task {self.name}", f"client {empty[0]} without examples", "no empty client shard"
             )
         if not any(value.requires_grad for value in self.model.parameters()):
-            raise InvalidInput(f"task {self.name} model", "this one", "one with something to train")
+            raise InvalidInput(
+                f"task {self.name} model", Unshown.ITSELF, "one with something to train"
+            )
         _check_shards(self)
 
     @property

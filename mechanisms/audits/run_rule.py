@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from mechanisms.audits.infinitesimal import Infinitesimal
 from mechanisms.outcome import Mechanism, Outcome, without_decimals
 
@@ -119,7 +119,7 @@ def check_repeats(mechanism: Mechanism, bids: NDArray[Any], budget: Any) -> None
 def unrepeatable() -> InvalidInput:
     """The error about a mechanism that is no function of the bids."""
     requirement = "a function of bids and budget alone: seed what is random, remember nothing"
-    return InvalidInput("outcome", "another one for the same bids", requirement)
+    return InvalidInput("outcome", Unshown.ITSELF, requirement)
 
 
 def _finite(payments: NDArray[Any]) -> NDArray[np.bool_]:

@@ -262,7 +262,7 @@ def one_word(example_shape: object, outputs: object, hidden: object) -> nn.Modul
 
 
 REFUSED = [
-    ("no_names", {}, "inputs = 'nothing', .*keywords"),
+    ("no_names", {}, "inputs = {}, .*keywords"),
     ("bad_name", {}, "inputs = 'my ids', .*keywords"),
     ("short_part", {}, r"inputs mask = \(59, 4\), .*one entry per example, 60"),
     ("infinite_part", {}, "inputs age = 'NaN, infinity or overflow'"),

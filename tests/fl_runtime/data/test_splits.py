@@ -130,7 +130,7 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("marked", {"partition": "natural", "num_clients": 13}, {}, "num-clients = 13, .*at most 12"),
     ("bad_marks", {}, {}, "split = .*one of train, validation, test"),
     ("bad_clients", {}, {}, "client = .*an integer for every example"),
-    ("marked", {}, {"split": "oficial"}, "task.0.split = 'oficial'"),
+    ("marked", {}, {"split": "oficial"}, "task.t.split = 'oficial'"),
     ("marked", {"min_examples": 0}, {}, "clients.min-examples = 0"),
 ]
 

@@ -296,7 +296,7 @@ no_number.higher_is_better = True  # type: ignore[attr-defined]
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"range": None}, r"task\.regression\.range = 'nothing'.*signal"),
+        ({"range": None}, r"task\.regression\.range is missing: .*signal"),
         ({"range": [1.0, 1.0]}, r"task\.regression\.range"),
         ({"range": ["initial"]}, r"task\.0\.range|task.*range"),
         ({"range": ["reference", 0.0], "reference": None}, r"task\.regression\.range.*reference"),
