@@ -23,7 +23,7 @@ from pydantic_core import PydanticCustomError
 
 from fairopt.errors import InvalidInput, Unshown
 from fl_runtime.extensions import Entry
-from fl_runtime.training.scores import ACC, metric_name
+from fl_runtime.training.scores import ACC, default_metric, metric_name
 from fl_runtime.validation_errors import kebab
 
 LARGEST_STEP = 1e6
@@ -319,9 +319,14 @@ class TaskSection(Section):
         return self.target_accuracy if self.target is None else self.target
 
     @property
+    def measured(self) -> tuple[str | dict[str, Any], ...]:
+        """The metrics that are named, or that of the loss."""
+        return (default_metric(self.loss),) if self.metrics is None else self.metrics
+
+    @property
     def metric_names(self) -> tuple[str, ...]:
         """What metrics are called in the history; the first one is the score."""
-        return (ACC,) if self.metrics is None else tuple(map(metric_name, self.metrics))
+        return tuple(map(metric_name, self.measured))
 
 
 class SpeedsTable(Section):

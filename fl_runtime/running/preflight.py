@@ -34,6 +34,7 @@ from fl_runtime.running.build import Assembler, Parts, assemble
 from fl_runtime.running.history_rows import round_columns
 from fl_runtime.running.stopping import check_early_stop
 from fl_runtime.simulation.sync_policies import NextArrival
+from fl_runtime.training.examples import Shards
 from fl_runtime.training.local_training import Client, train_locally
 from fl_runtime.training.measuring import is_whole
 from fl_runtime.training.task import Task
@@ -71,10 +72,12 @@ def check_all_arms(config: Config, assembled: Assembler = assemble) -> None:
 
 def _check_arms(config: Config, assembled: Assembler, pool: WorkerPool) -> None:
     """Build every arm, and try its parts."""
-    seed = config.run.seeds[0]
-    for name, arm in arm_configs(config).items():
+    seed, arms = config.run.seeds[0], arm_configs(config)
+    for name, arm in arms.items():
         try:
             parts = assembled(arm, seed, pool)
+            if name == next(iter(arms)):
+                _say_what_is_missing(parts)
             _check_time_limit(arm, parts)
             _check_targets(parts)
             _check_client_metrics(parts)
@@ -157,6 +160,18 @@ def _warn_of_ties(arm: str, parts: Parts) -> None:
             "their jobs end at the same moments, in an order that is drawn (set clients.delay)",
             stacklevel=3,
         )
+
+
+def _say_what_is_missing(parts: Parts) -> None:
+    """Float targets that are NaN count nothing, whether that is meant or not."""
+    for task in parts.federation.tasks:
+        if isinstance(task.shards, Shards) and task.validation.targets.is_floating_point():
+            sets = (task.shards.whole, task.validation, task.test)
+            everything = sum(each.targets.numel() for each in sets)
+            gone = everything - sum(each.num_targets for each in sets)
+            if gone:
+                said_ = "%d of %d targets of task %s are missing (NaN) and count nothing"
+                _log.warning(said_, gone, everything, task.name)
 
 
 def _check_targets(parts: Parts) -> None:

@@ -229,13 +229,26 @@ def _guarded(reference: str, found: ModelFactory) -> ModelFactory:
         try:
             model = found(example_shape, num_classes, hidden)
         except Exception as error:  # whatever the user's factory does
-            reason = f"a factory (example_shape, num_classes, hidden) -> Module ({said(error)})"
-            raise InvalidInput("model", reference, reason) from error
+            told = f"{example_shape}, {num_classes}, {tuple(hidden)}"
+            raise InvalidInput(
+                "model", reference, _called(reference, found, told, error)
+            ) from error
         if not isinstance(model, nn.Module):
             raise InvalidInput("model", reference, "a factory that returns a torch.nn.Module")
         return model
 
     return factory
+
+
+def _called(reference: str, found: Any, told: str, error: Exception) -> str:
+    """What a factory is and how it was called, for the error that it raised."""
+    name = reference.rpartition(":")[2]
+    made = f"; a class is called likewise, or by a function that returns {name}(...)"
+    hint = made if isinstance(getattr(found, "func", found), type) else ""
+    return (
+        "a function (example_shape, num_classes, hidden) that returns a torch.nn.Module; "
+        f"{name}({told}) raised {said(error)}{hint}"
+    )
 
 
 def _alike(one: nn.Module, other: nn.Module) -> bool:
