@@ -169,8 +169,9 @@ def _by_name(error: InvalidInput, tree: Tree) -> InvalidInput:
 
     def named(found: re.Match[str]) -> str:
         table, index = found[1], int(found[2])
-        names = [entry.get("name") for entry in tree[table] if isinstance(entry, dict)]
-        name = names[index] if len(names) == len(tree[table]) else None
+        entries = tree.get(table, ())
+        names = [entry.get("name") for entry in entries if isinstance(entry, dict)]
+        name = names[index] if index < len(names) == len(entries) else None
         if not isinstance(name, str) or not name.strip() or names.count(name) > 1:
             return found[0]
         return f"task.{name}" if table == "task" else f'arm "{name}"'
@@ -412,12 +413,20 @@ def _unique_leaf(tree: Tree, leaf: str) -> list[str]:
     if len(found) == 1 and not of_a_task:
         return list(found[0])
     if len(found) > 1:
-        where = ", ".join(kebab(".".join(path)) for path in found)
+        where = ", ".join(_spelled(path, tree) for path in found)
         raise InvalidInput("--set", kebab(leaf), f"a dotted path, since it occurs as {where}")
     if of_a_task:
-        raise InvalidInput("--set", kebab(leaf), f"a dotted path such as task.0.{kebab(leaf)}")
+        example = _spelled(("task", "0", leaf), tree)
+        requirement = f"a dotted path such as {example}, or {ALL_TASKS}{kebab(leaf)} for all tasks"
+        raise InvalidInput("--set", kebab(leaf), requirement)
     near = suggestion(kebab(leaf), {kebab(path[-1]) for path in paths})
     raise InvalidInput("--set", kebab(leaf), f"a known key{near}")
+
+
+def _spelled(path: Sequence[str], tree: Tree) -> str:
+    """A path as files spell it, with a task by its name."""
+    plain = kebab(".".join(path))
+    return _by_name(InvalidInput(plain, None, ""), tree).argument
 
 
 def _leaf_paths(tree: Any, prefix: tuple[str, ...] = ()) -> Iterable[tuple[str, ...]]:

@@ -83,7 +83,8 @@ class Dataset:
             requirement = f"one label per example, {x.shape[:1]}{_ELSE}"
             raise InvalidInput(f"{source} labels", y.shape, requirement)
         if y.dtype.kind not in "iu":
-            requirement = f"nonnegative integers{_ELSE}"
+            words = "nonnegative integers, as np.unique(labels, return_inverse=True)[1] gives them"
+            requirement = words if y.dtype.kind in "USO" else f"nonnegative integers{_ELSE}"
             raise InvalidInput(f"{source} labels", str(y.dtype), requirement)
         if int(y.min()) < 0:
             where = int(y.argmin())

@@ -235,7 +235,9 @@ class BinaryCrossEntropy:
 
     def misfit(self, outputs: tuple[int, ...], targets: Tensor) -> Misfit | None:
         """Other shapes, or targets outside 0..1."""
-        return no_label(targets) or _no_numbers(self, outputs, targets)
+        if misfit := no_label(targets):
+            return misfit[0], f"{misfit[1]} for bce"
+        return _no_numbers(self, outputs, targets)
 
 
 def no_label(targets: Tensor) -> Misfit | None:

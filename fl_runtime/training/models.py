@@ -234,7 +234,8 @@ def _guarded(reference: str, found: ModelFactory) -> ModelFactory:
                 "model", reference, _called(reference, found, told, error)
             ) from error
         if not isinstance(model, nn.Module):
-            raise InvalidInput("model", reference, "a factory that returns a torch.nn.Module")
+            requirement = f"a factory that returns a torch.nn.Module, not {type(model).__name__}"
+            raise InvalidInput("model", reference, requirement)
         return model
 
     return factory
@@ -245,6 +246,8 @@ def _called(reference: str, found: Any, told: str, error: Exception) -> str:
     name = reference.rpartition(":")[2]
     made = f"; a class is called likewise, or by a function that returns {name}(...)"
     hint = made if isinstance(getattr(found, "func", found), type) else ""
+    if isinstance(found, nn.Module):
+        hint = f"; {name} is a module already, not a function that makes one"
     return (
         "a function (example_shape, num_classes, hidden) that returns a torch.nn.Module; "
         f"{name}({told}) raised {said(error)}{hint}"
