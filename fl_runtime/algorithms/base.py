@@ -314,7 +314,10 @@ def check_comparable(signal: str, tasks: Sequence[Task]) -> None:
     for task in tasks if signal != "loss" or unlike_losses(tasks) else ():
         if task.scale is None:
             score = next(iter(task.metrics))
-            why = f'score {score} has no worst value of its own, and signal = "{signal}"'
+            why = (
+                f'give [worst, best], such as ["initial", 0.0], since score {score} has no worst '
+                f'value of its own, and signal = "{signal}"'
+            )
             several = " compares tasks with different losses" if signal == "loss" else ""
             raise InvalidInput(f"task.{task.name}.range", Unshown.MISSING, f"{why}{several}")
 

@@ -230,21 +230,22 @@ def _guarded(reference: str, found: ModelFactory) -> ModelFactory:
             model = found(example_shape, num_classes, hidden)
         except Exception as error:  # whatever the user's factory does
             told = f"{example_shape}, {num_classes}, {tuple(hidden)}"
-            raise InvalidInput(
-                "model", reference, _called(reference, found, told, error)
-            ) from error
+            requirement = _called(reference, found, told, error)
+            raise InvalidInput("model", reference, requirement) from error
         if not isinstance(model, nn.Module):
-            requirement = f"a factory that returns a torch.nn.Module, not {type(model).__name__}"
-            raise InvalidInput("model", reference, requirement)
+            raise InvalidInput("model", reference, _NO_MODULE + type(model).__name__)
         return model
 
     return factory
 
 
+_NO_MODULE = "a factory that returns a torch.nn.Module, not "
+
+
 def _called(reference: str, found: Any, told: str, error: Exception) -> str:
     """What a factory is and how it was called, for the error that it raised."""
     name = reference.rpartition(":")[2]
-    made = f"; a class is called likewise, or by a function that returns {name}(...)"
+    made = f"; if the class {name} takes other arguments, name a function that returns {name}(...)"
     hint = made if isinstance(getattr(found, "func", found), type) else ""
     if isinstance(found, nn.Module):
         hint = f"; {name} is a module already, not a function that makes one"
