@@ -360,7 +360,7 @@ def _arm_config(config: Config, name: str, overrides: Mapping[str, Any]) -> Conf
     try:
         for key, value in overrides.items():
             if not _may_change(key):
-                raise InvalidInput(kebab(key), value, _changeable())
+                raise InvalidInput(kebab(key), value, _changeable(key))
             _set_in_arm(tree, key, copy.deepcopy(value))
         return check_config(tree)
     except InvalidInput as error:
@@ -382,10 +382,12 @@ def _may_change(key: str) -> bool:
     return of_a_task or key.startswith(ARM_MAY_CHANGE)
 
 
-def _changeable() -> str:
-    """The keys that may differ between arms, in words."""
-    of_a_task = ", ".join(map(kebab, ARM_MAY_CHANGE_OF_A_TASK))
-    return f"a key an arm may change: {', '.join(ARM_MAY_CHANGE)}, or {of_a_task} of task.NAME"
+def _changeable(key: str) -> str:
+    """The keys that may differ between arms, in words, and the one that may be meant."""
+    names = list(map(kebab, ARM_MAY_CHANGE_OF_A_TASK))
+    near = suggestion(kebab(key).rpartition(".")[2], names) if key.startswith("task.") else ""
+    tables = ", ".join(ARM_MAY_CHANGE)
+    return f"a key an arm may change{near}: {tables}, or {', '.join(names)} of task.NAME"
 
 
 def of_arm(name: str, error: InvalidInput) -> InvalidInput:

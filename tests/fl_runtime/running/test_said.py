@@ -150,6 +150,9 @@ def test_a_key_of_a_task_is_named_by_the_task() -> None:
     arms = [{"name": "a", "task.wine.learning-rate": "x"}]
     with pytest.raises(InvalidInput, match=re.escape("task.wine.learning-rate = 'x'")):
         arm_configs(check_config({**BASE, "arm": arms}))
+    arms = [{"name": "a", "task.wine.learning-rat": 0.1}]
+    with pytest.raises(InvalidInput, match=r"may change \(did you mean learning-rate"):
+        arm_configs(check_config({**BASE, "arm": arms}))
     arms = [{"name": "a", "task.win.learning-rate": 0.1}]
     with pytest.raises(InvalidInput, match=r"task.win.learning-rate = 0.1, .*did you mean wine"):
         arm_configs(check_config({**BASE, "arm": arms}))
