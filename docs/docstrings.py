@@ -11,6 +11,8 @@ import griffe
 HEADING = re.compile(r"^( *)Example:$", re.MULTILINE)
 INLINE = re.compile(r":math:`([^`]+)`")
 BARE = re.compile(r"^>>> (?:.+\n?)+", re.MULTILINE)
+BRACKETS = re.compile(r"(`[^`\n]+`|^ *(?:>>>|\.\.\.) .*$)|<(?=[\w^]+,? )", re.MULTILINE)
+STARRED = re.compile(r"(`[^`\n]+`|^ *(?:>>>|\.\.\.) .*$)|(?<=\w)\*(?=[ ,.;:)]|$)", re.MULTILINE)
 QUOTE = re.compile(r"(?<=: )>(?==)")
 DISPLAY = re.compile(r"^( *)\.\. math:: *(.*(?:\n(?:\1 +\S.*| *$))*)", re.MULTILINE)
 
@@ -21,7 +23,11 @@ def readable(text: str) -> str:
     Example:
         >>> readable("Let :math:`x > 0`.\n\nExample:\n    >>> 1")
         'Let $x > 0$.\n\nExamples:\n    >>> 1'
+        >>> readable("of k*, <g, d> and `<g, d>`")
+        'of k\\*, &lt;g, d> and `<g, d>`'
     """
+    for known, written in ((BRACKETS, "&lt;"), (STARRED, "\\*")):
+        text = known.sub(lambda m, written=written: m[1] or written, text)
     text = QUOTE.sub(r"\>", BARE.sub(lambda m: indent(m[0], "    "), text))
     text = HEADING.sub(r"\1Examples:", INLINE.sub(r"$\1$", text))
     return DISPLAY.sub(lambda m: f"{m[1]}$$\n{m[1]}{m[2].strip()}\n{m[1]}$$\n\n", text)

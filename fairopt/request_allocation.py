@@ -35,13 +35,12 @@ def request_allocation(
     about :math:`\sigma_m^2 / r_m`. Over multiples r_m of `quantum` with r_m >= `minimum` and
     :math:`\sum_m r_m` = `total`,
 
-    .. math::
-        \text{equal\_error:} \quad & \min \max_m \sigma_m^2 / r_m,
-            \text{ then the next largest, and so on} && (r_m \propto \sigma_m^2) \\
-        \text{sum\_of\_variances:} \quad & \min \textstyle\sum_m \sigma_m^2 / r_m
-            && (r_m \propto \sigma_m) \\
-        \text{sum\_of\_deviations:} \quad & \min \textstyle\sum_m \sigma_m / \sqrt{r_m}
-            && (r_m \propto \sigma_m^{2/3})
+    * ``equal_error``: the least :math:`\max_m \sigma_m^2 / r_m`, then the least of the next
+      largest, and so on (:math:`r_m \propto \sigma_m^2`);
+    * ``sum_of_variances``: the least :math:`\sum_m \sigma_m^2 / r_m`
+      (:math:`r_m \propto \sigma_m`);
+    * ``sum_of_deviations``: the least :math:`\sum_m \sigma_m / \sqrt{r_m}`
+      (:math:`r_m \propto \sigma_m^{2/3}`)
 
     (in brackets the real-valued optimum without a minimum). With minimum = 0 a task without
     requests has an error larger than any other, more for a larger variance: the limit of

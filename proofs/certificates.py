@@ -91,7 +91,7 @@ def enclose_fairgrad(gram: Any, alpha: float, weights: Any, priority: Any = None
 
 
 def enclose_min_norm(gram: Any, weights: Any) -> Enclosure:
-    r"""Enclose max_k (v'Av - (Av)_k)_+ / (S max(\|g_k\|, S)), S = sum_k \|g_k\| v_k.
+    """Enclose `max_k (v'Av - (Av)_k)_+ / (S max(|g_k|, S))`, with `S = sum_k |g_k| v_k`.
 
     The weights are first divided by their sum, exactly; a negative one makes it infinite. Where
     v'Av is below the rounding that a float64 matrix allows, v'Av / S^2 is taken if that is less, as

@@ -16,7 +16,7 @@ establish nothing beyond themselves; floating-point answers are checked by their
 exact rational or interval arithmetic where the table says so.
 
 """
-HEADINGS = ("claim", "statement", "kind", "source", "checked by", "scope", "result", "controls")
+HEADINGS = ("claim", "statement, *source*, and how it is checked", "result")
 
 
 def claims_page(topics: Mapping[str, Sequence[ClaimResult]]) -> str:
@@ -51,8 +51,11 @@ def _row(result: ClaimResult) -> tuple[str, ...]:
     statement = f"{record['statement']}. ${record['formula']}$"
     outcome = record["result"] if result.witness is None else f"**FAILS**: {result.witness}"
     controls = f"{record['controls']} rejected" if result.rejects_control else "**ACCEPTED**"
-    cells = (record["kind"], record["source"], record["how"], record["scope"])
-    return (f"`{record['claim']}`", statement, *cells, outcome, controls)
+    return (
+        f"`{record['claim']}`<br>{record['kind']}",
+        f"{statement}<br>*{record['source']}*<br>{record['how']}: {record['scope']}",
+        f"{outcome}<br>{controls}",
+    )
 
 
 def _cell(text: str) -> str:

@@ -11,13 +11,26 @@ from pathlib import Path
 import pytest
 
 from docs import reference_pages
-from docs.site_pages import CODE, PAGES, ROOT, links, moved_links, page_of, place, target
+from docs.site_pages import (
+    CODE,
+    PAGES,
+    ROOT,
+    check_elements,
+    links,
+    moved_links,
+    opened,
+    page_of,
+    place,
+    starred,
+    target,
+)
 
 NAVIGATION = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
 WRITTEN = sorted(path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/**/*.md"))
 TEXTS = {
     page: (ROOT / place(page)).read_text(encoding="utf-8") for page in [*WRITTEN, *PAGES.values()]
 }
+FORMULAS = re.compile(r"\$[^$\n]+\$|^\$\$.*?^\$\$", re.MULTILINE | re.DOTALL)
 ANCHORED = re.compile(r"\]\(([^)\s:]*)#([^)\s]+)\)")
 
 
@@ -55,6 +68,21 @@ def test_links_are_moved_to_where_pages_stand_on_the_site() -> None:
     )
     assert moved_links("solvers.md", "`[a](../b.py)`") == "`[a](../b.py)`"
     assert moved_links("solvers.md", "[a](https://b.c/d)") == "[a](https://b.c/d)"
+
+
+def test_what_readers_would_not_see_is_refused() -> None:
+    check_elements('<p>a <code>&lt;g, d&gt;</code> <b>b</b> <img src="c.png"></p>')
+    with pytest.raises(ValueError, match="<g_k,> is no element"):
+        check_elements("<p>maximise min_k <g_k, d> over d</p>")
+    assert starred("k* / 2 is k*, `k*` and **bold**") == r"k\* / 2 is k\*, `k*` and **bold**"
+    assert opened('<img src="a.png" alt="a">') == '<a href="a.png"><img src="a.png" alt="a"></a>'
+    assert opened('<a href="b"><img src="a.png"></a>') == '<a href="b"><img src="a.png"></a>'
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_no_page_has_angle_brackets_that_vanish(page: str) -> None:
+    left = re.findall(r"<(?!br>)[a-zA-Z/][^>\n]*>", CODE.sub("", FORMULAS.sub("", TEXTS[page])))
+    assert left == [], page
 
 
 @pytest.mark.parametrize("module", [m for some in reference_pages.PACKAGES.values() for m in some])

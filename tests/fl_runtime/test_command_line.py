@@ -126,9 +126,9 @@ def test_results_leave_out_what_needs_data_that_are_not_installed(
     code, _, err = call("results", garments, toml, "--runs", tmp_path / "runs", "--out", page)
     assert code == 0
     assert "left out: it needs Fashion-MNIST" in err
-    assert "Not run: `experiments/garments.toml`" in page.read_text()
+    assert "Not run: `garments.toml`" in page.read_text()
     assert "apt install dataset-fashion-mnist" in page.read_text()
-    assert "`experiments/small.toml`" in page.read_text()
+    assert "`small.toml`" in page.read_text()
 
 
 def test_compare_pairs_two_runs(toml: Path, tmp_path: Path) -> None:
