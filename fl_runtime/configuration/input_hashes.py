@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fl_runtime.configuration.schema import Config, TaskSection
 from fl_runtime.configuration.toml_files import arm_configs
 from fl_runtime.data.dataset import Data, Dataset
@@ -58,7 +58,7 @@ def check_inputs(config: Config) -> None:
     for name, recorded in config.inputs.items():
         if now.get(name) != recorded:
             what = "the source" if name in objects else "the data"
-            raise InvalidInput(name, "changed", f"{what} that the run began with")
+            raise InvalidInput(name, Unshown.CHANGED, f"{what} that the run began with")
 
 
 def fingerprints(config: Config) -> dict[str, str]:
@@ -138,7 +138,7 @@ def load_recorded(entry: Entry, inputs: Mapping[str, str], task: str) -> Dataset
     dataset, source = _loaded(entry, task), label(entry)
     if source in inputs and _of_dataset(dataset, source) != inputs[source]:
         requirement = "the data that the run began with, the same at every load"
-        raise InvalidInput(source, "changed", requirement)
+        raise InvalidInput(source, Unshown.CHANGED, requirement)
     return dataset
 
 
@@ -160,7 +160,7 @@ def check_recorded(key: str, table: Mapping[str, Any], inputs: Mapping[str, str]
     """
     file = str(table.get("file"))
     if file in inputs and _of_file(key, Path(file)) != inputs[file]:
-        raise InvalidInput(file, "changed", "the data that the run began with")
+        raise InvalidInput(file, Unshown.CHANGED, "the data that the run began with")
 
 
 def _of_dataset(dataset: Dataset | Data | Source, source: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from fairopt.choices import suggestion
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fairopt.user_objects import said
 from fl_runtime.algorithms.fed_ast import FedAST
 from fl_runtime.algorithms.fed_async import FedAsync
@@ -38,6 +38,7 @@ from fl_runtime.running.build import Assembler, Parts, assemble
 from fl_runtime.running.history_rows import round_columns
 from fl_runtime.running.stopping import check_early_stop
 from fl_runtime.simulation.sync_policies import NextArrival
+from fl_runtime.training.examples import Shards
 from fl_runtime.training.local_training import Client, train_locally
 from fl_runtime.training.measuring import is_whole
 from fl_runtime.training.task import Task
@@ -76,11 +77,13 @@ def check_all_arms(config: Config, assembled: Assembler = assemble) -> None:
 
 def _check_arms(config: Config, assembled: Assembler, pool: WorkerPool) -> None:
     """Build every arm, and try its parts."""
-    seed = config.run.seeds[0]
+    seed, arms = config.run.seeds[0], arm_configs(config)
     rounds: dict[str, str | None] = {}
-    for name, arm in arm_configs(config).items():
+    for name, arm in arms.items():
         try:
             parts = assembled(arm, seed, pool)
+            if name == next(iter(arms)):
+                _say_what_is_missing(parts)
             _check_time_limit(arm, parts)
             _check_targets(parts)
             _check_client_metrics(parts)
@@ -212,6 +215,18 @@ def _warn_of_ties(arm: str, parts: Parts) -> None:
         )
 
 
+def _say_what_is_missing(parts: Parts) -> None:
+    """Float targets that are NaN count nothing, whether that is meant or not."""
+    for task in parts.federation.tasks:
+        if isinstance(task.shards, Shards) and task.validation.targets.is_floating_point():
+            sets = (task.shards.whole, task.validation, task.test)
+            everything = sum(each.targets.numel() for each in sets)
+            gone = everything - sum(each.num_targets for each in sets)
+            if gone:
+                said_ = "%d of %d targets of task %s are missing (NaN) and count nothing"
+                _log.warning(said_, gone, everything, task.name)
+
+
 def _check_targets(parts: Parts) -> None:
     """A task can only be finished alone if it has a model of its own."""
     if parts.targets and parts.algorithm.shares_parts:
@@ -279,7 +294,7 @@ def check_trains(task: Task, workers: int = 1) -> None:
         if task.trainer is not None:
             raise _of_trainer(task, error) from error
         reason = f"a model that trains on {len(shard)} examples ({error})"
-        raise InvalidInput(f"task {task.name} model", "this one", reason) from error
+        raise InvalidInput(f"task {task.name} model", Unshown.ITSELF, reason) from error
     if workers > 1 and before != _unseeded_states():
         requirement = f"1: training task {task.name} draws from random or numpy.random"
         raise InvalidInput("run.workers", workers, requirement)

@@ -127,7 +127,7 @@ def covered(overrides: Mapping[str, Any], key: str) -> list[str]:
 
 def _check_judged(config: Config, by: str) -> None:
     """Refuse what the tasks have no figure for, before anything runs."""
-    others = [task.name for task in config.task if (task.metrics or ("acc",))[0] != "acc"]
+    others = [task.name for task in config.task if task.metric_names[0] != "acc"]
     if by == "val_acc" and others:
         raise InvalidInput("by", by, f"val_score or val_loss: {others[0]} is not scored by acc")
     unscaled = [task.name for task in config.task if task.range is None and not _has_range(task)]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from mechanisms.audits.infinitesimal import Infinitesimal
 from mechanisms.outcome import Mechanism, Outcome, without_decimals
 
@@ -144,7 +144,7 @@ def unrepeatable() -> InvalidInput:
         "a function of bids and budget alone; fix the seed of a random rule, which is then audited "
         "for this seed"
     )
-    return InvalidInput("outcome", "another one for the same bids", requirement)
+    return InvalidInput("outcome", Unshown.ITSELF, requirement)
 
 
 def _finite(payments: NDArray[Any]) -> NDArray[np.bool_]:

@@ -67,7 +67,7 @@ def test_an_edited_part_is_named(package: Path) -> None:
     config = with_inputs(check_config(small(task__model="parts.net:net")))
     check_inputs(config)
     (package / "net.py").write_text(model + "# edited\n", encoding="utf-8")
-    with pytest.raises(InvalidInput, match=r"parts\.net:net = 'changed'.*the source that the run"):
+    with pytest.raises(InvalidInput, match=r"parts\.net:net has changed.*the source that the run"):
         check_inputs(config)
 
 
@@ -91,4 +91,4 @@ def test_an_algorithm_edited_between_run_and_resume_is_refused_in_one_line(tmp_p
     done = forked.command("fl_runtime", "resume", "r", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "mine:Own = 'changed', but it must be the source that the run began with" in done.stderr
+    assert "mine:Own has changed, but it must be the source that the run began with" in done.stderr
