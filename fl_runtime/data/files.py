@@ -130,7 +130,8 @@ def read_idx_folder(folder: Path) -> Dataset:
         raise InvalidInput(
             "data",
             f"idx:{folder}",
-            f"as many label files ({len(labels)}) as images ({len(images)})",
+            f"as many label files ({len(labels)}) as images ({len(images)}); there are "
+            f"{', '.join(path.name for path in (*images, *labels))}",
         )
     parts = [_read_idx(path) for path in images]
     if len({part.shape[1:] for part in parts}) > 1:

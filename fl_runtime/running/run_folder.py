@@ -122,7 +122,13 @@ class RunFolder:
             yield Writer(path, history, timing, hashlib.sha256(), path / CHECKPOINT)
 
     def config(self) -> Config:
-        """The configuration the run was started with."""
+        """The configuration the run was started with.
+
+        Raises:
+            InvalidInput: The folder is not a run.
+        """
+        if not (self.path / CONFIG).is_file():
+            raise InvalidInput("DIR", str(self.path), f"the folder of a run (with a {CONFIG})")
         return check_config(read_toml(self.path / CONFIG))
 
     def reword(self, config: Config) -> bool:

@@ -1,6 +1,7 @@
 """A run remembers the source behind the user's own parts, and refuses another one."""
 
 import hashlib
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -92,3 +93,10 @@ def test_an_algorithm_edited_between_run_and_resume_is_refused_in_one_line(tmp_p
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "mine:Own has changed, but it must be the source that the run began with" in done.stderr
+    assert "(mine.py or" in done.stderr
+    load = "import fl_runtime; fl_runtime.load_model('r', 'wine'{})"
+    for more, said in (("", "edited=True"), (", edited=True", "")):
+        call = [sys.executable, "-c", load.format(more)]
+        loaded = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (loaded.returncode == 0) == (not said)
+        assert said in loaded.stderr
