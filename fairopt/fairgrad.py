@@ -72,9 +72,10 @@ def fairgrad(
     that of the matrix exactly as given (worst against 700 digits: 5e-12), and that half an ulp in
     the weights already moves the residual as much (`floor`; at 1 residuals are counted in such half
     ulps, see `fairgrad_residual`). Tasks that are parallel to rounding count as exact copies and
-    share accordingly. The result does not depend on the scale of the
-    gradients. UNDECIDED comes with weights of the matrix as given, which another
-    matrix with the same digits need not share. At alpha = 0 ok means, as for
+    share accordingly. Accuracy and status do not depend on the scale s of the gradients; weights
+    are multiplied by s^(-2 alpha / (1 + alpha)), and the length of the direction by
+    s^((1 - alpha) / (1 + alpha)). UNDECIDED comes with weights of the matrix as given, which
+    another matrix with the same digits need not share. At alpha = 0 ok means, as for
     `dual_cone_projection`, that `direction_error` is at most max(1e-5, 8 sqrt(gram_error)).
     OUT_OF_RANGE: the weights overflow; they are zero.
 

@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 
 from fairopt import checks
 from fairopt.arrays import Array
@@ -30,6 +31,7 @@ from fairopt.torch.updates import (
 _log = logging.getLogger("fairopt.torch")
 
 
+@_disable_dynamo
 def aggregate(
     updates: Sequence[Update], method: Method, *, per: str = "all"
 ) -> tuple[Update, Solution]:
@@ -145,14 +147,31 @@ def _second_floats(
 
 
 def report(solution: Solution) -> None:
-    """Warn about STEP_LIMIT, UNDECIDED and NOT_FINITE, once per run and status."""
+    """Warn about STEP_LIMIT and UNDECIDED once, and about tasks that are to blame once each.
+
+    These are tasks that are not finite, and those that alone are stationary, which stops all.
+    """
     status = np.asarray(solution.status)
     for serious in (Status.STEP_LIMIT, Status.UNDECIDED, Status.NOT_FINITE):
-        if np.any(status == serious) and serious not in _said:
-            _said.add(serious)
-            sentence = serious.sentence if status.ndim else solution.sentence
-            _log.warning("%s; this is said once", sentence)
+        if np.any(status == serious):
+            _say_once(serious.sentence if status.ndim else _without_numbers(solution, serious))
+    if not status.ndim and solution.sentence.endswith(ALONE):
+        _say_once(f"{solution.sentence}; `present=` leaves it out")
 
 
-_said: set[Status] = set()
-"""The statuses already logged."""
+def _without_numbers(solution: Solution, status: Status) -> str:
+    """What names a task, or else the sentence of the status: numbers differ from step to step."""
+    return solution.sentence if status is Status.NOT_FINITE else status.sentence
+
+
+def _say_once(sentence: str) -> None:
+    """Log a sentence that has not been logged yet."""
+    if sentence not in _said:
+        _said.add(sentence)
+        _log.warning("fairopt: %s; this is said once", sentence)
+
+
+ALONE = " alone)"
+"""How a sentence ends that blames one task for a stationary point."""
+_said: set[str] = set()
+"""The sentences already logged."""

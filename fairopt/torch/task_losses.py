@@ -38,8 +38,18 @@ def loss_list(losses: Any) -> list[Tensor]:
     for name, loss in zip(loss_names(losses, len(found)), found, strict=True):
         scalar = isinstance(loss, Tensor) and loss.numel() == 1 and loss.is_floating_point()
         if not scalar:
-            raise InvalidInput(name, loss, "a tensor with one real floating-point entry")
+            raise InvalidInput(name, *_of_what_it_is(loss))
     return found
+
+
+def _of_what_it_is(loss: Any) -> tuple[object, str]:
+    """What an error says of something that is no loss: its picture, and what would be one."""
+    requirement = "a tensor with one real floating-point entry"
+    if loss is None:
+        return loss, f"{requirement}; `present=` leaves out a task without labels in this batch"
+    if isinstance(loss, Tensor) and loss.numel() != 1:
+        return f"tensor of shape {tuple(loss.shape)}", f"{requirement}: reduce it, by .mean() say"
+    return loss, requirement
 
 
 def loss_names(losses: Any, count: int | None = None) -> list[str]:

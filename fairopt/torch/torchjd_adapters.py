@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 
+from fairopt import checks
+from fairopt.arrays import Array
 from fairopt.errors import InvalidInput
 from fairopt.torch.aggregating import aggregate, report
 from fairopt.torch.derivatives import precision
@@ -15,17 +20,42 @@ from fairopt.torch.loss_methods import LossMethod, is_loss_method
 from fairopt.torch.methods import Method
 from fairopt.torch.weighted_loss import weighted_loss
 
+LENGTHS = ("own", "mean")
 
-def _solved(method: Method, A: Tensor) -> Tensor:
+
+@_disable_dynamo
+def _solved(method: Method, A: Tensor, own: bool) -> Tensor:
     """Weights of a method as a tensor like the Gram matrix."""
     matrix = A.detach().to(device="cpu", dtype=torch.float64).numpy()
     solution = method.solve(matrix, gram_error=precision(A))
     report(solution)
-    return torch.as_tensor(solution.weights, dtype=A.dtype, device=A.device)
+    factor = 1.0 if own else _to_mean_length(solution.weights, matrix)
+    return torch.as_tensor(solution.weights * factor, dtype=A.dtype, device=A.device)
 
 
-def as_torchjd_weighting(method: Method) -> Any:
-    """A TorchJD `Weighting` on Gramians, for its autogram engine. Needs torchjd."""
+def _to_mean_length(weights: Array, A: Array) -> float:
+    """What makes a direction as long as the mean gradient; 1 for the zero direction."""
+    own, mean = (float(v @ A @ v) for v in (weights, np.full(len(A), 1.0 / len(A))))
+    return math.sqrt(max(mean, 0.0) / own) if own > 0.0 else 1.0
+
+
+def as_torchjd_weighting(method: Method, length: str = "own") -> Any:
+    """A TorchJD `Weighting` on Gramians, for its autogram engine.
+
+    TorchJD multiplies the gradients of heads by the weights too, unlike `fairopt.torch.backward`,
+    where heads have weight one: at a stationary point, where all weights are 0, heads stop as well.
+    A Gramian with NaN raises. A Gramian in float32 underflows for gradients below about 1e-19.
+
+    Args:
+        method: A record such as `FairGrad(2.0)`.
+        length: "own", or "mean": the direction is as long as the mean gradient, so that learning
+            rates carry over. FairGrad's own length grows as gradients shrink.
+
+    Raises:
+        InvalidInput: for another length, and as the method does for a Gramian.
+        ModuleNotFoundError: TorchJD is not installed.
+    """
+    own = checks.choice("length", length, LENGTHS) == "own"
     base = importlib.import_module("torchjd.aggregation").Weighting
 
     class FairoptWeighting(base):  # type: ignore[misc, valid-type]
@@ -33,13 +63,23 @@ def as_torchjd_weighting(method: Method) -> Any:
 
         def forward(self, gramian: Tensor) -> Tensor:
             """Weights of the rows."""
-            return _solved(method, gramian)
+            return _solved(method, gramian, own)
 
     return FairoptWeighting()
 
 
-def as_torchjd_aggregator(method: Method) -> Any:
-    """A TorchJD `Aggregator` on Jacobians, for its autojac engine. Needs torchjd."""
+def as_torchjd_aggregator(method: Method, length: str = "own") -> Any:
+    """A TorchJD `Aggregator` on Jacobians, for its autojac engine.
+
+    Args:
+        method: A record such as `FairGrad(2.0)`.
+        length: "own", or "mean", as for `as_torchjd_weighting`.
+
+    Raises:
+        InvalidInput: for another length, and as `aggregate`.
+        ModuleNotFoundError: TorchJD is not installed.
+    """
+    own = checks.choice("length", length, LENGTHS) == "own"
     base = importlib.import_module("torchjd.aggregation").Aggregator
 
     class FairoptAggregator(base):  # type: ignore[misc, valid-type]
@@ -48,7 +88,10 @@ def as_torchjd_aggregator(method: Method) -> Any:
         def forward(self, matrix: Tensor) -> Tensor:
             """Combine the rows."""
             direction, _ = aggregate(list(matrix), method)
-            return direction  # type: ignore[no-any-return]
+            size = direction.norm()
+            if own or not size > 0:
+                return direction  # type: ignore[no-any-return]
+            return direction * (matrix.mean(dim=0).norm() / size)  # type: ignore[no-any-return]
 
     return FairoptAggregator()
 

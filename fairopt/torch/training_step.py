@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
+from torch._compile import _disable_dynamo
 
 from fairopt import checks
 from fairopt.errors import InvalidInput
@@ -34,6 +35,7 @@ LENGTHS = ("own", "mean")
 REDUCED = ("gradients", "gram")
 
 
+@_disable_dynamo  # as in the optimisers of PyTorch: what is compiled ends here
 def backward(
     losses: Losses,
     shared: Iterable[Tensor],
@@ -70,7 +72,8 @@ def backward(
             does not move in a step that is not finite.
         present: K booleans, or a dict by name; absent tasks (no labels in this batch) are left out
             altogether, whatever stands for their loss. Priorities and references of `method`
-            follow, absent weights are 0.
+            follow, absent weights are 0. Losses that come from one tensor share its graph, and NaN
+            in one of them makes the gradients of all NaN (0 NaN is NaN): mask the labels then.
         loss_scale: The number by which the losses were multiplied, or a `torch.amp.GradScaler`;
             then they come unscaled and are scaled here. The direction does not depend on it, and
             `.grad` carries the scale, as after `scaler.scale(loss).backward()`. With a scaler a

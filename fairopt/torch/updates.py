@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+from torch._compile import _disable_dynamo
 
 from fairopt import checks
 from fairopt.arrays import GRAM_ERROR, Array
@@ -198,6 +199,7 @@ def _stacked(products: list[Tensor]) -> Array:
     return np.array([product.cpu().numpy() for product in products])
 
 
+@_disable_dynamo
 def gram(updates: Sequence[Update]) -> Array:
     """Inner products of K updates, (K, K) float64 NumPy.
 
@@ -240,6 +242,7 @@ def gram_error(updates: Sequence[Update]) -> float:
     return GRAM_ERROR
 
 
+@_disable_dynamo
 def combine(updates: Sequence[Update], weights: ArrayLike, low: ArrayLike | None = None) -> Update:
     """sum_k (weights[k] + low[k]) updates[k], of the same structure, dtype and device.
 

@@ -74,7 +74,9 @@ def present_tasks(present: Any, tasks: int | list[Any]) -> list[bool]:
         return [True] * K
     if isinstance(present, Mapping):
         if isinstance(tasks, int) or set(present) != set(tasks):
-            raise InvalidInput("present", list(present), "the names of the losses")
+            names = "" if isinstance(tasks, int) else f": {', '.join(map(repr, tasks))}"
+            requirement = f"a dict with the names of all losses{names}"
+            raise InvalidInput("present", list(present), requirement)
         present = [present[name] for name in tasks]
     if isinstance(present, Tensor):
         present = present.detach().cpu().numpy()
@@ -100,7 +102,9 @@ def shared_parameters(shared: Iterable[Tensor] | Tensor) -> list[Tensor]:
         if p.requires_grad:
             found.setdefault(id(p), p)
     if not found:
-        raise InvalidInput("shared", f"{len(given)} tensors", "at least one that requires grad")
+        used = "; module.parameters() can be gone through once: make a list of it"
+        requirement = f"at least one that requires grad{'' if given else used}"
+        raise InvalidInput("shared", f"{len(given)} tensors", requirement)
     return list(found.values())
 
 
@@ -109,8 +113,8 @@ def no_way(shared: Sequence[Tensor]) -> InvalidInput:
     return InvalidInput(
         "shared",
         f"{len(shared)} parameters that no loss reaches",
-        "parameters that the losses were computed from (another module, a detached graph and"
-        " re-entrant checkpointing, which hides them, are the usual reasons)",
+        "parameters that the losses were computed from (another module, torch.no_grad, a detached"
+        " graph and re-entrant checkpointing, which hides them, are the usual reasons)",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from functools import partial
 
 import numpy as np
@@ -517,6 +518,18 @@ def style_compiled(model, x, y):
         fair(losses, model)
 
 
+def style_compiled_step(model, x, y):
+    """The whole step is compiled, which used to end in a segmentation fault."""
+
+    def step(x, y):
+        losses = equal(model, x, y)
+        return fair(losses, model)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Dynamo looks at `.grad` of losses
+        torch.compile(step, backend="eager")(x, y)
+
+
 STYLES = [
     style_plain,
     style_accumulated,
@@ -526,6 +539,7 @@ STYLES = [
     style_features,
     style_scaled,
     style_compiled,
+    style_compiled_step,
 ]
 
 
@@ -539,6 +553,39 @@ def test_training_equal_tasks_is_training_their_sum(style):
         optimizer.step()
     for a, b in zip(wanted.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_a_task_that_stops_all_is_logged_once(caplog):
+    aggregating._said.clear()
+    w = torch.ones(2, requires_grad=True)
+    with caplog.at_level(logging.WARNING, logger="fairopt.torch"):
+        for _ in range(3):
+            ft.backward({"far": w.sum(), "met": torch.relu(w[0] - 9.0)}, [w], ft.FairGrad(2.0))
+        ft.backward([w[0], -w[0]], [w], ft.FairGrad(2.0))  # nobody in particular
+    assert len(caplog.records) == 1
+    assert "that of task 'met' alone); `present=` leaves it out" in caplog.records[0].message
+
+
+@pytest.mark.parametrize(
+    ("losses", "options", "words"),
+    [
+        (lambda w: [w[0], None], {}, "`present=` leaves out a task without labels"),
+        (lambda w: [w[0], w], {}, r"losses\[1\] = 'tensor of shape \(2,\)', .* by .mean\(\) say"),
+        (lambda w: {"a": w[0], "b": w[1]}, {"present": {"a": True}}, "all losses: 'a', 'b'"),
+    ],
+)
+def test_messages_say_what_to_do(losses, options, words):
+    w = torch.ones(2, requires_grad=True)
+    with pytest.raises(InvalidInput, match=words):
+        ft.backward(losses(w), [w], ft.FairGrad(2.0), **options)
+
+
+def test_a_generator_of_parameters_that_is_used_up_is_named():
+    w = torch.ones(2, requires_grad=True)
+    used = iter([w])
+    ft.backward([w[0], w[1]], used, ft.FairGrad(2.0))
+    with pytest.raises(InvalidInput, match="can be gone through once: make a list"):
+        ft.backward([w[0], w[1]], used, ft.FairGrad(2.0))
 
 
 # Length, hooks, graphs

@@ -24,6 +24,24 @@ def test_adapters_are_torchjd_objects_with_our_answers() -> None:
         torch.testing.assert_close(weighting(jacobian @ jacobian.T), weights)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-4])
+def test_directions_at_the_length_of_the_mean(scale: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    jacobian = scale * torch.randn(3, 7, generator=generator, dtype=torch.float64)
+    mean = jacobian.mean(dim=0).norm()
+    own = as_torchjd_aggregator(FairGrad(2.0))(jacobian)
+    for direction in (
+        as_torchjd_aggregator(FairGrad(2.0), length="mean")(jacobian),
+        as_torchjd_weighting(FairGrad(2.0), length="mean")(jacobian @ jacobian.T) @ jacobian,
+    ):
+        torch.testing.assert_close(direction, own * (mean / own.norm()))
+    opposite = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
+    assert not as_torchjd_aggregator(FairGrad(2.0), length="mean")(opposite).any()
+    for adapt in (as_torchjd_weighting, as_torchjd_aggregator):
+        with pytest.raises(InvalidInput, match="length"):
+            adapt(FairGrad(2.0), length="unit")
+
+
 def test_the_example_trains_both_tasks_better_than_the_mean(monkeypatch) -> None:
     monkeypatch.setattr(torchjd_weighting, "STEPS", 150)
     mean = torchjd_weighting.with_gramians(torchjd_weighting.Mean())

@@ -234,8 +234,8 @@ def test_bad_values_are_refused_with_key_and_reason(
 @pytest.mark.parametrize(
     ("costs", "reason"),
     [
-        ("c,wine,iris\na,1,2\nb,3,nan\n", "file, client 'b', task 'iris' = 'nan'"),
-        ("c,wine,iris\na,1,2\nb,-3,1\n", "file, client 'b', task 'wine' = '-3'"),
+        ("c,wine,iris\na,1,2\nb,3,nan\n", "file, line 3, client 'b', task 'iris' = 'nan'"),
+        ("c,wine,iris\na,1,2\nb,-3,1\n", "file, line 3, client 'b', task 'wine' = '-3'"),
         ("c,wine,iris\na,1,2\n", "file = 1, but it must be a row for each of 8 clients"),
         ("c,wine,iris\na,1\n", "a row of 3 cells"),
         ("c,wine,iris\na,1,2\na,1,2\n", "'a', but it must be named once; it stands in lines 2"),
