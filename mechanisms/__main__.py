@@ -154,6 +154,7 @@ def run(
 
     With --json all recruits are printed; without, a row per client, or above 2,000 per task.
     """
+    _check_picture(plot)
     named = _read(bids, name_column, progress, exact=exact)
     money = _money(budget) if named.exact else float(_money(budget))
     given = Given(reserve, prices, unit, capacity, weights, direction, fee)
@@ -209,6 +210,7 @@ def audit_command(
     """
     import numpy as np
 
+    _check_picture(plot)
     named, money = _bids(bids, name_column, True), _money(budget)
     takes = "capacity" in options_of(rule)
     given = Given(reserve, prices, unit, capacity if takes else None, weights, direction, fee)
@@ -280,6 +282,7 @@ def study(
     from mechanisms.report.studies import plain, save_study, study_tables
     from mechanisms.studies.comparison import compare_rules
 
+    _check_picture(plot)
     shares = [float(number(part, "--budgets", infinite=False)) for part in budgets.split(",")]
     cells = compare_rules(
         num_clients=clients,
@@ -360,6 +363,14 @@ def _read(path: Path, name_column: str, progress: bool, *, exact: bool) -> Named
             "one; --exact computes in fractions\n"
         )
     return named
+
+
+def _check_picture(plot: Path | None) -> None:
+    """Refuse a picture that cannot be written, before anything is computed."""
+    if plot is not None:
+        from mechanisms.report.plots import checked_picture
+
+        checked_picture(plot)
 
 
 def _run(mechanism: Mechanism, bids: Any, budget: Any) -> Outcome:
