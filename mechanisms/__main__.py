@@ -8,6 +8,7 @@ python -m mechanisms study|rounds --rule my_module:my_rule
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +24,11 @@ from fairopt.user_objects import said
 from mechanisms.auctions.registry import RULES, RuleOptions, is_own, named_rule, options_of
 from mechanisms.audits.audit import SAMPLES, audit
 from mechanisms.audits.own_rule import blamed
+from mechanisms.audits.properties import find_irrational_payment, find_overspend
+from mechanisms.audits.report import by_name
 from mechanisms.audits.run_rule import run_mechanism
 from mechanisms.audits.time_limit import SECONDS, limited
+from mechanisms.audits.violation import rounding_error
 from mechanisms.outcome import Mechanism, Outcome
 from mechanisms.parallel import Bar
 from mechanisms.reading.amounts import amount, number
@@ -165,6 +169,8 @@ def run(
     long = named.exact and clients >= LONG_AUCTION and sys.stderr.isatty()
     with Bar(f"{rule}, {clients:,} clients", None, progress or long), _own_mistakes(rule):
         outcome = (run_mechanism if is_own(rule) else _run)(mechanism, named.bids, money)
+    if is_own(rule):
+        _warn(named, outcome, money)
     title = f"{rule}: {amount(outcome.spend)} of {amount(money)} spent"
     if plot is not None:
         from mechanisms.report.plots import save_outcome
@@ -275,6 +281,9 @@ def study(
     backend: Backend = None,
     journal: Journal = None,
     progress: Progress = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also print recruits by law and budget.")
+    ] = False,
     as_json: AsJson = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw the study to this file.")] = None,
 ) -> None:
@@ -302,7 +311,7 @@ def study(
     if as_json:
         _print_json({"cells": [plain(asdict(cell)) for cell in cells]})
     else:
-        _print_tables(study_tables(cells))
+        _print_tables(study_tables(cells, everything=everything))
 
 
 @app.command()
@@ -371,6 +380,15 @@ def _check_picture(plot: Path | None) -> None:
         from mechanisms.report.plots import checked_picture
 
         checked_picture(plot)
+
+
+def _warn(named: NamedBids, outcome: Outcome, money: Any) -> None:
+    """Say on the error stream what no auction should do, with the rounding of floats allowed."""
+    found = (find_overspend(outcome, money), find_irrational_payment(outcome, named.bids))
+    for each in found:
+        if each is not None and each.gain > rounding_error(named.bids, money):
+            sentence = by_name(each.sentence, named)
+            sys.stderr.write(f"warning: {sentence}: not {each.law}\n")
 
 
 def _run(mechanism: Mechanism, bids: Any, budget: Any) -> Outcome:
@@ -512,8 +530,9 @@ def _numbers(
 
 
 def _console() -> Console:
-    """A console; as wide as the terminal, or wide where there is none."""
-    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    """A console; as wide as the terminal or as COLUMNS says, or wide where there is neither."""
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if known else PLAIN_WIDTH)
 
 
 def _print_tables(tables: Sequence[Table]) -> None:

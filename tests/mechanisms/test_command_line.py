@@ -385,6 +385,13 @@ def capped(bids, budget):
 
 def nothing(bids, budget):
     pass
+
+def generous(bids, budget):
+    return paid(bids, budget)
+
+def stingy(bids, budget):
+    winners = np.asarray(bids < 9, dtype=bool)
+    return Outcome(winners, np.where(winners, budget / 12, 0), winners.sum(axis=0))
 """
 
 
@@ -418,6 +425,18 @@ def test_a_rule_of_ones_own_is_run_and_audited(bids, capsys):
     code, printed, _ = own(capsys, "audit", *auction, "--json", "--limits")
     record = json.loads(printed)
     assert (code, record["method"], record["laws"]["monotone"]) == (0, "exact", True)
+
+
+@pytest.mark.usefixtures("own_rules")
+def test_a_rule_that_overspends_or_underpays_is_warned_of(bids, capsys):
+    auction = (bids, "--budget", 12, "--rule")
+    _, _, says = own(capsys, "run", *auction, "own_auctions:generous")
+    assert says == "warning: 72 is paid out of a budget of 12: not within budget\n"
+    _, _, says = own(capsys, "run", *auction, "own_auctions:stingy")
+    assert says == (
+        "warning: client ann bids 5 for task cifar and is paid 1: not individually rational\n"
+    )
+    assert own(capsys, "run", *auction, "own_auctions:fixed")[2] == ""
 
 
 @pytest.mark.usefixtures("own_rules")
