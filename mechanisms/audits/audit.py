@@ -26,7 +26,7 @@ from mechanisms.audits.best_response import (
     stays_within,
 )
 from mechanisms.audits.capacity import WithinCapacity
-from mechanisms.audits.checks import BestReport, SearchReports, TraceBids, Truthful
+from mechanisms.audits.checks import BestReport, Polish, SearchReports, TraceBids, Truthful
 from mechanisms.audits.job import AuditJob, checked_clients
 from mechanisms.audits.refusals import Refusing, checked_refusals
 from mechanisms.audits.report import AuditReport
@@ -70,6 +70,9 @@ TRACED_CELLS = 40
 REPLAYED = 3
 """Misreports that an audit by structure runs again: in a large auction each takes as long as the
 rest."""
+POLISHED, LEAST = 2, 200
+"""One run for each so many samples goes into polishing the largest gains, and at least so many into
+the largest of all."""
 NOTHING = Fraction(0)
 SEED = 0
 """Of the search, when no generator is given: an audit repeats."""
@@ -118,7 +121,8 @@ def audit(
             not show for mechanisms of unknown structure: then joint misreports are sampled as well,
             and `truthful` is None where nothing is found (with `joint=False` it is True).
             "search" tries joint misreports in the mechanism's own arithmetic: at thresholds of the
-            client's own bids, found by bisection, and random ones near asks and prices. "smt"
+            client's own bids, found by bisection, and random ones near asks and prices; the
+            largest gains are polished by bisection, with half as many runs again. "smt"
             proves it for all real bids of this shape, for rules that `mechanisms.audits.smt.prove`
             knows.
             "auto" is exact where that is possible within minutes and a search otherwise.
@@ -345,6 +349,13 @@ def _sampled(
     )
     answers = job.check_each(check, job.clients)
     found = [each.within(job.bids, job.budget) for each in answers if each is not None]
+    found.sort(key=lambda violation: -violation.gain)
+    polish, left = Polish(job.mechanism, job.bids, job.budget, honest), samples // POLISHED
+    for place, violation in enumerate(found):
+        found[place], spent = polish(violation, max(left, LEAST) if place == 0 else left)
+        left -= spent
+        if left <= 0:
+            break
     return found, each * len(job.clients)
 
 

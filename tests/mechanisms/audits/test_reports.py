@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mechanisms import NamedBids, Outcome, audit, level_max_min, max_min_fair
+from mechanisms.audits.properties import find_profitable_report
 from mechanisms.audits.violation import CRITICAL, MENU, MONOTONE, TRUTHFUL
 from tests.mechanisms.audits.zoo import outcome
 
@@ -42,6 +43,26 @@ def pays_the_bid(bids, budget):
     for task in range(bids.shape[1]):
         winners[np.argsort(bids[:, task], kind="stable")[:most], task] = True
     return Outcome(winners, np.where(winners, bids, 0), winners.sum(axis=0))
+
+
+def test_the_largest_gain_of_a_search_is_near_the_supremum():
+    rng = np.random.default_rng(3)
+    for shape, samples in (((300, 1), 3_000), ((12, 2), 2_000)):
+        costs = rng.random(shape)
+        found = audit(pays_the_bid, costs, 9.0, method="search", samples=samples)
+        edges = np.sort(costs, axis=0)[shape[0] // 2]
+        supremum = np.maximum(edges - costs, 0).sum(axis=1).max()
+        assert 0.99 * supremum <= found.violations[0].gain <= supremum
+        assert found.violations[0].replay(pays_the_bid) == found.violations[0].gain
+    grid = [
+        row for a in np.linspace(0, 1.2, 40) for row in [(a, b) for b in np.linspace(0, 1.2, 40)]
+    ]
+    best = max(
+        float(each.gain)
+        for client in range(12)
+        if (each := find_profitable_report(pays_the_bid, costs, 9.0, client=client, reports=grid))
+    )
+    assert best <= float(found.violations[0].gain) * 1.01
 
 
 def roots(bids, budget):
