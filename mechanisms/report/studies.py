@@ -25,12 +25,10 @@ black crosses the worst auction of each rule, the red line a limit."""
 
 FEWEST, SETTLED = 3, 5
 """Draws from which an interval is shown, and from which one that excludes 0 is marked."""
-NAMES = 20
-"""Columns of text that the names of the package's rules take."""
 LEGEND = (
-    "k*: most recruits that every task can get where true costs are known. worst: of all auctions. "
-    "floor: proved minimum / k*. gap: most less fewest recruits of a task. overpayment: payments / "
-    "costs of the recruits - 1."
+    "recruits: of the task with fewest. k*: most recruits that every task can get where true costs "
+    "are known. worst: of all auctions. floor: proved minimum / k*. gap: most less fewest recruits "
+    "of a task. spent: of the budget. overpaid: payments / costs of the recruits - 1."
 )
 
 
@@ -66,7 +64,7 @@ def _narrow(*heads: str, title: str) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.title_justify = table.caption_justify = "left"
     for head in heads:
-        table.add_column(head, min_width=NAMES if head == "rule" else None, overflow="fold")
+        table.add_column(head, overflow="fold")
     return table
 
 
@@ -88,8 +86,8 @@ def _by_rule(cells: Sequence[Cell]) -> Table:
     places = len({(cell.law, cell.budget) for cell in cells})
     title = f"over {places} pairs of law and budget: mean ± standard deviation of their means"
     first = cells[0].rule
-    heads = ("min recruits", "gap", "spend/budget", "overpayment", "ahead, behind")
-    table = _narrow("rule", "min recruits/k*", "worst", "floor", *heads, title=title)
+    heads = ("recruits", "gap", "spent", "overpaid", "ahead, behind")
+    table = _narrow("rule", "recruits/k*", "worst", "floor", *heads, title=title)
     for name, own in _rules(cells).items():
         floors = [cell.floor for cell in own if cell.floor is not None]
         fields = ("minimum", "gap", "spent", "overpaid")

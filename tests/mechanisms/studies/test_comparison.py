@@ -199,9 +199,12 @@ def printed(tables, width=120):
 def test_tables_fit_120_columns_and_explain_themselves(cells):
     text = printed(study_tables(cells, everything=True))
     assert "…" not in text
-    words = ("k*:", "floor:", "worst:", "gap:", "overpayment:", "ahead, behind:", "*: not truthful")
+    words = ("k*:", "floor:", "worst:", "gap:", "overpaid:", "ahead, behind:", "*: not truthful")
     summary = printed(study_tables(cells))
     assert all(word in summary for word in words)
+    for width in (60, 80, 100):  # folded, not cut off
+        words = printed(study_tables(cells), width).split("k*:")[1].split()
+        assert words == summary.split("k*:")[1].split()
     for name in RULES:  # a rule has one line in each table
         assert sum(line.startswith(f" {name} ") for line in text.splitlines()) == 5
 
