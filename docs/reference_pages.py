@@ -31,7 +31,6 @@ PACKAGES = {
         "fl_runtime",
         "fl_runtime.training.task",
         "fl_runtime.training.job",
-        "fl_runtime.data.dataset",
         "fl_runtime.data.sources",
     ),
 }

@@ -22,6 +22,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from fairopt import __version__
+from fairopt.extras import hint
 
 KERNELS = ("fairopt.kernels", "mechanisms.auctions.kernels")
 """Packages whose modules are compiled by importing them; both are always installed."""
@@ -61,7 +62,7 @@ def print_versions() -> int:
         try:
             print(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
-            print(f"{name} is not installed: pip install 'fairopt[{extra}]'")
+            print(hint(name, extra))
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from enum import Enum
 from fractions import Fraction
 
 import numpy as np
@@ -12,12 +13,21 @@ class FairoptError(Exception):
     """Base class of every error this library raises on purpose."""
 
 
+class Unshown(Enum):
+    """What stands for the value of an argument where there is none to show, with its sentence."""
+
+    MISSING = "is missing: {requirement}"
+    CHANGED = "has changed, but it must be {requirement}"
+    ITSELF = "must be {requirement}"
+
+
 class InvalidInput(FairoptError, ValueError):
     """An argument does not meet its requirement.
 
     Args:
         argument: Name of the argument as the caller spells it.
-        value: What was passed, or the part of it that is wrong.
+        value: What was passed, or the part of it that is wrong; one of `Unshown` where there is no
+            value to show.
         requirement: What would have been accepted, in words.
 
     Example:
@@ -25,13 +35,18 @@ class InvalidInput(FairoptError, ValueError):
         Traceback (most recent call last):
         ...
         fairopt.errors.InvalidInput: alpha = -1.0, but it must be a number in [0, inf]
+        >>> print(InvalidInput("clients", Unshown.MISSING, "this key is required"))
+        clients is missing: this key is required
     """
 
     def __init__(self, argument: str, value: object, requirement: str) -> None:
         self.argument = argument
         self.value = value
         self.requirement = requirement
-        super().__init__(f"{argument} = {_shown(value)}, but it must be {requirement}")
+        if isinstance(value, Unshown):
+            super().__init__(f"{argument} {value.value.format(requirement=requirement)}")
+        else:
+            super().__init__(f"{argument} = {_shown(value)}, but it must be {requirement}")
 
     def __reduce__(self) -> tuple[type[InvalidInput], tuple[str, object, str]]:
         return type(self), (self.argument, self.value, self.requirement)

@@ -6,14 +6,20 @@ contexts: `extra` where a function or a module needs it, `exit_without` where a 
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
+import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from fairopt.errors import FairoptError
 
 OURS = ("fairopt", "mechanisms", "proofs", "fl_runtime")
+ORIGIN = "direct_url.json"
+"""Where an installer notes that a package came from a folder (PEP 610)."""
 BAD_INPUT = 2
 """Exit status of a command line for whatever its user can correct."""
 
@@ -29,16 +35,36 @@ class MissingExtra(FairoptError, ModuleNotFoundError):
         >>> raise MissingExtra("torch", "torch")
         Traceback (most recent call last):
         ...
-        fairopt.extras.MissingExtra: torch is not installed: pip install 'fairopt[torch]'
+        fairopt.extras.MissingExtra: torch is not installed: pip install '...[torch]'
     """
 
     def __init__(self, module: str, extra: str) -> None:
         self.extra = extra
-        hint = f"{module} is not installed: pip install 'fairopt[{extra}]'"
-        super().__init__(hint, name=module)
+        super().__init__(hint(module, extra), name=module)
 
     def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str]]:
         return type(self), (str(self.name), self.extra)
+
+
+def hint(module: str, extra: str) -> str:
+    """How to get a module that is not installed, from where fairopt itself was installed.
+
+    That is a folder for who has cloned the repository, and the name of the package otherwise.
+
+    Args:
+        module: What is not installed.
+        extra: The extra of fairopt that brings it.
+
+    Example:
+        >>> hint("torch", "torch")
+        "torch is not installed: pip install '...[torch]'"
+    """
+    source = "fairopt"
+    with suppress(OSError, ValueError, KeyError, importlib.metadata.PackageNotFoundError):
+        record = json.loads(importlib.metadata.distribution("fairopt").read_text(ORIGIN) or "{}")
+        if "dir_info" in record:
+            source = url2pathname(urlsplit(record["url"]).path)
+    return f"{module} is not installed: pip install '{source}[{extra}]'"
 
 
 @contextmanager
@@ -58,7 +84,7 @@ def extra(name: str, *modules: str) -> Iterator[None]:
         ...     import no_such_graphs
         Traceback (most recent call last):
         ...
-        fairopt.extras.MissingExtra: no_such_graphs is not installed: pip install 'fairopt[network]'
+        fairopt.extras.MissingExtra: no_such_graphs is not installed: pip install '...[network]'
     """
     for module in modules:
         if importlib.util.find_spec(module) is None:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         check_schedule,
         check_trainer,
     )
+    from fl_runtime.data.dataset import Data, Dataset
     from fl_runtime.history import History
     from fl_runtime.running.one_run import Event
     from fl_runtime.running.trained_models import Result, input_units, load_model
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Config": "fl_runtime.configuration.schema",
+    "Data": "fl_runtime.data.dataset",
+    "Dataset": "fl_runtime.data.dataset",
     "Event": "fl_runtime.running.one_run",
     "FedAvg": "fl_runtime.algorithms",
     "History": "fl_runtime.history",
@@ -73,6 +76,8 @@ _HOMES = {
 
 __all__ = [
     "Config",
+    "Data",
+    "Dataset",
     "Event",
     "FedAvg",
     "History",

@@ -115,13 +115,20 @@ def resume(
 @app.command()
 def compare(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs.")],
+    versus: Annotated[
+        list[str], typer.Option(help="Compare every arm with this one, ARM or DIR:ARM.")
+    ] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
-    """Tables over the arms of several runs, paired by seed with their versus or the first arm."""
+    """Tables over the arms of several runs, paired by seed, and what the runs differ in.
+
+    An arm is compared with its versus and with the arm of its name in the first run that has one,
+    without either with the first arm of all.
+    """
     with one_line_errors():
         from fl_runtime.reporting.comparison import compare_runs
 
-        show(compare_runs(folders), as_json)
+        show(compare_runs(folders, versus), as_json)
 
 
 @app.command()
@@ -183,7 +190,9 @@ def tune(
     seeds: Annotated[
         str, typer.Option(help="Seeds that the experiment does not use.")
     ] = "100,101,102",
-    by: Annotated[str, typer.Option(help="val_loss, val_acc or time-to-targets.")] = "val_loss",
+    by: Annotated[
+        str, typer.Option(help="val_loss, val_score, val_acc or time-to-targets.")
+    ] = "val_loss",
     arms: Annotated[list[str], typer.Option(help="Arms to tune: patterns of their names.")] = ["*"],  # noqa: B006
     set_: Override = [],  # noqa: B006
     runs: Annotated[Path, typer.Option(help="Where the trials are run.")] = TRIALS,

@@ -7,8 +7,8 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from fairopt.errors import FairoptError, InvalidInput
 
 if TYPE_CHECKING:
     from fl_runtime.configuration.schema import Config
+    from fl_runtime.running.progress import Extent
 
 
 NONE_KEPT = "No trained models are kept (keep-models)"
@@ -40,13 +41,13 @@ class AtWork:
         return cls(int(jobs or 0) if number else jobs, backend)
 
     def bars(
-        self, rounds: int | None, done: int, each: int | None
+        self, extent: Extent, done: Mapping[tuple[str, int], float], label: str
     ) -> Callable[[], AbstractContextManager[Any]]:
-        """Progress bars: of so many rounds, of which some are done, and of each arm and seed."""
+        """Progress bars: of a run of that extent, of which some is done."""
         from fl_runtime.running.progress import progress_bar
 
         several = self.jobs not in (None, 1) or self.backend is not None
-        return partial(progress_bar, rounds, done, side_by_side=several, each=each)
+        return partial(progress_bar, extent, done, side_by_side=several, label=label)
 
 
 def begin_run(
@@ -57,14 +58,15 @@ def begin_run(
     curves: Path | None = None,
     as_json: bool = False,
     quiet: bool = False,
+    label: str = "",
 ) -> None:
-    """A new run, and its report."""
+    """A new run, and its report; a label stands in its bars."""
     from fl_runtime import runs
-    from fl_runtime.running.experiment import total_rounds
+    from fl_runtime.running.progress import Extent
 
-    bars = workers.bars(total_rounds(config), 0, config.run.num_server_rounds)
+    bars = workers.bars(Extent.of(config), {}, label)
     go = partial(runs.run, config, out=folder, fresh=fresh, report=not quiet, **asdict(workers))
-    _finish(folder, go, bars, curves, as_json, quiet)
+    _finish(folder, go, bars, curves, as_json, quiet, _of_base(config))
 
 
 def resume_run(
@@ -74,18 +76,29 @@ def resume_run(
     curves: Path | None = None,
     as_json: bool = False,
     quiet: bool = False,
+    label: str = "",
 ) -> None:
     """The rest of a run, and its report."""
     from fl_runtime import runs
-    from fl_runtime.running.experiment import total_rounds
+    from fl_runtime.running.progress import Extent
     from fl_runtime.running.run_folder import RunFolder
 
     config = RunFolder(folder).config()
-    done = RunFolder(folder).rounds_done(config, RunFolder(folder).progress(config))
-    each = rounds or config.run.num_server_rounds
-    bars = workers.bars(total_rounds(config, rounds), done, each)
+    extent = Extent.of(config, rounds)
+    lines = RunFolder(folder).lines_done(config, RunFolder(folder).progress(config))
+    bars = workers.bars(extent, _places(lines, extent), label)
     go = partial(runs.resume, folder, rounds=rounds, report=not quiet, **asdict(workers))
     _finish(folder, go, bars, curves, as_json, quiet)
+
+
+def _places(lines: Sequence[bytes], extent: Extent) -> dict[tuple[str, int], float]:
+    """How far every arm and seed has come by its rows; what is damaged is refused elsewhere."""
+    found = {}
+    for line in lines:
+        with suppress(ValueError, KeyError, TypeError):
+            row = json.loads(line)
+            found[row["arm"], row["seed"]] = extent.place(row)
+    return found
 
 
 def finished_run(config: Path, runs: Path, workers: AtWork) -> Path:
@@ -108,6 +121,7 @@ def begin_or_resume(
     workers: AtWork,
     quiet: bool = False,
     remedy: str = "remove the folder",
+    label: str = "",
 ) -> None:
     """A run to its end, whether it is new, stopped or finished.
 
@@ -118,12 +132,25 @@ def begin_or_resume(
     from fl_runtime.running.run_folder import RunFolder
 
     if not folder.exists():
-        begin_run(config, folder, workers, quiet=quiet)
+        begin_run(config, folder, workers, quiet=quiet, label=label)
         return
     if not RunFolder(folder).reword(resolved(config)):
         requirement = f"a run of this configuration as it is now; it has changed: {remedy}"
         raise InvalidInput("DIR", str(folder), requirement)
-    resume_run(folder, workers, quiet=quiet)
+    resume_run(folder, workers, quiet=quiet, label=label)
+
+
+def _of_base(config: Config) -> str:
+    """A line about the arm that nobody has written: the file as it stands; none without it."""
+    from fl_runtime.configuration.toml_files import base_arm
+
+    if not config.arm or not all(arm.overrides for arm in config.arm):
+        return ""
+    return (
+        f'note: the first arm, "{base_arm(config)}", is the file as it stands, since every [[arm]] '
+        "changes something; to have none besides, write what one of them changes into the tables "
+        "of the file, and leave that [[arm]] its name alone"
+    )
 
 
 def _finish(
@@ -133,8 +160,11 @@ def _finish(
     curves: Path | None,
     as_json: bool,
     quiet: bool,
+    note: str = "",
 ) -> None:
     """Run with a progress bar and curves if wanted; show the report, which quiet runs have none of.
+
+    A note is told at the first event.
 
     What the user's own functions print goes to standard error, so that `--json` stays JSON.
     """
@@ -142,12 +172,17 @@ def _finish(
     from fl_runtime.running.run_folder import PICTURE, RunFolder
 
     begun: list[Any] = []
+
+    def tell(_: object) -> None:
+        if note and len(begun) == 1:
+            typer.echo(note, err=True)
+
     with _stoppable(folder, begun), ExitStack() as stack:
         watchers = [stack.enter_context(bars())]
         if curves is not None:
             watchers.append(stack.enter_context(tensorboard(curves)))
         stack.enter_context(redirect_stdout(sys.stderr))
-        go(on_event=together(begun.append, *watchers))
+        go(on_event=together(begun.append, tell, *watchers))
     if quiet:
         return
     show(RunFolder(folder).summary(), as_json)

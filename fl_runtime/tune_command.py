@@ -12,17 +12,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import tomli_w
 from rich.markup import escape
 from rich.table import Table
 
 from fairopt.errors import InvalidInput
-from fl_runtime.configuration.schema import Config
+from fl_runtime.configuration.schema import ArmSection, Config
+from fl_runtime.configuration.toml_files import base_arm
 from fl_runtime.run_commands import AtWork, begin_or_resume, begin_run
 from fl_runtime.running.experiment import resolved
 from fl_runtime.running.preflight import check_all_arms
 from fl_runtime.running.run_folder import RunFolder
-from fl_runtime.running.tuning import Choice, Tuning, choice, covered, trials
+from fl_runtime.running.tuning import Choice, Tuning, choice, covered, trials, tuned_arms
 from fl_runtime.validation_errors import kebab
+
+AT_THE_END = "at the end of the grid: try beyond it"
+"""Of a value that is the first or last of several."""
 
 
 def tuning_of(key: str, values: str, seeds: str, by: str, arms: Sequence[str]) -> Tuning:
@@ -57,10 +62,12 @@ def tune_arms(
         runs = {}
         for value, trial in at_values.items():
             place = folder / _words(arm) / _words(f"{tuning.key} {value}")
+            label = f"{tuning.key.rpartition('.')[2]} {value}"
             if fresh:
-                begin_run(trial, place, workers, fresh=True, quiet=True)
+                begin_run(trial, place, workers, fresh=True, quiet=True, label=label)
             else:
-                begin_or_resume(trial, place, workers, quiet=True, remedy="give --fresh")
+                remedy = "give --fresh"
+                begin_or_resume(trial, place, workers, quiet=True, remedy=remedy, label=label)
             run = RunFolder(place)
             runs[value] = run.history(run.config()), trial
         found.append(choice(arm, runs, tuning.by))
@@ -78,18 +85,81 @@ def choices_table(found: Sequence[Choice], tuning: Tuning) -> Table:
 
 
 def chosen_lines(found: Sequence[Choice], config: Config, tuning: Tuning) -> Iterator[str]:
-    """What to write into the file, and what to look at first."""
-    given = {arm.name: arm.overrides for arm in config.arm}
+    """What to write into the file, as TOML: what it is for, and what to look at first, in comments.
+
+    Arms that change something are whole tables, to be put in the place of those they are in the
+    file. The arm that is the file as it stands gets its value in the tables of the file: an
+    override would make it one arm more, and leave the file as it stands untuned.
+    """
+    given = {arm.name: arm for arm in config.arm}
+    base = base_arm(config)
     for one in found:
+        arm = given.get(one.arm, ArmSection(name=one.arm))
+        yield ""
         if one.chosen is None:
-            yield f"# {one.arm}: no value without a run that failed"
-            continue
-        replaced = map(kebab, covered(given.get(one.arm, {}), tuning.key))
-        others = [key for key in replaced if key != tuning.key]
-        notes = [f"in place of {', '.join(others)}"] if others else []
-        notes += ["at the end of the grid: try beyond it"] if one.at_the_end else []
-        note = f"  # {'; '.join(notes)}" if notes else ""
-        yield f'[[arm]] {one.arm}: "{tuning.key}" = {json.dumps(one.chosen)}{note}'
+            yield f"# {json.dumps(one.arm)}: no value without a run that failed"
+        elif one.arm == base:
+            yield from _of_base(one, config, tuning)
+        else:
+            yield f"# in place of the [[arm]] {json.dumps(one.arm)} of the file:"
+            yield from _table(arm, one, tuning)
+
+
+def _table(arm: ArmSection, one: Choice, tuning: Tuning) -> Iterator[str]:
+    """An arm with its value, after all else that it has."""
+    yield "[[arm]]"
+    yield f"name = {inline(arm.name)}"
+    if arm.versus:
+        yield f"versus = {inline(list(arm.versus))}"
+    replaced = covered(arm.overrides, tuning.key)
+    for key, value in arm.overrides.items():
+        if key not in replaced:
+            yield f"{json.dumps(kebab(key))} = {inline(value)}"
+    others = [key for key in map(kebab, replaced) if key != tuning.key]
+    notes = [f"in place of {', '.join(others)}"] if others else []
+    notes += [AT_THE_END] if one.at_the_end else []
+    note = f"  # {'; '.join(notes)}" if notes else ""
+    yield f"{json.dumps(kebab(tuning.key))} = {inline(one.chosen)}{note}"
+
+
+def _of_base(one: Choice, config: Config, tuning: Tuning) -> Iterator[str]:
+    """Where the value of the file as it stands belongs."""
+    table, _, leaf = kebab(tuning.key).rpartition(".")
+    where = f"[{table}]"
+    if table.startswith("task."):
+        name = table.removeprefix("task.")
+        where = "every [[task]]" if name == "*" else f"the [[task]] {name}"
+    yield f"# {json.dumps(one.arm)} is the file as it stands; in {where} of the file:"
+    yield f"# {leaf} = {inline(one.chosen)}" + (f"  # {AT_THE_END}" if one.at_the_end else "")
+    yield "# (an [[arm]] with this value would be one arm more, beside the file as it stands)"
+    tuned = tuned_arms(config, tuning)
+    untuned = [
+        name
+        for name, arm in ((arm.name, arm) for arm in config.arm)
+        if name not in tuned and not covered(arm.overrides, tuning.key)
+    ]
+    if untuned:
+        yield f"# it then holds for the arms that are not tuned, too: {', '.join(untuned)}"
+
+
+def inline(value: Any) -> str:
+    """A value as TOML in one line.
+
+    Example:
+        >>> inline({"model": "exponential", "mean": 2.0}), inline(["a", 1, True])
+        ('{ model = "exponential", mean = 2.0 }', '["a", 1, true]')
+    """
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(key)} = {inline(it)}" for key, it in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(inline, value))}]"
+    return tomli_w.dumps({"it": value}).strip().removeprefix("it = ")
+
+
+def _key(key: str) -> str:
+    """A key of a table, in quotes where it needs them."""
+    plain = kebab(key)
+    return plain if re.fullmatch(r"[A-Za-z0-9_-]+", plain) else json.dumps(plain)
 
 
 def record(one: Choice) -> Mapping[str, Any]:

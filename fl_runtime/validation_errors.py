@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from fairopt.choices import suggestion
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 
 Record = TypeVar("Record")
 
@@ -141,7 +141,7 @@ def first_validation_error(
 
 def missing_key(path: Sequence[str]) -> InvalidInput:
     """The error of a required key that is not there."""
-    return InvalidInput(kebab(".".join(path)), "nothing", "given: this key is required")
+    return InvalidInput(kebab(".".join(path)), Unshown.MISSING, "this key is required")
 
 
 def unknown_key(path: Sequence[str], value: object, known: Iterable[str]) -> InvalidInput:

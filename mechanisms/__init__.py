@@ -36,6 +36,7 @@ from mechanisms.auctions.quality_pruning import quality_pruning
 from mechanisms.auctions.quality_share import quality_share
 from mechanisms.auctions.registry import RuleOptions, named_rule
 from mechanisms.audits.audit import audit
+from mechanisms.audits.collusion_search import find_limits
 from mechanisms.audits.report import AuditReport
 from mechanisms.audits.symbolic.prove import ProofReport, ProofStatus, prove
 from mechanisms.bids import exactly
@@ -60,6 +61,7 @@ __all__ = [
     "coverage_share",
     "draw_costs",
     "exactly",
+    "find_limits",
     "greedy_max_min",
     "leave_one_out_level",
     "level_max_min",

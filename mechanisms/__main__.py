@@ -7,6 +7,7 @@ python -m mechanisms study|rounds --rule my_module:my_rule
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fairopt.errors import FairoptError, InvalidInput
 from fairopt.extras import exit_without
-from fairopt.user_objects import said
+from fairopt.user_objects import loaded, said
 from mechanisms.auctions.registry import RULES, RuleOptions, is_own, named_rule, options_of
 from mechanisms.audits.audit import SAMPLES, audit
 from mechanisms.audits.own_rule import blamed
@@ -120,6 +121,9 @@ def _checked_seed(seed: int) -> int:
 Seed = Annotated[
     int, typer.Option(help="Of the random rules and of searches.", callback=_checked_seed)
 ]
+TimeLimit = Annotated[
+    float, typer.Option(help="Seconds for one run of a rule of your own.", metavar="SECONDS")
+]
 Jobs = Annotated[int | None, typer.Option(help="Processes; -1 is every core.")]
 Backend = Annotated[
     str | None, typer.Option(help="Whose processes: loky, dask://HOST:PORT or ray://HOST:PORT.")
@@ -149,6 +153,7 @@ def run(
     direction: Direction = "",
     fee: Fee = "",
     seed: Seed = 0,
+    time_limit: TimeLimit = SECONDS,
     exact: Exact = False,
     progress: Progress = False,
     as_json: AsJson = False,
@@ -164,6 +169,7 @@ def run(
     given = Given(reserve, prices, unit, capacity, weights, direction, fee)
     mechanism = named_rule(rule, _options(named, given, seed))
     if is_own(rule):
+        mechanism = _timed(mechanism, time_limit)
         named, money = _numbers_of_own(rule, mechanism, named, money)
     clients = len(named.clients)
     long = named.exact and clients >= LONG_AUCTION and sys.stderr.isatty()
@@ -199,6 +205,14 @@ def audit_command(
     direction: Direction = "",
     fee: Fee = "",
     seed: Seed = 0,
+    time_limit: TimeLimit = SECONDS,
+    refusals: Annotated[
+        str, typer.Option(help="Error by which your rule refuses an auction: ValueError.")
+    ] = "",
+    single: Annotated[
+        bool,
+        typer.Option("--single", help="Misreports of one bid at a time only, which is decided."),
+    ] = False,
     limits: Annotated[
         bool, typer.Option("--limits", help="Also search collusion and false names.")
     ] = False,
@@ -222,14 +236,18 @@ def audit_command(
     given = Given(reserve, prices, unit, capacity if takes else None, weights, direction, fee)
     mechanism = named_rule(rule, _options(named, given, seed))
     if is_own(rule):
-        named, money = _numbers_of_own(rule, limited(mechanism, SECONDS), named, money)
+        mechanism = _timed(mechanism, time_limit)
+        if not refusals:
+            named, money = _numbers_of_own(rule, mechanism, named, money)
     rng = np.random.default_rng(seed)
-    with _own_mistakes(rule):
+    hint = "" if refusals else "; if it refuses an auction by this error, say --refusals"
+    with _own_mistakes(rule, hint):
         report = audit(
             mechanism,
             named.bids,
             money,
             method=method.value,
+            joint=False if single else None,
             samples=samples,
             rng=rng,
             jobs=jobs,
@@ -237,6 +255,7 @@ def audit_command(
             journal=journal,
             progress=progress or sys.stderr.isatty(),
             capacity=capacity,
+            refusals=_error_classes(refusals),
         )
     if plot is not None:
         from mechanisms.report.plots import save_audit
@@ -276,6 +295,7 @@ def study(
     budgets: Annotated[str, typer.Option(help="Shares of the sum of all costs.")] = "0.1,0.25,0.5",
     capacity: Capacity = None,
     rule: OwnRules = None,
+    time_limit: TimeLimit = SECONDS,
     seed: Seed = 0,
     jobs: Jobs = None,
     backend: Backend = None,
@@ -299,7 +319,7 @@ def study(
         draws=draws,
         budgets=shares,
         capacity=capacity,
-        own=_own_rules(rule, capacity),
+        own=_own_rules(rule, capacity, time_limit),
         seed=seed,
         jobs=jobs,
         backend=backend,
@@ -321,6 +341,7 @@ def rounds(
     tasks: Annotated[int, typer.Option(help="Tasks of every auction.")] = 3,
     draws: Annotated[int, typer.Option(help="Paths of costs for each drift.")] = 5,
     rule: OwnRules = None,
+    time_limit: TimeLimit = SECONDS,
     seed: Seed = 0,
     jobs: Jobs = None,
     backend: Backend = None,
@@ -337,7 +358,7 @@ def rounds(
         num_clients=clients,
         num_tasks=tasks,
         draws=draws,
-        own=_own_rules(rule, None),
+        own=_own_rules(rule, None, time_limit),
         seed=seed,
         jobs=jobs,
         backend=backend,
@@ -397,24 +418,48 @@ def _run(mechanism: Mechanism, bids: Any, budget: Any) -> Outcome:
 
 
 @contextmanager
-def _own_mistakes(rule: str) -> Iterator[None]:
+def _own_mistakes(rule: str, hint: str = "") -> Iterator[None]:
     """What goes wrong in a user's own rule, in one line with the place in the user's file."""
     if not is_own(rule):
         yield
         return
-    with blamed(rule):
+    with blamed(rule, hint):
         yield
 
 
-def _own_rules(names: Sequence[str] | None, capacity: int | None) -> dict[str, Mechanism]:
+def _timed(mechanism: Mechanism, seconds: float) -> Mechanism:
+    """A user's own rule with a limit for every run."""
+    if not seconds > 0:
+        raise InvalidInput("--time-limit", seconds, "seconds above 0")
+    return limited(mechanism, seconds)
+
+
+def _error_classes(names: str) -> tuple[type[Exception], ...]:
+    """Errors that are built in, or are ``package.module:Name``; with commas between."""
+    found = []
+    for name in filter(None, map(str.strip, names.split(","))):
+        kind = loaded("--refusals", name) if ":" in name else getattr(builtins, name, None)
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            requirement = "an error that Python has, or package.module:Error for your own"
+            raise InvalidInput("--refusals", name, requirement)
+        found.append(kind)
+    return tuple(found)
+
+
+def _own_rules(
+    names: Sequence[str] | None, capacity: int | None, time_limit: float
+) -> dict[str, Mechanism]:
     """The user's own rules by name; one that takes a capacity is given it."""
     for name in names or ():
         if not is_own(name):
             requirement = "a rule of your own, package.module:function; others are compared anyhow"
             raise InvalidInput("--rule", name, requirement)
     return {
-        name: named_rule(
-            name, RuleOptions(capacity=capacity if "capacity" in options_of(name) else None)
+        name: _timed(
+            named_rule(
+                name, RuleOptions(capacity=capacity if "capacity" in options_of(name) else None)
+            ),
+            time_limit,
         )
         for name in names or ()
     }
@@ -458,7 +503,7 @@ def _money(text: str) -> Any:
     """The budget."""
     value = number(text, "--budget", infinite=False)
     if value == 0:
-        raise InvalidInput("--budget", text, "above 0")
+        raise InvalidInput("--budget", text, "a number above 0 such as 2, 0.1 or 1/3")
     return value
 
 

@@ -34,6 +34,7 @@ class Outcome:
         winners: (N, S) bool, client i works on task s.
         payments: (N, S) money paid to client i for task s.
         level: (S,) what the rule calls its level; the rule's docstring says which number it is.
+            Recruits per task unless given.
 
     Raises:
         InvalidInput: Winners are no boolean table, or payments have another shape.
@@ -48,9 +49,11 @@ class Outcome:
 
     winners: NDArray[np.bool_]
     payments: NDArray[Any]
-    level: NDArray[np.int64]
+    level: Any = None
 
     def __post_init__(self) -> None:
+        if self.level is None:
+            object.__setattr__(self, "level", np.asarray(self.winners).sum(axis=0))
         for name in ("winners", "payments", "level"):
             object.__setattr__(self, name, np.asarray(getattr(self, name)))
         if self.winners.ndim != 2 or self.winners.dtype != np.bool_:

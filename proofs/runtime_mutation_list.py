@@ -356,7 +356,11 @@ MUTATIONS = (
     Mutation("fl_runtime/training/ranking.py", "logits for odds", "odds = _log_odds(outputs.double())", "odds = outputs.double()"),
     Mutation("fl_runtime/training/ranking.py", "missing labels are wrong ones", "return right[there].cpu().numpy(), scores[there].cpu().numpy()", "return right.cpu().numpy(), scores.cpu().numpy()"),
     Mutation("fl_runtime/training/models.py", "parts in the order in which they come", "for name in sorted(parts)", "for name in parts"),
-    Mutation("fl_runtime/data/files.py", "classes counted from one", "return int(targets.max()) + 1", "return int(targets.max())"),
+    Mutation("fl_runtime/data/dataset.py", "classes counted from one", "return int(targets.max()) + 1", "return int(targets.max())"),
+    Mutation("fl_runtime/data/files.py", "float labels are classes", 'if "targets" not in arrays and arrays["labels"].dtype.kind == "f":', "if False:"),
+    Mutation("fl_runtime/data/dataset.py", "missing targets are infinite", "~(np.isfinite(narrow) | missing)", "~np.isfinite(narrow)"),
+    Mutation("fl_runtime/training/ranking.py", "fractions are labels", "fractions = targets[present(targets)] % 1", "fractions = targets[present(targets)] // 2"),
+    Mutation("fl_runtime/training/losses.py", "numbers are classes", "    if targets.is_floating_point():\n        requirement = (\n            \"one for float", "    if targets.is_complex():\n        requirement = (\n            \"one for float"),
     Mutation("fl_runtime/running/loop.py", "jobs of finished tasks go on", "withdraw(current.pending, parts.federation.models_of(fresh), current.now)", "withdraw(current.pending, (), current.now)"),
     Mutation("fl_runtime/running/run_state.py", "jobs in flight lose their beginning", "        begin=tree[\"begin\"],\n", "        begin=0.0,\n"),
     Mutation("fl_runtime/metrics/multi_task.py", "ranks from the worst", "rankdata(-np.asarray(signs)[:, None] * table, axis=0)", "rankdata(np.asarray(signs)[:, None] * table, axis=0)"),
@@ -451,5 +455,10 @@ MUTATIONS = (
     Mutation("fl_runtime/training/losses.py", "squared errors in the unit of errors", "return sums / self.unit**2, counts", "return sums / self.unit, counts"),
     Mutation("fl_runtime/data/two_garments.py", "how much lower the left garment is", "(drop[:, 1] - drop[:, 0])", "(drop[:, 0] - drop[:, 1])"),
     Mutation("fl_runtime/data/measurements.py", "deviations from the mean of all parts", "found - found[chosen.split == \"train\"].mean()", "found - found.mean()"),
+    Mutation("fl_runtime/reporting/claim_results.py", "one seed that ties is a tie", "and not any(values)", "and not all(values)"),
+    Mutation("fl_runtime/reporting/summary.py", "other numbers of jobs in the same time are unlike", "if all(min(pair) <", "if any(min(pair) <"),
+    Mutation("fl_runtime/metrics/training_signs.py", "failed jobs are rejected updates", 'row["task"] == task and row["reason"] in REASONS', 'row["task"] == task'),
+    Mutation("fl_runtime/running/progress.py", "what a run has left out at its end stays open", "places[event.arm, event.seed] = extent.each", "pass"),
+    Mutation("fl_runtime/running/tuning.py", "errors for what is left of them", "gains.append(1.0 - Scale", "gains.append(Scale"),
 )  # fmt: skip
 """Signs, factors, denominators, keys of random streams, what is kept or forgotten, who counts."""

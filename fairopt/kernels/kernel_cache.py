@@ -32,7 +32,7 @@ config: Any = numba_config  # its names are made when it is imported
 
 LONGEST_WAIT = 60.0  # seconds; all kernels together compile in about half of it
 SILENT = 1.0  # seconds of compiling in a process without a word
-AHEAD = " (all ahead of the first call: python -m fairopt compile)"
+AHEAD = ", some seconds (all ahead of the first call: python -m fairopt compile)"
 
 Reader = Callable[[bytes], Any]
 """A kernel from the content of its file; None if the file is of no use."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fairopt import checks
 from fairopt.arrays import GRAM_ERROR, Array
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fairopt.torch import segments
 from fairopt.torch.double_double import Column, double_combined
 
@@ -117,7 +117,7 @@ def _wide(device: torch.device) -> bool:
 def gram_matrix(positions: Sequence[Column]) -> Array:
     """Inner products summed over positions: compiled on the CPU, by PyTorch elsewhere."""
     if not positions:
-        raise InvalidInput("updates", "no tensors", "updates with at least one tensor")
+        raise InvalidInput("updates", Unshown.ITSELF, "trees with at least one tensor")
     near = [column for column in positions if segments.readable(column)]
     far = [column for column in positions if not segments.readable(column)]
     total = segments.inner_products(near) if near else 0.0
@@ -127,7 +127,7 @@ def gram_matrix(positions: Sequence[Column]) -> Array:
 def gram_matrices(positions: Sequence[Column]) -> Array:
     """(positions, K, K) inner products of each position, with one transfer if on one device."""
     if not positions:
-        raise InvalidInput("updates", "no tensors", "updates with at least one tensor")
+        raise InvalidInput("updates", Unshown.ITSELF, "trees with at least one tensor")
     near = [i for i, column in enumerate(positions) if segments.readable(column)]
     far = [i for i in range(len(positions)) if i not in set(near)]
     found = np.empty((len(positions), len(positions[0]), len(positions[0])))

@@ -44,7 +44,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fl_runtime.algorithms.exchange import Exchange, everything
 from fl_runtime.simulation.sync_policies import Barrier, SyncPolicy
 from fl_runtime.training.federation import Federation
@@ -314,9 +314,12 @@ def check_comparable(signal: str, tasks: Sequence[Task]) -> None:
     for task in tasks if signal != "loss" or unlike_losses(tasks) else ():
         if task.scale is None:
             score = next(iter(task.metrics))
-            why = f'score {score} has no worst value of its own, and signal = "{signal}"'
+            why = (
+                f'give [worst, best], such as ["initial", 0.0], since score {score} has no worst '
+                f'value of its own, and signal = "{signal}"'
+            )
             several = " compares tasks with different losses" if signal == "loss" else ""
-            raise InvalidInput(f"task.{task.name}.range", "nothing", f"given: {why}{several}")
+            raise InvalidInput(f"task.{task.name}.range", Unshown.MISSING, f"{why}{several}")
 
 
 def unlike_losses(tasks: Sequence[Task]) -> bool:

@@ -9,13 +9,14 @@ load), so that going on with others is refused instead of mixed in.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fl_runtime.configuration.schema import Config, TaskSection
 from fl_runtime.configuration.toml_files import arm_configs
 from fl_runtime.data.dataset import Data, Dataset
@@ -29,6 +30,9 @@ from fl_runtime.user_objects import fingerprint
 
 TASK_CHOICES = ("model", "optimizer", "schedule", "loss", "metrics", "trainer")
 """Keys of a task that may name an object of the user's; data are compared by what they hold."""
+
+SEEDED = " (a function that draws must seed its generator)"
+"""What to do about a function that gives other data at every call."""
 
 
 def with_inputs(config: Config) -> Config:
@@ -57,8 +61,39 @@ def check_inputs(config: Config) -> None:
     now, objects = fingerprints(config), references(config)
     for name, recorded in config.inputs.items():
         if now.get(name) != recorded:
-            what = "the source" if name in objects else "the data"
-            raise InvalidInput(name, "changed", f"{what} that the run began with")
+            if name in objects:
+                raise _edited(name, "undo the edit, or begin a new run")
+            seeded = SEEDED if _is_function(name) else ""
+            raise InvalidInput(name, Unshown.CHANGED, f"the data that the run began with{seeded}")
+
+
+def check_source(config: Config, key: str, entry: Entry, remedy: str) -> None:
+    """Compare the source behind one object with the recorded one.
+
+    Args:
+        config: The configuration of a run.
+        key: Where the object is named.
+        entry: Its name there; one of ours, or one without a record, passes.
+        remedy: What the user can do.
+
+    Raises:
+        InvalidInput: The source has changed.
+    """
+    name, _ = taken_apart(entry, key)
+    if ":" in name and name in config.inputs and fingerprint(key, name) != config.inputs[name]:
+        raise _edited(name, remedy)
+
+
+def _edited(name: str, remedy: str) -> InvalidInput:
+    """What is said of an object whose source has changed; its module has been imported."""
+    file = Path(str(sys.modules[name.partition(":")[0]].__file__)).name
+    where = f"{file} or a module that it uses is another one now: {remedy}"
+    return InvalidInput(name, Unshown.CHANGED, f"the source that the run began with ({where})")
+
+
+def _is_function(name: str) -> bool:
+    """Whether a data source is a function, not a file."""
+    return ":" in name and name.partition(":")[0] not in FILE_KINDS and "/" not in name
 
 
 def fingerprints(config: Config) -> dict[str, str]:
@@ -137,8 +172,9 @@ def load_recorded(entry: Entry, inputs: Mapping[str, str], task: str) -> Dataset
     """
     dataset, source = _loaded(entry, task), label(entry)
     if source in inputs and _of_dataset(dataset, source) != inputs[source]:
-        requirement = "the data that the run began with, the same at every load"
-        raise InvalidInput(source, "changed", requirement)
+        seeded = SEEDED if _is_function(source) else ""
+        requirement = f"the data that the run began with, the same at every load{seeded}"
+        raise InvalidInput(source, Unshown.CHANGED, requirement)
     return dataset
 
 
@@ -160,7 +196,7 @@ def check_recorded(key: str, table: Mapping[str, Any], inputs: Mapping[str, str]
     """
     file = str(table.get("file"))
     if file in inputs and _of_file(key, Path(file)) != inputs[file]:
-        raise InvalidInput(file, "changed", "the data that the run began with")
+        raise InvalidInput(file, Unshown.CHANGED, "the data that the run began with")
 
 
 def _of_dataset(dataset: Dataset | Data | Source, source: str) -> str:

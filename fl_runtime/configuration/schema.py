@@ -21,9 +21,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fl_runtime.extensions import Entry
-from fl_runtime.training.scores import ACC, metric_name
+from fl_runtime.training.scores import ACC, default_metric, metric_name
 from fl_runtime.validation_errors import kebab
 
 LARGEST_STEP = 1e6
@@ -214,7 +214,7 @@ class RunSection(Section):
     def _ends(self) -> RunSection:
         """A run needs an end and different seeds."""
         if self.num_server_rounds is None and self.time_limit is None:
-            raise InvalidInput("num_server_rounds", "nothing", "given, or time-limit")
+            raise InvalidInput("num_server_rounds", Unshown.MISSING, "a run needs it or time-limit")
         if len(set(self.seeds)) < len(self.seeds):
             raise InvalidInput("seeds", list(self.seeds), "seeds that differ")
         return self
@@ -319,9 +319,14 @@ class TaskSection(Section):
         return self.target_accuracy if self.target is None else self.target
 
     @property
+    def measured(self) -> tuple[str | dict[str, Any], ...]:
+        """The metrics that are named, or that of the loss."""
+        return (default_metric(self.loss),) if self.metrics is None else self.metrics
+
+    @property
     def metric_names(self) -> tuple[str, ...]:
         """What metrics are called in the history; the first one is the score."""
-        return (ACC,) if self.metrics is None else tuple(map(metric_name, self.metrics))
+        return tuple(map(metric_name, self.measured))
 
 
 class SpeedsTable(Section):

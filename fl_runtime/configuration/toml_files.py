@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -156,10 +157,28 @@ def check_config(tree: Tree) -> Config:
         ...
         fairopt.errors.InvalidInput: run.rounds = 3, but it must be a known key of [run]...
     """
+    plain = snake_keys(tree)
     try:
-        return Config.model_validate(_with_algorithm(snake_keys(tree)))
+        return Config.model_validate(_with_algorithm(plain))
     except ValidationError as error:
-        raise first_validation_error(error, _known_keys) from None
+        raise _by_name(first_validation_error(error, _known_keys), plain) from None
+
+
+def _by_name(error: InvalidInput, tree: Tree) -> InvalidInput:
+    """The same error with a task or an arm by its name, where it has one of its own."""
+
+    def named(found: re.Match[str]) -> str:
+        table, index = found[1], int(found[2])
+        entries = tree.get(table, ())
+        names = [entry.get("name") for entry in entries if isinstance(entry, dict)]
+        name = names[index] if index < len(names) == len(entries) else None
+        if not isinstance(name, str) or not name.strip() or names.count(name) > 1:
+            return found[0]
+        return f"task.{name}" if table == "task" else f'arm "{name}"'
+
+    argument = re.sub(r"^(task|arm)\.(\d+)(?=\.)(?!\.name$)", named, error.argument)
+    requirement = re.sub(r"(?<=\[)(task|arm)\.(\d+)(?=[].])", named, error.requirement)
+    return InvalidInput(argument, error.value, requirement)
 
 
 def _with_algorithm(tree: Tree) -> Tree:
@@ -193,6 +212,18 @@ def arm_configs(config: Config) -> dict[str, Config]:
         raise InvalidInput("arm", names, "arms with different names")
     _check_names(config, arms, dict.fromkeys(names))
     return {arm.name: _arm_config(config, arm.name, arm.overrides) for arm in arms}
+
+
+def base_arm(config: Config) -> str:
+    """Name of the arm that is the configuration as it stands.
+
+    Example:
+        >>> from fl_runtime.configuration.toml_files import read_config
+        >>> base_arm(read_config("demo"))
+        'fair'
+    """
+    named = (arm.name for arm in config.arm if not arm.overrides)
+    return next(named, _short(config.run.algorithm))
 
 
 def _short(algorithm: str) -> str:
@@ -341,11 +372,19 @@ def _arm_config(config: Config, name: str, overrides: Mapping[str, Any]) -> Conf
     try:
         for key, value in overrides.items():
             if not _may_change(key):
-                raise InvalidInput(kebab(key), value, _changeable())
-            set_key(tree, key, copy.deepcopy(value))
+                raise InvalidInput(kebab(key), value, _changeable(key))
+            _set_in_arm(tree, key, copy.deepcopy(value))
         return check_config(tree)
     except InvalidInput as error:
         raise of_arm(name, error) from None
+
+
+def _set_in_arm(tree: Tree, key: str, value: Any) -> None:
+    """Set an arm's key, by which errors are named."""
+    try:
+        set_key(tree, key, value)
+    except InvalidInput as error:
+        raise InvalidInput(kebab(key), value, error.requirement) from None
 
 
 def _may_change(key: str) -> bool:
@@ -355,10 +394,14 @@ def _may_change(key: str) -> bool:
     return of_a_task or key.startswith(ARM_MAY_CHANGE)
 
 
-def _changeable() -> str:
-    """The keys that may differ between arms, in words."""
-    of_a_task = ", ".join(map(kebab, ARM_MAY_CHANGE_OF_A_TASK))
-    return f"a key an arm may change: {', '.join(ARM_MAY_CHANGE)}, or {of_a_task} of task.NAME"
+def _changeable(key: str) -> str:
+    """The keys that may differ between arms, in words, and the one that may be meant."""
+    if key.replace("-", "_") in ARM_MAY_CHANGE_OF_A_TASK:
+        return f"a dotted path: {ALL_TASKS}{kebab(key)} in all tasks, or task.NAME.{kebab(key)}"
+    names = list(map(kebab, ARM_MAY_CHANGE_OF_A_TASK))
+    near = suggestion(kebab(key).rpartition(".")[2], names) if key.startswith("task.") else ""
+    tables = ", ".join(ARM_MAY_CHANGE)
+    return f"a key an arm may change{near}: {tables}, or {', '.join(names)} of task.NAME"
 
 
 def of_arm(name: str, error: InvalidInput) -> InvalidInput:
@@ -386,12 +429,20 @@ def _unique_leaf(tree: Tree, leaf: str) -> list[str]:
     if len(found) == 1 and not of_a_task:
         return list(found[0])
     if len(found) > 1:
-        where = ", ".join(kebab(".".join(path)) for path in found)
+        where = ", ".join(_spelled(path, tree) for path in found)
         raise InvalidInput("--set", kebab(leaf), f"a dotted path, since it occurs as {where}")
     if of_a_task:
-        raise InvalidInput("--set", kebab(leaf), f"a dotted path such as task.0.{kebab(leaf)}")
+        example = _spelled(("task", "0", leaf), tree)
+        requirement = f"a dotted path such as {example}, or {ALL_TASKS}{kebab(leaf)} for all tasks"
+        raise InvalidInput("--set", kebab(leaf), requirement)
     near = suggestion(kebab(leaf), {kebab(path[-1]) for path in paths})
     raise InvalidInput("--set", kebab(leaf), f"a known key{near}")
+
+
+def _spelled(path: Sequence[str], tree: Tree) -> str:
+    """A path as files spell it, with a task by its name."""
+    plain = kebab(".".join(path))
+    return _by_name(InvalidInput(plain, None, ""), tree).argument
 
 
 def _leaf_paths(tree: Any, prefix: tuple[str, ...] = ()) -> Iterable[tuple[str, ...]]:
@@ -423,10 +474,17 @@ def _item(node: Any, part: str, key: str) -> Any:
     """An entry of an array of tables, by index or by its name."""
     entries = node if isinstance(node, list | tuple) else []
     for index, entry in enumerate(entries):
-        name = str(entry.get("name")).replace("-", "_") if isinstance(entry, dict) else ""
-        if part in (str(index), name):
+        if part in (str(index), _name_of(entry)):
             return entry
-    raise InvalidInput("--set", key, f"a path that exists ({part} does not)")
+    names = [str(entry["name"]) for entry in entries if _name_of(entry)]
+    near = suggestion(part, names) or suggestion(kebab(part), names)
+    listing = f" among {', '.join(names)}{near}" if names else ""
+    raise InvalidInput("--set", key, f"a path that exists: there is no {kebab(part)}{listing}")
+
+
+def _name_of(entry: Any) -> str:
+    """The name of a table in snake_case, as keys of paths are; empty without one."""
+    return str(entry.get("name", "")).replace("-", "_") if isinstance(entry, dict) else ""
 
 
 def _known_keys(path: Sequence[str]) -> list[str]:

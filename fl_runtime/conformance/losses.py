@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fairopt.user_objects import said
 from fl_runtime.conformance.broken import Broken, Law, other_dice, tried
 from fl_runtime.conformance.layouts import Layout, layouts
@@ -61,7 +61,9 @@ def check_loss(
 def _both(outputs: Tensor | None, targets: Tensor | None) -> tuple[Tensor, Tensor]:
     """A batch that was given."""
     if outputs is None or targets is None or len(outputs) != len(targets) or len(targets) < 2:
-        raise InvalidInput("targets", "these", "given with outputs, of as many examples, >= 2")
+        raise InvalidInput(
+            "targets", Unshown.ITSELF, "given with outputs, of as many examples, >= 2"
+        )
     return outputs.detach(), targets
 
 
@@ -78,9 +80,8 @@ def _fitting(loss: Loss) -> list[Layout]:
         else:
             runs.append(each)
     if not runs:
-        raise InvalidInput(
-            "outputs", "nothing", f"given, with targets that this loss takes ({why})"
-        )
+        requirement = f"give some, with targets that this loss takes ({why})"
+        raise InvalidInput("outputs", Unshown.MISSING, requirement)
     if isinstance(loss, Demanding):
         return runs
     return [next((each for each in runs if not list(_shape(loss, each))), runs[0])]

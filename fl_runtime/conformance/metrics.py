@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fairopt.user_objects import said
 from fl_runtime.conformance.broken import Broken, Law, other_dice, tried
 from fl_runtime.conformance.layouts import Layout, layouts
@@ -64,7 +64,9 @@ def check_metric(
         one = _fitting(made)
     else:
         if targets is None or len(outputs) != len(targets) or len(targets) < 2:
-            raise InvalidInput("targets", "these", "given with outputs, of as many examples, >= 2")
+            raise InvalidInput(
+                "targets", Unshown.ITSELF, "given with outputs, of as many examples, >= 2"
+            )
         one = Layout("given", outputs.detach(), targets, right)
     first = tried({SHAPE: lambda: _shape(made, one)})
     return first or tried(_laws(made, one, missing))
@@ -108,8 +110,8 @@ def _fitting(metric: Any) -> Layout:
                 found.append(each)
             why = bad[0] if bad else f"it is {figure} of {each.name}"
     if not found:
-        requirement = f"given, with targets that this metric takes ({why})"
-        raise InvalidInput("outputs", "nothing", requirement)
+        requirement = f"give some, with targets that this metric takes ({why})"
+        raise InvalidInput("outputs", Unshown.MISSING, requirement)
     return next((each for each in found if _is_meant(metric, each)), found[0])
 
 

@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fairopt.choices import suggestion
 from fairopt.errors import InvalidInput
 from fl_runtime.data.inputs import parts_of
 
 PARTS = ("train", "validation", "test")
 """Marks of examples in a data set with an official split."""
+
+SHORT = {"val": "validation"}
+"""Other words for them."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Dataset:
             split and dealt alike (with the same strata), so that no task's test example is another
             one's training example. A family of its own if empty.
         client: (n,) int64 of who made each example, for the partition `natural`.
-        split: (n,) words `train`, `validation` or `test`, for ``split = "official"``.
+        split: (n,) words `train`, `validation` (or `val`) or `test`, for ``split = "official"``.
     """
 
     features: NDArray[np.float32]
@@ -76,16 +80,18 @@ class Dataset:
         if x.dtype.kind not in "fiub" or x.ndim < 2 or x.shape[0] == 0:
             raise InvalidInput(f"{source} features", f"{x.dtype} {x.shape}", "numbers (n, ...)")
         if y.shape != x.shape[:1]:
-            raise InvalidInput(f"{source} labels", y.shape, f"one label per example, {x.shape[:1]}")
+            requirement = f"one label per example, {x.shape[:1]}{_ELSE}"
+            raise InvalidInput(f"{source} labels", y.shape, requirement)
         if y.dtype.kind not in "iu":
-            raise InvalidInput(f"{source} labels", str(y.dtype), "nonnegative integers")
+            words = "nonnegative integers, as np.unique(labels, return_inverse=True)[1] gives them"
+            requirement = words if y.dtype.kind in "USO" else f"nonnegative integers{_ELSE}"
+            raise InvalidInput(f"{source} labels", str(y.dtype), requirement)
         if int(y.min()) < 0:
             where = int(y.argmin())
             raise InvalidInput(f"{source} labels[{where}]", int(y[where]), "an integer >= 0")
         with np.errstate(over="ignore"):
             narrow = x.astype(np.float32)
-        if not np.isfinite(narrow).all():
-            raise InvalidInput(f"{source} features", "NaN, infinity or overflow", "finite float32")
+        _check_finite(f"{source} features", x, narrow)
         found = np.unique(y)
         absent = np.flatnonzero(found != np.arange(found.size, dtype=found.dtype))
         if found.size < 2 or absent.size:
@@ -161,8 +167,9 @@ class Data:
         count = len(next(iter(parts_of(x).values())))
         if len(y) != count:
             raise InvalidInput(f"{source} targets", y.shape, f"one entry per example, {count}")
-        if y.dtype.kind == "f" and np.isinf(y).any():
-            raise InvalidInput(f"{source} targets", "infinity", "finite, or NaN where missing")
+        if y.dtype.kind == "f":
+            given = np.asarray(self.targets)
+            _check_finite(f"{source} targets", given, y, missing=np.isnan(given))
         shape = (self.outputs,) if isinstance(self.outputs, int) else self.outputs
         whole = isinstance(shape, tuple) and all(type(n) is int and n >= 1 for n in shape)
         if not whole or not shape:
@@ -183,9 +190,8 @@ class Data:
             wrong = [name for name in names if not name.isidentifier()]
             if wrong or not names:
                 requirement = "names that a model can take as keywords, at least one"
-                raise InvalidInput(
-                    f"{source} inputs", wrong[0] if wrong else "nothing", requirement
-                )
+                value = wrong[0] if wrong else dict(self.inputs)
+                raise InvalidInput(f"{source} inputs", value, requirement)
             found = {
                 name: _checked_part(self.inputs[name], f"{source} inputs {name}", 1)
                 for name in names
@@ -199,14 +205,70 @@ class Data:
         return _checked_part(self.inputs, f"{source} inputs", 2)
 
 
+def from_pair(features: object, targets: object, *, source: str) -> Dataset | Data:
+    """Features with labels, or with float targets, which are numbers to predict.
+
+    Raises:
+        InvalidInput: See `Dataset.from_arrays` and `Data.checked`.
+
+    Example:
+        >>> from_pair([[0.0], [1.0]], [0.5, 2.0], source="by hand").outputs
+        1
+    """
+    y = _array(targets, f"{source} targets")
+    if y.dtype.kind != "f" or y.ndim == 0:
+        return Dataset.from_arrays(features, y, source=source)
+    return Data(features, y, outputs_like(y)).checked(source)
+
+
+def outputs_like(targets: NDArray[Any]) -> int | tuple[int, ...]:
+    """What a model is told of targets: classes of integers; columns, or the shape, of floats.
+
+    Example:
+        >>> [outputs_like(np.zeros(shape)) for shape in [4, (4, 3), (4, 5, 5)]]
+        [1, 3, (5, 5)]
+    """
+    if targets.dtype.kind in "iu":
+        return int(targets.max()) + 1
+    shape = tuple(targets.shape[1:]) or (1,)
+    return shape[0] if len(shape) == 1 else shape
+
+
+_ELSE = "; for other targets return Data(features, targets, outputs) (fl_runtime.Data)"
+"""The way out of what is no classification."""
+
+
 def _checked_part(values: object, name: str, axes: int) -> NDArray[Any]:
     """One part of the inputs, (n, ...) with so many axes at least."""
     x = _numbers(values, name)
     if x.ndim < axes or len(x) == 0:
         raise InvalidInput(name, x.shape, "of shape (n, ...) with an example")
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        raise InvalidInput(name, "NaN, infinity or overflow", "finite float32")
+    if x.dtype.kind == "f":
+        _check_finite(name, _array(values, name), x)
     return x
+
+
+def _check_finite(
+    name: str, given: NDArray[Any], narrow: NDArray[Any], missing: NDArray[np.bool_] | None = None
+) -> None:
+    """Refuse numbers that are not finite as float32, with the place of the first and how many.
+
+    Example:
+        >>> numbers = np.array([[0.0], [np.nan], [np.inf]])
+        >>> _check_finite("features", numbers, numbers)
+        Traceback (most recent call last):
+        ...
+        fairopt.errors.InvalidInput: features[1, 0] = nan, but it must be finite as float32; 2 of 3
+        numbers are not
+    """
+    bad = ~np.isfinite(narrow) if missing is None else ~(np.isfinite(narrow) | missing)
+    if bad.any():
+        first = np.unravel_index(int(bad.argmax()), bad.shape)
+        place = ", ".join(str(int(index)) for index in first)
+        requirement = f"finite as float32; {int(bad.sum())} of {bad.size} numbers are not"
+        if missing is not None:
+            requirement = f"finite as float32, or NaN where missing; {int(bad.sum())} are not"
+        raise InvalidInput(f"{name}[{place}]", given[first], requirement)
 
 
 def strata_of(found: object, count: int, source: str) -> NDArray[np.int64] | None:
@@ -244,15 +306,24 @@ def marks_of(found: object, count: int, source: str) -> NDArray[np.str_] | None:
     """The parts of an official split, checked.
 
     Raises:
-        InvalidInput: They are not one of `PARTS` per example.
+        InvalidInput: They are not one of `PARTS` (or `SHORT`) per example.
     """
     if found is None:
         return None
     marks = _array(found, f"{source} split")
-    if marks.shape != (count,) or not np.isin(marks, PARTS).all():
-        requirement = f"one of {', '.join(PARTS)} for every example"
-        raise InvalidInput(f"{source} split", f"{marks.dtype} {marks.shape}", requirement)
-    return marks.astype(np.str_)
+    if marks.shape != (count,):
+        requirement = f"one of {', '.join(PARTS)} for every example, {(count,)}"
+        raise InvalidInput(f"{source} split", marks.shape, requirement)
+    unknown = ~np.isin(marks, [*PARTS, *SHORT])
+    if unknown.any():
+        first = int(unknown.argmax())
+        near = suggestion(str(marks[first]).lower(), PARTS)
+        requirement = f"one of {', '.join(PARTS)} for every example{near}"
+        raise InvalidInput(f"{source} split[{first}]", marks[first], requirement)
+    words = marks.astype(np.str_)
+    for word, part in SHORT.items():
+        words = np.where(words == word, part, words)
+    return words
 
 
 def as_data(dataset: Dataset | Data) -> Data:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
-from fl_runtime.data.dataset import Data, Dataset, clients_of, marks_of, strata_of
+from fl_runtime.data.dataset import Data, Dataset, clients_of, marks_of, outputs_like, strata_of
 
 NEEDED = ("features", "labels")
 """What an archive or a folder of arrays holds; instead of labels there may be targets."""
@@ -30,11 +30,12 @@ IDX_PARTS = {"train": "train", "val": "validation", "t10k": "test", "test": "tes
 def read_arrays(path: Path) -> Dataset | Data:
     """Arrays of a NumPy archive, or of a folder with one file for each.
 
-    There are `features` and `labels` for classification. For anything else there are `targets`
-    instead of labels, and `outputs` where the model is to be told another number or shape than
-    these suggest: the number of classes for integers, the shape of a target for floats. Features of
-    several parts are called ``features/NAME`` (a folder in the folder). Who made each example may
-    be in `client`, the marks of an official split in `split`, classes to deal by in `strata`.
+    There are `features` and `labels` for classification (float labels are targets). For anything
+    else there are `targets` instead of labels, and `outputs` where the model is to be told another
+    number or shape than these suggest: the number of classes for integers, the shape of a target
+    for floats. Features of several parts are called ``features/NAME`` (a folder in the folder). Who
+    made each example may be in `client`, the marks of an official split in `split`, classes to deal
+    by in `strata`.
 
     Raises:
         InvalidInput: There are no such arrays, or they do not fit together.
@@ -42,6 +43,8 @@ def read_arrays(path: Path) -> Dataset | Data:
     source = f"npz:{path.name}"
     try:
         arrays = _folder(path) if path.is_dir() else _archive(path)
+        if "targets" not in arrays and arrays["labels"].dtype.kind == "f":
+            arrays = {**arrays, "targets": arrays["labels"]}
         if "targets" in arrays:
             return _data(arrays, source)
         made = Dataset.from_arrays(*(arrays[name] for name in NEEDED), source=source)
@@ -70,7 +73,7 @@ def _data(arrays: Mapping[str, NDArray[Any]], source: str) -> Data:
         raise InvalidInput(f"{source} features", "both one array and several", "one of the two")
     y = arrays["targets"]
     told = arrays.get("outputs")
-    outputs = _suggested(y) if told is None else tuple(np.atleast_1d(told).tolist())
+    outputs = outputs_like(y) if told is None else tuple(np.atleast_1d(told).tolist())
     return Data(
         parts or arrays["features"],
         y,
@@ -79,13 +82,6 @@ def _data(arrays: Mapping[str, NDArray[Any]], source: str) -> Data:
         client=arrays.get("client"),
         split=arrays.get("split"),
     ).checked(source)
-
-
-def _suggested(targets: NDArray[Any]) -> int | tuple[int, ...]:
-    """What a model is told of targets: classes of integers, the shape of floats."""
-    if targets.dtype.kind in "iu":
-        return int(targets.max()) + 1
-    return tuple(targets.shape[1:]) or 1
 
 
 def _archive(path: Path) -> Mapping[str, NDArray[Any]]:
@@ -134,7 +130,8 @@ def read_idx_folder(folder: Path) -> Dataset:
         raise InvalidInput(
             "data",
             f"idx:{folder}",
-            f"as many label files ({len(labels)}) as images ({len(images)})",
+            f"as many label files ({len(labels)}) as images ({len(images)}); there are "
+            f"{', '.join(path.name for path in (*images, *labels))}",
         )
     parts = [_read_idx(path) for path in images]
     if len({part.shape[1:] for part in parts}) > 1:

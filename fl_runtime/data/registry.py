@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fairopt.user_objects import load_object, said
-from fl_runtime.data.dataset import Data, Dataset, clients_of, marks_of
+from fl_runtime.data.dataset import Data, Dataset, clients_of, from_pair, marks_of
 from fl_runtime.data.files import read_arrays, read_idx_folder
 from fl_runtime.data.packages import MissingData
 from fl_runtime.data.sources import Source, checked_source
@@ -39,8 +39,8 @@ def load_dataset(entry: Entry) -> Dataset | Data | Source:
         entry: A bundled or generated set (`BUNDLED`), ``"idx:FOLDER"`` (MNIST-style files),
             ``"npz:PATH"`` (arrays `features` and `labels`
             in an archive, or in a folder as ``.npy`` files), or ``"package.module:function"`` (a
-            function that returns a `Dataset`, a pair of arrays, `Data`, or a `Source`; a table
-            ``{ name = ... }`` holds its arguments).
+            function that returns a pair of arrays, features and labels or float targets, or a
+            `Dataset`, `Data`, or a `Source`; a table ``{ name = ... }`` holds its arguments).
 
     Raises:
         InvalidInput: The name is unknown (the nearest known one is given), or the file or function
@@ -225,7 +225,7 @@ def _call_function(reference: str, fields: Mapping[str, Any]) -> Dataset | Data 
             split=marks_of(made.split, len(checked.labels), reference),
         )
     if isinstance(made, tuple) and len(made) == 2:
-        return Dataset.from_arrays(*made, source=reference)
+        return from_pair(*made, source=reference)
     requirement = "a function that returns a Dataset, (features, labels), Data, or a Source"
     raise InvalidInput("data", reference, requirement)
 

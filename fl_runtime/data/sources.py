@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fairopt.user_objects import said
 from fl_runtime.data.dataset import Data
 
@@ -88,7 +88,7 @@ def _checked(load: Callable[[], Pair], source: Source, name: str) -> Data:
     try:
         pair = load()
     except Exception as error:  # whatever the user's source does
-        raise InvalidInput(name, "an error", f"examples that load ({said(error)})") from error
+        raise InvalidInput(name, Unshown.ITSELF, f"examples that load ({said(error)})") from error
     if not isinstance(pair, tuple) or len(pair) != 2:
         raise InvalidInput(name, type(pair).__name__, "a pair of inputs and targets")
     return Data(*pair, outputs=source.outputs).checked(name)

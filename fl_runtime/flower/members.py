@@ -13,7 +13,7 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fl_runtime.flower.handshake import Introduction, why_refused
 from fl_runtime.flower.messages import Packed
 from fl_runtime.flower.records import content_of, packed_of
@@ -189,8 +189,8 @@ class Members:
         self.look()
         while not (mask := self._mask(num_clients)).any():
             if self.now() >= end:
-                requirement = f"one or more within {self.patience:g} s: resume when there are"
-                raise InvalidInput("nodes", "none", requirement)
+                requirement = f"none has come within {self.patience:g} s; resume when there are"
+                raise InvalidInput("nodes", Unshown.MISSING, requirement)
             time.sleep(WAITING)
             self.look()
         return mask

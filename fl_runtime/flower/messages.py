@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fl_runtime.running.checkpoint import packed, unpacked
 from fl_runtime.training.job import Job, Update
 from fl_runtime.training.job_options import JobOptions
@@ -64,7 +64,7 @@ class Packed:
         except _WRONG as error:
             raise InvalidInput("message", str(error), "one that this version packs") from error
         if not isinstance(tree, dict) or tree.get("format") != FORMAT:
-            raise InvalidInput("message", "another format", f"of format {FORMAT}")
+            raise InvalidInput("message", Unshown.ITSELF, f"of format {FORMAT}")
         return tree
 
     @classmethod
@@ -129,7 +129,7 @@ def unpacked_updates(
     """
     answers = tree.get("updates")
     if not isinstance(answers, list) or not all(isinstance(each, dict) for each in answers):
-        raise InvalidInput("reply", "no updates", "a list of updates")
+        raise InvalidInput("reply", Unshown.ITSELF, "a table with a list of updates")
     found: dict[int, Update | InvalidInput] = {}
     for each in answers:
         number = each.get("number")
@@ -140,7 +140,7 @@ def unpacked_updates(
         except InvalidInput as error:
             found[number] = error
     for number in jobs.keys() - found.keys():
-        found[number] = InvalidInput("reply", "nothing", "an update of every job")
+        found[number] = InvalidInput("reply", Unshown.ITSELF, "one with an update of every job")
     return found
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import tomli_w
 
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fl_runtime.flower.handshake import versions_here
 
 QUIET: Mapping[str, str] = {
@@ -118,7 +118,7 @@ def check_installed() -> None:
         InvalidInput: The extra is not installed.
     """
     if find_spec("flwr") is None:
-        raise InvalidInput("flwr", "missing", "installed: pip install 'fairopt[flower]'")
+        raise InvalidInput("flwr", Unshown.MISSING, "pip install 'fairopt[flower]'")
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -81,7 +81,7 @@ def main(grid: Grid, context: Context) -> None:
     try:
         _train(grid, Settings.of(context.run_config))
     except InvalidInput as error:
-        _log.error("stopped: %s = %s: must be %s", error.argument, error.value, error.requirement)
+        _log.error("stopped: %s", error)
 
 
 def _train(grid: Grid, settings: Settings) -> None:

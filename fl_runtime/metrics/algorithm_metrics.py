@@ -14,7 +14,7 @@ import numpy as np
 from fl_runtime.history import History, Series, side_by_side
 from fl_runtime.metrics.allocation_signs import biased_selection, persistent_gaps
 from fl_runtime.metrics.round_metrics import held_out_names, staleness_metrics, training_metrics
-from fl_runtime.metrics.training_signs import training_signs
+from fl_runtime.metrics.training_signs import rejections, training_signs
 
 COMMON = (
     "event",
@@ -237,7 +237,10 @@ def signs(history: History) -> list[dict[str, str]]:
         if arm not in untrained
         for sign in training_signs(history, arm)
     ]
-    return [*found, *training, *({"arm": arm, "sign": UNTRAINED} for arm in untrained)]
+    rejected = [
+        {"arm": arm, "sign": sign} for arm in history.arms for sign in rejections(history, arm)
+    ]
+    return [*found, *rejected, *training, *({"arm": arm, "sign": UNTRAINED} for arm in untrained)]
 
 
 UNTRAINED = "no model that is reported has changed in any round: the figures are of initial models"

@@ -14,6 +14,9 @@ import numpy as np
 
 from fl_runtime.history import History, Series
 
+REASONS = ("not finite", "ruins model")
+"""Of incidents (`running.history_rows`) that are updates that were rejected."""
+
 FEWEST = 20
 """Evaluated rounds, and answers, below which nothing is said: a short run looks like anything."""
 
@@ -30,6 +33,12 @@ STARVED = 0.5
 SLOW = 0.8
 """Of the fall in the first half of a run: curves that approach something fall by less in the
 second, an exponential that ends at a third of its way by 0.6."""
+
+RUINED = 100.0
+"""Times its first value: a loss that ends above has diverged, however short the run is."""
+
+REJECTED = 0.1
+"""Of the updates that came back: so many that are no numbers are no accident."""
 
 FAR = 0.25
 """Of its first value: a loss that has fallen by as much has not been too slow."""
@@ -110,11 +119,16 @@ def divergence(curve: Curve) -> float | None:
     """How many times its first value the loss ended at, if it rose and the score is no better.
 
     Example:
+        >>> gone = np.array([1.0, 40.0, 1e9])
+        >>> divergence(Curve(gone, -gone, gone)), divergence(Curve(gone[:2], -gone[:2], gone[:2]))
+        (1000000000.0, None)
         >>> worse, overfit = np.linspace(1.0, 3.0, 30), np.linspace(0.1, 0.9, 30)
         >>> divergence(Curve(worse, -worse, worse)), divergence(Curve(worse, overfit, worse))
         (2.9..., None)
     """
-    if curve.loss.size < FEWEST:
+    if curve.loss.size < 2:
+        return None
+    if curve.loss.size < FEWEST and not curve.loss[-1] > RUINED * abs(curve.loss[0]):
         return None
     tail = slice(-max(1, curve.loss.size // 10), None)
     end, score = float(np.median(curve.loss[tail])), float(np.median(curve.score[tail]))
@@ -178,6 +192,28 @@ def training_signs(history: History, arm: str) -> Iterator[str]:
             seen = [figure for figure in told if figure is not None]
             if seen and 2 * len(seen) >= len(told):
                 yield sign.sentence.format(task=task, figure=float(np.mean(seen)))
+
+
+def rejections(history: History, arm: str) -> Iterator[str]:
+    """Tasks of which many updates were no numbers or would have ruined the model, in sentences."""
+    seeds = history.seeds(arm)
+    for task in history.tasks:
+        lost = sum(
+            row["task"] == task and row["reason"] in REASONS
+            for seed in seeds
+            for row in history.incidents(arm, seed)
+        )
+        taken = sum(
+            row.get(f"{task}/num-updates", row.get(f"{task}/num-clients", 0))
+            for seed in seeds
+            for row in history.rounds(arm, seed)
+        )
+        if lost and lost >= REJECTED * (lost + taken):
+            yield (
+                f"{lost} of {lost + taken} updates of {task} were rejected, because they or the "
+                "model with them were not finite: the learning rate of the clients (or of the "
+                "server) is too high, or the data hold such numbers"
+            )
 
 
 def _curve(history: History, arm: str, seed: int, task: str) -> Curve:

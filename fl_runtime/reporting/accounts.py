@@ -25,13 +25,15 @@ def account_of(history: History, arm: str) -> dict[str, int] | None:
 def account_table(summary: Mapping[str, Any]) -> Table | None:
     """One line per arm: jobs by the end they came to; None where no arm has an account.
 
-    Ends that nothing came to in any arm are left out.
+    Ends that nothing came to in any arm are left out; so is a table in which all were answered.
     """
     accounts = {arm: each.get("account") for arm, each in summary["arms"].items()}
     known = {arm: account for arm, account in accounts.items() if account}
     if not known:
         return None
     shown = [name for name in COLUMNS if any(account[name] for account in known.values())]
+    if set(shown) <= {"asked", "answered"}:
+        return None
     table = Table(title="What became of the jobs")
     table.add_column("arm", no_wrap=True)
     for name in shown:

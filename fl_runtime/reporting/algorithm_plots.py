@@ -17,7 +17,7 @@ from fl_runtime.metrics.algorithm_metrics import (
     is_of_pair,
     pair_tables,
 )
-from fl_runtime.reporting.plots import bands, coloured, line_style
+from fl_runtime.reporting.plots import bands, coloured, line_style, line_widths
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,6 +126,7 @@ def _family_panel(
         mean, _ = bands(series)
         axes.plot(np.arange(1, mean.size + 1), mean, color=shade, linewidth=1.2)
     axes.set_title(f"{family}: {arm}")
+    axes.ticklabel_format(axis="y", useOffset=False)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -138,7 +139,9 @@ def _is_drawn(history: History, name: str) -> bool:
 
 def _panel(axes: Axes, *, history: History, name: str) -> None:
     """One figure, all arms."""
-    for arm, colour in coloured(history.arms):
+    for (arm, colour), width in zip(
+        coloured(history.arms), line_widths(len(history.arms)), strict=True
+    ):
         series = figure_series(history, arm, name)
         if series is None:
             continue
@@ -149,10 +152,11 @@ def _panel(axes: Axes, *, history: History, name: str) -> None:
             low, high = mean - half, mean + half
         seen = np.isfinite(mean)  # in between, models were not evaluated
         x, mean, low, high = np.flatnonzero(seen) + 1, mean[seen], low[seen], high[seen]
-        axes.plot(x, mean, line_style(history, arm), color=colour, label=arm, linewidth=1.5)
+        axes.plot(x, mean, line_style(history, arm), color=colour, label=arm, linewidth=width)
         if np.isfinite(low).any():
             axes.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
     axes.set_title(name)
+    axes.ticklabel_format(axis="y", useOffset=False)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -18,6 +18,10 @@ from fl_runtime.reporting.summary import delta_m, mean_task_change, percent_wors
 
 HELD, NOT_HELD, INCONCLUSIVE = "held", "not held", "inconclusive"
 
+TIED = "the two arms tie with every seed"
+"""Why nothing is decided although an interval of no width excludes what is claimed: a metric of few
+values, an easy task, or arms that do the same."""
+
 
 @dataclass(frozen=True)
 class ClaimResult:
@@ -117,8 +121,20 @@ def _checked(history: History, config: Config, claim: ClaimSection) -> ClaimResu
         reason = f"no figure for {lost} of {len(values)} seeds" if values else "no common seed"
         return ClaimResult(claim, Interval(math.nan, math.nan, len(values)), INCONCLUSIVE, reason)
     found = interval(values)
+    if len(values) > 1 and _is_tied(values, claim):
+        return ClaimResult(claim, found, INCONCLUSIVE, TIED)
     reason = "" if len(values) > 1 else "one seed has no interval"
     return ClaimResult(claim, found, decide(found, claim.expect, claim.margin), reason)
+
+
+def _is_tied(values: Sequence[float], claim: ClaimSection) -> bool:
+    """Whether both arms have the same figure with every seed, in a claim that one has more."""
+    return (
+        claim.versus is not None
+        and claim.expect != "within"
+        and claim.margin == 0.0
+        and not any(values)
+    )
 
 
 def _values(history: History, config: Config, claim: ClaimSection) -> list[float]:

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fairopt.choices import choose
 from fairopt.errors import InvalidInput
 from fl_runtime.configuration.schema import Config
-from fl_runtime.configuration.toml_files import arm_configs
+from fl_runtime.configuration.toml_files import arm_configs, history_tree
 from fl_runtime.history import History, merge, merged_names
 from fl_runtime.reporting.report import read_run
 from fl_runtime.reporting.summary import summarise
 from fl_runtime.running.stopping import is_over
+from fl_runtime.validation_errors import kebab
 
 
-def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
+def compare_runs(folders: Sequence[Path], versus: Sequence[str] = ()) -> dict[str, Any]:
     """One summary over the arms of several runs, paired by seed.
 
-    Arms are compared with those that their run names, which are arms of that run; arms whose run
-    names none are compared with the first arm of all. Only finished runs count: what is not
-    finished is left out with a warning.
+    Arms are compared with those that their run names, which are arms of that run, and with the arm
+    of the same name of the first run that has one; arms with neither are compared with the first
+    arm of all. Only finished runs count: what is not finished is left out with a warning. The
+    summary also holds the settings in which runs differ from the first (`differing`).
+
+    Args:
+        folders: Of the runs.
+        versus: Arms that all others are compared with instead, by their names in the tables, of
+            whose folder the last part is enough.
 
     Raises:
-        InvalidInput: A folder is not a run, occurs twice or has nothing finished, or tasks differ
-            between runs.
+        InvalidInput: A folder is not a run, occurs twice or has nothing finished, tasks differ
+            between runs, or there is no such arm.
     """
     _refuse_twice(folders)
     runs = [(str(folder), *read_run(folder)) for folder in folders]
@@ -33,13 +43,31 @@ def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
     for label, config, _ in runs[1:]:
         _check_comparable(label, config, first)
     finished = [(label, finished_part(label, config, history)) for label, config, history in runs]
-    return summarise(
+    configs = [(label, config) for label, config, _ in runs]
+    names = merged_names((label, history.arms) for label, history in finished)
+    summary = summarise(
         merge(finished),
         targets={task.name: task.goal for task in first.task},
-        versus=_versus([(label, config) for label, config, _ in runs], finished),
+        versus=_with_all(versus, names) if versus else _versus(configs, names),
         last=first.run.report_rounds,
         references={task.name: task.standard for task in first.task},
     )
+    return {**summary, "differing": _differing(configs)} if len(runs) > 1 else summary
+
+
+Names = Mapping[tuple[str, str], str]
+"""Of the merged history, by run and arm."""
+
+
+def _with_all(versus: Sequence[str], names: Names) -> dict[str, list[str]]:
+    """The wanted arms for every arm."""
+    last = [(f"{Path(label).name}:{arm}", name) for (label, arm), name in names.items()]
+    counts = Counter(short for short, _ in last)
+    known = {short: name for short, name in last if counts[short] == 1}
+    known |= {f"{label}:{arm}": name for (label, arm), name in names.items()}
+    known |= {name: name for name in names.values()}
+    wanted = [choose("versus", each, known) for each in versus]
+    return dict.fromkeys(names.values(), wanted)
 
 
 def _refuse_twice(folders: Sequence[Path]) -> None:
@@ -51,22 +79,60 @@ def _refuse_twice(folders: Sequence[Path]) -> None:
         seen.add(folder.resolve())
 
 
-def _versus(
-    runs: Sequence[tuple[str, Config]], finished: Sequence[tuple[str, History]]
-) -> dict[str, list[str]]:
-    """The finished arms that each arm is to be compared with, for arms that name some.
+def _versus(runs: Sequence[tuple[str, Config]], names: Names) -> dict[str, list[str]]:
+    """The finished arms that each arm is to be compared with, for arms that have such.
 
-    Names are those of the merged history; an arm is only ever compared with arms of its own run.
+    Those that its own run names for it, then its namesake in the first run that has one.
     """
-    names = merged_names((label, history.arms) for label, history in finished)
+    told = {(label, arm.name): arm.versus for label, config in runs for arm in config.arm}
+    first: dict[str, tuple[str, str]] = {}
+    found = {}
+    for (label, arm), name in names.items():
+        namesake = first.setdefault(arm, (label, arm))
+        own = told.get((label, arm), ())
+        others = [names[label, other] for other in own if (label, other) in names]
+        others += [names[namesake]] if namesake != (label, arm) else []
+        if own or others:
+            found[name] = others
+    return found
+
+
+def _differing(runs: Sequence[tuple[str, Config]]) -> dict[str, dict[str, list[Any]]]:
+    """By run, the settings that decide a history and are not those of the first: both values."""
+    first = _settings(runs[0][1])
     return {
-        names[label, arm.name]: [
-            names[label, other] for other in arm.versus if (label, other) in names
-        ]
-        for label, config in runs
-        for arm in config.arm
-        if arm.versus and (label, arm.name) in names
+        label: {
+            key: [first.get(key), mine.get(key)]
+            for key in sorted(first.keys() | mine.keys())
+            if first.get(key) != mine.get(key)
+        }
+        for label, config in runs[1:]
+        for mine in [_settings(config)]
     }
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """Dotted keys as files spell them, with tasks and arms by their names, and their values."""
+    tree = history_tree(config)
+    tree.pop("inputs", None)
+    found: dict[str, Any] = {}
+
+    def add(key: str, value: Any) -> None:
+        if isinstance(value, Mapping) and value:
+            for name, inner in value.items():
+                add(f"{key}.{kebab(str(name))}" if key else kebab(str(name)), inner)
+        elif value is not None:
+            found[key] = value
+
+    for task in tree.pop("task"):
+        add(f"task.{task['name']}", {key: each for key, each in task.items() if key != "name"})
+    for arm in tree.pop("arm"):
+        add(f'arm "{arm["name"]}"', "there")
+        for key, value in arm.items():
+            if key not in ("name", "versus"):
+                add(f'arm "{arm["name"]}", {kebab(key)}', value)
+    add("", tree)
+    return json.loads(json.dumps(found, default=str))  # type: ignore[no-any-return]
 
 
 def _check_comparable(label: str, config: Config, first: Config) -> None:

@@ -13,6 +13,9 @@ from scipy import stats
 CONFIDENCE = 0.95
 """Coverage of every interval in tables and plots."""
 
+LARGE = 1e6
+"""From here on a number is shown by its first digits and a power of ten."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -34,8 +37,19 @@ class Interval:
         return abs(self.mean) > self.half_width
 
     def __format__(self, spec: str) -> str:
-        spread = f" ± {self.half_width:{spec.lstrip('+')}}" if np.isfinite(self.half_width) else ""
-        return f"{self.mean:{spec}}{spread}"
+        spread = shown(self.half_width, spec.lstrip("+")) if np.isfinite(self.half_width) else ""
+        return shown(self.mean, spec) + (f" ± {spread}" if spread else "")
+
+
+def shown(value: float, spec: str) -> str:
+    """A number by its format; one that is very large by its first digits.
+
+    Example:
+        >>> shown(-2924695492957589471232.0, ".3f"), shown(0.25, "+.3f"), shown(5e7, "+.3f")
+        ('-2.92e+21', '+0.250', '+5e+07')
+    """
+    large = np.isfinite(value) and abs(value) >= LARGE
+    return format(value, ("+" if spec.startswith("+") else "") + ".3g" if large else spec)
 
 
 def interval(values: ArrayLike) -> Interval:

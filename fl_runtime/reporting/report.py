@@ -70,6 +70,7 @@ def draw(folder: Path, history: History, config: Config) -> Path:
         (len(config.run.seeds), "seed"),
     )
     title = ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for n, word in counts)
+    title = f"{config.run.title}\n{title}" if config.run.title else title
     plot_figures(begun, folder / FIGURES, title=title)
     return plot_run(
         begun,
@@ -81,7 +82,9 @@ def draw(folder: Path, history: History, config: Config) -> Path:
 
 
 def print_tables(summary: Mapping[str, Any], console: Console) -> None:
-    """All tables of a summary."""
+    """All tables of a summary, after a line for every run that differs from the first."""
+    for line in tables.differing_lines(summary):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     shown = (
         tables.fairness_table(summary),
         tables.differences_table(summary),

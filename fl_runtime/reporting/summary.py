@@ -23,6 +23,9 @@ from fl_runtime.reporting.intervals import as_record, interval, paired_differenc
 HEADLINE = ("min_task_acc", "mean_task_acc", "var_task_acc", "jain")
 """Figures across tasks that are compared between arms, where all are scored by accuracy."""
 
+UNLIKE = 0.2
+"""Share of the larger number by which jobs or times differ that are not those of one comparison."""
+
 References = Mapping[str, float | None]
 """Scores of models that were trained for one task alone, by task."""
 
@@ -59,7 +62,8 @@ def summarise(
         where a run tells nothing); and with ``client-metrics`` those figures (`clients`)
         and compute and traffic of whole runs with their shares by stage (`work`). Each difference
         holds `arm`, `versus` and the intervals of arm minus versus over the seeds they share, with
-        the average per-task change as a share.
+        the average per-task change as a share, and `unlike_work` where the arms answered another
+        number of jobs in another time.
     """
     arms = history.arms
     pairs = [
@@ -270,7 +274,27 @@ def _difference(history: History, arm: str, other: str, last: int) -> dict[str, 
     )
     compared = {m: as_record(paired_difference(mine[m], theirs[m])) for m in headline(history)}
     compared["mean_task_change"] = as_record(interval(list(change.values())))
-    return {"arm": arm, "versus": other, "seeds": common, **compared}
+    work = _unlike_work(history, (arm, other), common)
+    return {"arm": arm, "versus": other, "seeds": common, **compared, **work}
+
+
+def _unlike_work(history: History, arms: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
+    """Answered jobs and virtual time of two arms, mean over seeds, where both differ by much.
+
+    Arms that end at the same time have done what they can in it, so they are comparable. Nothing is
+    said of runs that tell no jobs or time.
+    """
+    jobs, times = [], []
+    for arm in arms:
+        accounts = [history.account(arm, seed) for seed in seeds]
+        ends = [history.rounds(arm, seed)[-1:] for seed in seeds]
+        if not all(accounts) or not all(end and "virtual_time" in end[0] for end in ends):
+            return {}
+        jobs.append(float(np.mean([account["answered"] for account in accounts if account])))
+        times.append(float(np.mean([end[0]["virtual_time"] for end in ends])))
+    if all(min(pair) < (1.0 - UNLIKE) * max(pair) for pair in (jobs, times)):
+        return {"unlike_work": {"jobs": jobs, "virtual_time": times}}
+    return {}
 
 
 def _of_seeds(values: Mapping[int, float], wanted: Sequence[int]) -> list[float]:

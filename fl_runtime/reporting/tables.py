@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 from rich.markup import escape
@@ -20,6 +22,18 @@ ARROWS = {True: "↑", False: "↓"}
 """By whether higher is better."""
 
 HEADERS = ("minimum", "mean", "variance")
+
+SCALED = "Scaled test scores (1 is best)"
+"""What is compared across tasks that are not all scored by accuracy: 1 - error."""
+
+EMPTY = ("-", "nan", "+nan")
+"""Cells without a figure; a column of nothing else is left out."""
+
+LONGEST_SETTING = 40
+"""Characters of a value of the configuration in a line."""
+
+LINE = 88
+"""Characters of a sentence in a table, which wraps also where a pipe is very wide."""
 
 CLIENT_HEADERS = (
     "local",
@@ -46,18 +60,34 @@ def fairness_table(summary: Mapping[str, Any]) -> Table:
     last = summary["last"]
     several = f"mean of the last {last} rounds (of all, in shorter runs)"
     when = "last round" if last == 1 else several
-    what = "1 - error of test scores" if "scores" in summary else "Test accuracy"
+    what = SCALED if "scores" in summary else "Test accuracy"
     changed = any("delta_m" in figures for figures in summary["arms"].values())
     headers = (*HEADERS, "mean rank", *(["change from references"] if changed else []))
-    table = _arm_table(f"{what} across tasks", headers)
-    table.caption = f"{when} ± 95 % interval over seeds"
+    rows = {}
     for arm, figures in summary["arms"].items():
         cells = [format(as_interval(figures[key]), spec) for key, spec in across(summary).items()]
         cells.append(format(as_interval(figures["mean_rank"]), ".2f"))
         if changed:
             cells.append(format(as_interval(figures["delta_m"]), "+.3f"))
-        table.add_row(escape(arm), *cells)
+        rows[arm] = cells
+    table = _arm_table(f"{what} across tasks", headers, rows)
+    table.caption = f"{when} ± 95 % interval over seeds"
     return table
+
+
+def differing_lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """What every further run has otherwise than the first one."""
+    for label, keys in summary.get("differing", {}).items():
+        told = (
+            f"{key} ({_short(first)}, here {_short(here)})" for key, (first, here) in keys.items()
+        )
+        yield f"{label} differs from the first run in {', '.join(told) or 'no setting'}"
+
+
+def _short(value: Any) -> str:
+    """A setting in a few words."""
+    text = "-" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= LONGEST_SETTING else text[: LONGEST_SETTING - 3] + "..."
 
 
 def differences_table(summary: Mapping[str, Any]) -> Table | None:
@@ -73,32 +103,48 @@ def differences_table(summary: Mapping[str, Any]) -> Table | None:
     for pair in summary["differences"]:
         cells = (_change(pair[metric], spec) for metric, spec in specs.items())
         table.add_row(escape(pair["arm"]), escape(pair["versus"]), *cells)
-    table.caption = "* the 95 % interval excludes zero; per-task change: mean of (a - b) / b"
+    notes = ["* the 95 % interval excludes zero; per-task change: mean of (a - b) / b"]
+    table.caption = escape("\n".join([*notes, *_unlike(summary)]))
     return table
+
+
+def _unlike(summary: Mapping[str, Any]) -> Iterator[str]:
+    """A line for every compared pair that did unlike work, which its stars do not know."""
+    for pair in summary["differences"]:
+        work = pair.get("unlike_work")
+        if work:
+            mine, other = (
+                f"{name} {jobs:.0f} answered jobs in virtual time {time:.3g}"
+                for name, jobs, time in zip(
+                    (pair["arm"], pair["versus"]), work["jobs"], work["virtual_time"], strict=True
+                )
+            )
+            yield f"unlike work: {mine}, {other}; compare by time-limit, or by as many jobs"
 
 
 def tasks_table(summary: Mapping[str, Any]) -> Table:
     """One line per arm: test score of each task, accuracy if nothing else is said."""
     scores = summary.get("scores")
     what, key = ("score", "score") if scores else ("accuracy", "accuracy")
-    table = _arm_table(f"Test {what} per task", [_of_task(summary, t) for t in summary["tasks"]])
-    for arm, figures in summary["arms"].items():
-        cells = (as_interval(figures[key][task]) for task in summary["tasks"])
-        table.add_row(escape(arm), *(format(cell, ".3f") for cell in cells))
-    return table
+    rows = {
+        arm: [format(as_interval(figures[key][task]), ".3f") for task in summary["tasks"]]
+        for arm, figures in summary["arms"].items()
+    }
+    return _arm_table(
+        f"Test {what} per task", [_of_task(summary, t) for t in summary["tasks"]], rows
+    )
 
 
 def clients_table(summary: Mapping[str, Any]) -> Table | None:
     """One line per arm: figures about clients, compute, traffic; None where not measured."""
     if not any("clients" in figures for figures in summary["arms"].values()):
         return None
-    table = Table(title="Clients, classes, compute and traffic")
-    table.add_column("arm", no_wrap=True)
-    for header in CLIENT_HEADERS:
-        table.add_column(header, justify="right", no_wrap=True)
-    for arm, figures in summary["arms"].items():
-        if "clients" in figures:
-            table.add_row(escape(arm), *client_cells(figures))
+    rows = {
+        arm: client_cells(figures)
+        for arm, figures in summary["arms"].items()
+        if "clients" in figures
+    }
+    table = _arm_table("Clients, classes, compute and traffic", CLIENT_HEADERS, rows)
     table.caption = "compute: parameters x examples; traffic: numbers sent; by stage in brackets"
     return table
 
@@ -127,26 +173,29 @@ def targets_table(summary: Mapping[str, Any]) -> Table | None:
     what = "score" if "scores" in summary else "accuracy"
     title = f"Rounds to reach the target {what} (median over seeds; seeds that did)"
     signs = {task: "≥" if _rises(summary, task) else "≤" for task in targets}
-    table = _arm_table(title, [f"{task} {signs[task]} {t:g}" for task, t in targets.items()])
-    for arm, figures in summary["arms"].items():
-        reached = figures["rounds_to_target"]
-        table.add_row(escape(arm), *(_reached(reached.get(task)) for task in targets))
-    return table
+    rows = {
+        arm: [_reached(figures["rounds_to_target"].get(task)) for task in targets]
+        for arm, figures in summary["arms"].items()
+    }
+    return _arm_table(title, [f"{task} {signs[task]} {t:g}" for task, t in targets.items()], rows)
 
 
 def recruitment_table(summary: Mapping[str, Any]) -> Table:
-    """One line per arm: recruited clients per task, money, and clients that trained per round."""
+    """One line per arm: recruited clients per task, money, and clients that trained per round.
+
+    The least of the tasks and the money are left out where no arm recruits under a budget.
+    """
     title = "Recruited clients per task, and clients that trained it per round"
-    table = _arm_table(title, summary["tasks"])
-    for header in ("min", "spend", "budget", "true cost"):
-        table.add_column(header, justify="right")
+    rows = {}
     for arm, figures in summary["arms"].items():
         pairs = (
             f"{figures['take_up'][task]['mean']:.1f} | "
             f"{figures['clients_per_round'][task]['mean']:.1f}"
             for task in summary["tasks"]
         )
-        table.add_row(escape(arm), *pairs, *_money(figures))
+        rows[arm] = [*pairs, *_money(figures)]
+    headers = (*summary["tasks"], "min", "spend", "budget", "true cost")
+    table = _arm_table(title, headers, rows)
     table.caption = "means over seeds of recruits per recruitment and of clients over all rounds"
     return table
 
@@ -157,7 +206,8 @@ def claims_table(summary: Mapping[str, Any]) -> Table | None:
         return None
     table = Table(title="Claims", show_lines=True)
     for header in ("claim", "figure", "measured", "expected", "result"):
-        table.add_column(header, no_wrap=header in ("measured", "expected"))
+        whole = header in ("measured", "expected")
+        table.add_column(header, no_wrap=whole, max_width=None if whole else LINE // 2)
     for claim in summary["claims"]:
         compared = claim["arm"] + (f" - {claim['versus']}" if claim["versus"] else "")
         result = claim["verdict"] + (f": {claim['reason']}" if claim["reason"] else "")
@@ -174,7 +224,7 @@ def signs_table(summary: Mapping[str, Any]) -> Table | None:
         return None
     table = Table(title="Worth a look")
     table.add_column("arm", no_wrap=True)
-    table.add_column("sign")
+    table.add_column("sign", max_width=LINE)
     for sign in summary["signs"]:
         table.add_row(escape(sign["arm"]), escape(sign["sign"]))
     return table
@@ -191,12 +241,18 @@ def _of_task(summary: Mapping[str, Any], task: str) -> str:
     return f"{task}, {score['metric']} {ARROWS[score['higher_is_better']]}" if score else task
 
 
-def _arm_table(title: str, headers: Iterable[str]) -> Table:
-    """An empty table with a column for the arm and one per header, numbers to the right."""
+def _arm_table(title: str, headers: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
+    """A table with a row per arm and a column per header that some arm has something for."""
     table = Table(title=title)
     table.add_column("arm", no_wrap=True)
-    for header in headers:
+    filled = [
+        any(cells[column].strip() not in EMPTY for cells in rows.values())
+        for column in range(len(headers))
+    ]
+    for header in compress(headers, filled):
         table.add_column(escape(header), justify="right", no_wrap=True)
+    for arm, cells in rows.items():
+        table.add_row(escape(arm), *compress(cells, filled))
     return table
 
 
@@ -208,9 +264,9 @@ def _total(record: Mapping[str, Any]) -> str:
 
 def _money(figures: Mapping[str, Any]) -> tuple[str, str, str, str]:
     """Fewest recruits of a task, spend, budget and true cost; dashes where nothing is paid."""
-    least = format(as_interval(figures["min_take_up"]), ".1f")
     if figures["rule"] == EVERYONE:
-        return least, "-", "-", "-"
+        return "-", "-", "-", "-"
+    least = format(as_interval(figures["min_take_up"]), ".1f")
     spend, cost = (format(as_interval(figures[key]), ".1f") for key in ("spend", "cost"))
     return least, spend, f"{figures['budget']['mean']:g}", cost
 

@@ -54,7 +54,7 @@ from fl_runtime.training.losses import Loss, loss_of
 from fl_runtime.training.models import build_model
 from fl_runtime.training.optimizers import OPTIMIZER
 from fl_runtime.training.schedules import SCHEDULE, Schedule
-from fl_runtime.training.scores import ACC, metrics_of
+from fl_runtime.training.scores import metrics_of
 from fl_runtime.training.task import LocalTraining, Task
 from fl_runtime.training.task_from_data import make_task, trained_entries, with_shared_inputs
 from fl_runtime.training.task_from_source import task_of_source
@@ -378,7 +378,7 @@ def _task(
         "seed": seed,
         "device": device,
         "loss": _loss(section),
-        "metrics": metrics_of(f"{key}.metrics", section.metrics or (ACC,)),
+        "metrics": metrics_of(f"{key}.metrics", section.measured),
         "scale": section.range,
         "reference": reference_of(section),
         "trainable": section.trainable,

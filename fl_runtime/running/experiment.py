@@ -122,13 +122,6 @@ def resolved(config: Config) -> Config:
     return with_executors(with_inputs(found))
 
 
-def total_rounds(config: Config, extended: int | None = None) -> int | None:
-    """Rounds over all arms and seeds, if the configuration (or its extension) fixes them."""
-    open_end = config.run.early_stop or config.run.stop_at_targets
-    rounds = None if open_end else extended or config.run.num_server_rounds
-    return rounds and rounds * len(config.run.seeds) * len(arm_configs(config))
-
-
 class _Memory:
     """A writer that keeps rows and models, and forgets the rest."""
 

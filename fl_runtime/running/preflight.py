@@ -6,14 +6,18 @@ import logging
 import math
 import random
 import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from fairopt.choices import suggestion
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fairopt.user_objects import said
+from fl_runtime.algorithms.fed_ast import FedAST
+from fl_runtime.algorithms.fed_async import FedAsync
+from fl_runtime.algorithms.fed_buff import FedBuff
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, of_arm
 from fl_runtime.execution.pool import PoolExecutor, WorkerPool
@@ -34,6 +38,7 @@ from fl_runtime.running.build import Assembler, Parts, assemble
 from fl_runtime.running.history_rows import round_columns
 from fl_runtime.running.stopping import check_early_stop
 from fl_runtime.simulation.sync_policies import NextArrival
+from fl_runtime.training.examples import Shards
 from fl_runtime.training.local_training import Client, train_locally
 from fl_runtime.training.measuring import is_whole
 from fl_runtime.training.task import Task
@@ -52,7 +57,8 @@ MOST_ROUNDS = 1e7
 def check_all_arms(config: Config, assembled: Assembler = assemble) -> None:
     """Build every arm once, so that what is wrong is found before anything is written.
 
-    A warning says where the order of answers in an asynchronous arm is nothing but drawn.
+    Warnings say where the order of answers in an asynchronous arm is nothing but drawn, and where
+    arms are compared by rounds that are unlike.
 
     Args:
         config: A resolved configuration.
@@ -71,22 +77,72 @@ def check_all_arms(config: Config, assembled: Assembler = assemble) -> None:
 
 def _check_arms(config: Config, assembled: Assembler, pool: WorkerPool) -> None:
     """Build every arm, and try its parts."""
-    seed = config.run.seeds[0]
-    for name, arm in arm_configs(config).items():
+    seed, arms = config.run.seeds[0], arm_configs(config)
+    rounds: dict[str, str | None] = {}
+    for name, arm in arms.items():
         try:
             parts = assembled(arm, seed, pool)
+            if name == next(iter(arms)):
+                _say_what_is_missing(parts)
             _check_time_limit(arm, parts)
             _check_targets(parts)
             _check_client_metrics(parts)
             _check_dispatch(parts, seed)
             _check_claimed(config, name, parts)
             _warn_of_ties(name, parts)
+            rounds[name] = _own_rounds(parts, seed)
             for task in (*parts.federation.tasks, *parts.federation.companions):
                 check_trains(task, config.run.workers)
             if isinstance(parts.executor, PoolExecutor):
                 parts.executor.check()
         except InvalidInput as error:
             raise (of_arm(name, error) if config.arm else error) from None
+    if config.run.num_server_rounds is not None and config.run.time_limit is None:
+        _warn_of_unlike_rounds(config, rounds)
+
+
+def _own_rounds(parts: Parts, seed: int) -> str | None:
+    """What a round of an asynchronous algorithm is; None for one whose rounds are of all jobs."""
+    algorithm, federation = parts.algorithm, parts.federation
+    if not isinstance(algorithm.sync_policy(federation), NextArrival):
+        return None
+    if isinstance(algorithm, FedAST):
+        requests = algorithm.init(federation, seed).requests.values()
+        return _of_answers(map(algorithm.capacity, requests))
+    if isinstance(algorithm, FedBuff):
+        sizes = algorithm.buffer_size
+        return _of_answers(sizes if isinstance(sizes, tuple) else (sizes,))
+    return _of_answers((1,)) if isinstance(algorithm, FedAsync) else "one aggregation"
+
+
+def _of_answers(sizes: Iterable[int]) -> str:
+    """An aggregation of so many answers.
+
+    Example:
+        >>> _of_answers((1, 1)), _of_answers((2, 5))
+        ('one aggregation of 1 answer', 'one aggregation of 2 to 5 answers')
+    """
+    found = sorted(sizes)
+    least, most = found[0], found[-1]
+    several = f"{least} to {most}" if least < most else f"{most}"
+    return f"one aggregation of {several} answer{'s' if most > 1 else ''}"
+
+
+def _warn_of_unlike_rounds(config: Config, rounds: Mapping[str, str | None]) -> None:
+    """An arm that aggregates at answers does other work in a round than one that waits for all."""
+    names = list(rounds)
+    versus = {arm.name: arm.versus for arm in config.arm}
+    for name in names:
+        for other in versus.get(name) or names[:1]:
+            mine, theirs = rounds[name], rounds[other]
+            if (mine is None) != (theirs is None):
+                quick, slow = (name, other) if theirs is None else (other, name)
+                warnings.warn(
+                    f'a round of arm "{quick}" is {mine or theirs}, one of "{slow}" is of all its '
+                    "jobs: as many rounds are unlike work (compare by time-limit in place of "
+                    "num-server-rounds)",
+                    stacklevel=4,
+                )
 
 
 def _check_claims(config: Config) -> None:
@@ -159,6 +215,18 @@ def _warn_of_ties(arm: str, parts: Parts) -> None:
         )
 
 
+def _say_what_is_missing(parts: Parts) -> None:
+    """Float targets that are NaN count nothing, whether that is meant or not."""
+    for task in parts.federation.tasks:
+        if isinstance(task.shards, Shards) and task.validation.targets.is_floating_point():
+            sets = (task.shards.whole, task.validation, task.test)
+            everything = sum(each.targets.numel() for each in sets)
+            gone = everything - sum(each.num_targets for each in sets)
+            if gone:
+                said_ = "%d of %d targets of task %s are missing (NaN) and count nothing"
+                _log.warning(said_, gone, everything, task.name)
+
+
 def _check_targets(parts: Parts) -> None:
     """A task can only be finished alone if it has a model of its own."""
     if parts.targets and parts.algorithm.shares_parts:
@@ -226,7 +294,7 @@ def check_trains(task: Task, workers: int = 1) -> None:
         if task.trainer is not None:
             raise _of_trainer(task, error) from error
         reason = f"a model that trains on {len(shard)} examples ({error})"
-        raise InvalidInput(f"task {task.name} model", "this one", reason) from error
+        raise InvalidInput(f"task {task.name} model", Unshown.ITSELF, reason) from error
     if workers > 1 and before != _unseeded_states():
         requirement = f"1: training task {task.name} draws from random or numpy.random"
         raise InvalidInput("run.workers", workers, requirement)

@@ -17,7 +17,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from fairopt.choices import choose
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fairopt.user_objects import said
 from fl_runtime.configuration.schema import RecruitmentSection
 from fl_runtime.extensions import Kind, resolve, taken_apart
@@ -120,7 +120,7 @@ def recruit(
     if ":" not in name:
         choose(RULE.key, name, {EVERYONE: "", **RULE_NOTES})
     if section.budget is None:
-        raise InvalidInput("recruitment.budget", "nothing", f"given for rule {name}")
+        raise InvalidInput("recruitment.budget", Unshown.MISSING, f"rule {name} needs one")
     budget = _budget_of(section, number)
     rng = stream(seed, "costs")
     costs = draw_costs(section, len(holds), holds.shape[1], rng, number, tasks)

@@ -122,7 +122,13 @@ class RunFolder:
             yield Writer(path, history, timing, hashlib.sha256(), path / CHECKPOINT)
 
     def config(self) -> Config:
-        """The configuration the run was started with."""
+        """The configuration the run was started with.
+
+        Raises:
+            InvalidInput: The folder is not a run.
+        """
+        if not (self.path / CONFIG).is_file():
+            raise InvalidInput("DIR", str(self.path), f"the folder of a run (with a {CONFIG})")
         return check_config(read_toml(self.path / CONFIG))
 
     def reword(self, config: Config) -> bool:
@@ -165,6 +171,10 @@ class RunFolder:
 
     def rounds_done(self, config: Config, progress: Mapping[str, Any]) -> int:
         """Rounds that need not be done again: those a checkpoint counts, and of runs to extend."""
+        return len(self.lines_done(config, progress))
+
+    def lines_done(self, config: Config, progress: Mapping[str, Any]) -> list[bytes]:
+        """Their rows, as they are written."""
         done = [(self.path / HISTORY).read_bytes()[: progress["history_bytes"]]]
         first = progress["finished"] + (progress["state"] is not None)
         for piece in self.pieces(config)[first:]:
@@ -174,7 +184,7 @@ class RunFolder:
             elif moment is not None:
                 done.append(moment.rows)
         lines = (line for rows in done for line in rows.splitlines())
-        return sum(line.startswith(b'{"event":"round"') for line in lines)
+        return [line for line in lines if line.startswith(b'{"event":"round"')]
 
     def pieces(self, config: Config) -> list[Piece]:
         """Of all arms and seeds, whether there are files of them or not."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fairopt.choices import choose
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fl_runtime.configuration.schema import Config, EarlyStopTable
 from fl_runtime.metrics.round_metrics import column_among, held_out_names
 from fl_runtime.training.task import Task
@@ -84,7 +84,7 @@ def targets_of(config: Config) -> dict[str, float]:
     for name, target in targets.items():
         if target is None:
             where = f"task.{name}.target"
-            raise InvalidInput(where, "nothing", "given, with run.stop-at-targets")
+            raise InvalidInput(where, Unshown.MISSING, "run.stop-at-targets needs it")
     return {name: target for name, target in targets.items() if target is not None}
 
 

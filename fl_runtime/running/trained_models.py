@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
+from fl_runtime.configuration.input_hashes import check_source
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, digest
 from fl_runtime.data.inputs import each, together
+from fl_runtime.extensions import taken_apart
 from fl_runtime.history import History
 from fl_runtime.random_streams import torch_seed
 from fl_runtime.running.build import algorithm_of
@@ -76,10 +78,13 @@ class Models:
         seed: int | None = None,
         which: Which = "best",
         client: int | None = None,
+        edited: bool = False,
     ) -> nn.Module:
         """One model, in evaluation mode; for arguments and errors see `load_model`."""
         saved = self._saved(task, arm, seed, which)
         whose = _client_of(saved.header, client)
+        if not edited:
+            _check_sources(self.config, saved.header)
         module = _module(arm_configs(self.config)[saved.header.arm], saved, whose)
         return _filled(module, saved.states[whose])
 
@@ -88,9 +93,10 @@ class Models:
     ) -> tuple[Tensor, Tensor] | None:
         """Mean and spread that a task's inputs were put in, see `input_units`."""
         which: Which = "best" if self.config.run.keep_models == "last+best" else "last"
-        units = self._saved(task, arm, seed, which).header.units
+        saved = self._saved(task, arm, seed, which)
+        units = saved.header.units
         if units is None:
-            return None
+            return _pixels(self.config, task, saved.header)
         mean, spread = (each(partial(torch.tensor, dtype=torch.float64), one) for one in units)
         return mean, spread
 
@@ -98,7 +104,12 @@ class Models:
         """A saved model, which is what its place says."""
         config = self.config
         choose("task", task, {one.name: one for one in config.task})
-        arm = _only("arm", arm, tuple(arm_configs(config)))
+        arms = tuple(arm_configs(config))
+        if arm is None and seed is None and len(arms) > 1 and len(config.run.seeds) > 1:
+            choices = f"{', '.join(arms)}; {', '.join(map(str, config.run.seeds))}"
+            requirement = f"given, since there are several of both: one of each of {choices}"
+            raise InvalidInput("arm and seed", None, requirement)
+        arm = _only("arm", arm, arms)
         seed = _only("seed", seed, config.run.seeds)
         _check_kept(config, which)
         saved = self.read(model_place(arm, seed, task, which))
@@ -113,6 +124,7 @@ def load_model(
     seed: int | None = None,
     which: Which = "best",
     client: int | None = None,
+    edited: bool = False,
 ) -> nn.Module:
     """A model that a run has trained, on the CPU and in evaluation mode.
 
@@ -121,8 +133,11 @@ def load_model(
         task: Name of the task.
         arm: Name of the arm; may be left out where there is one.
         seed: Seed of the run; may be left out where there is one.
-        which: `best` by the validation score, or `last`.
+        which: `best` by the validation score, or `last`: the model after the last round, which
+            the tables of a run report.
         client: Whose model, for algorithms with a model per client; left out for all others.
+        edited: Load also where the source of your own model or algorithm has changed since the
+            run began; the model may then compute something else than the one that was trained.
 
     Returns:
         A fresh module made by the factory of the run's configuration (a factory of your own must be
@@ -130,8 +145,9 @@ def load_model(
         `input_units`.
 
     Raises:
-        InvalidInput: The folder is not a run, the run has not kept such a model (yet), or the file
-            is damaged, of another configuration, or does not fit the module.
+        InvalidInput: The folder is not a run, the run has not kept such a model (yet), the source
+            of your own model or algorithm was edited, or the file is damaged, of another
+            configuration, or does not fit the module.
 
     Example:
         >>> import tempfile
@@ -147,11 +163,13 @@ def load_model(
         >>> model(torch.zeros(1, 13)).shape
         torch.Size([1, 3])
     """
-    return Models.of_folder(Path(run)).load(task, arm, seed, which, client)
+    return Models.of_folder(Path(run)).load(task, arm, seed, which, client, edited)
 
 
 def loading_call(run: str | Path) -> str:
     """The call that loads the first of the models that a run has kept; empty where it kept none.
+
+    It is that of the last round where it is kept, since the tables report the last round.
 
     Args:
         run: Folder of the run.
@@ -159,7 +177,7 @@ def loading_call(run: str | Path) -> str:
     config = RunFolder(Path(run)).config()
     if config.run.keep_models == "none":
         return ""
-    which: Which = "best" if "best" in config.run.keep_models else "last"
+    which: Which = "last" if "last" in config.run.keep_models else "best"
     arm, seed, task = next(iter(arm_configs(config))), config.run.seeds[0], config.task[0].name
     place = Path(run) / model_place(arm, seed, task, which)
     if not place.is_file():
@@ -184,7 +202,8 @@ def input_units(
 
     Returns:
         Mean and spread of every feature of the training examples, each float64 of the shape of one
-        example, for data that ask to be standardised (`Dataset.standardise`); None for others.
+        example, for data that ask to be standardised (`Dataset.standardise`); 0 and 255 for the
+        pixels of `idx:` files; None for others.
 
     Raises:
         InvalidInput: As `load_model`.
@@ -208,6 +227,24 @@ class Result(History):
         return self.rows == other.rows if isinstance(other, History) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _check_sources(config: Config, header: ModelHeader) -> None:
+    """Refuse a model whose module the user has edited since the run began."""
+    section = next(one for one in config.task if one.name == header.task)
+    algorithm = arm_configs(config)[header.arm].run.algorithm
+    remedy = "undo the edit, or load with edited=True"
+    for key, entry in ((f"task.{header.task}.model", section.model), ("run.algorithm", algorithm)):
+        check_source(config, key, entry, remedy)
+
+
+def _pixels(config: Config, task: str, header: ModelHeader) -> tuple[Tensor, Tensor] | None:
+    """Units of pixels that `idx:` files hold as bytes; None for other data."""
+    section = next(one for one in config.task if one.name == task)
+    if not taken_apart(section.data, "data")[0].startswith("idx:"):
+        return None
+    zero = torch.zeros(header.example_shape, dtype=torch.float64)  # type: ignore[arg-type]
+    return zero, zero + 255
 
 
 def _only(argument: str, wanted: Choice | None, there: tuple[Choice, ...]) -> Choice:

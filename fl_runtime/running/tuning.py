@@ -8,7 +8,9 @@ costs its new values alone.
 
 What is best: with `val_loss` (the default) the least geometric mean over tasks of their validation
 losses, :math:`\exp \frac1S \sum_s \log \ell_s`, which no unit of a task decides; with `val_acc` the
-greatest mean validation accuracy; with `time-to-targets` the least virtual time until all targets.
+greatest mean validation accuracy; with `val_score` the greatest mean of the tasks' own scores on
+validation data, each on the scale of its `range` (1 is best); with `time-to-targets` the least
+virtual time until all targets.
 Each is averaged over the last `report-rounds` rounds and then over seeds. A run whose loss is no
 number, or that never reaches its targets, is worse than any that is and does.
 """
@@ -25,11 +27,12 @@ import numpy as np
 
 from fairopt.choices import choose
 from fairopt.errors import InvalidInput
-from fl_runtime.configuration.schema import ArmSection, Config
+from fl_runtime.configuration.schema import ArmSection, Config, TaskSection
 from fl_runtime.configuration.toml_files import ALL_TASKS, arm_configs
 from fl_runtime.history import History
 from fl_runtime.metrics import run_figures
 from fl_runtime.metrics.round_metrics import TIME_TO_TARGETS
+from fl_runtime.training.scores import ACC, Scale, metric_of
 
 SEEDS = (100, 101, 102)
 """None of a usual experiment, so that an arm is not chosen by what it is judged by."""
@@ -49,7 +52,7 @@ class Tuning:
         key: Dotted key that an arm may change, such as ``task.*.learning-rate``.
         values: The grid, in order.
         seeds: Of the trial.
-        by: `val_loss`, `val_acc` or `time-to-targets`.
+        by: `val_loss`, `val_score`, `val_acc` or `time-to-targets`.
         arms: Patterns of the names of arms that are tuned.
     """
 
@@ -124,11 +127,21 @@ def covered(overrides: Mapping[str, Any], key: str) -> list[str]:
 
 def _check_judged(config: Config, by: str) -> None:
     """Refuse what the tasks have no figure for, before anything runs."""
-    others = [task.name for task in config.task if (task.metrics or ("acc",))[0] != "acc"]
+    others = [task.name for task in config.task if task.metric_names[0] != "acc"]
     if by == "val_acc" and others:
-        raise InvalidInput("by", by, f"val_loss: {others[0]} is not scored by acc")
+        raise InvalidInput("by", by, f"val_score or val_loss: {others[0]} is not scored by acc")
+    unscaled = [task.name for task in config.task if task.range is None and not _has_range(task)]
+    if by == "val_score" and unscaled:
+        requirement = f"val_loss, or task {unscaled[0]} with a range, the worst and best score"
+        raise InvalidInput("by", by, requirement)
     if by == TIME_TO_TARGETS and all(task.goal is None for task in config.task):
         raise InvalidInput("by", by, "val_loss: no task has a target")
+
+
+def _has_range(task: TaskSection) -> bool:
+    """Whether the score of a task has a worst and a best value by itself."""
+    score = (task.metrics or (ACC,))[0]
+    return metric_of(f"task.{task.name}.metrics", score).range is not None
 
 
 def _trial(
@@ -139,7 +152,8 @@ def _trial(
     replaced = covered(overrides, tuning.key)
     others = {key: own for key, own in overrides.items() if key not in replaced}
     tried = ArmSection(name=arm, **others, **{tuning.key: value})
-    changed = config.model_copy(update={"run": run, "arm": (tried,), "claim": ()})
+    base = ArmSection(name="base" if arm != "base" else "other")  # else one is made, maybe `arm`
+    changed = config.model_copy(update={"run": run, "arm": (base, tried), "claim": ()})
     return arm_configs(changed)[arm].model_copy(update={"arm": (ArmSection(name=arm),)})
 
 
@@ -194,6 +208,18 @@ def _val_acc(history: History, config: Config, seed: int) -> float:
     return float(np.mean(scores))
 
 
+def _val_score(history: History, config: Config, seed: int) -> float:
+    """Mean over tasks of 1 - error of their scores on validation data."""
+    (arm,) = history.arms
+    told = history.recruitments(arm, seed)[0].get("scores", {})
+    gains = []
+    for task in config.task:
+        seen = told.get(task.name, {"metric": ACC, "worst": 0.0, "best": 1.0})
+        score = _last(history, config, seed, f"{task.name}/val_{seen['metric']}")
+        gains.append(1.0 - Scale(seen["worst"], seen["best"]).error(score))
+    return float(np.mean(gains))
+
+
 def _time(history: History, config: Config, seed: int) -> float:
     """Virtual time until all targets."""
     targets = {task.name: task.goal for task in config.task}
@@ -209,6 +235,7 @@ def _last(history: History, config: Config, seed: int, column: str) -> float:
 
 JUDGED: Mapping[str, tuple[Callable[[History, Config, int], float], float]] = {
     "val_loss": (_val_loss, 1.0),
+    "val_score": (_val_score, -1.0),
     "val_acc": (_val_acc, -1.0),
     TIME_TO_TARGETS: (_time, 1.0),
 }

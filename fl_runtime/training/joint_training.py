@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fairopt.torch import alpha_fair_losses, backward
 from fl_runtime.random_streams import torch_seed
 from fl_runtime.training.directions import Direction, outcome
@@ -200,7 +200,7 @@ def check_joint(tasks: Sequence[Task]) -> None:
     for task in tasks:
         if task.trainer is not None:
             requirement = "left out where a client trains its tasks jointly"
-            raise InvalidInput(f"task.{task.name}.trainer", "this one", requirement)
+            raise InvalidInput(f"task.{task.name}.trainer", Unshown.ITSELF, requirement)
     for task in tasks[1:]:
         for setting in fields(LocalTraining):
             mine, first = (getattr(each.training, setting.name) for each in (task, tasks[0]))

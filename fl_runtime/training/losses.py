@@ -23,7 +23,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fl_runtime.extensions import Kind, begins_with, resolve
 from fl_runtime.validation_errors import check_positive, record_from_table
 
@@ -33,8 +33,9 @@ MISSING = -100
 Parts = tuple[Tensor, Tensor]
 """Sums (n,) of what is counted, and counts (n,)."""
 
-Misfit = tuple[object, str]
-"""What does not fit: its value, and what it must be."""
+Misfit = tuple[object, str] | tuple[object, str, str]
+"""What does not fit: its value, and what it must be; and whether that is the task's `loss` or
+`model` where it is not its targets."""
 
 
 class Loss(Protocol):
@@ -103,9 +104,11 @@ class CrossEntropy:
         return per_example(each), per_example(present(targets).to(outputs.dtype))
 
     def misfit(self, outputs: tuple[int, ...], targets: Tensor) -> Misfit | None:
-        """Classes that the outputs do not have, or other shapes than theirs."""
+        """Numbers, classes that the outputs do not have, or other shapes than theirs."""
+        if targets.is_floating_point():
+            return _for_numbers(self)
         if not outputs:
-            return "outputs without an axis of classes", "for a model with one logit per class"
+            return Unshown.ITSELF, "one with a logit per class: its outputs have one axis", "model"
         mine = tuple(targets.shape[1:])
         if mine == outputs[:-1] != outputs[1:]:
             requirement = (
@@ -130,9 +133,11 @@ class TokenCrossEntropy:
         return CrossEntropy()(outputs.movedim(-1, 1), targets)
 
     def misfit(self, outputs: tuple[int, ...], targets: Tensor) -> Misfit | None:
-        """Classes that the outputs do not have, or other shapes than theirs."""
+        """Numbers, classes that the outputs do not have, or other shapes than theirs."""
+        if targets.is_floating_point():
+            return _for_numbers(self)
         if not outputs:
-            return "outputs without an axis of classes", "for a model with one logit per class"
+            return Unshown.ITSELF, "one with a logit per class: its outputs have one axis", "model"
         return _no_classes(outputs[:-1], outputs[-1], targets)
 
 
@@ -162,7 +167,7 @@ class MeanSquaredError:
 
     def misfit(self, outputs: tuple[int, ...], targets: Tensor) -> Misfit | None:
         """Other shapes, or infinite targets."""
-        return _no_numbers(outputs, targets)
+        return _no_numbers(self, outputs, targets)
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,7 @@ class MeanAbsoluteError:
 
     def misfit(self, outputs: tuple[int, ...], targets: Tensor) -> Misfit | None:
         """Other shapes, or infinite targets."""
-        return _no_numbers(outputs, targets)
+        return _no_numbers(self, outputs, targets)
 
 
 @dataclass(frozen=True)
@@ -211,7 +216,7 @@ class Huber:
 
     def misfit(self, outputs: tuple[int, ...], targets: Tensor) -> Misfit | None:
         """Other shapes, or infinite targets."""
-        return _no_numbers(outputs, targets)
+        return _no_numbers(self, outputs, targets)
 
 
 @dataclass(frozen=True)
@@ -230,7 +235,9 @@ class BinaryCrossEntropy:
 
     def misfit(self, outputs: tuple[int, ...], targets: Tensor) -> Misfit | None:
         """Other shapes, or targets outside 0..1."""
-        return no_label(targets) or _no_numbers(outputs, targets)
+        if misfit := no_label(targets):
+            return misfit[0], f"{misfit[1]} for bce"
+        return _no_numbers(self, outputs, targets)
 
 
 def no_label(targets: Tensor) -> Misfit | None:
@@ -253,7 +260,24 @@ def check_labels(targets: Tensor) -> None:
         InvalidInput: One is outside 0 .. 1.
     """
     if misfit := no_label(targets):
-        raise InvalidInput("targets", *misfit)
+        requirement = (
+            "one for other targets, such as acc for classes and r2 for numbers: it takes labels "
+            f"in 0 .. 1, and one is {misfit[0]:g}"
+        )
+        raise InvalidInput("metric", Unshown.ITSELF, requirement)
+
+
+def check_classes(targets: Tensor) -> None:
+    """Refuse numbers where classes are counted.
+
+    Raises:
+        InvalidInput: Targets are floats.
+    """
+    if targets.is_floating_point():
+        requirement = (
+            "one for float targets, such as r2, rmse or mae: it takes classes, which are integers"
+        )
+        raise InvalidInput("metric", Unshown.ITSELF, requirement)
 
 
 CROSS_ENTROPY = CrossEntropy()
@@ -390,7 +414,7 @@ def check_parts(key: str, loss: Loss, outputs: Tensor, targets: Tensor) -> None:
     except Exception as error:  # whatever the user's loss does
         shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
         reason = str(error).partition("\n")[0]
-        raise InvalidInput(key, "this one", f"a loss for {shapes} ({reason})") from error
+        raise InvalidInput(key, Unshown.ITSELF, f"a loss for {shapes} ({reason})") from error
     several = made if isinstance(made, tuple) else (made,)
     found = [tuple(one.shape) if isinstance(one, Tensor) else type(one) for one in several]
     if len(several) > 2 or any(shape != (len(targets),) for shape in found):
@@ -399,7 +423,7 @@ def check_parts(key: str, loss: Loss, outputs: Tensor, targets: Tensor) -> None:
     if not several[0].is_floating_point() or (
         outputs.requires_grad and not several[0].requires_grad
     ):
-        raise InvalidInput(key, "this one", "a loss that can be differentiated in the outputs")
+        raise InvalidInput(key, Unshown.ITSELF, "a loss that can be differentiated in the outputs")
 
 
 def _elementwise(function: Callable[..., Tensor], outputs: Tensor, targets: Tensor) -> Parts:
@@ -408,6 +432,32 @@ def _elementwise(function: Callable[..., Tensor], outputs: Tensor, targets: Tens
     wanted = torch.where(there, targets, torch.zeros_like(targets)).to(found.dtype)
     each = torch.where(there, function(found, wanted, reduction="none"), 0.0)
     return per_example(each), per_example(there.to(found.dtype))
+
+
+def _for_numbers(loss: Loss) -> Misfit:
+    """What float targets want instead of a loss of classes."""
+    name = _name_of(loss)
+    requirement = (
+        "mse, mae or huber for float targets (bce for labels 0.0 and 1.0): "
+        f"{name} takes classes, which are integers"
+    )
+    return name, requirement, "loss"
+
+
+def _name_of(loss: Loss) -> str:
+    """The name of a loss in configurations."""
+    names = (name for name, kind in LOSSES.items() if type(loss) is kind)
+    return next(names, type(loss).__name__)
+
+
+def _shape(one: tuple[int, ...]) -> str:
+    """A shape of each of n examples, as Python writes it.
+
+    Example:
+        >>> _shape(()), _shape((2,))
+        ('(n,)', '(n, 2)')
+    """
+    return f"(n, {', '.join(map(str, one))})" if one else "(n,)"
 
 
 def _no_classes(places: tuple[int, ...], classes: int, targets: Tensor) -> Misfit | None:
@@ -425,11 +475,20 @@ def _no_classes(places: tuple[int, ...], classes: int, targets: Tensor) -> Misfi
     return None
 
 
-def _no_numbers(outputs: tuple[int, ...], targets: Tensor) -> Misfit | None:
+def _no_numbers(loss: Loss, outputs: tuple[int, ...], targets: Tensor) -> Misfit | None:
     """What keeps targets from being numbers like the outputs of each example."""
-    mine = tuple(targets.shape[1:])
+    mine, name = tuple(targets.shape[1:]), _name_of(loss)
+    if outputs not in (mine, (*mine, 1)) and not targets.is_floating_point():
+        kind = "token-cross-entropy" if mine and outputs[:-1] == mine else "cross-entropy"
+        requirement = (
+            f"{kind} for integer targets {_shape(mine)} with outputs {_shape(outputs)}: {name} "
+            "takes a target for every output"
+        )
+        return name, requirement, "loss"
     if outputs not in (mine, (*mine, 1)):
-        return tuple(targets.shape), f"of the shape of the outputs, {('n', *outputs)}"
+        ways = _shape(mine) if mine else f"{_shape(mine)} or {_shape((1,))}"
+        requirement = f"one with outputs {ways}, as its targets are; it gives {_shape(outputs)}"
+        return Unshown.ITSELF, requirement, "model"
     if bool(targets.isinf().any()):
         return "infinity", "finite, or NaN where there is none"
     return None

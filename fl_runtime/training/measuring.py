@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fairopt.errors import InvalidInput
 from fl_runtime.training.examples import FLOAT_BYTES
-from fl_runtime.training.scores import AnyMetric, Metric, WholeMetric, check_statistics
+from fl_runtime.training.scores import AnyMetric, Metric, WholeMetric, check_statistics, refused
 
 LARGEST_OUTPUTS = 2**30
 """Bytes of outputs that a metric may need at once."""
@@ -119,6 +119,4 @@ def check_metric(key: str, metric: AnyMetric, outputs: Tensor, targets: Tensor, 
         found = metric.of_all(outputs.detach(), targets)
         float(found)
     except Exception as error:  # whatever the user's metric does
-        shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
-        reason = str(error).partition("\n")[0]
-        raise InvalidInput(key, "this one", f"a metric for {shapes} ({reason})") from error
+        raise refused(key, error, outputs, targets) from error

@@ -229,13 +229,30 @@ def _guarded(reference: str, found: ModelFactory) -> ModelFactory:
         try:
             model = found(example_shape, num_classes, hidden)
         except Exception as error:  # whatever the user's factory does
-            reason = f"a factory (example_shape, num_classes, hidden) -> Module ({said(error)})"
-            raise InvalidInput("model", reference, reason) from error
+            told = f"{example_shape}, {num_classes}, {tuple(hidden)}"
+            requirement = _called(reference, found, told, error)
+            raise InvalidInput("model", reference, requirement) from error
         if not isinstance(model, nn.Module):
-            raise InvalidInput("model", reference, "a factory that returns a torch.nn.Module")
+            raise InvalidInput("model", reference, _NO_MODULE + type(model).__name__)
         return model
 
     return factory
+
+
+_NO_MODULE = "a factory that returns a torch.nn.Module, not "
+
+
+def _called(reference: str, found: Any, told: str, error: Exception) -> str:
+    """What a factory is and how it was called, for the error that it raised."""
+    name = reference.rpartition(":")[2]
+    made = f"; if the class {name} takes other arguments, name a function that returns {name}(...)"
+    hint = made if isinstance(getattr(found, "func", found), type) else ""
+    if isinstance(found, nn.Module):
+        hint = f"; {name} is a module already, not a function that makes one"
+    return (
+        "a function (example_shape, num_classes, hidden) that returns a torch.nn.Module; "
+        f"{name}({told}) raised {said(error)}{hint}"
+    )
 
 
 def _alike(one: nn.Module, other: nn.Module) -> bool:

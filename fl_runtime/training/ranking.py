@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fl_runtime.training.losses import check_labels, like_targets, present
+from fairopt.errors import InvalidInput, Unshown
+from fl_runtime.training.losses import check_classes, check_labels, like_targets, present
 
 Label = tuple[NDArray[np.bool_], NDArray[np.float64]]
 """(m,) which examples have it, and (m,) their scores."""
@@ -69,10 +70,16 @@ def labels_of(outputs: Tensor, targets: Tensor) -> list[Label]:
     """
     there = present(targets).flatten(1) if targets.ndim > 1 else present(targets)[:, None]
     if outputs.ndim == 2 and targets.ndim == 1 and outputs.shape[1] > 1:
+        check_classes(targets)
         odds = _log_odds(outputs.double())
         columns = range(1, 2) if outputs.shape[1] == 2 else range(outputs.shape[1])
         return [_label(targets == column, odds[:, column], there[:, 0]) for column in columns]
     check_labels(targets)
+    fractions = targets[present(targets)] % 1
+    if bool(fractions.any()):
+        one = float(fractions[fractions != 0.0][0])
+        requirement = f"one for numbers, such as r2: it takes labels 0 and 1, and one is {one:g}"
+        raise InvalidInput("metric", Unshown.ITSELF, requirement)
     scores, right = like_targets(outputs, targets).double(), targets > 0.5
     if targets.ndim == 1:
         return [_label(right, scores, there[:, 0])]

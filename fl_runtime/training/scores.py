@@ -21,9 +21,16 @@ import torch
 from torch import Tensor, nn
 
 from fairopt.choices import choose
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fl_runtime.extensions import Kind, begins_with, resolve
-from fl_runtime.training.losses import check_labels, counted, like_targets, per_example, present
+from fl_runtime.training.losses import (
+    check_classes,
+    check_labels,
+    counted,
+    like_targets,
+    per_example,
+    present,
+)
 from fl_runtime.training.ranking import AreaUnderCurve, AveragePrecision
 from fl_runtime.validation_errors import record_from_table
 
@@ -136,6 +143,7 @@ class LabelAccuracy:
 
     def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Hits, and labels that are there."""
+        _check_no_classes(outputs, targets)
         check_labels(targets)
         found, there = like_targets(outputs, targets) > 0.0, present(targets)
         return _columns((found == (targets > 0.5)) & there, there)
@@ -247,6 +255,7 @@ class Perplexity:
 
     def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropies, and tokens."""
+        check_classes(targets)
         logits = outputs.movedim(self.axis, 1)
         each = nn.functional.cross_entropy(logits.double(), targets, reduction="none")
         return _columns(each, present(targets))
@@ -281,6 +290,11 @@ class MeanAngle:
 
     def statistics(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Angles, and places with a vector."""
+        if targets.ndim < 2:
+            requirement = "one for single targets, such as r2 or acc: it takes vectors in axis 1"
+            raise InvalidInput("metric", Unshown.ITSELF, requirement)
+        _check_no_classes(outputs, targets)
+        like_targets(outputs, targets)
         wanted = targets.nan_to_num(nan=0.0).double()
         there = ~targets.isnan().any(dim=1) & (wanted != 0.0).any(dim=1)
         u, v = (nn.functional.normalize(one.double(), dim=1, eps=TINY) for one in (outputs, wanted))
@@ -364,6 +378,15 @@ DIRECTIONS = {"higher": True, "lower": False}
 ACC = "acc"
 """The metric of tasks that say nothing."""
 
+METRIC_OF_LOSS: Mapping[str, str] = {
+    "token-cross-entropy": "token-acc",
+    "mse": "r2",
+    "mae": "r2",
+    "huber": "r2",
+    "bce": "label-acc",
+}
+"""The metric of tasks that name no metrics but one of these losses; one with a worst value."""
+
 PLAIN: Mapping[str, AnyMetric] = {ACC: Accuracy()}
 """The metrics of tasks that say nothing."""
 
@@ -440,6 +463,17 @@ def metric_name(entry: str | Mapping[str, Any]) -> str:
     return name.rpartition(":")[2]
 
 
+def default_metric(loss: str | Mapping[str, Any] | None) -> str:
+    """The score of a task that names no metrics, by the loss that it names.
+
+    Example:
+        >>> default_metric(None), default_metric({"name": "mse", "unit": 2.0})
+        ('acc', 'r2')
+    """
+    name = loss.get("name") if isinstance(loss, Mapping) else loss
+    return METRIC_OF_LOSS.get(str(name), ACC)
+
+
 def metrics_of(key: str, entries: Sequence[str | Mapping[str, Any]]) -> dict[str, AnyMetric]:
     """The metrics of a task by name; the first one is its score.
 
@@ -498,12 +532,19 @@ def check_statistics(key: str, metric: Metric, outputs: Tensor, targets: Tensor)
     try:
         seen = metric.statistics(outputs, targets)
     except Exception as error:  # whatever the user's metric does
-        shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
-        reason = str(error).partition("\n")[0]
-        raise InvalidInput(key, "this one", f"a metric for {shapes} ({reason})") from error
+        raise refused(key, error, outputs, targets) from error
     if not isinstance(seen, Tensor) or seen.ndim != 2 or len(seen) != len(targets):
         got = tuple(seen.shape) if isinstance(seen, Tensor) else type(seen).__name__
         raise InvalidInput(key, got, f"statistics of shape ({len(targets)}, m)")
+
+
+def refused(key: str, error: Exception, outputs: Tensor, targets: Tensor) -> InvalidInput:
+    """The error of a metric that fails on a batch; one of this package says what it takes."""
+    if isinstance(error, InvalidInput) and error.argument == "metric":
+        return InvalidInput(key, error.value, error.requirement)
+    shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
+    reason = str(error).partition("\n")[0]
+    return InvalidInput(key, Unshown.ITSELF, f"a metric for {shapes} ({reason})")
 
 
 PLAIN_SCALE = Scale(0.0, 1.0)
@@ -531,8 +572,16 @@ def _guesses(outputs: Tensor, axis: int, targets: Tensor) -> Tensor:
     """The likeliest classes, which must be as many as there are targets.
 
     Raises:
-        InvalidInput: They are not, so that one would be spread over several.
+        InvalidInput: They are not, so that one would be spread over several; or targets are no
+            classes, or there is one class only.
     """
+    check_classes(targets)
+    if outputs.ndim > 1 and outputs.shape[axis] == 1:
+        requirement = (
+            "one for outputs of a single number, such as label-acc or auc for labels 0 and 1, or "
+            "r2 for numbers: it compares the outputs of several classes"
+        )
+        raise InvalidInput("metric", Unshown.ITSELF, requirement)
     found = outputs.argmax(dim=axis)
     if found.shape != targets.shape:
         requirement = f"of the shape of the guesses, {tuple(found.shape)}"
@@ -545,8 +594,21 @@ def _columns(*values: Tensor) -> Tensor:
     return torch.stack([per_example(value.double()) for value in values], dim=1)
 
 
+def _check_no_classes(outputs: Tensor, targets: Tensor) -> None:
+    """Refuse classes where every output has a target.
+
+    Raises:
+        InvalidInput: Targets are integers, of another shape than the outputs.
+    """
+    alike = outputs.shape in (targets.shape, (*targets.shape, 1))
+    if not alike and not targets.is_floating_point():
+        requirement = "one for classes, such as acc or macro-f1: it takes a target for every output"
+        raise InvalidInput("metric", Unshown.ITSELF, requirement)
+
+
 def _errors(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Differences and targets in float64, zero where there is no target; and where there is one."""
+    _check_no_classes(outputs, targets)
     there = present(targets)
     wanted = torch.where(there, targets, torch.zeros_like(targets)).double()
     found = like_targets(outputs, targets).double()

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fl_runtime.data.inputs import called, parts_of
 from fl_runtime.data.mixtures import Mixture, OwnExamples
 from fl_runtime.training.examples import FLOAT_BYTES, Examples, Shards
@@ -224,7 +224,9 @@ class Task:
                 f"task {self.name}", f"client {empty[0]} without examples", "no empty client shard"
             )
         if not any(value.requires_grad for value in self.model.parameters()):
-            raise InvalidInput(f"task {self.name} model", "this one", "one with something to train")
+            raise InvalidInput(
+                f"task {self.name} model", Unshown.ITSELF, "one with something to train"
+            )
         _check_shards(self)
 
     @property
@@ -325,7 +327,9 @@ def check_examples(task: Task, who: str, examples: Examples, outputs: tuple[int,
     found = _misfit(examples, task, outputs)
     if found is not None:
         part, value, requirement = found
-        raise InvalidInput(f"task {task.name}, {who} {part}", value, requirement)
+        of_task = part in ("loss", "model")
+        about = f"task.{task.name}.{part}" if of_task else f"task {task.name}, {who} {part}"
+        raise InvalidInput(about, value, requirement)
 
 
 def _misfit(some: Examples, task: Task, outputs: tuple[int, ...]) -> tuple[str, object, str] | None:
@@ -344,7 +348,10 @@ def _misfit(some: Examples, task: Task, outputs: tuple[int, ...]) -> tuple[str, 
     if some.num_counted == 0:
         return "targets", "all missing", "some that are there"
     misfit = task.loss.misfit(outputs, y) if isinstance(task.loss, Demanding) else None
-    return None if misfit is None else ("targets", *misfit)
+    if misfit is None:
+        return None
+    value, requirement, *part = misfit
+    return (part[0] if part else "targets"), value, requirement
 
 
 def _unlike(x: Tensor, like: Tensor, count: int) -> tuple[object, str] | None:

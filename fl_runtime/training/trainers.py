@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from fairopt.choices import suggestion
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fl_runtime.extensions import Kind
 from fl_runtime.training.job import Job
 from fl_runtime.training.local_training import Client, Trained, mean_loss
@@ -151,7 +151,7 @@ def _check_trained(name: str, trained: object, start: Params) -> None:
         requirement = "one whose delta has all entries that were sent, in their shapes"
         raise InvalidInput(key, odd[0], requirement)
     if not isinstance(trained.metrics, Mapping) or "train_loss" not in trained.metrics:
-        raise InvalidInput(key, "no train_loss", "one whose metrics have a train_loss")
+        raise InvalidInput(key, Unshown.ITSELF, "one whose metrics have a train_loss")
     if trained.num_examples < 0 or trained.num_steps < 1:
         counts = f"{trained.num_examples} examples, {trained.num_steps} steps"
         raise InvalidInput(key, counts, "one that counts its examples and at least one step")

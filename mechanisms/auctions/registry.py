@@ -78,8 +78,8 @@ def named_rule(name: str, options: RuleOptions | None = None) -> Mechanism:
     """The mechanism `(bids, budget) -> Outcome` of that name.
 
     Args:
-        name: One of `RULES`, or ``package.module:function`` for a rule of one's own, which gets
-            the options that are given as keyword arguments.
+        name: One of `RULES`, with hyphens or underscores, or ``package.module:function`` for a
+            rule of one's own, which gets the options that are given as keyword arguments.
         options: Parameters beside bids and budget.
 
     Raises:
@@ -92,14 +92,16 @@ def named_rule(name: str, options: RuleOptions | None = None) -> Mechanism:
         >>> named_rule("budget-fair", RuleOptions(reserve=1))
         Traceback (most recent call last):
         ...
-        fairopt.errors.InvalidInput: reserve = 1, but it must be left out for budget-fair
+        fairopt.errors.InvalidInput: reserve = 1, but it must be left out for budget-fair;
+        max-min-fair, leave-one-out-level, level-max-min take it
     """
     build, takes, needs = _found(name)
     given = options or RuleOptions()
     for field in OPTIONS:
         value = getattr(given, field)
         if value is not None and field not in takes:
-            raise InvalidInput(field, value, f"left out for {name}")
+            takers = [rule for rule, (_, taken, _) in RULES.items() if field in taken]
+            raise InvalidInput(field, value, f"left out for {name}; {', '.join(takers)} take it")
         if value is None and field in needs:
             raise InvalidInput(field, value, f"given for {name}")
     return build(given)
@@ -109,6 +111,7 @@ def _found(name: str) -> Builder:
     """How a rule is built, what it takes and what it needs."""
     if is_own(name):
         return _own(name)
+    name = name.replace("_", "-")  # as the function is called in Python
     if name not in RULES:
         known = f"one of {', '.join(RULES)}{suggestion(name, RULES)}"
         raise InvalidInput("rule", name, f"{known}; or package.module:function for your own")

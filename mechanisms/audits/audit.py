@@ -30,7 +30,7 @@ from mechanisms.audits.checks import BestReport, Polish, SearchReports, TraceBid
 from mechanisms.audits.job import AuditJob, checked_clients
 from mechanisms.audits.refusals import Refusing, checked_refusals
 from mechanisms.audits.report import AuditReport
-from mechanisms.audits.run_rule import check_repeats, run_mechanism
+from mechanisms.audits.run_rule import check_repeats, checked_mechanism, run_mechanism
 from mechanisms.audits.time_limit import SECONDS, limited
 from mechanisms.audits.violation import (
     CAPACITY,
@@ -164,6 +164,7 @@ def audit(
     """
     if method not in METHODS:
         raise InvalidInput("method", method, f"one of {', '.join(METHODS)}")
+    checked_mechanism(mechanism)
     names = bids if isinstance(bids, NamedBids) else None
     table = checked_bids(bids.bids if isinstance(bids, NamedBids) else bids)
     money = checked_budget(budget, exact=table.dtype == object)

@@ -17,7 +17,7 @@ from mechanisms.audits.collusion import (
     splits,
 )
 from mechanisms.audits.random_reports import random_reports
-from mechanisms.audits.run_rule import check_repeats
+from mechanisms.audits.run_rule import check_repeats, checked_mechanism
 from mechanisms.audits.violation import rounding_error
 from mechanisms.bids import checked_bids, checked_budget, checked_count, checked_generator
 from mechanisms.outcome import Mechanism
@@ -81,6 +81,7 @@ def find_limits(
         >>> found.collusion.replay(max_min_fair) > 0, found.false_name.replay(max_min_fair) > 0
         (True, True)
     """
+    checked_mechanism(mechanism)
     checked_count("samples", samples, 1)
     table = checked_bids(bids)
     checked_budget(budget, exact=table.dtype == object)

@@ -10,11 +10,12 @@ from fairopt.user_objects import said
 
 
 @contextmanager
-def blamed(rule: str) -> Iterator[None]:
+def blamed(rule: str, hint: str = "") -> Iterator[None]:
     """Turn what a user's rule raises, or what is wrong with its answer, into one error about it.
 
     Args:
         rule: What the user calls it.
+        hint: What to do about a rule that raises.
 
     Raises:
         InvalidInput: The rule failed. Errors about anything else pass unchanged.
@@ -35,7 +36,7 @@ def blamed(rule: str) -> Iterator[None]:
             raise
         if isinstance(error, InvalidInput) and not notes:
             raise InvalidInput("rule", rule, f"a rule whose answer is sound ({error})") from error
-        requirement = f"a rule that runs on all bids ({said(error)}{notes})"
+        requirement = f"a rule that runs on all bids ({said(error)}{notes}){hint}"
         raise InvalidInput("rule", rule, requirement) from error
 
 

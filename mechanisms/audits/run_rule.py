@@ -16,12 +16,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairopt.errors import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from mechanisms.audits.infinitesimal import Infinitesimal
 from mechanisms.outcome import Mechanism, Outcome, without_decimals
 
-SHOWN_CELLS = 40
+SHOWN_CELLS = 12
 """Bids up to which an error note prints the whole table."""
+
+
+def checked_mechanism(mechanism: Any, argument: str = "mechanism") -> Mechanism:
+    """A mechanism, if it can be called.
+
+    Raises:
+        InvalidInput: It is something else, such as a name.
+
+    Example:
+        >>> checked_mechanism("max-min-fair")
+        Traceback (most recent call last):
+        ...
+        fairopt.errors.InvalidInput: mechanism = 'max-min-fair', but it must be a callable (bids,
+        budget) -> Outcome, such as mechanisms.max_min_fair or named_rule("max-min-fair")
+    """
+    if not callable(mechanism):
+        requirement = (
+            "a callable (bids, budget) -> Outcome, such as mechanisms.max_min_fair or "
+            'named_rule("max-min-fair")'
+        )
+        raise InvalidInput(argument, mechanism, requirement)
+    return mechanism  # type: ignore[no-any-return]
 
 
 def run_mechanism(mechanism: Mechanism, bids: NDArray[Any], budget: Any) -> Outcome:
@@ -118,8 +140,11 @@ def check_repeats(mechanism: Mechanism, bids: NDArray[Any], budget: Any) -> None
 
 def unrepeatable() -> InvalidInput:
     """The error about a mechanism that is no function of the bids."""
-    requirement = "a function of bids and budget alone: seed what is random, remember nothing"
-    return InvalidInput("outcome", "another one for the same bids", requirement)
+    requirement = (
+        "a function of bids and budget alone; fix the seed of a random rule, which is then audited "
+        "for this seed"
+    )
+    return InvalidInput("outcome", Unshown.ITSELF, requirement)
 
 
 def _finite(payments: NDArray[Any]) -> NDArray[np.bool_]:

@@ -47,7 +47,7 @@ class Limited:
         >>> Limited(waiting, 0.01)([[1.0]], 2.0)
         Traceback (most recent call last):
         ...
-        fairopt.errors.InvalidInput: time_limit = 0.01, but it must be seconds in which ... returns
+        fairopt.errors.InvalidInput: time_limit = 0.01, but it must be longer than ... was stopped
     """
 
     mechanism: Mechanism
@@ -63,7 +63,7 @@ class Limited:
             with stopped_after(self.seconds):
                 return self.mechanism(bids, budget)
         except OutOfTime:
-            requirement = f"seconds in which a run of {_name(self.mechanism)} returns"
+            requirement = f"longer than a run of {_name(self.mechanism)} takes: it was stopped"
             raise InvalidInput("time_limit", self.seconds, requirement) from None
 
 
@@ -100,7 +100,7 @@ def stopped_after(seconds: float) -> Iterator[None]:
 
 
 def limited(mechanism: Mechanism, seconds: Any) -> Mechanism:
-    """The mechanism with a time limit; as it is for None, and for rules of this package.
+    """The mechanism with a time limit; as it is for None, for rules of this package, and limited.
 
     Raises:
         InvalidInput: The limit is no number of seconds above 0.
@@ -109,8 +109,10 @@ def limited(mechanism: Mechanism, seconds: Any) -> Mechanism:
         return mechanism
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
         raise InvalidInput("time_limit", seconds, "seconds above 0, or None")
+    if isinstance(mechanism, Limited) or seconds == math.inf:
+        return mechanism
     known = best_response_of(mechanism) is not None
-    return mechanism if known or seconds == math.inf else Limited(mechanism, float(seconds))
+    return mechanism if known else Limited(mechanism, float(seconds))
 
 
 def _stop(number: int, frame: Any) -> None:

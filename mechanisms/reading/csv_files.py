@@ -71,7 +71,7 @@ def _read(
     tables = []
     position = 0
     while piece:
-        tables.append(_piece(piece, header, where, names, floats=floats))
+        tables.append(_piece(path, piece, header, where, names, floats=floats))
         piece = list(islice(rows, PIECE))
         if advance is not None:
             read = file.buffer.tell()  # of the bytes: a text file does not tell while it is read
@@ -97,14 +97,15 @@ def _line(path: Path, index: int) -> int:
 
 
 def _piece(
-    rows: Rows, header: list[str], where: Columns, names: list[str], *, floats: bool
+    path: Path, rows: Rows, header: list[str], where: Columns, names: list[str], *, floats: bool
 ) -> NDArray[Any]:
     """Bids of some rows, whose names are added to those before."""
-    for row in rows:
+    before, column = len(names), where.names
+    for index, row in enumerate(rows, start=before):
         if len(row) != len(header):
             requirement = f"a row of {len(header)} cells, as the header"
-            raise InvalidInput(f"BIDS, client {row[0][:SHOWN]!r}", row, requirement)
-    before, column = len(names), where.names
+            place = f"BIDS, line {_line(path, index)}, client {row[0][:SHOWN]!r}"
+            raise InvalidInput(place, row, requirement)
     if column is None:
         names.extend(str(before + i) for i in range(len(rows)))
     else:
@@ -113,7 +114,8 @@ def _piece(
 
     def at(flat: int) -> str:
         client, task = divmod(flat, len(where.tasks))
-        return f"BIDS, client {names[before + client].strip()!r}, task {where.tasks[task]!r}"
+        name, line = names[before + client].strip(), _line(path, before + client)
+        return f"BIDS, line {line}, client {name!r}, task {where.tasks[task]!r}"
 
     table = _floats(cells, at) if floats else _exact(cells, at)
     return table.reshape(len(rows), len(where.tasks))
@@ -122,8 +124,16 @@ def _piece(
 def _exact(cells: list[str], at: Callable[[int], str]) -> NDArray[Any]:
     """Cells as exact numbers."""
     table = np.empty(len(cells), dtype=object)
-    table[:] = [number(cell, at(flat)) for flat, cell in enumerate(cells)]
+    table[:] = [_number(cell, at, flat) for flat, cell in enumerate(cells)]
     return table
+
+
+def _number(cell: str, at: Callable[[int], str], flat: int) -> Any:
+    """A cell as an exact number; where it stands is only worked out for an error."""
+    try:
+        return number(cell, "BIDS")
+    except InvalidInput as error:
+        raise InvalidInput(at(flat), error.value, error.requirement) from error
 
 
 def _floats(cells: list[str], at: Callable[[int], str]) -> NDArray[np.float64]:
@@ -135,7 +145,7 @@ def _floats(cells: list[str], at: Callable[[int], str]) -> NDArray[np.float64]:
     plain = (table >= SMALLEST_FLOAT) & (table <= LARGEST_FLOAT)
     for flat in np.flatnonzero(~plain).tolist():
         if cells[flat] not in ZEROS:
-            table[flat] = float(number(cells[flat], at(flat)))
+            table[flat] = float(_number(cells[flat], at, flat))
     return table
 
 

@@ -15,6 +15,8 @@ NAME_HEADINGS = ("", "client", "clients", "client_id", "id", "name")
 """Headings of a first column that are no task's."""
 NO_NAMES = "none"
 """Says that no column has the clients' names."""
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+"""What other programs write between columns."""
 FILE = "BIDS"
 """What a file is called in errors, as on the command line; a frame is called by its type."""
 
@@ -88,7 +90,9 @@ def columns(source: str, header: Sequence[str], name_column: str, place: str = F
     names = headings.index(name_column) if name_column else 0
     unsure = not name_column and headings[0].lower() not in NAME_HEADINGS
     if len(headings) < 2:
-        raise InvalidInput(place, source, "a column of names and at least one task")
+        other = next((name for mark, name in SEPARATORS.items() if mark in headings[0]), None)
+        commas = f", separated by commas and not by {other}" if other else ""
+        raise InvalidInput(place, source, f"a column of names and at least one task{commas}")
     others = tuple(column for column in everything if column != names)
     tasks = [headings[column] for column in others]
     if unsure and all(map(is_amount, tasks)):  # a name and its asks: the first client

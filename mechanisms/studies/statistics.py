@@ -78,8 +78,8 @@ def as_rows(records: Iterable[Any]) -> list[dict[str, Any]]:
         >>> from mechanisms.studies.comparison import compare_rules
         >>> cells = compare_rules(num_clients=6, num_tasks=2, draws=3, budgets=[0.5])
         >>> row = as_rows(cells)[0]
-        >>> row["rule"], row["law"], row["ratio"], sorted(row)[-3:]
-        ('max-min-fair', 'uniform', 0.5, ['spent_half_width', 'spent_spread', 'worst'])
+        >>> row["rule"], row["law"], round(row["ratio"], 3), sorted(row)[-3:]
+        ('max-min-fair', 'uniform', 0.639, ['spent_half_width', 'spent_spread', 'worst'])
     """
     rows = []
     for record in records:

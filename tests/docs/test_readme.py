@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from fl_runtime import check_config, run
 from tests import forked
 
 ROOT = Path(__file__).parents[2]
@@ -42,3 +45,23 @@ def test_make_targets_of_the_readme_exist() -> None:
 
 def test_the_two_commands_stand_on_the_first_screen() -> None:
     assert README.index("make test") < README.index("## ")
+
+
+def test_tasks_of_the_how_to_run_as_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "how-to" / "bring-a-task.md").read_text(encoding="utf-8")
+    files = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    modules = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len(files) == 2
+    for number, (file, module) in enumerate(zip(files, modules, strict=False)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "mine.py").write_text(module, encoding="utf-8")
+        with monkeypatch.context() as here:
+            here.syspath_prepend(folder)
+            here.delitem(sys.modules, "mine", raising=False)
+            history = run(check_config(tomllib.loads(file)))
+            sys.modules.pop("mine")
+        score = history.series("fed-fair-mmfl", "mean_task_score" if number else "mean_task_acc")
+        assert score.shape == (1, 3)

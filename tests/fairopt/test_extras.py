@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from fairopt import MissingExtra
-from fairopt.extras import extra
+from fairopt.extras import extra, hint
 
 OPTIONAL = ("torch", "cvxpy", "networkx", "joblib", "z3", "hypothesis", "mpmath", "pydantic")
 IN_PYTHON = """
@@ -33,7 +33,6 @@ told("import fl_runtime; fl_runtime.run")
 def test_in_python_it_is_an_error_with_a_hint():
     code = IN_PYTHON.format(names=OPTIONAL)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    hint = "{} is not installed: pip install 'fairopt[{}]'".format
     assert done.stdout.splitlines() == [
         hint("torch", "torch"),
         hint("cvxpy", "reference"),
@@ -64,8 +63,25 @@ def test_a_command_is_one_line_and_status_2(package, missing, extra_of_it, monke
         runpy.run_module(package, run_name="__main__")
     assert stop.value.code == 2
     top = missing.partition(".")[0]
-    hint = f"error: {top} is not installed: pip install 'fairopt[{extra_of_it}]'\n"
-    assert capsys.readouterr() == ("", hint)
+    assert capsys.readouterr() == ("", f"error: {hint(top, extra_of_it)}\n")
+
+
+@pytest.mark.parametrize(
+    ("record", "source"),
+    [
+        ('{"url": "file:///home/ann/my%20clone", "dir_info": {}}', "/home/ann/my clone"),
+        ('{"url": "file:///home/ann/fairopt.whl", "archive_info": {}}', "fairopt"),
+        ("no record", "fairopt"),
+        (None, "fairopt"),
+    ],
+)
+def test_the_hint_says_where_fairopt_came_from(record, source, monkeypatch):
+    class Installed:
+        def read_text(self, name):
+            return record
+
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: Installed())
+    assert hint("torch", "torch") == f"torch is not installed: pip install '{source}[torch]'"
 
 
 def test_a_module_of_ours_that_is_not_there_is_no_missing_extra():

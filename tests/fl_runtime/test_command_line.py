@@ -141,6 +141,15 @@ def test_compare_pairs_two_runs(toml: Path, tmp_path: Path) -> None:
     assert list(json.loads(text)["arms"]) == arms
 
 
+def test_the_arm_that_nobody_has_written_is_announced(toml: Path, tmp_path: Path) -> None:
+    words = ("run", toml, "--out", tmp_path / "a", "--fresh", "--set", "num-server-rounds=1")
+    assert "note:" not in call(*words)[2]
+    toml.write_text(toml.read_text().replace('"fair"', '"fair"\n"algorithm.alpha" = 2.0'))
+    code, _, err = call(*words)
+    assert code == 0
+    assert err.count('note: the first arm, "fed-fair-mmfl", is the file as it stands') == 1
+
+
 def test_compare_leaves_out_what_is_not_finished(
     toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

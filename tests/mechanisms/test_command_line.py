@@ -392,6 +392,10 @@ def generous(bids, budget):
 def stingy(bids, budget):
     winners = np.asarray(bids < 9, dtype=bool)
     return Outcome(winners, np.where(winners, budget / 12, 0), winners.sum(axis=0))
+
+def forever(bids, budget):
+    while True:
+        pass
 """
 
 
@@ -440,6 +444,20 @@ def test_a_rule_that_overspends_or_underpays_is_warned_of(bids, capsys):
 
 
 @pytest.mark.usefixtures("own_rules")
+def test_a_rule_of_ones_own_may_refuse_auctions(bids, capsys):
+    auction = (bids, "--budget", 12, "--rule", "own_auctions:capped", "--refusals", "ValueError")
+    code, printed, _ = own(capsys, "audit", *auction, "--json")
+    assert (code, json.loads(printed)["laws"]["truthful"]) == (0, None)
+
+
+def test_rules_are_named_as_in_python_too(bids, capsys):
+    code, printed, _ = own(capsys, "run", bids, "--budget", 12, "--rule", "max_min_fair", "--json")
+    assert code == 0
+    code, hyphens, _ = own(capsys, "run", bids, "--budget", 12, "--rule", "max-min-fair", "--json")
+    assert json.loads(printed)["recruits"] == json.loads(hyphens)["recruits"]
+
+
+@pytest.mark.usefixtures("own_rules")
 def test_a_rule_of_ones_own_competes_in_studies(capsys):
     small = ("--clients", 4, "--tasks", 1, "--draws", 1, "--rule", "own_auctions:fixed")
     code, printed, _ = own(capsys, "study", *small, "--budgets", "0.5", "--json")
@@ -474,7 +492,12 @@ def test_a_rule_that_cannot_compute_with_fractions_gets_floats_and_says_so(bids,
             r"ValueError: bids go up to 7, own_auctions.py line 17; while .*",
         ),
         ("run", "nothing", r"a rule whose answer is sound \(outcome = None"),
+        ("audit", "capped", r"if it refuses an auction by this error, say --refusals"),
+        ("audit", "capped --refusals Value", r"--refusals = 'Value', but it must be an error that"),
         ("audit", "fixd", r"did you mean fixed\?"),
+        ("run", "forever --time-limit 0.01", r"time_limit = 0.01, but it must be longer than a"),
+        ("audit", "forever --time-limit 0.01", r"time_limit = 0.01, but it must be longer than a"),
+        ("run", "fixed --time-limit 0", r"--time-limit = 0.0, but it must be seconds above 0"),
         ("run", "fixed --unit 3", r"unit = 3, but it must be left out for own_auctions:fixed"),
     ],
 )

@@ -82,7 +82,9 @@ def prove_truthful(
     rule, options = known_rule(mechanism)
     if rule not in UTILITIES or options:
         names = ", ".join(each.__name__ for each in UTILITIES)
-        raise InvalidInput("mechanism", mechanism, f'one of {names} for method="smt"')
+        called = getattr(mechanism, "__name__", mechanism)
+        requirement = f'one of {names} for method="smt"; mechanisms.prove takes a rule of your own'
+        raise InvalidInput("mechanism", called, requirement)
     market = new_market(int(shape[0]), int(shape[1]), joint)
     tasks = range(len(market.others))
     truth, report = ([z3.Real(f"{name}{s}") for s in tasks] for name in ("cost", "report"))

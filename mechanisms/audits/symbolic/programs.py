@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import said
 from mechanisms.audits.properties import (
     find_irrational_payment,
     find_overspend,
@@ -93,7 +94,7 @@ class Law:
             try:
                 outcome = run_mechanism(self.rule, bids, budget)
             except Exception as error:
-                raise InvalidInput("rule", self.rule, LINEAR) from error
+                raise InvalidInput("rule", self.rule, f"{LINEAR} ({said(error)})") from error
         same = np.array_equal(plain.winners, outcome.winners)
         if not same or any(map(_differ, plain.payments.flat, outcome.payments.flat)):
             raise InvalidInput("rule", self.rule, LINEAR)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from fairopt.errors import InvalidInput
 from mechanisms.audits.best_response import known_rule
+from mechanisms.audits.run_rule import checked_mechanism
 from mechanisms.audits.symbolic.paths import Limits, Paths
 from mechanisms.audits.symbolic.programs import (
     BUDGET,
@@ -134,7 +135,7 @@ def prove(
     if not isinstance(missing_bids, bool):
         raise InvalidInput("missing_bids", missing_bids, "True or False")
     money = None if budget is None else checked_budget(budget, exact=True)
-    _check_callable(rule)
+    checked_mechanism(rule, "rule")
     if money is None and "unit" in known_rule(rule)[1]:
         requirement = "a number where the rule has a unit: every multiple of it is a path"
         raise InvalidInput("budget", budget, requirement)
@@ -267,9 +268,3 @@ def _checked_seconds(seconds: Any) -> float:
     if not right or not 0 < seconds < math.inf:
         raise InvalidInput("seconds", seconds, "a finite number > 0")
     return float(seconds)
-
-
-def _check_callable(rule: Any) -> None:
-    """Refuse what is no rule."""
-    if not callable(rule):
-        raise InvalidInput("rule", rule, "a callable (bids, budget) -> Outcome")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fairopt import InvalidInput
-from fl_runtime.data.dataset import Dataset
+from fl_runtime.data.dataset import Data, Dataset
 from fl_runtime.data.registry import BUNDLED, load_dataset
 
 
@@ -103,7 +103,6 @@ def broken_files(folder: Path) -> dict[str, str]:
     np.savez(folder / "gap.npz", features=np.ones((2, 1)), labels=np.array([0, 2]))
     np.savez(folder / "one.npz", features=np.ones((2, 1)), labels=np.array([0, 0]))
     np.savez(folder / "negative.npz", features=np.ones((2, 1)), labels=np.array([0, -1]))
-    np.savez(folder / "halves.npz", features=np.ones((2, 1)), labels=np.array([0, 0.5]))
     np.save(folder / "array.npy", np.ones(3))
     for name in ("twice", "sizes"):
         (folder / name).mkdir()
@@ -120,13 +119,11 @@ def broken_files(folder: Path) -> dict[str, str]:
         "npz:" + str(folder / "absent.npz"): "NumPy archive",
         "npz:" + str(folder / "text.npz"): "NumPy archive",
         "npz:" + str(folder / "other.npz"): "features",
-        "npz:" + str(folder / "nan.npz"): "finite",
-        "npz:" + str(folder / "ragged.npz"): "one label per example",
+        "npz:" + str(folder / "nan.npz"): "npz:nan.npz features[0, 0] = nan, but it must be finite",
+        "npz:" + str(folder / "ragged.npz"): "return Data(features, targets, outputs)",
         "npz:" + str(folder / "gap.npz"): "each with an example",
         "npz:" + str(folder / "one.npz"): "at least two classes",
         "npz:" + str(folder / "negative.npz"): "labels[1] = -1, but it must be an integer >= 0",
-        "npz:"
-        + str(folder / "halves.npz"): "labels = 'float64', but it must be nonnegative integers",
         "idx:" + str(folder / "absent"): "a folder with files",
         "idx:" + str(folder / "idx"): "an IDX file",
         "no.such.module:function": "No module named 'no'; it is looked for in the current folder",
@@ -135,7 +132,7 @@ def broken_files(folder: Path) -> dict[str, str]:
         f"{__name__}:number": "returns a Dataset",
         f"{__name__}:failing": "SystemExit",
         f"{__name__}:ragged": "an array of numbers",
-        f"{__name__}:far": "finite float32",
+        f"{__name__}:far": "finite as float32",
         f"{__name__}:sparse_labels": "each with an example",
         "idx:" + str(folder / "twice"): "without a file and its .gz",
         "idx:" + str(folder / "sizes"): "images of one size",
@@ -148,3 +145,46 @@ def test_broken_sources_are_refused_with_the_reason(tmp_path: Path) -> None:
         with pytest.raises(InvalidInput) as caught:
             load_dataset(name)
         assert reason in str(caught.value), name
+
+
+def curve() -> tuple[np.ndarray, np.ndarray]:
+    return np.ones((4, 2)), np.array([0.5, np.nan, 2.0, 1.0])
+
+
+def curves() -> tuple[np.ndarray, np.ndarray]:
+    return np.ones((4, 2)), np.ones((4, 3))
+
+
+@pytest.mark.parametrize(("name", "outputs"), [("curve", 1), ("curves", 3)])
+def test_float_targets_are_numbers_to_predict(name: str, outputs: int, tmp_path: Path) -> None:
+    x, y = globals()[name]()
+    np.savez(tmp_path / "labels.npz", features=x, labels=y)
+    np.savez(tmp_path / "targets.npz", features=x, targets=y)
+    files = (f"npz:{tmp_path / file}.npz" for file in ("labels", "targets"))
+    for entry in (f"{__name__}:{name}", *files):
+        found = load_dataset(entry)
+        assert isinstance(found, Data)
+        assert found.outputs == outputs
+        np.testing.assert_array_equal(found.targets, y.astype(np.float32))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 1e300])
+def test_the_first_number_that_is_not_finite_is_named(wrong: float) -> None:
+    x = np.ones((6, 2, 3))
+    x[2, 1, 0] = x[4, 0, 0] = wrong
+    reason = rf"\[2, 1, 0\] = {wrong}, .*; 2 of 36 numbers are not".replace("+", r"\+")
+    for data in (Data(x, np.ones(6), 1), Data({"x": x}, np.ones(6), 1)):
+        with pytest.raises(InvalidInput, match=f"mine inputs.*{reason}"):
+            data.checked("mine")
+    with pytest.raises(InvalidInput, match=f"mine features{reason}"):
+        Dataset.from_arrays(x, np.arange(6) % 2, source="mine")
+
+
+def test_marks_of_parts() -> None:
+    marks = np.array(["train", "val", "test", "validation"])
+    found = Data(np.ones((4, 1)), np.ones(4), 1, split=marks).checked("mine").split
+    assert found is not None
+    assert found.tolist() == ["train", "validation", "test", "validation"]
+    marks[2] = "Tests"
+    with pytest.raises(InvalidInput, match=r"mine split\[2\] = 'Tests', .*did you mean test"):
+        Data(np.ones((4, 1)), np.ones(4), 1, split=marks).checked("mine")

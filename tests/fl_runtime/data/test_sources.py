@@ -146,7 +146,7 @@ def test_other_data_are_refused_by_their_fingerprint(
     config = settings()
     assert stopped(config, tmp_path / "run", 2)
     monkeypatch.setitem(VERSION, "now", "v2")
-    with pytest.raises(InvalidInput, match=r"lazy = 'changed', .*the data that the run began with"):
+    with pytest.raises(InvalidInput, match=r"lazy has changed, .*the data that the run began with"):
         resume(tmp_path / "run")
 
 
@@ -227,7 +227,12 @@ REFUSED = [
         r"t client \d+ = 2, .*examples, as sizes says",
     ),
     ("long", {}, {}, r"t client \d+ = \d+, .*examples, as sizes says"),
-    ("failing", {}, {}, r"t client \d+ = 'an error', .*ZeroDivisionError.*test_sources.py line"),
+    (
+        "failing",
+        {},
+        {},
+        r"t client \d+ must be examples that load .*ZeroDivision.*_sources.py line",
+    ),
     ("unlike", {"min_examples": 1}, {}, r"client \d+ features = \['ids'\]"),
     ("no_sizes", {}, {}, "sizes = .*whole numbers"),
     ("no_fingerprint", {}, {}, "fingerprint = ''"),

@@ -128,9 +128,9 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("without_a_class", {}, {"split": "official"}, r"task.t.split = .*test part .*class 2"),
     ("unmarked", {"partition": "natural"}, {}, r"clients.partition = 'natural', .*who made each"),
     ("marked", {"partition": "natural", "num_clients": 13}, {}, "num-clients = 13, .*at most 12"),
-    ("bad_marks", {}, {}, "split = .*one of train, validation, test"),
+    ("bad_marks", {}, {}, r"split\[\d+\] = .*one of train, validation, test"),
     ("bad_clients", {}, {}, "client = .*an integer for every example"),
-    ("marked", {}, {"split": "oficial"}, "task.0.split = 'oficial'"),
+    ("marked", {}, {"split": "oficial"}, "task.t.split = 'oficial'"),
     ("marked", {"min_examples": 0}, {}, "clients.min-examples = 0"),
 ]
 

@@ -149,7 +149,7 @@ def test_a_module_with_everything_runs_resumes_and_is_refused_when_edited(tmp_pa
     refused = forked.command("fl_runtime", "resume", "cut", cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
-    assert "= 'changed', but it must be the source that the run began with" in refused.stderr
+    assert "has changed, but it must be the source that the run began with" in refused.stderr
     (tmp_path / "mine.py").write_text(own, encoding="utf-8")
     resumed = forked.command("fl_runtime", "resume", "cut", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr

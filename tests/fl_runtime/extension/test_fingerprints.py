@@ -1,6 +1,7 @@
 """A run remembers the source behind the user's own parts, and refuses another one."""
 
 import hashlib
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -67,7 +68,7 @@ def test_an_edited_part_is_named(package: Path) -> None:
     config = with_inputs(check_config(small(task__model="parts.net:net")))
     check_inputs(config)
     (package / "net.py").write_text(model + "# edited\n", encoding="utf-8")
-    with pytest.raises(InvalidInput, match=r"parts\.net:net = 'changed'.*the source that the run"):
+    with pytest.raises(InvalidInput, match=r"parts\.net:net has changed.*the source that the run"):
         check_inputs(config)
 
 
@@ -91,4 +92,11 @@ def test_an_algorithm_edited_between_run_and_resume_is_refused_in_one_line(tmp_p
     done = forked.command("fl_runtime", "resume", "r", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "mine:Own = 'changed', but it must be the source that the run began with" in done.stderr
+    assert "mine:Own has changed, but it must be the source that the run began with" in done.stderr
+    assert "(mine.py or" in done.stderr
+    load = "import fl_runtime; fl_runtime.load_model('r', 'wine'{})"
+    for more, said in (("", "edited=True"), (", edited=True", "")):
+        call = [sys.executable, "-c", load.format(more)]
+        loaded = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (loaded.returncode == 0) == (not said)
+        assert said in loaded.stderr

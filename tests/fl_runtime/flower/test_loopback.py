@@ -17,7 +17,7 @@ from fl_runtime.configuration.toml_files import read_config
 from tests.fl_runtime.flower.loopback import CONFIG, FLOWER, Loopback, rows, started
 
 pytest.importorskip("flwr")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:a round of arm:UserWarning")]
 
 AGREE = 1e-6
 """Between a federation and an embedded run: sums of float32 in another order, after some rounds."""

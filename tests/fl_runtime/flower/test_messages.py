@@ -96,7 +96,7 @@ def test_a_reply_that_is_none_is_refused_as_a_whole(tree: dict[str, Any]) -> Non
 
 def test_an_answer_that_is_missing_is_said_to_be() -> None:
     found = unpacked_updates({"updates": []}, {4: JOB})
-    assert "nothing" in str(found[4])
+    assert "an update of every job" in str(found[4])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from fl_runtime.configuration.toml_files import check_config
 from fl_runtime.history import History
 from fl_runtime.metrics.algorithm_metrics import signs
-from fl_runtime.metrics.training_signs import training_signs
+from fl_runtime.metrics.training_signs import rejections, training_signs
 from fl_runtime.running.experiment import run
 from tests.fl_runtime import small
 
@@ -101,6 +101,32 @@ def test_what_was_not_evaluated_is_passed_over() -> None:
     for row in rows[2::2]:
         row.update({"a/eval_loss": None, "a/eval_acc": None})
     assert "4 times" in next(training_signs(History(rows), "mine"))
+
+
+def test_rejected_updates_name_the_rate_also_where_nothing_was_trained() -> None:
+    rows = history(np.ones(ROUNDS)).rows
+    lost = {"event": "incident", "arm": "mine", "seed": 0, "task": "a", "server_round": 0}
+    many = [{**lost, "reason": "ruins model"} for _ in range(120)]
+    for row in rows[1:-1]:
+        row |= {"a/num-clients": 0, "b/num-clients": 10}
+        row["b/eval_loss"] = 1.0
+    rows[1]["a/num-clients"] = 5
+    found = [each["sign"] for each in signs(History([*rows, *many]))]
+    assert found[0].startswith("120 of 125 updates of a were rejected")
+    assert "learning rate" in found[0]
+    assert found[-1].startswith("no model that is reported has changed")
+    few = [{**lost, "task": "b", "reason": why} for why in ("not finite", *["failed"] * 60)]
+    assert list(rejections(History([*rows, *few]), "mine")) == []
+
+
+def test_a_short_run_that_has_diverged_is_told() -> None:
+    assert "ended at 1e+09 times" in said(history([*FALLING[:3], *[2.3e9] * 37], acc=LEVEL))[-1]
+    short = history(RISING * 1e6, acc=LEVEL).rows
+    del short[6:-1]
+    assert said(History(short)) == []
+    short[5]["a/eval_loss"] = 1e12
+    (sign,) = said(History(short))
+    assert "too high" in sign
 
 
 def asynchronous(ratio: float, rate: float) -> History:

@@ -27,6 +27,7 @@ from fl_runtime.reporting.claim_results import (
     HELD,
     INCONCLUSIVE,
     NOT_HELD,
+    TIED,
     check_claims,
     decide,
     expectation,
@@ -116,6 +117,29 @@ def test_a_difference_is_paired_by_seed() -> None:
     assert result.status == HELD
     (reverse,) = check_claims(shared, claimed(versus="random", expect="less"))
     assert reverse.status == NOT_HELD
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, INCONCLUSIVE),
+        ({"expect": "less"}, INCONCLUSIVE),
+        ({"expect": "within", "margin": 0.01}, HELD),
+        ({"margin": -0.02}, HELD),
+        ({"margin": 0.02}, NOT_HELD),
+        ({"versus": None, "metric": "min_task_acc"}, HELD),
+    ],
+)
+def test_arms_that_tie_with_every_seed_decide_nothing_but_equality(
+    changes: dict[str, Any], status: str
+) -> None:
+    same = {0: [0.5], 1: [0.9], 2: [0.7]}
+    (result,) = check_claims(history(same, same), claimed(**{"versus": "random", **changes}))
+    assert result.status == status
+    assert (result.reason == TIED) == (status == INCONCLUSIVE)
+    once = {**same, 2: [0.6]}
+    (result,) = check_claims(history(same, once), claimed(**{"versus": "random", **changes}))
+    assert result.reason == ""
 
 
 def test_a_share_is_of_the_other_arm() -> None:

@@ -18,6 +18,7 @@ from fl_runtime.history import merged_names
 from fl_runtime.reporting.comparison import compare_runs
 from fl_runtime.reporting.report import read_run
 from fl_runtime.reporting.results_page import Experiment
+from fl_runtime.reporting.tables import differing_lines
 from fl_runtime.running import experiment
 from fl_runtime.running.one_run import Event
 from fl_runtime.running.writer import HISTORY
@@ -63,16 +64,44 @@ def test_versus_is_an_arm_of_the_same_run_where_names_clash(runs: tuple[Path, Pa
         ("x:random", "x:fair"),
         ("third", "x:random"),
         ("third", "x:fair"),
-        ("y:random", "x:fair"),  # names none: the first arm of all
+        ("y:random", "x:random"),  # names none: its namesake
         ("y:fair", "y:random"),
+        ("y:fair", "x:fair"),
     ]
     assert pairs(y, x)[0] == ("y:fair", "y:random")
+    assert ("x:fair", "y:fair") in pairs(y, x)
     assert pairs(y) == [("fair", "random")]
     figures = compare_runs(runs)["arms"]
     own = compare_runs([y])["arms"]
     assert [figures[f"{y}:{arm}"]["rounds"] for arm in ("random", "fair")] == [
         own[arm]["rounds"] for arm in ("random", "fair")
     ]
+
+
+def test_all_arms_are_compared_with_the_wanted_one(runs: tuple[Path, Path]) -> None:
+    for name in ("y:random", f"{runs[1]}:random"):
+        found = compare_runs(runs, [name])["differences"]
+        assert {each["versus"] for each in found} == {f"{runs[1]}:random"}
+        assert len(found) == 4
+    assert {each["versus"] for each in compare_runs(runs, ["third"])["differences"]} == {"third"}
+    with pytest.raises(InvalidInput, match=r"versus = 'y:third'.*x:third"):
+        compare_runs(runs, ["y:third"])
+
+
+def test_what_runs_differ_in_is_told(runs: tuple[Path, Path]) -> None:
+    x, y = runs
+    found = compare_runs(runs)
+    assert found["differing"] == {
+        str(y): {
+            "run.num-server-rounds": [1, 2],
+            'arm "third"': ["there", None],
+            'arm "third", algorithm.alpha': [1.0, None],
+        }
+    }
+    (line,) = differing_lines(found)
+    assert line.startswith(f"{y} differs from the first run in ")
+    assert "run.num-server-rounds (1, here 2)" in line
+    assert "differing" not in compare_runs([x])
 
 
 def test_an_arm_is_not_compared_with_another_in_place_of_an_unfinished_one(tmp_path: Path) -> None:

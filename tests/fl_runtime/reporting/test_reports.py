@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from rich.console import Console
 from scipy import stats
 
@@ -16,9 +17,10 @@ from fl_runtime.history import History, merge
 from fl_runtime.metrics.round_metrics import across_tasks
 from fl_runtime.metrics.run_figures import round_of_target
 from fl_runtime.reporting.intervals import as_interval, interval, paired_difference
-from fl_runtime.reporting.plots import _over_time, _rolling, plot_run
+from fl_runtime.reporting.plots import DASHES, _over_time, _rolling, plot_run
 from fl_runtime.reporting.report import print_tables
 from fl_runtime.reporting.summary import mean_ranks, mean_task_change, rounds_to_target, summarise
+from fl_runtime.reporting.tables import recruitment_table
 
 
 def written(arms: dict[str, list[list[float]]], rule: str = "budget-fair") -> History:
@@ -115,6 +117,30 @@ def test_tables_print_every_arm() -> None:
     assert "never (1/3)" in text
 
 
+def test_columns_that_are_empty_in_all_rows_are_left_out() -> None:
+    def headers(*rules: str) -> list[str]:
+        rows = [
+            row for n, rule in enumerate(rules) for row in written({f"{n}": [[0.5]]}, rule).rows
+        ]
+        table = recruitment_table(summarise(History(rows), targets={}))
+        return [str(column.header) for column in table.columns]
+
+    assert headers("everyone") == ["arm", "a"]
+    whole = ["arm", "a", "min", "spend", "budget", "true cost"]
+    assert headers("budget-fair") == headers("everyone", "budget-fair") == whole
+
+
+def test_what_has_diverged_is_short_and_sentences_wrap_in_a_pipe() -> None:
+    summary = summarise(written({"a": [[-2924695492957589471232.0]]}), targets={})
+    sign = {"arm": "a", "sign": "the loss was too large for words " * 9}
+    console = Console(width=240, file=StringIO())
+    print_tables({**summary, "signs": [sign]}, console)
+    text = console.file.getvalue()
+    assert "-2.92e+21" in text
+    assert "2924695" not in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 100
+
+
 def test_merge_labels_only_what_clashes() -> None:
     merged = merge([("x", HISTORY), ("y", written({"base": [[0.1]], "third": [[0.1]]}))])
     assert merged.arms == ["x:base", "new", "y:base", "third"]
@@ -128,6 +154,78 @@ def test_picture_is_drawn_for_any_number_of_tasks_and_seeds(tmp_path: Path) -> N
     ):
         path = plot_run(history, tmp_path / f"{name}.png", title=name, smooth=2)
         assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def several(tasks: int, arms: dict[str, tuple[str, float]], metric: str = "acc") -> History:
+    """Arms by rule and by the score that all tasks end at, from 0.1, in three rounds."""
+    names = [f"t{number}" for number in range(tasks)]
+    rows: list[dict[str, Any]] = []
+    least = "min_task_acc" if metric == "acc" else "min_task_score"
+    told = (
+        {} if metric == "acc" else {n: {"metric": metric, "higher-is-better": True} for n in names}
+    )
+    for arm, (rule, end) in arms.items():
+        where = {"arm": arm, "seed": 0}
+        take_up = dict.fromkeys(names, 3 if rule == "everyone" else 2)
+        rows.append(
+            {"event": "recruitment", **where, "rule": rule, "take_up": take_up, "scores": told}
+        )
+        rows += [
+            {"event": "round", **where, "server_round": number, least: score}
+            | {f"{name}/eval_{metric}": score for name in names}
+            | {f"{name}/num-clients": 1 for name in names}
+            for number, score in enumerate((0.1, (0.1 + end) / 2, end), start=1)
+        ]
+    return History(rows)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are saved, which are not rendered."""
+    found: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: found.append(self))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("tasks", "columns", "rule"),
+    [(1, 0, "everyone"), (2, 1, "budget-fair"), (3, 1, "everyone"), (5, 3, "budget-fair")],
+)
+def test_panels_fill_the_picture_and_have_labels(
+    tasks: int, columns: int, rule: str, drawn: list[Figure], tmp_path: Path
+) -> None:
+    arms = {"plain": ("everyone", 0.8), "other": (rule, 0.7)}
+    plot_run(several(tasks, arms), tmp_path / "p.png", title="Mine\n2 models")
+    (figure,) = drawn
+    bars = 1 if rule == "everyone" else 2
+    *lines, last = figure.axes if bars == 1 else figure.axes[:-1]
+    assert len(lines) == (1 + tasks if tasks > 1 else 1)
+    left = [axes for n, axes in enumerate(lines) if n == 0 or (n - 1) % columns == 0]
+    assert {axes.get_ylabel() for axes in left} == {"test accuracy"}
+    assert sum(axes.get_xlabel() == "server round" for axes in lines) == 1 + columns
+    assert last.get_ylabel() == "clients"
+    assert figure.get_suptitle().startswith("Mine\n")
+    styles = {line.get_label(): line.get_linestyle() for line in lines[0].lines}
+    assert styles == {"plain": "-" if bars == 1 else "--", "other": "-"}
+    (legend,) = figure.legends
+    assert legend.get_title().get_text() == ("" if bars == 1 else DASHES)
+    first, second = lines[0].lines
+    assert first.get_linewidth() > second.get_linewidth()
+
+
+def test_an_arm_that_has_diverged_leaves_the_axis_by_name(
+    drawn: list[Figure], tmp_path: Path
+) -> None:
+    for wild in (-0.5, -2.924695493e21):
+        arms = {"calm": ("everyone", 0.6), "wild": ("everyone", wild)}
+        plot_run(several(2, arms, metric="r2"), tmp_path / "p.png", title="t")
+    calm, diverged = drawn
+    for axes in calm.axes[:-1]:
+        assert axes.get_ylim()[0] < -0.5
+        assert not axes.texts
+    for axes in diverged.axes[:-1]:
+        assert -1.0 < axes.get_ylim()[0] < 0.1 < 0.6 < axes.get_ylim()[1]
+        assert [text.get_text() for text in axes.texts] == ["off the axis: wild, to -2.9e+21"]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.integers(1, 5))

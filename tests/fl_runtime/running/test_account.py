@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
+from io import StringIO
 from typing import Any, cast
 
 import numpy as np
@@ -13,12 +14,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from fl_runtime.algorithms import ALGORITHMS, ByArrival
 from fl_runtime.algorithms.base import ServerState
 from fl_runtime.configuration.toml_files import check_config
 from fl_runtime.history import History
 from fl_runtime.reporting.accounts import account_of, account_table
+from fl_runtime.reporting.report import print_tables
+from fl_runtime.reporting.summary import summarise
 from fl_runtime.running.account import EVENTS, Account, account_row, is_balanced
 from fl_runtime.running.build import Parts, assemble
 from fl_runtime.running.experiment import run
@@ -273,7 +277,11 @@ def test_a_history_ends_with_an_account_and_reports_show_it() -> None:
             {"name": "by arrival", "run.algorithm": "fed-async", "clients.over_selection": 1.0},
         ],
     }
-    history = run(check_config(tree))
+    with pytest.warns(UserWarning, match='"by arrival" is one aggregation of 1 answer'):
+        history = run(check_config(tree))
+    (pair,) = summarise(history, targets={})["differences"]
+    assert pair["unlike_work"]["jobs"][0] == 4.0
+    assert "unlike work: by arrival 4 answered jobs" in printed(history)
     for arm in history.arms:
         accounts = [history.account(arm, seed) for seed in (0, 1)]
         assert all(account is not None and is_balanced(account) for account in accounts)
@@ -291,6 +299,37 @@ def test_a_history_ends_with_an_account_and_reports_show_it() -> None:
     older = History([row for row in history.rows if row["event"] != "account"])
     assert account_of(older, "in rounds") is None
     assert account_table({"arms": {"in rounds": {"account": None}}}) is None
+
+
+def printed(history: History) -> str:
+    """The tables of a history."""
+    console = Console(width=300, file=StringIO())
+    print_tables(summarise(history, targets={}), console)
+    return str(console.file.getvalue())  # type: ignore[attr-defined]
+
+
+def test_arms_in_the_same_time_are_comparable_whatever_they_did_in_it() -> None:
+    tree: dict[str, Any] = {
+        "run": {"algorithm": "random", "time_limit": 6.0},
+        "task": TASKS,
+        "clients": {
+            "num_clients": COUNT,
+            "fraction_train": 0.5,
+            "delay": {"model": "uniform", "low": 0.5, "high": 1.5},
+        },
+        "arm": [{"name": "in rounds"}, {"name": "by arrival", "run.algorithm": "fed-async"}],
+    }
+    history = run(check_config(tree))
+    (pair,) = summarise(history, targets={})["differences"]
+    assert "unlike_work" not in pair
+    assert "unlike work" not in printed(history)
+
+
+def test_a_table_of_jobs_that_were_all_answered_is_not_shown() -> None:
+    row = account_row(Account(answered=4), 4, ())
+    assert account_table({"arms": {"a": {"account": row}}}) is None
+    lost = account_row(Account(answered=3, dropped=1), 4, ())
+    assert account_table({"arms": {"a": {"account": row}, "b": {"account": lost}}}) is not None
 
 
 def test_accounts_add_up() -> None:

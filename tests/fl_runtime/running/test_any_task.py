@@ -22,6 +22,7 @@ from fl_runtime.reporting.plots import plot_run
 from fl_runtime.reporting.report import read_run, summary_of
 from fl_runtime.running.build import assemble
 from fl_runtime.running.experiment import run
+from fl_runtime.running.preflight import check_all_arms
 from tests.fl_runtime import eight_tasks
 
 HERE = __name__
@@ -296,7 +297,7 @@ no_number.higher_is_better = True  # type: ignore[attr-defined]
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"range": None}, r"task\.regression\.range = 'nothing'.*signal"),
+        ({"range": None}, r"task\.regression\.range is missing: .*signal"),
         ({"range": [1.0, 1.0]}, r"task\.regression\.range"),
         ({"range": ["initial"]}, r"task\.0\.range|task.*range"),
         ({"range": ["reference", 0.0], "reference": None}, r"task\.regression\.range.*reference"),
@@ -306,16 +307,20 @@ no_number.higher_is_better = True  # type: ignore[attr-defined]
         ({"loss": f"{HERE}:endless"}, "task regression.*finite"),
         ({"metrics": ["rmsee"]}, r"task\.regression\.metrics.*rmse"),
         ({"metrics": [f"{HERE}:endless"]}, r"task\.regression\.metrics.*direction"),
-        ({"metrics": ["r2", "acc"]}, r"task\.regression\.metrics acc"),
+        ({"metrics": ["r2", "acc"]}, r"task\.regression\.metrics acc must be .* r2, rmse or mae"),
+        ({"metrics": ["r2", "mean-angle"]}, r"task\.regression\.metrics mean-angle must be .*r2"),
         ({"target-accuracy": 0.5, "target": None}, r"target-accuracy.*scored by rmse"),
         ({"target-accuracy": 0.5}, r"target.*absent beside"),
-        ({"loss": "cross-entropy"}, "task regression, .*targets"),
+        (
+            {"loss": "cross-entropy"},
+            r"task\.regression\.loss = 'cross-entropy', .*mse, mae or huber",
+        ),
         ({"data": f"{HERE}:nothing"}, r"task\.regression\.data = .*no attribute 'nothing'"),
         ({"data": "no_such_module:x"}, r"task\.regression\.data = .*No module named"),
         ({"data": "wines"}, r"task\.regression\.data = 'wines', .*did you mean wine"),
         ({"trainable": "lora"}, r"task\.regression\.trainable = 'lora', .*trunk\.weight"),
         ({"reference": "nowhere#a"}, r"task\.regression\.reference = 'nowhere#a', .*folder"),
-        ({"weight-by": "pixels"}, r"task\.0\.weight-by = 'pixels'"),
+        ({"weight-by": "pixels"}, r"task\.regression\.weight-by = 'pixels'"),
         ({"metrics": [f"{HERE}:all_at_once"]}, r"task\.regression\.metrics.*direction"),
         (
             {"range": [0.0, 3.0]},
@@ -410,3 +415,60 @@ def test_a_further_metric_that_is_no_number_is_said(caplog: pytest.LogCaptureFix
     with caplog.at_level("WARNING", logger="fl_runtime"):
         run(check_config(whole))
     assert "task regression: no_number is not a number for the initial model" in caplog.text
+
+
+def line(missing: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    y = x[:, 0] + 1.0
+    y[:missing] = np.nan
+    return x, y
+
+
+class Needs(nn.Module):
+    """A class that is no factory."""
+
+    def __init__(self, width: int, outputs: int, deep: int) -> None:
+        super().__init__()
+        self.body = nn.Linear(width, outputs)
+
+
+def two(example_shape: object, outputs: object, hidden: object) -> nn.Module:
+    return nn.Linear(3, 2)
+
+
+def a_line(missing: int = 0, **task: Any) -> Config:
+    data = {"name": f"{HERE}:line", "missing": missing}
+    entry = {"name": "line", "data": data, "model": "linear", "loss": "mse", **task}
+    settings = {"algorithm": "fed-fair-mmfl", "num_server_rounds": 2}
+    arms = [{"name": "a"}, {"name": "b", "clients.dropout": 0.5}]
+    clients = {"num_clients": 4}
+    return check_config({"run": settings, "task": [entry], "clients": clients, "arm": arms})
+
+
+def test_a_regression_of_two_arrays_is_scored_by_its_loss(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    history = run(a_line(missing=5))
+    assert history.rounds("a", 0)[-1]["line/eval_r2"] < 1.0
+    said = [each.message for each in caplog.records if "missing" in each.message]
+    assert said == ["5 of 60 targets of task line are missing (NaN) and count nothing"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"model": f"{HERE}:Needs"},
+            r"task\.line\.model = '.*Needs\(\(3,\), 1, \(\)\) raised.*class",
+        ),
+        ({"model": f"{HERE}:two"}, r"task\.line\.model must be .*\(n, 1\).* it gives \(n, 2\)"),
+        ({"metrics": ["acc"]}, r"task\.line\.metrics acc must be one for float targets, .*r2"),
+        ({"loss": "cross-entropy"}, r"task\.line\.loss = 'cross-entropy', .*mse"),
+        ({"target-accuracy": 0.5}, "scored by r2"),
+    ],
+)
+def test_a_regression_that_does_not_fit_names_what_to_change(
+    changed: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        check_all_arms(a_line(**changed))

@@ -269,7 +269,7 @@ def test_a_client_has_to_be_named_where_each_has_a_model(tmp_path: Path) -> None
 
 
 def test_no_run_and_no_model_yet_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="CONFIG"):
+    with pytest.raises(InvalidInput, match=r"DIR = .*the folder of a run"):
         load_model(tmp_path, "wine")
     assert stopped(SETTINGS, tmp_path / "run", 3)
     with pytest.raises(InvalidInput, match="a whole model file of a run"):

@@ -76,7 +76,7 @@ def test_a_run_goes_on_by_the_reference_that_it_began_with(single: Path, tmp_pat
     assert stopped(config, tmp_path / "other", 2)
     rows = (copy / "history.jsonl").read_text()
     (copy / "history.jsonl").write_text(rows.replace('"seed":1', '"seed":2', 1))
-    with pytest.raises(InvalidInput, match=r"#mlp = 'changed', .*the run began with"):
+    with pytest.raises(InvalidInput, match=r"#mlp has changed, .*the run began with"):
         resume(tmp_path / "other")
 
 

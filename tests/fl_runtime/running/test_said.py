@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 import fl_runtime
-from fairopt import InvalidInput
+from fairopt.errors import InvalidInput, Unshown
 from fl_runtime.configuration.toml_files import arm_configs, check_config
 from fl_runtime.metrics.algorithm_metrics import UNTRAINED, signs
 from fl_runtime.reporting.results_page import write_results
@@ -121,3 +122,37 @@ def test_a_page_of_results_is_a_file(tmp_path: Path) -> None:
 def test_a_run_takes_a_configuration() -> None:
     with pytest.raises(InvalidInput, match="as load_config"):
         fl_runtime.run({"run": {}})  # type: ignore[arg-type]
+
+
+def test_no_refusal_prints_a_word_that_stands_for_no_value() -> None:
+    root = Path(fl_runtime.__file__).parent.parent
+    word = re.compile(
+        r"InvalidInput\(\s*[^()]*?,\s*"
+        r'"(nothing|this one|these|changed|none|missing|another[^"]*)"\s*,'
+    )
+    found = [
+        f"{path.name}: {each[0]}"
+        for package in ("fairopt", "fl_runtime", "mechanisms")
+        for path in sorted((root / package).rglob("*.py"))
+        for each in word.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
+    missing = InvalidInput("clients", Unshown.MISSING, "this key is required")
+    assert str(pickle.loads(pickle.dumps(missing))) == str(missing)
+
+
+def test_a_key_of_a_task_is_named_by_the_task() -> None:
+    one, two = BASE["task"]
+    for task, named in (({**two, "name": "iris"}, "task.1"), (two, "task.wine")):
+        settings = {**BASE, "task": [one, {**task, "learning_rate": "x"}]}
+        with pytest.raises(InvalidInput, match=re.escape(f"{named}.learning-rate = 'x'")):
+            check_config(settings)
+    arms = [{"name": "a", "task.wine.learning-rate": "x"}]
+    with pytest.raises(InvalidInput, match=re.escape("task.wine.learning-rate = 'x'")):
+        arm_configs(check_config({**BASE, "arm": arms}))
+    arms = [{"name": "a", "task.wine.learning-rat": 0.1}]
+    with pytest.raises(InvalidInput, match=r"may change \(did you mean learning-rate"):
+        arm_configs(check_config({**BASE, "arm": arms}))
+    arms = [{"name": "a", "task.win.learning-rate": 0.1}]
+    with pytest.raises(InvalidInput, match=r"task.win.learning-rate = 0.1, .*did you mean wine"):
+        arm_configs(check_config({**BASE, "arm": arms}))

@@ -20,7 +20,7 @@ from fl_runtime.configuration.schema import Config
 from fl_runtime.running import side_by_side
 from fl_runtime.running.one_run import Event
 from fl_runtime.running.pieces import FOLDER, Piece
-from fl_runtime.running.progress import progress_bar
+from fl_runtime.running.progress import Extent, progress_bar
 from fl_runtime.running.run_folder import RunFolder
 from fl_runtime.running.writer import HISTORY
 from tests.fl_runtime import small
@@ -264,13 +264,24 @@ def test_fresh_processes_leave_the_same_files(whole: Path, tmp_path: Path) -> No
 
 
 def test_every_run_that_goes_on_has_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress_bar(6, side_by_side=True, each=3) as watch:
+    with progress_bar(Extent(2, 3), side_by_side=True, label="rate 0.1") as watch:
         for arm in ("random", "fair"):
             watch(Event("recruitment", arm, 0, {}))
             watch(Event("round", arm, 0, {"server_round": 1, "min_task_acc": 0.25}))
         watch(Event("account", "random", 0, {}))
     shown = capsys.readouterr().err
     assert "all" in shown
-    assert "2/6" in shown
-    assert "seed 0, fair  worst task 0.25" in shown
+    assert "4/6" in shown  # of one a round is done, the other has ended before its last one
+    assert "rate 0.1, seed 0, fair  worst task 0.25" in shown
     assert "random" not in shown.splitlines()[-1]
+
+
+def test_a_run_by_virtual_time_has_a_bar_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar(Extent(2, None, 10.0), {("fair", 0): 10.0}) as watch:
+        for time in (2.5, 12.0):
+            watch(Event("round", "fair", 1, {"server_round": 387, "virtual_time": time}))
+    shown = capsys.readouterr().err
+    assert "20/20 virtual time" in shown
+    assert "387" not in shown
+    assert Extent.of(small.config(run={"num_server_rounds": 5})) == Extent(4, 5)
+    assert Extent.of(small.config(run={"num_server_rounds": None, "time_limit": 2.0})).each == 2.0

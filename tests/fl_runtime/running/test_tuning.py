@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from fl_runtime.__main__ import app
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, check_config
 from fl_runtime.history import History
-from fl_runtime.running.tuning import Tuning, choice, trials
+from fl_runtime.running.tuning import Choice, Tuning, choice, trials
+from fl_runtime.tune_command import chosen_lines
 from tests.fl_runtime.small import TOML, TREE
 
 KEY = "task.*.learning-rate"
@@ -89,6 +91,7 @@ def test_a_value_with_a_run_that_fails_is_never_chosen() -> None:
         ({"values": (0.1, 0.1)}, "values"),
         ({"values": (-1.0,)}, "learning-rate"),
         ({"key": "run.seeds"}, "run.seeds"),
+        ({"key": "learning-rate"}, r"task\.\*\.learning-rate"),
         ({"arms": ("fare*",)}, "arms"),
         ({"by": "val_los"}, "by"),
         ({"by": "time-to-targets"}, "no task has a target"),
@@ -99,6 +102,68 @@ def test_what_is_refused(wrong: dict[str, Any], argument: str) -> None:
         trials(
             without_targets(), Tuning(**{"key": KEY, "values": (0.1,), "seeds": (100,), **wrong})
         )
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_lines_for_the_file_are_toml_of_the_arms_that_were_tried(named: bool) -> None:
+    """Put into the file they give every arm its trial's settings, and make none more."""
+    whole = tomllib.loads(TOML)
+    own = {"versus": ["fair"], "clients.delay": {"model": "uniform", "low": 0.5, "high": 1.5}}
+    whole["arm"] = [{**whole["arm"][1], **own, "task.iris.learning-rate": 0.2}]
+    whole["arm"] += [{"name": 'odd "one"', "algorithm.alpha": 2.0}]
+    whole["arm"] += [{"name": "fair"}] if named else []
+    base = "fair" if named else "fed-fair-mmfl"
+    whole["arm"][0]["versus"] = [base]
+    config, tuning = check_config(whole), Tuning(KEY, (0.1, 0.5), (100,))
+    tried = trials(config, tuning)
+    found = [Choice(name, {0.1: (1.0,), 0.5: (0.5,)}, 0.5, True) for name in tried]
+    lines = list(chosen_lines(found, config, tuning))
+    pasted = {arm["name"]: arm for arm in tomllib.loads("\n".join(lines))["arm"]}
+    assert base not in pasted
+    start = lines.index(f'# "{base}" is the file as it stands; in every [[task]] of the file:')
+    assert lines[start + 1].startswith("# learning-rate = 0.5")
+    for task in whole["task"]:
+        task |= tomllib.loads(lines[start + 1].removeprefix("# "))
+    whole["arm"] = [pasted.get(arm["name"], arm) for arm in whole["arm"]]
+    new = arm_configs(check_config(whole))
+    assert list(new) == list(tried)
+    assert check_config(whole).arm[0].versus == (base,)
+    for name, arm in new.items():
+        for part in ("task", "algorithm", "clients", "recruitment", "server"):
+            assert getattr(arm, part) == getattr(tried[name][0.5], part)
+
+
+def test_arms_that_take_a_value_untuned_are_named() -> None:
+    tuning = Tuning(KEY, (0.1, 0.5), (100,), arms=("fair",))
+    lines = chosen_lines([Choice("fair", {}, 0.5, False)], config(), tuning)
+    assert list(lines)[-1] == "# it then holds for the arms that are not tuned, too: random"
+
+
+def test_an_arm_is_chosen_by_the_scores_of_its_tasks_on_their_scales() -> None:
+    tree = copy.deepcopy(TREE)
+    del tree["task"][1]["target_accuracy"]
+    tree["task"][1] |= {"metrics": ["rmse"], "range": [4.0, 0.0]}
+    by = Tuning(KEY, (0.1,), (100,), "val_score", ("fair",))
+    (trial,) = trials(check_config(tree), by)["fair"].values()
+    scores = {
+        "wine": {"metric": "acc", "higher-is-better": True, "worst": 0.0, "best": 1.0},
+        "iris": {"metric": "rmse", "higher-is-better": False, "worst": 4.0, "best": 0.0},
+    }
+
+    def scored(acc: float, rmse: float) -> tuple[History, Config]:
+        rows = made({100: [1.0, 1.0]}).rows
+        rows[0]["scores"] = scores
+        rows[-1] |= {"wine/val_acc": acc, "iris/val_rmse": rmse}
+        return History(rows), trial
+
+    found = choice("fair", {0.1: scored(0.8, 3.0), 0.5: scored(0.5, 1.0)}, "val_score")
+    assert found.figures == {0.1: pytest.approx((0.525,)), 0.5: pytest.approx((0.625,))}
+    assert found.chosen == 0.5
+    del tree["task"][1]["range"]
+    with pytest.raises(InvalidInput, match="val_loss, or task iris with a range"):
+        trials(check_config(tree), by)
+    with pytest.raises(InvalidInput, match="val_score or val_loss: iris"):
+        trials(check_config(tree), Tuning(KEY, (0.1,), (100,), "val_acc"))
 
 
 def test_the_command_chooses_what_the_runs_say_and_goes_on_with_a_longer_grid(

@@ -12,7 +12,7 @@ from fl_runtime.data.dataset import Data
 from fl_runtime.training import measuring
 from fl_runtime.training import task as task_module
 from fl_runtime.training.losses import LOSSES, batch_mean, batch_sum, loss_of, loss_parts
-from fl_runtime.training.measuring import measures
+from fl_runtime.training.measuring import check_metric, measures
 from fl_runtime.training.scores import METRICS, Scale, metric_of, metrics_of
 from fl_runtime.training.task import Evaluation, LocalTraining
 from tests.fl_runtime.eight_tasks import KINDS, SIZE, noise, small_task
@@ -358,15 +358,53 @@ def test_metrics_that_are_none_are_refused() -> None:
             Data(noise(3), np.full((SIZE, 5), 2.0), 5),
             r"2\.0, but it must be in 0 \.\. 1",
         ),
-        ("depth", Data(noise(2, 4, 4), np.zeros((SIZE, 4, 5)), 1), "of the shape of the outputs"),
         ("text", Data(np.zeros((SIZE, 6), int), np.zeros((SIZE, 5), int), 5), "of shape"),
-        ("pixels", Data(noise(2, 4, 4), np.zeros((SIZE, 4, 4)), 4), "int64"),
         ("robust regression", Data(noise(3), np.full(SIZE, np.nan), 1), "all missing"),
     ],
 )
 def test_targets_that_do_not_fit_are_refused(kind: str, data: Data, message: str) -> None:
     with pytest.raises(InvalidInput, match=rf"task {kind}, .*targets = .*{message}"):
         small_task(kind, PLAIN, data=data)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "message"),
+    [
+        ("depth", Data(noise(2, 4, 4), np.zeros((SIZE, 4, 5)), 1), r"model must be .*\(n, 4, 5\)"),
+        (
+            "depth",
+            Data(noise(2, 4, 4), np.ones((SIZE, 4), int), 1),
+            "loss = 'mae', .*cross-entropy",
+        ),
+        ("pixels", Data(noise(2, 4, 4), np.zeros((SIZE, 4, 4)), 4), "loss = 'cross-.*mse, mae"),
+        ("text", Data(np.zeros((SIZE, 6), int), np.zeros((SIZE, 6)), 5), "loss = 'token-.*mse"),
+    ],
+)
+def test_a_loss_or_model_that_does_not_fit_is_named(kind: str, data: Data, message: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"task\.{kind}\.{message}"):
+        small_task(kind, PLAIN, data=data)
+
+
+CLASSES = ["acc", "macro-f1", "miou", "pixel-acc", "token-acc", "perplexity", "exact-match"]
+NUMBERS = ["mae", "rmse", "r2"]
+
+
+@pytest.mark.parametrize("name", [*CLASSES, *NUMBERS, "label-acc", "auc", "average-precision"])
+def test_a_metric_refuses_targets_of_another_kind(name: str) -> None:
+    """Numbers are no classes, classes no numbers, and a fraction is no label to be ranked."""
+    metric = METRICS[name]()
+    numbers, classes = torch.tensor([0.4, 0.7, 0.2]), torch.tensor([2, 0, 1])
+    cases = [(torch.ones(3, 1), numbers), (torch.ones(3, 3), numbers[:, None].expand(3, 3))]
+    if name in NUMBERS:
+        cases = [(torch.ones(3, 3), classes)]
+    if name == "label-acc":
+        cases = [(torch.ones(3, 3), classes), (torch.ones(3, 1), 3.0 * numbers)]
+    for outputs, targets in cases:
+        with pytest.raises(InvalidInput, match=r"task\.a\.metrics must be one for .*such as"):
+            check_metric("task.a.metrics", metric, outputs, targets, 3)
+    if name in CLASSES and name != "perplexity":
+        with pytest.raises(InvalidInput, match="single number, such as label-acc"):
+            check_metric("task.a.metrics", metric, torch.ones(3, 1), classes % 2, 3)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def waits_for_traces(bids: Any, budget: Any) -> Any:
 @pytest.mark.parametrize("rule", [waits, waits_and_catches, waits_for_low_asks])
 @pytest.mark.parametrize("method", ["auto", "exact", "search"])
 def test_a_rule_that_never_returns_is_named(rule: Any, method: Any) -> None:
-    with pytest.raises(InvalidInput, match=f"a run of {rule.__name__} returns") as caught:
+    with pytest.raises(InvalidInput, match=f"a run of {rule.__name__} takes") as caught:
         audit(rule, ONE, 20, method=method, time_limit=0.2)
     assert caught.value.argument == "time_limit"
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

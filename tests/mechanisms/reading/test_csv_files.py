@@ -53,7 +53,7 @@ def test_a_wrong_cell_is_named_in_both_kinds_of_numbers(written, cell, beside):
     for exact in (True, False):
         with pytest.raises(errors.InvalidInput) as caught:
             read_bids(path, exact=exact)
-        assert caught.value.argument == "BIDS, client 'bob', task 'b'"
+        assert caught.value.argument == "BIDS, line 3, client 'bob', task 'b'"
 
 
 @pytest.mark.parametrize("piece", [1, 2, 7])
