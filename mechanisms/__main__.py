@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,8 +25,11 @@ from fairopt.user_objects import loaded, said
 from mechanisms.auctions.registry import RULES, RuleOptions, is_own, named_rule, options_of
 from mechanisms.audits.audit import SAMPLES, audit
 from mechanisms.audits.own_rule import blamed
+from mechanisms.audits.properties import find_irrational_payment, find_overspend
+from mechanisms.audits.report import by_name
 from mechanisms.audits.run_rule import run_mechanism
 from mechanisms.audits.time_limit import SECONDS, limited
+from mechanisms.audits.violation import rounding_error
 from mechanisms.outcome import Mechanism, Outcome
 from mechanisms.parallel import Bar
 from mechanisms.reading.amounts import amount, number
@@ -159,6 +163,7 @@ def run(
 
     With --json all recruits are printed; without, a row per client, or above 2,000 per task.
     """
+    _check_picture(plot)
     named = _read(bids, name_column, progress, exact=exact)
     money = _money(budget) if named.exact else float(_money(budget))
     given = Given(reserve, prices, unit, capacity, weights, direction, fee)
@@ -170,6 +175,8 @@ def run(
     long = named.exact and clients >= LONG_AUCTION and sys.stderr.isatty()
     with Bar(f"{rule}, {clients:,} clients", None, progress or long), _own_mistakes(rule):
         outcome = (run_mechanism if is_own(rule) else _run)(mechanism, named.bids, money)
+    if is_own(rule):
+        _warn(named, outcome, money)
     title = f"{rule}: {amount(outcome.spend)} of {amount(money)} spent"
     if plot is not None:
         from mechanisms.report.plots import save_outcome
@@ -223,6 +230,7 @@ def audit_command(
     """
     import numpy as np
 
+    _check_picture(plot)
     named, money = _bids(bids, name_column, True), _money(budget)
     takes = "capacity" in options_of(rule)
     given = Given(reserve, prices, unit, capacity if takes else None, weights, direction, fee)
@@ -293,6 +301,9 @@ def study(
     backend: Backend = None,
     journal: Journal = None,
     progress: Progress = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also print recruits by law and budget.")
+    ] = False,
     as_json: AsJson = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw the study to this file.")] = None,
 ) -> None:
@@ -300,6 +311,7 @@ def study(
     from mechanisms.report.studies import plain, save_study, study_tables
     from mechanisms.studies.comparison import compare_rules
 
+    _check_picture(plot)
     shares = [float(number(part, "--budgets", infinite=False)) for part in budgets.split(",")]
     cells = compare_rules(
         num_clients=clients,
@@ -319,7 +331,7 @@ def study(
     if as_json:
         _print_json({"cells": [plain(asdict(cell)) for cell in cells]})
     else:
-        _print_tables(study_tables(cells))
+        _print_tables(study_tables(cells, everything=everything))
 
 
 @app.command()
@@ -381,6 +393,23 @@ def _read(path: Path, name_column: str, progress: bool, *, exact: bool) -> Named
             "one; --exact computes in fractions\n"
         )
     return named
+
+
+def _check_picture(plot: Path | None) -> None:
+    """Refuse a picture that cannot be written, before anything is computed."""
+    if plot is not None:
+        from mechanisms.report.plots import checked_picture
+
+        checked_picture(plot)
+
+
+def _warn(named: NamedBids, outcome: Outcome, money: Any) -> None:
+    """Say on the error stream what no auction should do, with the rounding of floats allowed."""
+    found = (find_overspend(outcome, money), find_irrational_payment(outcome, named.bids))
+    for each in found:
+        if each is not None and each.gain > rounding_error(named.bids, money):
+            sentence = by_name(each.sentence, named)
+            sys.stderr.write(f"warning: {sentence}: not {each.law}\n")
 
 
 def _run(mechanism: Mechanism, bids: Any, budget: Any) -> Outcome:
@@ -546,8 +575,9 @@ def _numbers(
 
 
 def _console() -> Console:
-    """A console; as wide as the terminal, or wide where there is none."""
-    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    """A console; as wide as the terminal or as COLUMNS says, or wide where there is neither."""
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if known else PLAIN_WIDTH)
 
 
 def _print_tables(tables: Sequence[Table]) -> None:

@@ -119,6 +119,9 @@ def checked_bids(bids: ArrayLike) -> NDArray[Any]:
         hint = _way_to_a_table(bids)
         if not hint:
             raise
+        if hasattr(bids, "bids"):
+            kind = type(bids).__name__
+            raise InvalidInput("bids", kind, f"a table (clients, tasks); {hint}") from None
         raise InvalidInput(error.argument, error.value, f"{error.requirement}; {hint}") from None
 
 

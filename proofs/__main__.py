@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from fairopt.errors import FairoptError
+from fairopt.errors import FairoptError, InvalidInput
 from fairopt.extras import exit_without
 from proofs.claim import Claim, ClaimResult
 from proofs.pages import claims_page
@@ -49,6 +49,7 @@ def main(
     """
     if context.invoked_subcommand is not None:
         return
+    _check_page(markdown)
     claims = selected(*(only or ["*"]))
     if not claims:
         Console(stderr=True).print(f"--only {' '.join(only or ())}: no claim has such a name")
@@ -78,6 +79,7 @@ def conformance(
     from proofs.conformance_page import broken_promises, conformance_page, libmtl_page, run
     from proofs.libmtl_weightings import libmtl_version, libmtl_weightings
 
+    _check_page(markdown)
     reports = run() if libmtl is None else run(libmtl_weightings(libmtl))
     for name, report in reports.items():
         broken = ", ".join(result.law for result in report.broken) or "nothing"
@@ -89,6 +91,12 @@ def conformance(
     promises = broken_promises(reports)
     sys.stdout.writelines(f"CLAIMED AND BROKEN: {promise}\n" for promise in promises)
     raise typer.Exit(FAILED if promises else 0)
+
+
+def _check_page(markdown: Path | None) -> None:
+    """Refuse a page that cannot be written, before the minutes that it takes."""
+    if markdown is not None and (markdown.is_dir() or not markdown.parent.is_dir()):
+        raise InvalidInput("--markdown", str(markdown), "a file in a folder that exists")
 
 
 def selected(*patterns: str) -> list[Claim]:

@@ -74,6 +74,7 @@ def _main(package: str, words: tuple[str, ...], streams: list[str], cwd: str) ->
     for number, path in enumerate(streams, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
     os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ.pop("COLUMNS", None)  # pytest imports readline, which sets it for all children
     os.chdir(cwd)
     sys.path.insert(0, cwd)
     sys.argv = [package, *words]

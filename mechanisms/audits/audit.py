@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fairopt.errors import InvalidInput
+from fairopt.user_objects import said
 from mechanisms.auctions.exact.integer_scaling import in_integers
 from mechanisms.audits import properties
 from mechanisms.audits.best_response import (
@@ -25,7 +26,7 @@ from mechanisms.audits.best_response import (
     stays_within,
 )
 from mechanisms.audits.capacity import WithinCapacity
-from mechanisms.audits.checks import BestReport, SearchReports, TraceBids, Truthful
+from mechanisms.audits.checks import BestReport, Polish, SearchReports, TraceBids, Truthful
 from mechanisms.audits.job import AuditJob, checked_clients
 from mechanisms.audits.refusals import Refusing, checked_refusals
 from mechanisms.audits.report import AuditReport
@@ -54,6 +55,7 @@ from mechanisms.bids import (
 from mechanisms.integers import checked_capacity
 from mechanisms.outcome import Mechanism
 from mechanisms.parallel import Work, checked_jobs
+from mechanisms.reading.headings import NamedBids
 
 Method = Literal["auto", "exact", "search", "smt"]
 METHODS = get_args(Method)
@@ -68,6 +70,9 @@ TRACED_CELLS = 40
 REPLAYED = 3
 """Misreports that an audit by structure runs again: in a large auction each takes as long as the
 rest."""
+POLISHED, LEAST = 2, 200
+"""One run for each so many samples goes into polishing the largest gains, and at least so many into
+the largest of all."""
 NOTHING = Fraction(0)
 SEED = 0
 """Of the search, when no generator is given: an audit repeats."""
@@ -75,7 +80,7 @@ SEED = 0
 
 def audit(
     mechanism: Mechanism,
-    bids: ArrayLike,
+    bids: ArrayLike | NamedBids,
     budget: Any,
     *,
     clients: int | Iterable[int] | None = None,
@@ -101,7 +106,8 @@ def audit(
         mechanism: Callable `(bids, budget) -> Outcome`: a rule of this package (with a reserve as
             or a unit as `functools.partial(rule, reserve=..., unit=...)`) or your own.
         bids: (N, S) true costs; `inf` = does not bid, and stays out. Decimals reach the mechanism
-            as fractions, and so does a budget.
+            as fractions, and so does a budget. Or what `read_bids` returns: then the report's
+            sentences have the names of clients and tasks.
         budget: Money available.
         clients: Who may misreport: an index, several, or everybody.
         joint: Vary all bids of a client together. By default whatever is complete.
@@ -115,7 +121,8 @@ def audit(
             not show for mechanisms of unknown structure: then joint misreports are sampled as well,
             and `truthful` is None where nothing is found (with `joint=False` it is True).
             "search" tries joint misreports in the mechanism's own arithmetic: at thresholds of the
-            client's own bids, found by bisection, and random ones near asks and prices. "smt"
+            client's own bids, found by bisection, and random ones near asks and prices; the
+            largest gains are polished by bisection, with half as many runs again. "smt"
             proves it for all real bids of this shape, for rules that `mechanisms.audits.smt.prove`
             knows.
             "auto" is exact where that is possible within minutes and a search otherwise.
@@ -158,7 +165,8 @@ def audit(
     if method not in METHODS:
         raise InvalidInput("method", method, f"one of {', '.join(METHODS)}")
     checked_mechanism(mechanism)
-    table = checked_bids(bids)
+    names = bids if isinstance(bids, NamedBids) else None
+    table = checked_bids(bids.bids if isinstance(bids, NamedBids) else bids)
     money = checked_budget(budget, exact=table.dtype == object)
     budget = money if isinstance(budget, Decimal) else budget
     chosen = checked_clients(clients, len(table))
@@ -170,16 +178,30 @@ def audit(
         mechanism = WithinCapacity(mechanism, limits)
     work = Work(checked_jobs(jobs), progress, backend, journal)
     job = AuditJob(mechanism, table, budget, chosen, work, limits)
+    report = _by_method(job, method, joint, samples, rng)
+    return report if names is None else report.named(names)
+
+
+def _by_method(
+    job: AuditJob,
+    method: Method,
+    joint: bool | None,
+    samples: int,
+    rng: np.random.Generator | None,
+) -> AuditReport:
+    """The audit by the method asked for, or by the best that is possible within minutes."""
     if method == "smt":
         return _by_smt(job, joint)
-    if method == "search" or (method == "auto" and not _traceable(job)):
-        return _by_search(job, joint, samples, rng)
+    reason = _why_sampled(job) if method == "auto" else ""
+    if method == "search" or reason:
+        return _by_search(job, joint, samples, rng, reason)
     try:
         return _exactly(job, joint, samples, rng)
     except InvalidInput as error:
         if method == "exact" or error.argument not in ("mechanism", "time_limit"):
             raise
-    return _by_search(job, joint, samples, rng)  # it was traceable at first, but not everywhere
+    reason = "sampled since tracing works for some of its bids only"  # it was traceable at first
+    return _by_search(job, joint, samples, rng, reason)
 
 
 def _exactly(
@@ -279,7 +301,9 @@ def _by_tracing(
         found += more
         scope += f", and {tried:,} sampled joint misreports,"
         laws = tuple(law for law in laws if law != TRUTHFUL)
-    return _report(job, found, f"{scope} at this profile", "exact", complete=laws)
+    singles = np.count_nonzero(np.asarray(job.bids[job.clients] < np.inf, dtype=bool), axis=1)
+    partly = (TRUTHFUL, *((CRITICAL,) if singles.min() <= 1 else ()))
+    return _report(job, found, f"{scope} at this profile", "exact", laws, partly=partly)
 
 
 def _traced_laws(job: AuditJob) -> tuple[str, ...]:
@@ -295,15 +319,20 @@ def _traced(job: AuditJob) -> list[Violation]:
 
 
 def _by_search(
-    job: AuditJob, joint: bool | None, samples: int, rng: np.random.Generator | None
+    job: AuditJob,
+    joint: bool | None,
+    samples: int,
+    rng: np.random.Generator | None,
+    reason: str = "",
 ) -> AuditReport:
     """Random misreports in the mechanism's own arithmetic: a lower bound on the gains."""
     check_repeats(job.mechanism, job.bids, job.budget)
     found, tried = _sampled(job, joint is not False, samples, rng)
     kind = "single-bid" if joint is False else "joint"
     scope = f"{tried:,} sampled {kind} misreports of {job.who}, a lower bound"
+    scope += f"; {reason}" if reason else ""
     threshold = rounding_error(job.bids, job.budget)
-    return _report(job, found, scope, "search", complete=(), tolerance=threshold)
+    return _report(job, found, scope, "search", (), tolerance=threshold, partly=(TRUTHFUL,))
 
 
 def _sampled(
@@ -321,6 +350,13 @@ def _sampled(
     )
     answers = job.check_each(check, job.clients)
     found = [each.within(job.bids, job.budget) for each in answers if each is not None]
+    found.sort(key=lambda violation: -violation.gain)
+    polish, left = Polish(job.mechanism, job.bids, job.budget, honest), samples // POLISHED
+    for place, violation in enumerate(found):
+        found[place], spent = polish(violation, max(left, LEAST) if place == 0 else left)
+        left -= spent
+        if left <= 0:
+            break
     return found, each * len(job.clients)
 
 
@@ -332,7 +368,7 @@ def _by_smt(job: AuditJob, joint: bool | None) -> AuditReport:
     found = [] if result.violation is None else [result.violation]
     kind = "joint misreports" if joint is not False else "misreports of clients with one task"
     scope = f"all real bids and {kind}, n = {job.bids.shape[0]}, S = {job.bids.shape[1]}"
-    return _report(job, found, scope, "smt", complete=(TRUTHFUL,) if result.proved else ())
+    return _report(job, found, scope, "smt", (TRUTHFUL,) if result.proved else ())
 
 
 def _report(
@@ -342,8 +378,19 @@ def _report(
     method: str,
     complete: tuple[str, ...],
     tolerance: Fraction = NOTHING,
+    partly: tuple[str, ...] = (),
 ) -> AuditReport:
-    """Put everything together with the laws that the truthful outcome shows."""
+    """Put everything together with the laws that the truthful outcome shows.
+
+    Args:
+        job: What was asked.
+        found: Violations.
+        scope: What was covered.
+        method: How.
+        complete: Laws of which no violation is left to be found.
+        tolerance: Smaller violations are rounding.
+        partly: Laws of which some may be left.
+    """
     exact = method != "search"
     bids, budget = (job.exact_bids, job.exact_budget) if exact else (job.bids, job.budget)
     outcome = job.honest if exact else run_mechanism(job.mechanism, bids, budget)
@@ -359,7 +406,8 @@ def _report(
     checked = {*complete, RATIONAL, WITHIN_BUDGET, CAPACITY}
     known = [law for law in LAWS if law != CAPACITY or job.capacity is not None]
     laws = {law: False if law in broken else (True if law in checked else None) for law in known}
-    return AuditReport(laws[TRUTHFUL], scope, method, MappingProxyType(laws), violations)
+    left = tuple(law for law in laws if laws[law] is None and law not in partly)
+    return AuditReport(laws[TRUTHFUL], scope, method, MappingProxyType(laws), violations, left)
 
 
 def _overload(job: AuditJob, bids: NDArray[Any], budget: Any) -> Violation | None:
@@ -371,15 +419,22 @@ def _overload(job: AuditJob, bids: NDArray[Any], budget: Any) -> Violation | Non
     return properties.find_overload(run_mechanism(inner, bids, budget), job.capacity)
 
 
-def _traceable(job: AuditJob) -> bool:
-    """Whether a mechanism runs on exact numbers and infinitesimals, tried on its first client."""
+def _why_sampled(job: AuditJob) -> str:
+    """Why a mechanism is not traced, with what to do about it; empty where it is.
+
+    Whether it runs on exact numbers and infinitesimals is tried on its first client.
+    """
     if best_response_of(job.mechanism) is not None:
-        return True
-    if len(job.clients) * job.bids.size > AUTO_SIZE:
-        return False
+        return ""
+    size = len(job.clients) * job.bids.size
+    if size > AUTO_SIZE:
+        product = f"{len(job.clients):,} clients times {job.bids.size:,} bids"
+        way = 'method="exact" (--method exact) traces every single bid'
+        return f"sampled since {product} are more than {AUTO_SIZE:,}, {way}"
     profile = properties.Profile(job.mechanism, job.bids, job.budget, job.clients[0])
     try:
         deque(islice(profile.trace(0), 2), maxlen=0)  # a point and just above it
-    except (TypeError, ValueError, AttributeError, ArithmeticError, LookupError):
-        return False
-    return True
+    except (TypeError, ValueError, AttributeError, ArithmeticError, LookupError) as error:
+        cause = "" if isinstance(error, InvalidInput) else f" ({said(error)})"
+        return f"sampled since the rule does more than add, scale and compare{cause}"
+    return ""

@@ -14,8 +14,8 @@ from mechanisms.audits import properties
 from mechanisms.audits.best_response import BestResponse, best_response_of
 from mechanisms.audits.random_reports import random_reports
 from mechanisms.audits.run_rule import run_mechanism, unrepeatable
-from mechanisms.audits.thresholds import threshold_reports
-from mechanisms.audits.violation import Violation
+from mechanisms.audits.thresholds import polished, threshold_reports
+from mechanisms.audits.violation import Violation, client_utility
 from mechanisms.bids import Auction
 from mechanisms.outcome import Mechanism, Outcome
 
@@ -172,6 +172,49 @@ class SearchReports:
         profile[client] = row
         outcome = run_mechanism(self.mechanism, profile, self.budget)
         return tuple(bool(won) for won in outcome.winners[client])
+
+
+@dataclass(frozen=True, eq=False)
+class Polish:
+    """Moves the bids of a profitable report, and of the truth, to the edges of what they win.
+
+    Args:
+        mechanism: Any mechanism.
+        bids: (N, S) true costs.
+        budget: Money available.
+        honest: What the mechanism decides on the bids.
+    """
+
+    mechanism: Mechanism
+    bids: NDArray[Any]
+    budget: Any
+    honest: Outcome
+
+    def __call__(self, found: Violation, runs: int) -> tuple[Violation, int]:
+        """The violation with the best report on the way, and the runs that this took."""
+        client, truth = found.client, found.truth
+        assert client is not None
+        assert truth is not None
+        assert found.report is not None
+        before = client_utility(self.honest, client, truth)
+
+        def gains(row: Row) -> tuple[tuple[bool, ...], Any]:
+            profile = self.bids.copy()
+            profile[client] = row
+            outcome = run_mechanism(self.mechanism, profile, self.budget)
+            wins = tuple(bool(won) for won in outcome.winners[client])
+            return wins, client_utility(outcome, client, truth) - before
+
+        report, gain, spent = found.report, found.gain, 0
+        for start in (found.report, truth):
+            row, gained, more = polished(gains, self.bids, self.budget, start, runs - spent)
+            spent += more
+            if gained > gain:
+                report, gain = row, gained
+        if report == found.report:
+            return found, spent
+        better = properties.misreport(self.bids, self.budget, client, report, gain)
+        return _confirmed(better, self.mechanism), spent
 
 
 def _confirmed(found: Violation, mechanism: Mechanism) -> Violation:

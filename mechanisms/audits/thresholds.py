@@ -17,6 +17,8 @@ PARTS = 4
 """Pieces of a line whose ends are compared."""
 HALVINGS = 16
 """Of a piece on which something changes."""
+POLISHING = 22
+"""Halvings of the way that one bid goes."""
 
 
 def threshold_reports(
@@ -61,14 +63,62 @@ def threshold_reports(
     return found, len(seen)
 
 
-def _ends(bids: NDArray[Any], budget: Any, truth: Row, joint: bool) -> Iterator[Row]:
-    """Ends of the lines that start at the truth."""
+def polished(
+    gains: Callable[[Row], tuple[Any, Any]], bids: NDArray[Any], budget: Any, report: Row, runs: int
+) -> tuple[Row, Any, int]:
+    """A report that gains at least as much as a given one, its gain, and how many runs it took.
+
+    Each bid in turn goes up and down as far as the client still wins the same tasks, by bisection;
+    what gains most is kept. For a rule that pays what is bid this ends just below the threshold.
+
+    Args:
+        gains: What the client wins with a report, comparable by ==, and its gain over the truth.
+        bids: (N, S) true costs.
+        budget: Money available.
+        report: Where to start.
+        runs: At most so many calls of `gains`, and one more.
+
+    Example:
+        >>> bids = np.array([[1.0], [3.0]])
+        >>> rule = lambda row: (row[0] < 3.0, row[0] - 1.0 if row[0] < 3.0 else 0.0)
+        >>> report, gain, spent = polished(rule, bids, 4.0, (1.5,), 100)
+        >>> f"{report[0]:.4f} {gain:.4f}", spent
+        ('3.0000 2.0000', 45)
+    """
+    won, best = gains(report)
+    spent = 1
+    for task, bid in enumerate(report):
+        for end in _limits(bids, budget) if bid < math.inf else ():
+            if spent + POLISHING > runs:
+                return report, best, spent
+            low = report
+            high = tuple(end if place == task else each for place, each in enumerate(report))
+            for _ in range(POLISHING):
+                middle = _between(low, high, Fraction(1, 2))
+                wins, gain = gains(middle)
+                spent += 1
+                low, high = (middle, high) if wins == won else (low, middle)
+                if wins == won and gain > best:
+                    report, best = middle, gain
+                if low == high:
+                    break
+    return report, best, spent
+
+
+def _limits(bids: NDArray[Any], budget: Any) -> tuple[Any, Any]:
+    """Nothing, and twice the largest amount there is, in the arithmetic of the bids."""
     number = Fraction if isinstance(budget, int | Fraction) and bids.dtype == object else float
     far = 2 * max([number(budget), *(number(x) for x in bids.flat if x < math.inf)])
+    return far, number(0)
+
+
+def _ends(bids: NDArray[Any], budget: Any, truth: Row, joint: bool) -> Iterator[Row]:
+    """Ends of the lines that start at the truth."""
+    far, nothing = _limits(bids, budget)
     tasks = [task for task, bid in enumerate(truth) if bid < math.inf]
     groups = [[task] for task in tasks] + ([tasks] if joint and len(tasks) > 1 else [])
     for group in groups:
-        for end in (number(0), far):
+        for end in (nothing, far):
             yield tuple(end if task in group else bid for task, bid in enumerate(truth))
 
 

@@ -28,7 +28,7 @@ ROUNDING = Fraction(1, 2**40)
 """Relative to the budget: smaller gains under a float mechanism are its rounding."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Violation:
     """A witness that a mechanism breaks a law on a profile of bids.
 
@@ -61,6 +61,12 @@ class Violation:
     report: tuple[Any, ...] | None = None
     edge: Any = None
     capacity: tuple[int, ...] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.law}: {self.sentence}"
+
+    def __repr__(self) -> str:
+        return f"<Violation of {self}>"
 
     def replay(self, mechanism: Mechanism) -> Any:
         """Run a mechanism on the witness; returns the gain that it allows, <= 0 for none.

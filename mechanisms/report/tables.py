@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mechanisms.audits.report import AuditReport
+from mechanisms.audits.report import HOLDS, OPEN, UNCHECKED, VIOLATED, AuditReport, by_name
 from mechanisms.outcome import Outcome
 from mechanisms.reading.amounts import amount
 from mechanisms.reading.headings import NamedBids
 
-UNDECIDED = "not decided: no violation was found, and not every misreport was covered"
-"""What stands below a table of laws of which some are neither shown nor refuted."""
+COLOURS = {HOLDS: "green", VIOLATED: "bold red", OPEN: "dim", UNCHECKED: "dim"}
+"""Of the results of laws."""
+LEGENDS = {
+    OPEN: "not decided: no violation was found, and not every misreport was covered",
+    UNCHECKED: "not checked: this audit did not look at the law",
+    "~": "~: rounded; --json has exact fractions, of every violation",
+}
+"""What stands below the table of an audit in which these words stand."""
+MEANING = "bid -> payment of recruits; a bid alone does not win; no bid where a cell is empty"
+"""What stands below the table of an auction."""
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,7 +31,10 @@ if TYPE_CHECKING:
 
 
 def outcome_record(named: NamedBids, outcome: Outcome, rule: str, budget: Any) -> dict[str, Any]:
-    """An outcome as plain data; exact amounts are also given as text."""
+    """An outcome as plain data; exact amounts are also given as text.
+
+    A bid stands there twice, as `ask` too, which was its only name once.
+    """
     clients, tasks = np.nonzero(outcome.winners)
     asks, paid = named.bids[clients, tasks].tolist(), outcome.payments[clients, tasks].tolist()
     rows = zip(clients.tolist(), tasks.tolist(), asks, paid, strict=True)
@@ -40,6 +50,7 @@ def outcome_record(named: NamedBids, outcome: Outcome, rule: str, budget: Any) -
             {
                 "client": named.clients[i],
                 "task": named.tasks[s],
+                "bid": float(ask),
                 "ask": float(ask),
                 "payment": float(pay),
                 **({"payment_exact": str(pay)} if outcome.exact else {}),
@@ -69,23 +80,27 @@ def audit_record(named: NamedBids, report: AuditReport, rule: str) -> dict[str, 
         "scope": report.scope,
         "method": report.method,
         "laws": dict(report.laws),
+        "not_checked": list(report.unchecked),
         "violations": violations,
     }
 
 
 def outcome_table(named: NamedBids, outcome: Outcome, title: str) -> Table:
-    """Bids and payments, a row per client; recruits show bid -> payment."""
+    """Bids and payments, a row per client with its total; recruits show bid -> payment."""
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("client", *map(escape, named.tasks), title=title, title_justify="left")
+    heads = ("client", *map(escape, named.tasks), "paid in all")
+    table = Table(*heads, title=title, title_justify="left", caption=MEANING)
+    table.caption_justify = "left"
     for i, client in enumerate(named.clients):
-        table.add_row(
-            escape(client), *(_cell(named, outcome, i, s) for s in range(len(named.tasks)))
-        )
+        cells = (_cell(named, outcome, i, s) for s in range(len(named.tasks)))
+        row = slice(i, i + 1)
+        own = Outcome(outcome.winners[row], outcome.payments[row], outcome.level)
+        table.add_row(escape(client), *cells, amount(own.spend) if own.winners.any() else "")
     counts = [f"[bold]{count}[/]" for count in outcome.take_up]
     table.add_section()
-    table.add_row("[bold]recruits[/]", *counts)
+    table.add_row("[bold]recruits[/]", *counts, f"[bold]{amount(outcome.spend)}[/]")
     return table
 
 
@@ -109,13 +124,14 @@ def audit_table(named: NamedBids, report: AuditReport) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    words = {True: "[green]holds[/]", False: "[bold red]violated[/]", None: "[dim]not decided[/]"}
-    table = Table("law", "result", "largest violation", title=report.scope, title_justify="left")
-    for law, holds in report.laws.items():
-        found = next((each.sentence for each in report.violations if each.law == law), "")
-        table.add_row(law, words[holds], escape(by_name(found, named)))
-    if None in report.laws.values():
-        table.caption, table.caption_justify = UNDECIDED, "left"
+    heads = ("law", "result", "largest violation found")
+    table = Table(*heads, title=report.scope, title_justify="left", caption_justify="left")
+    for law in report.laws:
+        result, found = report.result(law), report.worst(law)
+        sentence = "" if found is None else by_name(found.sentence, named)
+        table.add_row(law, f"[{COLOURS[result]}]{result}[/]", escape(sentence))
+    shown = " ".join(cell for column in table.columns[1:] for cell in map(str, column.cells))
+    table.caption = "\n".join(text for word, text in LEGENDS.items() if word in shown) or None
     return table
 
 
@@ -161,30 +177,6 @@ def _cell(named: NamedBids, outcome: Outcome, i: int, s: int) -> str:
     if not outcome.winners[i, s]:
         return f"[dim]{amount(bid)}[/]"
     return f"{amount(bid)} -> [bold]{amount(outcome.payments[i, s])}[/]"
-
-
-def by_name(sentence: str, named: NamedBids) -> str:
-    """A sentence of an audit with the names of clients and tasks in place of their numbers.
-
-    Example:
-        >>> named = NamedBids(("ann", "bob"), ("a", "b"), np.ones((2, 2)))
-        >>> by_name("client 1 bids 3 for task 0", named)
-        'client bob bids 3 for task a'
-    """
-    names = {"client": named.clients, "task": named.tasks}
-
-    def one(match: re.Match[str]) -> str:
-        return f"{match[1]} {names[match[1]][int(match[2])]}"
-
-    def two(match: re.Match[str]) -> str:
-        return " and ".join(named.clients[int(number)] for number in match.groups())
-
-    def several(match: re.Match[str]) -> str:
-        return "tasks " + ", ".join(named.tasks[int(number)] for number in match[1].split(", "))
-
-    sentence = re.sub(r"(?<=^clients )(\d+) and (\d+)", two, sentence)
-    sentence = re.sub(r"\btask (\d+(?:, \d+)+)(?= when)", several, sentence)
-    return re.sub(r"\b(client|task) (\d+)", one, sentence)
 
 
 def _texts(row: tuple[Any, ...] | None) -> list[str] | None:

@@ -28,7 +28,7 @@ from mechanisms.studies.cost_distributions import (
     TwoPoint,
     Uniform,
 )
-from mechanisms.studies.statistics import Measure, measure, paired
+from mechanisms.studies.statistics import Measure, as_rows, measure, over, paired
 
 BUDGETS = (0.1, 0.25, 0.5)
 """Budgets of a study, as shares of the sum of all costs in an auction."""
@@ -55,6 +55,8 @@ def cost_laws(num_tasks: int) -> Mapping[str, CostDistribution]:
     )
 
 
+ROUNDING = 1e-9
+"""Relative to the budget: a spend above it by less is the rounding of floats."""
 LARGE_MARKET = 1 - 1 / math.e
 """Share of k* that no lottery over posted prices, with the budget as its expected payment, beats on
 every law of costs in the limit of infinitely many clients with one task each."""
@@ -77,6 +79,8 @@ class Cell:
         floor: Guaranteed minimum / k*, mean over the same auctions as `ratio`; None without one.
         worst: Smallest ratio seen.
         broken: Auctions below the floor: 0 unless something is wrong.
+        overspent: Auctions in which more than the budget was spent: then no other figure compares.
+        draws: Auctions.
     """
 
     rule: str
@@ -91,6 +95,34 @@ class Cell:
     floor: float | None
     worst: float
     broken: int
+    overspent: int = 0
+    draws: int = 0
+
+
+class Comparison(tuple[Cell, ...]):
+    """The cells of a study: a tuple that can be printed and made a data frame.
+
+    Example:
+        >>> found = compare_rules(num_clients=6, num_tasks=2, draws=2, budgets=[0.5])
+        >>> print(str(found).splitlines()[0])
+        minimum recruits per task / k*, means over 7 laws and budgets
+        >>> len(found.as_rows()) == len(found)  # pandas.DataFrame(found.as_rows())
+        True
+    """
+
+    __slots__ = ()
+
+    def as_rows(self) -> list[dict[str, Any]]:
+        """A row per cell, as `pandas.DataFrame` takes them: see `statistics.as_rows`."""
+        return as_rows(self)
+
+    def __str__(self) -> str:
+        places = len({(cell.law, cell.budget) for cell in self})
+        lines = [f"minimum recruits per task / k*, means over {places} laws and budgets"]
+        for name in dict.fromkeys(cell.rule for cell in self):
+            mean = over([cell.ratio.mean for cell in self if cell.rule == name]).mean
+            lines.append(f"{name}: {mean:.4g}")
+        return "\n".join(lines)
 
 
 def compare_rules(
@@ -106,7 +138,7 @@ def compare_rules(
     progress: bool = False,
     backend: str | None = None,
     journal: str | Path | None = None,
-) -> tuple[Cell, ...]:
+) -> Comparison:
     """Run every rule on the same drawn auctions with truthful bids, and summarise.
 
     Args:
@@ -123,6 +155,9 @@ def compare_rules(
         progress: Show a bar on the error stream.
         backend: Whose processes, as in `mechanisms.audit`.
         journal: File that keeps what is found, likewise.
+
+    Returns:
+        A tuple with a `Cell` for each rule, law and budget, whose `as_rows()` makes a data frame.
 
     Raises:
         InvalidInput: A count below 1, a seed below 0 or a budget that is not > 0; or a rule of
@@ -144,7 +179,7 @@ def compare_rules(
     run = functools.partial(_cells_of, (num_clients, num_tasks), draws, seed, capacity, dict(own))
     title = "Comparing rules"
     found = for_each(run, places, Work(jobs, progress, backend, journal), title=title)
-    return tuple(cell for cells in found for cell in cells)
+    return Comparison(cell for cells in found for cell in cells)
 
 
 def _cells_of(
@@ -218,4 +253,6 @@ def _summary(
         floor,
         float(ratio.min()) if some.any() else math.nan,
         int((minimum < guaranteed).sum()),
+        int((spent > 1 + ROUNDING).sum()),
+        len(auctions),
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,11 +24,13 @@ class Measure:
         spread: Standard deviation of single values; not a number below two, which show none.
         half_width: Of the Student-t interval of the mean, at `CONFIDENCE`; not a number below two
             values, and 0 where all are equal, which says nothing about draws that were not seen.
+        count: Values.
     """
 
     mean: float
     spread: float
     half_width: float = NAN
+    count: int = 0
 
 
 def measure(values: ArrayLike) -> Measure:
@@ -41,12 +44,12 @@ def measure(values: ArrayLike) -> Measure:
     x = np.asarray(values, dtype=np.float64)
     x = x[~np.isnan(x)]
     if x.size < 2:
-        return Measure(float(x[0]) if x.size else NAN, NAN)
+        return Measure(float(x[0]) if x.size else NAN, NAN, count=x.size)
     from scipy import stats
 
     spread = float(x.std(ddof=1))
     quantile = float(stats.t.ppf(0.5 + CONFIDENCE / 2, x.size - 1))
-    return Measure(float(x.mean()), spread, quantile * spread / math.sqrt(x.size))
+    return Measure(float(x.mean()), spread, quantile * spread / math.sqrt(x.size), x.size)
 
 
 def paired(values: ArrayLike, baseline: ArrayLike) -> Measure:
@@ -63,4 +66,29 @@ def over(values: Sequence[float]) -> Measure:
     """Mean and standard deviation of means that are no independent draws: without an interval."""
     known = [value for value in values if not math.isnan(value)]
     spread = float(np.std(known)) if len(known) > 1 else NAN
-    return Measure(float(np.mean(known)) if known else NAN, spread)
+    return Measure(float(np.mean(known)) if known else NAN, spread, count=len(known))
+
+
+def as_rows(records: Iterable[Any]) -> list[dict[str, Any]]:
+    """Records of a study as plain rows, which `pandas.DataFrame` takes.
+
+    A `Measure` named x becomes x, x_spread and x_half_width.
+
+    Example:
+        >>> from mechanisms.studies.comparison import compare_rules
+        >>> cells = compare_rules(num_clients=6, num_tasks=2, draws=3, budgets=[0.5])
+        >>> row = as_rows(cells)[0]
+        >>> row["rule"], row["law"], round(row["ratio"], 3), sorted(row)[-3:]
+        ('max-min-fair', 'uniform', 0.639, ['spent_half_width', 'spent_spread', 'worst'])
+    """
+    rows = []
+    for record in records:
+        row: dict[str, Any] = {}
+        for each in fields(record):
+            value = getattr(record, each.name)
+            row[each.name] = value.mean if isinstance(value, Measure) else value
+            if isinstance(value, Measure):
+                row[f"{each.name}_spread"] = value.spread
+                row[f"{each.name}_half_width"] = value.half_width
+        rows.append(row)
+    return rows

@@ -37,7 +37,7 @@ NAN = float("nan")
 @pytest.mark.parametrize("rule", RULES)
 def test_what_has_bids_and_names_is_told_how_to_become_a_table(rule):
     named = NamedBids(("ann",), ("mnist",), np.ones((1, 1)))
-    with pytest.raises(errors.InvalidInput, match="give the attribute bids"):
+    with pytest.raises(errors.InvalidInput, match=r"bids = 'NamedBids', .*give the attribute bids"):
         rule(named, 3.0)
 
 

@@ -41,6 +41,9 @@ def test_run_prints_a_table_and_draws(bids, tmp_path):
     assert "1 -> 3.75" in done.stdout
     assert "max-min-fair: 10.5 of 15 spent" in done.stdout
     assert picture.stat().st_size > 1000
+    assert "bid -> payment of recruits" in done.stdout
+    rows = {line.split()[1]: line.split()[-2] for line in done.stdout.splitlines() if "│" in line}
+    assert rows == {"ann": "3.75", "bob": "3", "cay": "3.75", "recruits": "10.5"}
 
 
 def test_run_as_json_is_exact(bids):
@@ -51,6 +54,7 @@ def test_run_as_json_is_exact(bids):
     assert record["recruits"][0] == {
         "client": "ann",
         "task": "mnist",
+        "bid": 1.0,
         "ask": 1.0,
         "payment": 3.75,
         "payment_exact": "15/4",
@@ -73,6 +77,10 @@ def test_audit_status_tells_truthful_from_not(bids):
     violated = command("audit", bids, "--budget", "15", "--rule", "level-max-min")
     assert violated.returncode == 1
     assert "client ann with costs (1, 5) gains 2" in violated.stdout
+    assert "largest violation found" in violated.stdout
+    assert "critical payments     │ not checked" in violated.stdout
+    assert "not checked: this audit did not look" in violated.stdout
+    assert "not decided" not in violated.stdout
 
 
 @pytest.mark.parametrize(
@@ -378,6 +386,13 @@ def capped(bids, budget):
 def nothing(bids, budget):
     pass
 
+def generous(bids, budget):
+    return paid(bids, budget)
+
+def stingy(bids, budget):
+    winners = np.asarray(bids < 9, dtype=bool)
+    return Outcome(winners, np.where(winners, budget / 12, 0), winners.sum(axis=0))
+
 def forever(bids, budget):
     while True:
         pass
@@ -414,6 +429,18 @@ def test_a_rule_of_ones_own_is_run_and_audited(bids, capsys):
     code, printed, _ = own(capsys, "audit", *auction, "--json", "--limits")
     record = json.loads(printed)
     assert (code, record["method"], record["laws"]["monotone"]) == (0, "exact", True)
+
+
+@pytest.mark.usefixtures("own_rules")
+def test_a_rule_that_overspends_or_underpays_is_warned_of(bids, capsys):
+    auction = (bids, "--budget", 12, "--rule")
+    _, _, says = own(capsys, "run", *auction, "own_auctions:generous")
+    assert says == "warning: 72 is paid out of a budget of 12: not within budget\n"
+    _, _, says = own(capsys, "run", *auction, "own_auctions:stingy")
+    assert says == (
+        "warning: client ann bids 5 for task cifar and is paid 1: not individually rational\n"
+    )
+    assert own(capsys, "run", *auction, "own_auctions:fixed")[2] == ""
 
 
 @pytest.mark.usefixtures("own_rules")

@@ -131,3 +131,7 @@ def test_command_line(tmp_path):
     assert "4 of 4 claims hold" in page.read_text()
     assert "4 of 4 claims hold" in run("--only", "c[1-4]-*").stdout
     assert run("--only", "no such claim").returncode == 2
+    for words in ((), ("conformance",)):
+        refused = run(*words, "--markdown", "nowhere/at/all.md")
+        assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+        assert "a file in a folder that exists" in refused.stderr

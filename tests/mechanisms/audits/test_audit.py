@@ -129,7 +129,10 @@ def test_a_search_that_finds_nothing_decides_nothing():
     assert report.truthful is None
     assert report.ok
     assert report.laws[TRUTHFUL] is None
-    assert report.scope == "600 sampled joint misreports of clients 0-5, a lower bound"
+    assert report.scope == (
+        "600 sampled joint misreports of clients 0-5, a lower bound; sampled since the rule does "
+        "more than add, scale and compare"
+    )
     again = audit(level_max_min, C3, 15, method="search", samples=2000)
     assert again.truthful is False
     single = audit(level_max_min, C3, 15, method="search", joint=False, samples=2000)

@@ -1,10 +1,13 @@
 """The studies: the same auctions for all rules, proved floors, output that a script can read."""
 
+import io
 import json
 import math
+import re
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from fairopt import errors
 from mechanisms.auctions.baselines import cheapest_first
@@ -70,7 +73,7 @@ def test_leads_are_paired_and_intervals_cover(cells):
 
 
 def test_auctions_too_small_for_any_recruit_show_dashes():
-    assert study_tables(compare_rules(num_clients=1, num_tasks=2, draws=1))[2].row_count
+    assert study_tables(compare_rules(num_clients=1, num_tasks=2, draws=1))[0].row_count
 
 
 def test_a_wrong_floor_shows(monkeypatch):
@@ -143,8 +146,8 @@ def test_rules_of_ones_own_meet_the_same_auctions(cells, tmp_path):
         if cell.rule == "again?":
             assert (cell.lead.mean, cell.floor, cell.broken) == (0, None, 0)
     shown = study_tables(with_own)[0]
-    assert "? = yours" in shown.title
-    assert "? = yours" not in study_tables(cells)[0].title
+    assert "?: yours" in shown.caption
+    assert "?: yours" not in study_tables(cells)[0].caption
     assert len(study_figure(with_own, "with a rule of one's own").axes) == 8
 
 
@@ -174,10 +177,71 @@ def test_rounds_of_a_rule_of_ones_own_are_audited():
 
 
 def test_views(cells):
-    by_law, leads, by_rule = study_tables(cells)
-    assert (by_law.row_count, leads.row_count, by_rule.row_count) == (14, 14, len(RULES))
-    assert len(study_figure(cells, "small").axes) == 8
+    (by_rule,) = study_tables(cells)
+    assert by_rule.columns[0].header == "rule"
+    tables = study_tables(cells, everything=True)
+    assert [each.row_count for each in tables] == [len(RULES)] * 5
+    figure = study_figure(cells, "small")
+    assert len(figure.axes) == 8
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[:3] == ["truthful rule", "rule that is not truthful", "proved floor"]
+    assert "95 % interval" in figure.get_suptitle()
     assert plain({"x": (float("inf"), 2)}) == {"x": [None, 2]}
+
+
+def printed(tables, width=120):
+    console = Console(width=width, file=io.StringIO())
+    for table in tables:
+        console.print(table)
+    return console.file.getvalue()
+
+
+def test_tables_fit_120_columns_and_explain_themselves(cells):
+    text = printed(study_tables(cells, everything=True))
+    assert "…" not in text
+    words = ("k*:", "floor:", "worst:", "gap:", "overpaid:", "ahead, behind:", "*: not truthful")
+    summary = printed(study_tables(cells))
+    assert all(word in summary for word in words)
+    for width in (60, 80, 100):  # folded, not cut off
+        words = printed(study_tables(cells), width).split("k*:")[1].split()
+        assert words == summary.split("k*:")[1].split()
+    for name in RULES:  # a rule has one line in each table
+        assert sum(line.startswith(f" {name} ") for line in text.splitlines()) == 5
+
+
+def test_intervals_of_few_draws_are_dashes_and_settle_nothing():
+    for draws, settled in ((2, False), (4, False), (8, True)):
+        found = compare_rules(num_clients=8, num_tasks=2, draws=draws, budgets=[0.5])
+        _, ratios, leads = study_tables(found, everything=True)
+        assert ("!" in printed([leads]).replace("; !", "")) == settled
+        widths = re.findall(r"±([ -]+|[0-9.]+)", printed([ratios]))
+        assert all(width.strip() == "-" or float(width) <= 0.5 for width in widths)
+        if draws == 2:
+            assert {width.strip() for width in widths} == {"-"}
+
+
+def overspends(bids, budget):
+    """Everybody works for the whole budget."""
+    winners = np.isfinite(bids)
+    return Outcome(winners, np.where(winners, budget, 0.0), winners.sum(axis=0))
+
+
+def test_a_rule_that_overspends_is_marked(cells):
+    assert not any(cell.overspent for cell in cells)
+    found = compare_rules(**SMALL, own={"mine": overspends})
+    caption = study_tables(found)[0].caption
+    assert "mine? spends more than its budget in 56 of 56 auctions: its figures" in caption
+    assert caption.count("spends more") == 1
+
+
+def test_a_study_is_a_sequence_that_makes_a_data_frame(cells):
+    rows = cells.as_rows()
+    assert len(rows) == len(cells)
+    assert rows[3]["ratio_half_width"] == cells[3].ratio.half_width
+    assert {type(value) for row in rows for value in row.values()} <= {str, float, int, type(None)}
+    frame = pytest.importorskip("pandas").DataFrame(rows)
+    assert frame.groupby("rule")["ratio"].mean()["greedy-max-min*"] == 1
+    assert "greedy-max-min*: 1" in str(cells)
 
 
 def test_rounds_are_truthful_one_by_one_and_not_where_they_learn():
