@@ -32,6 +32,9 @@ Importing this package loads NumPy only; compiled kernels are loaded by the firs
 one, PyTorch by `fairopt.torch`, and cvxpy by `fairopt.reference`.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from fairopt.allocation.api import allocation_residual, alpha_fair_allocation
 from fairopt.allocation.multipath.api import alpha_fair_path_allocation, path_allocation_residual
 from fairopt.allocation.multipath.result import PathAllocation
@@ -115,3 +118,11 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+if not TYPE_CHECKING:  # which knows the packages as they are
+
+    def __getattr__(name: str) -> Any:
+        """The parts that need more than NumPy, loaded when they are named."""
+        if name in ("network", "reference", "rivals", "torch"):
+            return importlib.import_module(f"fairopt.{name}")
+        raise AttributeError(f"module 'fairopt' has no attribute {name!r}")

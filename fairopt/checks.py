@@ -222,6 +222,12 @@ FAULT = 100  # kernels return a status below it, or a code of `fairopt.kernels.f
 DEFAULT_ERROR = -1.0  # a kernel assumes `arrays.GRAM_ERROR` for it
 LARGEST_ERROR = 1.0 - 2.0**-53  # below 1: of unit gradients, 1 would not even know a squared norm
 _NARROW = {2: 2.0**-10, 4: 2.0**-23}  # eps of float16 and float32 by their bytes
+UNDERFLOW = {
+    "float16": (2.0**-4, "float32 or float64"),
+    "bfloat16": (2.0**-119, "float32 or float64"),
+    "float32": (2.0**-103, "float64"),
+}
+"""Least squared norm with all digits, tiny / eps of the dtype of a matrix, and what holds more."""
 _GRAM = "a (..., K, K) array of real numbers"
 
 
@@ -270,8 +276,42 @@ def _narrow_error(array: Array, dtype: np.dtype[Any]) -> float:
             float(array[(*problem, i, j)]),
             f"finite (inf in {dtype}: form the Gram in {wider})" + where * bool(problem),
         )
+    refuse_underflow(np.diagonal(array, axis1=-2, axis2=-1), dtype.name)
     K: int = array.shape[-1]
     return min(4.0 * K * _NARROW[dtype.itemsize], LARGEST_ERROR)
+
+
+def refuse_underflow(squares: Array, name: str) -> None:
+    """Refuse squared norms that a dtype below float64 holds with few digits, or sums of such.
+
+    Where products of entries come near the smallest normal number, digits are lost that no relative
+    error counts. A norm of exactly zero is that of a zero gradient.
+
+    Args:
+        squares: (..., K) the diagonal of a Gram matrix.
+        name: Of the dtype in which the matrix was formed.
+
+    Raises:
+        InvalidInput: A positive one is below tiny / eps of that dtype.
+
+    Example:
+        >>> refuse_underflow(np.array([1.0, 1e-33]), "float32")
+        Traceback (most recent call last):
+        ...
+        fairopt.errors.InvalidInput: gram[1, 1] = 1e-33, but it must be at least 1e-31 or 0
+        (products underflow in float32: form the Gram in float64)
+    """
+    least, wider = UNDERFLOW[name]
+    small = (squares > 0.0) & (squares < least)
+    if small.any():
+        *problem, i = (int(k) for k in np.argwhere(small)[0])
+        where = f" in problem {problem[0] if len(problem) == 1 else tuple(problem)}"
+        raise InvalidInput(
+            f"gram[{i}, {i}]",
+            float(squares[(*problem, i)]),
+            f"at least {least:.0e} or 0 (products underflow in {name}: form the Gram in {wider})"
+            + where * bool(problem),
+        )
 
 
 def gram_fault(gram: Array, code: Any) -> None:

@@ -30,7 +30,7 @@ def dual_cone_projection(
     r"""Weights of the non-conflicting direction nearest to G r.
 
     Problem: minimise ||d - g0||, g0 = sum_k r_k g_k, over d with <g_k, d> >= 0 for every k. The
-    optimum is d = G w with w = r + u, u >= 0, A w >= 0 and u'A w = 0.
+    optimum is d = G^T w (gradients are rows) with w = r + u, u >= 0, A w >= 0 and u'A w = 0.
 
     Args:
         gram: A, (..., K, K), any unit.
@@ -293,7 +293,7 @@ def default_accuracy(gram_error: Array) -> Array:
 
 
 def dual_cone_residual(gram: ArrayLike, reference: ArrayLike, weights: ArrayLike) -> float | Array:
-    r"""How far G w is from the projection of G r on {d: <g_k, d> >= 0 for all k}; 0 is exact.
+    r"""How far G^T w is from the projection of G^T r on {d: <g_k, d> >= 0 for all k}; 0 is exact.
 
     With multipliers u = w - r the optimality conditions are u >= 0, A w >= 0, u'A w = 0. The
     residual is :math:`\max_k |\min(|g_k| u_k, (A w)_k / |g_k|)|` over

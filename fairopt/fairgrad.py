@@ -37,9 +37,10 @@ def fairgrad(
 
     Problem: with progress :math:`s_k = \langle g_k, d\rangle` on task k, maximise
     :math:`\sum_k p_k u_\alpha(s_k)`, :math:`u_\alpha(s) = s^{1-\alpha}/(1-\alpha)` (log s at
-    alpha = 1), over directions d of given length. With d = G w the optimum is, up to length,
+    alpha = 1), less :math:`\tfrac12 \lVert d\rVert^2`, over directions d. With the gradients as the
+    rows of G the optimum is :math:`d = G^\top w`, where
 
-    .. math:: A w = (p / w)^{1/\alpha}, \qquad w > 0, \qquad A = G^\top G,
+    .. math:: A w = (p / w)^{1/\alpha}, \qquad w > 0, \qquad A = G G^\top,
 
     that is w_k = p_k s_k^-alpha and s = A w. Here alpha is the power of a *utility*: 0 is the
     gradient sum (projected on the non-conflicting directions), 1 proportional fairness

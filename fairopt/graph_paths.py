@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise, product
 from typing import Any
@@ -32,7 +32,10 @@ def checked_demands(graph: Any, demands: Iterable[Demand]) -> tuple[Demand, ...]
     """Pairs of two different nodes of the graph."""
     if not isinstance(demands, Iterable):
         raise InvalidInput("demands", demands, "(source, target) pairs")
-    wanted = tuple(demands)
+    if isinstance(demands, Mapping):
+        requirement = "(source, target) pairs; volumes go into upper=list(demands.values())"
+        raise InvalidInput("demands", demands, requirement)
+    wanted = tuple(pair.tolist() if isinstance(pair, np.ndarray) else pair for pair in demands)
     if not wanted:
         raise InvalidInput("demands", demands, "at least one (source, target) pair")
     for pair in wanted:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from fairopt.graph_paths import (
     routing,
 )
 
+PRINTED = 20  # demands that are printed
 BEND = 0.15  # of its length: how far each parallel edge is drawn beside the last
 
 
@@ -72,6 +74,27 @@ class NetworkAllocation:
         return self.allocation.prices
 
     @property
+    def path_rates(self) -> tuple[tuple[float, ...], ...]:
+        """For every demand the rates of its paths, in the order of `paths` and `routes`."""
+        found = self.allocation
+        each = found.path_rates if isinstance(found, PathAllocation) else found.rates
+        flat = iter(each.tolist())
+        return tuple(tuple(islice(flat, len(some))) for some in self.paths)
+
+    @property
+    def upper_prices(self) -> Array:
+        """Prices of the volumes."""
+        return self.allocation.upper_prices
+
+    @property
+    def error(self) -> Array | None:
+        """(demands,) certified relative errors of the rates, as in `PathAllocation`.
+
+        None where every demand has one path: `fairopt.allocation_residual` judges these.
+        """
+        return getattr(self.allocation, "error", None)
+
+    @property
     def status(self) -> Any:
         """How the solve ended."""
         return self.allocation.status
@@ -99,6 +122,13 @@ class NetworkAllocation:
             return self.allocation.sentence
         names = [arrow(self.demands[i]) for i in np.flatnonzero(who)]
         return f"{self.allocation.sentence}: {listed(names)}"
+
+    def __str__(self) -> str:
+        rows = [f"NetworkAllocation: {self.sentence}"]
+        rates = zip(self.demands, self.rates.tolist(), strict=True)
+        rows += [f"  {arrow(pair)}: {rate:.6g}" for pair, rate in islice(rates, PRINTED)]
+        more = len(self.demands) - PRINTED
+        return "\n".join([*rows, *([f"  and {more} more demands"] if more > 0 else [])])
 
     def require(self) -> NetworkAllocation:
         """This allocation if it is an answer.
@@ -156,6 +186,11 @@ def allocation_on_graph(
         >>> found = allocation_on_graph(line, [("a", "c"), ("a", "b"), ("b", "c")], alpha=1.0)
         >>> found.require().rates.round(6), found.prices.round(6)
         (array([0.333333, 0.666667, 0.666667]), array([1.5, 1.5]))
+        >>> print(found)
+        NetworkAllocation: solved: the residual is at or below the tolerance
+          'a' -> 'c': 0.333333
+          'a' -> 'b': 0.666667
+          'b' -> 'c': 0.666667
     """
     problem = NetworkProblem(
         graph,

@@ -97,7 +97,14 @@ def _graded(found: Solution) -> Solution:
 
 @dataclass(frozen=True)
 class FairGrad:
-    """`fairopt.fairgrad` with fixed alpha and priorities."""
+    """`fairopt.fairgrad` with fixed alpha and priorities.
+
+    Args:
+        alpha: In [0, inf], how evenly progress is shared: 0 is the sum of the gradients (projected
+            on the non-conflicting directions), 1 proportional fairness (Nash-MTL), 2 minimum
+            potential delay, inf max-min (MGDA).
+        priority: (K,) > 0, one for each task; ones by default.
+    """
 
     alpha: float
     priority: ArrayLike | None = None

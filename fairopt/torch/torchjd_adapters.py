@@ -27,10 +27,24 @@ LENGTHS = ("own", "mean")
 def _solved(method: Method, A: Tensor, own: bool) -> Tensor:
     """Weights of a method as a tensor like the Gram matrix."""
     matrix = A.detach().to(device="cpu", dtype=torch.float64).numpy()
+    formed = str(A.dtype).removeprefix("torch.")
+    if formed in checks.UNDERFLOW:
+        checks.refuse_underflow(np.diagonal(matrix), formed)
     solution = method.solve(matrix, gram_error=precision(A))
     report(solution)
     factor = 1.0 if own else _to_mean_length(solution.weights, matrix)
     return torch.as_tensor(solution.weights * factor, dtype=A.dtype, device=A.device)
+
+
+def _of_torchjd(part: str) -> Any:
+    """A module of TorchJD."""
+    try:
+        return importlib.import_module(f"torchjd.{part}")
+    except ModuleNotFoundError as error:
+        if error.name != "torchjd":
+            raise
+        hint = "torchjd is not installed: pip install torchjd"
+        raise ModuleNotFoundError(hint, name="torchjd") from None
 
 
 def _to_mean_length(weights: Array, A: Array) -> float:
@@ -44,7 +58,8 @@ def as_torchjd_weighting(method: Method, length: str = "own") -> Any:
 
     TorchJD multiplies the gradients of heads by the weights too, unlike `fairopt.torch.backward`,
     where heads have weight one: at a stationary point, where all weights are 0, heads stop as well.
-    A Gramian with NaN raises. A Gramian in float32 underflows for gradients below about 1e-19.
+    A Gramian with NaN raises, and so does one in float32 with a gradient shorter than about 3e-16,
+    whose products underflow.
 
     Args:
         method: A record such as `FairGrad(2.0)`.
@@ -56,7 +71,7 @@ def as_torchjd_weighting(method: Method, length: str = "own") -> Any:
         ModuleNotFoundError: TorchJD is not installed.
     """
     own = checks.choice("length", length, LENGTHS) == "own"
-    base = importlib.import_module("torchjd.aggregation").Weighting
+    base = _of_torchjd("aggregation").Weighting
 
     class FairoptWeighting(base):  # type: ignore[misc, valid-type]
         """Weights of a fairopt method."""
@@ -80,7 +95,7 @@ def as_torchjd_aggregator(method: Method, length: str = "own") -> Any:
         ModuleNotFoundError: TorchJD is not installed.
     """
     own = checks.choice("length", length, LENGTHS) == "own"
-    base = importlib.import_module("torchjd.aggregation").Aggregator
+    base = _of_torchjd("aggregation").Aggregator
 
     class FairoptAggregator(base):  # type: ignore[misc, valid-type]
         """Direction of a fairopt method."""
@@ -107,7 +122,7 @@ def as_torchjd_scalarizer(method: LossMethod) -> Any:
     """
     if not is_loss_method(method) or method.needs_gram:
         raise InvalidInput("method", method, "one that weighs losses by their values")
-    base = importlib.import_module("torchjd.scalarization").Scalarizer
+    base = _of_torchjd("scalarization").Scalarizer
 
     class FairoptScalarizer(base):  # type: ignore[misc, valid-type]
         """The weighted sum of a fairopt method."""

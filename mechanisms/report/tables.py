@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mechanisms.audits.report import HOLDS, OPEN, UNCHECKED, VIOLATED, AuditReport, by_name
+from mechanisms.audits.violation import CAPACITY, RATIONAL, WITHIN_BUDGET
 from mechanisms.outcome import Outcome
 from mechanisms.reading.amounts import amount
 from mechanisms.reading.headings import NamedBids
@@ -20,6 +21,8 @@ LEGENDS = {
     "~": "~: rounded; --json has exact fractions, of every violation",
 }
 """What stands below the table of an audit in which these words stand."""
+AT_THESE_BIDS = (RATIONAL, WITHIN_BUDGET, CAPACITY)
+"""Laws that are checked where everybody bids the costs, not at the misreports."""
 MEANING = "bid -> payment of recruits; a bid alone does not win; no bid where a cell is empty"
 """What stands below the table of an auction."""
 
@@ -129,7 +132,8 @@ def audit_table(named: NamedBids, report: AuditReport) -> Table:
     for law in report.laws:
         result, found = report.result(law), report.worst(law)
         sentence = "" if found is None else by_name(found.sentence, named)
-        table.add_row(law, f"[{COLOURS[result]}]{result}[/]", escape(sentence))
+        about = f"{law}, at these bids" if law in AT_THESE_BIDS else law
+        table.add_row(about, f"[{COLOURS[result]}]{result}[/]", escape(sentence))
     shown = " ".join(cell for column in table.columns[1:] for cell in map(str, column.cells))
     table.caption = "\n".join(text for word, text in LEGENDS.items() if word in shown) or None
     return table

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import fairopt
 from fairopt import MissingExtra
 from fairopt.extras import extra, hint
 
@@ -82,6 +83,14 @@ def test_the_hint_says_where_fairopt_came_from(record, source, monkeypatch):
 
     monkeypatch.setattr("importlib.metadata.distribution", lambda name: Installed())
     assert hint("torch", "torch") == f"torch is not installed: pip install '{source}[torch]'"
+
+
+def test_parts_are_loaded_when_they_are_named():
+    code = "import sys, fairopt; before = 'networkx' in sys.modules; fairopt.network; print(before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+    with pytest.raises(AttributeError, match="no attribute 'networks'"):
+        fairopt.networks  # noqa: B018
 
 
 def test_a_module_of_ours_that_is_not_there_is_no_missing_extra():

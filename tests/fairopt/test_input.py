@@ -219,6 +219,28 @@ def test_what_changes_on_a_graph_is_checked_by_name(paths):
         problem.solve(capacity="delay")
 
 
+@pytest.mark.parametrize(("dtype", "sizes"), [("float16", (-14, -1)), ("float32", (-75, -50))])
+def test_products_that_underflow_are_refused_or_harmless(dtype, sizes):
+    """Whatever the size of gradients, an answer that is ok has nearly the weights of their own."""
+    rng = np.random.default_rng(0)
+    refused_some = answered_some = False
+    for size in np.linspace(*sizes, 40):
+        gradients = (rng.normal(size=(3, 20)) * 2.0**size).astype(dtype)
+        wide = gradients.astype(float)
+        gram = gradients @ gradients.T
+        if np.diagonal(gram).min() < checks.UNDERFLOW[dtype][0]:
+            refused_some |= "products underflow" in refused(fairopt.fairgrad, "gram", gram)
+            continue
+        found = fairopt.fairgrad(gram, 2.0)
+        true = fairopt.fairgrad(wide @ wide.T, 2.0).require()
+        if found.ok and true.ok:
+            answered_some = True
+            eps = float(np.finfo(dtype).eps)
+            np.testing.assert_allclose(found.weights, true.weights, rtol=200 * eps)
+    assert refused_some
+    assert answered_some
+
+
 @pytest.mark.parametrize("call", GRAMS)
 @pytest.mark.parametrize(
     ("dtype", "hint"),

@@ -101,7 +101,11 @@ def path_owners(owner: object, paths: int) -> Ints:
         raise InvalidInput("owner", owner, "a flow number for every path, from 0 on")
     whole = array.astype(np.int64)
     if not np.isin(np.diff(whole), (0, 1)).all():
-        raise InvalidInput("owner", owner, "sorted flow numbers without a gap")
+        raise InvalidInput(
+            "owner",
+            owner,
+            "sorted flow numbers without a gap, as [0, 0, 1]: sort the paths by their flow",
+        )
     if paths != len(whole):
         raise InvalidInput("owner", f"{len(whole)} entries", f"{paths}, one per column")
     return whole

@@ -302,3 +302,30 @@ def test_kinks_and_prices_that_are_not_unique_are_named():
     assert np.isnan(prices).all()
     np.testing.assert_allclose(rates[:, 0], [0.5, 0.5, 0.0], atol=1e-12)
     assert np.isnan(rates[:, 1]).all()
+
+
+def test_volumes_by_pair_are_refused_and_pairs_may_be_arrays() -> None:
+    line = nx.path_graph(3)
+    nx.set_edge_attributes(line, 1.0, "capacity")
+    with pytest.raises(InvalidInput, match=r"volumes go into upper=list\(demands.values\(\)\)"):
+        network.allocation_on_graph(line, {(0, 2): 0.5}, 1.0)
+    by_array = network.allocation_on_graph(line, np.array([[0, 2], [0, 1]]), 1.0)
+    assert by_array.demands == ((0, 2), (0, 1))
+
+
+def test_an_answer_has_what_its_paths_carry_and_prints_on_one_screen() -> None:
+    ring = nx.cycle_graph(4)
+    nx.set_edge_attributes(ring, 1.0, "capacity")
+    demands = [(0, 2), (0, 1)] * 15
+    several = network.allocation_on_graph(ring, demands, 1.0, paths=2).require()
+    assert [len(some) for some in several.path_rates] == [len(some) for some in several.paths]
+    totals = [sum(some) for some in several.path_rates]
+    np.testing.assert_allclose(totals, several.rates, rtol=1e-12)
+    assert several.error is not None
+    assert several.error.max() < 1e-6
+    single = network.allocation_on_graph(ring, demands, 1.0).require()
+    assert single.error is None
+    np.testing.assert_array_equal(np.concatenate(single.path_rates), single.rates)
+    printed = str(several).splitlines()
+    assert printed[0] == f"NetworkAllocation: {several.sentence}"
+    assert printed[-1] == "  and 10 more demands"
