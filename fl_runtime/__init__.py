@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from fl_runtime.data.dataset import Data, Dataset
     from fl_runtime.history import History
     from fl_runtime.running.one_run import Event
-    from fl_runtime.running.trained_models import Result, input_units, load_model
+    from fl_runtime.running.trained_models import Result, held_out, input_units, load_model
     from fl_runtime.runs import resume, run
 
 _HOMES = {
@@ -66,6 +66,7 @@ _HOMES = {
     "check_sampling": "fl_runtime.conformance",
     "check_schedule": "fl_runtime.conformance",
     "check_trainer": "fl_runtime.conformance",
+    "held_out": "fl_runtime.running.trained_models",
     "input_units": "fl_runtime.running.trained_models",
     "load_model": "fl_runtime.running.trained_models",
     "read_config": "fl_runtime.configuration.toml_files",
@@ -95,6 +96,7 @@ __all__ = [
     "check_sampling",
     "check_schedule",
     "check_trainer",
+    "held_out",
     "input_units",
     "load_model",
     "read_config",

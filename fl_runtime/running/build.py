@@ -47,6 +47,7 @@ from fl_runtime.simulation.clock import PendingJobs, SpeedChange, Timing
 from fl_runtime.simulation.delays import DELAY, DelayModel, Delays, dealt_speeds
 from fl_runtime.simulation.sync_policies import Arrivals, SyncPolicy
 from fl_runtime.training.client_sampling import CLIENT_SAMPLING, ClientSampling
+from fl_runtime.training.examples import Examples
 from fl_runtime.training.federation import Federation, active_count
 from fl_runtime.training.job import Job
 from fl_runtime.training.lazy_shards import SHARD_CACHE
@@ -400,6 +401,23 @@ def _task(
         split=section.split or "pooled",
     )
     return _with_trainer(task, section), told
+
+
+def held_out_of(config: Config, name: str, seed: int) -> Mapping[str, Examples]:
+    """The held-out sets of a task, as its models are evaluated on them, on the CPU.
+
+    Args:
+        config: Of the arm.
+        name: Of the task.
+        seed: Of the run.
+
+    Raises:
+        InvalidInput: The data cannot be loaded, or are not those that the run began with.
+    """
+    section = next(one for one in config.task if one.name == name)
+    plain = section.model_copy(update={"initial": None, "trainer": None})
+    task, _ = _task(plain, config, seed, torch.device("cpu"))
+    return {"validation": task.validation, "test": task.test}
 
 
 def _with_trainer(task: Task, section: TaskSection) -> Task:

@@ -18,6 +18,7 @@ from fairopt.user_objects import said
 from fl_runtime.algorithms.fed_ast import FedAST
 from fl_runtime.algorithms.fed_async import FedAsync
 from fl_runtime.algorithms.fed_buff import FedBuff
+from fl_runtime.algorithms.fed_ram import FedRAM
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, of_arm
 from fl_runtime.execution.pool import PoolExecutor, WorkerPool
@@ -57,8 +58,9 @@ MOST_ROUNDS = 1e7
 def check_all_arms(config: Config, assembled: Assembler = assemble) -> None:
     """Build every arm once, so that what is wrong is found before anything is written.
 
-    Warnings say where the order of answers in an asynchronous arm is nothing but drawn, and where
-    arms are compared by rounds that are unlike.
+    Warnings say where the order of answers in an asynchronous arm is nothing but drawn, where a run
+    ends before the models that are reported are trained, and where arms are compared by rounds that
+    are unlike.
 
     Args:
         config: A resolved configuration.
@@ -90,6 +92,7 @@ def _check_arms(config: Config, assembled: Assembler, pool: WorkerPool) -> None:
             _check_dispatch(parts, seed)
             _check_claimed(config, name, parts)
             _warn_of_ties(name, parts)
+            _warn_of_first_stages(name, arm, parts)
             rounds[name] = _own_rounds(parts, seed)
             for task in (*parts.federation.tasks, *parts.federation.companions):
                 check_trains(task, config.run.workers)
@@ -211,6 +214,22 @@ def _warn_of_ties(arm: str, parts: Parts) -> None:
         warnings.warn(
             f'arm "{arm}" is asynchronous, but delays are constant and clients equally fast: '
             "their jobs end at the same moments, in an order that is drawn (set clients.delay)",
+            stacklevel=3,
+        )
+
+
+def _warn_of_first_stages(name: str, arm: Config, parts: Parts) -> None:
+    """A run may be over before `fed-ram` comes to the models that are reported."""
+    algorithm, rounds = parts.algorithm, arm.run.num_server_rounds
+    if not isinstance(algorithm, FedRAM) or rounds is None:
+        return
+    before, keys = algorithm.reference_rounds, "reference-rounds"
+    if algorithm.agent:
+        before, keys = before + algorithm.proxy_rounds, f"{keys} + proxy-rounds"
+    if rounds <= before:
+        warnings.warn(
+            f'arm "{name}" trains no model that is reported: run.num-server-rounds = {rounds}, of '
+            f"which the first {before} ({keys}) come before it (set at least {before + 1})",
             stacklevel=3,
         )
 

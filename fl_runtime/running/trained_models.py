@@ -22,10 +22,11 @@ from fl_runtime.configuration.input_hashes import check_source
 from fl_runtime.configuration.schema import Config
 from fl_runtime.configuration.toml_files import arm_configs, digest
 from fl_runtime.data.inputs import each, together
+from fl_runtime.data.sources import HELD_OUT
 from fl_runtime.extensions import taken_apart
 from fl_runtime.history import History
 from fl_runtime.random_streams import torch_seed
-from fl_runtime.running.build import algorithm_of
+from fl_runtime.running.build import algorithm_of, held_out_of
 from fl_runtime.running.model_files import (
     ModelHeader,
     SavedModel,
@@ -100,8 +101,22 @@ class Models:
         mean, spread = (each(partial(torch.tensor, dtype=torch.float64), one) for one in units)
         return mean, spread
 
-    def _saved(self, task: str, arm: str | None, seed: int | None, which: Which) -> SavedModel:
-        """A saved model, which is what its place says."""
+    def held_out(
+        self,
+        task: str,
+        *,
+        arm: str | None = None,
+        seed: int | None = None,
+        part: str = "test",
+    ) -> tuple[Any, Tensor]:
+        """Inputs and targets of a held-out set, see `held_out`; of a run in memory as well."""
+        arm, seed = self._chosen(task, arm, seed)
+        choose("part", part, dict.fromkeys(HELD_OUT))
+        found = held_out_of(arm_configs(self.config)[arm], task, seed)[part]
+        return found.features, found.targets
+
+    def _chosen(self, task: str, arm: str | None, seed: int | None) -> tuple[str, int]:
+        """Arm and seed, which may be left out where there is one."""
         config = self.config
         choose("task", task, {one.name: one for one in config.task})
         arms = tuple(arm_configs(config))
@@ -109,8 +124,12 @@ class Models:
             choices = f"{', '.join(arms)}; {', '.join(map(str, config.run.seeds))}"
             requirement = f"given, since there are several of both: one of each of {choices}"
             raise InvalidInput("arm and seed", None, requirement)
-        arm = _only("arm", arm, arms)
-        seed = _only("seed", seed, config.run.seeds)
+        return _only("arm", arm, arms), _only("seed", seed, config.run.seeds)
+
+    def _saved(self, task: str, arm: str | None, seed: int | None, which: Which) -> SavedModel:
+        """A saved model, which is what its place says."""
+        config = self.config
+        arm, seed = self._chosen(task, arm, seed)
         _check_kept(config, which)
         saved = self.read(model_place(arm, seed, task, which))
         _check_header(saved.header, (task, arm, seed, which, digest(config)))
@@ -211,6 +230,52 @@ def input_units(
     return Models.of_folder(Path(run)).units(task, arm, seed)
 
 
+def held_out(
+    run: str | Path,
+    task: str,
+    *,
+    arm: str | None = None,
+    seed: int | None = None,
+    part: str = "test",
+) -> tuple[Any, Tensor]:
+    """Examples that a run has not trained on, as its models were evaluated on them.
+
+    They are split by the seed and put in the units of the training examples (`input_units`), so
+    that a model of `load_model` takes them as they are. The data are loaded again.
+
+    Args:
+        run: Folder of the run.
+        task: Name of the task.
+        arm: Name of the arm; may be left out where there is one.
+        seed: Seed of the run, whose split decides; may be left out where there is one.
+        part: `test`, which is reported (`TASK/eval_METRIC`), or `validation`, by which the best
+            model is chosen (`TASK/val_METRIC`).
+
+    Returns:
+        Inputs (n, ...), or a dictionary of those where a model takes several by name, and targets
+        (n, ...), on the CPU. Missing targets are NaN, or -100 in integers.
+
+    Raises:
+        InvalidInput: The folder is not a run, a name is wrong, or the data cannot be loaded or are
+            not those that the run began with.
+
+    Example:
+        >>> import tempfile
+        >>> from fl_runtime import check_config, run
+        >>> config = check_config({
+        ...     "run": {"algorithm": "fed-avg", "num_server_rounds": 2},
+        ...     "task": [{"name": "wine", "data": "wine", "model": "linear"}],
+        ...     "clients": {"num_clients": 4},
+        ... })
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     history = run(config, out=f"{folder}/mine")
+        ...     inputs, targets = held_out(f"{folder}/mine", "wine")
+        >>> inputs.shape, targets.shape
+        (torch.Size([36, 13]), torch.Size([36]))
+    """
+    return Models.of_folder(Path(run)).held_out(task, arm=arm, seed=seed, part=part)
+
+
 @dataclass(frozen=True, eq=False)
 class Result(History):
     """The history of a run, and the models that it has trained.
@@ -218,7 +283,7 @@ class Result(History):
     It is a `History` like any other, equal to one with the same rows.
 
     Attributes:
-        models: The models, see `Models.load`.
+        models: The models and what they are evaluated on, see `Models.load` and `Models.held_out`.
     """
 
     models: Models = field(repr=False, kw_only=True)

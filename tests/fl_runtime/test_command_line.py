@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shlex
 import shutil
 import signal
@@ -217,6 +218,13 @@ def test_damaged_folders_are_one_line(finished: Path, tmp_path: Path, damage: st
     for command in ("resume", "plot", "compare", "results"):
         code, printed, err = call(command, out)
         assert (code, printed, err.count("\n")) == (2, "", 1), (command, err)
+
+
+def test_a_folder_without_a_run_is_named_as_dir(tmp_path: Path) -> None:
+    for command in ("compare", "plot", "resume"):
+        code, printed, err = call(command, tmp_path / "nothing")
+        assert (code, printed, err.count("\n")) == (2, "", 1), (command, err)
+        assert re.search(r"DIR = .*nothing.*folder of a run", err), (command, err)
 
 
 def test_json_is_strict_and_alone_on_standard_output(toml: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from fl_runtime.configuration.toml_files import check_config, digest
 from fl_runtime.data.dataset import Data
 from fl_runtime.running.build import assemble
 from fl_runtime.running.experiment import resume, run
+from fl_runtime.running.trained_models import held_out
 from fl_runtime.training.examples import Examples
 from fl_runtime.training.lazy_shards import LazyShards, bytes_of
 from tests.fl_runtime.kills import stopped
@@ -131,6 +132,18 @@ def test_a_run_is_that_of_the_same_data_in_memory(cache: int | None, tmp_path: P
     if cache == 700:
         assert stopped(config, tmp_path / "run", 2)
         assert resume(tmp_path / "run").rows == plain.rows
+
+
+def test_their_held_out_parts_are_given_by_name(tmp_path: Path) -> None:
+    models = run(settings(), out=tmp_path / "run").models
+    for part in WHERE:
+        inputs, targets = held_out(tmp_path / "run", "t", part=part)
+        wanted, numbers = rows(WHERE[part])
+        assert inputs.keys() == wanted.keys()
+        for name, values in wanted.items():
+            assert torch.equal(inputs[name], torch.from_numpy(values).to(inputs[name].dtype))
+        assert torch.equal(targets, torch.from_numpy(numbers).float())
+        assert torch.equal(models.held_out("t", part=part)[1], targets)
 
 
 def test_stacks_of_them_agree() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from fairopt import InvalidInput
 from fl_runtime.configuration.schema import Config
@@ -175,6 +176,11 @@ def test_an_idx_folder_has_the_split_of_its_file_names(tmp_path: Path) -> None:
     pixels = np.rint(task.test.features.numpy() * 255).reshape(4, -1)
     assert pixels.tolist() == images[8:].reshape(4, -1).tolist()
     assert (len(task.validation), sum(map(len, task.shards))) == (2, 6)
+    units = run(config).models.units("t")
+    assert units is not None
+    assert [one.unique().tolist() for one in units] == [[0.0], [255.0]]
+    raw = torch.from_numpy(images[8:, None])
+    assert torch.equal(task.test.features, ((raw - units[0]) / units[1]).float())
     for name in ("images-idx3", "labels-idx1"):
         (tmp_path / f"t10k-{name}-ubyte").rename(tmp_path / f"extra-{name}-ubyte")
     assert load_dataset(data).split is None

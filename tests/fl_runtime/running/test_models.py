@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import example, given
@@ -241,6 +242,7 @@ REFUSED: list[tuple[Mapping[str, Any], str]] = [
     ({"arm": None}, "arm = None, .* several: one of random, fair"),
     ({"seed": 7}, "seed = 7, but it must be one of 0, 1"),
     ({"seed": None}, "seed = None, .* several: one of 0, 1"),
+    ({"arm": None, "seed": None}, "arm and seed .*both: one of each of random, fair; 0, 1"),
     ({"which": "worst"}, "which = 'worst', but it must be best or last"),
     ({"client": 3}, "client = 3, but it must be left out"),
 ]
@@ -266,6 +268,57 @@ def test_a_client_has_to_be_named_where_each_has_a_model(tmp_path: Path) -> None
     for client in (None, 5, -1):
         with pytest.raises(InvalidInput, match=r"client = .* \(5: 0 .. 4\)"):
             load_model(tmp_path / "run", "digits-joint-high", client=client)
+
+
+def test_last_figures_are_found_again_from_model_and_held_out_sets(tmp_path: Path) -> None:
+    """Losses and accuracies to the bit; `mae` within 1e-6, since its sum is taken otherwise."""
+    inputs = np.random.default_rng(0).normal(3.0, 5.0, (60, 3))
+    np.savez(tmp_path / "a.npz", features=inputs, targets=inputs.sum(axis=1))
+    regression = {"loss": "mse", "metrics": ["mae"], "learning_rate": 1e-3}
+    tree = {
+        "run": {"algorithm": "fed-avg", "num_server_rounds": 2, "seeds": [3, 4]},
+        "task": [
+            {"name": "wine", "data": "wine", "model": "linear"},
+            {"name": "sum", "data": f"npz:{tmp_path / 'a.npz'}", "model": "linear", **regression},
+        ],
+        "clients": {"num_clients": 4},
+    }
+    folder = tmp_path / "run"
+    history = run(check_config(tree), out=folder)
+    row = history.rounds("fed-avg", 4)[-1]
+    for part, column in (("test", "eval"), ("validation", "val")):
+        examples = Examples(*fl_runtime.held_out(folder, "wine", seed=4, part=part))
+        model = load_model(folder, "wine", seed=4, which="last")
+        found = (row[f"wine/{column}_acc"], row[f"wine/{column}_loss"])
+        assert figures(model, examples) == found
+        features, targets = history.models.held_out("sum", seed=4, part=part)
+        with torch.no_grad():
+            answers = load_model(folder, "sum", seed=4, which="last")(features)[:, 0]
+        assert float(nn.functional.mse_loss(answers, targets)) == row[f"sum/{column}_loss"]
+        error = float((answers - targets).abs().double().mean())
+        assert error == pytest.approx(row[f"sum/{column}_mae"], rel=1e-6)
+    np.savez(tmp_path / "a.npz", features=inputs, targets=inputs.sum(axis=1) + 1.0)
+    with pytest.raises(InvalidInput, match=r"a\.npz has changed, but .* the run began with"):
+        fl_runtime.held_out(folder, "sum", seed=4)
+    (tmp_path / "a.npz").unlink()
+    with pytest.raises(InvalidInput, match=r"task\.sum\.data = .*a\.npz"):
+        fl_runtime.held_out(folder, "sum", seed=4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        *((one, reason) for one, reason in REFUSED if one.keys() <= {"task", "arm", "seed"}),
+        ({"part": "tests"}, r"part = 'tests', .*validation, test \(did you mean test\?\)"),
+        ({"run": "nothing"}, "DIR = 'nothing', .*the folder of a run"),
+    ],
+)
+def test_a_held_out_set_that_is_not_there_is_named(
+    whole: Path, arguments: dict[str, Any], reason: str
+) -> None:
+    good = {"run": whole, "task": "wine", "arm": "fair", "seed": 0}
+    with pytest.raises(InvalidInput, match=reason):
+        fl_runtime.held_out(**{**good, **arguments})
 
 
 def test_no_run_and_no_model_yet_are_named(tmp_path: Path) -> None:

@@ -96,7 +96,13 @@ def test_an_empty_recruitment_says_which_rounds_it_costs() -> None:
 def test_a_run_that_trains_none_of_its_models_says_so() -> None:
     ram = {"algorithm": "fed-ram"}
     short = tree(run=ram, algorithm={"reference_rounds": 1, "proxy_rounds": 5})
-    assert {"arm": "fed-ram", "sign": UNTRAINED} in signs(run(check_config(short)))
+    before = r"run\.num-server-rounds = 3, .* first 6 .*proxy-rounds\) .* at least 7\)$"
+    with pytest.warns(UserWarning, match=before):
+        assert {"arm": "fed-ram", "sign": UNTRAINED} in signs(run(check_config(short)))
+    lone = tree(run=ram, algorithm={"reference_rounds": 3, "agent": False})
+    with pytest.warns(UserWarning, match=r"first 3 \(reference-rounds\) .* at least 4\)$"):
+        check_all_arms(check_config(lone))
+    check_all_arms(check_config(tree(run=ram, algorithm={"reference_rounds": 2, "agent": False})))
     enough = tree(
         run={"algorithm": "fed-ram"}, algorithm={"reference_rounds": 0, "proxy_rounds": 1}
     )
