@@ -28,8 +28,8 @@ def conflict_averse(
     r"""Weights of the direction with the best worst-case progress in a ball around a reference.
 
     Problem: with g0 = sum_k r_k g_k, maximise min_k <g_k, d> subject to ||d - g0|| <= c ||g0||.
-    The dual is min over the simplex of <G v, g0> + c ||g0|| ||G v||, and d = g0 + (c ||g0|| /
-    ||G v||) G v. No rescaling by 1 + c or 1 + c^2 is done here (released code does one).
+    The dual is min over the simplex of <G^T v, g0> + c ||g0|| ||G^T v||, and d = g0 + (c ||g0|| /
+    ||G^T v||) G^T v. No rescaling by 1 + c or 1 + c^2 is done here (released code does one).
 
     Args:
         gram: A, (..., K, K), any unit.
@@ -141,7 +141,7 @@ def conflict_averse_residual(
     (upper - lower) / max(|upper|, ||g0||^2), plus the violation of the ball relative to ||g0||.
     Lower is the worst progress of the weights, upper the dual value of v, which bounds what any
     direction in the ball can reach; each is charged what an error of `gram_error` in the entries of
-    A and the rounding of sums can do to it. The length ||G v|| counts with what it can be: an
+    A and the rounding of sums can do to it. The length ||G^T v|| counts with what it can be: an
     unresolved one is the root of the error, never zero. An exact optimum thus has a residual of
     the size of the error, not 0.
 

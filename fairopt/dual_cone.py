@@ -27,7 +27,7 @@ def dual_cone_projection(
     max_iterations: int | None = None,
     gram_error: float | ArrayLike | None = None,
 ) -> Solution:
-    r"""Weights of the non-conflicting direction nearest to G r.
+    r"""Weights of the non-conflicting direction nearest to G^T r.
 
     Problem: minimise ||d - g0||, g0 = sum_k r_k g_k, over d with <g_k, d> >= 0 for every k. The
     optimum is d = G^T w (gradients are rows) with w = r + u, u >= 0, A w >= 0 and u'A w = 0.

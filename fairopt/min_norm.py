@@ -24,7 +24,7 @@ def min_norm(
     r"""Convex weights v with the smallest :math:`\|\sum_k v_k g_k\|`.
 
     Problem: minimise v'Av over v >= 0, sum v = 1, A the Gram matrix of the gradients. If the
-    minimum is positive, d = G v makes the same progress ||d||^2 on every task with v_k > 0 and at
+    minimum is positive, d = G^T v makes the same progress ||d||^2 on every task with v_k > 0 and at
     least that on the others, and d / ||d||^2 is the max-min direction (`fairgrad` at alpha = inf).
     If it is zero the point is Pareto stationary and v is the certificate.
 

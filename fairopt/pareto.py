@@ -93,8 +93,8 @@ def pareto_certificate(
     matrix known only to `gram_error` cannot always decide it: with v the min-norm weights of the
     unit gradients and C their (correlation) matrix,
 
-    - min_k (C v)_k > gram_error: NOT_STATIONARY for every matrix within that error, as d = G v has
-      a positive product with each gradient;
+    - min_k (C v)_k > gram_error: NOT_STATIONARY for every matrix within that error, as d = G^T v
+      has a positive product with each gradient;
     - v'Cv at the rounding level of float64: the matrix as given is STATIONARY;
     - in between: UNDECIDED.
 

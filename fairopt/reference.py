@@ -70,7 +70,7 @@ def fairgrad(gram: ArrayLike, alpha: float, priority: ArrayLike | None = None) -
 
 
 def min_norm(gram: ArrayLike) -> Array:
-    """The minimiser of ||G v||^2 over the simplex.
+    """The minimiser of ||G^T v||^2 over the simplex.
 
     Example:
         >>> min_norm([[1.0, 0.0], [0.0, 4.0]]).round(4)
@@ -85,7 +85,7 @@ def min_norm(gram: ArrayLike) -> Array:
 
 
 def dual_cone_projection(gram: ArrayLike, reference: ArrayLike) -> Array:
-    """The direction nearest to G r with <g_k, d> >= 0, as weights r + multipliers.
+    """The direction nearest to G^T r with <g_k, d> >= 0, as weights r + multipliers.
 
     Example:
         >>> dual_cone_projection([[1.0, -1.0], [-1.0, 4.0]], [1.0, 0.0]).round(4)
@@ -102,7 +102,9 @@ def dual_cone_projection(gram: ArrayLike, reference: ArrayLike) -> Array:
 
 
 def conflict_averse(gram: ArrayLike, c: float, reference: ArrayLike | None = None) -> Array:
-    """The d of best worst-case progress with ||d - G r|| <= c ||G r||, in coordinates of `factor`.
+    """The d of best worst-case progress with ||d - g0|| <= c ||g0||, in coordinates of `factor`.
+
+    Here g0 = G^T r.
 
     Example:
         >>> conflict_averse([[1.0]], 0.5).round(4)
