@@ -116,6 +116,7 @@ def test_without_an_agent_the_proxies_are_what_is_reported() -> None:
         ]
 
 
+@pytest.mark.filterwarnings("ignore:arm .* trains no model that is reported")
 def test_without_an_agent_rows_begin_at_the_untrained_proxy() -> None:
     first = rounds_of(config(1, **STAGES, agent=False))[0]
     parts, state = after(config(1, **STAGES), 0)
@@ -274,6 +275,7 @@ def test_one_client_and_one_task() -> None:
     assert state.client_weights == pytest.approx([1.0])
 
 
+@pytest.mark.filterwarnings("ignore:arm .* trains no model that is reported")
 def test_rates_that_are_found_keep_a_tenth_of_every_weight() -> None:
     settings = config(
         1 + 6, reference_rounds=1, proxy_rounds=6, task_rate="auto", client_rate="auto"
@@ -313,6 +315,7 @@ def test_rounds_of_small_models_take_their_share_of_time() -> None:
     assert [row["virtual_time"] for row in plain] == [2.0, 4.0, 6.0, 8.0]
 
 
+@pytest.mark.filterwarnings("ignore:arm .* trains no model that is reported")
 def test_few_clients_have_a_figure_each() -> None:
     last = rounds_of(config(**STAGES))[-1]
     weights = [last[f"client_weight/{client}"] for client in range(6)]

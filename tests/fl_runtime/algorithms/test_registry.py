@@ -82,6 +82,7 @@ def config(overrides: dict[str, Any], executor: str, rounds: int, **task: Any) -
     )
 
 
+@pytest.mark.filterwarnings("ignore:arm .* trains no model that is reported")
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("executor", ["stacked", "dense"])
 def test_executors_agree_after_one_round(variant: str, executor: str) -> None:
@@ -98,6 +99,7 @@ def test_executors_agree_after_one_round(variant: str, executor: str) -> None:
     assert np.isfinite(one["train_loss"])
 
 
+@pytest.mark.filterwarnings("ignore:arm .* trains no model that is reported")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_same_seed_gives_the_same_bytes_also_after_a_stop(variant: str, tmp_path: Path) -> None:
     """With optimiser state kept on clients, which a checkpoint must hold."""
