@@ -51,7 +51,7 @@ def test_run_prints_tables_and_leaves_all_files(toml: Path, tmp_path: Path) -> N
     code, text, _ = call("run", toml, "--out", out, "--set", "num-server-rounds=2")
     assert code == 0
     assert "Test accuracy across tasks" in text
-    call_of_model = f'fl_runtime.load_model("{out}", "wine", arm="fair", seed=0)'
+    call_of_model = f'fl_runtime.load_model("{out}", "wine", arm="fair", seed=0, which="last")'
     assert text.endswith(f"such as the first: {call_of_model}\n")
     assert sum(p.numel() for p in eval(call_of_model, {"fl_runtime": fl_runtime}).parameters())
     found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
@@ -224,7 +224,7 @@ def test_a_folder_without_a_run_is_named_as_dir(tmp_path: Path) -> None:
     for command in ("compare", "plot", "resume"):
         code, printed, err = call(command, tmp_path / "nothing")
         assert (code, printed, err.count("\n")) == (2, "", 1), (command, err)
-        assert re.search(r"DIR = .*nothing.*folder of a run", err), (command, err)
+        assert re.search(r"DIR = .*, but it must be the folder of a run", err), (command, err)
 
 
 def test_json_is_strict_and_alone_on_standard_output(toml: Path, tmp_path: Path) -> None:
@@ -420,9 +420,9 @@ def test_list_names_everything() -> None:
         (["run", "TOML", "--jobs", "2", "--backend", "spark"], "fork, loky, dask://HOST:PORT or"),
         (["run", "TOML", "--backend", "dask://nowhere"], "dask://HOST:PORT or ray://HOST:PORT"),
         (["run", "TOML", "--set", "threads=2", "--backend", "fork"], "loky where run.threads is"),
-        (["resume", "absent"], "a readable file"),
-        (["compare", "absent"], "a readable file"),
-        (["plot", "absent"], "a readable file"),
+        (["resume", "absent"], "the folder of a run"),
+        (["compare", "absent"], "the folder of a run"),
+        (["plot", "absent"], "the folder of a run"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
