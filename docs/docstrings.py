@@ -11,8 +11,9 @@ import griffe
 HEADING = re.compile(r"^( *)Example:$", re.MULTILINE)
 INLINE = re.compile(r":math:`([^`]+)`")
 BARE = re.compile(r"^>>> (?:.+\n?)+", re.MULTILINE)
-BRACKETS = re.compile(r"(`[^`\n]+`|^ *(?:>>>|\.\.\.) .*$)|<(?=[\w^]+,? )", re.MULTILINE)
-STARRED = re.compile(r"(`[^`\n]+`|^ *(?:>>>|\.\.\.) .*$)|(?<=\w)\*(?=[ ,.;:)]|$)", re.MULTILINE)
+CODE = r"(`[^`\n]+`|^ *(?:>>>|\.\.\.) .*$)"
+BRACKETS = re.compile(rf"{CODE}|<(?=[\w^]+,? )", re.MULTILINE)
+STARRED = re.compile(rf"{CODE}|(?<=\w)\*(?=[ ,.;:)]|$)", re.MULTILINE)
 QUOTE = re.compile(r"(?<=: )>(?==)")
 DISPLAY = re.compile(r"^( *)\.\. math:: *(.*(?:\n(?:\1 +\S.*| *$))*)", re.MULTILINE)
 

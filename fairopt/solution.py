@@ -187,11 +187,23 @@ class Solution:
         bad = np.argwhere(~np.isin(self.status, GOOD))
         return tuple(int(i) for i in bad[0]) if len(bad) else ()
 
+    def stationary_alone(self, index: tuple[int, ...] = ()) -> int | None:
+        """The task that is stationary by itself and so stops all others, if one is.
+
+        Args:
+            index: Of the problem in a batch.
+        """
+        status = _MEMBERS[int(np.asarray(self.status)[index])]
+        if status is not Status.PARETO_STATIONARY or self.certificate is None:
+            return None
+        single = self.certificate[index] == 1.0
+        return int(np.argmax(single)) if single.sum() == 1 else None
+
     def _alone(self, index: tuple[int, ...]) -> str:
         """Which task is stationary by itself, if one is."""
-        if self.certificate is None or (self.certificate[index] == 1.0).sum() != 1:
+        k = self.stationary_alone(index)
+        if k is None:
             return ""
-        k = int(np.argmax(self.certificate[index]))
         return f" (that of task {k if self.tasks is None else repr(self.tasks[k])} alone)"
 
     def _facts(self, index: tuple[int, ...]) -> tuple[int, float, float]:

@@ -253,7 +253,7 @@ def audit_command(
             jobs=jobs,
             backend=backend,
             journal=journal,
-            progress=progress or sys.stderr.isatty(),
+            progress=_shown(progress),
             capacity=capacity,
             refusals=_error_classes(refusals),
         )
@@ -273,7 +273,7 @@ def audit_command(
             jobs=jobs,
             backend=backend,
             journal=journal,
-            progress=progress or sys.stderr.isatty(),
+            progress=_shown(progress),
         )
     if as_json:
         beyond = {} if found is None else {"limits": limits_record(named, found)}
@@ -324,7 +324,7 @@ def study(
         jobs=jobs,
         backend=backend,
         journal=journal,
-        progress=progress or sys.stderr.isatty(),
+        progress=_shown(progress),
     )
     if plot is not None:
         save_study(plot, cells, f"{clients} clients, {tasks} tasks, {draws} auctions")
@@ -363,7 +363,7 @@ def rounds(
         jobs=jobs,
         backend=backend,
         journal=journal,
-        progress=progress or sys.stderr.isatty(),
+        progress=_shown(progress),
     )
     if as_json:
         record = {"rules": [asdict(each) for each in by_rule]}
@@ -393,6 +393,11 @@ def _read(path: Path, name_column: str, progress: bool, *, exact: bool) -> Named
             "one; --exact computes in fractions\n"
         )
     return named
+
+
+def _shown(progress: bool) -> bool:
+    """Whether there is a bar: where it is asked for, and at a terminal."""
+    return progress or sys.stderr.isatty()
 
 
 def _check_picture(plot: Path | None) -> None:

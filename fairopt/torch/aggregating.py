@@ -155,7 +155,7 @@ def report(solution: Solution) -> None:
     for serious in (Status.STEP_LIMIT, Status.UNDECIDED, Status.NOT_FINITE):
         if np.any(status == serious):
             _say_once(serious.sentence if status.ndim else _without_numbers(solution, serious))
-    if not status.ndim and solution.sentence.endswith(ALONE):
+    if not status.ndim and solution.stationary_alone() is not None:
         _say_once(f"{solution.sentence}; `present=` leaves it out")
 
 
@@ -171,7 +171,5 @@ def _say_once(sentence: str) -> None:
         _log.warning("fairopt: %s; this is said once", sentence)
 
 
-ALONE = " alone)"
-"""How a sentence ends that blames one task for a stationary point."""
 _said: set[str] = set()
 """The sentences already logged."""

@@ -14,6 +14,7 @@ from mechanisms.auctions.greedy_max_min import greedy_max_min
 from mechanisms.auctions.level_max_min import level_max_min
 from mechanisms.auctions.max_min_fair import max_min_fair
 from mechanisms.auctions.registry import RuleOptions, named_rule
+from mechanisms.audits.capacity import beyond
 from mechanisms.audits.own_rule import blamed
 from mechanisms.audits.run_rule import check_repeats, run_mechanism
 from mechanisms.audits.time_limit import SECONDS, limited
@@ -89,14 +90,14 @@ class Contest:
         """
         for name, rule in self.own.items():
             with blamed(_called(name)):
-                check_repeats(limited(rule, SECONDS), draw.bids, draw.budget)
+                check_repeats(rule, draw.bids, draw.budget)
 
     def _run_own(self, name: str, draw: Draw) -> Outcome:
         """A rule of the user; within its capacity, or the optimum would be none."""
         with blamed(_called(name)):
-            outcome = run_mechanism(limited(self.own[name], SECONDS), draw.bids, draw.budget)
-        most = int(outcome.winners.sum(axis=1).max(initial=0))
-        if self.capacity is not None and most > self.capacity:
+            outcome = run_mechanism(self.own[name], draw.bids, draw.budget)
+        most = [self.capacity or draw.bids.shape[1]] * len(draw.bids)
+        if beyond(outcome, most).any():
             within = f"a rule that gives no client more than {self.capacity}, the capacity"
             raise InvalidInput("rule", _called(name), within)
         return outcome
@@ -109,7 +110,7 @@ def contest(capacity: int | None, own: Mapping[str, Mechanism] = MappingProxyTyp
         >>> contest(None).rules[0], contest(1).rules[0]
         ('max-min-fair', 'capacity-max-min')
     """
-    marked = {f"{name}{UNKNOWN}": rule for name, rule in own.items()}
+    marked = {f"{name}{UNKNOWN}": limited(rule, SECONDS) for name, rule in own.items()}
     if capacity is None:
         return Contest((*RULES, *marked), FLOORS, own=marked)
     slack = 1 if capacity == 1 else 0
